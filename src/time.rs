@@ -1,0 +1,84 @@
+//! Monotonic time, as the driver tells it.
+//!
+//! The core owns no clock: each fact is handed to it together with the
+//! [`Instant`] at which it became known.
+
+use core::time::Duration;
+
+/// A point in monotonic time, in microseconds since an epoch the driver picks
+/// (usually power-on).
+///
+/// Arithmetic saturates at the ends of the range: `u64` microseconds are
+/// 584,542 years, so only [`Instant::NEVER`] is ever reached.
+///
+/// ```
+/// use core::time::Duration;
+/// use lastbyte::Instant;
+///
+/// let start = Instant::from_millis(1_500);
+/// let later = start + Duration::from_secs(2);
+/// assert_eq!(later.as_micros(), 3_500_000);
+/// assert_eq!(later.since(start), Duration::from_secs(2));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Instant {
+    micros: u64,
+}
+
+impl Instant {
+    /// The driver's epoch.
+    pub const ZERO: Self = Self { micros: 0 };
+
+    /// A point that no clock reaches: a timer set to it does not run.
+    pub const NEVER: Self = Self { micros: u64::MAX };
+
+    /// The point `micros` microseconds after the epoch.
+    #[must_use]
+    pub const fn from_micros(micros: u64) -> Self {
+        Self { micros }
+    }
+
+    /// The point `millis` milliseconds after the epoch.
+    #[must_use]
+    pub const fn from_millis(millis: u64) -> Self {
+        Self {
+            micros: millis.saturating_mul(1_000),
+        }
+    }
+
+    /// Microseconds since the epoch.
+    #[must_use]
+    pub const fn as_micros(self) -> u64 {
+        self.micros
+    }
+
+    /// The time that passed between `earlier` and this point; zero if
+    /// `earlier` is the later one.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_micros(self.micros.saturating_sub(earlier.micros))
+    }
+
+    /// The point `millis` milliseconds after this one.
+    #[must_use]
+    pub(crate) const fn plus_millis(self, millis: u32) -> Self {
+        // A u32 of milliseconds is at most 4.3e12 µs, so the product cannot
+        // overflow; the widening is lossless.
+        let micros = (millis as u64).saturating_mul(1_000);
+        Self {
+            micros: self.micros.saturating_add(micros),
+        }
+    }
+}
+
+impl core::ops::Add<Duration> for Instant {
+    type Output = Self;
+
+    fn add(self, duration: Duration) -> Self {
+        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        Self {
+            micros: self.micros.saturating_add(micros),
+        }
+    }
+}
