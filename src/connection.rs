@@ -1,0 +1,605 @@
+//! One connection without its I/O: facts in, decisions out.
+//!
+//! A driver feeds a [`Connection`] what it sees and asks it what to do. The
+//! methods come in three kinds, in the order in which a driver uses them:
+//!
+//! 1. `handle_*` take in a call of the application, a fact or the passing of
+//!    time. Those that can change the state return the [`Action`] owed.
+//! 2. `poll_*` say what is next: a deadline, advice.
+//! 3. Getters read the state, the ledger and the report.
+//!
+//! Nothing here blocks, and nothing knows a socket or a clock: each fact comes
+//! with its [`Instant`]. Of one incoming segment the driver tells first what it
+//! acknowledges ([`handle_pending`](Connection::handle_pending)), then that it
+//! was heard ([`handle_heard`](Connection::handle_heard)), then what it carries
+//! (FIN, RST...), so that the ledger is settled before an end freezes it.
+
+use crate::Instant;
+use crate::error::{Timeout, WriteError};
+use crate::fmt::tell;
+use crate::ledger::Ledger;
+use crate::limits::Options;
+use crate::report::{Advice, Link, Progress, Report};
+use crate::state::{Action, Event, State};
+use crate::timers::{Timer, Timers};
+use crate::transition::transition;
+use core::time::Duration;
+
+/// With bytes pending and nothing crossing the wire for this long, the stack
+/// below may have no timer armed at all; it is nudged with a keep-alive.
+const PROBE_AFTER_MS: u32 = 2_000;
+
+/// The longest pause a stack makes between two probes or retransmissions (60 s,
+/// RFC 6298, 2.5), with a margin. A nudge unseen for that long did not leave.
+const PROBE_OVERDUE_MS: u32 = 75_000;
+
+/// Retransmissions without progress after which advice is given (RFC 9293,
+/// 3.8.3, R1; RFC 1122, 4.2.3.5).
+const STALL_RETRANSMISSIONS: u8 = 3;
+
+/// The room the peer last announced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Window {
+    /// The peer takes bytes.
+    Open,
+    /// The peer takes none at present: its application does not read.
+    Zero,
+}
+
+/// What kind of segment left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Sent {
+    /// Our SYN: so the way to the peer's host (its neighbour entry) is known.
+    Syn,
+    /// New data, a FIN, or a probe: an answer is due.
+    Demanding,
+    /// Data that had been sent before: an answer is due, again.
+    Retransmission,
+}
+
+/// Whether a write may take bytes now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Admission {
+    /// It may take up to this many bytes.
+    Accept(u64),
+    /// Not yet: the connection is still being opened.
+    Wait,
+}
+
+/// What became of the nudge to the stack below.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Probe {
+    /// None was needed since the peer was last heard.
+    Quiet,
+    /// Asked for; the stack below sends keep-alives until the peer is heard.
+    Asked,
+}
+
+/// Whether the connection makes progress, and whether its owner knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stall {
+    None,
+    Untold,
+    Told,
+}
+
+/// Whether a SYN of ours has left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Handshake {
+    Unsent,
+    Sent,
+}
+
+/// One connection: its state, its ledger and its timers.
+///
+/// ```
+/// use lastbyte::{Admission, Connection, Instant, Options, Window};
+///
+/// let t = Instant::from_millis;
+/// let mut connection = Connection::new(1);
+/// connection.handle_connect(Options::default(), t(0));
+/// connection.handle_established(t(5));
+///
+/// assert!(matches!(connection.handle_write(t(6)), Ok(Admission::Accept(_))));
+/// connection.handle_accepted(100, t(6))?;
+/// connection.handle_pending(40, t(9)); // the peer acknowledged 60 of them,
+/// connection.handle_heard(Window::Open, t(9));
+/// connection.handle_fin(t(9)); // and closed.
+///
+/// let error = connection.handle_write(t(10)).unwrap_err();
+/// assert_eq!(error.ledger().acknowledged(), 60);
+/// assert_eq!(error.ledger().undelivered(), 40);
+/// # Ok::<(), lastbyte::WriteError>(())
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct Connection {
+    /// Tells connections apart in the log, nothing else.
+    tag: u16,
+    state: State,
+    ledger: Ledger,
+    options: Options,
+    timers: Timers,
+    window: Window,
+    handshake: Handshake,
+    probe: Probe,
+    stall: Stall,
+    /// Since the last progress.
+    retransmissions: u8,
+    link: Link,
+    opened_at: Instant,
+    heard_at: Instant,
+    /// [`Instant::NEVER`] while the connection lives.
+    ended_at: Instant,
+    discarded: u64,
+    writes_accepted: u64,
+    writes_refused: u64,
+}
+
+impl Connection {
+    /// A connection that is not open; `tag` names it in the log.
+    #[must_use]
+    pub fn new(tag: u16) -> Self {
+        Self::fresh(tag, Options::default(), Instant::ZERO)
+    }
+
+    const fn fresh(tag: u16, options: Options, now: Instant) -> Self {
+        Self {
+            tag,
+            state: State::Idle,
+            ledger: Ledger::ZERO,
+            options,
+            timers: Timers::OFF,
+            window: Window::Open,
+            handshake: Handshake::Unsent,
+            probe: Probe::Quiet,
+            stall: Stall::None,
+            retransmissions: 0,
+            link: Link::NeverDown,
+            opened_at: now,
+            heard_at: now,
+            ended_at: Instant::NEVER,
+            discarded: 0,
+            writes_accepted: 0,
+            writes_refused: 0,
+        }
+    }
+
+    /// Takes an event through the table: the only place that moves the state.
+    fn apply(&mut self, event: Event, now: Instant) -> Action {
+        let cell = transition(self.state, event);
+        if cell.next != self.state {
+            self.state = cell.next;
+            if let State::Closed(cause) = cell.next {
+                self.timers = Timers::OFF;
+                self.ended_at = now;
+                tell!(
+                    info,
+                    "connection {}: closed, {}: accepted {}, acknowledged {}, undelivered {}",
+                    self.tag,
+                    cause.name(),
+                    self.ledger.accepted(),
+                    self.ledger.acknowledged(),
+                    self.ledger.undelivered()
+                );
+            } else {
+                tell!(debug, "connection {}: T{}", self.tag, cell.row);
+            }
+        }
+        cell.action
+    }
+
+    // ---- calls of the application ----
+
+    /// Opens by connecting. [`Action::StartConnect`] unless a connection is
+    /// still here.
+    pub fn handle_connect(&mut self, options: Options, now: Instant) -> Action {
+        self.open(Event::Connect, Action::StartConnect, options, now)
+    }
+
+    /// Opens by listening. [`Action::StartListen`] unless a connection is
+    /// still here.
+    pub fn handle_listen(&mut self, options: Options, now: Instant) -> Action {
+        self.open(Event::Listen, Action::StartListen, options, now)
+    }
+
+    fn open(&mut self, event: Event, start: Action, options: Options, now: Instant) -> Action {
+        let action = self.apply(event, now);
+        if action == start {
+            let state = self.state;
+            *self = Self::fresh(self.tag, options, now);
+            self.state = state;
+            if action == Action::StartConnect {
+                self.handle_handshake_started(now);
+            }
+        }
+        action
+    }
+
+    /// Asks whether a write may take bytes, and how many at most.
+    ///
+    /// # Errors
+    ///
+    /// The error of the present state, if it refuses writes. It counts as a
+    /// refused write.
+    pub fn handle_write(&mut self, now: Instant) -> Result<Admission, WriteError> {
+        match self.apply(Event::Write, now) {
+            Action::Accept if self.ledger.room() == 0 => Err(WriteError::LedgerFull {
+                ledger: self.ledger,
+            }),
+            Action::Accept => Ok(Admission::Accept(self.ledger.room())),
+            Action::Refuse => {
+                self.writes_refused = self.writes_refused.saturating_add(1);
+                let ledger = self.ledger;
+                Err(WriteError::of_state(self.state, ledger)
+                    .unwrap_or(WriteError::NotOpen { ledger }))
+            }
+            // The table has no other answer to a write than to wait.
+            Action::Wait
+            | Action::None
+            | Action::Ignore
+            | Action::Misuse
+            | Action::StartConnect
+            | Action::StartListen
+            | Action::Relisten
+            | Action::SendFin
+            | Action::Reset => Ok(Admission::Wait),
+        }
+    }
+
+    /// Counts bytes that a write has put into the transmit buffer.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError::LedgerFull`] if they exceed what
+    /// [`handle_write`](Self::handle_write) admitted; they are not counted.
+    pub fn handle_accepted(&mut self, bytes: u64, now: Instant) -> Result<(), WriteError> {
+        if bytes == 0 {
+            return Ok(());
+        }
+        if self.ledger.accept(bytes).is_err() {
+            return Err(WriteError::LedgerFull {
+                ledger: self.ledger,
+            });
+        }
+        self.writes_accepted = self.writes_accepted.saturating_add(1);
+        if self.window == Window::Open {
+            // They leave at once, or as soon as what is in flight is answered;
+            // and if the neighbour is gone they never do, which is silence too.
+            let silence_at = now.plus_millis(self.options.silence_ms());
+            self.timers.start(Timer::Silence, silence_at);
+        }
+        let stall_at = now.plus_millis(self.options.stall_advice_ms());
+        self.timers.start(Timer::Stall, stall_at);
+        self.timers
+            .start(Timer::Probe, now.plus_millis(PROBE_AFTER_MS));
+        Ok(())
+    }
+
+    /// Starts finishing: [`Action::SendFin`] where there is something to
+    /// finish.
+    pub fn handle_finish(&mut self, now: Instant) -> Action {
+        let action = self.apply(Event::Finish, now);
+        if action == Action::SendFin {
+            let finish_at = now.plus_millis(self.options.finish_ms());
+            self.timers.set(Timer::Finish, finish_at);
+        }
+        action
+    }
+
+    /// Ends the connection at once: [`Action::Reset`] where there is one.
+    pub fn handle_abort(&mut self, now: Instant) -> Action {
+        self.apply(Event::Abort, now)
+    }
+
+    /// Forgets an ended connection, so that it can be opened again.
+    pub fn handle_release(&mut self, now: Instant) -> Action {
+        self.apply(Event::Release, now)
+    }
+
+    // ---- facts ----
+
+    /// A handshake has begun (our SYN is due, or a peer's SYN came in while
+    /// listening): it must be complete within the connect limit.
+    pub fn handle_handshake_started(&mut self, now: Instant) {
+        let connect_at = now.plus_millis(self.options.connect_ms());
+        self.timers.start(Timer::Connect, connect_at);
+    }
+
+    /// The peer gave up a half-done handshake while we listen.
+    pub fn handle_handshake_dropped(&mut self) {
+        self.timers.stop(Timer::Connect);
+    }
+
+    /// The handshake is complete.
+    pub fn handle_established(&mut self, now: Instant) -> Action {
+        self.timers.stop(Timer::Connect);
+        self.heard_at = now;
+        self.apply(Event::Established, now)
+    }
+
+    /// Of the accepted bytes, `pending` are still in the transmit buffer. To
+    /// be told whenever acknowledgements may have shortened it, and never when
+    /// something else did.
+    pub fn handle_pending(&mut self, pending: u64, now: Instant) {
+        if self.state.is_established() && self.ledger.settle(pending) > 0 {
+            self.retransmissions = 0;
+            self.stall = Stall::None;
+            if self.ledger.pending() > 0 {
+                let stall_at = now.plus_millis(self.options.stall_advice_ms());
+                self.timers.set(Timer::Stall, stall_at);
+            } else {
+                self.timers.stop(Timer::Stall);
+            }
+        }
+    }
+
+    /// A segment of the peer arrived, with this window.
+    pub fn handle_heard(&mut self, window: Window, now: Instant) {
+        if !self.state.is_established() {
+            return;
+        }
+        self.heard_at = now;
+        self.window = window;
+        self.probe = Probe::Quiet;
+        // What was due is answered. With bytes pending and room for them, the
+        // next answer is due already: something is in flight or leaves now.
+        // At a zero window it is due only when a probe has left.
+        if self.ledger.pending() == 0 {
+            self.timers.stop(Timer::Silence);
+            self.timers.stop(Timer::Probe);
+            return;
+        }
+        match window {
+            Window::Open => {
+                let silence_at = now.plus_millis(self.options.silence_ms());
+                self.timers.set(Timer::Silence, silence_at);
+            }
+            Window::Zero => self.timers.stop(Timer::Silence),
+        }
+        self.timers
+            .set(Timer::Probe, now.plus_millis(PROBE_AFTER_MS));
+    }
+
+    /// A segment of ours left.
+    pub fn handle_sent(&mut self, sent: Sent, now: Instant) {
+        match sent {
+            Sent::Syn => {
+                self.handshake = Handshake::Sent;
+                return;
+            }
+            Sent::Demanding => {}
+            Sent::Retransmission => {
+                self.retransmissions = self.retransmissions.saturating_add(1);
+                if self.retransmissions == STALL_RETRANSMISSIONS {
+                    self.note_stall();
+                }
+            }
+        }
+        if !self.state.is_established() {
+            return;
+        }
+        let silence_at = now.plus_millis(self.options.silence_ms());
+        self.timers.start(Timer::Silence, silence_at);
+        if self.ledger.pending() > 0 {
+            self.timers
+                .set(Timer::Probe, now.plus_millis(PROBE_AFTER_MS));
+        }
+    }
+
+    /// The peer's FIN was processed.
+    pub fn handle_fin(&mut self, now: Instant) -> Action {
+        self.apply(Event::PeerFin(self.options.on_peer_fin()), now)
+    }
+
+    /// An acceptable RST of the peer was processed.
+    pub fn handle_rst(&mut self, now: Instant) -> Action {
+        self.apply(Event::PeerRst, now)
+    }
+
+    /// The peer acknowledged our FIN.
+    pub fn handle_fin_acknowledged(&mut self, now: Instant) -> Action {
+        self.handle_pending(0, now);
+        self.apply(Event::FinAcknowledged, now)
+    }
+
+    /// There is no way to the peer.
+    pub fn handle_unreachable(&mut self, now: Instant) -> Action {
+        self.apply(Event::Unreachable, now)
+    }
+
+    /// Our own address is gone.
+    pub fn handle_address_lost(&mut self, now: Instant) -> Action {
+        let action = self.apply(Event::AddressLost, now);
+        if action == Action::Relisten {
+            self.handle_handshake_dropped();
+        }
+        action
+    }
+
+    /// The link went up or down. Recorded, never an end: a cable comes back.
+    pub const fn handle_link(&mut self, up: bool) {
+        self.link = self.link.changed(up);
+    }
+
+    /// Received bytes were drained and dropped.
+    pub const fn handle_discarded(&mut self, bytes: u64) {
+        self.discarded = self.discarded.saturating_add(bytes);
+    }
+
+    // ---- time ----
+
+    /// Takes in that it is `now`: fires every timer that is due.
+    pub fn handle_timeout(&mut self, now: Instant) -> Action {
+        let mut owed = Action::None;
+        // Each turn stops one timer and starts at most the probe again, in the
+        // future, so this ends after as many turns as there are timers.
+        while let Some(timer) = self.timers.take_due(now) {
+            let action = self.fire(timer, now);
+            if matches!(action, Action::Reset | Action::Relisten) {
+                owed = action;
+            }
+        }
+        owed
+    }
+
+    fn fire(&mut self, timer: Timer, now: Instant) -> Action {
+        match timer {
+            Timer::Connect => match (self.state, self.handshake) {
+                (State::Connecting, Handshake::Unsent) => self.handle_unreachable(now),
+                _ => self.apply(Event::ConnectLimit, now),
+            },
+            Timer::Silence => self.apply(Event::SilenceLimit, now),
+            Timer::Finish => self.apply(Event::FinishLimit, now),
+            Timer::Stall => {
+                self.note_stall();
+                Action::None
+            }
+            Timer::Probe => {
+                if self.probe == Probe::Asked {
+                    // Asked long ago, and nothing left since: there is no way
+                    // out to the peer, so its silence counts from here.
+                    let silence_at = now.plus_millis(self.options.silence_ms());
+                    self.timers.start(Timer::Silence, silence_at);
+                }
+                self.probe = Probe::Asked;
+                self.timers
+                    .set(Timer::Probe, now.plus_millis(PROBE_OVERDUE_MS));
+                Action::None
+            }
+        }
+    }
+
+    fn note_stall(&mut self) {
+        if self.stall == Stall::None {
+            self.stall = Stall::Untold;
+            tell!(
+                warn,
+                "connection {}: stalled, {} bytes pending, {} retransmissions",
+                self.tag,
+                self.ledger.pending(),
+                self.retransmissions
+            );
+        }
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is due next;
+    /// [`Instant::NEVER`] if no timer runs.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Instant {
+        self.timers.next()
+    }
+
+    /// Advice that has not been told yet.
+    pub const fn poll_advice(&mut self) -> Option<Advice> {
+        match self.stall {
+            Stall::Untold => {
+                self.stall = Stall::Told;
+                Some(Advice::Stalled)
+            }
+            Stall::None | Stall::Told => None,
+        }
+    }
+
+    // ---- getters ----
+
+    /// Where the connection stands.
+    #[must_use]
+    pub const fn state(&self) -> State {
+        self.state
+    }
+
+    /// The account of every byte.
+    #[must_use]
+    pub const fn ledger(&self) -> Ledger {
+        self.ledger
+    }
+
+    /// The limits and policies it was opened with.
+    #[must_use]
+    pub const fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// The keep-alive interval the stack below should use now: the option's,
+    /// shortened while bytes are pending; without the option, only from a
+    /// nudge until the peer is heard.
+    #[must_use]
+    pub fn keep_alive(&self) -> Option<Duration> {
+        let nudge = Duration::from_millis(u64::from(PROBE_AFTER_MS));
+        match self.options.keep_alive() {
+            Some(interval) if self.ledger.pending() > 0 => Some(interval.min(nudge)),
+            Some(interval) => Some(interval),
+            None if self.probe == Probe::Asked => Some(nudge),
+            None => None,
+        }
+    }
+
+    /// Whether every accepted byte is acknowledged.
+    ///
+    /// # Errors
+    ///
+    /// The error of the state, if the connection ended with bytes pending.
+    pub fn is_flushed(&self) -> Result<bool, WriteError> {
+        if self.ledger.pending() == 0 {
+            return Ok(true);
+        }
+        match self.state {
+            State::Closed(cause) => Err(WriteError::of_cause(cause, self.ledger)),
+            State::Idle
+            | State::Connecting
+            | State::Listening
+            | State::Open
+            | State::PeerFinished(_)
+            | State::Finishing(_) => Ok(false),
+        }
+    }
+
+    /// The error a call fails with now, unless the state accepts writes.
+    #[must_use]
+    pub const fn error(&self) -> Option<WriteError> {
+        WriteError::of_state(self.state, self.ledger)
+    }
+
+    /// The error of a call that began at `started` and reached its limit; the
+    /// connection lives.
+    #[must_use]
+    pub fn call_timed_out(&self, started: Instant) -> WriteError {
+        let why = if self.state.is_established() && self.heard_at > started {
+            Timeout::NotReading
+        } else {
+            Timeout::Call
+        };
+        WriteError::TimedOut {
+            why,
+            ledger: self.ledger,
+        }
+    }
+
+    /// A snapshot for status displays.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        Progress {
+            state: self.state,
+            ledger: self.ledger,
+            window: self.window,
+            is_stalled: self.stall != Stall::None,
+        }
+    }
+
+    /// The account of the whole connection as of `now`.
+    #[must_use]
+    pub fn report(&self, now: Instant) -> Report {
+        Report {
+            cause: self.state.cause(),
+            ledger: self.ledger,
+            discarded: self.discarded,
+            writes_accepted: self.writes_accepted,
+            writes_refused: self.writes_refused,
+            link_was_down: self.link.was_down(),
+            elapsed: now.min(self.ended_at).since(self.opened_at),
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! What a call on a connection can fail with, ledger included.
+
+use crate::ledger::Ledger;
+use crate::state::{Cause, Closer, OnPeerFin, State};
+use core::fmt;
+use embedded_io::ErrorKind;
+
+/// How the peer closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum How {
+    /// With a FIN: it sends no more and, unless it half-closed, reads no more.
+    Fin,
+    /// With a RST: it has forgotten the connection.
+    Reset,
+}
+
+/// Which time ran out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Timeout {
+    /// The connect limit: nothing answered our SYN.
+    Connect,
+    /// The silence limit: the peer vanished.
+    Vanished,
+    /// The finish limit: the drain or our FIN was not acknowledged in time.
+    Finish,
+    /// The call limit, with nothing heard from the peer meanwhile. The
+    /// connection lives and the call may be repeated.
+    Call,
+    /// The call limit, while the peer answered but did not read. The
+    /// connection lives and the call may be repeated.
+    NotReading,
+}
+
+/// Which of our own calls closed the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum ClosedBy {
+    /// We finished it, or are finishing it.
+    Finish,
+    /// We aborted it.
+    Abort,
+}
+
+/// Why a write, flush, finish or open did not succeed; each with the ledger at
+/// that moment, so that the caller knows what is safe and what to send again.
+///
+/// ```
+/// use embedded_io::{Error, ErrorKind};
+/// use lastbyte::{Cause, How, Ledger, WriteError};
+///
+/// let error = WriteError::PeerClosed { how: How::Fin, ledger: Ledger::default() };
+/// assert_eq!(error.kind(), ErrorKind::BrokenPipe);
+/// assert_eq!(error.cause(), Some(Cause::PeerFinished));
+/// assert_eq!(error.ledger().undelivered(), 0);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum WriteError {
+    /// The peer has closed the connection.
+    PeerClosed {
+        /// With a FIN or with a RST.
+        how: How,
+        /// The ledger at the moment of the error.
+        ledger: Ledger,
+    },
+    /// The peer's host refused the connection.
+    Refused {
+        /// The ledger at the moment of the error.
+        ledger: Ledger,
+    },
+    /// There is no way to the peer.
+    Unreachable {
+        /// The ledger at the moment of the error.
+        ledger: Ledger,
+    },
+    /// A limit was reached. For [`Timeout::Call`] and [`Timeout::NotReading`]
+    /// the connection lives.
+    TimedOut {
+        /// Which limit.
+        why: Timeout,
+        /// The ledger at the moment of the error.
+        ledger: Ledger,
+    },
+    /// Our own IP address was removed.
+    AddressLost {
+        /// The ledger at the moment of the error.
+        ledger: Ledger,
+    },
+    /// We closed the connection ourselves.
+    Closed {
+        /// By which call.
+        by: ClosedBy,
+        /// The ledger at the moment of the error.
+        ledger: Ledger,
+    },
+    /// The connection was never opened, or was released after its end.
+    NotOpen {
+        /// The ledger at the moment of the error.
+        ledger: Ledger,
+    },
+    /// The ledger cannot count more bytes (2^64 - 1 were accepted).
+    LedgerFull {
+        /// The ledger at the moment of the error.
+        ledger: Ledger,
+    },
+}
+
+impl WriteError {
+    /// The error that a connection in `state` refuses calls with; `None`
+    /// while it refuses nothing.
+    pub(crate) const fn of_state(state: State, ledger: Ledger) -> Option<Self> {
+        match state {
+            State::Idle => Some(Self::NotOpen { ledger }),
+            State::Connecting
+            | State::Listening
+            | State::Open
+            | State::PeerFinished(OnPeerFin::HalfClose) => None,
+            State::PeerFinished(OnPeerFin::Refuse) | State::Finishing(Closer::Peer) => {
+                Some(Self::of_cause(Cause::PeerFinished, ledger))
+            }
+            State::Finishing(Closer::Us) => Some(Self::of_cause(Cause::Finished, ledger)),
+            State::Closed(cause) => Some(Self::of_cause(cause, ledger)),
+        }
+    }
+
+    /// The error that stands for `cause`.
+    #[must_use]
+    pub const fn of_cause(cause: Cause, ledger: Ledger) -> Self {
+        match cause {
+            Cause::PeerFinished => Self::PeerClosed {
+                how: How::Fin,
+                ledger,
+            },
+            Cause::PeerReset => Self::PeerClosed {
+                how: How::Reset,
+                ledger,
+            },
+            Cause::Refused => Self::Refused { ledger },
+            Cause::Unreachable => Self::Unreachable { ledger },
+            Cause::ConnectTimeout => Self::TimedOut {
+                why: Timeout::Connect,
+                ledger,
+            },
+            Cause::Vanished => Self::TimedOut {
+                why: Timeout::Vanished,
+                ledger,
+            },
+            Cause::FinishTimeout => Self::TimedOut {
+                why: Timeout::Finish,
+                ledger,
+            },
+            Cause::AddressLost => Self::AddressLost { ledger },
+            Cause::Finished => Self::Closed {
+                by: ClosedBy::Finish,
+                ledger,
+            },
+            Cause::Aborted => Self::Closed {
+                by: ClosedBy::Abort,
+                ledger,
+            },
+        }
+    }
+
+    /// The ledger at the moment of the error.
+    #[must_use]
+    pub const fn ledger(&self) -> Ledger {
+        match self {
+            Self::PeerClosed { ledger, .. }
+            | Self::Refused { ledger }
+            | Self::Unreachable { ledger }
+            | Self::TimedOut { ledger, .. }
+            | Self::AddressLost { ledger }
+            | Self::Closed { ledger, .. }
+            | Self::NotOpen { ledger }
+            | Self::LedgerFull { ledger } => *ledger,
+        }
+    }
+
+    /// Why the connection ended; `None` where it lives, or never did.
+    #[must_use]
+    pub const fn cause(&self) -> Option<Cause> {
+        match self {
+            Self::PeerClosed { how: How::Fin, .. } => Some(Cause::PeerFinished),
+            Self::PeerClosed {
+                how: How::Reset, ..
+            } => Some(Cause::PeerReset),
+            Self::Refused { .. } => Some(Cause::Refused),
+            Self::Unreachable { .. } => Some(Cause::Unreachable),
+            Self::TimedOut { why, .. } => match why {
+                Timeout::Connect => Some(Cause::ConnectTimeout),
+                Timeout::Vanished => Some(Cause::Vanished),
+                Timeout::Finish => Some(Cause::FinishTimeout),
+                Timeout::Call | Timeout::NotReading => None,
+            },
+            Self::AddressLost { .. } => Some(Cause::AddressLost),
+            Self::Closed { by, .. } => match by {
+                ClosedBy::Finish => Some(Cause::Finished),
+                ClosedBy::Abort => Some(Cause::Aborted),
+            },
+            Self::NotOpen { .. } | Self::LedgerFull { .. } => None,
+        }
+    }
+
+    const fn describe(&self) -> &'static str {
+        match self {
+            Self::PeerClosed { how: How::Fin, .. } => "the peer has closed the connection (FIN)",
+            Self::PeerClosed {
+                how: How::Reset, ..
+            } => "the peer has reset the connection (RST)",
+            Self::Refused { .. } => "the peer refused the connection",
+            Self::Unreachable { .. } => "the peer cannot be reached",
+            Self::TimedOut { why, .. } => match why {
+                Timeout::Connect => "no answer while connecting",
+                Timeout::Vanished => "the peer has vanished",
+                Timeout::Finish => "finishing took too long",
+                Timeout::Call => "the call took too long, the connection lives",
+                Timeout::NotReading => "the peer does not read, the connection lives",
+            },
+            Self::AddressLost { .. } => "our own address was removed",
+            Self::Closed {
+                by: ClosedBy::Finish,
+                ..
+            } => "the connection is finished",
+            Self::Closed {
+                by: ClosedBy::Abort,
+                ..
+            } => "the connection was aborted",
+            Self::NotOpen { .. } => "the connection is not open",
+            Self::LedgerFull { .. } => "the connection has taken all the bytes it can count",
+        }
+    }
+}
+
+impl fmt::Display for WriteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ledger = self.ledger();
+        write!(
+            f,
+            "{}: {} bytes accepted, {} acknowledged, {} not known to be delivered",
+            self.describe(),
+            ledger.accepted(),
+            ledger.acknowledged(),
+            ledger.undelivered()
+        )
+    }
+}
+
+impl core::error::Error for WriteError {}
+
+impl embedded_io::Error for WriteError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::PeerClosed { how: How::Fin, .. } => ErrorKind::BrokenPipe,
+            Self::PeerClosed {
+                how: How::Reset, ..
+            } => ErrorKind::ConnectionReset,
+            Self::Refused { .. } => ErrorKind::ConnectionRefused,
+            Self::Unreachable { .. } | Self::AddressLost { .. } => ErrorKind::AddrNotAvailable,
+            Self::TimedOut { .. } => ErrorKind::TimedOut,
+            Self::Closed {
+                by: ClosedBy::Finish,
+                ..
+            }
+            | Self::NotOpen { .. } => ErrorKind::NotConnected,
+            Self::Closed {
+                by: ClosedBy::Abort,
+                ..
+            } => ErrorKind::ConnectionAborted,
+            Self::LedgerFull { .. } => ErrorKind::OutOfMemory,
+        }
+    }
+}
+
+/// Why bytes could not be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum ReadError {
+    /// The connection was opened with
+    /// [`OnReceive::Discard`](crate::OnReceive::Discard): there is nothing to
+    /// read, ever.
+    Discarding,
+    /// The connection ended without a FIN from the peer, so what was read may
+    /// be incomplete; or the call limit was reached.
+    Ended(WriteError),
+}
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Discarding => f.write_str(
+                "received bytes are discarded on this connection; open it with OnReceive::Keep",
+            ),
+            Self::Ended(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for ReadError {}
+
+impl embedded_io::Error for ReadError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Discarding => ErrorKind::Unsupported,
+            Self::Ended(error) => embedded_io::Error::kind(error),
+        }
+    }
+}

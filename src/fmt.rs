@@ -1,0 +1,18 @@
+//! Events through `log` and `defmt`, each optional, in one call.
+
+/// Tells an event to every log that is compiled in. Arguments must be
+/// formattable with `{}` by both.
+macro_rules! tell {
+    ($level:ident, $text:literal $(, $argument:expr)* $(,)?) => {{
+        #[cfg(feature = "log")]
+        ::log::$level!($text $(, $argument)*);
+        #[cfg(feature = "defmt")]
+        ::defmt::$level!($text $(, $argument)*);
+        #[cfg(not(any(feature = "log", feature = "defmt")))]
+        {
+            $( let _ = &$argument; )*
+        }
+    }};
+}
+
+pub(crate) use tell;

@@ -1,0 +1,341 @@
+//! Limits and policies of a connection, validated when they are built.
+
+use crate::state::{OnPeerFin, OnReceive};
+use core::fmt;
+use core::time::Duration;
+
+/// The shortest retransmission timeout of the stack below, in milliseconds
+/// (RFC 6298, 2.4). A silence limit at or below it would end connections
+/// before the first retransmission (RFC 5482, 3.1).
+const SHORTEST_RTO_MS: u32 = 1_000;
+
+/// Names one of the limits, in errors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Limit {
+    /// Longest time a handshake may take.
+    Connect,
+    /// Longest time without any answer while one is due.
+    Silence,
+    /// Longest time one blocking call waits.
+    Call,
+    /// Longest time draining and our FIN may take.
+    Finish,
+    /// Time without progress after which advice is given.
+    StallAdvice,
+    /// Interval of keep-alive probes.
+    KeepAlive,
+}
+
+impl Limit {
+    /// The limit's name in plain words.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Connect => "connect limit",
+            Self::Silence => "silence limit",
+            Self::Call => "call limit",
+            Self::Finish => "finish limit",
+            Self::StallAdvice => "stall advice time",
+            Self::KeepAlive => "keep-alive interval",
+        }
+    }
+}
+
+/// Why a set of options was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum OptionsError {
+    /// This limit is zero: it would end everything at once.
+    Zero(Limit),
+    /// This limit exceeds `u32::MAX` milliseconds (49.7 days).
+    TooLong(Limit),
+    /// The silence limit does not exceed one retransmission timeout, which is
+    /// 1 s at the least (RFC 5482, 3.1; RFC 6298, 2.4).
+    SilenceWithinRetransmission,
+}
+
+impl fmt::Display for OptionsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Zero(limit) => write!(f, "the {} is zero; use at least 1 ms", limit.name()),
+            Self::TooLong(limit) => {
+                write!(f, "the {} is above 49 days; use a shorter one", limit.name())
+            }
+            Self::SilenceWithinRetransmission => f.write_str(
+                "the silence limit is not above one retransmission timeout; use more than 1 s",
+            ),
+        }
+    }
+}
+
+impl core::error::Error for OptionsError {}
+
+/// Whether small segments wait for the acknowledgement of earlier ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Nagle {
+    /// Fewer, fuller segments (RFC 9293, SHLD-7).
+    #[default]
+    On,
+    /// Every write leaves at once, as with `TCP_NODELAY`.
+    Off,
+}
+
+/// Limits and policies of one connection. Every default is on, so no call and
+/// no connection waits for ever unless the peer keeps answering.
+///
+/// ```
+/// use core::time::Duration;
+/// use lastbyte::{OnPeerFin, Options};
+///
+/// let options = Options::builder()
+///     .silence_limit(Duration::from_secs(20))
+///     .on_peer_fin(OnPeerFin::HalfClose)
+///     .build()?;
+/// assert_eq!(options.silence_limit(), Duration::from_secs(20));
+/// assert_eq!(options.connect_limit(), Duration::from_secs(30));
+/// # Ok::<(), lastbyte::OptionsError>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Options {
+    connect_ms: u32,
+    silence_ms: u32,
+    call_ms: u32,
+    finish_ms: u32,
+    stall_advice_ms: u32,
+    /// Zero: off.
+    keep_alive_ms: u32,
+    on_peer_fin: OnPeerFin,
+    on_receive: OnReceive,
+    nagle: Nagle,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            connect_ms: 30_000,
+            silence_ms: 100_000,
+            call_ms: 60_000,
+            finish_ms: 30_000,
+            stall_advice_ms: 10_000,
+            keep_alive_ms: 0,
+            on_peer_fin: OnPeerFin::Refuse,
+            on_receive: OnReceive::Discard,
+            nagle: Nagle::On,
+        }
+    }
+}
+
+const fn millis(millis: u32) -> Duration {
+    // Widening is lossless.
+    Duration::from_millis(millis as u64)
+}
+
+impl Options {
+    /// Starts from the defaults.
+    #[must_use]
+    pub fn builder() -> OptionsBuilder {
+        OptionsBuilder {
+            options: Self::default(),
+            error: None,
+        }
+    }
+
+    /// Gives up connecting after this time. Default: 30 s.
+    #[must_use]
+    pub const fn connect_limit(&self) -> Duration {
+        millis(self.connect_ms)
+    }
+
+    /// The peer counts as vanished when an answer is due and nothing was heard
+    /// from it for this time. Default: 100 s (RFC 9293, 3.8.3, R2).
+    #[must_use]
+    pub const fn silence_limit(&self) -> Duration {
+        millis(self.silence_ms)
+    }
+
+    /// Longest time one blocking call waits. Default: 60 s.
+    #[must_use]
+    pub const fn call_limit(&self) -> Duration {
+        millis(self.call_ms)
+    }
+
+    /// Longest time from finishing until our FIN is acknowledged. Default: 30 s.
+    #[must_use]
+    pub const fn finish_limit(&self) -> Duration {
+        millis(self.finish_ms)
+    }
+
+    /// Advice is given after this time without progress, or after three
+    /// retransmissions (RFC 9293, 3.8.3, R1). Default: 10 s.
+    #[must_use]
+    pub const fn stall_advice_after(&self) -> Duration {
+        millis(self.stall_advice_ms)
+    }
+
+    /// Interval at which an idle peer is probed; `None` by default (RFC 9293,
+    /// MUST-25). A probed peer that stays silent for the silence limit counts
+    /// as vanished.
+    #[must_use]
+    pub const fn keep_alive(&self) -> Option<Duration> {
+        match self.keep_alive_ms {
+            0 => None,
+            interval => Some(millis(interval)),
+        }
+    }
+
+    /// What a FIN from the peer means for our writes.
+    #[must_use]
+    pub const fn on_peer_fin(&self) -> OnPeerFin {
+        self.on_peer_fin
+    }
+
+    /// What becomes of received bytes.
+    #[must_use]
+    pub const fn on_receive(&self) -> OnReceive {
+        self.on_receive
+    }
+
+    /// Whether small segments wait for earlier acknowledgements.
+    #[must_use]
+    pub const fn nagle(&self) -> Nagle {
+        self.nagle
+    }
+
+    pub(crate) const fn connect_ms(&self) -> u32 {
+        self.connect_ms
+    }
+
+    pub(crate) const fn silence_ms(&self) -> u32 {
+        self.silence_ms
+    }
+
+    pub(crate) const fn finish_ms(&self) -> u32 {
+        self.finish_ms
+    }
+
+    pub(crate) const fn stall_advice_ms(&self) -> u32 {
+        self.stall_advice_ms
+    }
+}
+
+/// Collects options; [`build`](Self::build) checks them.
+#[derive(Debug, Clone, Copy)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct OptionsBuilder {
+    options: Options,
+    /// The first limit that was out of range.
+    error: Option<OptionsError>,
+}
+
+impl OptionsBuilder {
+    /// `duration` in whole milliseconds, rounded up so that a limit is never
+    /// shorter than asked for; remembers the first one out of range.
+    fn checked(&mut self, limit: Limit, duration: Duration) -> u32 {
+        let millis = duration.as_nanos().div_ceil(1_000_000);
+        let checked = match u32::try_from(millis) {
+            Ok(0) => Err(OptionsError::Zero(limit)),
+            Ok(millis) => Ok(millis),
+            Err(_) => Err(OptionsError::TooLong(limit)),
+        };
+        match checked {
+            Ok(millis) => millis,
+            Err(error) => {
+                self.error.get_or_insert(error);
+                0
+            }
+        }
+    }
+
+    /// Sets [`Options::connect_limit`].
+    #[must_use]
+    pub fn connect_limit(mut self, limit: Duration) -> Self {
+        self.options.connect_ms = self.checked(Limit::Connect, limit);
+        self
+    }
+
+    /// Sets [`Options::silence_limit`].
+    #[must_use]
+    pub fn silence_limit(mut self, limit: Duration) -> Self {
+        self.options.silence_ms = self.checked(Limit::Silence, limit);
+        self
+    }
+
+    /// Sets [`Options::call_limit`].
+    #[must_use]
+    pub fn call_limit(mut self, limit: Duration) -> Self {
+        self.options.call_ms = self.checked(Limit::Call, limit);
+        self
+    }
+
+    /// Sets [`Options::finish_limit`].
+    #[must_use]
+    pub fn finish_limit(mut self, limit: Duration) -> Self {
+        self.options.finish_ms = self.checked(Limit::Finish, limit);
+        self
+    }
+
+    /// Sets [`Options::stall_advice_after`].
+    #[must_use]
+    pub fn stall_advice_after(mut self, time: Duration) -> Self {
+        self.options.stall_advice_ms = self.checked(Limit::StallAdvice, time);
+        self
+    }
+
+    /// Turns [`Options::keep_alive`] on, with this interval.
+    #[must_use]
+    pub fn keep_alive(mut self, interval: Duration) -> Self {
+        self.options.keep_alive_ms = self.checked(Limit::KeepAlive, interval);
+        self
+    }
+
+    /// Sets [`Options::on_peer_fin`].
+    #[must_use]
+    pub const fn on_peer_fin(mut self, policy: OnPeerFin) -> Self {
+        self.options.on_peer_fin = policy;
+        self
+    }
+
+    /// Sets [`Options::on_receive`].
+    #[must_use]
+    pub const fn on_receive(mut self, policy: OnReceive) -> Self {
+        self.options.on_receive = policy;
+        self
+    }
+
+    /// Sets [`Options::nagle`].
+    #[must_use]
+    pub const fn nagle(mut self, nagle: Nagle) -> Self {
+        self.options.nagle = nagle;
+        self
+    }
+
+    /// Checks the options against each other.
+    ///
+    /// # Errors
+    ///
+    /// The first limit that is zero or too long; else a silence limit that
+    /// does not exceed one retransmission timeout.
+    ///
+    /// ```
+    /// use core::time::Duration;
+    /// use lastbyte::{Limit, Options, OptionsError};
+    ///
+    /// let error = Options::builder().call_limit(Duration::ZERO).build();
+    /// assert_eq!(error, Err(OptionsError::Zero(Limit::Call)));
+    ///
+    /// let error = Options::builder().silence_limit(Duration::from_secs(1)).build();
+    /// assert_eq!(error, Err(OptionsError::SilenceWithinRetransmission));
+    /// ```
+    pub fn build(self) -> Result<Options, OptionsError> {
+        if let Some(error) = self.error {
+            return Err(error);
+        }
+        if self.options.silence_ms <= SHORTEST_RTO_MS {
+            return Err(OptionsError::SilenceWithinRetransmission);
+        }
+        Ok(self.options)
+    }
+}

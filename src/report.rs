@@ -1,0 +1,74 @@
+//! What a connection has to say for itself.
+
+use crate::connection::Window;
+use crate::ledger::Ledger;
+use crate::state::{Cause, State};
+use core::time::Duration;
+
+/// Something worth knowing that ends nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Advice {
+    /// Bytes are pending and no progress was made for three retransmissions
+    /// or the stall advice time (RFC 9293, 3.8.3, R1). The connection is open.
+    Stalled,
+}
+
+/// What the driver told about the link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Link {
+    NeverDown,
+    Down,
+    WasDown,
+}
+
+impl Link {
+    pub(crate) const fn changed(self, up: bool) -> Self {
+        match (self, up) {
+            (_, false) => Self::Down,
+            (Self::NeverDown, true) => Self::NeverDown,
+            (Self::Down | Self::WasDown, true) => Self::WasDown,
+        }
+    }
+
+    pub(crate) const fn was_down(self) -> bool {
+        match self {
+            Self::NeverDown => false,
+            Self::Down | Self::WasDown => true,
+        }
+    }
+}
+
+/// A connection at a glance, while it lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Progress {
+    /// Where it stands.
+    pub state: State,
+    /// Accepted, acknowledged, pending.
+    pub ledger: Ledger,
+    /// Whether the peer takes bytes at present.
+    pub window: Window,
+    /// Whether the stall advice was given and no progress was made since.
+    pub is_stalled: bool,
+}
+
+/// The account of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Report {
+    /// Why it ended; `None` while it lives.
+    pub cause: Option<Cause>,
+    /// Accepted, acknowledged, undelivered.
+    pub ledger: Ledger,
+    /// Bytes the peer sent that were dropped unread.
+    pub discarded: u64,
+    /// Writes that took at least one byte.
+    pub writes_accepted: u64,
+    /// Writes that were refused because of the state.
+    pub writes_refused: u64,
+    /// Whether the link was down at any time.
+    pub link_was_down: bool,
+    /// From opening to the end, or to now.
+    pub elapsed: Duration,
+}

@@ -1,0 +1,303 @@
+//! The states of a connection as a writer sees it, what can happen to one,
+//! and what its driver has to do about it.
+
+use core::fmt;
+
+/// What a FIN from the peer means for our writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum OnPeerFin {
+    /// The peer has gone: writes are refused from then on, bytes accepted
+    /// earlier keep draining.
+    #[default]
+    Refuse,
+    /// The peer has only closed its own direction: writes go on until a RST
+    /// or our finish (RFC 9293, 3.10.2: sending in CLOSE-WAIT is legal).
+    HalfClose,
+}
+
+/// What becomes of bytes the peer sends to us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum OnReceive {
+    /// Drained and counted, so that a FIN behind them is never hidden by a
+    /// full receive buffer. For pure writers.
+    #[default]
+    Discard,
+    /// Kept for the application, which must read them: while the receive
+    /// buffer is full, a FIN behind the unread bytes cannot be seen.
+    Keep,
+}
+
+/// Who closed first, in a connection that is being finished.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Closer {
+    /// We finished while the peer's direction was open, or on a half-closed
+    /// connection by choice: the end will be told as our own.
+    Us,
+    /// The peer's FIN came first and refused our writes: whatever happens
+    /// during the drain, the cause stays [`Cause::PeerFinished`].
+    Peer,
+}
+
+/// Why a connection ended: the first thing that ended it, latched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Cause {
+    /// The peer sent a FIN.
+    PeerFinished,
+    /// The peer sent a RST on a live connection.
+    PeerReset,
+    /// The peer answered our SYN with a RST.
+    Refused,
+    /// No way to the peer while connecting: no route, no neighbour, or a hard
+    /// ICMP error.
+    Unreachable,
+    /// The peer's host is there, but nothing answered our SYN in time.
+    ConnectTimeout,
+    /// An answer was due and nothing was heard for the silence limit.
+    Vanished,
+    /// The drain and our FIN were not acknowledged within the finish limit.
+    FinishTimeout,
+    /// Our own IP address was removed.
+    AddressLost,
+    /// We finished, and the peer's TCP acknowledged everything.
+    Finished,
+    /// We aborted.
+    Aborted,
+}
+
+impl Cause {
+    /// Every cause, in the order of the documentation.
+    pub const ALL: [Self; 10] = [
+        Self::PeerFinished,
+        Self::PeerReset,
+        Self::Refused,
+        Self::Unreachable,
+        Self::ConnectTimeout,
+        Self::Vanished,
+        Self::FinishTimeout,
+        Self::AddressLost,
+        Self::Finished,
+        Self::Aborted,
+    ];
+
+    /// The name used in logs and machine-readable reports.
+    ///
+    /// ```
+    /// assert_eq!(lastbyte::Cause::PeerFinished.name(), "peer_finished");
+    /// ```
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::PeerFinished => "peer_finished",
+            Self::PeerReset => "peer_reset",
+            Self::Refused => "refused",
+            Self::Unreachable => "unreachable",
+            Self::ConnectTimeout => "connect_timeout",
+            Self::Vanished => "vanished",
+            Self::FinishTimeout => "finish_timeout",
+            Self::AddressLost => "address_lost",
+            Self::Finished => "finished",
+            Self::Aborted => "aborted",
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Where a connection stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum State {
+    /// No connection. Nothing is accepted, nothing is pending.
+    Idle,
+    /// Our SYN is on its way. Nothing has been accepted yet.
+    Connecting,
+    /// Waiting for a peer to connect to us. Nothing has been accepted yet.
+    Listening,
+    /// Both directions are open: writes are accepted.
+    Open,
+    /// The peer's FIN was processed and we have not finished. Whether writes
+    /// are still accepted is the policy's choice.
+    PeerFinished(OnPeerFin),
+    /// Accepted bytes drain, our FIN follows them. No write is accepted.
+    Finishing(Closer),
+    /// The connection has ended; the cause and the ledger stand still.
+    Closed(Cause),
+}
+
+impl State {
+    /// Every state, in the order of the printed table.
+    pub const ALL: [Self; 18] = [
+        Self::Idle,
+        Self::Connecting,
+        Self::Listening,
+        Self::Open,
+        Self::PeerFinished(OnPeerFin::Refuse),
+        Self::PeerFinished(OnPeerFin::HalfClose),
+        Self::Finishing(Closer::Us),
+        Self::Finishing(Closer::Peer),
+        Self::Closed(Cause::PeerFinished),
+        Self::Closed(Cause::PeerReset),
+        Self::Closed(Cause::Refused),
+        Self::Closed(Cause::Unreachable),
+        Self::Closed(Cause::ConnectTimeout),
+        Self::Closed(Cause::Vanished),
+        Self::Closed(Cause::FinishTimeout),
+        Self::Closed(Cause::AddressLost),
+        Self::Closed(Cause::Finished),
+        Self::Closed(Cause::Aborted),
+    ];
+
+    /// Whether the connection has ended.
+    #[must_use]
+    pub const fn is_closed(self) -> bool {
+        matches!(self, Self::Closed(_))
+    }
+
+    /// Whether the handshake is done and the connection has not ended.
+    #[must_use]
+    pub const fn is_established(self) -> bool {
+        matches!(
+            self,
+            Self::Open | Self::PeerFinished(_) | Self::Finishing(_)
+        )
+    }
+
+    /// The cause that is already decided, if any: a refused half of a
+    /// connection has one before it is closed.
+    #[must_use]
+    pub const fn cause(self) -> Option<Cause> {
+        match self {
+            Self::Idle
+            | Self::Connecting
+            | Self::Listening
+            | Self::Open
+            | Self::PeerFinished(OnPeerFin::HalfClose)
+            | Self::Finishing(Closer::Us) => None,
+            Self::PeerFinished(OnPeerFin::Refuse) | Self::Finishing(Closer::Peer) => {
+                Some(Cause::PeerFinished)
+            }
+            Self::Closed(cause) => Some(cause),
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Idle => f.write_str("Idle"),
+            Self::Connecting => f.write_str("Connecting"),
+            Self::Listening => f.write_str("Listening"),
+            Self::Open => f.write_str("Open"),
+            Self::PeerFinished(policy) => write!(f, "PeerFinished({policy:?})"),
+            Self::Finishing(closer) => write!(f, "Finishing({closer:?})"),
+            Self::Closed(cause) => write!(f, "Closed({cause:?})"),
+        }
+    }
+}
+
+/// Something that happened to a connection: a call of the application, a fact
+/// about the network, or a limit that was reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Event {
+    /// Call: open by connecting to a peer.
+    Connect,
+    /// Call: open by waiting for a peer.
+    Listen,
+    /// Call: take bytes from the application.
+    Write,
+    /// Call: drain, then send a FIN.
+    Finish,
+    /// Call: end at once with a RST.
+    Abort,
+    /// Call: forget an ended connection, so that it can be opened again.
+    Release,
+    /// Fact: the handshake is complete.
+    Established,
+    /// Fact: the peer's FIN was processed, under this policy.
+    PeerFin(OnPeerFin),
+    /// Fact: an acceptable RST arrived.
+    PeerRst,
+    /// Fact: the peer acknowledged our FIN, and with it every byte.
+    FinAcknowledged,
+    /// Fact: there is no way to the peer.
+    Unreachable,
+    /// Fact: our own IP address is gone.
+    AddressLost,
+    /// Limit: the handshake did not complete in time.
+    ConnectLimit,
+    /// Limit: an answer is due and nothing was heard for too long.
+    SilenceLimit,
+    /// Limit: the drain and our FIN were not acknowledged in time.
+    FinishLimit,
+}
+
+impl Event {
+    /// Every event, in the order of the printed table.
+    pub const ALL: [Self; 16] = [
+        Self::Connect,
+        Self::Listen,
+        Self::Write,
+        Self::Finish,
+        Self::Abort,
+        Self::Release,
+        Self::Established,
+        Self::PeerFin(OnPeerFin::Refuse),
+        Self::PeerFin(OnPeerFin::HalfClose),
+        Self::PeerRst,
+        Self::FinAcknowledged,
+        Self::Unreachable,
+        Self::AddressLost,
+        Self::ConnectLimit,
+        Self::SilenceLimit,
+        Self::FinishLimit,
+    ];
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// What the driver has to do after an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Action {
+    /// Nothing: the event was taken in.
+    None,
+    /// Nothing: the event means nothing in this state and changed nothing.
+    Ignore,
+    /// The call makes no sense in this state and changed nothing.
+    Misuse,
+    /// Start the handshake with the peer.
+    StartConnect,
+    /// Start waiting for a peer.
+    StartListen,
+    /// Drop the half-done handshake and wait for a peer again.
+    Relisten,
+    /// Take bytes from the application.
+    Accept,
+    /// Take no bytes yet; the call may be repeated once the state changes.
+    Wait,
+    /// Take no bytes, ever: fail the call with the error of this state.
+    Refuse,
+    /// Send a FIN behind the accepted bytes.
+    SendFin,
+    /// End the connection below at once, with a RST where one can be sent.
+    Reset,
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}

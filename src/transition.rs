@@ -1,0 +1,326 @@
+//! The one place that decides a state.
+//!
+//! # Theory of operation
+//!
+//! A connection is a [`State`]. Everything that can happen to it is an
+//! [`Event`]: a call of the application, a fact the layer below observed, or a
+//! limit that was reached. [`transition`] maps the two to the next state and
+//! the [`Action`] the driver owes. It knows no clock, no socket and no bytes:
+//! whoever has those turns conditions on data into distinct events first (a
+//! FIN under either policy, a connect limit with or without a SYN on the
+//! wire).
+//!
+//! Three rules shape the table:
+//!
+//! - **The first end wins.** Once a cause is decided, no event changes it. A
+//!   FIN under [`OnPeerFin::Refuse`] decides it before the connection is
+//!   closed, so every later end of that connection tells the FIN.
+//! - **Late facts are ignored, wrong calls are misuse**; neither changes
+//!   anything.
+//! - **Only `Release` leads out of `Closed`**, and only to `Idle`.
+//!
+//! Every cell is written out, with its row id, in the order of the table below.
+//!
+#![doc = include_str!("transitions.md")]
+
+use crate::state::{Action, Cause, Closer, Event, OnPeerFin, State};
+use core::fmt;
+
+/// One cell of the table: what `event` does in a state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Transition {
+    /// The number of the cell, as in `T007`; the cells of `Closed(_)` share
+    /// theirs between the causes.
+    pub row: u8,
+    /// The state after the event.
+    pub next: State,
+    /// What the driver has to do.
+    pub action: Action,
+}
+
+const fn row(row: u8, next: State, action: Action) -> Transition {
+    Transition { row, next, action }
+}
+
+/// Decides what `event` does to a connection in `state`.
+///
+/// ```
+/// use lastbyte::{transition::transition, Action, Event, OnPeerFin, State};
+///
+/// let fin = transition(State::Open, Event::PeerFin(OnPeerFin::Refuse));
+/// assert_eq!(fin.next, State::PeerFinished(OnPeerFin::Refuse));
+///
+/// let write = transition(fin.next, Event::Write);
+/// assert_eq!(write.action, Action::Refuse);
+/// ```
+#[must_use]
+pub const fn transition(state: State, event: Event) -> Transition {
+    match state {
+        State::Idle => from_idle(event),
+        State::Connecting => from_connecting(event),
+        State::Listening => from_listening(event),
+        State::Open => from_open(event),
+        State::PeerFinished(OnPeerFin::Refuse) => from_peer_finished_refuse(event),
+        State::PeerFinished(OnPeerFin::HalfClose) => from_peer_finished_half_close(event),
+        State::Finishing(Closer::Us) => from_finishing_us(event),
+        State::Finishing(Closer::Peer) => from_finishing_peer(event),
+        State::Closed(cause) => from_closed(cause, event),
+    }
+}
+
+/// No connection: only opening leads out, and nothing from the network can reach it.
+const fn from_idle(event: Event) -> Transition {
+    let here = State::Idle;
+    match event {
+        Event::Connect => row(1, State::Connecting, Action::StartConnect),
+        Event::Listen => row(2, State::Listening, Action::StartListen),
+        Event::Write => row(3, here, Action::Refuse),
+        Event::Finish => row(4, here, Action::Refuse),
+        Event::Abort => row(5, here, Action::Ignore),
+        Event::Release => row(6, here, Action::Ignore),
+        Event::Established => row(7, here, Action::Ignore),
+        Event::PeerFin(OnPeerFin::Refuse) => row(8, here, Action::Ignore),
+        Event::PeerFin(OnPeerFin::HalfClose) => row(9, here, Action::Ignore),
+        Event::PeerRst => row(10, here, Action::Ignore),
+        Event::FinAcknowledged => row(11, here, Action::Ignore),
+        Event::Unreachable => row(12, here, Action::Ignore),
+        Event::AddressLost => row(13, here, Action::Ignore),
+        Event::ConnectLimit => row(14, here, Action::Ignore),
+        Event::SilenceLimit => row(15, here, Action::Ignore),
+        Event::FinishLimit => row(16, here, Action::Ignore),
+    }
+}
+
+/// RFC 9293, 3.10.7.3 (SYN-SENT). Nothing was accepted, so an own end loses nothing.
+const fn from_connecting(event: Event) -> Transition {
+    let here = State::Connecting;
+    match event {
+        Event::Connect => row(17, here, Action::Misuse),
+        Event::Listen => row(18, here, Action::Misuse),
+        Event::Write => row(19, here, Action::Wait),
+        Event::Finish => row(20, State::Closed(Cause::Finished), Action::Reset),
+        Event::Abort => row(21, State::Closed(Cause::Aborted), Action::Reset),
+        Event::Release => row(22, here, Action::Misuse),
+        Event::Established => row(23, State::Open, Action::None),
+        Event::PeerFin(OnPeerFin::Refuse) => row(24, here, Action::Ignore),
+        Event::PeerFin(OnPeerFin::HalfClose) => row(25, here, Action::Ignore),
+        Event::PeerRst => row(26, State::Closed(Cause::Refused), Action::None),
+        Event::FinAcknowledged => row(27, here, Action::Ignore),
+        Event::Unreachable => row(28, State::Closed(Cause::Unreachable), Action::Reset),
+        Event::AddressLost => row(29, State::Closed(Cause::AddressLost), Action::Reset),
+        Event::ConnectLimit => row(30, State::Closed(Cause::ConnectTimeout), Action::Reset),
+        Event::SilenceLimit => row(31, here, Action::Ignore),
+        Event::FinishLimit => row(32, here, Action::Ignore),
+    }
+}
+
+/// RFC 9293, 3.10.7.2 (LISTEN) and the half-done handshake behind it: whatever breaks the
+/// handshake only puts the connection back to waiting.
+const fn from_listening(event: Event) -> Transition {
+    let here = State::Listening;
+    match event {
+        Event::Connect => row(33, here, Action::Misuse),
+        Event::Listen => row(34, here, Action::Misuse),
+        Event::Write => row(35, here, Action::Wait),
+        Event::Finish => row(36, State::Closed(Cause::Finished), Action::Reset),
+        Event::Abort => row(37, State::Closed(Cause::Aborted), Action::Reset),
+        Event::Release => row(38, here, Action::Misuse),
+        Event::Established => row(39, State::Open, Action::None),
+        Event::PeerFin(OnPeerFin::Refuse) => row(40, here, Action::Ignore),
+        Event::PeerFin(OnPeerFin::HalfClose) => row(41, here, Action::Ignore),
+        Event::PeerRst => row(42, here, Action::Ignore),
+        Event::FinAcknowledged => row(43, here, Action::Ignore),
+        Event::Unreachable => row(44, here, Action::Ignore),
+        Event::AddressLost => row(45, here, Action::Relisten),
+        Event::ConnectLimit => row(46, here, Action::Relisten),
+        Event::SilenceLimit => row(47, here, Action::Ignore),
+        Event::FinishLimit => row(48, here, Action::Ignore),
+    }
+}
+
+/// RFC 9293, 3.10.7.4 (ESTABLISHED).
+const fn from_open(event: Event) -> Transition {
+    let here = State::Open;
+    match event {
+        Event::Connect => row(49, here, Action::Misuse),
+        Event::Listen => row(50, here, Action::Misuse),
+        Event::Write => row(51, here, Action::Accept),
+        Event::Finish => row(52, State::Finishing(Closer::Us), Action::SendFin),
+        Event::Abort => row(53, State::Closed(Cause::Aborted), Action::Reset),
+        Event::Release => row(54, here, Action::Misuse),
+        Event::Established => row(55, here, Action::Ignore),
+        Event::PeerFin(OnPeerFin::Refuse) => row(56, State::PeerFinished(OnPeerFin::Refuse), Action::None),
+        Event::PeerFin(OnPeerFin::HalfClose) => row(57, State::PeerFinished(OnPeerFin::HalfClose), Action::None),
+        Event::PeerRst => row(58, State::Closed(Cause::PeerReset), Action::None),
+        Event::FinAcknowledged => row(59, here, Action::Ignore),
+        Event::Unreachable => row(60, here, Action::Ignore),
+        Event::AddressLost => row(61, State::Closed(Cause::AddressLost), Action::Reset),
+        Event::ConnectLimit => row(62, here, Action::Ignore),
+        Event::SilenceLimit => row(63, State::Closed(Cause::Vanished), Action::Reset),
+        Event::FinishLimit => row(64, here, Action::Ignore),
+    }
+}
+
+/// RFC 9293 (CLOSE-WAIT), with the peer taken as gone: the cause is decided, what is left is
+/// to drain. Every end from here tells the FIN, which came first.
+const fn from_peer_finished_refuse(event: Event) -> Transition {
+    let here = State::PeerFinished(OnPeerFin::Refuse);
+    match event {
+        Event::Connect => row(65, here, Action::Misuse),
+        Event::Listen => row(66, here, Action::Misuse),
+        Event::Write => row(67, here, Action::Refuse),
+        Event::Finish => row(68, State::Finishing(Closer::Peer), Action::SendFin),
+        Event::Abort => row(69, State::Closed(Cause::PeerFinished), Action::Reset),
+        Event::Release => row(70, here, Action::Misuse),
+        Event::Established => row(71, here, Action::Ignore),
+        Event::PeerFin(OnPeerFin::Refuse) => row(72, here, Action::Ignore),
+        Event::PeerFin(OnPeerFin::HalfClose) => row(73, here, Action::Ignore),
+        Event::PeerRst => row(74, State::Closed(Cause::PeerFinished), Action::None),
+        Event::FinAcknowledged => row(75, here, Action::Ignore),
+        Event::Unreachable => row(76, here, Action::Ignore),
+        Event::AddressLost => row(77, State::Closed(Cause::PeerFinished), Action::Reset),
+        Event::ConnectLimit => row(78, here, Action::Ignore),
+        Event::SilenceLimit => row(79, State::Closed(Cause::PeerFinished), Action::Reset),
+        Event::FinishLimit => row(80, here, Action::Ignore),
+    }
+}
+
+/// RFC 9293 (CLOSE-WAIT), with our direction still in use.
+const fn from_peer_finished_half_close(event: Event) -> Transition {
+    let here = State::PeerFinished(OnPeerFin::HalfClose);
+    match event {
+        Event::Connect => row(81, here, Action::Misuse),
+        Event::Listen => row(82, here, Action::Misuse),
+        Event::Write => row(83, here, Action::Accept),
+        Event::Finish => row(84, State::Finishing(Closer::Us), Action::SendFin),
+        Event::Abort => row(85, State::Closed(Cause::Aborted), Action::Reset),
+        Event::Release => row(86, here, Action::Misuse),
+        Event::Established => row(87, here, Action::Ignore),
+        Event::PeerFin(OnPeerFin::Refuse) => row(88, here, Action::Ignore),
+        Event::PeerFin(OnPeerFin::HalfClose) => row(89, here, Action::Ignore),
+        Event::PeerRst => row(90, State::Closed(Cause::PeerReset), Action::None),
+        Event::FinAcknowledged => row(91, here, Action::Ignore),
+        Event::Unreachable => row(92, here, Action::Ignore),
+        Event::AddressLost => row(93, State::Closed(Cause::AddressLost), Action::Reset),
+        Event::ConnectLimit => row(94, here, Action::Ignore),
+        Event::SilenceLimit => row(95, State::Closed(Cause::Vanished), Action::Reset),
+        Event::FinishLimit => row(96, here, Action::Ignore),
+    }
+}
+
+/// RFC 9293 (FIN-WAIT-1, CLOSING, LAST-ACK after a half-close). A FIN of the peer changes
+/// nothing: we finished first.
+const fn from_finishing_us(event: Event) -> Transition {
+    let here = State::Finishing(Closer::Us);
+    match event {
+        Event::Connect => row(97, here, Action::Misuse),
+        Event::Listen => row(98, here, Action::Misuse),
+        Event::Write => row(99, here, Action::Refuse),
+        Event::Finish => row(100, here, Action::Ignore),
+        Event::Abort => row(101, State::Closed(Cause::Aborted), Action::Reset),
+        Event::Release => row(102, here, Action::Misuse),
+        Event::Established => row(103, here, Action::Ignore),
+        Event::PeerFin(OnPeerFin::Refuse) => row(104, here, Action::Ignore),
+        Event::PeerFin(OnPeerFin::HalfClose) => row(105, here, Action::Ignore),
+        Event::PeerRst => row(106, State::Closed(Cause::PeerReset), Action::None),
+        Event::FinAcknowledged => row(107, State::Closed(Cause::Finished), Action::None),
+        Event::Unreachable => row(108, here, Action::Ignore),
+        Event::AddressLost => row(109, State::Closed(Cause::AddressLost), Action::Reset),
+        Event::ConnectLimit => row(110, here, Action::Ignore),
+        Event::SilenceLimit => row(111, State::Closed(Cause::Vanished), Action::Reset),
+        Event::FinishLimit => row(112, State::Closed(Cause::FinishTimeout), Action::Reset),
+    }
+}
+
+/// RFC 9293 (LAST-ACK), with the cause decided by the peer's FIN.
+const fn from_finishing_peer(event: Event) -> Transition {
+    let here = State::Finishing(Closer::Peer);
+    match event {
+        Event::Connect => row(113, here, Action::Misuse),
+        Event::Listen => row(114, here, Action::Misuse),
+        Event::Write => row(115, here, Action::Refuse),
+        Event::Finish => row(116, here, Action::Ignore),
+        Event::Abort => row(117, State::Closed(Cause::PeerFinished), Action::Reset),
+        Event::Release => row(118, here, Action::Misuse),
+        Event::Established => row(119, here, Action::Ignore),
+        Event::PeerFin(OnPeerFin::Refuse) => row(120, here, Action::Ignore),
+        Event::PeerFin(OnPeerFin::HalfClose) => row(121, here, Action::Ignore),
+        Event::PeerRst => row(122, State::Closed(Cause::PeerFinished), Action::None),
+        Event::FinAcknowledged => row(123, State::Closed(Cause::PeerFinished), Action::None),
+        Event::Unreachable => row(124, here, Action::Ignore),
+        Event::AddressLost => row(125, State::Closed(Cause::PeerFinished), Action::Reset),
+        Event::ConnectLimit => row(126, here, Action::Ignore),
+        Event::SilenceLimit => row(127, State::Closed(Cause::PeerFinished), Action::Reset),
+        Event::FinishLimit => row(128, State::Closed(Cause::PeerFinished), Action::Reset),
+    }
+}
+
+/// Latched: only releasing it leads out, and what arrives late changes nothing.
+const fn from_closed(cause: Cause, event: Event) -> Transition {
+    let here = State::Closed(cause);
+    match event {
+        Event::Connect => row(129, here, Action::Misuse),
+        Event::Listen => row(130, here, Action::Misuse),
+        Event::Write => row(131, here, Action::Refuse),
+        Event::Finish => row(132, here, Action::Refuse),
+        Event::Abort => row(133, here, Action::Ignore),
+        Event::Release => row(134, State::Idle, Action::None),
+        Event::Established => row(135, here, Action::Ignore),
+        Event::PeerFin(OnPeerFin::Refuse) => row(136, here, Action::Ignore),
+        Event::PeerFin(OnPeerFin::HalfClose) => row(137, here, Action::Ignore),
+        Event::PeerRst => row(138, here, Action::Ignore),
+        Event::FinAcknowledged => row(139, here, Action::Ignore),
+        Event::Unreachable => row(140, here, Action::Ignore),
+        Event::AddressLost => row(141, here, Action::Ignore),
+        Event::ConnectLimit => row(142, here, Action::Ignore),
+        Event::SilenceLimit => row(143, here, Action::Ignore),
+        Event::FinishLimit => row(144, here, Action::Ignore),
+    }
+}
+/// The printed form of the table, as Markdown, generated from [`transition`].
+///
+/// ```
+/// let table = lastbyte::transition::Table.to_string();
+/// assert!(table.contains("| T049 | Open |"));
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct Table;
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "| row | state | event | next state | action |")?;
+        writeln!(f, "|---|---|---|---|---|")?;
+        for state in State::ALL {
+            if state.is_closed() && state != State::Closed(Cause::PeerFinished) {
+                // The causes share their rows; one stands for all.
+                continue;
+            }
+            for event in Event::ALL {
+                let cell = transition(state, event);
+                write!(f, "| T{:03} | {} | {event} | ", cell.row, Name(state))?;
+                if cell.next == state {
+                    write!(f, "-")?;
+                } else {
+                    write!(f, "{}", cell.next)?;
+                }
+                writeln!(f, " | {} |", cell.action)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A state's name in the table's first column, where `Closed` stands for
+/// every cause.
+struct Name(State);
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_closed() {
+            f.write_str("Closed(any)")
+        } else {
+            self.0.fmt(f)
+        }
+    }
+}
