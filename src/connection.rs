@@ -20,7 +20,7 @@ use crate::fmt::tell;
 use crate::ledger::Ledger;
 use crate::limits::Options;
 use crate::report::{Advice, Link, Progress, Report};
-use crate::state::{Action, Event, State};
+use crate::state::{Action, Cause, Event, State};
 use crate::timers::{Timer, Timers};
 use crate::transition::transition;
 use core::time::Duration;
@@ -421,12 +421,16 @@ impl Connection {
 
     /// The link went up or down. Recorded, never an end: a cable comes back.
     pub const fn handle_link(&mut self, up: bool) {
-        self.link = self.link.changed(up);
+        if !self.state.is_closed() {
+            self.link = self.link.changed(up);
+        }
     }
 
     /// Received bytes were drained and dropped.
     pub const fn handle_discarded(&mut self, bytes: u64) {
-        self.discarded = self.discarded.saturating_add(bytes);
+        if !self.state.is_closed() {
+            self.discarded = self.discarded.saturating_add(bytes);
+        }
     }
 
     // ---- time ----
@@ -578,14 +582,34 @@ impl Connection {
         }
     }
 
-    /// A snapshot for status displays.
+    /// How the connection ended: `Ok` if every accepted byte was acknowledged
+    /// and the end was a FIN of either side. `None` while it lives, or if it
+    /// was never opened.
     #[must_use]
-    pub fn progress(&self) -> Progress {
+    pub const fn outcome(&self) -> Option<Result<(), WriteError>> {
+        match self.state {
+            State::Closed(Cause::Finished) => Some(Ok(())),
+            State::Closed(Cause::PeerFinished) if self.ledger.pending() == 0 => Some(Ok(())),
+            State::Closed(cause) => Some(Err(WriteError::of_cause(cause, self.ledger))),
+            State::Idle
+            | State::Connecting
+            | State::Listening
+            | State::Open
+            | State::PeerFinished(_)
+            | State::Finishing(_) => None,
+        }
+    }
+
+    /// A snapshot for status displays; whether the receive buffer is full is
+    /// the driver's to say.
+    #[must_use]
+    pub fn progress(&self, is_receive_full: bool) -> Progress {
         Progress {
             state: self.state,
             ledger: self.ledger,
             window: self.window,
             is_stalled: self.stall != Stall::None,
+            is_receive_full,
         }
     }
 

@@ -286,6 +286,12 @@ pub enum ReadError {
     Ended(WriteError),
 }
 
+impl From<WriteError> for ReadError {
+    fn from(error: WriteError) -> Self {
+        Self::Ended(error)
+    }
+}
+
 impl fmt::Display for ReadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

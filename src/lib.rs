@@ -9,6 +9,8 @@ mod fmt;
 mod ledger;
 mod limits;
 mod report;
+#[cfg(feature = "smoltcp")]
+pub mod stack;
 mod state;
 mod time;
 mod timers;

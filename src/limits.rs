@@ -60,7 +60,11 @@ impl fmt::Display for OptionsError {
         match self {
             Self::Zero(limit) => write!(f, "the {} is zero; use at least 1 ms", limit.name()),
             Self::TooLong(limit) => {
-                write!(f, "the {} is above 49 days; use a shorter one", limit.name())
+                write!(
+                    f,
+                    "the {} is above 49 days; use a shorter one",
+                    limit.name()
+                )
             }
             Self::SilenceWithinRetransmission => f.write_str(
                 "the silence limit is not above one retransmission timeout; use more than 1 s",

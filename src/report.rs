@@ -51,6 +51,9 @@ pub struct Progress {
     pub window: Window,
     /// Whether the stall advice was given and no progress was made since.
     pub is_stalled: bool,
+    /// Whether the receive buffer is full: while it is, a FIN behind the
+    /// unread bytes cannot be seen. Always `false` where they are discarded.
+    pub is_receive_full: bool,
 }
 
 /// The account of a connection.

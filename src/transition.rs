@@ -150,8 +150,12 @@ const fn from_open(event: Event) -> Transition {
         Event::Abort => row(53, State::Closed(Cause::Aborted), Action::Reset),
         Event::Release => row(54, here, Action::Misuse),
         Event::Established => row(55, here, Action::Ignore),
-        Event::PeerFin(OnPeerFin::Refuse) => row(56, State::PeerFinished(OnPeerFin::Refuse), Action::None),
-        Event::PeerFin(OnPeerFin::HalfClose) => row(57, State::PeerFinished(OnPeerFin::HalfClose), Action::None),
+        Event::PeerFin(OnPeerFin::Refuse) => {
+            row(56, State::PeerFinished(OnPeerFin::Refuse), Action::None)
+        }
+        Event::PeerFin(OnPeerFin::HalfClose) => {
+            row(57, State::PeerFinished(OnPeerFin::HalfClose), Action::None)
+        }
         Event::PeerRst => row(58, State::Closed(Cause::PeerReset), Action::None),
         Event::FinAcknowledged => row(59, here, Action::Ignore),
         Event::Unreachable => row(60, here, Action::Ignore),

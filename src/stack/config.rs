@@ -1,0 +1,227 @@
+//! What a stack is made from, and why it cannot be made.
+
+use core::fmt;
+use core::ops::RangeInclusive;
+use smoltcp::phy::{DeviceCapabilities, Medium};
+use smoltcp::wire::HardwareAddress;
+
+/// The smallest packet every IPv4 network carries (RFC 791, 3.2), and the
+/// smallest with room for data behind the headers.
+const SMALLEST_MTU: usize = 68;
+
+/// What a [`Stack`](super::Stack) has to be told.
+///
+/// The seed is a required argument: with the same seed and port after a reboot,
+/// a peer that remembers the connection of the boot before is never connected
+/// to again. Take it from a random number generator, or count boots in
+/// non-volatile memory.
+///
+/// ```
+/// use lastbyte::stack::Config;
+/// use lastbyte::stack::smoltcp::wire::EthernetAddress;
+///
+/// let mac = EthernetAddress([0x02, 0, 0, 0, 0, 1]);
+/// let boots = 17;
+/// let config = Config::new(mac.into(), boots).local_ports(50_000..=59_999);
+/// # let _ = config;
+/// ```
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub(super) hardware_addr: HardwareAddress,
+    pub(super) seed: u64,
+    pub(super) local_ports: RangeInclusive<u16>,
+}
+
+impl Config {
+    /// A configuration with the dynamic ports (49152-65535, RFC 6335) for
+    /// outgoing connections.
+    #[must_use]
+    pub const fn new(hardware_addr: HardwareAddress, seed: u64) -> Self {
+        Self {
+            hardware_addr,
+            seed,
+            local_ports: 49_152..=65_535,
+        }
+    }
+
+    /// Sets the range of local ports for outgoing connections.
+    #[must_use]
+    pub const fn local_ports(mut self, range: RangeInclusive<u16>) -> Self {
+        self.local_ports = range;
+        self
+    }
+
+    /// Checks everything that smoltcp would panic about, now or at the first
+    /// segment.
+    pub(super) fn check(&self, device: &DeviceCapabilities) -> Result<(), ConfigError> {
+        let fits = match self.hardware_addr {
+            #[cfg(feature = "medium-ethernet")]
+            HardwareAddress::Ethernet(_) => device.medium == Medium::Ethernet,
+            #[cfg(feature = "medium-ip")]
+            HardwareAddress::Ip => device.medium == Medium::Ip,
+            #[allow(unreachable_patterns, reason = "other crates may turn more media on")]
+            _ => false,
+        };
+        if !fits {
+            return Err(ConfigError::HardwareAddressMismatch);
+        }
+        if !self.hardware_addr.is_unicast() {
+            return Err(ConfigError::HardwareAddressNotUnicast);
+        }
+        let mtu = device.ip_mtu();
+        if mtu < SMALLEST_MTU {
+            return Err(ConfigError::MtuTooSmall { mtu });
+        }
+        if self.local_ports.is_empty() || *self.local_ports.start() == 0 {
+            return Err(ConfigError::NoLocalPorts);
+        }
+        Ok(())
+    }
+}
+
+/// Why a stack cannot be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum ConfigError {
+    /// The device carries IP packets of at most this many octets; 68 are the
+    /// least (RFC 791, 3.2).
+    MtuTooSmall {
+        /// The device's limit.
+        mtu: usize,
+    },
+    /// The hardware address is of another kind than the device.
+    HardwareAddressMismatch,
+    /// The hardware address is a group address.
+    HardwareAddressNotUnicast,
+    /// The range of local ports is empty or holds port 0.
+    NoLocalPorts,
+    /// The transmit or receive buffer of this connection has no room at all.
+    EmptyBuffer {
+        /// The number of the connection, from 0.
+        slot: usize,
+    },
+    /// The receive buffer of this connection exceeds 1 GiB, the largest window
+    /// TCP can announce (RFC 7323, 2.3).
+    BufferTooLarge {
+        /// The number of the connection, from 0.
+        slot: usize,
+    },
+    /// There is less socket storage than connections.
+    TooFewSockets {
+        /// How much there is.
+        storage: usize,
+        /// How much is needed: one for each connection.
+        needed: usize,
+    },
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::MtuTooSmall { mtu } => write!(
+                f,
+                "the device's IP MTU of {mtu} is below the {SMALLEST_MTU} octets IPv4 needs"
+            ),
+            Self::HardwareAddressMismatch => {
+                f.write_str("the hardware address does not fit the device's medium")
+            }
+            Self::HardwareAddressNotUnicast => f.write_str("the hardware address is not unicast"),
+            Self::NoLocalPorts => f.write_str("the range of local ports is empty or holds port 0"),
+            Self::EmptyBuffer { slot } => {
+                write!(
+                    f,
+                    "a buffer of connection {slot} is empty; give it at least one octet"
+                )
+            }
+            Self::BufferTooLarge { slot } => {
+                write!(f, "the receive buffer of connection {slot} exceeds 1 GiB")
+            }
+            Self::TooFewSockets { storage, needed } => write!(
+                f,
+                "{needed} connections need as much socket storage, there is {storage}"
+            ),
+        }
+    }
+}
+
+impl core::error::Error for ConfigError {}
+
+/// The buffers of one connection.
+#[derive(Debug)]
+pub struct SlotBuffers<'a> {
+    /// Accepted bytes that are not acknowledged yet. Its size bounds what is in
+    /// flight, and with it the throughput: size / round-trip time.
+    pub tx: &'a mut [u8],
+    /// Received bytes that are not read or drained yet.
+    pub rx: &'a mut [u8],
+}
+
+impl SlotBuffers<'_> {
+    pub(super) const fn check(&self, slot: usize) -> Result<(), ConfigError> {
+        if self.tx.is_empty() || self.rx.is_empty() {
+            return Err(ConfigError::EmptyBuffer { slot });
+        }
+        if self.rx.len() > 1 << 30 {
+            return Err(ConfigError::BufferTooLarge { slot });
+        }
+        Ok(())
+    }
+}
+
+/// Memory for `N` connections with `TX` and `RX` octets of buffer each, fixed
+/// at compile time.
+///
+/// ```
+/// use lastbyte::stack::Buffers;
+///
+/// let mut buffers = Buffers::<2, 2048, 512>::new();
+/// let [first, second] = buffers.split();
+/// assert_eq!((first.tx.len(), second.rx.len()), (2048, 512));
+/// ```
+///
+/// Sizes of zero do not compile:
+///
+/// ```compile_fail
+/// let buffers = lastbyte::stack::Buffers::<0, 2048, 512>::new();
+/// ```
+///
+/// ```compile_fail
+/// let buffers = lastbyte::stack::Buffers::<1, 0, 512>::new();
+/// ```
+#[derive(Debug)]
+pub struct Buffers<const N: usize, const TX: usize, const RX: usize> {
+    tx: [[u8; TX]; N],
+    rx: [[u8; RX]; N],
+}
+
+impl<const N: usize, const TX: usize, const RX: usize> Buffers<N, TX, RX> {
+    /// Zeroed buffers; `const`, so that they can live in a `static`.
+    #[must_use]
+    pub const fn new() -> Self {
+        const {
+            assert!(N > 0, "a stack needs at least one connection");
+            assert!(TX > 0, "a transmit buffer needs at least one octet");
+            assert!(RX > 0, "a receive buffer needs at least one octet");
+        }
+        Self {
+            tx: [[0; TX]; N],
+            rx: [[0; RX]; N],
+        }
+    }
+
+    /// Lends the buffers, connection by connection.
+    pub fn split(&mut self) -> [SlotBuffers<'_>; N] {
+        let mut tx = self.tx.iter_mut();
+        let mut rx = self.rx.iter_mut();
+        core::array::from_fn(|_| SlotBuffers {
+            tx: tx.next().map_or(&mut [], |tx| &mut tx[..]),
+            rx: rx.next().map_or(&mut [], |rx| &mut rx[..]),
+        })
+    }
+}
+
+impl<const N: usize, const TX: usize, const RX: usize> Default for Buffers<N, TX, RX> {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,87 @@
+//! The reading end of a connection.
+
+use super::stack::Stack;
+use super::tracker::ConnectionId;
+use crate::Clock;
+use crate::error::ReadError;
+use embedded_io::{BufRead, ErrorType, Read, ReadReady};
+use smoltcp::phy::Device;
+
+/// The reading end of a connection, lent by
+/// [`Stack::reader`](super::Stack::reader), for connections opened with
+/// [`OnReceive::Keep`](crate::OnReceive::Keep).
+///
+/// `Ok(0)` means that the peer has finished and everything was read. An end of
+/// any other kind is an error, after the bytes received before it.
+#[derive(Debug)]
+pub struct Reader<'s, 'a, D: Device, C: Clock, const N: usize> {
+    stack: &'s mut Stack<'a, D, C, N>,
+    id: ConnectionId,
+}
+
+impl<'s, 'a, D: Device, C: Clock, const N: usize> Reader<'s, 'a, D, C, N> {
+    pub(super) const fn new(stack: &'s mut Stack<'a, D, C, N>, id: ConnectionId) -> Self {
+        Self { stack, id }
+    }
+
+    /// Takes received bytes without waiting. `Ok(None)`: none at present.
+    /// `Ok(Some(0))`: none will come.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`].
+    pub fn try_read(&mut self, into: &mut [u8]) -> Result<Option<usize>, ReadError> {
+        let (tracker, mut net) = self.stack.parts();
+        tracker.poll(&mut net);
+        tracker.try_read(net.sockets, self.id, into)
+    }
+
+    /// The connection's id, to borrow a writer or a reader again.
+    #[must_use]
+    pub const fn id(&self) -> ConnectionId {
+        self.id
+    }
+}
+
+impl<D: Device, C: Clock, const N: usize> ErrorType for Reader<'_, '_, D, C, N> {
+    type Error = ReadError;
+}
+
+impl<D: Device, C: Clock, const N: usize> Read for Reader<'_, '_, D, C, N> {
+    /// Waits until at least one byte was received, for the call limit at most.
+    fn read(&mut self, into: &mut [u8]) -> Result<usize, Self::Error> {
+        let id = self.id;
+        self.stack
+            .block_on(id, |tracker, net| tracker.try_read(net.sockets, id, into))
+    }
+}
+
+impl<D: Device, C: Clock, const N: usize> BufRead for Reader<'_, '_, D, C, N> {
+    /// Waits until at least one byte was received, for the call limit at most,
+    /// and lends what is in one piece.
+    fn fill_buf(&mut self) -> Result<&[u8], Self::Error> {
+        let id = self.id;
+        self.stack
+            .block_on(id, |tracker, net| tracker.try_peek(net.sockets, id))?;
+        let (tracker, net) = self.stack.parts();
+        Ok(tracker.peek(net.sockets, id))
+    }
+
+    fn consume(&mut self, count: usize) {
+        let (tracker, net) = self.stack.parts();
+        tracker.consume(net.sockets, self.id, count);
+    }
+}
+
+impl<D: Device, C: Clock, const N: usize> ReadReady for Reader<'_, '_, D, C, N> {
+    /// Whether a read would return at once, be it with an error.
+    fn read_ready(&mut self) -> Result<bool, Self::Error> {
+        let (tracker, mut net) = self.stack.parts();
+        tracker.poll(&mut net);
+        match tracker.try_peek(net.sockets, self.id) {
+            Ok(found) => Ok(found.is_some()),
+            Err(ReadError::Ended(_)) => Ok(true),
+            Err(ReadError::Discarding) => Err(ReadError::Discarding),
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! One connection bound to one smoltcp socket: what a poll step did to the
+//! socket, told to the connection as facts.
+
+use super::time::duration;
+use super::watch::{Ends, Facts};
+use crate::Instant;
+use crate::connection::{Connection, Sent, Window};
+use crate::state::{Action, OnReceive, State};
+use smoltcp::iface::SocketHandle;
+use smoltcp::socket::tcp;
+use smoltcp::wire::IpListenEndpoint;
+
+/// Whether somebody still counts on a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tenure {
+    /// May be opened again.
+    Free,
+    /// Opened, and neither finished, aborted nor released.
+    Held,
+}
+
+/// Which half of a poll has just run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// One frame was taken from the device.
+    Ingress,
+    /// Frames were given to the device.
+    Egress,
+}
+
+/// A connection, its socket, and what was last seen of it.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) connection: Connection,
+    pub(super) handle: SocketHandle,
+    pub(super) tenure: Tenure,
+    /// Counts how often the slot was opened: an id of an earlier time is stale.
+    pub(super) generation: u32,
+    /// Both ends, from the handshake on, and after the end for the report.
+    pub(super) ends: Option<Ends>,
+    /// Where to wait again after a broken handshake.
+    pub(super) listen_at: IpListenEndpoint,
+    /// The socket's state when it was last looked at.
+    tcp: tcp::State,
+}
+
+/// Whether the peer has closed its direction.
+const fn peer_has_closed(state: tcp::State) -> bool {
+    matches!(
+        state,
+        tcp::State::CloseWait | tcp::State::LastAck | tcp::State::Closing | tcp::State::TimeWait
+    )
+}
+
+/// Whether the handshake is still to be completed.
+const fn is_opening(state: tcp::State) -> bool {
+    matches!(
+        state,
+        tcp::State::Listen | tcp::State::SynSent | tcp::State::SynReceived
+    )
+}
+
+impl Slot {
+    pub(super) fn new(tag: u16, handle: SocketHandle) -> Self {
+        Self {
+            connection: Connection::new(tag),
+            handle,
+            tenure: Tenure::Free,
+            generation: 0,
+            ends: None,
+            listen_at: IpListenEndpoint::default(),
+            tcp: tcp::State::Closed,
+        }
+    }
+
+    /// How much is lost by opening this slot again: nothing while the socket is
+    /// closed, then the courtesy of TIME-WAIT, then that of FIN-WAIT-2 or of a
+    /// RST that has not left.
+    pub(super) fn reuse_cost(&self, socket: &tcp::Socket<'_>) -> u8 {
+        match socket.state() {
+            tcp::State::Closed if socket.remote_endpoint().is_none() => 0,
+            tcp::State::TimeWait => 1,
+            _ => 2,
+        }
+    }
+
+    /// Does to the socket what the state machine asks for.
+    pub(super) fn perform(&mut self, action: Action, socket: &mut tcp::Socket<'_>) {
+        match action {
+            Action::SendFin => socket.close(),
+            Action::Reset => socket.abort(),
+            Action::Relisten => {
+                socket.abort();
+                // The port is not zero and the socket is closed, so this is
+                // not refused.
+                let relisten = socket.listen(self.listen_at);
+                debug_assert!(relisten.is_ok());
+                self.ends = None;
+            }
+            // Opening is done where the endpoints are known; the rest owes
+            // nothing to the socket.
+            Action::StartConnect
+            | Action::StartListen
+            | Action::None
+            | Action::Ignore
+            | Action::Misuse
+            | Action::Accept
+            | Action::Wait
+            | Action::Refuse => {}
+        }
+        self.tcp = socket.state();
+    }
+
+    /// Takes in what a step did to the socket and what was seen on the wire.
+    pub(super) fn sync(
+        &mut self,
+        step: Step,
+        facts: Facts,
+        socket: &mut tcp::Socket<'_>,
+        now: Instant,
+    ) {
+        let before = self.tcp;
+        let after = socket.state();
+        self.tcp = after;
+        match step {
+            Step::Ingress => {
+                self.drain(socket);
+                self.note_ends(after, socket);
+                self.note_received(before, after, facts, socket, now);
+            }
+            // Egress acknowledges nothing, and the one state change it makes
+            // that matters (a lost address) is told beforehand.
+            Step::Egress => {}
+        }
+        self.note_sent(facts, now);
+        self.nudge(socket);
+    }
+
+    /// Makes the socket probe the peer as often as the connection wants.
+    pub(super) fn nudge(&self, socket: &mut tcp::Socket<'_>) {
+        let wanted = self.connection.keep_alive().map(duration);
+        if socket.keep_alive() != wanted && self.connection.state().is_established() {
+            socket.set_keep_alive(wanted);
+        }
+    }
+
+    /// Drops what was received, if nobody wants it.
+    fn drain(&mut self, socket: &mut tcp::Socket<'_>) {
+        if self.connection.options().on_receive() != OnReceive::Discard {
+            return;
+        }
+        // The buffer is a ring: at most two pieces.
+        for _ in 0..2 {
+            let Ok(drained) = socket.recv(|bytes| (bytes.len(), bytes.len())) else {
+                return;
+            };
+            if drained == 0 {
+                return;
+            }
+            let drained = u64::try_from(drained).unwrap_or(u64::MAX);
+            self.connection.handle_discarded(drained);
+        }
+    }
+
+    fn note_ends(&mut self, after: tcp::State, socket: &tcp::Socket<'_>) {
+        if after == tcp::State::Listen {
+            self.ends = None;
+        } else if let (None, Some(local), Some(remote)) =
+            (self.ends, socket.local_endpoint(), socket.remote_endpoint())
+        {
+            self.ends = Some(Ends { local, remote });
+        }
+    }
+
+    fn note_received(
+        &mut self,
+        before: tcp::State,
+        after: tcp::State,
+        facts: Facts,
+        socket: &tcp::Socket<'_>,
+        now: Instant,
+    ) {
+        use tcp::State::{Closed, FinWait2, LastAck, Listen, SynReceived, TimeWait};
+        let connection = &mut self.connection;
+        match (before, after) {
+            (Listen, SynReceived) => connection.handle_handshake_started(now),
+            (SynReceived, Listen) => connection.handle_handshake_dropped(),
+            _ => {}
+        }
+        if is_opening(before) && !is_opening(after) && after != Closed {
+            connection.handle_established(now);
+        }
+        let pending = u64::try_from(socket.send_queue()).unwrap_or(u64::MAX);
+        let has_settled = pending < connection.ledger().pending();
+        connection.handle_pending(pending, now);
+        // What arrived in IP fragments passed the observer unseen; its effect
+        // shows here all the same.
+        let unseen = (has_settled || before != after).then_some(Window::Open);
+        if let Some(window) = facts.heard.or(unseen) {
+            connection.handle_heard(window, now);
+        }
+        if peer_has_closed(after) && !peer_has_closed(before) {
+            connection.handle_fin(now);
+        }
+        // From LAST-ACK, both the final ACK and a RST lead to CLOSED; from
+        // TIME-WAIT only time does.
+        let is_final_ack = before == LastAck && after == Closed && !facts.rst;
+        if is_final_ack
+            || matches!(after, FinWait2 | TimeWait) && !matches!(before, FinWait2 | TimeWait)
+        {
+            connection.handle_fin_acknowledged(now);
+        }
+        if after == Closed && !matches!(before, Closed | TimeWait) && !is_final_ack {
+            connection.handle_rst(now);
+        }
+    }
+
+    fn note_sent(&mut self, facts: Facts, now: Instant) {
+        for _ in 0..facts.resent {
+            self.connection.handle_sent(Sent::Retransmission, now);
+        }
+        if let Some(sent) = facts.sent {
+            self.connection.handle_sent(sent, now);
+        }
+    }
+
+    /// Whether the connection waits for a peer to connect.
+    pub(super) fn is_listening(&self) -> bool {
+        self.connection.state() == State::Listening
+    }
+}

@@ -1,0 +1,373 @@
+//! Interface, device, sockets, clock and connections in one: the blocking
+//! driver.
+
+use super::calls::{OpenError, UnknownConnection};
+use super::config::{Config, ConfigError, SlotBuffers};
+use super::reader::Reader;
+use super::tracker::{ConnectionId, Net, Tracker};
+use super::writer::Writer;
+use crate::error::WriteError;
+use crate::limits::Options;
+use crate::report::{Advice, Report};
+use crate::state::State;
+use crate::{Clock, Instant};
+use core::fmt;
+use core::time::Duration;
+use smoltcp::iface::{Interface, SocketHandle, SocketSet, SocketStorage};
+use smoltcp::phy::Device;
+use smoltcp::socket::tcp;
+use smoltcp::wire::{IpEndpoint, IpListenEndpoint};
+
+/// How long the RST of an abort may wait for a busy device or an unresolved
+/// neighbour.
+const RST_LINGER: Duration = Duration::from_secs(1);
+
+/// A pause where the device takes no frame although one is due.
+const DEVICE_FULL_PAUSE: Duration = Duration::from_millis(1);
+
+/// `N` connections over a device and a clock.
+///
+/// The order in which a program uses it:
+///
+/// 1. [`new`](Self::new), with the two things a port supplies.
+/// 2. [`interface_mut`](Self::interface_mut) to set addresses and routes.
+/// 3. [`connect`](Self::connect) or [`listen`](Self::listen).
+/// 4. [`writer`](Self::writer) and [`reader`](Self::reader), as often as
+///    needed; while one of them blocks, every connection is served.
+/// 5. [`poll`](Self::poll) or [`wait`](Self::wait) in between.
+///
+/// smoltcp is not hidden: an application adds its DHCP, DNS or UDP sockets to
+/// [`sockets_mut`](Self::sockets_mut), and they are polled along.
+///
+/// Dropping the stack resets the connections that live.
+pub struct Stack<'a, D: Device, C: Clock, const N: usize> {
+    tracker: Tracker<N>,
+    interface: Interface,
+    sockets: SocketSet<'a>,
+    device: D,
+    clock: C,
+}
+
+impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
+    /// Makes a stack of a device and a clock, with buffers for each connection
+    /// and storage for their sockets: one for each connection, plus one for
+    /// each socket the application adds itself.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`], naming what does not fit.
+    pub fn new(
+        mut device: D,
+        mut clock: C,
+        config: Config,
+        buffers: [SlotBuffers<'a>; N],
+        storage: &'a mut [SocketStorage<'a>],
+    ) -> Result<Self, ConfigError> {
+        config.check(&device.capabilities())?;
+        for (slot, buffers) in buffers.iter().enumerate() {
+            buffers.check(slot)?;
+        }
+        if storage.len() < N {
+            return Err(ConfigError::TooFewSockets {
+                storage: storage.len(),
+                needed: N,
+            });
+        }
+        let mut sockets = SocketSet::new(storage);
+        let handles: [SocketHandle; N] = buffers.map(|buffers| {
+            let rx = tcp::SocketBuffer::new(buffers.rx);
+            let tx = tcp::SocketBuffer::new(buffers.tx);
+            sockets.add(tcp::Socket::new(rx, tx))
+        });
+        let tracker = Tracker::new(&config, &device, handles)?;
+        let mut smoltcp_config = smoltcp::iface::Config::new(config.hardware_addr);
+        smoltcp_config.random_seed = config.seed;
+        let now = super::time::to_smoltcp(clock.now());
+        let interface = Interface::new(smoltcp_config, &mut device, now);
+        Ok(Self {
+            tracker,
+            interface,
+            sockets,
+            device,
+            clock,
+        })
+    }
+
+    /// The parts, lent for one call at the present time.
+    pub(super) fn parts(&mut self) -> (&mut Tracker<N>, Net<'_, 'a, D>) {
+        let net = Net {
+            interface: &mut self.interface,
+            sockets: &mut self.sockets,
+            device: &mut self.device,
+            now: self.clock.now(),
+        };
+        (&mut self.tracker, net)
+    }
+
+    /// The interface: addresses, routes.
+    pub const fn interface_mut(&mut self) -> &mut Interface {
+        &mut self.interface
+    }
+
+    /// The socket set. The TCP sockets of the connections are in it; leave
+    /// them alone.
+    pub const fn sockets_mut(&mut self) -> &mut SocketSet<'a> {
+        &mut self.sockets
+    }
+
+    /// The device.
+    pub const fn device_mut(&mut self) -> &mut D {
+        &mut self.device
+    }
+
+    /// The clock.
+    pub const fn clock_mut(&mut self) -> &mut C {
+        &mut self.clock
+    }
+
+    /// Records that the link went up or down. Nothing ends by it; reports of
+    /// the connections that lived through it say so.
+    pub fn set_link(&mut self, up: bool) {
+        self.tracker.set_link(up);
+    }
+
+    /// Starts connecting, without waiting. The handshake runs while the stack
+    /// is polled; a write waits for it.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`], with nothing begun.
+    pub fn connect(
+        &mut self,
+        remote: impl Into<IpEndpoint>,
+        options: Options,
+    ) -> Result<ConnectionId, OpenError> {
+        let (tracker, mut net) = self.parts();
+        let id = tracker.connect(&mut net, remote.into(), options)?;
+        tracker.send_out(&mut net);
+        Ok(id)
+    }
+
+    /// Starts waiting for a peer to connect, without blocking.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`], with nothing begun.
+    pub fn listen(
+        &mut self,
+        local: impl Into<IpListenEndpoint>,
+        options: Options,
+    ) -> Result<ConnectionId, OpenError> {
+        let (tracker, mut net) = self.parts();
+        tracker.listen(&mut net, local.into(), options)
+    }
+
+    /// Waits until the connection is open.
+    ///
+    /// # Errors
+    ///
+    /// Why it was not opened; or that the call limit was reached while the
+    /// handshake, or the wait for a peer, still goes on.
+    pub fn wait_open(&mut self, id: ConnectionId) -> Result<(), WriteError> {
+        self.block_on(id, |tracker, _| match tracker.state(id)? {
+            State::Connecting | State::Listening => Ok(None),
+            State::Open | State::PeerFinished(_) | State::Finishing(_) => Ok(Some(())),
+            State::Idle | State::Closed(_) => {
+                let connection = tracker.connection(id)?;
+                let ledger = connection.ledger();
+                Err(connection.error().unwrap_or(WriteError::NotOpen { ledger }))
+            }
+        })
+    }
+
+    /// Serves everything that is due and returns when to call again at the
+    /// latest, if no frame arrives before; `None` if only a frame can change
+    /// anything.
+    pub fn poll(&mut self) -> Option<Instant> {
+        let (tracker, mut net) = self.parts();
+        tracker.poll(&mut net);
+        Some(tracker.poll_at(&mut net)).filter(|&at| at != Instant::NEVER)
+    }
+
+    /// Serves everything that is due, then sleeps until more is, a frame
+    /// arrives, or `until`.
+    pub fn wait(&mut self, until: Instant) {
+        let next = self.poll().unwrap_or(Instant::NEVER);
+        let now = self.clock.now();
+        if until > now {
+            // Due already, right after polling: the device takes no more.
+            let next = next.max(now + DEVICE_FULL_PAUSE);
+            self.sleep(next.min(until));
+        }
+    }
+
+    fn sleep(&mut self, until: Instant) {
+        self.clock
+            .wait(Some(until).filter(|&at| at != Instant::NEVER));
+    }
+
+    /// Serves every connection for this long.
+    pub fn run_for(&mut self, duration: Duration) {
+        let until = self.clock.now() + duration;
+        while self.clock.now() < until {
+            self.wait(until);
+        }
+        self.poll();
+    }
+
+    /// The writing end of a connection, lent.
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownConnection`].
+    pub fn writer(
+        &mut self,
+        id: ConnectionId,
+    ) -> Result<Writer<'_, 'a, D, C, N>, UnknownConnection> {
+        self.tracker.state(id)?;
+        Ok(Writer::new(self, id))
+    }
+
+    /// The reading end of a connection, lent. Useful with
+    /// [`OnReceive::Keep`](crate::OnReceive::Keep) only.
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownConnection`].
+    pub fn reader(
+        &mut self,
+        id: ConnectionId,
+    ) -> Result<Reader<'_, 'a, D, C, N>, UnknownConnection> {
+        self.tracker.state(id)?;
+        Ok(Reader::new(self, id))
+    }
+
+    /// Where the connection stands, as of the last poll.
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownConnection`].
+    pub fn state(&self, id: ConnectionId) -> Result<State, UnknownConnection> {
+        self.tracker.state(id)
+    }
+
+    /// The account of the connection.
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownConnection`].
+    pub fn report(&mut self, id: ConnectionId) -> Result<Report, UnknownConnection> {
+        let now = self.clock.now();
+        self.tracker.report(id, now)
+    }
+
+    /// Advice about the connection that was not told yet.
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownConnection`].
+    pub fn poll_advice(&mut self, id: ConnectionId) -> Result<Option<Advice>, UnknownConnection> {
+        self.tracker.poll_advice(id)
+    }
+
+    /// Our end and the peer's; `None` while no peer has connected.
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownConnection`].
+    pub fn endpoints(
+        &self,
+        id: ConnectionId,
+    ) -> Result<Option<(IpEndpoint, IpEndpoint)>, UnknownConnection> {
+        self.tracker.endpoints(id)
+    }
+
+    /// Gives the slot of a connection back, aborting it if it lives.
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownConnection`].
+    pub fn release(&mut self, id: ConnectionId) -> Result<Report, UnknownConnection> {
+        let (tracker, mut net) = self.parts();
+        tracker.release(&mut net, id)
+    }
+
+    /// Aborts, and gives the RST a bounded time to leave.
+    pub(super) fn abort(&mut self, id: ConnectionId) -> Result<Report, UnknownConnection> {
+        let report = self.release(id)?;
+        let until = self.clock.now() + RST_LINGER;
+        while self.tracker.is_rst_due(id, &self.sockets) && self.clock.now() < until {
+            self.wait(until);
+        }
+        Ok(report)
+    }
+
+    /// Repeats `attempt` until it has a result, serving every connection and
+    /// sleeping in between, for the call limit of the connection at most.
+    pub(super) fn block_on<T, E: From<WriteError>>(
+        &mut self,
+        id: ConnectionId,
+        attempt: impl FnMut(&mut Tracker<N>, &mut Net<'_, 'a, D>) -> Result<Option<T>, E>,
+    ) -> Result<T, E> {
+        let started = self.clock.now();
+        let limit = match self.tracker.connection(id) {
+            Ok(connection) => connection.options().call_limit(),
+            Err(unknown) => return Err(WriteError::from(unknown).into()),
+        };
+        match self.block_until(started + limit, attempt)? {
+            Some(result) => Ok(result),
+            None => Err(match self.tracker.connection(id) {
+                Ok(connection) => connection.call_timed_out(started).into(),
+                Err(unknown) => WriteError::from(unknown).into(),
+            }),
+        }
+    }
+
+    /// As [`block_on`](Self::block_on), until `deadline`; `None` if that is
+    /// reached.
+    pub(super) fn block_until<T, E>(
+        &mut self,
+        deadline: Instant,
+        mut attempt: impl FnMut(&mut Tracker<N>, &mut Net<'_, 'a, D>) -> Result<Option<T>, E>,
+    ) -> Result<Option<T>, E> {
+        let mut is_due_again = false;
+        loop {
+            let (tracker, mut net) = self.parts();
+            tracker.poll(&mut net);
+            if let Some(result) = attempt(tracker, &mut net)? {
+                return Ok(Some(result));
+            }
+            let now = net.now;
+            if now >= deadline {
+                return Ok(None);
+            }
+            let mut next = tracker.poll_at(&mut net);
+            if next <= now {
+                // The attempt took in frames that are to be answered. If
+                // something is still due after that, the device is full.
+                if !is_due_again {
+                    is_due_again = true;
+                    continue;
+                }
+                next = now + DEVICE_FULL_PAUSE;
+            }
+            is_due_again = false;
+            self.sleep(next.min(deadline));
+        }
+    }
+}
+
+impl<D: Device, C: Clock, const N: usize> fmt::Debug for Stack<'_, D, C, N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stack")
+            .field("tracker", &self.tracker)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<D: Device, C: Clock, const N: usize> Drop for Stack<'_, D, C, N> {
+    fn drop(&mut self) {
+        let (tracker, mut net) = self.parts();
+        tracker.abort_all(&mut net);
+    }
+}

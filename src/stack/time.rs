@@ -1,0 +1,23 @@
+//! Between the crate's time and smoltcp's.
+
+use crate::Instant;
+
+/// smoltcp's instants are signed microseconds; the crate's are capped to them,
+/// 292,000 years ahead.
+pub(super) fn to_smoltcp(instant: Instant) -> smoltcp::time::Instant {
+    let micros = i64::try_from(instant.as_micros()).unwrap_or(i64::MAX);
+    smoltcp::time::Instant::from_micros(micros)
+}
+
+/// An instant before the epoch, which smoltcp uses for "at once", becomes the
+/// epoch.
+pub(super) fn from_smoltcp(instant: smoltcp::time::Instant) -> Instant {
+    let micros = u64::try_from(instant.total_micros()).unwrap_or(0);
+    Instant::from_micros(micros)
+}
+
+/// A duration of the crate's options, which are below 50 days.
+pub(super) fn duration(duration: core::time::Duration) -> smoltcp::time::Duration {
+    let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+    smoltcp::time::Duration::from_micros(micros)
+}

@@ -1,0 +1,322 @@
+//! Polling in steps, so that nothing that happens to a connection is missed.
+//!
+//! A combined `Interface::poll` can take in a FIN and a RST, acknowledge bytes
+//! and time out in one call, and tells none of it apart. The tracker runs the
+//! same work in its steps (maintenance, one ingress frame at a time, egress)
+//! and looks after each one at the connections it touched, and only at those.
+
+use super::config::{Config, ConfigError};
+use super::ports::Ports;
+use super::slot::{Slot, Step};
+use super::time::{from_smoltcp, to_smoltcp};
+use super::watch::{Facts, Table, Watch};
+use crate::Instant;
+use crate::state::Action;
+use core::fmt;
+use heapless::Vec;
+use smoltcp::config::IFACE_MAX_ADDR_COUNT;
+use smoltcp::iface::{Interface, PollIngressSingleResult, PollResult, SocketHandle, SocketSet};
+use smoltcp::phy::Device;
+use smoltcp::socket::tcp;
+use smoltcp::wire::IpCidr;
+
+/// How many frames one poll takes in before it sends: a flood must not keep
+/// the stack from answering.
+const INGRESS_BURST: u16 = 256;
+
+/// How many rounds of sending one poll makes, each with at most one segment a
+/// socket: more than any buffer holds, so that only a fault ever reaches it.
+const EGRESS_BURST: u32 = 1 << 20;
+
+/// A connection of a [`Tracker`] or a [`Stack`](super::Stack), from the call
+/// that opened it until its slot is opened again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct ConnectionId {
+    pub(super) slot: u16,
+    pub(super) generation: u32,
+}
+
+/// What polling works on, lent for one call: the application keeps it.
+pub struct Net<'n, 'a, D: ?Sized> {
+    /// The interface.
+    pub interface: &'n mut Interface,
+    /// The sockets, among them the tracker's.
+    pub sockets: &'n mut SocketSet<'a>,
+    /// The device, as it is: the tracker puts its observer around it.
+    pub device: &'n mut D,
+    /// The present time.
+    pub now: Instant,
+}
+
+impl<D: ?Sized> fmt::Debug for Net<'_, '_, D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Net")
+            .field("now", &self.now)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Whether a burst took in everything the device had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Taken {
+    All,
+    /// The burst is used up and there may be more.
+    More,
+}
+
+/// `N` connections over an interface, a device and sockets that belong to the
+/// application.
+///
+/// [`Stack`](super::Stack) is a tracker with these parts and a clock in one. An
+/// application that owns its poll loop uses the tracker instead, and never
+/// blocks: it calls [`poll`](Self::poll) in place of `Interface::poll`, or, if
+/// it makes the steps itself, brackets them:
+///
+/// ```
+/// use lastbyte::Instant;
+/// use lastbyte::stack::{Step, Tracker, smoltcp};
+/// use smoltcp::iface::{Interface, PollIngressSingleResult, PollResult, SocketSet};
+/// use smoltcp::phy::Device;
+///
+/// fn my_poll<D: Device>(
+///     tracker: &mut Tracker<2>,
+///     interface: &mut Interface,
+///     sockets: &mut SocketSet<'_>,
+///     device: &mut D,
+///     now: Instant,
+/// ) {
+///     let at = smoltcp::time::Instant::from_micros(now.as_micros() as i64);
+///     tracker.before_steps(interface, sockets, now);
+///     interface.poll_maintenance(at);
+///     // One frame, then a look at what it did.
+///     while interface.poll_ingress_single(at, &mut tracker.watch(device), sockets)
+///         != PollIngressSingleResult::None
+///     {
+///         tracker.after_step(Step::Ingress, sockets, now);
+///     }
+///     tracker.run_timers(sockets, now);
+///     while interface.poll_egress(at, &mut tracker.watch(device), sockets) != PollResult::None {}
+///     tracker.after_step(Step::Egress, sockets, now);
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Tracker<const N: usize> {
+    pub(super) slots: Vec<Slot, N>,
+    pub(super) table: Table<N>,
+    pub(super) ports: Ports,
+    /// Not later than the earliest timer of any connection.
+    next_timer: Instant,
+    /// The interface's addresses when they were last compared.
+    addresses: Vec<IpCidr, IFACE_MAX_ADDR_COUNT>,
+    pub(super) link_is_up: bool,
+}
+
+impl<const N: usize> Tracker<N> {
+    /// A tracker over TCP sockets that the application has added to its set.
+    /// They belong to the tracker from now on: they are configured, opened and
+    /// closed by it alone.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the configuration, for this device.
+    pub fn new(
+        config: &Config,
+        device: &impl Device,
+        handles: [SocketHandle; N],
+    ) -> Result<Self, ConfigError> {
+        const {
+            assert!(
+                N > 0 && N < 65_000,
+                "a tracker needs 1 to 64,999 connections"
+            )
+        };
+        let capabilities = device.capabilities();
+        config.check(&capabilities)?;
+        let mut slots = Vec::new();
+        for (tag, handle) in (0..).zip(handles) {
+            // There are as many handles as there is room for.
+            let pushed = slots.push(Slot::new(tag, handle));
+            debug_assert!(pushed.is_ok());
+        }
+        Ok(Self {
+            slots,
+            table: Table::new(capabilities.medium),
+            ports: Ports::new(config.local_ports.clone(), config.seed),
+            next_timer: Instant::NEVER,
+            addresses: Vec::new(),
+            link_is_up: true,
+        })
+    }
+
+    /// Everything that is due: takes in at most 256 frames, runs timers, sends.
+    pub fn poll<D: Device + ?Sized>(&mut self, net: &mut Net<'_, '_, D>) {
+        self.take_in(net);
+        self.run_timers(net.sockets, net.now);
+        self.send_out(net);
+    }
+
+    /// When to poll again at the latest, if no frame arrives before;
+    /// [`Instant::NEVER`] if only a frame can change anything.
+    pub fn poll_at<D: ?Sized>(&self, net: &mut Net<'_, '_, D>) -> Instant {
+        let of_sockets = net
+            .interface
+            .poll_at(to_smoltcp(net.now), net.sockets)
+            .map_or(Instant::NEVER, from_smoltcp);
+        self.next_timer.min(of_sockets)
+    }
+
+    /// The device with the observer around it, for one poll step.
+    pub fn watch<'w, D: ?Sized>(&'w self, device: &'w mut D) -> Watch<'w, D, N> {
+        Watch {
+            device,
+            table: &self.table,
+        }
+    }
+
+    /// To be called before the steps of a poll: notices a lost address before
+    /// smoltcp clears what was queued behind it.
+    pub fn before_steps(
+        &mut self,
+        interface: &Interface,
+        sockets: &mut SocketSet<'_>,
+        now: Instant,
+    ) {
+        if interface.ip_addrs() == self.addresses.as_slice() {
+            return;
+        }
+        self.addresses.clear();
+        // The capacities are the same.
+        let copied = self.addresses.extend_from_slice(interface.ip_addrs());
+        debug_assert!(copied.is_ok());
+        for index in 0..self.slots.len() {
+            let Some(slot) = self.slots.get_mut(index) else {
+                return;
+            };
+            let is_lost = slot
+                .ends
+                .is_some_and(|ends| !interface.has_ip_addr(ends.local.addr));
+            if is_lost {
+                let action = slot.connection.handle_address_lost(now);
+                self.perform(index, action, sockets);
+            }
+        }
+    }
+
+    /// To be called after each step: tells the connections that it touched
+    /// what it did to them.
+    pub fn after_step(&mut self, step: Step, sockets: &mut SocketSet<'_>, now: Instant) {
+        while let Some((index, facts)) = self.table.take_dirty() {
+            self.sync(index, step, facts, sockets, now);
+        }
+        if self.table.take_any() {
+            for index in 0..self.slots.len() {
+                self.sync(index, step, Facts::default(), sockets, now);
+            }
+        }
+    }
+
+    /// To be called after the ingress steps: fires the timers that are due.
+    pub fn run_timers(&mut self, sockets: &mut SocketSet<'_>, now: Instant) {
+        if self.next_timer > now {
+            return;
+        }
+        self.next_timer = Instant::NEVER;
+        for index in 0..self.slots.len() {
+            let Some(slot) = self.slots.get_mut(index) else {
+                return;
+            };
+            let action = slot.connection.handle_timeout(now);
+            self.perform(index, action, sockets);
+        }
+    }
+
+    /// Takes in frames that the device has received.
+    pub(super) fn take_in<D: Device + ?Sized>(&mut self, net: &mut Net<'_, '_, D>) -> Taken {
+        let at = to_smoltcp(net.now);
+        self.before_steps(net.interface, net.sockets, net.now);
+        net.interface.poll_maintenance(at);
+        for _ in 0..INGRESS_BURST {
+            let result =
+                net.interface
+                    .poll_ingress_single(at, &mut self.watch(net.device), net.sockets);
+            if result == PollIngressSingleResult::None {
+                return Taken::All;
+            }
+            self.after_step(Step::Ingress, net.sockets, net.now);
+        }
+        Taken::More
+    }
+
+    /// Sends what may be sent, until nothing is left or the device is full.
+    pub(super) fn send_out<D: Device + ?Sized>(&mut self, net: &mut Net<'_, '_, D>) {
+        let at = to_smoltcp(net.now);
+        for _ in 0..EGRESS_BURST {
+            let result = net
+                .interface
+                .poll_egress(at, &mut self.watch(net.device), net.sockets);
+            if result == PollResult::None {
+                break;
+            }
+        }
+        self.after_step(Step::Egress, net.sockets, net.now);
+    }
+
+    fn sync(
+        &mut self,
+        index: usize,
+        step: Step,
+        facts: Facts,
+        sockets: &mut SocketSet<'_>,
+        now: Instant,
+    ) {
+        let Some(slot) = self.slots.get_mut(index) else {
+            return;
+        };
+        let socket = sockets.get_mut::<tcp::Socket<'_>>(slot.handle);
+        let ends = slot.ends;
+        let was_listening = slot.is_listening();
+        slot.sync(step, facts, socket, now);
+        if slot.ends != ends {
+            self.table.assign(index, slot.ends);
+        }
+        self.next_timer = self.next_timer.min(slot.connection.poll_timeout());
+        if slot.is_listening() != was_listening {
+            self.count_listening();
+        }
+    }
+
+    /// Does what the state machine asks for, and keeps the books that depend
+    /// on it.
+    pub(super) fn perform(&mut self, index: usize, action: Action, sockets: &mut SocketSet<'_>) {
+        let Some(slot) = self.slots.get_mut(index) else {
+            return;
+        };
+        let socket = sockets.get_mut::<tcp::Socket<'_>>(slot.handle);
+        let ends = slot.ends;
+        slot.perform(action, socket);
+        slot.nudge(socket);
+        if slot.ends != ends {
+            self.table.assign(index, slot.ends);
+        }
+        self.next_timer = self.next_timer.min(slot.connection.poll_timeout());
+        match action {
+            Action::None | Action::Ignore | Action::Misuse => {}
+            // Whatever else is asked for may begin or end waiting for a peer.
+            Action::StartConnect
+            | Action::StartListen
+            | Action::Relisten
+            | Action::Accept
+            | Action::Wait
+            | Action::Refuse
+            | Action::SendFin
+            | Action::Reset => self.count_listening(),
+        }
+    }
+
+    fn count_listening(&self) {
+        let listening = self.slots.iter().filter(|slot| slot.is_listening()).count();
+        self.table
+            .set_listening(u16::try_from(listening).unwrap_or(u16::MAX));
+    }
+}

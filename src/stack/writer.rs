@@ -1,0 +1,248 @@
+//! The writing end of a connection.
+
+use super::calls::UnknownConnection;
+use super::stack::Stack;
+use super::tracker::ConnectionId;
+use crate::error::WriteError;
+use crate::report::{Progress, Report};
+use crate::state::State;
+use crate::{Clock, Instant};
+use core::ops::{Deref, DerefMut};
+use embedded_io::{ErrorType, Write, WriteReady};
+use smoltcp::phy::Device;
+
+/// The writing end of a connection, lent by
+/// [`Stack::writer`](super::Stack::writer).
+///
+/// Every write first takes in what the device has received. So once the peer's
+/// FIN or RST has arrived, the very next write is refused, whoever polled last.
+///
+/// `Ok` from a write means *accepted*: the bytes are in the transmit buffer and
+/// in the ledger. `Ok` from [`flush`](Write::flush) means that the peer's TCP
+/// has acknowledged every accepted byte. Neither says that the peer's
+/// application has read them.
+///
+/// Dropping a writer does nothing: it is only lent. See
+/// [`scoped`](Self::scoped) for one that cleans up.
+#[derive(Debug)]
+pub struct Writer<'s, 'a, D: Device, C: Clock, const N: usize> {
+    stack: &'s mut Stack<'a, D, C, N>,
+    id: ConnectionId,
+}
+
+impl<'s, 'a, D: Device, C: Clock, const N: usize> Writer<'s, 'a, D, C, N> {
+    pub(super) const fn new(stack: &'s mut Stack<'a, D, C, N>, id: ConnectionId) -> Self {
+        Self { stack, id }
+    }
+
+    /// Accepts as many of `bytes` as fit, without waiting. `Ok(0)`: no room at
+    /// present, or the connection is still being opened.
+    ///
+    /// # Errors
+    ///
+    /// Why the connection takes no more bytes, with the ledger; nothing of
+    /// `bytes` was accepted.
+    pub fn try_write(&mut self, bytes: &[u8]) -> Result<usize, WriteError> {
+        let (tracker, mut net) = self.stack.parts();
+        tracker.try_write(&mut net, self.id, bytes)
+    }
+
+    /// As [`try_write`](Self::try_write), without a copy: `fill` gets the free
+    /// part of the transmit buffer that is in one piece, and returns how many
+    /// octets it has put at its start. It is not called where there is no room.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_write`](Self::try_write).
+    pub fn write_with(
+        &mut self,
+        fill: impl FnOnce(&mut [u8]) -> usize,
+    ) -> Result<usize, WriteError> {
+        let (tracker, mut net) = self.stack.parts();
+        tracker.write_with(&mut net, self.id, fill)
+    }
+
+    /// Starts finishing, without waiting: no more writes, the accepted bytes
+    /// drain, a FIN follows them. The stack completes it while it is polled,
+    /// within the finish limit; [`finished`](Self::finished) tells when.
+    pub fn begin_finish(&mut self) {
+        let (tracker, mut net) = self.stack.parts();
+        // The id was good when the writer was lent, and the stack has been
+        // lent with it ever since.
+        let _: Result<(), UnknownConnection> = tracker.begin_finish(&mut net, self.id);
+    }
+
+    /// How the connection ended; `None` while it lives. `Ok` if every accepted
+    /// byte was acknowledged and the end was a FIN of either side.
+    pub fn finished(&mut self) -> Option<Result<Report, WriteError>> {
+        let (tracker, net) = self.stack.parts();
+        match tracker.finished(self.id, net.now) {
+            Ok(outcome) => outcome,
+            Err(unknown) => Some(Err(unknown.into())),
+        }
+    }
+
+    /// Drains what was accepted, sends a FIN, waits until it is acknowledged,
+    /// and frees the slot. Waits for the finish limit at most.
+    ///
+    /// `Ok` if every accepted byte was acknowledged and the end was a FIN, ours
+    /// or the peer's; the report says which.
+    ///
+    /// # Errors
+    ///
+    /// How the connection ended instead, with the ledger. The slot is free in
+    /// that case too.
+    pub fn finish(mut self) -> Result<Report, WriteError> {
+        self.begin_finish();
+        let id = self.id;
+        // The finish limit ends the connection, so this needs no deadline.
+        let outcome = self
+            .stack
+            .block_until(Instant::NEVER, |tracker, net| tracker.finished(id, net.now));
+        let freed = self.stack.release(id);
+        match (outcome, freed) {
+            (Ok(Some(outcome)), Ok(_)) => outcome,
+            (Ok(None), Ok(report)) => Ok(report),
+            (Err(unknown), _) | (_, Err(unknown)) => Err(unknown.into()),
+        }
+    }
+
+    /// Ends the connection at once with a RST and frees the slot. The RST
+    /// leaves at once; if the device is busy or the neighbour unresolved, up to
+    /// one second is spent on it.
+    ///
+    /// A connection that had ended before keeps its cause.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError::NotOpen`] if the id is stale.
+    pub fn abort(self) -> Result<Report, WriteError> {
+        Ok(self.stack.abort(self.id)?)
+    }
+
+    /// Where the connection stands, as of the last poll.
+    pub fn state(&self) -> State {
+        // Whoever holds a stale id was told when borrowing the writer.
+        self.stack.state(self.id).unwrap_or(State::Idle)
+    }
+
+    /// The connection at a glance: state, ledger, whether the peer reads.
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownConnection`].
+    pub fn progress(&mut self) -> Result<Progress, UnknownConnection> {
+        let (tracker, net) = self.stack.parts();
+        tracker.progress(net.sockets, self.id)
+    }
+
+    /// The account of the connection so far.
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownConnection`].
+    pub fn report(&mut self) -> Result<Report, UnknownConnection> {
+        self.stack.report(self.id)
+    }
+
+    /// The connection's id, to borrow a writer or a reader again.
+    #[must_use]
+    pub const fn id(&self) -> ConnectionId {
+        self.id
+    }
+
+    /// A writer that releases the connection when dropped, and so aborts it if
+    /// it is unfinished: no early return leaks a slot.
+    #[must_use]
+    pub const fn scoped(self) -> Scoped<'s, 'a, D, C, N> {
+        Scoped { writer: self }
+    }
+}
+
+impl<D: Device, C: Clock, const N: usize> ErrorType for Writer<'_, '_, D, C, N> {
+    type Error = WriteError;
+}
+
+impl<D: Device, C: Clock, const N: usize> Write for Writer<'_, '_, D, C, N> {
+    /// Accepts at least one byte, waiting for the handshake or for room if
+    /// need be, for the call limit at most. An empty `bytes` never waits.
+    fn write(&mut self, bytes: &[u8]) -> Result<usize, Self::Error> {
+        if bytes.is_empty() {
+            return self.try_write(bytes);
+        }
+        let id = self.id;
+        self.stack.block_on(id, |tracker, net| {
+            let accepted = tracker.try_write(net, id, bytes)?;
+            Ok((accepted > 0).then_some(accepted))
+        })
+    }
+
+    /// Waits until every accepted byte is acknowledged, for the call limit at
+    /// most.
+    fn flush(&mut self) -> Result<(), Self::Error> {
+        let id = self.id;
+        self.stack.block_on(id, |tracker, _| {
+            let is_flushed = tracker.connection(id)?.is_flushed()?;
+            Ok(is_flushed.then_some(()))
+        })
+    }
+}
+
+impl<D: Device, C: Clock, const N: usize> WriteReady for Writer<'_, '_, D, C, N> {
+    /// Whether a write would return at once, be it with an error.
+    fn write_ready(&mut self) -> Result<bool, Self::Error> {
+        let (tracker, mut net) = self.stack.parts();
+        tracker.write_ready(&mut net, self.id)
+    }
+}
+
+/// A [`Writer`] that owns its connection: dropping it gives the slot back and,
+/// if the connection is unfinished, resets it.
+///
+/// Made by [`Writer::scoped`].
+#[derive(Debug)]
+pub struct Scoped<'s, 'a, D: Device, C: Clock, const N: usize> {
+    writer: Writer<'s, 'a, D, C, N>,
+}
+
+impl<D: Device, C: Clock, const N: usize> Scoped<'_, '_, D, C, N> {
+    /// As [`Writer::finish`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Writer::finish`].
+    pub fn finish(self) -> Result<Report, WriteError> {
+        // Dropping `self` afterwards finds the connection ended and free.
+        Writer::new(&mut *self.writer.stack, self.writer.id).finish()
+    }
+
+    /// As [`Writer::abort`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Writer::abort`].
+    pub fn abort(self) -> Result<Report, WriteError> {
+        Writer::new(&mut *self.writer.stack, self.writer.id).abort()
+    }
+}
+
+impl<'s, 'a, D: Device, C: Clock, const N: usize> Deref for Scoped<'s, 'a, D, C, N> {
+    type Target = Writer<'s, 'a, D, C, N>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.writer
+    }
+}
+
+impl<D: Device, C: Clock, const N: usize> DerefMut for Scoped<'_, '_, D, C, N> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.writer
+    }
+}
+
+impl<D: Device, C: Clock, const N: usize> Drop for Scoped<'_, '_, D, C, N> {
+    fn drop(&mut self) {
+        // A stale id has nothing left to release.
+        let _: Result<Report, UnknownConnection> = self.writer.stack.release(self.writer.id);
+    }
+}
