@@ -1,6 +1,51 @@
+//! A `no_std` TCP writer for microcontrollers that never swallows a byte.
+//!
+//! Once the peer's FIN or RST has arrived, the **very next** write returns
+//! [`WriteError::PeerClosed`] and accepts nothing. Every error and every report
+//! carries a [`Ledger`]: how many bytes were accepted, how many of them the
+//! peer's TCP has acknowledged, and how many are not known to be delivered. Why
+//! a connection ended is told as one [`Cause`], the first, latched.
+//!
+//! # Layers
+//!
+//! - The core, always there: a pure state machine ([`transition`]), the
+//!   [`Ledger`], validated [`Options`], and [`Connection`], which ties them
+//!   together. No I/O, no clock, no stack: facts go in, decisions come out.
+//! - `stack`, with the feature `smoltcp`: `stack::Stack` drives connections
+//!   over smoltcp and lends `stack::Writer`s that implement
+//!   `embedded_io::Write`; `stack::Tracker` is the same for applications that
+//!   own their poll loop.
+//!
+//! # The driver loop
+//!
+//! What `stack` does, and what a driver over another stack would do:
+//!
+//! 1. Notice lost addresses: [`Connection::handle_address_lost`].
+//! 2. Take in one frame. Tell each connection that it touched what it
+//!    acknowledged ([`Connection::handle_pending`]), that the peer was heard
+//!    ([`Connection::handle_heard`]), then what it carried
+//!    ([`Connection::handle_fin`], [`Connection::handle_rst`]...). Repeat.
+//! 3. Let time pass: [`Connection::handle_timeout`].
+//! 4. Send, and tell what left: [`Connection::handle_sent`].
+//! 5. Sleep until [`Connection::poll_timeout`], the stack's own next timer, or
+//!    a frame.
+//!
+//! A write goes through step 2 first, then asks [`Connection::handle_write`],
+//! and tells what it took with [`Connection::handle_accepted`]. Whatever
+//! [`Action`] comes back is carried out at once.
+//!
+//! # Features
+//!
+//! | feature | default | what it adds |
+//! |---|---|---|
+//! | `smoltcp` | yes | the `stack` layer, on smoltcp 0.14 |
+//! | `medium-ethernet`, `medium-ip` | Ethernet | media of the device |
+//! | `proto-ipv4`, `proto-ipv6` | IPv4 | IP versions |
+//! | `log`, `defmt` | no | events to either or both; `defmt::Format` on every public type |
+//!
+//! The `stack` layer needs at least one medium and one IP version.
 #![no_std]
 #![forbid(unsafe_code)]
-//! lastbyte
 
 mod clock;
 mod connection;

@@ -1,6 +1,49 @@
-//! The layer over smoltcp.
+//! The layer over smoltcp, and the only place that names it.
 //!
-//! stub
+//! - [`Stack`] owns interface, device, sockets and clock, and blocks where it
+//!   is asked to. [`Writer`] and [`Reader`] are its ends of a connection.
+//! - [`Tracker`] is the same logic for an application that owns those parts and
+//!   its poll loop, and never blocks.
+//!
+//! Both look at each connection after each single step of a poll, with an
+//! observer ([`Watch`]) around the device that reads what passes. That is how a
+//! FIN, a RST, a refusal, silence and a lost address are told apart, and how
+//! the ledger stays exact where smoltcp clears its buffers.
+//!
+//! smoltcp itself is re-exported as [`smoltcp`], so that an application names
+//! the same version.
+//!
+//! ```no_run
+//! use embedded_io::Write;
+//! use lastbyte::stack::smoltcp::iface::SocketStorage;
+//! use lastbyte::stack::smoltcp::phy::Device;
+//! use lastbyte::stack::smoltcp::wire::{EthernetAddress, IpAddress, IpCidr};
+//! use lastbyte::stack::{Buffers, Config, Stack};
+//! use lastbyte::{Clock, Options};
+//!
+//! fn run(
+//!     device: impl Device,
+//!     clock: impl Clock,
+//!     seed: u64,
+//! ) -> Result<(), Box<dyn core::error::Error>> {
+//!     let mut buffers = Buffers::<1, 2048, 512>::new();
+//!     let mut sockets = [SocketStorage::EMPTY; 1];
+//!     let mac = EthernetAddress([0x02, 0, 0, 0, 0, 1]);
+//!     let config = Config::new(mac.into(), seed);
+//!     let mut stack = Stack::new(device, clock, config, buffers.split(), &mut sockets)?;
+//!     stack.interface_mut().update_ip_addrs(|addresses| {
+//!         let _ = addresses.push(IpCidr::new(IpAddress::v4(10, 0, 0, 2), 24));
+//!     });
+//!
+//!     let id = stack.connect((IpAddress::v4(10, 0, 0, 1), 5000), Options::default())?;
+//!     let mut writer = stack.writer(id)?;
+//!     writer.write_all(b"every byte counted")?;
+//!     let report = writer.finish()?;
+//!     assert_eq!(report.ledger.undelivered(), 0);
+//!     Ok(())
+//! }
+//! ```
+
 mod calls;
 mod config;
 mod parse;
