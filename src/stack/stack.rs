@@ -333,6 +333,11 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
         let mut is_due_again = false;
         loop {
             let (tracker, mut net) = self.parts();
+            // Often it is possible at once; and after polling it has to be
+            // tried again before sleeping, or what the poll brought is missed.
+            if let Some(result) = attempt(tracker, &mut net)? {
+                return Ok(Some(result));
+            }
             tracker.poll(&mut net);
             if let Some(result) = attempt(tracker, &mut net)? {
                 return Ok(Some(result));
