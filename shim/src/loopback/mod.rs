@@ -25,6 +25,9 @@ mod segment;
 mod wire;
 mod world;
 
+#[cfg(test)]
+mod tests;
+
 pub use addresses::{
     OUR_ADDRESSES, OUR_MAC, OUR_V4, OUR_V6, PEER_MAC, PEER_V4, PEER_V6, our_hardware_address,
 };
