@@ -195,6 +195,22 @@ fn a_deaf_peer_answers_arp_alone() {
 }
 
 #[test]
+fn a_peer_that_goes_away_takes_nothing_in_until_it_is_back() {
+    for presence in [Presence::Deaf, Presence::Absent] {
+        let world = World::new(WorldConfig::default());
+        let mut bare = connected(&world, Behaviour::sink());
+        bare.run_for(Duration::from_millis(50));
+        world.peer().set_presence(presence);
+        bare.write(b"anybody?");
+        bare.run_for(Duration::from_secs(20));
+        assert_eq!(world.peer().taken_in(80), 0, "{presence:?}");
+        world.peer().set_presence(Presence::Present);
+        bare.run_until(|bare| bare.socket().send_queue() == 0);
+        assert_eq!(world.peer().received(80), b"anybody?");
+    }
+}
+
+#[test]
 fn an_hour_with_a_zero_window_takes_no_time() {
     let started = RealTime::now();
     let world = World::new(WorldConfig::default());

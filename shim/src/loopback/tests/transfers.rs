@@ -128,7 +128,19 @@ fn a_slow_reader_sets_the_pace() {
 
 #[test]
 fn the_peer_connects_and_floods_us() {
-    let world = World::new(WorldConfig::default());
+    flood(1024);
+}
+
+#[test]
+fn it_does_through_the_narrowest_queue() {
+    flood(1);
+}
+
+fn flood(queue_frames: usize) {
+    let world = World::new(WorldConfig {
+        queue_frames,
+        ..WorldConfig::default()
+    });
     let mut bare = Bare::new(&world);
     bare.socket().listen(7).expect("a free socket");
     let flood = Behaviour::sink().flooding();
@@ -148,6 +160,9 @@ fn the_peer_connects_and_floods_us() {
             .all(|(n, byte)| u64::from(*byte) == n % 251)
     );
     assert!(world.peer().connections(5000)[0].sent > 100_000);
+    // A frame of 1460 bytes or more for each millisecond, if the peer goes on
+    // as soon as the wire has room.
+    assert!(world.now() < Instant::from_millis(250), "{:?}", world.now());
 }
 
 #[test]
