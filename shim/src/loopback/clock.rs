@@ -1,0 +1,36 @@
+//! Virtual time, as our end sees it.
+
+use lastbyte::{Clock, Instant};
+
+use super::World;
+
+/// The [`Clock`] of our end: waiting is what makes the world go on.
+///
+/// [`wait`](Clock::wait) jumps from event to event (a frame arrives, a timer
+/// of the peer runs out, a scheduled action is due) and returns as soon as
+/// the device has a frame to give (or room again, after it refused one), or
+/// at `until`.
+///
+/// # Panics
+///
+/// `wait` panics if the run is hopeless; see [`World`].
+#[derive(Debug, Clone)]
+pub struct LoopClock {
+    world: World,
+}
+
+impl LoopClock {
+    pub(super) fn new(world: World) -> Self {
+        Self { world }
+    }
+}
+
+impl Clock for LoopClock {
+    fn now(&mut self) -> Instant {
+        self.world.now()
+    }
+
+    fn wait(&mut self, until: Option<Instant>) {
+        self.world.wait(until);
+    }
+}

@@ -1,0 +1,69 @@
+//! What a world is made of.
+
+use std::time::Duration;
+
+use smoltcp::phy::Medium;
+
+use super::PeerConfig;
+#[cfg(doc)]
+use super::{RawPeer, World};
+
+/// What a [`World`] is made of. Every field has a default.
+#[derive(Debug, Clone)]
+pub struct WorldConfig {
+    /// How long a frame travels, each way. Default 1 ms; zero is allowed.
+    pub latency: Duration,
+    /// What the frames begin with. Default Ethernet.
+    pub medium: Medium,
+    /// Longest frame in bytes, with its Ethernet header if there is one.
+    /// Default 1514.
+    pub mtu: usize,
+    /// Frames each direction has in flight at most (a device refuses more),
+    /// and as many again that have arrived and wait to be taken (what comes
+    /// on top is lost, and [counted](super::Counters::overflowed)). Default
+    /// 1024.
+    pub queue_frames: usize,
+    /// Whether checksums are made and checked. Default true.
+    pub checksums: bool,
+    /// Virtual time after which a run counts as hung and panics. Default 10
+    /// days.
+    pub horizon: Duration,
+    /// The other end.
+    pub peer: PeerConfig,
+}
+
+impl Default for WorldConfig {
+    fn default() -> Self {
+        Self {
+            latency: Duration::from_millis(1),
+            medium: Medium::Ethernet,
+            mtu: 1514,
+            queue_frames: 1024,
+            checksums: true,
+            horizon: Duration::from_secs(10 * 24 * 60 * 60),
+            peer: PeerConfig::default(),
+        }
+    }
+}
+
+impl WorldConfig {
+    /// Frames are bare IP packets of up to 1500 bytes.
+    #[must_use]
+    pub fn ip() -> Self {
+        Self {
+            medium: Medium::Ip,
+            mtu: 1500,
+            ..Self::default()
+        }
+    }
+
+    /// Frames arrive at the very time they are sent: the natural choice for
+    /// a scripted [`RawPeer`].
+    #[must_use]
+    pub fn instant() -> Self {
+        Self {
+            latency: Duration::ZERO,
+            ..Self::default()
+        }
+    }
+}

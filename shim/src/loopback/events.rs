@@ -1,0 +1,186 @@
+//! What an observer of the wire sees, and a log that can be compared.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::rc::Rc;
+
+use lastbyte::Instant;
+use smoltcp::phy::Medium;
+
+use super::{Direction, Segment, World};
+
+/// One frame handed to the wire.
+#[derive(Debug, Clone, Copy)]
+pub struct FrameEvent<'a> {
+    /// Counts the frames of both directions, from 0.
+    pub number: u64,
+    /// When its sender handed it to the wire.
+    pub sent_at: Instant,
+    /// When it arrives (or would have, if it was dropped).
+    pub arrives_at: Instant,
+    /// Which way it travels.
+    pub direction: Direction,
+    /// The wire dropped it.
+    pub dropped: bool,
+    /// How `frame` begins.
+    pub medium: Medium,
+    /// The whole frame.
+    pub frame: &'a [u8],
+}
+
+impl FrameEvent<'_> {
+    /// The TCP segment in the frame, if it holds one.
+    #[must_use]
+    pub fn segment(&self) -> Option<Segment> {
+        Segment::parse(self.frame, self.medium, self.sent_at)
+    }
+
+    /// One line about the frame: flags, numbers, length.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        match self.segment() {
+            Some(segment) => segment.to_string(),
+            None => format!("{} ({} bytes)", self.kind(), self.frame.len()),
+        }
+    }
+
+    fn kind(&self) -> &'static str {
+        let (arp, ip) = match self.medium {
+            Medium::Ethernet => (self.frame.get(12..14) == Some(&[0x08, 0x06]), 14),
+            Medium::Ip => (false, 0),
+        };
+        if arp {
+            return "ARP";
+        }
+        match self.frame.get(ip).map(|version| version >> 4) {
+            Some(4) => "IPv4",
+            Some(6) => "IPv6",
+            _ => "frame",
+        }
+    }
+}
+
+/// One line of an [`EventLog`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogEntry {
+    /// When it was sent.
+    pub sent_at: Instant,
+    /// When it arrived, or would have.
+    pub arrives_at: Instant,
+    /// Which way.
+    pub direction: Direction,
+    /// Whether the wire dropped it.
+    pub dropped: bool,
+    /// Length of the frame in bytes.
+    pub len: usize,
+    /// [`FrameEvent::summary`].
+    pub summary: String,
+}
+
+#[derive(Debug)]
+struct Log {
+    entries: Vec<LogEntry>,
+    capacity: usize,
+    frames: u64,
+    hash: u64,
+}
+
+/// A recording of the wire: see [`World::record`].
+///
+/// The hash covers every frame (times, direction, fate and all bytes); the
+/// entries only the first so many, so that a long run cannot fill the memory.
+#[derive(Debug, Clone)]
+pub struct EventLog {
+    log: Rc<RefCell<Log>>,
+}
+
+const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
+
+fn fnv1a(hash: u64, bytes: &[u8]) -> u64 {
+    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(FNV_PRIME);
+    bytes.iter().fold(hash, step)
+}
+
+impl EventLog {
+    pub(super) fn attach(world: &World, capacity: usize) -> Self {
+        let log = Rc::new(RefCell::new(Log {
+            entries: Vec::new(),
+            capacity,
+            frames: 0,
+            hash: FNV_OFFSET,
+        }));
+        let sink = Rc::clone(&log);
+        world.observe(move |_, event| sink.borrow_mut().push(event));
+        Self { log }
+    }
+
+    /// FNV-1a over everything that was sent so far: two runs are the same if
+    /// their hashes are.
+    #[must_use]
+    pub fn hash(&self) -> u64 {
+        self.log.borrow().hash
+    }
+
+    /// How many frames were sent so far.
+    #[must_use]
+    pub fn frames(&self) -> u64 {
+        self.log.borrow().frames
+    }
+
+    /// The first frames, as many as were asked for.
+    #[must_use]
+    pub fn entries(&self) -> Vec<LogEntry> {
+        self.log.borrow().entries.clone()
+    }
+}
+
+impl Log {
+    fn push(&mut self, event: &FrameEvent<'_>) {
+        self.frames += 1;
+        let mut hash = fnv1a(self.hash, &event.sent_at.as_micros().to_le_bytes());
+        hash = fnv1a(hash, &event.arrives_at.as_micros().to_le_bytes());
+        hash = fnv1a(
+            hash,
+            &[event.direction.index() as u8, u8::from(event.dropped)],
+        );
+        self.hash = fnv1a(hash, event.frame);
+        if self.entries.len() < self.capacity {
+            self.entries.push(LogEntry {
+                sent_at: event.sent_at,
+                arrives_at: event.arrives_at,
+                direction: event.direction,
+                dropped: event.dropped,
+                len: event.frame.len(),
+                summary: event.summary(),
+            });
+        }
+    }
+}
+
+impl fmt::Display for LogEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let arrow = match (self.direction, self.dropped) {
+            (Direction::ToPeer, false) => "-->",
+            (Direction::ToPeer, true) => "--x",
+            (Direction::ToUs, false) => "<--",
+            (Direction::ToUs, true) => "x--",
+        };
+        let micros = self.sent_at.as_micros();
+        let (seconds, rest) = (micros / 1_000_000, micros % 1_000_000);
+        write!(f, "{seconds:>6}.{rest:06} {arrow} {}", self.summary)
+    }
+}
+
+impl fmt::Display for EventLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let log = self.log.borrow();
+        for entry in &log.entries {
+            writeln!(f, "{entry}")?;
+        }
+        match log.frames - log.entries.len() as u64 {
+            0 => Ok(()),
+            more => writeln!(f, "... and {more} more"),
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! The layers below TCP: making frames and looking into them.
+
+use smoltcp::phy::{ChecksumCapabilities, Medium};
+use smoltcp::wire::{
+    EthernetAddress, EthernetFrame, EthernetProtocol, EthernetRepr, IpAddress, IpProtocol, IpRepr,
+    Ipv4Packet, Ipv6Packet, TcpPacket,
+};
+
+use super::{OUR_ADDRESSES, OUR_MAC, PEER_MAC};
+
+/// Wraps an IP payload in an IP header and, on Ethernet, a frame.
+pub(super) fn ip_frame(
+    medium: Medium,
+    src: IpAddress,
+    dst: IpAddress,
+    protocol: IpProtocol,
+    payload: &[u8],
+) -> Vec<u8> {
+    // Neighbour discovery requires a hop limit of 255, and nothing objects.
+    let ip = IpRepr::new(src, dst, protocol, payload.len(), 255);
+    let mut packet = vec![0; ip.header_len()];
+    ip.emit(&mut packet[..], &ChecksumCapabilities::default());
+    packet.extend_from_slice(payload);
+    let ethertype = match src {
+        IpAddress::Ipv4(_) => EthernetProtocol::Ipv4,
+        IpAddress::Ipv6(_) => EthernetProtocol::Ipv6,
+    };
+    let ours = OUR_ADDRESSES.iter().any(|own| own.address() == src);
+    let (from, to) = if ours {
+        (OUR_MAC, PEER_MAC)
+    } else {
+        (PEER_MAC, OUR_MAC)
+    };
+    match medium {
+        Medium::Ethernet => ethernet_frame(from, to, ethertype, &packet),
+        Medium::Ip => packet,
+    }
+}
+
+/// Wraps a packet in an Ethernet frame.
+pub(super) fn ethernet_frame(
+    src_addr: EthernetAddress,
+    dst_addr: EthernetAddress,
+    ethertype: EthernetProtocol,
+    payload: &[u8],
+) -> Vec<u8> {
+    let repr = EthernetRepr {
+        src_addr,
+        dst_addr,
+        ethertype,
+    };
+    let mut frame = vec![0; repr.buffer_len()];
+    repr.emit(&mut EthernetFrame::new_unchecked(&mut frame[..]));
+    frame.extend_from_slice(payload);
+    frame
+}
+
+/// The IP packet in a frame, if there is one.
+pub(super) fn ip_in_frame(frame: &[u8], medium: Medium) -> Option<&[u8]> {
+    match medium {
+        Medium::Ip => Some(frame),
+        Medium::Ethernet => match frame.get(12..14)? {
+            [0x08, 0x00] | [0x86, 0xdd] => frame.get(14..),
+            _ => None,
+        },
+    }
+}
+
+/// The addresses and the TCP bytes in a frame, if it holds a segment.
+pub(super) fn tcp_in_frame(frame: &[u8], medium: Medium) -> Option<(IpAddress, IpAddress, &[u8])> {
+    let packet = ip_in_frame(frame, medium)?;
+    match packet.first()? >> 4 {
+        4 => {
+            let ip = Ipv4Packet::new_checked(packet).ok()?;
+            (ip.next_header() == IpProtocol::Tcp).then_some(())?;
+            Some((ip.src_addr().into(), ip.dst_addr().into(), ip.payload()))
+        }
+        6 => {
+            let ip = Ipv6Packet::new_checked(packet).ok()?;
+            (ip.next_header() == IpProtocol::Tcp).then_some(())?;
+            Some((ip.src_addr().into(), ip.dst_addr().into(), ip.payload()))
+        }
+        _ => None,
+    }
+}
+
+/// The little of a segment that the peer's bookkeeping needs for each frame.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TcpPeek {
+    pub(super) dst_port: u16,
+    pub(super) rst: bool,
+}
+
+pub(super) fn peek_tcp(frame: &[u8], medium: Medium) -> Option<TcpPeek> {
+    let (_, _, bytes) = tcp_in_frame(frame, medium)?;
+    let tcp = TcpPacket::new_checked(bytes).ok()?;
+    Some(TcpPeek {
+        dst_port: tcp.dst_port(),
+        rst: tcp.rst(),
+    })
+}

@@ -1,0 +1,57 @@
+//! A network in one process and in virtual time: our end, a wire, a peer.
+//!
+//! Needs no privileges and no threads, takes no real time, and gives the same
+//! run every time. It serves tests, examples and the demonstration.
+//!
+//! - [`World`]: time, the wire with its drop switches, scheduled actions,
+//!   observers.
+//! - [`LoopDevice`] and [`LoopClock`]: the two things our end needs.
+//! - [`Peer`]: the other end, a real smoltcp TCP driven by [`Behaviour`]s.
+//! - [`RawPeer`]: the other end as a script of single [`Segment`]s.
+
+mod addresses;
+mod clock;
+mod config;
+mod device;
+mod drive;
+mod drops;
+mod events;
+mod frame;
+mod link;
+mod peer;
+mod raw;
+mod schedule;
+mod segment;
+mod wire;
+mod world;
+
+#[cfg(test)]
+mod tests;
+
+pub use addresses::{
+    OUR_ADDRESSES, OUR_MAC, OUR_V4, OUR_V6, PEER_MAC, PEER_V4, PEER_V6, our_hardware_address,
+};
+pub use clock::LoopClock;
+pub use config::WorldConfig;
+pub use device::{LoopDevice, RxToken, TxToken};
+pub use drops::Drops;
+pub use events::{EventLog, FrameEvent, LogEntry};
+pub use peer::{Behaviour, Connection, Ending, Peer, PeerConfig, Presence, Reads, Sends, When};
+pub use raw::{Flow, Handshake, RawPeer};
+pub use segment::{Flags, Segment};
+pub use wire::{Counters, Direction};
+pub use world::World;
+
+/// The same point in time for smoltcp. [`lastbyte::Instant::NEVER`] becomes
+/// the last one smoltcp has.
+#[must_use]
+pub fn smoltcp_time(time: lastbyte::Instant) -> smoltcp::time::Instant {
+    let micros = i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
+    smoltcp::time::Instant::from_micros(micros)
+}
+
+/// The same point in time for lastbyte. Points before the epoch become it.
+#[must_use]
+pub fn lastbyte_time(time: smoltcp::time::Instant) -> lastbyte::Instant {
+    lastbyte::Instant::from_micros(u64::try_from(time.total_micros()).unwrap_or(0))
+}

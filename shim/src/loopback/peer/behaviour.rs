@@ -1,0 +1,237 @@
+//! What the application at the peer does with a connection.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use lastbyte::Instant;
+
+/// How the application reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Reads {
+    /// Everything, at once.
+    #[default]
+    Everything,
+    /// At most so many bytes, then a pause.
+    Rate {
+        /// Bytes read at once.
+        bytes: usize,
+        /// Pause after each read.
+        every: Duration,
+    },
+    /// Never: its window closes once the receive buffer is full.
+    Nothing,
+}
+
+/// What the application sends.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Sends {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// These bytes, once.
+    Bytes(Rc<[u8]>),
+    /// As much as the window takes, for ever; byte `n` is `n % 251`.
+    Flood,
+}
+
+/// When the application ends the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    /// Its TCP has taken in at least so many bytes.
+    TakenIn(u64),
+    /// At that time; a connection that begins later ends as soon as it is
+    /// open.
+    At(Instant),
+    /// Everything it sends was handed to its TCP.
+    Sent,
+}
+
+/// How the application ends the connection; the later ones are stronger, and
+/// may follow a weaker one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Ending {
+    /// `shutdown`: a FIN; it reads on as before (half-close).
+    Fin,
+    /// `exit`: a FIN, and a RST in answer to data that arrives afterwards.
+    Exit,
+    /// A RST.
+    Reset,
+}
+
+/// What the application at the peer does with each connection of a port.
+///
+/// The fields may be set directly; the methods read well in a test.
+///
+/// ```
+/// use std::time::Duration;
+/// use lastbyte_shim::loopback::Behaviour;
+///
+/// // Answers, then half-closes, and reads 100 bytes a second.
+/// let behaviour = Behaviour::sink()
+///     .sending(*b"hello")
+///     .closing_after_sending()
+///     .reading(100, Duration::from_secs(1));
+/// # let _ = behaviour;
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Behaviour {
+    /// How it reads.
+    pub reads: Reads,
+    /// What it sends.
+    pub sends: Sends,
+    /// How it ends the connection by itself. A weaker ending after a stronger
+    /// one does nothing.
+    pub endings: Vec<(When, Ending)>,
+    /// Whether it closes once it has read everything up to our FIN.
+    pub closes_on_fin: bool,
+    /// Whether a socket listens again after its connection has ended.
+    pub listens_again: bool,
+    /// Sockets that listen at once; at least one.
+    pub backlog: usize,
+    /// Size of each receive buffer in bytes; it bounds the window.
+    pub rx_buffer: usize,
+    /// Size of each send buffer in bytes.
+    pub tx_buffer: usize,
+    /// How long acknowledgements are delayed; `None`: not at all.
+    pub ack_delay: Option<Duration>,
+}
+
+impl Default for Behaviour {
+    fn default() -> Self {
+        Self::sink()
+    }
+}
+
+impl Behaviour {
+    /// Reads everything, sends nothing, closes after our FIN, listens again:
+    /// a discard server. One socket, 65,535-byte receive buffer, 4096-byte
+    /// send buffer, acknowledgements delayed by 10 ms.
+    #[must_use]
+    pub fn sink() -> Self {
+        Self {
+            reads: Reads::Everything,
+            sends: Sends::Nothing,
+            endings: Vec::new(),
+            closes_on_fin: true,
+            listens_again: true,
+            backlog: 1,
+            rx_buffer: usize::from(u16::MAX),
+            tx_buffer: 4096,
+            ack_delay: Some(Duration::from_millis(10)),
+        }
+    }
+
+    /// As [`Behaviour::sink`], but never reads: the window closes.
+    #[must_use]
+    pub fn silent() -> Self {
+        Self {
+            reads: Reads::Nothing,
+            ..Self::sink()
+        }
+    }
+
+    /// Reads at most `bytes`, then pauses for `every`.
+    #[must_use]
+    pub fn reading(mut self, bytes: usize, every: Duration) -> Self {
+        self.reads = Reads::Rate { bytes, every };
+        self
+    }
+
+    /// Sends these bytes.
+    #[must_use]
+    pub fn sending(mut self, bytes: impl Into<Rc<[u8]>>) -> Self {
+        self.sends = Sends::Bytes(bytes.into());
+        self
+    }
+
+    /// Sends as much as the window takes, for ever.
+    #[must_use]
+    pub fn flooding(mut self) -> Self {
+        self.sends = Sends::Flood;
+        self
+    }
+
+    /// Ends the connection like this then.
+    #[must_use]
+    pub fn ending(mut self, when: When, how: Ending) -> Self {
+        self.endings.push((when, how));
+        self
+    }
+
+    /// Half-closes once `bytes` were taken in.
+    #[must_use]
+    pub fn closing_after(self, bytes: u64) -> Self {
+        self.ending(When::TakenIn(bytes), Ending::Fin)
+    }
+
+    /// Half-closes at `time`.
+    #[must_use]
+    pub fn closing_at(self, time: Instant) -> Self {
+        self.ending(When::At(time), Ending::Fin)
+    }
+
+    /// Half-closes after everything it sends.
+    #[must_use]
+    pub fn closing_after_sending(self) -> Self {
+        self.ending(When::Sent, Ending::Fin)
+    }
+
+    /// Resets once `bytes` were taken in.
+    #[must_use]
+    pub fn aborting_after(self, bytes: u64) -> Self {
+        self.ending(When::TakenIn(bytes), Ending::Reset)
+    }
+
+    /// Resets at `time`.
+    #[must_use]
+    pub fn aborting_at(self, time: Instant) -> Self {
+        self.ending(When::At(time), Ending::Reset)
+    }
+
+    /// Exits once `bytes` were taken in.
+    #[must_use]
+    pub fn exiting_after(self, bytes: u64) -> Self {
+        self.ending(When::TakenIn(bytes), Ending::Exit)
+    }
+
+    /// Exits at `time`.
+    #[must_use]
+    pub fn exiting_at(self, time: Instant) -> Self {
+        self.ending(When::At(time), Ending::Exit)
+    }
+
+    /// Leaves its side open after our FIN.
+    #[must_use]
+    pub fn staying_open(mut self) -> Self {
+        self.closes_on_fin = false;
+        self
+    }
+
+    /// Accepts one connection for each socket, then refuses.
+    #[must_use]
+    pub fn once(mut self) -> Self {
+        self.listens_again = false;
+        self
+    }
+
+    /// Listens with so many sockets at once.
+    #[must_use]
+    pub fn backlog(mut self, sockets: usize) -> Self {
+        self.backlog = sockets;
+        self
+    }
+
+    /// Receives into buffers of so many bytes.
+    #[must_use]
+    pub fn rx_buffer(mut self, bytes: usize) -> Self {
+        self.rx_buffer = bytes;
+        self
+    }
+
+    /// Acknowledges every segment at once.
+    #[must_use]
+    pub fn acking_at_once(mut self) -> Self {
+        self.ack_delay = None;
+        self
+    }
+}

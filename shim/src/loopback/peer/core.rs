@@ -1,0 +1,184 @@
+//! The endpoint itself: one smoltcp interface, polled exactly when it has
+//! something to do.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use lastbyte::Instant;
+use smoltcp::iface::{Config, Interface, PollResult, SocketSet};
+use smoltcp::socket::tcp;
+use smoltcp::wire::{IpCidr, IpEndpoint};
+
+use super::service::{Connection, Service, Sockets};
+use super::{Behaviour, Ending, PeerConfig, Presence};
+use crate::loopback::addresses::{PEER_ADDRESSES, PEER_MAC, hardware_address};
+use crate::loopback::device::{PeerDevice, Unplugged};
+use crate::loopback::{Direction, World, WorldConfig, lastbyte_time, smoltcp_time};
+
+/// How long to leave an interface alone that asks to be polled at once and
+/// then does nothing.
+const NOTHING_DONE: Duration = Duration::from_millis(1);
+
+pub(in crate::loopback) struct PeerCore {
+    iface: Interface,
+    sockets: Sockets,
+    services: BTreeMap<u16, Service>,
+    presence: Presence,
+    config: PeerConfig,
+    /// As of the last run.
+    now: Instant,
+}
+
+impl PeerCore {
+    pub(in crate::loopback) fn new(world: &WorldConfig) -> Self {
+        let mut config = Config::new(hardware_address(world.medium, PEER_MAC));
+        config.random_seed = world.peer.seed;
+        let mut device = Unplugged::new(world);
+        let mut iface = Interface::new(config, &mut device, smoltcp_time(Instant::ZERO));
+        set_addresses(&mut iface, &PEER_ADDRESSES);
+        Self {
+            iface,
+            sockets: SocketSet::new(Vec::new()),
+            services: BTreeMap::new(),
+            presence: world.peer.presence,
+            config: world.peer.clone(),
+            now: Instant::ZERO,
+        }
+    }
+
+    /// Does everything there is to do now; when to run again.
+    pub(in crate::loopback) fn run(&mut self, world: &World) -> Instant {
+        self.now = world.now();
+        let now = smoltcp_time(self.now);
+        let mut device = PeerDevice::new(world, self.presence);
+        self.iface.poll_maintenance(now);
+        loop {
+            let before = device.received;
+            self.iface
+                .poll_ingress_single(now, &mut device, &mut self.sockets);
+            if device.received == before {
+                break;
+            }
+            let last = device.last;
+            if let Some(segment) = last
+                && let Some(service) = self.services.get_mut(&segment.dst_port)
+            {
+                service.serve(&mut self.sockets, &self.config, self.now, segment.rst);
+            }
+        }
+        let mut active = device.received > 0;
+        active |= self.serve_all();
+        while self.iface.poll_egress(now, &mut device, &mut self.sockets) != PollResult::None {
+            active = true;
+        }
+        active |= self.serve_all();
+        self.next_due(active, world.is_refused(Direction::ToUs))
+    }
+
+    fn serve_all(&mut self) -> bool {
+        let mut changed = false;
+        for service in self.services.values_mut() {
+            changed |= service.serve(&mut self.sockets, &self.config, self.now, false);
+        }
+        changed
+    }
+
+    fn next_due(&mut self, active: bool, refused: bool) -> Instant {
+        let poll_at = self.iface.poll_at(smoltcp_time(self.now), &self.sockets);
+        let tcp_due = poll_at.map_or(Instant::NEVER, lastbyte_time);
+        let dues = self.services.values();
+        let due = dues
+            .map(|service| service.next_due(&self.sockets))
+            .fold(tcp_due, Instant::min);
+        if due > self.now || active {
+            due
+        } else if refused {
+            // Woken when there is room again.
+            Instant::NEVER
+        } else {
+            self.now + NOTHING_DONE
+        }
+    }
+
+    pub(super) fn listen(&mut self, port: u16, behaviour: Behaviour) {
+        let service = self.service(port);
+        service.behaviour = behaviour;
+        if let Some(service) = self.services.get_mut(&port) {
+            service.start_listening(&mut self.sockets);
+        }
+    }
+
+    fn service(&mut self, port: u16) -> &mut Service {
+        self.services
+            .entry(port)
+            .or_insert_with(|| Service::new(port, Behaviour::sink()))
+    }
+
+    pub(super) fn stop_listening(&mut self, port: u16) {
+        if let Some(service) = self.services.get_mut(&port) {
+            service.stop_listening(&mut self.sockets);
+        }
+    }
+
+    pub(super) fn connect(
+        &mut self,
+        local_port: u16,
+        remote: IpEndpoint,
+        behaviour: Behaviour,
+        now: Instant,
+    ) -> bool {
+        self.service(local_port).behaviour = behaviour;
+        let service = self.services.get_mut(&local_port);
+        let handle = service.and_then(|service| service.outgoing(&mut self.sockets, remote, now));
+        let Some(handle) = handle else {
+            return false;
+        };
+        let socket = self.sockets.get_mut::<tcp::Socket>(handle);
+        let connected = socket.connect(self.iface.context(), remote, local_port);
+        connected.is_ok()
+    }
+
+    pub(super) fn end(&mut self, port: u16, how: Ending) {
+        if let Some(service) = self.services.get_mut(&port) {
+            service.end(&mut self.sockets, how);
+        }
+    }
+
+    pub(super) fn change(&mut self, port: u16, change: impl FnOnce(&mut Behaviour)) {
+        change(&mut self.service(port).behaviour);
+    }
+
+    pub(super) fn set_presence(&mut self, presence: Presence) {
+        self.presence = presence;
+    }
+
+    pub(super) fn set_addresses(&mut self, addresses: &[IpCidr]) {
+        set_addresses(&mut self.iface, addresses);
+    }
+
+    pub(super) fn accepted(&self, port: u16) -> u64 {
+        self.services
+            .get(&port)
+            .map_or(0, |service| service.accepted)
+    }
+
+    pub(super) fn last(&mut self, port: u16) -> Option<Connection> {
+        let service = self.services.get(&port)?;
+        service.last(&mut self.sockets)
+    }
+
+    pub(super) fn connections(&mut self, port: u16) -> Vec<Connection> {
+        let service = self.services.get(&port);
+        service.map_or_else(Vec::new, |service| service.connections(&mut self.sockets))
+    }
+}
+
+/// # Panics
+///
+/// If there are more addresses than smoltcp holds.
+fn set_addresses(iface: &mut Interface, addresses: &[IpCidr]) {
+    iface.update_ip_addrs(|list| {
+        list.clear();
+        list.extend(addresses.iter().copied());
+    });
+}

@@ -1,0 +1,252 @@
+//! The other end: a smoltcp TCP endpoint driven by behaviours.
+//!
+//! - `behaviour`: what an application at the peer does with a connection.
+//! - `service`: a port, its sockets and the record of each connection.
+//! - `slot`: one socket and the application behind it.
+//! - `core`: the endpoint itself, and when it runs.
+
+mod behaviour;
+mod core;
+mod service;
+mod slot;
+
+use lastbyte::Instant;
+use smoltcp::socket::tcp;
+use smoltcp::wire::IpEndpoint;
+
+use super::World;
+pub use behaviour::{Behaviour, Ending, Reads, Sends, When};
+pub(super) use core::PeerCore;
+pub use service::Connection;
+
+/// How much of the peer is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Presence {
+    /// All of it.
+    #[default]
+    Present,
+    /// It answers ARP and neighbour discovery, but hears and says nothing
+    /// over TCP: a firewall that drops.
+    Deaf,
+    /// It hears and says nothing at all: the machine is off.
+    Absent,
+}
+
+/// What the peer is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerConfig {
+    /// Seed of its initial sequence numbers. Default 7.
+    pub seed: u64,
+    /// How much of it is there. Default all.
+    pub presence: Presence,
+    /// Bytes of each connection that are kept to be looked at; the rest is
+    /// only counted. Default 16 MiB.
+    pub keep_bytes: usize,
+    /// Ended connections of each port that are remembered. Default 16.
+    pub keep_connections: usize,
+}
+
+impl Default for PeerConfig {
+    fn default() -> Self {
+        Self {
+            seed: 7,
+            presence: Presence::Present,
+            keep_bytes: 16 * 1024 * 1024,
+            keep_connections: 16,
+        }
+    }
+}
+
+/// A handle to the other end; clones mean the same one.
+///
+/// Ports are the peer's own: those it listens on, and those it connects from.
+/// A port without a listener answers with a RST, as smoltcp does. What is
+/// asked of it here happens the next time the world moves, at the present
+/// virtual time. Where a port had several connections, the questions are
+/// about the one that began last; [`Peer::connections`] has them all.
+///
+/// ```
+/// use lastbyte::{Clock, Instant};
+/// use lastbyte_shim::loopback::{Behaviour, OUR_ADDRESSES, PEER_V4, World, WorldConfig};
+/// use lastbyte_shim::loopback::{lastbyte_time, our_hardware_address, smoltcp_time};
+/// use smoltcp::iface::{Config, Interface, SocketSet};
+/// use smoltcp::socket::tcp;
+///
+/// let world = World::new(WorldConfig::default());
+/// let peer = world.peer();
+/// // Reads 3 bytes, then resets the connection.
+/// peer.listen(80, Behaviour::sink().aborting_after(3));
+///
+/// let (mut device, mut clock) = (world.device(), world.clock());
+/// let config = Config::new(our_hardware_address(world.config().medium));
+/// let mut iface = Interface::new(config, &mut device, smoltcp_time(clock.now()));
+/// iface.update_ip_addrs(|list| list.extend(OUR_ADDRESSES));
+/// let mut sockets = SocketSet::new(Vec::new());
+/// let buffer = || tcp::SocketBuffer::new(vec![0; 4096]);
+/// let handle = sockets.add(tcp::Socket::new(buffer(), buffer()));
+/// let socket = sockets.get_mut::<tcp::Socket>(handle);
+/// socket.connect(iface.context(), (PEER_V4, 80), 49_152).unwrap();
+///
+/// let mut written = 0;
+/// loop {
+///     let now = smoltcp_time(clock.now());
+///     iface.poll(now, &mut device, &mut sockets);
+///     let socket = sockets.get_mut::<tcp::Socket>(handle);
+///     if !socket.is_open() {
+///         break;
+///     }
+///     if written == 0 && socket.can_send() {
+///         written = socket.send_slice(b"abc").unwrap();
+///     }
+///     iface.poll(now, &mut device, &mut sockets);
+///     clock.wait(iface.poll_at(now, &sockets).map(lastbyte_time));
+/// }
+/// assert_eq!(peer.received(80), b"abc");
+/// assert_eq!(peer.taken_in(80), 3);
+/// assert_eq!(peer.state(80), Some(tcp::State::Closed));
+/// assert_eq!(peer.saw_fin(80), None);
+/// ```
+#[derive(Debug, Clone)]
+pub struct Peer {
+    world: World,
+}
+
+impl Peer {
+    pub(super) fn new(world: World) -> Self {
+        Self { world }
+    }
+
+    /// Listens on `port` with as many sockets as the behaviour's backlog;
+    /// listening again replaces the behaviour and leaves connections alone.
+    ///
+    /// # Panics
+    ///
+    /// If `port` is zero.
+    #[track_caller]
+    pub fn listen(&self, port: u16, behaviour: Behaviour) {
+        assert_ne!(port, 0, "the peer cannot listen on port 0");
+        self.tell(|core| core.listen(port, behaviour));
+    }
+
+    /// Accepts no further connection on `port`; those that exist go on.
+    pub fn stop_listening(&self, port: u16) {
+        self.tell(|core| core.stop_listening(port));
+    }
+
+    /// Connects from `local_port` to one of our addresses.
+    ///
+    /// # Panics
+    ///
+    /// If a port is zero, or a connection from `local_port` still lives.
+    #[track_caller]
+    pub fn connect(&self, local_port: u16, remote: impl Into<IpEndpoint>, behaviour: Behaviour) {
+        let remote = remote.into();
+        let now = self.world.now();
+        let started = self.tell(|core| core.connect(local_port, remote, behaviour, now));
+        assert!(
+            started,
+            "the peer cannot connect from {local_port} to {remote}"
+        );
+    }
+
+    /// Sends a FIN on every connection of `port` and keeps reading as before.
+    pub fn close(&self, port: u16) {
+        self.tell(|core| core.end(port, Ending::Fin));
+    }
+
+    /// Ends every connection of `port` as if the program there had exited:
+    /// FIN, and a RST in answer to whatever arrives afterwards.
+    pub fn exit(&self, port: u16) {
+        self.tell(|core| core.end(port, Ending::Exit));
+    }
+
+    /// Resets every connection of `port`.
+    pub fn abort(&self, port: u16) {
+        self.tell(|core| core.end(port, Ending::Reset));
+    }
+
+    /// Changes what the application behind `port` does from now on: lets it
+    /// start or stop reading, for example.
+    ///
+    /// ```
+    /// # use lastbyte::Instant;
+    /// # use lastbyte_shim::loopback::{Behaviour, Reads, World, WorldConfig};
+    /// # let world = World::new(WorldConfig::default());
+    /// world.peer().listen(80, Behaviour::silent());
+    /// world.at(Instant::from_millis(60_000), |world| {
+    ///     world.peer().change(80, |behaviour| behaviour.reads = Reads::Everything);
+    /// });
+    /// ```
+    pub fn change(&self, port: u16, change: impl FnOnce(&mut Behaviour)) {
+        self.tell(|core| core.change(port, change));
+    }
+
+    /// Sets how much of the peer is there from now on.
+    pub fn set_presence(&self, presence: Presence) {
+        self.tell(|core| core.set_presence(presence));
+    }
+
+    /// Gives the peer's interface these addresses instead.
+    ///
+    /// # Panics
+    ///
+    /// If an address is not unicast, or there are more than smoltcp holds.
+    pub fn set_addresses(&self, addresses: &[smoltcp::wire::IpCidr]) {
+        self.tell(|core| core.set_addresses(addresses));
+    }
+
+    /// The bytes the peer's TCP took in, read or not, up to
+    /// [`PeerConfig::keep_bytes`].
+    #[must_use]
+    pub fn received(&self, port: u16) -> Vec<u8> {
+        let last = self.connections(port).pop();
+        last.map_or_else(Vec::new, |last| last.received)
+    }
+
+    /// How many bytes the peer's TCP took in, those not read included.
+    #[must_use]
+    pub fn taken_in(&self, port: u16) -> u64 {
+        self.last(port).map_or(0, |last| last.taken_in)
+    }
+
+    /// The state of the connection; `None` if `port` never had one.
+    #[must_use]
+    pub fn state(&self, port: u16) -> Option<tcp::State> {
+        self.last(port).map(|last| last.state)
+    }
+
+    /// When the peer's TCP took in our FIN.
+    #[must_use]
+    pub fn saw_fin(&self, port: u16) -> Option<Instant> {
+        self.last(port).and_then(|last| last.saw_fin)
+    }
+
+    /// When a RST of ours ended the connection at the peer.
+    #[must_use]
+    pub fn saw_rst(&self, port: u16) -> Option<Instant> {
+        self.last(port).and_then(|last| last.saw_rst)
+    }
+
+    /// How many connections of `port` have begun so far.
+    #[must_use]
+    pub fn accepted(&self, port: u16) -> u64 {
+        self.world.with_peer(|core| core.accepted(port))
+    }
+
+    /// The connections of `port` in the order in which they began; of ended
+    /// ones the last [`PeerConfig::keep_connections`].
+    #[must_use]
+    pub fn connections(&self, port: u16) -> Vec<Connection> {
+        self.world.with_peer(|core| core.connections(port))
+    }
+
+    fn last(&self, port: u16) -> Option<Connection> {
+        self.world.with_peer(|core| core.last(port))
+    }
+
+    fn tell<R>(&self, f: impl FnOnce(&mut PeerCore) -> R) -> R {
+        let result = self.world.with_peer(f);
+        self.world.wake_peer();
+        result
+    }
+}

@@ -1,0 +1,217 @@
+//! A port of the peer: its sockets, and the record of each connection.
+
+use std::collections::VecDeque;
+
+use lastbyte::Instant;
+use smoltcp::iface::{SocketHandle, SocketSet};
+use smoltcp::socket::tcp;
+use smoltcp::wire::IpEndpoint;
+
+use super::slot::Slot;
+use super::{Behaviour, Ending, PeerConfig};
+
+/// What the peer knows of one connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Connection {
+    /// Counts the connections of the port, from 0.
+    pub number: u64,
+    /// Our end, as the peer saw it.
+    pub remote: Option<IpEndpoint>,
+    /// When the first segment arrived, or was about to be sent.
+    pub began_at: Instant,
+    /// The state of the peer's socket, or the last it had.
+    pub state: tcp::State,
+    /// The bytes the peer's TCP took in, up to
+    /// [`PeerConfig::keep_bytes`].
+    pub received: Vec<u8>,
+    /// How many bytes the peer's TCP took in.
+    pub taken_in: u64,
+    /// How many bytes the application handed to the peer's TCP.
+    pub sent: u64,
+    /// How many of those we have not acknowledged.
+    pub unacknowledged: usize,
+    /// When the peer's TCP took in our FIN.
+    pub saw_fin: Option<Instant>,
+    /// When a RST of ours ended it.
+    pub saw_rst: Option<Instant>,
+    /// When its socket was closed for good.
+    pub ended_at: Option<Instant>,
+}
+
+impl Connection {
+    fn new(number: u64, remote: Option<IpEndpoint>, now: Instant) -> Self {
+        Self {
+            number,
+            remote,
+            began_at: now,
+            state: tcp::State::Closed,
+            received: Vec::new(),
+            taken_in: 0,
+            sent: 0,
+            unacknowledged: 0,
+            saw_fin: None,
+            saw_rst: None,
+            ended_at: None,
+        }
+    }
+
+    pub(super) fn without_bytes(&self) -> Self {
+        Self {
+            received: Vec::new(),
+            ..*self
+        }
+    }
+}
+
+pub(super) type Sockets = SocketSet<'static>;
+
+/// A port of the peer.
+#[derive(Debug)]
+pub(super) struct Service {
+    port: u16,
+    pub(super) behaviour: Behaviour,
+    listening: bool,
+    slots: Vec<Slot>,
+    ended: VecDeque<Connection>,
+    pub(super) accepted: u64,
+}
+
+impl Service {
+    pub(super) fn new(port: u16, behaviour: Behaviour) -> Self {
+        Self {
+            port,
+            behaviour,
+            listening: false,
+            slots: Vec::new(),
+            ended: VecDeque::new(),
+            accepted: 0,
+        }
+    }
+
+    /// Adds a socket; its place among the slots.
+    fn add_slot(&mut self, sockets: &mut Sockets, outgoing: bool) -> usize {
+        let behaviour = &self.behaviour;
+        let mut socket = tcp::Socket::new(
+            tcp::SocketBuffer::new(vec![0; behaviour.rx_buffer]),
+            tcp::SocketBuffer::new(vec![0; behaviour.tx_buffer]),
+        );
+        let delay = behaviour.ack_delay.map(smoltcp::time::Duration::from);
+        socket.set_ack_delay(delay);
+        self.slots.push(Slot::new(sockets.add(socket), outgoing));
+        self.slots.len() - 1
+    }
+
+    pub(super) fn start_listening(&mut self, sockets: &mut Sockets) {
+        self.listening = true;
+        let incoming = self.slots.iter().filter(|slot| !slot.outgoing).count();
+        for _ in incoming..self.behaviour.backlog.max(1) {
+            self.add_slot(sockets, false);
+        }
+        for slot in &self.slots {
+            let socket = sockets.get_mut::<tcp::Socket>(slot.handle);
+            if slot.is_free(socket) && !slot.outgoing {
+                // Cannot fail: the socket is closed, the port is not zero.
+                let _ = socket.listen(self.port);
+            }
+        }
+    }
+
+    pub(super) fn stop_listening(&mut self, sockets: &mut Sockets) {
+        self.listening = false;
+        for slot in &self.slots {
+            let socket = sockets.get_mut::<tcp::Socket>(slot.handle);
+            if socket.is_listening() {
+                socket.close();
+            }
+        }
+    }
+
+    /// The socket to connect with; `None` if the connection before lives.
+    pub(super) fn outgoing(
+        &mut self,
+        sockets: &mut Sockets,
+        remote: IpEndpoint,
+        now: Instant,
+    ) -> Option<SocketHandle> {
+        let used = self.slots.iter().position(|slot| slot.outgoing);
+        let place = used.unwrap_or_else(|| self.add_slot(sockets, true));
+        let slot = &mut self.slots[place];
+        let socket = sockets.get_mut::<tcp::Socket>(slot.handle);
+        if socket.is_open() {
+            return None;
+        }
+        // A connection in TIME-WAIT makes way.
+        self.ended.extend(slot.snapshot(socket, true));
+        slot.begin(Connection::new(self.accepted, Some(remote), now));
+        self.accepted += 1;
+        Some(slot.handle)
+    }
+
+    pub(super) fn end(&mut self, sockets: &mut Sockets, how: Ending) {
+        for slot in &mut self.slots {
+            slot.end(sockets.get_mut(slot.handle), how);
+        }
+    }
+
+    /// Takes note of what the sockets have done and lets the application act.
+    /// Whether anything changed.
+    pub(super) fn serve(
+        &mut self,
+        sockets: &mut Sockets,
+        config: &PeerConfig,
+        now: Instant,
+        heard_rst: bool,
+    ) -> bool {
+        let mut changed = false;
+        for slot in &mut self.slots {
+            let socket = sockets.get_mut::<tcp::Socket>(slot.handle);
+            let remote = socket.remote_endpoint();
+            if !slot.has_connection() && remote.is_some() {
+                slot.begin(Connection::new(self.accepted, remote, now));
+                self.accepted += 1;
+                changed = true;
+            }
+            slot.note(socket, now, heard_rst);
+            changed |= slot.act(socket, &self.behaviour, config, now);
+            if let Some(ended) = slot.retire(socket, config, now) {
+                self.ended.push_back(ended);
+                changed = true;
+                if self.listening && self.behaviour.listens_again && !slot.outgoing {
+                    // Cannot fail: the socket is closed, the port is not zero.
+                    let _ = socket.listen(self.port);
+                }
+            }
+        }
+        while self.ended.len() > config.keep_connections {
+            self.ended.pop_front();
+        }
+        changed
+    }
+
+    /// When the application acts next by itself.
+    pub(super) fn next_due(&self, sockets: &Sockets) -> Instant {
+        let dues = self.slots.iter().map(|slot| {
+            let socket = sockets.get::<tcp::Socket>(slot.handle);
+            slot.next_due(socket, &self.behaviour)
+        });
+        dues.min().unwrap_or(Instant::NEVER)
+    }
+
+    /// The connection that began last, without its bytes.
+    pub(super) fn last(&self, sockets: &mut Sockets) -> Option<Connection> {
+        let ended = self.ended.iter().max_by_key(|ended| ended.number);
+        let live = self.slots.iter().max_by_key(|slot| slot.number());
+        let live = live.and_then(|slot| slot.snapshot(sockets.get_mut(slot.handle), false));
+        let ended = ended.map(Connection::without_bytes);
+        live.into_iter().chain(ended).max_by_key(|last| last.number)
+    }
+
+    /// Every connection, in the order in which they began.
+    pub(super) fn connections(&self, sockets: &mut Sockets) -> Vec<Connection> {
+        let slots = self.slots.iter();
+        let live = slots.filter_map(|slot| slot.snapshot(sockets.get_mut(slot.handle), true));
+        let mut all: Vec<_> = self.ended.iter().cloned().chain(live).collect();
+        all.sort_by_key(|connection| connection.number);
+        all
+    }
+}

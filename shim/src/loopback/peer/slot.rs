@@ -1,0 +1,324 @@
+//! One socket of a port, and the application behind it.
+
+use lastbyte::Instant;
+use smoltcp::iface::SocketHandle;
+use smoltcp::socket::tcp;
+
+use super::service::Connection;
+use super::{Behaviour, Ending, PeerConfig, Reads, Sends, When};
+
+/// Byte `n` of a flood is `n` modulo this; prime, so that no power of two
+/// hides a shift.
+const FLOOD_PERIOD: u64 = 251;
+
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) handle: SocketHandle,
+    /// It connects to us: it never listens.
+    pub(super) outgoing: bool,
+    /// `None` while there is none. `received` holds what was read, and
+    /// `taken_in` counts the unread bytes too, as of the last note.
+    connection: Option<Connection>,
+    next_read: Instant,
+    /// Bytes the application has read.
+    read: u64,
+    /// The strongest ending so far.
+    ended: Option<Ending>,
+    /// An ending that was asked for before the connection was open.
+    ends_once_open: Option<Ending>,
+    /// Bytes taken in when the application exited.
+    taken_in_at_exit: u64,
+    /// The most there is to keep of `received`.
+    keep_bytes: usize,
+}
+
+impl Slot {
+    pub(super) fn new(handle: SocketHandle, outgoing: bool) -> Self {
+        Self {
+            handle,
+            outgoing,
+            connection: None,
+            next_read: Instant::ZERO,
+            read: 0,
+            ended: None,
+            ends_once_open: None,
+            taken_in_at_exit: 0,
+            keep_bytes: 0,
+        }
+    }
+
+    pub(super) fn begin(&mut self, connection: Connection) {
+        *self = Self {
+            connection: Some(connection),
+            ..Self::new(self.handle, self.outgoing)
+        };
+    }
+
+    pub(super) fn has_connection(&self) -> bool {
+        self.connection.is_some()
+    }
+
+    /// Order of beginning among the connections of the port.
+    pub(super) fn number(&self) -> Option<u64> {
+        self.connection.as_ref().map(|connection| connection.number)
+    }
+
+    pub(super) fn is_free(&self, socket: &tcp::Socket<'_>) -> bool {
+        self.connection.is_none() && socket.state() == tcp::State::Closed
+    }
+
+    /// Takes note of what the segments since the last note did.
+    pub(super) fn note(&mut self, socket: &tcp::Socket<'_>, now: Instant, heard_rst: bool) {
+        let Some(connection) = &mut self.connection else {
+            return;
+        };
+        let (before, state) = (connection.state, socket.state());
+        connection.taken_in = self.read + socket.recv_queue() as u64;
+        connection.unacknowledged = socket.send_queue();
+        if matches!(
+            state,
+            tcp::State::CloseWait
+                | tcp::State::LastAck
+                | tcp::State::Closing
+                | tcp::State::TimeWait
+        ) {
+            connection.saw_fin.get_or_insert(now);
+        }
+        if heard_rst && is_over(state) && !is_over(before) {
+            connection.saw_rst.get_or_insert(now);
+        }
+        connection.state = state;
+    }
+
+    /// Lets the application read, send and end. Whether it did anything.
+    pub(super) fn act(
+        &mut self,
+        socket: &mut tcp::Socket<'_>,
+        behaviour: &Behaviour,
+        config: &PeerConfig,
+        now: Instant,
+    ) -> bool {
+        self.keep_bytes = config.keep_bytes;
+        if self.connection.is_none() || !is_synchronised(socket.state()) {
+            return false;
+        }
+        let mut acted = self.read(socket, behaviour.reads, now);
+        if self.ended.is_none() {
+            acted |= self.send(socket, &behaviour.sends);
+        }
+        if let Some(how) = self.ends_once_open.take() {
+            acted |= self.end(socket, how);
+        }
+        for &(when, how) in &behaviour.endings {
+            if self.is_due(when, &behaviour.sends, now) {
+                acted |= self.end(socket, how);
+            }
+        }
+        // An application learns of the FIN only after it has read everything.
+        let finished = socket.state() == tcp::State::CloseWait && socket.recv_queue() == 0;
+        let waits_to_send = matches!(&behaviour.sends, Sends::Bytes(_))
+            && !self.is_due(When::Sent, &behaviour.sends, now);
+        if finished && behaviour.closes_on_fin && !waits_to_send {
+            acted |= self.end(socket, Ending::Fin);
+        }
+        self.note(socket, now, false);
+        acted
+    }
+
+    fn read(&mut self, socket: &mut tcp::Socket<'_>, reads: Reads, now: Instant) -> bool {
+        let queued = socket.recv_queue();
+        if self.ended == Some(Ending::Exit) {
+            let late = self.read + queued as u64 > self.taken_in_at_exit;
+            return late && self.end(socket, Ending::Reset);
+        }
+        let limit = match reads {
+            Reads::Everything => queued,
+            Reads::Rate { bytes, .. } if now >= self.next_read => bytes.min(queued),
+            Reads::Rate { .. } | Reads::Nothing => 0,
+        };
+        if limit == 0 {
+            return false;
+        }
+        if let Reads::Rate { every, .. } = reads {
+            self.next_read = now + every;
+        }
+        let mut left = limit;
+        // The buffer is a ring: two pieces at most.
+        for _ in 0..2 {
+            left -= socket
+                .recv(|bytes| {
+                    let len = bytes.len().min(left);
+                    self.keep(&bytes[..len]);
+                    (len, len)
+                })
+                .unwrap_or(0);
+        }
+        self.read += (limit - left) as u64;
+        true
+    }
+
+    fn keep(&mut self, bytes: &[u8]) {
+        if let Some(connection) = &mut self.connection {
+            let room = self.keep_bytes.saturating_sub(connection.received.len());
+            let len = room.min(bytes.len());
+            connection.received.extend_from_slice(&bytes[..len]);
+        }
+    }
+
+    fn send(&mut self, socket: &mut tcp::Socket<'_>, sends: &Sends) -> bool {
+        let Some(connection) = &mut self.connection else {
+            return false;
+        };
+        let before = connection.sent;
+        // The buffer is a ring: two pieces at most.
+        for _ in 0..2 {
+            let sent = match sends {
+                Sends::Nothing => Ok(0),
+                Sends::Bytes(bytes) => {
+                    let done = usize::try_from(connection.sent).unwrap_or(usize::MAX);
+                    socket.send_slice(bytes.get(done..).unwrap_or_default())
+                }
+                Sends::Flood => socket.send(|room| {
+                    for (byte, n) in room.iter_mut().zip(connection.sent..) {
+                        *byte = (n % FLOOD_PERIOD) as u8;
+                    }
+                    (room.len(), room.len())
+                }),
+            };
+            connection.sent += sent.unwrap_or(0) as u64;
+        }
+        connection.sent > before
+    }
+
+    fn is_due(&self, when: When, sends: &Sends, now: Instant) -> bool {
+        let Some(connection) = &self.connection else {
+            return false;
+        };
+        match (when, sends) {
+            (When::TakenIn(bytes), _) => connection.taken_in >= bytes,
+            (When::At(time), _) => now >= time,
+            (When::Sent, Sends::Nothing) => true,
+            (When::Sent, Sends::Bytes(bytes)) => connection.sent >= bytes.len() as u64,
+            (When::Sent, Sends::Flood) => false,
+        }
+    }
+
+    /// Ends the connection, unless it was ended as strongly before.
+    pub(super) fn end(&mut self, socket: &mut tcp::Socket<'_>, how: Ending) -> bool {
+        if self.connection.is_none() || self.ended >= Some(how) {
+            return false;
+        }
+        if how != Ending::Reset && !is_synchronised(socket.state()) {
+            // smoltcp takes the ACK of a SYN for that of the FIN if a socket
+            // is closed in SYN-RECEIVED, and then never sends the FIN.
+            self.ends_once_open = self.ends_once_open.max(Some(how));
+            return false;
+        }
+        self.ended = Some(how);
+        match how {
+            Ending::Fin => socket.close(),
+            Ending::Exit => {
+                self.taken_in_at_exit = self.read + socket.recv_queue() as u64;
+                socket.close();
+            }
+            Ending::Reset => socket.abort(),
+        }
+        true
+    }
+
+    /// Gives up the connection once its socket has nothing more to say.
+    pub(super) fn retire(
+        &mut self,
+        socket: &mut tcp::Socket<'_>,
+        config: &PeerConfig,
+        now: Instant,
+    ) -> Option<Connection> {
+        self.keep_bytes = config.keep_bytes;
+        // An aborted socket knows its remote end until its RST has left.
+        if !is_over(socket.state()) || socket.remote_endpoint().is_some() {
+            return None;
+        }
+        self.add_unread(socket);
+        let mut connection = self.connection.take()?;
+        connection.state = tcp::State::Closed;
+        connection.ended_at = Some(now);
+        Some(connection)
+    }
+
+    /// Keeps what the application will never read.
+    fn add_unread(&mut self, socket: &mut tcp::Socket<'_>) {
+        let unread = peek_all(socket);
+        self.keep(&unread);
+    }
+
+    /// The connection as it is now; with the bytes, if asked for.
+    pub(super) fn snapshot(
+        &self,
+        socket: &mut tcp::Socket<'_>,
+        with_bytes: bool,
+    ) -> Option<Connection> {
+        let connection = self.connection.as_ref()?;
+        let mut received = Vec::new();
+        if with_bytes {
+            received.extend_from_slice(&connection.received);
+            received.extend(peek_all(socket));
+            received.truncate(self.keep_bytes);
+        }
+        Some(Connection {
+            received,
+            state: socket.state(),
+            taken_in: self.read + socket.recv_queue() as u64,
+            unacknowledged: socket.send_queue(),
+            ..connection.without_bytes()
+        })
+    }
+
+    /// When the application acts next by itself.
+    pub(super) fn next_due(&self, socket: &tcp::Socket<'_>, behaviour: &Behaviour) -> Instant {
+        if self.connection.is_none() || !is_synchronised(socket.state()) {
+            return Instant::NEVER;
+        }
+        let rated = matches!(behaviour.reads, Reads::Rate { bytes, .. } if bytes > 0);
+        let reads_on = self.ended != Some(Ending::Exit);
+        let read = if rated && reads_on && socket.recv_queue() > 0 {
+            self.next_read
+        } else {
+            Instant::NEVER
+        };
+        let endings = behaviour.endings.iter().map(|&(when, how)| match when {
+            When::At(time) if self.ended < Some(how) => time,
+            When::At(_) | When::TakenIn(_) | When::Sent => Instant::NEVER,
+        });
+        endings.fold(read, Instant::min)
+    }
+}
+
+fn peek_all(socket: &mut tcp::Socket<'_>) -> Vec<u8> {
+    let mut unread = vec![0; socket.recv_queue()];
+    let len = socket.peek_slice(&mut unread).unwrap_or(0);
+    unread.truncate(len);
+    unread
+}
+
+/// The application may read, send or end.
+fn is_synchronised(state: tcp::State) -> bool {
+    match state {
+        tcp::State::Established
+        | tcp::State::FinWait1
+        | tcp::State::FinWait2
+        | tcp::State::CloseWait
+        | tcp::State::Closing
+        | tcp::State::LastAck => true,
+        tcp::State::Closed
+        | tcp::State::Listen
+        | tcp::State::SynSent
+        | tcp::State::SynReceived
+        | tcp::State::TimeWait => false,
+    }
+}
+
+/// There is no connection any more (a listener that was reset in
+/// SYN-RECEIVED listens again by itself).
+fn is_over(state: tcp::State) -> bool {
+    matches!(state, tcp::State::Closed | tcp::State::Listen)
+}

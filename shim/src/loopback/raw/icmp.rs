@@ -1,0 +1,52 @@
+//! ICMP errors about segments of ours.
+
+use smoltcp::phy::{ChecksumCapabilities, Medium};
+use smoltcp::wire::{
+    Icmpv4DstUnreachable, Icmpv4Packet, Icmpv4Repr, Icmpv6DstUnreachable, Icmpv6Packet, Icmpv6Repr,
+    IpAddress, IpProtocol, IpRepr,
+};
+
+use crate::loopback::Segment;
+use crate::loopback::frame::{ip_frame, ip_in_frame};
+
+/// Bytes of our segment that are quoted at most: what fits into 576 bytes
+/// beside two IPv4 headers and the ICMP header (RFC 1812 4.3.2.3). smoltcp
+/// does not accept a quotation that is cut short, as the eight bytes of RFC 792
+/// are.
+const QUOTED: usize = 576 - 20 - 8 - 20;
+
+/// "Destination unreachable" from the segment's destination to its source.
+pub(super) fn unreachable(medium: Medium, segment: &Segment, code: u8) -> Vec<u8> {
+    let original = segment.to_frame(medium);
+    let packet = ip_in_frame(&original, medium).unwrap_or_default();
+    let header_len = IpRepr::new(segment.src, segment.dst, IpProtocol::Tcp, 0, 64).header_len();
+    let tcp = packet.get(header_len..).unwrap_or_default();
+    let ip = IpRepr::new(segment.src, segment.dst, IpProtocol::Tcp, tcp.len(), 64);
+    let quoted = &tcp[..QUOTED.min(tcp.len())];
+    let checksums = ChecksumCapabilities::default();
+    let (bytes, protocol) = match ip {
+        IpRepr::Ipv4(header) => {
+            let repr = Icmpv4Repr::DstUnreachable {
+                reason: Icmpv4DstUnreachable::from(code),
+                header,
+                data: quoted,
+            };
+            let mut bytes = vec![0; repr.buffer_len()];
+            repr.emit(&mut Icmpv4Packet::new_unchecked(&mut bytes[..]), &checksums);
+            (bytes, IpProtocol::Icmp)
+        }
+        IpRepr::Ipv6(header) => {
+            let repr = Icmpv6Repr::DstUnreachable {
+                reason: Icmpv6DstUnreachable::from(code),
+                header,
+                data: quoted,
+            };
+            let mut bytes = vec![0; repr.buffer_len()];
+            let mut packet = Icmpv6Packet::new_unchecked(&mut bytes[..]);
+            repr.emit(&header.dst_addr, &header.src_addr, &mut packet, &checksums);
+            (bytes, IpProtocol::Icmpv6)
+        }
+    };
+    let (from, to): (IpAddress, IpAddress) = (segment.dst, segment.src);
+    ip_frame(medium, from, to, protocol, &bytes)
+}

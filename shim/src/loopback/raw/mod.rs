@@ -1,0 +1,285 @@
+//! The other end as a script: single segments in, single segments out.
+//!
+//! - `flow`: the numbers of one connection, and the segments made from them.
+//! - `neighbour`: answers to ARP and neighbour discovery.
+//! - `icmp`: errors about our segments.
+
+mod flow;
+mod icmp;
+mod neighbour;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::{Direction, Segment, World};
+pub use flow::{Flow, Handshake};
+
+/// Segments and frames of ours that are kept until the test takes them.
+const KEPT: usize = 4096;
+
+type Responder = Box<dyn FnMut(&RawPeer, &Segment)>;
+
+pub(super) struct RawCore {
+    segments: VecDeque<Segment>,
+    /// What is neither a segment nor a question that was answered.
+    others: VecDeque<Vec<u8>>,
+    answers_neighbours: bool,
+    responder: Option<Responder>,
+}
+
+impl Default for RawCore {
+    fn default() -> Self {
+        Self {
+            segments: VecDeque::new(),
+            others: VecDeque::new(),
+            answers_neighbours: true,
+            responder: None,
+        }
+    }
+}
+
+/// The other end, played by the test itself: see [`World::raw`].
+///
+/// The test sends [`Segment`]s and looks at those that our end sent. Nothing
+/// is answered by itself but ARP and neighbour discovery (which can be
+/// switched off) and what a [responder](RawPeer::respond) answers.
+///
+/// With no latency ([`WorldConfig::instant`](super::WorldConfig::instant))
+/// whatever is sent has arrived when the call returns; with latency the test
+/// lets time pass with [`World::run_for`] or its clock.
+///
+/// ```
+/// use lastbyte_shim::loopback::{Flags, Handshake, OUR_ADDRESSES, OUR_V4, PEER_V4};
+/// use lastbyte_shim::loopback::{World, WorldConfig, our_hardware_address, smoltcp_time};
+/// use smoltcp::iface::{Config, Interface, SocketSet};
+/// use smoltcp::socket::tcp;
+///
+/// let world = World::new(WorldConfig::instant());
+/// let raw = world.raw();
+///
+/// let mut device = world.device();
+/// let config = Config::new(our_hardware_address(world.config().medium));
+/// let mut iface = Interface::new(config, &mut device, smoltcp_time(world.now()));
+/// iface.update_ip_addrs(|list| list.extend(OUR_ADDRESSES));
+/// let mut sockets = SocketSet::new(Vec::new());
+/// let buffer = || tcp::SocketBuffer::new(vec![0; 4096]);
+/// let handle = sockets.add(tcp::Socket::new(buffer(), buffer()));
+/// let socket = sockets.get_mut::<tcp::Socket>(handle);
+/// socket.connect(iface.context(), (PEER_V4, 80), 49_152).unwrap();
+///
+/// let mut flow = raw.handshake(Handshake::default(), || {
+///     iface.poll(smoltcp_time(world.now()), &mut device, &mut sockets);
+/// });
+/// sockets.get_mut::<tcp::Socket>(handle).send_slice(b"hello").unwrap();
+/// iface.poll(smoltcp_time(world.now()), &mut device, &mut sockets);
+/// assert_eq!(raw.recv().payload, b"hello");
+/// raw.recv_nothing();
+///
+/// flow.take(5);
+/// raw.send(&flow.ack());
+/// raw.send(&flow.rst());
+/// iface.poll(smoltcp_time(world.now()), &mut device, &mut sockets);
+/// assert_eq!(sockets.get_mut::<tcp::Socket>(handle).state(), tcp::State::Closed);
+/// assert_eq!(sockets.get_mut::<tcp::Socket>(handle).send_queue(), 0);
+/// ```
+#[derive(Debug, Clone)]
+pub struct RawPeer {
+    world: World,
+}
+
+impl RawPeer {
+    pub(super) fn new(world: World) -> Self {
+        Self { world }
+    }
+
+    /// The world this end is in.
+    #[must_use]
+    pub fn world(&self) -> &World {
+        &self.world
+    }
+
+    /// Sends a segment, whatever it is, with right checksums.
+    ///
+    /// # Panics
+    ///
+    /// If the segment's addresses are of different families, or the wire
+    /// towards us is full: our end takes nothing any more.
+    #[track_caller]
+    pub fn send(&self, segment: &Segment) {
+        self.send_frame(segment.to_frame(self.world.config().medium));
+    }
+
+    /// Sends a frame as it is.
+    ///
+    /// # Panics
+    ///
+    /// If the wire towards us is full: our end takes nothing any more.
+    #[track_caller]
+    pub fn send_frame(&self, frame: Vec<u8>) {
+        assert!(
+            self.world.may_send(Direction::ToUs),
+            "the wire is full: our end takes nothing; {:?}",
+            self.world
+        );
+        self.world.transmit(Direction::ToUs, frame);
+        self.world.arrive();
+    }
+
+    /// Tells our end with ICMP that `segment`, one of its own, cannot be
+    /// delivered. `code` is that of "destination unreachable" in ICMP, or
+    /// ICMPv6 for an IPv6 segment. Code 1 for IPv4 is "host unreachable";
+    /// 3 is "port unreachable"; for IPv6 these are 3 and 4.
+    ///
+    /// # Panics
+    ///
+    /// As [`RawPeer::send`].
+    #[track_caller]
+    pub fn send_unreachable(&self, segment: &Segment, code: u8) {
+        let medium = self.world.config().medium;
+        self.send_frame(icmp::unreachable(medium, segment, code));
+    }
+
+    /// The next segment our end has sent. If none has arrived, lets time pass
+    /// until those in flight have.
+    ///
+    /// # Panics
+    ///
+    /// If our end has sent none.
+    #[track_caller]
+    #[must_use]
+    pub fn recv(&self) -> Segment {
+        match self.try_recv() {
+            Some(segment) => segment,
+            None => panic!(
+                "expected a segment at {:?}, but our end sent none; {} other frames wait",
+                self.world.now(),
+                self.world.with_raw(|core| core.others.len()),
+            ),
+        }
+    }
+
+    /// As [`RawPeer::recv`], or `None`.
+    #[must_use]
+    pub fn try_recv(&self) -> Option<Segment> {
+        self.let_arrive();
+        self.world.with_raw(|core| core.segments.pop_front())
+    }
+
+    /// Asserts that our end has sent no segment that was not taken. Lets time
+    /// pass until frames in flight have arrived.
+    ///
+    /// # Panics
+    ///
+    /// If it has.
+    #[track_caller]
+    pub fn recv_nothing(&self) {
+        if let Some(segment) = self.try_recv() {
+            panic!("expected silence, but our end sent {segment}");
+        }
+    }
+
+    /// Asserts that our end sends no segment while `time` passes. Our end is
+    /// not polled meanwhile, unless `pump` does it, which is called at the
+    /// start and then once every millisecond.
+    ///
+    /// # Panics
+    ///
+    /// If it does.
+    #[track_caller]
+    pub fn recv_nothing_for(&self, time: Duration, mut pump: impl FnMut()) {
+        let end = self.world.now() + time;
+        loop {
+            pump();
+            self.recv_nothing();
+            if self.world.now() >= end {
+                return;
+            }
+            let next = self.world.now() + Duration::from_millis(1);
+            self.world.run_until(next.min(end));
+        }
+    }
+
+    /// Every frame of ours that is neither a segment nor a neighbour's
+    /// question that was answered; takes them.
+    #[must_use]
+    pub fn other_frames(&self) -> Vec<Vec<u8>> {
+        self.let_arrive();
+        self.world.with_raw(|core| core.others.drain(..).collect())
+    }
+
+    /// Switches the answers to ARP and neighbour discovery. On at first.
+    pub fn answer_neighbours(&self, answer: bool) {
+        self.world.with_raw(|core| core.answers_neighbours = answer);
+    }
+
+    /// Calls `responder` for each segment of ours as it arrives: the way to
+    /// take part in a call of ours that blocks. The segments can still be
+    /// received afterwards; beyond 4096 the oldest are forgotten.
+    ///
+    /// ```
+    /// # use lastbyte_shim::loopback::{Flags, Segment, World, WorldConfig};
+    /// let world = World::new(WorldConfig::instant());
+    /// // Refuses everything.
+    /// world.raw().respond(|raw, segment| {
+    ///     let ack = segment.seq.wrapping_add(segment.seq_len());
+    ///     let (from, to) = (segment.dst_port, segment.src_port);
+    ///     raw.send(&Segment::new(from, to, Flags::RST | Flags::ACK, 0, ack));
+    /// });
+    /// ```
+    pub fn respond(&self, responder: impl FnMut(&Self, &Segment) + 'static) {
+        self.world
+            .with_raw(|core| core.responder = Some(Box::new(responder)));
+    }
+
+    /// Takes in what has arrived from us.
+    pub(super) fn take_in(&self) {
+        let medium = self.world.config().medium;
+        while let Some(frame) = self.world.take_frame(Direction::ToPeer) {
+            let answers = self.world.with_raw(|core| core.answers_neighbours);
+            if let Some(segment) = Segment::parse(&frame, medium, self.world.now()) {
+                self.hear(segment);
+                self.world.recycle(frame);
+            } else if let Some(answer) = neighbour::answer(&frame, medium)
+                && answers
+            {
+                if self.world.may_send(Direction::ToUs) {
+                    self.world.transmit(Direction::ToUs, answer);
+                }
+                self.world.recycle(frame);
+            } else {
+                self.world
+                    .with_raw(|core| push_bounded(&mut core.others, frame));
+            }
+        }
+    }
+
+    fn hear(&self, segment: Segment) {
+        // Taken out, so that it may send and receive.
+        let responder = self.world.with_raw(|core| {
+            push_bounded(&mut core.segments, segment.clone());
+            core.responder.take()
+        });
+        if let Some(mut responder) = responder {
+            responder(self, &segment);
+            self.world.with_raw(|core| {
+                core.responder.get_or_insert(responder);
+            });
+        }
+    }
+
+    /// Lets time pass until what our end has sent is here, if nothing is.
+    fn let_arrive(&self) {
+        self.world.settle();
+        let waits = self.world.with_raw(|core| core.segments.is_empty());
+        if waits && let Some(due) = self.world.last_due(Direction::ToPeer) {
+            self.world.run_until(due);
+        }
+    }
+}
+
+fn push_bounded<T>(queue: &mut VecDeque<T>, item: T) {
+    if queue.len() == KEPT {
+        queue.pop_front();
+    }
+    queue.push_back(item);
+}

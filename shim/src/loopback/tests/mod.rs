@@ -1,0 +1,15 @@
+//! The loopback with a bare smoltcp socket at our end.
+
+mod bare;
+mod faults;
+mod peers;
+mod raw;
+mod speed;
+mod transfers;
+
+use bare::Bare;
+
+/// Bytes in which a lost, repeated or moved piece shows.
+fn pattern(len: usize) -> Vec<u8> {
+    (0..len).map(|n| (n % 251) as u8 ^ (n >> 8) as u8).collect()
+}

@@ -1,0 +1,257 @@
+//! The wire: a time-ordered queue of frames in flight, and an inbox at each
+//! end.
+//!
+//! Frames due at the same time arrive in the order in which they were sent,
+//! so a run depends on nothing but its inputs. Both are bounded: a sender is
+//! refused while too many frames are in flight, as by a full transmit ring,
+//! and a frame that finds the inbox full is lost, as in a full receive ring.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+
+use lastbyte::Instant;
+
+/// Which way a frame travels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// From our end to the peer.
+    ToPeer,
+    /// From the peer to our end.
+    ToUs,
+}
+
+impl Direction {
+    pub(super) const fn index(self) -> usize {
+        match self {
+            Self::ToPeer => 0,
+            Self::ToUs => 1,
+        }
+    }
+
+    /// The other way.
+    #[must_use]
+    pub const fn opposite(self) -> Self {
+        match self {
+            Self::ToPeer => Self::ToUs,
+            Self::ToUs => Self::ToPeer,
+        }
+    }
+}
+
+/// What one direction of the wire was asked to carry so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counters {
+    /// Frames handed to the wire, dropped ones included.
+    pub frames: u64,
+    /// Bytes of those frames, link-layer headers included.
+    pub bytes: u64,
+    /// Frames the wire dropped.
+    pub dropped: u64,
+    /// Frames that arrived and found the inbox full.
+    pub overflowed: u64,
+}
+
+struct InFlight {
+    due: Instant,
+    number: u64,
+    direction: Direction,
+    frame: Vec<u8>,
+}
+
+impl InFlight {
+    fn key(&self) -> (Instant, u64) {
+        (self.due, self.number)
+    }
+}
+
+impl PartialEq for InFlight {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for InFlight {}
+
+impl PartialOrd for InFlight {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for InFlight {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.key().cmp(&other.key())
+    }
+}
+
+#[derive(Default)]
+struct Lane {
+    /// Frames of this direction in the heap.
+    in_flight: usize,
+    /// Frames that arrived and were not taken yet.
+    inbox: VecDeque<Vec<u8>>,
+    counters: Counters,
+}
+
+pub(super) struct Wire {
+    queue: BinaryHeap<Reverse<InFlight>>,
+    lanes: [Lane; 2],
+    /// Frames in flight in one direction, and in one inbox, at most.
+    capacity: usize,
+    /// Buffers to use again; never more than both directions can hold in
+    /// flight.
+    pool: Vec<Vec<u8>>,
+    next_number: u64,
+}
+
+impl Wire {
+    pub(super) fn new(capacity: usize) -> Self {
+        Self {
+            queue: BinaryHeap::new(),
+            lanes: [Lane::default(), Lane::default()],
+            capacity: capacity.max(1),
+            pool: Vec::new(),
+            next_number: 0,
+        }
+    }
+
+    fn lane(&mut self, direction: Direction) -> &mut Lane {
+        &mut self.lanes[direction.index()]
+    }
+
+    /// A zeroed buffer of `len` bytes.
+    pub(super) fn buffer(&mut self, len: usize) -> Vec<u8> {
+        let mut buffer = self.pool.pop().unwrap_or_default();
+        buffer.clear();
+        buffer.resize(len, 0);
+        buffer
+    }
+
+    pub(super) fn recycle(&mut self, buffer: Vec<u8>) {
+        if self.pool.len() < self.capacity * 2 {
+            self.pool.push(buffer);
+        }
+    }
+
+    pub(super) fn has_room(&self, direction: Direction) -> bool {
+        self.in_flight(direction) < self.capacity
+    }
+
+    /// Counts a frame that is being sent and gives it its number.
+    pub(super) fn count(&mut self, direction: Direction, len: usize, dropped: bool) -> u64 {
+        let counters = &mut self.lane(direction).counters;
+        counters.frames += 1;
+        counters.bytes += len as u64;
+        counters.dropped += u64::from(dropped);
+        let number = self.next_number;
+        self.next_number += 1;
+        number
+    }
+
+    pub(super) fn push(&mut self, due: Instant, number: u64, direction: Direction, frame: Vec<u8>) {
+        self.lane(direction).in_flight += 1;
+        self.queue.push(Reverse(InFlight {
+            due,
+            number,
+            direction,
+            frame,
+        }));
+    }
+
+    /// When the next frame arrives, at either end.
+    pub(super) fn next_due(&self) -> Instant {
+        self.queue
+            .peek()
+            .map_or(Instant::NEVER, |Reverse(frame)| frame.due)
+    }
+
+    /// When the last frame now in flight in this direction arrives.
+    pub(super) fn last_due(&self, direction: Direction) -> Option<Instant> {
+        let frames = self.queue.iter();
+        frames
+            .filter(|Reverse(frame)| frame.direction == direction)
+            .map(|Reverse(frame)| frame.due)
+            .max()
+    }
+
+    /// Moves one frame due by `now` to its inbox; which way it went.
+    pub(super) fn arrive(&mut self, now: Instant) -> Option<Direction> {
+        if self.next_due() > now {
+            return None;
+        }
+        let Reverse(InFlight {
+            direction, frame, ..
+        }) = self.queue.pop()?;
+        let capacity = self.capacity;
+        let lane = self.lane(direction);
+        lane.in_flight -= 1;
+        if lane.inbox.len() < capacity {
+            lane.inbox.push_back(frame);
+        } else {
+            lane.counters.overflowed += 1;
+            self.recycle(frame);
+        }
+        Some(direction)
+    }
+
+    pub(super) fn take(&mut self, direction: Direction) -> Option<Vec<u8>> {
+        self.lane(direction).inbox.pop_front()
+    }
+
+    pub(super) fn has_arrived(&self, direction: Direction) -> bool {
+        !self.lanes[direction.index()].inbox.is_empty()
+    }
+
+    pub(super) fn in_flight(&self, direction: Direction) -> usize {
+        self.lanes[direction.index()].in_flight
+    }
+
+    pub(super) fn counters(&self, direction: Direction) -> Counters {
+        self.lanes[direction.index()].counters
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arrive_all(wire: &mut Wire, micros: u64) -> usize {
+        let now = Instant::from_micros(micros);
+        std::iter::from_fn(|| wire.arrive(now)).count()
+    }
+
+    #[test]
+    fn frames_arrive_by_time_and_then_by_number() {
+        let mut wire = Wire::new(8);
+        wire.push(Instant::from_micros(5), 0, Direction::ToUs, vec![0]);
+        wire.push(Instant::from_micros(3), 1, Direction::ToUs, vec![1]);
+        wire.push(Instant::from_micros(5), 2, Direction::ToUs, vec![2]);
+        assert_eq!(arrive_all(&mut wire, 2), 0);
+        assert_eq!(arrive_all(&mut wire, 5), 3);
+        let order: Vec<_> = std::iter::from_fn(|| wire.take(Direction::ToUs)).collect();
+        assert_eq!(order, [vec![1], vec![0], vec![2]]);
+    }
+
+    #[test]
+    fn a_full_wire_has_room_once_a_frame_has_arrived() {
+        let mut wire = Wire::new(2);
+        wire.push(Instant::ZERO, 0, Direction::ToPeer, vec![0]);
+        wire.push(Instant::from_micros(1), 1, Direction::ToPeer, vec![1]);
+        assert!(!wire.has_room(Direction::ToPeer));
+        assert!(wire.has_room(Direction::ToUs));
+        arrive_all(&mut wire, 0);
+        assert!(wire.has_room(Direction::ToPeer));
+    }
+
+    #[test]
+    fn a_full_inbox_loses_the_frame_that_comes_last() {
+        let mut wire = Wire::new(2);
+        for number in 0..3 {
+            wire.push(Instant::ZERO, number, Direction::ToPeer, vec![number as u8]);
+        }
+        assert_eq!(arrive_all(&mut wire, 0), 3);
+        assert_eq!(wire.counters(Direction::ToPeer).overflowed, 1);
+        let kept: Vec<_> = std::iter::from_fn(|| wire.take(Direction::ToPeer)).collect();
+        assert_eq!(kept, [vec![0], vec![1]]);
+    }
+}

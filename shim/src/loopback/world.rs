@@ -1,0 +1,256 @@
+//! The world: virtual time, the wire, and what happens when.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::rc::Rc;
+use std::time::Duration;
+
+use lastbyte::Instant;
+
+use super::peer::PeerCore;
+use super::raw::RawCore;
+use super::schedule::Schedule;
+use super::wire::Wire;
+use super::{
+    Counters, Direction, Drops, EventLog, FrameEvent, LoopClock, LoopDevice, Peer, RawPeer,
+    WorldConfig,
+};
+
+type Observer = Box<dyn FnMut(&World, &FrameEvent<'_>)>;
+
+pub(super) struct Inner {
+    pub(super) config: WorldConfig,
+    pub(super) now: Cell<Instant>,
+    pub(super) latency: [Cell<Duration>; 2],
+    pub(super) wire: RefCell<Wire>,
+    pub(super) drops: [RefCell<Drops>; 2],
+    /// Set when an end was refused room; by direction.
+    pub(super) refused: [Cell<bool>; 2],
+    pub(super) observers: RefCell<Vec<Observer>>,
+    pub(super) actions: RefCell<Schedule>,
+    pub(super) peer: RefCell<PeerCore>,
+    /// When the peer wants to run again.
+    pub(super) peer_due: Cell<Instant>,
+    /// Takes the peer's place once it is asked for.
+    pub(super) raw: RefCell<Option<RawCore>>,
+    pub(super) stalled: Cell<bool>,
+    pub(super) spins: Cell<u32>,
+}
+
+/// Two hosts and the wire between them, in virtual time.
+///
+/// A `World` is a handle: clones mean the same world. It belongs to one
+/// thread and to one test, and the same calls give the same run, bit for bit.
+/// Nothing happens by itself: time passes, frames arrive and the peer runs
+/// only while our end waits on its [`LoopClock`], or in [`World::run_for`]
+/// and [`World::run_until`].
+///
+/// What is due at the same time happens in this order: scheduled actions as
+/// they were scheduled, frames as they were sent, the peer.
+///
+/// ```
+/// use std::time::Duration;
+/// use lastbyte::{Clock, Instant};
+/// use lastbyte_shim::loopback::{Behaviour, OUR_ADDRESSES, PEER_V4, lastbyte_time};
+/// use lastbyte_shim::loopback::{World, WorldConfig, our_hardware_address, smoltcp_time};
+/// use smoltcp::iface::{Config, Interface, SocketSet};
+/// use smoltcp::socket::tcp;
+///
+/// let world = World::new(WorldConfig { latency: Duration::from_millis(20), ..Default::default() });
+/// world.peer().listen(80, Behaviour::sink());
+/// // A reset at 10 s, whatever is going on then.
+/// world.at(Instant::from_millis(10_000), |world| world.peer().abort(80));
+///
+/// // Our end: any smoltcp interface on the world's device.
+/// let (mut device, mut clock) = (world.device(), world.clock());
+/// let config = Config::new(our_hardware_address(world.config().medium));
+/// let mut iface = Interface::new(config, &mut device, smoltcp_time(clock.now()));
+/// iface.update_ip_addrs(|list| list.extend(OUR_ADDRESSES));
+/// let mut sockets = SocketSet::new(Vec::new());
+/// let buffer = || tcp::SocketBuffer::new(vec![0; 4096]);
+/// let handle = sockets.add(tcp::Socket::new(buffer(), buffer()));
+/// let socket = sockets.get_mut::<tcp::Socket>(handle);
+/// socket.connect(iface.context(), (PEER_V4, 80), 49_152).unwrap();
+///
+/// let mut written = 0;
+/// loop {
+///     let now = smoltcp_time(clock.now());
+///     iface.poll(now, &mut device, &mut sockets);
+///     let socket = sockets.get_mut::<tcp::Socket>(handle);
+///     if !socket.is_open() {
+///         break;
+///     }
+///     if written == 0 && socket.can_send() {
+///         written = socket.send_slice(b"hello").unwrap();
+///     }
+///     iface.poll(now, &mut device, &mut sockets);
+///     clock.wait(iface.poll_at(now, &sockets).map(lastbyte_time));
+/// }
+/// assert_eq!(world.peer().received(80), b"hello");
+/// // The reset needed 20 ms to come here.
+/// assert_eq!(world.now(), Instant::from_millis(10_020));
+/// ```
+///
+/// # Panics
+///
+/// This is support for tests and demonstrations, so a run that cannot end
+/// panics and says why, in whichever call drives the world: when the
+/// [horizon](WorldConfig::horizon) is reached (a wait without a limit while
+/// nothing can happen any more jumps ahead an hour at a time), and when our
+/// end waits 100,000 times in a row without time passing or a frame moving.
+#[derive(Clone)]
+pub struct World {
+    pub(super) inner: Rc<Inner>,
+}
+
+impl World {
+    /// A new world at time zero.
+    #[must_use]
+    pub fn new(config: WorldConfig) -> Self {
+        let peer = PeerCore::new(&config);
+        Self {
+            inner: Rc::new(Inner {
+                now: Cell::new(Instant::ZERO),
+                latency: [Cell::new(config.latency), Cell::new(config.latency)],
+                wire: RefCell::new(Wire::new(config.queue_frames)),
+                drops: Default::default(),
+                refused: Default::default(),
+                observers: RefCell::default(),
+                actions: RefCell::default(),
+                peer: RefCell::new(peer),
+                peer_due: Cell::new(Instant::NEVER),
+                raw: RefCell::new(None),
+                stalled: Cell::new(false),
+                spins: Cell::new(0),
+                config,
+            }),
+        }
+    }
+
+    /// How this world was made.
+    #[must_use]
+    pub fn config(&self) -> &WorldConfig {
+        &self.inner.config
+    }
+
+    /// The present virtual time.
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        self.inner.now.get()
+    }
+
+    /// Our end of the wire.
+    #[must_use]
+    pub fn device(&self) -> LoopDevice {
+        LoopDevice::new(self.clone())
+    }
+
+    /// Our end's clock, the one that drives the world.
+    #[must_use]
+    pub fn clock(&self) -> LoopClock {
+        LoopClock::new(self.clone())
+    }
+
+    /// The other end.
+    #[must_use]
+    pub fn peer(&self) -> Peer {
+        Peer::new(self.clone())
+    }
+
+    /// Replaces the other end by a script: from now on the [`Peer`] hears and
+    /// says nothing. Every call gives the same scripted end.
+    #[must_use]
+    pub fn raw(&self) -> RawPeer {
+        let mut raw = self.inner.raw.borrow_mut();
+        raw.get_or_insert_with(RawCore::default);
+        RawPeer::new(self.clone())
+    }
+
+    /// Runs `action` at that time, or as soon as possible if it has passed.
+    ///
+    /// ```
+    /// # use lastbyte::Instant;
+    /// # use lastbyte_shim::loopback::{Direction, Drops, World, WorldConfig};
+    /// let world = World::new(WorldConfig::default());
+    /// // The cable is cut at 5 s.
+    /// world.at(Instant::from_millis(5_000), |world| {
+    ///     world.set_drops(Direction::ToPeer, Drops::All);
+    ///     world.set_drops(Direction::ToUs, Drops::All);
+    /// });
+    /// ```
+    pub fn at(&self, time: Instant, action: impl FnOnce(&World) + 'static) {
+        let mut actions = self.inner.actions.borrow_mut();
+        actions.push(time, Box::new(action));
+    }
+
+    /// Calls `observer` for every frame handed to the wire from now on,
+    /// dropped ones included.
+    ///
+    /// It is called while one of the ends is sending: to change something
+    /// there, or to ask the peer something, let it call [`World::at`] with the
+    /// present time.
+    pub fn observe(&self, observer: impl FnMut(&World, &FrameEvent<'_>) + 'static) {
+        self.inner.observers.borrow_mut().push(Box::new(observer));
+    }
+
+    /// Records the wire from now on: a hash of everything, and the first
+    /// `capacity` frames in words.
+    #[must_use]
+    pub fn record(&self, capacity: usize) -> EventLog {
+        EventLog::attach(self, capacity)
+    }
+
+    /// Sets what one direction drops from now on. Frames already in flight
+    /// still arrive.
+    pub fn set_drops(&self, direction: Direction, drops: Drops) {
+        self.inner.drops[direction.index()].replace(drops);
+    }
+
+    /// Sets how long a frame sent from now on travels.
+    pub fn set_latency(&self, direction: Direction, latency: Duration) {
+        self.inner.latency[direction.index()].set(latency);
+    }
+
+    /// What one direction was asked to carry so far.
+    #[must_use]
+    pub fn counters(&self, direction: Direction) -> Counters {
+        self.inner.wire.borrow().counters(direction)
+    }
+
+    /// Whether our end last waited without a limit while nothing could ever
+    /// happen any more: no frame in flight, no timer of the peer, no action.
+    #[must_use]
+    pub fn is_stalled(&self) -> bool {
+        self.inner.stalled.get()
+    }
+
+    /// The peer has something to do now.
+    pub(super) fn wake_peer(&self) {
+        self.inner.peer_due.set(Instant::ZERO);
+    }
+
+    pub(super) fn with_peer<R>(&self, f: impl FnOnce(&mut PeerCore) -> R) -> R {
+        f(&mut self.inner.peer.borrow_mut())
+    }
+
+    pub(super) fn with_raw<R>(&self, f: impl FnOnce(&mut RawCore) -> R) -> R {
+        let mut raw = self.inner.raw.borrow_mut();
+        f(raw.get_or_insert_with(RawCore::default))
+    }
+}
+
+impl fmt::Debug for World {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("World");
+        out.field("now", &self.now());
+        if let Ok(wire) = self.inner.wire.try_borrow() {
+            out.field("to_peer", &wire.counters(Direction::ToPeer))
+                .field("to_us", &wire.counters(Direction::ToUs))
+                .field("in_flight_to_peer", &wire.in_flight(Direction::ToPeer))
+                .field("in_flight_to_us", &wire.in_flight(Direction::ToUs));
+        }
+        out.field("peer_due", &self.inner.peer_due.get())
+            .field("is_stalled", &self.is_stalled())
+            .finish_non_exhaustive()
+    }
+}
