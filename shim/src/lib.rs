@@ -1,2 +1,4 @@
 //! The host side.
+pub mod demo;
 pub mod loopback;
+pub mod setup;

@@ -190,7 +190,13 @@ impl Slot {
         if is_opening(before) && !is_opening(after) && after != Closed {
             connection.handle_established(now);
         }
-        let pending = u64::try_from(socket.send_queue()).unwrap_or(u64::MAX);
+        // The stack leaves the ACK number of a RST alone, but it counts: the
+        // peer's TCP had those bytes when it sent it. (The octet of a FIN may be
+        // among them; it is no byte of the queue.)
+        let queued = u64::try_from(socket.send_queue()).unwrap_or(u64::MAX);
+        let is_reset = after == Closed && before != Closed;
+        let credit = facts.rst.filter(|_| is_reset).unwrap_or(0);
+        let pending = queued.saturating_sub(u64::from(credit));
         let has_settled = pending < connection.ledger().pending();
         connection.handle_pending(pending, now);
         // What arrived in IP fragments passed the observer unseen; its effect
@@ -204,7 +210,7 @@ impl Slot {
         }
         // From LAST-ACK, both the final ACK and a RST lead to CLOSED; from
         // TIME-WAIT only time does.
-        let is_final_ack = before == LastAck && after == Closed && !facts.rst;
+        let is_final_ack = before == LastAck && after == Closed && facts.rst.is_none();
         if is_final_ack
             || matches!(after, FinWait2 | TimeWait) && !matches!(before, FinWait2 | TimeWait)
         {

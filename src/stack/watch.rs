@@ -27,8 +27,9 @@ pub(super) struct Ends {
 pub(super) struct Facts {
     /// The peer was heard, and this was the last window it announced.
     pub(super) heard: Option<Window>,
-    /// The last segment heard was a RST.
-    pub(super) rst: bool,
+    /// The last segment heard was a RST, and its ACK number acknowledged this
+    /// many octets more than any segment before it.
+    pub(super) rst: Option<u32>,
     /// What left, the latest of the most telling kind.
     pub(super) sent: Option<Sent>,
     /// How many of the segments that left had been sent before.
@@ -172,14 +173,18 @@ impl<const N: usize> Table<N> {
             }
             return;
         };
-        if let Some(ack) = segment.ack
-            && is_before(row.acknowledged_up_to.get(), ack)
-        {
-            row.acknowledged_up_to.set(ack);
+        let mut newly_acknowledged = 0;
+        if let Some(ack) = segment.ack {
+            let before = row.acknowledged_up_to.get();
+            // What was never sent cannot have been received.
+            if is_before(before, ack) && !is_before(row.sent_up_to.get(), ack) {
+                newly_acknowledged = ack.wrapping_sub(before);
+                row.acknowledged_up_to.set(ack);
+            }
         }
         let mut facts = row.facts.get();
         facts.heard = Some(segment.window);
-        facts.rst = segment.rst;
+        facts.rst = segment.rst.then_some(newly_acknowledged);
         row.facts.set(facts);
         self.chain(slot, row);
     }

@@ -1,0 +1,139 @@
+//! Scenes (b) and (c): what lastbyte does, over the in-process loopback.
+
+use super::ladder::{Ladder, Note};
+use super::style::Style;
+use crate::loopback::{Behaviour, OUR_ADDRESSES, PEER_V4, World, WorldConfig};
+use crate::loopback::{LoopClock, LoopDevice, our_hardware_address};
+use crate::setup::Setup;
+use embedded_io::Write as _;
+use lastbyte::stack::Stack;
+use lastbyte::{Clock as _, Options, WriteError};
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::time::Duration;
+
+const PORT: u16 = 5000;
+
+type LoopStack<'a> = Stack<'a, LoopDevice, LoopClock, 1>;
+
+fn world() -> World {
+    World::new(WorldConfig {
+        latency: Duration::from_millis(10),
+        ..WorldConfig::default()
+    })
+}
+
+/// Runs a client in `world`; whatever goes wrong becomes an I/O error.
+fn with_client<R>(
+    world: &World,
+    client: impl FnOnce(&mut LoopStack<'_>) -> io::Result<R>,
+) -> io::Result<R> {
+    let hardware_addr = our_hardware_address(world.config().medium);
+    Setup::new(hardware_addr, &OUR_ADDRESSES)
+        .run(world.device(), world.clock(), client)
+        .map_err(failed)?
+}
+
+fn failed(error: impl Display) -> io::Error {
+    io::Error::other(error.to_string())
+}
+
+pub(super) fn play_close(out: &mut dyn Write, style: &Style) -> io::Result<()> {
+    let world = world();
+    let log = world.record(64);
+    let server = Behaviour::sink().exiting_after(5).acking_at_once();
+    world.peer().listen(PORT, server);
+    let mut notes = Vec::new();
+    let (refused, report) = with_client(&world, |stack| {
+        let remote = (PEER_V4, PORT);
+        let id = stack.connect(remote, Options::default()).map_err(failed)?;
+        stack
+            .writer(id)
+            .map_err(failed)?
+            .write_all(b"hello")
+            .map_err(failed)?;
+        notes.push(Note::ours(
+            stack.clock_mut().now(),
+            "write \"hello\": accepted",
+        ));
+        // The FIN arrives while nobody polls.
+        world.run_for(Duration::from_millis(100));
+        let mut writer = stack.writer(id).map_err(failed)?;
+        let refused = writer.write_all(b"lost!");
+        let report = writer.report().map_err(failed)?;
+        notes.push(Note::ours(world.now(), "write \"lost!\": PeerClosed"));
+        // Nothing is left to drain: this answers the FIN with ours.
+        writer.finish().map_err(failed)?;
+        Ok((refused, report))
+    })?;
+    let got = world.peer().taken_in(PORT);
+    writeln!(out, "    server: got {got} bytes, closed (FIN)")?;
+    let told = match refused {
+        Ok(()) => style.bad("accepted"),
+        Err(error) => style.good(&error_in_words(&error)),
+    };
+    writeln!(out, "    first write after the close: {told}")?;
+    writeln!(
+        out,
+        "    ledger: accepted {}, acknowledged {}, undelivered {}",
+        report.ledger.accepted(),
+        report.ledger.acknowledged(),
+        style.good(&report.ledger.undelivered().to_string())
+    )?;
+    writeln!(out)?;
+    Ladder::new(&log.entries(), notes).draw(out, style)
+}
+
+/// The error's first half, without the ledger, which is shown on its own.
+fn error_in_words(error: &WriteError) -> String {
+    let text = error.to_string();
+    text.split(": ").next().unwrap_or_default().to_owned()
+}
+
+pub(super) fn play_reset(out: &mut dyn Write, style: &Style) -> io::Result<()> {
+    const SIZE: usize = 64 * 1024;
+    let world = world();
+    // A small window, so that acknowledgements come while the transfer runs.
+    let server = Behaviour::sink()
+        .aborting_after(20_000)
+        .acking_at_once()
+        .rx_buffer(8 * 1024);
+    world.peer().listen(PORT, server);
+    let error = with_client(&world, |stack| {
+        let remote = (PEER_V4, PORT);
+        let id = stack.connect(remote, Options::default()).map_err(failed)?;
+        let mut writer = stack.writer(id).map_err(failed)?;
+        let payload = vec![0x5a; SIZE];
+        let sent = writer.write_all(&payload).and_then(|()| writer.flush());
+        sent.err()
+            .ok_or_else(|| failed("the transfer was not reset"))
+    })?;
+    let ledger = error.ledger();
+    let got = world.peer().taken_in(PORT);
+    writeln!(
+        out,
+        "    {SIZE} bytes written: {}",
+        style.good(&error_in_words(&error))
+    )?;
+    writeln!(
+        out,
+        "    ledger: accepted {}, acknowledged {}, undelivered {}",
+        ledger.accepted(),
+        ledger.acknowledged(),
+        style.good(&ledger.undelivered().to_string())
+    )?;
+    let verdict = if ledger.acknowledged() <= got {
+        style.good("never more than it got")
+    } else {
+        style.bad("MORE THAN IT GOT")
+    };
+    writeln!(
+        out,
+        "    the server's TCP took in {got} bytes; acknowledged: {verdict}"
+    )?;
+    writeln!(
+        out,
+        "    so a new connection resumes at byte {}",
+        ledger.acknowledged()
+    )
+}
