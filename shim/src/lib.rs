@@ -1,3 +1,7 @@
 //! The host side.
 
 pub mod capture;
+#[cfg(target_os = "linux")]
+pub mod host_clock;
+#[cfg(target_os = "linux")]
+pub mod signals;
