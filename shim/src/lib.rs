@@ -5,3 +5,5 @@ pub mod capture;
 pub mod host_clock;
 #[cfg(target_os = "linux")]
 pub mod signals;
+#[cfg(target_os = "linux")]
+pub mod tap;
