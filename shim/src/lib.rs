@@ -1,4 +1,26 @@
-//! The host side.
+//! `lastbyte` on a host: the same writer, over other wires.
+//!
+//! The logic is that of the core crate, unchanged; this crate supplies what a
+//! port supplies, a device and a clock, three times over:
+//!
+//! - [`loopback`]: both ends in one process, in virtual time. Deterministic,
+//!   needs no privileges. For tests.
+//! - [`tap`] with [`host_clock`]: a Linux TAP device, in real time.
+//! - [`namespace`]: a private network with a TAP of its own, so that the
+//!   kernel's TCP can be the peer without touching the host's network.
+//!
+//! [`capture`] records what crosses any of them. The `lastbyte` command is
+//! built from these parts.
+
+pub mod capture;
 pub mod demo;
+#[cfg(target_os = "linux")]
+pub mod host_clock;
 pub mod loopback;
+#[cfg(target_os = "linux")]
+pub mod namespace;
 pub mod setup;
+#[cfg(target_os = "linux")]
+pub mod signals;
+#[cfg(target_os = "linux")]
+pub mod tap;

@@ -1,0 +1,286 @@
+//! The host's clock: monotonic time, and one `ppoll` for everything to wait for.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::thread;
+use std::time::{Duration, Instant as HostInstant, SystemTime, UNIX_EPOCH};
+
+use lastbyte::{Clock, Instant};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::time::TimeSpec;
+
+/// The longest sleep when there is nothing to be woken by, or when the kernel
+/// refuses to wait: short enough to look alive, long enough not to spin.
+const BLIND_SLEEP: Duration = Duration::from_millis(100);
+
+/// A [`Clock`] that sleeps in the kernel until a frame arrives.
+///
+/// Beside the device it can watch a few more descriptors, such as standard
+/// input and [`Signals`](crate::signals::Signals), so that one loop serves
+/// them all: wait, then ask [`is_ready`](Self::is_ready) of each.
+///
+/// ```
+/// use std::os::unix::net::UnixStream;
+/// use std::io::Write;
+/// use lastbyte::Clock;
+/// use lastbyte_shim::host_clock::HostClock;
+///
+/// let (mut device, ours) = UnixStream::pair()?;
+/// let (mut input, watched) = UnixStream::pair()?;
+/// let mut clock = HostClock::watching(&ours)?;
+/// let input_watch = clock.watch(&watched)?;
+///
+/// input.write_all(b"x")?;
+/// clock.wait(None);
+/// assert!(clock.is_ready(input_watch));
+///
+/// // What cannot be taken in now must not wake us up again and again.
+/// clock.set_watched(input_watch, false);
+/// device.write_all(b"frame")?;
+/// clock.wait(None);
+/// assert!(!clock.is_ready(input_watch));
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct HostClock {
+    epoch: HostInstant,
+    epoch_wall: Duration,
+    fds: Vec<OwnedFd>,
+    watches: Vec<WatchState>,
+    has_device: bool,
+}
+
+/// Names a descriptor a [`HostClock`] watches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Watch(usize);
+
+#[derive(Debug, Clone, Copy)]
+struct WatchState {
+    is_watched: bool,
+    is_ready: bool,
+    has_failed: bool,
+}
+
+/// The device is the first that is watched.
+const DEVICE: Watch = Watch(0);
+
+impl HostClock {
+    /// A clock that wakes up for frames of `device`.
+    ///
+    /// The descriptor is duplicated: an interface stays in use until the
+    /// device *and* its clock are dropped.
+    ///
+    /// # Errors
+    ///
+    /// The process has no descriptors left.
+    pub fn watching(device: &impl AsFd) -> io::Result<Self> {
+        let mut clock = Self::new();
+        clock.watch(device)?;
+        clock.has_device = true;
+        Ok(clock)
+    }
+
+    /// A clock with nothing to watch: it only sleeps.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            epoch: HostInstant::now(),
+            epoch_wall: SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap_or_default(),
+            fds: Vec::new(),
+            watches: Vec::new(),
+            has_device: false,
+        }
+    }
+
+    /// Also wakes up when `fd` can be read, has ended, or is in error.
+    ///
+    /// # Errors
+    ///
+    /// The process has no descriptors left.
+    pub fn watch(&mut self, fd: &impl AsFd) -> io::Result<Watch> {
+        let watch = Watch(self.fds.len());
+        self.fds.push(fd.as_fd().try_clone_to_owned()?);
+        self.watches.push(WatchState {
+            is_watched: true,
+            is_ready: false,
+            has_failed: false,
+        });
+        Ok(watch)
+    }
+
+    /// Stops (`false`) or resumes watching. A descriptor that is ready and not
+    /// served ends every wait at once, so stop watching what cannot be served.
+    pub fn set_watched(&mut self, watch: Watch, watched: bool) {
+        if let Some(state) = self.watches.get_mut(watch.0) {
+            state.is_watched = watched;
+        }
+    }
+
+    /// Whether the latest wait saw something on this descriptor.
+    #[must_use]
+    pub fn is_ready(&self, watch: Watch) -> bool {
+        self.watches.get(watch.0).is_some_and(|s| s.is_ready)
+    }
+
+    /// Whether the device is gone for good (a TAP whose interface was
+    /// removed). It is no longer waited for then.
+    #[must_use]
+    pub fn has_device_failed(&self) -> bool {
+        self.has_device && self.watches.get(DEVICE.0).is_some_and(|s| s.has_failed)
+    }
+
+    /// The time of day at [`Instant::ZERO`], since 1970: what turns this
+    /// clock's instants into dates.
+    #[must_use]
+    pub fn epoch_since_1970(&self) -> Duration {
+        self.epoch_wall
+    }
+
+    /// Time until `until`, as this clock counts.
+    fn remaining(&self, until: Instant) -> Duration {
+        until.since(self.elapsed())
+    }
+
+    fn elapsed(&self) -> Instant {
+        Instant::ZERO + self.epoch.elapsed()
+    }
+
+    /// One `ppoll`, repeated if a signal handler interrupts it. Its timeout is
+    /// in nanoseconds and rounded up, so a deadline is not met early by a
+    /// fraction and then waited for in a tight loop.
+    fn poll(&mut self, until: Option<Instant>) {
+        let until = until.filter(|until| *until != Instant::NEVER);
+        let (watched, mut fds): (Vec<usize>, Vec<PollFd<'_>>) = self
+            .fds
+            .iter()
+            .enumerate()
+            .filter(|(i, _)| self.watches.get(*i).is_some_and(WatchState::is_polled))
+            .map(|(i, fd)| (i, PollFd::new(fd.as_fd(), PollFlags::POLLIN)))
+            .unzip();
+        if fds.is_empty() {
+            thread::sleep(until.map_or(BLIND_SLEEP, |until| self.remaining(until)));
+            return;
+        }
+        loop {
+            let timeout = until.map(|until| TimeSpec::from_duration(self.remaining(until)));
+            match ppoll(&mut fds, timeout, None) {
+                Ok(_) => break,
+                Err(Errno::EINTR) => {}
+                Err(_) => {
+                    let limit = until.map_or(BLIND_SLEEP, |until| self.remaining(until));
+                    thread::sleep(limit.min(BLIND_SLEEP));
+                    return;
+                }
+            }
+        }
+        for (i, fd) in watched.into_iter().zip(&fds) {
+            let seen = fd.revents().unwrap_or(PollFlags::POLLIN);
+            if let Some(state) = self.watches.get_mut(i) {
+                state.is_ready = !seen.is_empty();
+                // A TAP without its interface is in error for ever. (A pipe
+                // that has ended is POLLHUP: its reader must see that.)
+                let gone = PollFlags::POLLERR | PollFlags::POLLNVAL;
+                state.has_failed = i == DEVICE.0 && self.has_device && seen.intersects(gone);
+            }
+        }
+    }
+}
+
+impl WatchState {
+    fn is_polled(&self) -> bool {
+        self.is_watched && !self.has_failed
+    }
+}
+
+impl Default for HostClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Clock for HostClock {
+    fn now(&mut self) -> Instant {
+        self.elapsed()
+    }
+
+    fn wait(&mut self, until: Option<Instant>) {
+        for state in &mut self.watches {
+            state.is_ready = false;
+        }
+        // A deadline that has passed still looks at the descriptors: a busy
+        // connection must not hide a signal.
+        self.poll(until);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+
+    fn millis(clock: &mut HostClock) -> u64 {
+        clock.now().as_micros() / 1_000
+    }
+
+    #[test]
+    fn a_wait_ends_at_its_deadline_and_not_before() {
+        let (_device, ours) = UnixStream::pair().unwrap();
+        let mut clock = HostClock::watching(&ours).unwrap();
+        for wait in [0, 1, 999, 1_001, 20_000] {
+            let until = clock.now() + Duration::from_micros(wait);
+            clock.wait(Some(until));
+            assert!(clock.now() >= until, "{wait} us");
+        }
+        assert!(millis(&mut clock) < 2_000);
+    }
+
+    #[test]
+    fn a_frame_ends_a_wait_without_a_deadline() {
+        let (mut device, ours) = UnixStream::pair().unwrap();
+        let mut clock = HostClock::watching(&ours).unwrap();
+        let thread = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(20));
+            device.write_all(b"frame").unwrap();
+            device
+        });
+        clock.wait(None);
+        assert!(clock.is_ready(DEVICE));
+        let _device = thread.join().unwrap();
+    }
+
+    #[test]
+    fn a_deadline_in_the_past_still_looks_at_the_descriptors() {
+        let (mut input, watched) = UnixStream::pair().unwrap();
+        let mut clock = HostClock::new();
+        let watch = clock.watch(&watched).unwrap();
+        clock.wait(Some(Instant::ZERO));
+        assert!(!clock.is_ready(watch));
+        input.write_all(b"x").unwrap();
+        clock.wait(Some(Instant::ZERO));
+        assert!(clock.is_ready(watch));
+    }
+
+    #[test]
+    fn the_end_of_an_input_is_readiness() {
+        let (input, watched) = UnixStream::pair().unwrap();
+        let mut clock = HostClock::new();
+        let watch = clock.watch(&watched).unwrap();
+        drop(input);
+        clock.wait(None);
+        assert!(clock.is_ready(watch));
+        assert!(!clock.has_device_failed());
+    }
+
+    #[test]
+    fn with_nothing_to_watch_a_wait_is_a_sleep() {
+        let mut clock = HostClock::new();
+        clock.wait(None);
+        assert!(millis(&mut clock) >= 100);
+        clock.wait(Some(Instant::from_millis(120)));
+        assert!(millis(&mut clock) >= 120);
+    }
+}

@@ -1,0 +1,208 @@
+//! What this machine permits, for `lastbyte doctor`.
+//!
+//! Each probe tries the thing itself, without lasting effect and without
+//! moving the caller, and says what to do about a refusal.
+
+use std::env;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use super::{Namespace, NamespaceError, thread};
+use crate::tap;
+
+/// The answer to one question about this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probe {
+    /// What was asked.
+    pub name: String,
+    /// Whether it is there and works.
+    pub ok: bool,
+    /// What was found.
+    pub found: String,
+    /// What to do, if it is not `ok`.
+    pub remedy: Option<String>,
+}
+
+impl Probe {
+    fn good(name: &str, found: impl Into<String>) -> Self {
+        Self {
+            name: name.to_owned(),
+            ok: true,
+            found: found.into(),
+            remedy: None,
+        }
+    }
+
+    fn bad(name: &str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self {
+            name: name.to_owned(),
+            ok: false,
+            found: found.into(),
+            remedy: Some(remedy.into()),
+        }
+    }
+}
+
+/// Is the TUN/TAP driver there, and may this user open it?
+#[must_use]
+pub fn tun_device() -> Probe {
+    let name = "TUN/TAP driver";
+    match tap::check_driver() {
+        Ok(()) => Probe::good(name, "/dev/net/tun can be opened"),
+        Err(error) => {
+            let (found, remedy) = parts(error.to_string());
+            Probe::bad(name, found, remedy)
+        }
+    }
+}
+
+/// Can a private network be made, as `lastbyte send --peer` does?
+///
+/// Tried on a thread of its own as root, else with a child process
+/// (`unshare`, of util-linux).
+#[must_use]
+pub fn network_namespace() -> Probe {
+    let name = "private network";
+    let tried = thread::spawn(|| Namespace::enter().map(drop)).join();
+    match tried {
+        Ok(Ok(())) => Probe::good(name, "made one, with its TAP, as root"),
+        // A thread of many cannot move without root; a process alone can.
+        Ok(Err(NamespaceError::MultiThreaded)) => Probe {
+            name: name.to_owned(),
+            ..user_namespace()
+        },
+        Ok(Err(error)) => {
+            let (found, remedy) = parts(error.to_string());
+            Probe::bad(name, found, remedy)
+        }
+        Err(_) => Probe::bad(name, "the attempt failed", "run as root"),
+    }
+}
+
+/// Are user namespaces, with a network of their own, allowed to this user?
+#[must_use]
+pub fn user_namespace() -> Probe {
+    let name = "user namespaces";
+    let tried = Command::new("unshare")
+        .args(["--user", "--map-root-user", "--net", "true"])
+        .stdin(Stdio::null())
+        .output();
+    let remedy = || parts(NamespaceError::Forbidden.to_string()).1;
+    match tried {
+        Ok(output) if output.status.success() => Probe::good(name, "allowed to this user"),
+        Ok(output) => {
+            let said = String::from_utf8_lossy(&output.stderr);
+            Probe::bad(name, said.trim(), remedy())
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Probe::bad(
+            name,
+            "cannot tell without the program `unshare`",
+            "sudo apt install util-linux",
+        ),
+        Err(error) => Probe::bad(name, error.to_string(), remedy()),
+    }
+}
+
+/// Is `program` on the PATH? `package` names what Debian and Ubuntu call it.
+#[must_use]
+pub fn program(program: &str, package: &str) -> Probe {
+    match find(program) {
+        Some(path) => Probe::good(program, path.display().to_string()),
+        None => Probe::bad(
+            program,
+            "not on the PATH",
+            format!("sudo apt install {package}"),
+        ),
+    }
+}
+
+/// Are these compilation targets installed?
+#[must_use]
+pub fn rust_targets(wanted: &[&str]) -> Probe {
+    let name = "Rust targets";
+    // Asking must not install a toolchain, so this neither follows a
+    // project's pin (the working directory) nor downloads.
+    let asked = Command::new("rustup")
+        .args(["target", "list", "--installed"])
+        .current_dir("/")
+        .env("RUSTUP_AUTO_INSTALL", "0")
+        .stdin(Stdio::null())
+        .output();
+    let output = match asked {
+        Ok(output) if output.status.success() => output,
+        _ => {
+            return Probe::bad(
+                name,
+                "cannot tell without rustup",
+                "install it from https://rustup.rs",
+            );
+        }
+    };
+    let list = String::from_utf8_lossy(&output.stdout);
+    let missing: Vec<&str> = wanted
+        .iter()
+        .copied()
+        .filter(|target| !list.lines().any(|line| line.trim() == *target))
+        .collect();
+    if missing.is_empty() {
+        Probe::good(name, wanted.join(", "))
+    } else {
+        let missing = missing.join(" ");
+        Probe::bad(
+            name,
+            format!("missing: {missing}"),
+            format!("rustup target add {missing}"),
+        )
+    }
+}
+
+/// An error's message, which names the fault and then what to do about it.
+fn parts(message: String) -> (String, String) {
+    match message.split_once(": ") {
+        Some((found, remedy)) => (found.to_owned(), remedy.to_owned()),
+        None => (message, "run as root".to_owned()),
+    }
+}
+
+fn find(program: &str) -> Option<PathBuf> {
+    env::split_paths(&env::var_os("PATH")?)
+        .map(|directory| directory.join(program))
+        .find(|path| {
+            path.metadata()
+                .is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_refusal_comes_with_a_remedy() {
+        let probes = [
+            tun_device(),
+            network_namespace(),
+            user_namespace(),
+            program("sh", "dash"),
+            program("no-such-program-anywhere", "nothing"),
+            rust_targets(&["no-such-target"]),
+        ];
+        for probe in probes {
+            eprintln!("{probe:?}");
+            assert!(!probe.found.is_empty());
+            assert_eq!(probe.ok, probe.remedy.is_none());
+            assert!(probe.remedy.is_none_or(|remedy| !remedy.is_empty()));
+        }
+    }
+
+    #[test]
+    fn a_probe_does_not_move_the_caller() {
+        let before = std::fs::read_link("/proc/thread-self/ns/net").unwrap();
+        let _ = network_namespace();
+        let _ = user_namespace();
+        let after = std::fs::read_link("/proc/thread-self/ns/net").unwrap();
+        assert_eq!(before, after);
+    }
+}

@@ -1,0 +1,451 @@
+//! A Linux TAP device as a smoltcp [`Device`].
+//!
+//! A TAP is an Ethernet cable with the host's kernel at one end and a file
+//! descriptor at the other. The device reads and writes one frame per system
+//! call into two buffers it owns: nothing is allocated per frame, and nothing
+//! ever blocks for longer than a millisecond.
+//!
+//! What may go wrong on a live TAP has one of two outcomes. A frame that could
+//! not be handed over is dropped and counted, as on any cable, and TCP repairs
+//! it. An interface that is gone stays gone: the error is kept for
+//! [`Tap::take_error`], and from then on the device is silent.
+
+use std::fs::OpenOptions;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::thread;
+use std::time::{Duration, Instant as HostInstant};
+
+use nix::errno::Errno;
+use nix::net::if_::if_nametoindex;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use smoltcp::phy::{self, Device, DeviceCapabilities, Medium};
+use smoltcp::time::Instant;
+use tun_rs::{DeviceBuilder, Layer, SyncDevice};
+
+mod error;
+pub use error::TapError;
+
+/// The smallest MTU every IPv4 link must carry (RFC 791, 3.2).
+pub const MIN_MTU: usize = 68;
+
+/// Where the kernel keeps the door to its TUN/TAP driver.
+const TUN_PATH: &str = "/dev/net/tun";
+
+/// The Ethernet header in front of what the MTU counts.
+const ETHERNET_HEADER_LEN: usize = 14;
+
+/// Room behind the largest frame, so that a longer one is told from one that
+/// just fits: the driver cuts a frame to the buffer without saying so.
+const OVERSIZE_MARK_LEN: usize = 1;
+
+/// How many unusable frames one `receive` skips before it gives way.
+const MAX_SKIPPED: usize = 64;
+
+/// How long `transmit` waits for room before it reports that there is none.
+const FULL_PAUSE: Duration = Duration::from_millis(1);
+
+/// An open TAP device.
+///
+/// The kernel's side of the cable is configured with `ip` (or by
+/// [`Namespace`](crate::namespace::Namespace)); this side is given its
+/// hardware and IP addresses by the stack. The two must differ.
+pub struct Tap {
+    port: Port,
+    rx: Vec<u8>,
+    tx: Vec<u8>,
+    max_frame: usize,
+}
+
+/// The descriptor, and what happened to it.
+struct Port {
+    device: SyncDevice,
+    frames_dropped: u64,
+    is_full: bool,
+    is_dropping: bool,
+    has_failed: bool,
+    error: Option<io::Error>,
+}
+
+impl Tap {
+    /// Attaches to the existing TAP interface `name`, and changes nothing
+    /// about it.
+    ///
+    /// Needs no privileges if the interface was created for this user
+    /// (`ip tuntap add ... user $USER`).
+    ///
+    /// # Errors
+    ///
+    /// [`TapError`] says what is missing and how to get it. An interface that
+    /// does not exist is never created.
+    pub fn open(name: &str) -> Result<Self, TapError> {
+        check_name(name)?;
+        check_driver()?;
+        let index = if_nametoindex(name).map_err(|_| TapError::NoSuchInterface {
+            name: name.to_owned(),
+        })?;
+        let tap = Self::attach(name)?;
+        // Attaching creates an interface that is not there. If it vanished in
+        // between, this one is new; dropping `tap` removes it again.
+        if if_nametoindex(name) != Ok(index) {
+            return Err(TapError::NoSuchInterface {
+                name: name.to_owned(),
+            });
+        }
+        Ok(tap)
+    }
+
+    /// Creates the TAP interface `name`, which lives as long as the value.
+    ///
+    /// `mtu` is in bytes and without the Ethernet header. The interface is
+    /// down and has no address. Needs `CAP_NET_ADMIN` over the network
+    /// namespace of the calling thread.
+    ///
+    /// # Errors
+    ///
+    /// [`TapError::Busy`] if an interface of this name exists; else as for
+    /// [`Tap::open`].
+    pub fn create(name: &str, mtu: u16) -> Result<Self, TapError> {
+        check_name(name)?;
+        check_driver()?;
+        if if_nametoindex(name).is_ok() {
+            return Err(TapError::Busy {
+                name: name.to_owned(),
+            });
+        }
+        if usize::from(mtu) < MIN_MTU {
+            return Err(TapError::MtuTooSmall {
+                name: name.to_owned(),
+                mtu: mtu.into(),
+            });
+        }
+        let device = build(builder(name).mtu(mtu), name)?;
+        Self::from_device(device, name)
+    }
+
+    fn attach(name: &str) -> Result<Self, TapError> {
+        let device = build(builder(name), name)?;
+        Self::from_device(device, name)
+    }
+
+    fn from_device(device: SyncDevice, name: &str) -> Result<Self, TapError> {
+        let failed = |doing| {
+            move |source| TapError::Io {
+                doing,
+                name: name.to_owned(),
+                source,
+            }
+        };
+        let mtu = usize::from(device.mtu().map_err(failed("reading the MTU of"))?);
+        if mtu < MIN_MTU {
+            return Err(TapError::MtuTooSmall {
+                name: name.to_owned(),
+                mtu,
+            });
+        }
+        device
+            .set_nonblocking(true)
+            .map_err(failed("making non-blocking"))?;
+        let max_frame = mtu + ETHERNET_HEADER_LEN;
+        Ok(Self {
+            port: Port {
+                device,
+                frames_dropped: 0,
+                is_full: false,
+                is_dropping: false,
+                has_failed: false,
+                error: None,
+            },
+            rx: vec![0; max_frame + OVERSIZE_MARK_LEN],
+            tx: vec![0; max_frame],
+            max_frame,
+        })
+    }
+
+    /// The interface's index in its network namespace.
+    ///
+    /// # Errors
+    ///
+    /// The interface is gone.
+    pub fn index(&self) -> io::Result<u32> {
+        self.port.device.if_index()
+    }
+
+    /// The hardware address of the *kernel's* side of the cable.
+    ///
+    /// # Errors
+    ///
+    /// The interface is gone.
+    pub fn kernel_hardware_addr(&self) -> io::Result<[u8; 6]> {
+        self.port.device.mac_address()
+    }
+
+    /// Whether the kernel's side is up and sees the carrier.
+    ///
+    /// A few system calls: for a status line or once per second, not per
+    /// frame.
+    #[must_use]
+    pub fn is_link_up(&self) -> bool {
+        self.port.device.is_running().unwrap_or(false)
+    }
+
+    /// Waits until [`is_link_up`](Self::is_link_up), for `limit` at the most.
+    ///
+    /// After the attachment the kernel takes a moment to notice the carrier,
+    /// and loses what it is given before. Says whether the link is up.
+    #[must_use]
+    pub fn wait_carrier(&self, limit: Duration) -> bool {
+        let start = HostInstant::now();
+        loop {
+            if self.is_link_up() {
+                // The kernel says so shortly before it is ready to send, but
+                // under a lock, which asking again waits for.
+                return self.is_link_up();
+            }
+            if start.elapsed() >= limit {
+                return false;
+            }
+            thread::sleep(Duration::from_millis(2).min(limit));
+        }
+    }
+
+    /// Brings the kernel's side up or down. Needs `CAP_NET_ADMIN`.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel said.
+    pub fn set_up(&self, up: bool) -> io::Result<()> {
+        self.port.device.enabled(up)
+    }
+
+    /// Frames that were sent or had arrived and went no further: the link was
+    /// down, the queue was full, a frame was longer than the MTU, or
+    /// [`set_dropping`](Self::set_dropping) was on.
+    #[must_use]
+    pub fn frames_dropped(&self) -> u64 {
+        self.port.frames_dropped
+    }
+
+    /// Cuts the cable, in both directions, without either end noticing: every
+    /// frame is dropped until it is set back to `false`.
+    pub fn set_dropping(&mut self, dropping: bool) {
+        self.port.is_dropping = dropping;
+    }
+
+    /// Why the device stopped working for good (the interface was removed),
+    /// once.
+    pub fn take_error(&mut self) -> Option<io::Error> {
+        self.port.error.take()
+    }
+}
+
+fn check_name(name: &str) -> Result<(), TapError> {
+    let is_name_byte = |b: u8| b.is_ascii_graphic() && b != b'/' && b != b'%';
+    // The kernel allows more (`dev_valid_name`), but `%` is a pattern to the
+    // TUN driver, and the rest cannot be typed.
+    if (1..=15).contains(&name.len()) && name.bytes().all(is_name_byte) {
+        Ok(())
+    } else {
+        Err(TapError::BadName {
+            name: name.to_owned(),
+        })
+    }
+}
+
+/// Whether the TUN/TAP driver is there and this user may open it.
+///
+/// # Errors
+///
+/// [`TapError::NoTunDevice`], [`TapError::TunDenied`] or [`TapError::Io`].
+pub fn check_driver() -> Result<(), TapError> {
+    match OpenOptions::new().read(true).write(true).open(TUN_PATH) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(match Errno::from_raw(error.raw_os_error().unwrap_or(0)) {
+            Errno::ENOENT | Errno::ENODEV | Errno::ENXIO => TapError::NoTunDevice,
+            Errno::EACCES | Errno::EPERM => TapError::TunDenied,
+            _ => TapError::Io {
+                doing: "opening",
+                name: TUN_PATH.to_owned(),
+                source: error,
+            },
+        }),
+    }
+}
+
+/// Plain Ethernet frames, and the interface's up or down left as it is.
+fn builder(name: &str) -> DeviceBuilder {
+    DeviceBuilder::new()
+        .name(name)
+        .layer(Layer::L2)
+        .inherit_enable_state()
+}
+
+fn build(builder: DeviceBuilder, name: &str) -> Result<SyncDevice, TapError> {
+    builder.build_sync().map_err(|source| {
+        let name = name.to_owned();
+        match Errno::from_raw(source.raw_os_error().unwrap_or(0)) {
+            Errno::EPERM | Errno::EACCES => TapError::NotOwner { name },
+            Errno::EBUSY => TapError::Busy { name },
+            Errno::EINVAL => TapError::NotATap { name },
+            _ => TapError::Io {
+                doing: "attaching to",
+                name,
+                source,
+            },
+        }
+    })
+}
+
+impl Port {
+    /// One read; `None` if there is nothing to read, now or ever.
+    fn read(&mut self, buffer: &mut [u8]) -> Option<usize> {
+        if self.has_failed {
+            return None;
+        }
+        match self.device.recv(buffer) {
+            Ok(len) => Some(len),
+            Err(error) => {
+                if is_fatal(&error) {
+                    self.fail(error);
+                }
+                None
+            }
+        }
+    }
+
+    fn write(&mut self, frame: &[u8]) {
+        if self.is_dropping || self.has_failed {
+            self.drop_frame();
+            return;
+        }
+        let Err(error) = self.device.send(frame) else {
+            return;
+        };
+        self.drop_frame();
+        self.is_full = error.kind() == io::ErrorKind::WouldBlock;
+        if is_fatal(&error) {
+            self.fail(error);
+        }
+    }
+
+    /// Whether a frame would be taken. A queue known to be full is given a
+    /// moment first, so that a caller who asks again and again does not spin.
+    fn has_room(&mut self) -> bool {
+        if self.is_full {
+            let timeout = PollTimeout::try_from(FULL_PAUSE).unwrap_or(PollTimeout::ZERO);
+            let mut fds = [PollFd::new(self.device.as_fd(), PollFlags::POLLOUT)];
+            self.is_full = poll(&mut fds, timeout) == Ok(0);
+        }
+        !self.is_full
+    }
+
+    fn drop_frame(&mut self) {
+        self.frames_dropped = self.frames_dropped.saturating_add(1);
+    }
+
+    fn fail(&mut self, error: io::Error) {
+        self.has_failed = true;
+        self.error = Some(error);
+    }
+}
+
+/// Whether the descriptor has lost its interface. Everything else passes: a
+/// link that is down (`EIO`) may come up, memory may be freed.
+fn is_fatal(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_raw(error.raw_os_error().unwrap_or(0)),
+        Errno::EBADFD | Errno::EBADF | Errno::ENODEV | Errno::ENXIO
+    )
+}
+
+impl Device for Tap {
+    type RxToken<'a> = RxToken<'a>;
+    type TxToken<'a> = TxToken<'a>;
+
+    fn capabilities(&self) -> DeviceCapabilities {
+        let mut capabilities = DeviceCapabilities::default();
+        capabilities.medium = Medium::Ethernet;
+        capabilities.max_transmission_unit = self.max_frame;
+        capabilities
+    }
+
+    fn receive(&mut self, _timestamp: Instant) -> Option<(RxToken<'_>, TxToken<'_>)> {
+        for _ in 0..MAX_SKIPPED {
+            let len = self.port.read(&mut self.rx)?;
+            if self.port.is_dropping || len > self.max_frame {
+                self.port.drop_frame();
+                continue;
+            }
+            let rx = RxToken {
+                frame: self.rx.get(..len)?,
+            };
+            let tx = TxToken {
+                port: &mut self.port,
+                buffer: &mut self.tx,
+            };
+            return Some((rx, tx));
+        }
+        None
+    }
+
+    fn transmit(&mut self, _timestamp: Instant) -> Option<TxToken<'_>> {
+        self.port.has_room().then_some(TxToken {
+            port: &mut self.port,
+            buffer: &mut self.tx,
+        })
+    }
+}
+
+impl AsFd for Tap {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.port.device.as_fd()
+    }
+}
+
+impl std::fmt::Debug for Tap {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tap")
+            .field("max_frame", &self.max_frame)
+            .field("frames_dropped", &self.port.frames_dropped)
+            .field("error", &self.port.error)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A frame that arrived.
+#[derive(Debug)]
+pub struct RxToken<'a> {
+    frame: &'a [u8],
+}
+
+impl phy::RxToken for RxToken<'_> {
+    fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
+        f(self.frame)
+    }
+}
+
+/// Leave to send one frame.
+pub struct TxToken<'a> {
+    port: &'a mut Port,
+    buffer: &'a mut Vec<u8>,
+}
+
+impl phy::TxToken for TxToken<'_> {
+    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
+        // A stack keeps to the MTU it is told, so this never grows; were it
+        // to, the kernel would judge the frame.
+        if self.buffer.len() < len {
+            self.buffer.resize(len, 0);
+        }
+        let (frame, _) = self.buffer.split_at_mut(len);
+        let result = f(frame);
+        self.port.write(frame);
+        result
+    }
+}
+
+impl std::fmt::Debug for TxToken<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TxToken").finish_non_exhaustive()
+    }
+}
