@@ -15,6 +15,8 @@
 pub mod capture;
 pub mod demo;
 #[cfg(target_os = "linux")]
+pub mod example;
+#[cfg(target_os = "linux")]
 pub mod host_clock;
 pub mod loopback;
 #[cfg(target_os = "linux")]

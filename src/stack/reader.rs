@@ -1,6 +1,6 @@
 //! The reading end of a connection.
 
-use super::stack::Stack;
+use super::driver::Stack;
 use super::tracker::ConnectionId;
 use crate::Clock;
 use crate::error::ReadError;

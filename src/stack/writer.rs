@@ -1,7 +1,7 @@
 //! The writing end of a connection.
 
 use super::calls::UnknownConnection;
-use super::stack::Stack;
+use super::driver::Stack;
 use super::tracker::ConnectionId;
 use crate::error::WriteError;
 use crate::report::{Progress, Report};

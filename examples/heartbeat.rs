@@ -1,0 +1,60 @@
+//! A beat each second, until the peer is gone; then which beats arrived.
+//!
+//! `cargo run --example heartbeat` beats at a server in this process, which
+//! closes after 4.5 s of virtual time; with
+//! `-- --tap tap0 --addr 10.0.0.2/24 10.0.0.1:5000` at a real one, in real time.
+
+use embedded_io::Write;
+use lastbyte::stack::Stack;
+use lastbyte::stack::smoltcp::{phy::Device, wire::IpEndpoint};
+use lastbyte::{Clock, Instant, Options, WriteError};
+use lastbyte_shim::example::{Failure, Wire};
+use lastbyte_shim::loopback::Behaviour;
+use std::time::Duration;
+
+const BEAT: &[u8] = b"beat\n";
+
+fn main() -> Result<(), Failure> {
+    match Wire::from_args()? {
+        Wire::Loopback(lab) => {
+            let closes_at = Instant::from_millis(4_500);
+            lab.peer()
+                .listen(5000, Behaviour::sink().closing_at(closes_at));
+            lab.run(|stack| heartbeat(stack, lab.server(5000)))
+        }
+        Wire::Tap(tap) => tap.run(|stack, server| heartbeat(stack, server)),
+    }
+}
+
+fn heartbeat<D: Device, C: Clock>(
+    stack: &mut Stack<'_, D, C, 1>,
+    server: IpEndpoint,
+) -> Result<(), Failure> {
+    let id = stack.connect(server, Options::default())?;
+
+    // The beat is the probe: no need to ask before each one whether the peer is
+    // there, and no gap between asking and writing. The beat that finds it gone
+    // is refused, and none before it is lost in silence.
+    let error = loop {
+        match stack.writer(id)?.write_all(BEAT) {
+            Ok(()) => println!("beat"),
+            Err(error) => break error,
+        }
+        // Served meanwhile: acknowledgements, retransmissions, the FIN.
+        stack.run_for(Duration::from_secs(1));
+    };
+
+    let ledger = error.ledger();
+    let beat = BEAT.len() as u64;
+    println!("{error}");
+    println!(
+        "{} beats accepted, {} of them acknowledged by the peer's TCP",
+        ledger.accepted() / beat,
+        ledger.acknowledged() / beat
+    );
+    stack.release(id)?;
+    match error {
+        WriteError::PeerClosed { .. } => Ok(()),
+        other => Err(other.into()),
+    }
+}

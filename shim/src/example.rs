@@ -1,0 +1,144 @@
+//! Where an example's other end is: in this process by default, behind a TAP
+//! device on request.
+
+use crate::host_clock::HostClock;
+use crate::loopback::{
+    LoopClock, LoopDevice, OUR_ADDRESSES, PEER_V4, Peer, World, WorldConfig, our_hardware_address,
+};
+use crate::namespace::OUR_HARDWARE_ADDR;
+use crate::setup::Setup;
+use crate::tap::Tap;
+use clap::Parser;
+use lastbyte::stack::Stack;
+use smoltcp::wire::{EthernetAddress, IpCidr, IpEndpoint};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Whatever an example fails with.
+pub type Failure = Box<dyn std::error::Error>;
+
+/// How long a TAP device may take to get its carrier.
+const CARRIER_LIMIT: Duration = Duration::from_secs(5);
+
+/// The arguments every example takes.
+#[derive(Debug, Parser)]
+#[command(about = "An example of lastbyte. Without arguments, its other end is in this process.")]
+struct Arguments {
+    /// Use this TAP device instead (it must exist and be up)
+    #[arg(long, value_name = "NAME", requires_all = ["addr", "server"])]
+    tap: Option<String>,
+    /// Our address on it, such as 10.0.0.2/24
+    #[arg(long, value_name = "CIDR", requires = "tap", value_parser = parse_cidr)]
+    addr: Option<IpCidr>,
+    /// The server behind it, such as 10.0.0.1:5000
+    #[arg(value_name = "IP:PORT", requires = "tap")]
+    server: Option<SocketAddr>,
+}
+
+fn parse_cidr(text: &str) -> Result<IpCidr, String> {
+    text.parse()
+        .map_err(|()| format!("{text} is not an address with a prefix, such as 10.0.0.2/24"))
+}
+
+/// The wire an example runs over.
+#[derive(Debug)]
+pub enum Wire {
+    /// In this process, in virtual time.
+    Loopback(Lab),
+    /// A TAP device, in real time.
+    Tap(TapWire),
+}
+
+impl Wire {
+    /// What the command line asks for. Ends the process, with help or a usage
+    /// error, if it asks for nothing that makes sense.
+    ///
+    /// # Errors
+    ///
+    /// A TAP device that cannot be used.
+    pub fn from_args() -> Result<Self, Failure> {
+        let arguments = Arguments::parse();
+        match (arguments.tap, arguments.addr, arguments.server) {
+            (Some(name), Some(address), Some(server)) => {
+                let tap = Tap::open(&name)?;
+                if !tap.wait_carrier(CARRIER_LIMIT) {
+                    return Err(format!("{name} is down; try: ip link set {name} up").into());
+                }
+                let server = server.into();
+                Ok(Self::Tap(TapWire {
+                    tap,
+                    address,
+                    server,
+                }))
+            }
+            _ => Ok(Self::Loopback(Lab {
+                world: World::new(WorldConfig::default()),
+            })),
+        }
+    }
+}
+
+/// Two ends in this process.
+#[derive(Debug)]
+pub struct Lab {
+    world: World,
+}
+
+impl Lab {
+    /// The other end.
+    #[must_use]
+    pub fn peer(&self) -> Peer {
+        self.world.peer()
+    }
+
+    /// The other end's address, at a port.
+    #[must_use]
+    pub fn server(&self, port: u16) -> IpEndpoint {
+        (PEER_V4, port).into()
+    }
+
+    /// Runs a program at our end.
+    ///
+    /// # Errors
+    ///
+    /// The program's.
+    pub fn run(
+        &self,
+        program: impl FnOnce(&mut Stack<'_, LoopDevice, LoopClock, 1>) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let hardware_addr = our_hardware_address(self.world.config().medium);
+        Setup::new(hardware_addr, &OUR_ADDRESSES).run(
+            self.world.device(),
+            self.world.clock(),
+            program,
+        )?
+    }
+}
+
+/// A real network behind a TAP device.
+#[derive(Debug)]
+pub struct TapWire {
+    tap: Tap,
+    address: IpCidr,
+    server: IpEndpoint,
+}
+
+impl TapWire {
+    /// Runs a program at our end; it is told the server's address.
+    ///
+    /// # Errors
+    ///
+    /// The program's.
+    pub fn run(
+        self,
+        program: impl FnOnce(&mut Stack<'_, Tap, HostClock, 1>, IpEndpoint) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let clock = HostClock::watching(&self.tap)?;
+        let server = self.server;
+        Setup::new(EthernetAddress(OUR_HARDWARE_ADDR).into(), &[self.address]).run(
+            self.tap,
+            clock,
+            |stack| program(stack, server),
+        )?
+    }
+}
