@@ -189,16 +189,29 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
         Some(tracker.poll_at(&mut net)).filter(|&at| at != Instant::NEVER)
     }
 
-    /// Serves everything that is due, then sleeps until more is, a frame
-    /// arrives, or `until`.
+    /// Sleeps until something is due, a frame arrives, or `until`, and then
+    /// serves it: what it brought can be seen on return.
     pub fn wait(&mut self, until: Instant) {
-        let next = self.poll().unwrap_or(Instant::NEVER);
-        let now = self.clock.now();
-        if until > now {
-            // Due already, right after polling: the device takes no more.
-            let next = next.max(now + DEVICE_FULL_PAUSE);
-            self.sleep(next.min(until));
+        let (next, now) = self.next_poll();
+        if next > now {
+            if until > now {
+                self.sleep(next.min(until));
+            }
+            self.poll();
+            return;
         }
+        self.poll();
+        let (next, now) = self.next_poll();
+        if next <= now && until > now {
+            // Due already, right after polling: the device takes no more.
+            self.sleep((now + DEVICE_FULL_PAUSE).min(until));
+        }
+    }
+
+    /// When to poll next, and the present time.
+    fn next_poll(&mut self) -> (Instant, Instant) {
+        let (tracker, mut net) = self.parts();
+        (tracker.poll_at(&mut net), net.now)
     }
 
     fn sleep(&mut self, until: Instant) {

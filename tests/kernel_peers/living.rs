@@ -1,0 +1,166 @@
+//! Connections that live through what looks like trouble.
+
+use crate::Case;
+use crate::fixture::{Lab, PORT, content, lab, quick, server};
+use crate::peer::Peer;
+use embedded_io::Write as _;
+use lastbyte::{Cause, Timeout, WriteError};
+use lastbyte_shim::namespace::KERNEL_V6;
+use nix::time::{ClockId, clock_gettime};
+use sha2::{Digest, Sha256};
+use smoltcp::wire::IpEndpoint;
+use std::time::Duration;
+
+pub const CASES: &[Case] = &[
+    ("reads_all_then_closes", reads_all_then_closes),
+    ("reads_all_over_ipv6", reads_all_over_ipv6),
+    (
+        "a_hundred_mebibytes_arrive_as_sent",
+        a_hundred_mebibytes_arrive_as_sent,
+    ),
+    (
+        "stopped_for_seconds_and_continued",
+        stopped_for_seconds_and_continued,
+    ),
+    ("a_slow_reader_is_waited_for", a_slow_reader_is_waited_for),
+    (
+        "blocked_on_a_slow_reader_burns_no_cpu",
+        blocked_on_a_slow_reader_burns_no_cpu,
+    ),
+    (
+        "idle_for_longer_than_the_silence_limit",
+        idle_for_longer_than_the_silence_limit,
+    ),
+];
+
+fn sha256(data: &[u8]) -> String {
+    Sha256::digest(data)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+/// Sends `data` to a peer that reads it all, finishes, and holds the ledger
+/// against the wire and the peer's account.
+#[track_caller]
+fn deliver(lab: &mut Lab<'_, '_>, mut peer: Peer, server: IpEndpoint, data: &[u8]) {
+    let id = lab.connect_to(&mut peer, server, quick().build().unwrap());
+    let mut writer = lab.stack.writer(id).unwrap();
+    writer.write_all(data).unwrap();
+    let report = writer.finish().unwrap();
+    assert_eq!(report.cause, Some(Cause::Finished));
+    let received = peer.received();
+    assert_eq!(received.bytes, data.len() as u64);
+    assert_eq!(received.sha256, sha256(data));
+    assert_eq!(lab.check(id).ledger.acknowledged(), received.bytes);
+}
+
+fn reads_all_then_closes() {
+    lab(|lab| {
+        let peer = Peer::serving("drain(); c.close(); say()");
+        deliver(lab, peer, server(), &content(300_000));
+    });
+}
+
+fn reads_all_over_ipv6() {
+    lab(|lab| {
+        let peer = Peer::serving_v6("drain(); c.close(); say()");
+        deliver(lab, peer, (KERNEL_V6, PORT).into(), &content(300_000));
+    });
+}
+
+fn a_hundred_mebibytes_arrive_as_sent() {
+    lab(|lab| {
+        let peer = Peer::serving("drain(); say()");
+        deliver(lab, peer, server(), &content(100 << 20));
+    });
+}
+
+fn a_slow_reader_is_waited_for() {
+    lab(|lab| {
+        // 2 MB at 64 KiB every 50 ms; its receive buffer is small.
+        let script = "c.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+while True:
+    data = c.recv(65536)
+    if not data: break
+    note(data); time.sleep(0.02)
+say()";
+        deliver(lab, Peer::serving(script), server(), &content(2_000_000));
+    });
+}
+
+fn stopped_for_seconds_and_continued() {
+    lab(|lab| {
+        let data = content(8_000_000);
+        let mut peer = Peer::serving("drain(); say()");
+        let options = quick().call_limit(Duration::from_millis(1_500)).build();
+        let id = lab.connect(&mut peer, options.unwrap());
+        peer.signal("STOP");
+        // Its TCP answers for it; its window fills and closes.
+        let error = lab.stack.writer(id).unwrap().write_all(&data).unwrap_err();
+        let is_not_reading = matches!(
+            error,
+            WriteError::TimedOut {
+                why: Timeout::NotReading,
+                ..
+            }
+        );
+        assert!(is_not_reading, "{error:?}");
+        assert_eq!(error.cause(), None, "the connection lives");
+        // Longer than the silence limit of 3 s: the probes are answered.
+        lab.stack.run_for(Duration::from_secs(4));
+        peer.signal("CONT");
+        let accepted = usize::try_from(error.ledger().accepted()).unwrap();
+        let mut writer = lab.stack.writer(id).unwrap();
+        writer.write_all(&data[accepted..]).unwrap();
+        let report = writer.finish().unwrap();
+        assert_eq!(report.cause, Some(Cause::Finished));
+        let received = peer.received();
+        assert_eq!(received.bytes, data.len() as u64);
+        assert_eq!(received.sha256, sha256(&data));
+        lab.check(id);
+    });
+}
+
+/// Processor time of this thread.
+fn cpu() -> Duration {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)
+        .expect("every Linux has it")
+        .into()
+}
+
+fn blocked_on_a_slow_reader_burns_no_cpu() {
+    lab(|lab| {
+        let mut peer = Peer::serving("hang()");
+        let options = quick().call_limit(Duration::from_secs(4)).build();
+        let id = lab.connect(&mut peer, options.unwrap());
+        let data = content(8_000_000);
+        // Fill every buffer first.
+        lab.stack.writer(id).unwrap().write_all(&data).unwrap_err();
+        let before = cpu();
+        let error = lab.stack.writer(id).unwrap().write_all(&data).unwrap_err();
+        let used = cpu() - before;
+        assert_eq!(error.cause(), None);
+        let limit = Duration::from_secs(4).mul_f64(0.02);
+        assert!(used < limit, "{used:?} of processor time in 4 s blocked");
+        println!("blocked for 4 s: {used:?} of processor time");
+        lab.check(id);
+    });
+}
+
+fn idle_for_longer_than_the_silence_limit() {
+    lab(|lab| {
+        let mut peer = Peer::serving("drain(); say()");
+        let id = lab.connect(&mut peer, quick().build().unwrap());
+        let mut writer = lab.stack.writer(id).unwrap();
+        writer.write_all(b"before ").unwrap();
+        writer.flush().unwrap();
+        lab.stack.run_for(Duration::from_secs(5));
+        let mut writer = lab.stack.writer(id).unwrap();
+        writer.write_all(b"after").unwrap();
+        let report = writer.finish().unwrap();
+        assert_eq!(report.cause, Some(Cause::Finished));
+        assert_eq!(peer.received().sha256, sha256(b"before after"));
+        lab.check(id);
+    });
+}
