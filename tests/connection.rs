@@ -184,6 +184,8 @@ impl Checked {
         let state = self.connection.state();
         match self.connection.handle_write(self.now) {
             Ok(Admission::Accept(room)) => {
+                let half_closed = State::PeerFinished(OnPeerFin::HalfClose);
+                assert!(state == State::Open || state == half_closed, "{state}");
                 assert_eq!(room, u64::MAX - self.accepted);
                 let accepted = bytes.min(room);
                 self.connection.handle_accepted(accepted, self.now).unwrap();

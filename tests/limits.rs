@@ -323,6 +323,19 @@ fn without_keep_alive_only_a_quiet_wire_with_bytes_pending_is_nudged() {
 }
 
 #[test]
+fn a_wire_that_is_not_quiet_is_not_nudged() {
+    let mut connection = open();
+    write(&mut connection, 100, at(0));
+    connection.handle_sent(Sent::Demanding, secs(1));
+    hear(&mut connection, 100, Window::Open, secs(2));
+    connection.handle_sent(Sent::Retransmission, secs(3));
+    pass_to(&mut connection, just_before(secs(5)));
+    assert_eq!(connection.keep_alive(), None);
+    pass_to(&mut connection, secs(5));
+    assert!(connection.keep_alive().is_some());
+}
+
+#[test]
 fn keep_alive_is_wished_always_and_more_often_while_bytes_are_pending() {
     let interval = Duration::from_secs(45);
     let mut connection = open_with(limits(|builder| builder.keep_alive(interval)));
@@ -367,12 +380,17 @@ fn a_call_that_took_too_long_says_whether_the_peer_was_heard() {
 }
 
 #[test]
-fn a_call_while_connecting_is_never_blamed_on_a_peer_that_does_not_read() {
+fn a_call_is_not_blamed_on_a_peer_that_is_not_there() {
     let connection = connecting(Options::default());
-    let error = connection.call_timed_out(at(0));
     let ledger = connection.ledger();
     let why = Timeout::Call;
-    assert_eq!(error, WriteError::TimedOut { why, ledger });
+    let error = WriteError::TimedOut { why, ledger };
+    assert_eq!(connection.call_timed_out(at(0)), error);
+    // Nor on one that has gone.
+    let mut ended = open();
+    ended.handle_heard(Window::Open, at(2));
+    ended.handle_rst(at(3));
+    assert_eq!(ended.call_timed_out(at(1)), error);
 }
 
 // ---- link ----
