@@ -155,7 +155,7 @@ stage_msrv() {
 
 stage_test() {
     want_network_tools
-    run cargo test --locked --workspace
+    run cargo test --locked --workspace --no-fail-fast
 }
 
 stage_doc() {
