@@ -23,7 +23,7 @@ fn main() -> Result<(), Failure> {
             println!("the peer has: {:?}", String::from_utf8_lossy(&received));
             Ok(())
         }
-        Wire::Tap(tap) => tap.run(|stack, server| half_close(stack, server)),
+        Wire::Tap(tap) => tap.run(half_close),
     }
 }
 

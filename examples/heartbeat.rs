@@ -22,7 +22,7 @@ fn main() -> Result<(), Failure> {
                 .listen(5000, Behaviour::sink().closing_at(closes_at));
             lab.run(|stack| heartbeat(stack, lab.server(5000)))
         }
-        Wire::Tap(tap) => tap.run(|stack, server| heartbeat(stack, server)),
+        Wire::Tap(tap) => tap.run(heartbeat),
     }
 }
 

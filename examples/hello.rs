@@ -23,7 +23,7 @@ fn main() -> Result<(), Failure> {
             println!("the server has: {:?}", String::from_utf8_lossy(&received));
             Ok(())
         }
-        Wire::Tap(tap) => tap.run(|stack, server| hello(stack, server)),
+        Wire::Tap(tap) => tap.run(hello),
     }
 }
 

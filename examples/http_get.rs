@@ -20,7 +20,7 @@ fn main() -> Result<(), Failure> {
             lab.peer().listen(80, server);
             lab.run(|stack| http_get(stack, lab.server(80)))
         }
-        Wire::Tap(tap) => tap.run(|stack, server| http_get(stack, server)),
+        Wire::Tap(tap) => tap.run(http_get),
     }
 }
 

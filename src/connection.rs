@@ -254,10 +254,15 @@ impl Connection {
     /// # Errors
     ///
     /// [`WriteError::LedgerFull`] if they exceed what
-    /// [`handle_write`](Self::handle_write) admitted; they are not counted.
+    /// [`handle_write`](Self::handle_write) admitted, or the error of a state
+    /// that takes no bytes; they are not counted.
     pub fn handle_accepted(&mut self, bytes: u64, now: Instant) -> Result<(), WriteError> {
         if bytes == 0 {
             return Ok(());
+        }
+        if transition(self.state, Event::Write).action != Action::Accept {
+            let ledger = self.ledger;
+            return Err(self.error().unwrap_or(WriteError::NotOpen { ledger }));
         }
         if self.ledger.accept(bytes).is_err() {
             return Err(WriteError::LedgerFull {
@@ -304,6 +309,9 @@ impl Connection {
     /// A handshake has begun (our SYN is due, or a peer's SYN came in while
     /// listening): it must be complete within the connect limit.
     pub fn handle_handshake_started(&mut self, now: Instant) {
+        if !matches!(self.state, State::Connecting | State::Listening) {
+            return;
+        }
         let connect_at = now.plus_millis(self.options.connect_ms());
         self.timers.start(Timer::Connect, connect_at);
     }
@@ -365,21 +373,17 @@ impl Connection {
 
     /// A segment of ours left.
     pub fn handle_sent(&mut self, sent: Sent, now: Instant) {
-        match sent {
-            Sent::Syn => {
-                self.handshake = Handshake::Sent;
-                return;
-            }
-            Sent::Demanding => {}
-            Sent::Retransmission => {
-                self.retransmissions = self.retransmissions.saturating_add(1);
-                if self.retransmissions == STALL_RETRANSMISSIONS {
-                    self.note_stall();
-                }
-            }
+        if sent == Sent::Syn {
+            self.handshake = Handshake::Sent;
         }
-        if !self.state.is_established() {
+        if sent == Sent::Syn || !self.state.is_established() {
             return;
+        }
+        if sent == Sent::Retransmission {
+            self.retransmissions = self.retransmissions.saturating_add(1);
+            if self.retransmissions == STALL_RETRANSMISSIONS {
+                self.note_stall();
+            }
         }
         let silence_at = now.plus_millis(self.options.silence_ms());
         self.timers.start(Timer::Silence, silence_at);
@@ -401,7 +405,9 @@ impl Connection {
 
     /// The peer acknowledged our FIN.
     pub fn handle_fin_acknowledged(&mut self, now: Instant) -> Action {
-        self.handle_pending(0, now);
+        if matches!(self.state, State::Finishing(_)) {
+            self.handle_pending(0, now);
+        }
         self.apply(Event::FinAcknowledged, now)
     }
 
@@ -545,15 +551,18 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// The error of the state, if the connection ended with bytes pending.
+    /// The error of the state, if the connection ended with bytes pending, also
+    /// after its release.
     pub fn is_flushed(&self) -> Result<bool, WriteError> {
         if self.ledger.pending() == 0 {
             return Ok(true);
         }
         match self.state {
             State::Closed(cause) => Err(WriteError::of_cause(cause, self.ledger)),
-            State::Idle
-            | State::Connecting
+            State::Idle => Err(WriteError::NotOpen {
+                ledger: self.ledger,
+            }),
+            State::Connecting
             | State::Listening
             | State::Open
             | State::PeerFinished(_)

@@ -46,6 +46,26 @@
 //! The `stack` layer needs at least one medium and one IP version.
 #![no_std]
 #![forbid(unsafe_code)]
+#![deny(
+    missing_docs,
+    unreachable_pub,
+    missing_debug_implementations,
+    clippy::alloc_instead_of_core,
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    clippy::expect_used,
+    clippy::float_arithmetic,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::panic_in_result_fn,
+    clippy::std_instead_of_alloc,
+    clippy::std_instead_of_core,
+    clippy::string_slice,
+    clippy::unreachable,
+    clippy::unwrap_in_result,
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm
+)]
 
 mod clock;
 mod connection;

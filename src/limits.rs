@@ -133,8 +133,7 @@ impl Default for Options {
 }
 
 const fn millis(millis: u32) -> Duration {
-    // Widening is lossless.
-    Duration::from_millis(millis as u64)
+    Duration::from_millis(1).saturating_mul(millis)
 }
 
 impl Options {

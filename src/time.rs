@@ -62,10 +62,10 @@ impl Instant {
 
     /// The point `millis` milliseconds after this one.
     #[must_use]
-    pub(crate) const fn plus_millis(self, millis: u32) -> Self {
-        // A u32 of milliseconds is at most 4.3e12 µs, so the product cannot
-        // overflow; the widening is lossless.
-        let micros = (millis as u64).saturating_mul(1_000);
+    pub(crate) fn plus_millis(self, millis: u32) -> Self {
+        // A u32 of milliseconds is at most 4.3e12 µs, so the product does not
+        // saturate.
+        let micros = u64::from(millis).saturating_mul(1_000);
         Self {
             micros: self.micros.saturating_add(micros),
         }

@@ -11,6 +11,15 @@
 //!
 //! [`capture`] records what crosses any of them. The `lastbyte` command is
 //! built from these parts.
+#![deny(
+    missing_docs,
+    unreachable_pub,
+    missing_debug_implementations,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unreachable,
+    clippy::unwrap_used
+)]
 
 pub mod capture;
 pub mod demo;

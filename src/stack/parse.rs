@@ -76,9 +76,10 @@ fn parse_ipv4(packet: &[u8]) -> Parsed {
     if ip.more_frags() || ip.frag_offset() != 0 {
         return Parsed::Opaque;
     }
-    match ip.next_header() {
-        IpProtocol::Tcp => parse_tcp(ip.src_addr().into(), ip.dst_addr().into(), ip.payload()),
-        _ => Parsed::Other,
+    if ip.next_header() == IpProtocol::Tcp {
+        parse_tcp(ip.src_addr().into(), ip.dst_addr().into(), ip.payload())
+    } else {
+        Parsed::Other
     }
 }
 
@@ -87,11 +88,16 @@ fn parse_ipv6(packet: &[u8]) -> Parsed {
     let Ok(ip) = Ipv6Packet::new_checked(packet) else {
         return Parsed::Other;
     };
-    match ip.next_header() {
-        IpProtocol::Tcp => parse_tcp(ip.src_addr().into(), ip.dst_addr().into(), ip.payload()),
-        IpProtocol::HopByHop | IpProtocol::Ipv6Route | IpProtocol::Ipv6Opts => Parsed::Opaque,
-        IpProtocol::Ipv6Frag => Parsed::Opaque,
-        _ => Parsed::Other,
+    let header = ip.next_header();
+    if header == IpProtocol::Tcp {
+        parse_tcp(ip.src_addr().into(), ip.dst_addr().into(), ip.payload())
+    } else if matches!(
+        header,
+        IpProtocol::HopByHop | IpProtocol::Ipv6Route | IpProtocol::Ipv6Opts | IpProtocol::Ipv6Frag
+    ) {
+        Parsed::Opaque
+    } else {
+        Parsed::Other
     }
 }
 

@@ -104,7 +104,7 @@ impl Ports {
     }
 }
 
-/// Spreads the seed over all bits (the finaliser of SplitMix64), so that seeds
+/// Spreads the seed over all bits (the finaliser of `SplitMix64`), so that seeds
 /// that count up do not start at neighbouring ports.
 const fn scramble(seed: u64) -> u32 {
     let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);

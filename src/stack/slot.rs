@@ -80,7 +80,16 @@ impl Slot {
         match socket.state() {
             tcp::State::Closed if socket.remote_endpoint().is_none() => 0,
             tcp::State::TimeWait => 1,
-            _ => 2,
+            tcp::State::Closed
+            | tcp::State::Listen
+            | tcp::State::SynSent
+            | tcp::State::SynReceived
+            | tcp::State::Established
+            | tcp::State::FinWait1
+            | tcp::State::FinWait2
+            | tcp::State::CloseWait
+            | tcp::State::Closing
+            | tcp::State::LastAck => 2,
         }
     }
 

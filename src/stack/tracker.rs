@@ -129,7 +129,7 @@ impl<const N: usize> Tracker<N> {
             assert!(
                 N > 0 && N < 65_000,
                 "a tracker needs 1 to 64,999 connections"
-            )
+            );
         };
         let capabilities = device.capabilities();
         config.check(&capabilities)?;

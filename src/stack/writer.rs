@@ -121,6 +121,7 @@ impl<'s, 'a, D: Device, C: Clock, const N: usize> Writer<'s, 'a, D, C, N> {
     }
 
     /// Where the connection stands, as of the last poll.
+    #[must_use]
     pub fn state(&self) -> State {
         // Whoever holds a stale id was told when borrowing the writer.
         self.stack.state(self.id).unwrap_or(State::Idle)

@@ -178,7 +178,7 @@ impl World {
     ///     world.set_drops(Direction::ToUs, Drops::All);
     /// });
     /// ```
-    pub fn at(&self, time: Instant, action: impl FnOnce(&World) + 'static) {
+    pub fn at(&self, time: Instant, action: impl FnOnce(&Self) + 'static) {
         let mut actions = self.inner.actions.borrow_mut();
         actions.push(time, Box::new(action));
     }
@@ -189,7 +189,7 @@ impl World {
     /// It is called while one of the ends is sending: to change something
     /// there, or to ask the peer something, let it call [`World::at`] with the
     /// present time.
-    pub fn observe(&self, observer: impl FnMut(&World, &FrameEvent<'_>) + 'static) {
+    pub fn observe(&self, observer: impl FnMut(&Self, &FrameEvent<'_>) + 'static) {
         self.inner.observers.borrow_mut().push(Box::new(observer));
     }
 

@@ -3,6 +3,10 @@
 //! - `flow`: the numbers of one connection, and the segments made from them.
 //! - `neighbour`: answers to ARP and neighbour discovery.
 //! - `icmp`: errors about our segments.
+#![expect(
+    clippy::panic,
+    reason = "an instrument of tests: what is expected and does not come fails the test"
+)]
 
 mod flow;
 mod icmp;

@@ -1,0 +1,132 @@
+//! Every error: its cause, its kind, its words and its ledger.
+
+use embedded_io::{Error as _, ErrorKind};
+use lastbyte::{
+    Cause, ClosedBy, Connection, How, Instant, Ledger, Options, ReadError, Timeout, WriteError,
+};
+
+/// 30 accepted, 20 of them acknowledged.
+fn ledger() -> Ledger {
+    let now = Instant::ZERO;
+    let mut connection = Connection::new(1);
+    connection.handle_connect(Options::default(), now);
+    connection.handle_established(now);
+    connection.handle_accepted(30, now).unwrap();
+    connection.handle_pending(10, now);
+    connection.ledger()
+}
+
+type Row = (WriteError, Option<Cause>, ErrorKind, &'static str);
+
+/// The ends, as in the contract's table, each with a word of its text.
+#[rustfmt::skip]
+fn ends() -> [Row; 10] {
+    let ledger = ledger();
+    let closed = |how| WriteError::PeerClosed { how, ledger };
+    let timed_out = |why| WriteError::TimedOut { why, ledger };
+    let own = |by| WriteError::Closed { by, ledger };
+    let refused = WriteError::Refused { ledger };
+    let unreachable = WriteError::Unreachable { ledger };
+    let lost = WriteError::AddressLost { ledger };
+    [
+        (closed(How::Fin), Some(Cause::PeerFinished), ErrorKind::BrokenPipe, "FIN"),
+        (closed(How::Reset), Some(Cause::PeerReset), ErrorKind::ConnectionReset, "RST"),
+        (refused, Some(Cause::Refused), ErrorKind::ConnectionRefused, "refused"),
+        (unreachable, Some(Cause::Unreachable), ErrorKind::AddrNotAvailable, "reached"),
+        (timed_out(Timeout::Connect), Some(Cause::ConnectTimeout), ErrorKind::TimedOut, "connecting"),
+        (timed_out(Timeout::Vanished), Some(Cause::Vanished), ErrorKind::TimedOut, "vanished"),
+        (timed_out(Timeout::Finish), Some(Cause::FinishTimeout), ErrorKind::TimedOut, "finishing"),
+        (lost, Some(Cause::AddressLost), ErrorKind::AddrNotAvailable, "address"),
+        (own(ClosedBy::Finish), Some(Cause::Finished), ErrorKind::NotConnected, "finished"),
+        (own(ClosedBy::Abort), Some(Cause::Aborted), ErrorKind::ConnectionAborted, "aborted"),
+    ]
+}
+
+/// What is no end of a connection.
+#[rustfmt::skip]
+fn others() -> [Row; 4] {
+    let ledger = ledger();
+    let timed_out = |why| WriteError::TimedOut { why, ledger };
+    [
+        (timed_out(Timeout::Call), None, ErrorKind::TimedOut, "the connection lives"),
+        (timed_out(Timeout::NotReading), None, ErrorKind::TimedOut, "does not read"),
+        (WriteError::NotOpen { ledger }, None, ErrorKind::NotConnected, "not open"),
+        (WriteError::LedgerFull { ledger }, None, ErrorKind::OutOfMemory, "count"),
+    ]
+}
+
+fn errors() -> impl Iterator<Item = Row> {
+    ends().into_iter().chain(others())
+}
+
+#[test]
+fn every_error_has_its_kind_its_cause_and_its_ledger() {
+    for (error, cause, kind, _) in errors() {
+        assert_eq!(error.cause(), cause, "{error:?}");
+        assert_eq!(error.kind(), kind, "{error:?}");
+        assert_eq!(error.ledger(), ledger(), "{error:?}");
+    }
+}
+
+#[test]
+fn every_error_says_what_happened_and_what_became_of_the_bytes() {
+    let account = "30 bytes accepted, 20 acknowledged, 10 not known to be delivered";
+    let mut texts = Vec::new();
+    for (error, _, _, word) in errors() {
+        let text = error.to_string();
+        let (what, bytes) = text.split_once(": ").unwrap();
+        assert!(what.contains(word), "{text}");
+        assert_eq!(bytes, account);
+        assert!(!texts.contains(&text), "two errors say the same: {text}");
+        texts.push(text);
+    }
+}
+
+#[test]
+fn causes_and_the_errors_of_an_end_are_one_to_one() {
+    let mut ends = Vec::from(ends());
+    for cause in Cause::ALL {
+        let position = ends.iter().position(|end| end.1 == Some(cause));
+        let (error, ..) = ends.remove(position.unwrap());
+        assert_eq!(WriteError::of_cause(cause, ledger()), error);
+    }
+    assert!(ends.is_empty());
+}
+
+#[test]
+fn the_names_of_the_causes_are_those_of_the_contract() {
+    assert_eq!(
+        Cause::ALL.map(Cause::name),
+        [
+            "peer_finished",
+            "peer_reset",
+            "refused",
+            "unreachable",
+            "connect_timeout",
+            "vanished",
+            "finish_timeout",
+            "address_lost",
+            "finished",
+            "aborted",
+        ]
+    );
+    for cause in Cause::ALL {
+        assert_eq!(cause.to_string(), cause.name());
+    }
+}
+
+#[test]
+fn a_read_error_tells_the_end_of_the_connection_unchanged() {
+    for (error, _, kind, _) in errors() {
+        let read = ReadError::from(error);
+        assert_eq!(read, ReadError::Ended(error));
+        assert_eq!(read.kind(), kind);
+        assert_eq!(read.to_string(), error.to_string());
+    }
+    assert_eq!(ReadError::Discarding.kind(), ErrorKind::Unsupported);
+    assert!(
+        ReadError::Discarding
+            .to_string()
+            .contains("OnReceive::Keep")
+    );
+}

@@ -1,0 +1,526 @@
+//! Each limit on its own, in virtual time, to the microsecond.
+
+use lastbyte::{
+    Action, Advice, Cause, Connection, Instant, Limit, Nagle, OnPeerFin, OnReceive, Options,
+    OptionsBuilder, OptionsError, Sent, State, Timeout, Window, WriteError,
+};
+use std::time::Duration;
+
+const MICROSECOND: Duration = Duration::from_micros(1);
+
+fn at(millis: u64) -> Instant {
+    Instant::from_millis(millis)
+}
+
+fn secs(secs: u64) -> Instant {
+    at(secs * 1_000)
+}
+
+fn just_before(instant: Instant) -> Instant {
+    Instant::from_micros(instant.as_micros() - 1)
+}
+
+#[track_caller]
+fn connecting(options: Options) -> Connection {
+    let mut connection = Connection::new(1);
+    let action = connection.handle_connect(options, at(0));
+    assert_eq!(action, Action::StartConnect);
+    connection
+}
+
+/// Open since the epoch.
+#[track_caller]
+fn open_with(options: Options) -> Connection {
+    let mut connection = connecting(options);
+    connection.handle_sent(Sent::Syn, at(0));
+    connection.handle_established(at(0));
+    assert_eq!(connection.state(), State::Open);
+    connection
+}
+
+#[track_caller]
+fn open() -> Connection {
+    open_with(Options::default())
+}
+
+#[track_caller]
+fn write(connection: &mut Connection, bytes: u64, now: Instant) {
+    assert!(connection.handle_write(now).is_ok());
+    connection.handle_accepted(bytes, now).unwrap();
+}
+
+/// The peer acknowledges all but `pending` bytes.
+fn hear(connection: &mut Connection, pending: u64, window: Window, now: Instant) {
+    connection.handle_pending(pending, now);
+    connection.handle_heard(window, now);
+}
+
+/// Time passes to `until`, from timer to timer; what that led to.
+#[track_caller]
+fn pass_to(connection: &mut Connection, until: Instant) {
+    for _ in 0..10_000 {
+        let due = connection.poll_timeout();
+        if due > until {
+            return;
+        }
+        connection.handle_timeout(due);
+    }
+    panic!("the timers do not come to rest");
+}
+
+/// It lives until just before `end`, and ends at `end` with this cause.
+#[track_caller]
+fn ends_at(connection: &mut Connection, end: Instant, cause: Cause) {
+    pass_to(connection, just_before(end));
+    assert!(!connection.state().is_closed(), "ended too early");
+    let action = connection.handle_timeout(end);
+    assert_eq!(action, Action::Reset);
+    assert_eq!(connection.state(), State::Closed(cause));
+}
+
+// ---- connect ----
+
+#[test]
+fn connecting_without_a_syn_on_the_wire_ends_as_unreachable() {
+    let mut connection = connecting(Options::default());
+    ends_at(&mut connection, secs(30), Cause::Unreachable);
+}
+
+#[test]
+fn connecting_with_an_unanswered_syn_ends_as_connect_timeout() {
+    let mut connection = connecting(Options::default());
+    connection.handle_sent(Sent::Syn, at(1));
+    connection.handle_sent(Sent::Syn, secs(29));
+    ends_at(&mut connection, secs(30), Cause::ConnectTimeout);
+}
+
+#[test]
+fn the_connect_limit_ends_with_the_handshake() {
+    let mut connection = open();
+    assert_eq!(connection.poll_timeout(), Instant::NEVER);
+    assert_eq!(connection.handle_timeout(secs(1_000_000)), Action::None);
+    assert_eq!(connection.state(), State::Open);
+}
+
+#[test]
+fn a_listener_drops_a_handshake_that_takes_too_long_and_gives_the_next_its_own_time() {
+    let mut listener = Connection::new(1);
+    listener.handle_listen(Options::default(), at(0));
+    assert_eq!(listener.poll_timeout(), Instant::NEVER);
+    for start in [100, 500] {
+        listener.handle_handshake_started(secs(start));
+        // A SYN that comes twice does not extend it.
+        listener.handle_handshake_started(secs(start + 5));
+        assert_eq!(listener.poll_timeout(), secs(start + 30));
+        assert_eq!(listener.handle_timeout(secs(start + 30)), Action::Relisten);
+        assert_eq!(listener.state(), State::Listening);
+        assert_eq!(listener.poll_timeout(), Instant::NEVER);
+    }
+}
+
+#[test]
+fn a_listener_whose_address_is_lost_waits_again_without_a_limit() {
+    let mut listener = Connection::new(1);
+    listener.handle_listen(Options::default(), at(0));
+    listener.handle_handshake_started(at(0));
+    assert_eq!(listener.handle_address_lost(at(1)), Action::Relisten);
+    assert_eq!(listener.poll_timeout(), Instant::NEVER);
+}
+
+// ---- silence ----
+
+#[test]
+fn silence_runs_from_the_first_segment_that_got_no_answer() {
+    let mut connection = open();
+    // Idleness before the write does not count.
+    write(&mut connection, 100, secs(500));
+    connection.handle_sent(Sent::Demanding, secs(500));
+    connection.handle_sent(Sent::Retransmission, secs(501));
+    connection.handle_sent(Sent::Retransmission, secs(540));
+    write(&mut connection, 100, secs(550));
+    ends_at(&mut connection, secs(600), Cause::Vanished);
+    let error = connection.handle_write(secs(700)).unwrap_err();
+    assert_eq!(error.ledger().undelivered(), 200);
+}
+
+#[test]
+fn any_segment_heard_starts_silence_again_while_bytes_are_pending() {
+    let mut connection = open();
+    write(&mut connection, 100, at(0));
+    // A duplicate acknowledges nothing, yet the peer is there.
+    hear(&mut connection, 100, Window::Open, secs(99));
+    ends_at(&mut connection, secs(199), Cause::Vanished);
+}
+
+#[test]
+fn a_peer_that_owes_no_answer_may_be_silent_for_ever() {
+    let mut connection = open();
+    write(&mut connection, 100, at(0));
+    hear(&mut connection, 0, Window::Open, secs(1));
+    assert_eq!(connection.poll_timeout(), Instant::NEVER);
+    pass_to(&mut connection, secs(1_000_000));
+    assert_eq!(connection.state(), State::Open);
+}
+
+#[test]
+fn a_peer_that_answers_probes_but_does_not_read_never_vanishes() {
+    let mut connection = open();
+    write(&mut connection, 100, at(0));
+    hear(&mut connection, 60, Window::Zero, secs(1));
+    for round in 1..200 {
+        // Probes come a minute apart, longer than which nothing is heard.
+        connection.handle_sent(Sent::Demanding, secs(60 * round));
+        hear(&mut connection, 60, Window::Zero, secs(60 * round + 1));
+        pass_to(&mut connection, secs(60 * round + 59));
+        assert_eq!(connection.state(), State::Open);
+    }
+}
+
+#[test]
+fn a_zero_window_probe_without_an_answer_starts_silence() {
+    let mut connection = open();
+    write(&mut connection, 100, at(0));
+    hear(&mut connection, 60, Window::Zero, secs(1));
+    connection.handle_sent(Sent::Demanding, secs(50));
+    connection.handle_sent(Sent::Demanding, secs(110));
+    ends_at(&mut connection, secs(150), Cause::Vanished);
+}
+
+#[test]
+fn a_write_into_a_zero_window_demands_no_answer_yet() {
+    let mut connection = open();
+    hear(&mut connection, 0, Window::Zero, at(0));
+    write(&mut connection, 100, at(0));
+    connection.handle_sent(Sent::Demanding, secs(70));
+    ends_at(&mut connection, secs(170), Cause::Vanished);
+}
+
+#[test]
+fn probes_that_cannot_leave_count_as_silence_in_the_end() {
+    let mut connection = open();
+    hear(&mut connection, 0, Window::Zero, at(0));
+    write(&mut connection, 100, at(0));
+    // Nudged after 2 s; 75 s later nothing has left; then the silence limit.
+    ends_at(&mut connection, secs(2 + 75 + 100), Cause::Vanished);
+}
+
+#[test]
+fn a_fin_of_ours_that_is_not_answered_is_silence() {
+    let mut connection = open_with(limits(|b| b.finish_limit(Duration::from_secs(300))));
+    connection.handle_finish(at(0));
+    connection.handle_sent(Sent::Demanding, secs(5));
+    ends_at(&mut connection, secs(105), Cause::Vanished);
+}
+
+// ---- finish ----
+
+#[test]
+fn the_finish_limit_is_absolute() {
+    let mut connection = open();
+    write(&mut connection, 1_000, secs(9));
+    assert_eq!(connection.handle_finish(secs(10)), Action::SendFin);
+    for second in 11..40 {
+        hear(&mut connection, 1_000 - second, Window::Open, secs(second));
+        // Asking again is no new time.
+        connection.handle_finish(secs(second));
+    }
+    ends_at(&mut connection, secs(40), Cause::FinishTimeout);
+    assert!(connection.ledger().undelivered() > 0);
+}
+
+#[test]
+fn a_drain_behind_the_peers_fin_is_bounded_and_tells_the_fin() {
+    let mut connection = open();
+    write(&mut connection, 100, at(0));
+    connection.handle_fin(at(0));
+    connection.handle_finish(at(0));
+    ends_at(&mut connection, secs(30), Cause::PeerFinished);
+    assert!(connection.outcome().is_some_and(|end| end.is_err()));
+}
+
+#[test]
+fn a_finish_that_is_answered_ends_the_limits() {
+    let mut connection = open();
+    write(&mut connection, 100, at(0));
+    connection.handle_finish(at(0));
+    connection.handle_sent(Sent::Demanding, at(0));
+    assert_eq!(connection.handle_fin_acknowledged(secs(29)), Action::None);
+    assert_eq!(connection.outcome(), Some(Ok(())));
+    assert_eq!(connection.poll_timeout(), Instant::NEVER);
+    let report = connection.report(secs(50));
+    assert_eq!(report.cause, Some(Cause::Finished));
+    assert_eq!(report.ledger.acknowledged(), 100);
+    assert_eq!(report.elapsed, Duration::from_secs(29));
+}
+
+// ---- stall advice ----
+
+#[test]
+fn three_retransmissions_without_progress_are_told_once() {
+    let mut connection = open();
+    write(&mut connection, 100, at(0));
+    for time in [1, 2] {
+        connection.handle_sent(Sent::Retransmission, secs(time));
+        assert_eq!(connection.poll_advice(), None);
+    }
+    connection.handle_sent(Sent::Retransmission, secs(3));
+    assert!(connection.progress(false).is_stalled);
+    assert_eq!(connection.poll_advice(), Some(Advice::Stalled));
+    connection.handle_sent(Sent::Retransmission, secs(4));
+    pass_to(&mut connection, secs(20));
+    assert_eq!(connection.poll_advice(), None);
+    // Being heard is not progress; an acknowledgement is.
+    hear(&mut connection, 100, Window::Open, secs(21));
+    assert!(connection.progress(false).is_stalled);
+    hear(&mut connection, 99, Window::Open, secs(22));
+    assert!(!connection.progress(false).is_stalled);
+    for time in [23, 24, 25] {
+        assert_eq!(connection.poll_advice(), None);
+        connection.handle_sent(Sent::Retransmission, secs(time));
+    }
+    assert_eq!(connection.poll_advice(), Some(Advice::Stalled));
+    assert_eq!(connection.state(), State::Open);
+}
+
+#[test]
+fn ten_seconds_without_progress_are_told() {
+    let mut connection = open();
+    write(&mut connection, 100, secs(1));
+    write(&mut connection, 100, secs(5));
+    pass_to(&mut connection, just_before(secs(11)));
+    assert_eq!(connection.poll_advice(), None);
+    pass_to(&mut connection, secs(11));
+    assert_eq!(connection.poll_advice(), Some(Advice::Stalled));
+}
+
+#[test]
+fn progress_gives_new_time_and_a_drained_connection_is_not_stalled() {
+    let mut connection = open();
+    write(&mut connection, 100, at(0));
+    hear(&mut connection, 50, Window::Open, secs(9));
+    pass_to(&mut connection, just_before(secs(19)));
+    assert_eq!(connection.poll_advice(), None);
+    hear(&mut connection, 0, Window::Open, just_before(secs(19)));
+    pass_to(&mut connection, secs(100));
+    assert_eq!(connection.poll_advice(), None);
+    assert!(!connection.progress(false).is_stalled);
+}
+
+// ---- keep-alive ----
+
+#[test]
+fn without_keep_alive_only_a_quiet_wire_with_bytes_pending_is_nudged() {
+    let mut connection = open();
+    pass_to(&mut connection, secs(1_000));
+    assert_eq!(connection.keep_alive(), None);
+    write(&mut connection, 100, secs(1_000));
+    pass_to(&mut connection, just_before(secs(1_002)));
+    assert_eq!(connection.keep_alive(), None);
+    pass_to(&mut connection, secs(1_002));
+    assert_eq!(connection.keep_alive(), Some(Duration::from_secs(2)));
+    connection.handle_heard(Window::Open, secs(1_003));
+    assert_eq!(connection.keep_alive(), None);
+}
+
+#[test]
+fn a_wire_that_is_not_quiet_is_not_nudged() {
+    let mut connection = open();
+    write(&mut connection, 100, at(0));
+    connection.handle_sent(Sent::Demanding, secs(1));
+    hear(&mut connection, 100, Window::Open, secs(2));
+    connection.handle_sent(Sent::Retransmission, secs(3));
+    pass_to(&mut connection, just_before(secs(5)));
+    assert_eq!(connection.keep_alive(), None);
+    pass_to(&mut connection, secs(5));
+    assert!(connection.keep_alive().is_some());
+}
+
+#[test]
+fn keep_alive_is_wished_always_and_more_often_while_bytes_are_pending() {
+    let interval = Duration::from_secs(45);
+    let mut connection = open_with(limits(|builder| builder.keep_alive(interval)));
+    assert_eq!(connection.keep_alive(), Some(interval));
+    write(&mut connection, 100, at(0));
+    assert_eq!(connection.keep_alive(), Some(Duration::from_secs(2)));
+    hear(&mut connection, 0, Window::Open, at(1));
+    assert_eq!(connection.keep_alive(), Some(interval));
+
+    let often = Duration::from_millis(500);
+    let mut connection = open_with(limits(|builder| builder.keep_alive(often)));
+    write(&mut connection, 100, at(0));
+    assert_eq!(connection.keep_alive(), Some(often));
+}
+
+#[test]
+fn an_idle_peer_that_does_not_answer_a_keep_alive_vanishes() {
+    let interval = Duration::from_secs(5);
+    let mut connection = open_with(limits(|builder| builder.keep_alive(interval)));
+    connection.handle_sent(Sent::Demanding, secs(5));
+    hear(&mut connection, 0, Window::Open, secs(6));
+    for time in [11, 16, 21] {
+        connection.handle_sent(Sent::Demanding, secs(time));
+    }
+    ends_at(&mut connection, secs(111), Cause::Vanished);
+}
+
+// ---- calls ----
+
+#[test]
+fn a_call_that_took_too_long_says_whether_the_peer_was_heard() {
+    let mut connection = open();
+    write(&mut connection, 100, at(0));
+    let ledger = connection.ledger();
+    let why = |why| WriteError::TimedOut { why, ledger };
+    assert_eq!(connection.call_timed_out(secs(1)), why(Timeout::Call));
+    connection.handle_heard(Window::Zero, secs(2));
+    assert_eq!(connection.call_timed_out(secs(1)), why(Timeout::NotReading));
+    assert_eq!(connection.call_timed_out(secs(2)), why(Timeout::Call));
+    assert_eq!(connection.call_timed_out(secs(1)).cause(), None);
+    assert_eq!(connection.state(), State::Open);
+}
+
+#[test]
+fn a_call_is_not_blamed_on_a_peer_that_is_not_there() {
+    let connection = connecting(Options::default());
+    let ledger = connection.ledger();
+    let why = Timeout::Call;
+    let error = WriteError::TimedOut { why, ledger };
+    assert_eq!(connection.call_timed_out(at(0)), error);
+    // Nor on one that has gone.
+    let mut ended = open();
+    ended.handle_heard(Window::Open, at(2));
+    ended.handle_rst(at(3));
+    assert_eq!(ended.call_timed_out(at(1)), error);
+}
+
+// ---- link ----
+
+#[test]
+fn a_link_that_was_down_is_told_beside_the_cause() {
+    let mut connection = open();
+    connection.handle_link(true);
+    assert!(!connection.report(at(1)).link_was_down);
+    connection.handle_link(false);
+    connection.handle_link(true);
+    connection.handle_rst(at(2));
+    assert!(connection.report(at(3)).link_was_down);
+    assert_eq!(connection.state(), State::Closed(Cause::PeerReset));
+
+    let mut ended = open();
+    ended.handle_rst(at(2));
+    ended.handle_link(false);
+    assert!(!ended.report(at(3)).link_was_down);
+}
+
+// ---- options ----
+
+#[track_caller]
+fn limits(set: impl FnOnce(OptionsBuilder) -> OptionsBuilder) -> Options {
+    set(Options::builder()).build().unwrap()
+}
+
+type Setter = fn(OptionsBuilder, Duration) -> OptionsBuilder;
+type Getter = fn(&Options) -> Option<Duration>;
+
+const LIMITS: [(Limit, Setter, Getter); 6] = [
+    (Limit::Connect, OptionsBuilder::connect_limit, |o| {
+        Some(o.connect_limit())
+    }),
+    (Limit::Silence, OptionsBuilder::silence_limit, |o| {
+        Some(o.silence_limit())
+    }),
+    (Limit::Call, OptionsBuilder::call_limit, |o| {
+        Some(o.call_limit())
+    }),
+    (Limit::Finish, OptionsBuilder::finish_limit, |o| {
+        Some(o.finish_limit())
+    }),
+    (
+        Limit::StallAdvice,
+        OptionsBuilder::stall_advice_after,
+        |o| Some(o.stall_advice_after()),
+    ),
+    (
+        Limit::KeepAlive,
+        OptionsBuilder::keep_alive,
+        Options::keep_alive,
+    ),
+];
+
+#[test]
+fn the_defaults_are_those_of_the_contract() {
+    let options = Options::default();
+    let limits = LIMITS.map(|(_, _, get)| get(&options).map(|limit| limit.as_secs()));
+    assert_eq!(
+        limits,
+        [Some(30), Some(100), Some(60), Some(30), Some(10), None]
+    );
+    assert_eq!(options.on_peer_fin(), OnPeerFin::Refuse);
+    assert_eq!(options.on_receive(), OnReceive::Discard);
+    assert_eq!(options.nagle(), Nagle::On);
+    assert_eq!(Options::builder().build(), Ok(options));
+}
+
+#[test]
+fn each_limit_is_set_alone_and_never_shorter_than_asked_for() {
+    for (limit, set, get) in LIMITS {
+        let asked = Duration::from_secs(7) + MICROSECOND;
+        let options = limits(|builder| set(builder, asked));
+        let given = get(&options).unwrap();
+        assert_eq!(given, Duration::from_millis(7_001), "{limit:?}");
+        let defaults = Options::default();
+        for (other, _, get) in LIMITS.iter().filter(|row| row.0 != limit) {
+            assert_eq!(get(&options), get(&defaults), "{limit:?} set {other:?}");
+        }
+    }
+    let options = limits(|builder| {
+        builder
+            .on_peer_fin(OnPeerFin::HalfClose)
+            .on_receive(OnReceive::Keep)
+            .nagle(Nagle::Off)
+    });
+    assert_eq!(options.on_peer_fin(), OnPeerFin::HalfClose);
+    assert_eq!(options.on_receive(), OnReceive::Keep);
+    assert_eq!(options.nagle(), Nagle::Off);
+}
+
+#[test]
+fn a_limit_out_of_range_is_refused_by_name() {
+    let longest = Duration::from_millis(u32::MAX.into());
+    for (limit, set, get) in LIMITS {
+        let built = |duration| set(Options::builder(), duration).build();
+        assert_eq!(built(Duration::ZERO), Err(OptionsError::Zero(limit)));
+        assert_eq!(
+            built(longest + MICROSECOND),
+            Err(OptionsError::TooLong(limit))
+        );
+        assert_eq!(built(Duration::MAX), Err(OptionsError::TooLong(limit)));
+        assert_eq!(get(&built(longest).unwrap()), Some(longest));
+        let text = OptionsError::Zero(limit).to_string();
+        assert!(text.contains(limit.name()), "{text}");
+        let text = OptionsError::TooLong(limit).to_string();
+        assert!(text.contains(limit.name()), "{text}");
+    }
+}
+
+#[test]
+fn the_first_mistake_is_told_and_setting_it_right_later_does_not_hide_it() {
+    let built = Options::builder()
+        .call_limit(Duration::ZERO)
+        .finish_limit(Duration::MAX)
+        .call_limit(Duration::from_secs(1))
+        .build();
+    assert_eq!(built, Err(OptionsError::Zero(Limit::Call)));
+}
+
+#[test]
+fn silence_must_outlast_one_retransmission_timeout() {
+    let built = |millis| {
+        let limit = Duration::from_millis(millis);
+        Options::builder().silence_limit(limit).build().map(|_| ())
+    };
+    assert_eq!(built(1_000), Err(OptionsError::SilenceWithinRetransmission));
+    assert_eq!(built(1_001), Ok(()));
+    let text = OptionsError::SilenceWithinRetransmission.to_string();
+    assert!(text.contains("silence limit"), "{text}");
+}

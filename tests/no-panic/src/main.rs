@@ -1,0 +1,255 @@
+//! The proof that the core of `lastbyte` cannot panic, given by the linker.
+//!
+//! The panic handler of this program calls a symbol that is defined nowhere.
+//! The program calls every public function of the core, with values the
+//! compiler cannot know. If the optimiser can show that none of them panics,
+//! the handler is unreachable, is dropped, and the program links. If one panic
+//! path is left, be it an index, an overflow or an `unwrap`, linking fails with
+//! `undefined symbol: a_panic_path_is_left`.
+//!
+//! Overflow checks are on, so arithmetic is part of the proof. One thing is
+//! left out: the derived `Debug` of a struct of six fields or more, which goes
+//! through an assertion of the standard library. The program is never run.
+#![no_std]
+#![no_main]
+
+use core::fmt::Write as _;
+use core::hint::black_box;
+use core::panic::PanicInfo;
+use core::time::Duration;
+use embedded_io::Error as _;
+use lastbyte::transition::{Table, transition};
+use lastbyte::{
+    Cause, Clock, ClosedBy, Connection, Event, How, Instant, Ledger, Limit, Nagle, OnPeerFin,
+    OnReceive, Options, OptionsBuilder, ReadError, Sent, State, Timeout, Window, WriteError,
+};
+
+unsafe extern "C" {
+    fn a_panic_path_is_left() -> !;
+}
+
+#[panic_handler]
+fn panic(_: &PanicInfo<'_>) -> ! {
+    // SAFETY: the symbol does not exist, so a program that could get here does
+    // not link.
+    unsafe { a_panic_path_is_left() }
+}
+
+/// Where the linker starts to look for what is used.
+///
+/// The connection stays between the rounds and nothing is known of `call`, so
+/// every function is compiled for every state.
+#[unsafe(no_mangle)]
+pub extern "C" fn _start() -> ! {
+    let mut connection = black_box(Connection::new(black_box(1)));
+    let mut board = Board;
+    loop {
+        let now = board.now();
+        tell_calls(&mut connection, now);
+        tell_facts(&mut connection, now);
+        ask(&mut connection, now);
+        decide();
+        build_options();
+        errors(connection.ledger());
+        time(now);
+        #[cfg(feature = "sabotage")]
+        sabotage();
+        board.wait(Some(connection.poll_timeout()));
+    }
+}
+
+/// Something of any value, as far as the compiler can tell.
+fn any<T: Copy>(some: T) -> T {
+    black_box(some)
+}
+
+fn any_u64() -> u64 {
+    any(0)
+}
+
+fn any_duration() -> Duration {
+    any(Duration::ZERO)
+}
+
+fn any_policy() -> OnPeerFin {
+    any(OnPeerFin::Refuse)
+}
+
+/// A value computed is a value used.
+fn used<T>(value: T) {
+    let _ = black_box(value);
+}
+
+struct Board;
+
+impl Clock for Board {
+    fn now(&mut self) -> Instant {
+        Instant::from_micros(any_u64())
+    }
+
+    fn wait(&mut self, until: Option<Instant>) {
+        used(until);
+    }
+}
+
+/// Takes text and keeps none.
+struct Sink;
+
+impl core::fmt::Write for Sink {
+    fn write_str(&mut self, text: &str) -> core::fmt::Result {
+        used(text);
+        if any(false) {
+            Err(core::fmt::Error)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+fn print(what: impl core::fmt::Display) {
+    used(write!(Sink, "{what}"));
+}
+
+fn print_debug(what: impl core::fmt::Debug) {
+    used(write!(Sink, "{what:?}"));
+}
+
+fn tell_calls(connection: &mut Connection, now: Instant) {
+    let options = any(Options::default());
+    match any(0_u8) {
+        0 => used(connection.handle_connect(options, now)),
+        1 => used(connection.handle_listen(options, now)),
+        2 => used(connection.handle_write(now)),
+        3 => used(connection.handle_accepted(any_u64(), now)),
+        4 => used(connection.handle_finish(now)),
+        5 => used(connection.handle_abort(now)),
+        _ => used(connection.handle_release(now)),
+    }
+    used(&mut *connection);
+}
+
+fn tell_facts(connection: &mut Connection, now: Instant) {
+    match any(0_u8) {
+        0 => connection.handle_handshake_started(now),
+        1 => connection.handle_handshake_dropped(),
+        2 => used(connection.handle_established(now)),
+        3 => connection.handle_pending(any_u64(), now),
+        4 => connection.handle_heard(any(Window::Open), now),
+        5 => connection.handle_sent(any(Sent::Syn), now),
+        6 => used(connection.handle_fin(now)),
+        7 => used(connection.handle_rst(now)),
+        8 => used(connection.handle_fin_acknowledged(now)),
+        9 => used(connection.handle_unreachable(now)),
+        10 => used(connection.handle_address_lost(now)),
+        11 => connection.handle_link(any(true)),
+        12 => connection.handle_discarded(any_u64()),
+        _ => used(connection.handle_timeout(now)),
+    }
+    used(&mut *connection);
+}
+
+fn ask(connection: &mut Connection, now: Instant) {
+    used(connection.poll_timeout());
+    used(connection.poll_advice());
+    used(connection.state());
+    used(connection.ledger());
+    used(connection.options());
+    used(connection.keep_alive());
+    used(connection.is_flushed());
+    used(connection.error());
+    used(connection.call_timed_out(now));
+    used(connection.outcome());
+    used(connection.progress(any(true)));
+    used(connection.report(now));
+}
+
+fn decide() {
+    let (state, event) = (any(State::Idle), any(Event::Connect));
+    let cell = any(transition(state, event));
+    used((state.is_closed(), state.is_established(), state.cause()));
+    used((State::ALL, Event::ALL, Cause::ALL));
+    print(state);
+    print(event);
+    print(cell.action);
+    print(Table);
+    print_debug(cell);
+    let cause = any(Cause::Finished);
+    used(cause.name());
+    print(cause);
+}
+
+fn build_options() {
+    let set = |builder: OptionsBuilder| match any(0_u8) {
+        0 => builder.connect_limit(any_duration()),
+        1 => builder.silence_limit(any_duration()),
+        2 => builder.call_limit(any_duration()),
+        3 => builder.finish_limit(any_duration()),
+        4 => builder.stall_advice_after(any_duration()),
+        5 => builder.keep_alive(any_duration()),
+        6 => builder.on_peer_fin(any_policy()),
+        7 => builder.on_receive(any(OnReceive::Keep)),
+        _ => builder.nagle(any(Nagle::On)),
+    };
+    match set(set(any(Options::builder()))).build() {
+        Ok(options) => {
+            let options = any(options);
+            used((options.connect_limit(), options.silence_limit()));
+            used((options.call_limit(), options.finish_limit()));
+            used((options.stall_advice_after(), options.keep_alive()));
+            used((options.on_peer_fin(), options.on_receive()));
+            used(options.nagle());
+        }
+        Err(error) => {
+            print(error);
+            print_debug(error);
+        }
+    }
+    used(any(Limit::Call).name());
+}
+
+fn errors(ledger: Ledger) {
+    let ledger = any(ledger);
+    used((ledger.accepted(), ledger.acknowledged()));
+    used((ledger.pending(), ledger.undelivered()));
+    used(Ledger::default());
+    let error = match any(0_u8) {
+        0 => WriteError::of_cause(any(Cause::Finished), ledger),
+        1 => WriteError::PeerClosed {
+            how: any(How::Fin),
+            ledger,
+        },
+        2 => WriteError::TimedOut {
+            why: any(Timeout::Call),
+            ledger,
+        },
+        3 => WriteError::Closed {
+            by: any(ClosedBy::Abort),
+            ledger,
+        },
+        4 => WriteError::NotOpen { ledger },
+        _ => WriteError::LedgerFull { ledger },
+    };
+    let error = any(error);
+    used((error.ledger(), error.cause(), error.kind()));
+    print(error);
+    print_debug(error);
+    let read = any(ReadError::from(error));
+    used(read.kind());
+    print(read);
+    print_debug(read);
+}
+
+fn time(now: Instant) {
+    let other = Instant::from_millis(any_u64());
+    used(now.since(other));
+    used(now + any_duration());
+    used((now.as_micros(), now == Instant::NEVER, now < Instant::ZERO));
+    print_debug(now);
+}
+
+/// An index nobody has checked.
+#[cfg(feature = "sabotage")]
+fn sabotage() {
+    let table = any([0_u8; 4]);
+    used(table[any(0_usize)]);
+}
