@@ -378,7 +378,7 @@ impl Connection {
                 }
             }
         }
-        if !self.state.is_established() {
+        if !self.state.is_established() || !self.depends_on_an_answer() {
             return;
         }
         let silence_at = now.plus_millis(self.options.silence_ms());
@@ -387,6 +387,15 @@ impl Connection {
             self.timers
                 .set(Timer::Probe, now.plus_millis(PROBE_AFTER_MS));
         }
+    }
+
+    /// Whether it matters that the peer answers. A probe may leave although it
+    /// does not: the stack below may have one more in store when a nudge is
+    /// taken back. An idle connection must not end because of it.
+    const fn depends_on_an_answer(&self) -> bool {
+        self.ledger.pending() > 0
+            || matches!(self.state, State::Finishing(_))
+            || self.options.keep_alive().is_some()
     }
 
     /// The peer's FIN was processed.
