@@ -248,7 +248,10 @@ impl<const N: usize> Tracker<N> {
             // smoltcp's own timeout would end healthy connections; the limits
             // are kept by the state machine.
             socket.set_timeout(None);
-            socket.set_keep_alive(None);
+            // Before the handshake: set afterwards, smoltcp makes a probe of the
+            // very ACK that should complete it, which no peer takes for one.
+            let keep_alive = slot.connection.options().keep_alive();
+            socket.set_keep_alive(keep_alive.map(super::time::duration));
         }
         self.perform(index, action, sockets);
         ConnectionId {
