@@ -14,8 +14,8 @@ use lastbyte::{
     WriteError,
 };
 use lastbyte_shim::loopback::{
-    Behaviour, Direction, Flow, Handshake, LoopClock, LoopDevice, OUR_ADDRESSES, OUR_V4, PEER_V4,
-    RawPeer, Segment, World, WorldConfig, our_hardware_address,
+    Behaviour, Direction, Flow, Handshake, LoopClock, LoopDevice, OUR_ADDRESSES, PEER_V4, RawPeer,
+    Segment, World, WorldConfig, our_hardware_address,
 };
 
 /// The peer's port.
@@ -355,9 +355,7 @@ impl<const N: usize> Us<N> {
         assert_eq!(after.writes_accepted, before.writes_accepted);
     }
 
-    /// Removes our addresses at `time`, from outside of whatever call blocks
-    /// then. The stack is lent to that call, so the wire's observer cannot do
-    /// it: the clock is asked to wait no longer, and the test removes them.
+    /// Takes all our addresses from the interface.
     pub fn lose_addresses(&mut self) {
         self.set_addresses(&[]);
     }
@@ -393,11 +391,6 @@ pub fn scripted_with(
     });
     assert_eq!(us.state(id), State::Open);
     (us, id, raw, flow)
-}
-
-/// Our own address on the wire of a script.
-pub fn our_endpoint(port: u16) -> (IpAddress, u16) {
-    (OUR_V4.into(), port)
 }
 
 /// The segments that our end hands to the wire from now on.
