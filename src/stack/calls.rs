@@ -149,7 +149,7 @@ impl<const N: usize> Tracker<N> {
             return Err(OpenError::NoRoute);
         }
         let index = self.vacancy(net.sockets).ok_or(OpenError::NoSlot)?;
-        let port = self.allocate_port(index, net.now)?;
+        let port = self.allocate_port(index, net.sockets, net.now)?;
         self.vacate(index, net.sockets, net.now);
         let Some(slot) = self.slots.get_mut(index) else {
             return Err(OpenError::NoSlot);
@@ -206,19 +206,27 @@ impl<const N: usize> Tracker<N> {
             .map(|(index, _)| index)
     }
 
-    fn allocate_port(&mut self, index: usize, now: Instant) -> Result<u16, OpenError> {
-        // The connection whose slot is opened again ends its claim here.
-        if let Some(ends) = self.slots.get(index).and_then(|slot| slot.ends) {
-            self.ports.give_back(ends.local.port, now);
-        }
+    /// A port for the connection that is about to take slot `index`.
+    fn allocate_port(
+        &mut self,
+        index: usize,
+        sockets: &SocketSet<'_>,
+        now: Instant,
+    ) -> Result<u16, OpenError> {
         let slots = &self.slots;
-        self.ports
-            .allocate(now, |port| {
-                slots
-                    .iter()
-                    .any(|slot| slot.ends.is_some_and(|ends| ends.local.port == port))
+        let is_in_use = |port| {
+            slots.iter().enumerate().any(|(other, slot)| {
+                let is_held = slot.tenure == Tenure::Held
+                    && slot.ends.is_some_and(|ends| ends.local.port == port);
+                // A socket that was left in FIN-WAIT-2 or TIME-WAIT: its port is
+                // taken until the slot is opened again, which is now.
+                let socket = sockets.get::<tcp::Socket<'_>>(slot.handle);
+                let lingers =
+                    other != index && socket.local_endpoint().is_some_and(|at| at.port == port);
+                is_held || lingers
             })
-            .ok_or(OpenError::NoPort)
+        };
+        self.ports.allocate(now, is_in_use).ok_or(OpenError::NoPort)
     }
 
     /// Empties a free slot: nothing of the connection before is left.
@@ -431,7 +439,13 @@ impl<const N: usize> Tracker<N> {
         id: ConnectionId,
     ) -> Result<Report, UnknownConnection> {
         let report = self.abort(net, id)?;
-        self.slot_mut(id)?.tenure = Tenure::Free;
+        let slot = self.slot_mut(id)?;
+        if slot.tenure == Tenure::Held {
+            slot.tenure = Tenure::Free;
+            if let Some(ends) = slot.ends {
+                self.ports.give_back(ends.local.port, net.now);
+            }
+        }
         Ok(report)
     }
 
