@@ -165,7 +165,7 @@ impl<const N: usize> Tracker<N> {
         });
         self.table.assign(index, slot.ends);
         let action = slot.connection.handle_connect(options, net.now);
-        Ok(self.occupy(index, action, net.sockets))
+        Ok(self.occupy(index, action, net.sockets, net.now))
     }
 
     /// Starts waiting for a peer to connect to `local`.
@@ -193,7 +193,7 @@ impl<const N: usize> Tracker<N> {
         slot.ends = None;
         self.table.assign(index, None);
         let action = slot.connection.handle_listen(options, net.now);
-        Ok(self.occupy(index, action, net.sockets))
+        Ok(self.occupy(index, action, net.sockets, net.now))
     }
 
     /// The slot that is cheapest to open (again).
@@ -234,6 +234,7 @@ impl<const N: usize> Tracker<N> {
         if let Some(slot) = self.slots.get_mut(index) {
             sockets.get_mut::<tcp::Socket<'_>>(slot.handle).abort();
             slot.connection.handle_release(now);
+            slot.rst_until = Instant::NEVER;
         }
     }
 
@@ -243,6 +244,7 @@ impl<const N: usize> Tracker<N> {
         index: usize,
         action: Action,
         sockets: &mut SocketSet<'_>,
+        now: Instant,
     ) -> ConnectionId {
         let mut generation = 0;
         if let Some(slot) = self.slots.get_mut(index) {
@@ -261,7 +263,7 @@ impl<const N: usize> Tracker<N> {
             let keep_alive = slot.connection.options().keep_alive();
             socket.set_keep_alive(keep_alive.map(super::time::duration));
         }
-        self.perform(index, action, sockets);
+        self.perform(index, action, sockets, now);
         ConnectionId {
             slot: u16::try_from(index).unwrap_or(u16::MAX),
             generation,
@@ -361,7 +363,7 @@ impl<const N: usize> Tracker<N> {
             let counted = u64::try_from(accepted).unwrap_or(u64::MAX);
             slot.connection.handle_accepted(counted, net.now)?;
             let index = usize::from(id.slot);
-            self.perform(index, Action::None, net.sockets);
+            self.perform(index, Action::None, net.sockets, net.now);
             self.send_out(net);
         }
         Ok(accepted)
@@ -386,7 +388,7 @@ impl<const N: usize> Tracker<N> {
         self.run_timers(net.sockets, net.now);
         let now = net.now;
         let action = self.slot_mut(id)?.connection.handle_finish(now);
-        self.perform(usize::from(id.slot), action, net.sockets);
+        self.perform(usize::from(id.slot), action, net.sockets, net.now);
         self.send_out(net);
         Ok(())
     }
@@ -422,7 +424,7 @@ impl<const N: usize> Tracker<N> {
     ) -> Result<Report, UnknownConnection> {
         let now = net.now;
         let action = self.slot_mut(id)?.connection.handle_abort(now);
-        self.perform(usize::from(id.slot), action, net.sockets);
+        self.perform(usize::from(id.slot), action, net.sockets, net.now);
         self.send_out(net);
         Ok(self.slot(id)?.connection.report(now))
     }
@@ -457,17 +459,15 @@ impl<const N: usize> Tracker<N> {
                 return;
             };
             let action = slot.connection.handle_abort(net.now);
-            self.perform(index, action, net.sockets);
+            self.perform(index, action, net.sockets, net.now);
         }
         self.send_out(net);
     }
 
     /// Whether the RST of an aborted connection still waits to leave.
     pub(super) fn is_rst_due(&self, id: ConnectionId, sockets: &SocketSet<'_>) -> bool {
-        self.slot(id).is_ok_and(|slot| {
-            let socket = sockets.get::<tcp::Socket<'_>>(slot.handle);
-            socket.state() == tcp::State::Closed && socket.remote_endpoint().is_some()
-        })
+        self.slot(id)
+            .is_ok_and(|slot| Slot::is_rst_due(sockets.get::<tcp::Socket<'_>>(slot.handle)))
     }
 
     // ---- reading ----
