@@ -312,3 +312,22 @@ fn a_cable_cut_at_the_end_cannot_hide_the_end_that_came_before() {
     us.stack.run_for(secs(1_000));
     us.assert_refused(id, Cause::PeerReset, 0, 0);
 }
+
+#[test]
+fn a_rst_for_a_neighbour_that_has_gone_is_given_up() {
+    let (mut us, id) = connected(Behaviour::sink(), Options::default());
+    us.world.peer().set_presence(Presence::Absent);
+    us.stack.run_for(secs(100));
+    us.write(id, 10);
+    us.stack.run_for(secs(200));
+    us.assert_refused(id, Cause::Vanished, 10, 0);
+    let before = us.world.counters(Direction::ToPeer);
+    us.stack.run_for(secs(1_000));
+    assert_eq!(us.world.counters(Direction::ToPeer), before);
+    assert_eq!(us.stack.poll(), None);
+    us.world.peer().set_presence(Presence::Present);
+    us.world.peer().listen(PORT, Behaviour::sink().backlog(2));
+    us.stack.run_for(secs(1));
+    us.stack.release(id).expect("ours");
+    us.open(Options::default());
+}
