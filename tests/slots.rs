@@ -132,7 +132,9 @@ fn dropping_a_plain_writer_does_nothing() {
     let world = listening_world(Behaviour::sink());
     let mut us = Us::<1>::new(&world);
     let id = us.open(Options::default());
-    drop(us.writer(id));
+    {
+        let _writer = us.writer(id);
+    }
     us.write(id, 10);
     us.writer(id).flush().expect("acknowledged");
 }
