@@ -376,7 +376,8 @@ impl Connection {
         if sent == Sent::Syn {
             self.handshake = Handshake::Sent;
         }
-        if sent == Sent::Syn || !self.state.is_established() {
+        let is_established = self.state.is_established();
+        if sent == Sent::Syn || !is_established || !self.depends_on_an_answer() {
             return;
         }
         if sent == Sent::Retransmission {
@@ -391,6 +392,15 @@ impl Connection {
             self.timers
                 .set(Timer::Probe, now.plus_millis(PROBE_AFTER_MS));
         }
+    }
+
+    /// Whether it matters that the peer answers. A probe may leave although it
+    /// does not: the stack below may have one more in store when a nudge is
+    /// taken back. An idle connection must not end because of it.
+    const fn depends_on_an_answer(&self) -> bool {
+        self.ledger.pending() > 0
+            || matches!(self.state, State::Finishing(_))
+            || self.options.keep_alive().is_some()
     }
 
     /// The peer's FIN was processed.

@@ -149,7 +149,7 @@ impl<const N: usize> Tracker<N> {
             return Err(OpenError::NoRoute);
         }
         let index = self.vacancy(net.sockets).ok_or(OpenError::NoSlot)?;
-        let port = self.allocate_port(index, net.now)?;
+        let port = self.allocate_port(index, net.sockets, net.now)?;
         self.vacate(index, net.sockets, net.now);
         let Some(slot) = self.slots.get_mut(index) else {
             return Err(OpenError::NoSlot);
@@ -165,7 +165,7 @@ impl<const N: usize> Tracker<N> {
         });
         self.table.assign(index, slot.ends);
         let action = slot.connection.handle_connect(options, net.now);
-        Ok(self.occupy(index, action, net.sockets))
+        Ok(self.occupy(index, action, net.sockets, net.now))
     }
 
     /// Starts waiting for a peer to connect to `local`.
@@ -193,7 +193,7 @@ impl<const N: usize> Tracker<N> {
         slot.ends = None;
         self.table.assign(index, None);
         let action = slot.connection.handle_listen(options, net.now);
-        Ok(self.occupy(index, action, net.sockets))
+        Ok(self.occupy(index, action, net.sockets, net.now))
     }
 
     /// The slot that is cheapest to open (again).
@@ -206,19 +206,27 @@ impl<const N: usize> Tracker<N> {
             .map(|(index, _)| index)
     }
 
-    fn allocate_port(&mut self, index: usize, now: Instant) -> Result<u16, OpenError> {
-        // The connection whose slot is opened again ends its claim here.
-        if let Some(ends) = self.slots.get(index).and_then(|slot| slot.ends) {
-            self.ports.give_back(ends.local.port, now);
-        }
+    /// A port for the connection that is about to take slot `index`.
+    fn allocate_port(
+        &mut self,
+        index: usize,
+        sockets: &SocketSet<'_>,
+        now: Instant,
+    ) -> Result<u16, OpenError> {
         let slots = &self.slots;
-        self.ports
-            .allocate(now, |port| {
-                slots
-                    .iter()
-                    .any(|slot| slot.ends.is_some_and(|ends| ends.local.port == port))
+        let is_in_use = |port| {
+            slots.iter().enumerate().any(|(other, slot)| {
+                let is_held = slot.tenure == Tenure::Held
+                    && slot.ends.is_some_and(|ends| ends.local.port == port);
+                // A socket that was left in FIN-WAIT-2 or TIME-WAIT: its port is
+                // taken until the slot is opened again, which is now.
+                let socket = sockets.get::<tcp::Socket<'_>>(slot.handle);
+                let lingers =
+                    other != index && socket.local_endpoint().is_some_and(|at| at.port == port);
+                is_held || lingers
             })
-            .ok_or(OpenError::NoPort)
+        };
+        self.ports.allocate(now, is_in_use).ok_or(OpenError::NoPort)
     }
 
     /// Empties a free slot: nothing of the connection before is left.
@@ -226,6 +234,7 @@ impl<const N: usize> Tracker<N> {
         if let Some(slot) = self.slots.get_mut(index) {
             sockets.get_mut::<tcp::Socket<'_>>(slot.handle).abort();
             slot.connection.handle_release(now);
+            slot.rst_until = Instant::NEVER;
         }
     }
 
@@ -235,6 +244,7 @@ impl<const N: usize> Tracker<N> {
         index: usize,
         action: Action,
         sockets: &mut SocketSet<'_>,
+        now: Instant,
     ) -> ConnectionId {
         let mut generation = 0;
         if let Some(slot) = self.slots.get_mut(index) {
@@ -248,9 +258,12 @@ impl<const N: usize> Tracker<N> {
             // smoltcp's own timeout would end healthy connections; the limits
             // are kept by the state machine.
             socket.set_timeout(None);
-            socket.set_keep_alive(None);
+            // Before the handshake: set afterwards, smoltcp makes a probe of the
+            // very ACK that should complete it, which no peer takes for one.
+            let keep_alive = slot.connection.options().keep_alive();
+            socket.set_keep_alive(keep_alive.map(super::time::duration));
         }
-        self.perform(index, action, sockets);
+        self.perform(index, action, sockets, now);
         ConnectionId {
             slot: u16::try_from(index).unwrap_or(u16::MAX),
             generation,
@@ -350,7 +363,7 @@ impl<const N: usize> Tracker<N> {
             let counted = u64::try_from(accepted).unwrap_or(u64::MAX);
             slot.connection.handle_accepted(counted, net.now)?;
             let index = usize::from(id.slot);
-            self.perform(index, Action::None, net.sockets);
+            self.perform(index, Action::None, net.sockets, net.now);
             self.send_out(net);
         }
         Ok(accepted)
@@ -375,7 +388,7 @@ impl<const N: usize> Tracker<N> {
         self.run_timers(net.sockets, net.now);
         let now = net.now;
         let action = self.slot_mut(id)?.connection.handle_finish(now);
-        self.perform(usize::from(id.slot), action, net.sockets);
+        self.perform(usize::from(id.slot), action, net.sockets, net.now);
         self.send_out(net);
         Ok(())
     }
@@ -411,7 +424,7 @@ impl<const N: usize> Tracker<N> {
     ) -> Result<Report, UnknownConnection> {
         let now = net.now;
         let action = self.slot_mut(id)?.connection.handle_abort(now);
-        self.perform(usize::from(id.slot), action, net.sockets);
+        self.perform(usize::from(id.slot), action, net.sockets, net.now);
         self.send_out(net);
         Ok(self.slot(id)?.connection.report(now))
     }
@@ -428,7 +441,13 @@ impl<const N: usize> Tracker<N> {
         id: ConnectionId,
     ) -> Result<Report, UnknownConnection> {
         let report = self.abort(net, id)?;
-        self.slot_mut(id)?.tenure = Tenure::Free;
+        let slot = self.slot_mut(id)?;
+        if slot.tenure == Tenure::Held {
+            slot.tenure = Tenure::Free;
+            if let Some(ends) = slot.ends {
+                self.ports.give_back(ends.local.port, net.now);
+            }
+        }
         Ok(report)
     }
 
@@ -440,17 +459,15 @@ impl<const N: usize> Tracker<N> {
                 return;
             };
             let action = slot.connection.handle_abort(net.now);
-            self.perform(index, action, net.sockets);
+            self.perform(index, action, net.sockets, net.now);
         }
         self.send_out(net);
     }
 
     /// Whether the RST of an aborted connection still waits to leave.
     pub(super) fn is_rst_due(&self, id: ConnectionId, sockets: &SocketSet<'_>) -> bool {
-        self.slot(id).is_ok_and(|slot| {
-            let socket = sockets.get::<tcp::Socket<'_>>(slot.handle);
-            socket.state() == tcp::State::Closed && socket.remote_endpoint().is_some()
-        })
+        self.slot(id)
+            .is_ok_and(|slot| Slot::is_rst_due(sockets.get::<tcp::Socket<'_>>(slot.handle)))
     }
 
     // ---- reading ----

@@ -54,18 +54,22 @@ impl Config {
     /// Checks everything that smoltcp would panic about, now or at the first
     /// segment.
     pub(super) fn check(&self, device: &DeviceCapabilities) -> Result<(), ConfigError> {
-        let fits = match self.hardware_addr {
+        // smoltcp's own `is_unicast` panics about addresses without a medium
+        // that has them.
+        let (fits, is_unicast) = match self.hardware_addr {
             #[cfg(feature = "medium-ethernet")]
-            HardwareAddress::Ethernet(_) => device.medium == Medium::Ethernet,
+            HardwareAddress::Ethernet(address) => {
+                (device.medium == Medium::Ethernet, address.is_unicast())
+            }
             #[cfg(feature = "medium-ip")]
-            HardwareAddress::Ip => device.medium == Medium::Ip,
+            HardwareAddress::Ip => (device.medium == Medium::Ip, true),
             #[allow(unreachable_patterns, reason = "other crates may turn more media on")]
-            _ => false,
+            _ => (false, false),
         };
         if !fits {
             return Err(ConfigError::HardwareAddressMismatch);
         }
-        if !self.hardware_addr.is_unicast() {
+        if !is_unicast {
             return Err(ConfigError::HardwareAddressNotUnicast);
         }
         let mtu = device.ip_mtu();

@@ -10,6 +10,11 @@ use smoltcp::iface::SocketHandle;
 use smoltcp::socket::tcp;
 use smoltcp::wire::IpListenEndpoint;
 
+/// How long the RST of a connection that ended may wait for its neighbour to be
+/// found. After that it is dropped: the stack below would ask for the neighbour
+/// every second for ever.
+const RST_PATIENCE_MS: u32 = 5_000;
+
 /// Whether somebody still counts on a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tenure {
@@ -40,6 +45,9 @@ pub(super) struct Slot {
     pub(super) ends: Option<Ends>,
     /// Where to wait again after a broken handshake.
     pub(super) listen_at: IpListenEndpoint,
+    /// When a RST that has not left is given up; [`Instant::NEVER`] if none is
+    /// owed.
+    pub(super) rst_until: Instant,
     /// The socket's state when it was last looked at.
     tcp: tcp::State,
 }
@@ -69,6 +77,7 @@ impl Slot {
             generation: 0,
             ends: None,
             listen_at: IpListenEndpoint::default(),
+            rst_until: Instant::NEVER,
             tcp: tcp::State::Closed,
         }
     }
@@ -94,10 +103,13 @@ impl Slot {
     }
 
     /// Does to the socket what the state machine asks for.
-    pub(super) fn perform(&mut self, action: Action, socket: &mut tcp::Socket<'_>) {
+    pub(super) fn perform(&mut self, action: Action, socket: &mut tcp::Socket<'_>, now: Instant) {
         match action {
             Action::SendFin => socket.close(),
-            Action::Reset => socket.abort(),
+            Action::Reset => {
+                socket.abort();
+                self.rst_until = now.plus_millis(RST_PATIENCE_MS);
+            }
             Action::Relisten => {
                 socket.abort();
                 // The port is not zero and the socket is closed, so this is
@@ -118,6 +130,32 @@ impl Slot {
             | Action::Refuse => {}
         }
         self.tcp = socket.state();
+    }
+
+    /// Whether a RST still waits to leave.
+    pub(super) fn is_rst_due(socket: &tcp::Socket<'_>) -> bool {
+        socket.state() == tcp::State::Closed && socket.remote_endpoint().is_some()
+    }
+
+    /// Gives up a RST that could not leave in time.
+    pub(super) fn give_up_rst(&mut self, socket: &mut tcp::Socket<'_>, now: Instant) {
+        if self.rst_until > now {
+            return;
+        }
+        self.rst_until = Instant::NEVER;
+        if Self::is_rst_due(socket) {
+            // A socket forgets the other end only when it is opened again. The
+            // port is not zero and the socket is closed: this is not refused.
+            let forgotten = socket.listen(1);
+            debug_assert!(forgotten.is_ok());
+            socket.close();
+            self.tcp = socket.state();
+        }
+    }
+
+    /// When the driver has to look at this slot at the latest.
+    pub(super) fn poll_timeout(&self) -> Instant {
+        self.connection.poll_timeout().min(self.rst_until)
     }
 
     /// Takes in what a step did to the socket and what was seen on the wire.

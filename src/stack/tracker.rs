@@ -198,7 +198,7 @@ impl<const N: usize> Tracker<N> {
                 .is_some_and(|ends| !interface.has_ip_addr(ends.local.addr));
             if is_lost {
                 let action = slot.connection.handle_address_lost(now);
-                self.perform(index, action, sockets);
+                self.perform(index, action, sockets, now);
             }
         }
     }
@@ -226,8 +226,9 @@ impl<const N: usize> Tracker<N> {
             let Some(slot) = self.slots.get_mut(index) else {
                 return;
             };
+            slot.give_up_rst(sockets.get_mut::<tcp::Socket<'_>>(slot.handle), now);
             let action = slot.connection.handle_timeout(now);
-            self.perform(index, action, sockets);
+            self.perform(index, action, sockets, now);
         }
     }
 
@@ -280,7 +281,7 @@ impl<const N: usize> Tracker<N> {
         if slot.ends != ends {
             self.table.assign(index, slot.ends);
         }
-        self.next_timer = self.next_timer.min(slot.connection.poll_timeout());
+        self.next_timer = self.next_timer.min(slot.poll_timeout());
         if slot.is_listening() != was_listening {
             self.count_listening();
         }
@@ -288,18 +289,24 @@ impl<const N: usize> Tracker<N> {
 
     /// Does what the state machine asks for, and keeps the books that depend
     /// on it.
-    pub(super) fn perform(&mut self, index: usize, action: Action, sockets: &mut SocketSet<'_>) {
+    pub(super) fn perform(
+        &mut self,
+        index: usize,
+        action: Action,
+        sockets: &mut SocketSet<'_>,
+        now: Instant,
+    ) {
         let Some(slot) = self.slots.get_mut(index) else {
             return;
         };
         let socket = sockets.get_mut::<tcp::Socket<'_>>(slot.handle);
         let ends = slot.ends;
-        slot.perform(action, socket);
+        slot.perform(action, socket, now);
         slot.nudge(socket);
         if slot.ends != ends {
             self.table.assign(index, slot.ends);
         }
-        self.next_timer = self.next_timer.min(slot.connection.poll_timeout());
+        self.next_timer = self.next_timer.min(slot.poll_timeout());
         match action {
             Action::None | Action::Ignore | Action::Misuse => {}
             // Whatever else is asked for may begin or end waiting for a peer.

@@ -1,0 +1,371 @@
+//! The same connections for an application that owns its poll loop.
+
+mod common;
+
+use common::*;
+use embedded_io::Error;
+use lastbyte::stack::smoltcp::iface::{
+    Interface, PollIngressSingleResult, PollResult, SocketHandle, SocketSet,
+};
+use lastbyte::stack::smoltcp::socket::{tcp, udp};
+use lastbyte::stack::smoltcp::wire::IpEndpoint;
+use lastbyte::stack::{ConnectionId, Net, Step, Tracker, smoltcp};
+use lastbyte::{Advice, Cause, Clock, OnReceive, Options, State, WriteError};
+use lastbyte_shim::loopback::{
+    Behaviour, LoopDevice, OUR_ADDRESSES, OUR_V4, PEER_V4, Presence, World, WorldConfig,
+    smoltcp_time,
+};
+
+/// How the loop polls.
+#[derive(Debug, Clone, Copy)]
+enum Style {
+    /// `Tracker::poll`.
+    Whole,
+    /// The steps of `Interface`, bracketed.
+    Steps,
+}
+
+/// A super-loop that owns the parts.
+struct Owner<const N: usize> {
+    style: Style,
+    world: World,
+    interface: Interface,
+    sockets: SocketSet<'static>,
+    device: LoopDevice,
+    tracker: Tracker<N>,
+}
+
+impl<const N: usize> Owner<N> {
+    fn new(world: &World, style: Style) -> Self {
+        let config = config(world);
+        let mut device = world.device();
+        let mut sockets = SocketSet::new(Vec::new());
+        let handles: [SocketHandle; N] = buffers::<N>(TX, RX).map(|buffers| {
+            let rx = tcp::SocketBuffer::new(buffers.rx);
+            sockets.add(tcp::Socket::new(rx, tcp::SocketBuffer::new(buffers.tx)))
+        });
+        let tracker = Tracker::new(&config, &device, handles).expect("a good one");
+        let hardware = lastbyte_shim::loopback::our_hardware_address(world.config().medium);
+        let mut own_config = smoltcp::iface::Config::new(hardware);
+        own_config.random_seed = 42;
+        let mut interface = Interface::new(own_config, &mut device, smoltcp_time(world.now()));
+        interface.update_ip_addrs(|list| list.extend(OUR_ADDRESSES));
+        Self {
+            style,
+            world: world.clone(),
+            interface,
+            sockets,
+            device,
+            tracker,
+        }
+    }
+
+    fn parts(&mut self) -> (&mut Tracker<N>, Net<'_, 'static, LoopDevice>) {
+        let net = Net {
+            interface: &mut self.interface,
+            sockets: &mut self.sockets,
+            device: &mut self.device,
+            now: self.world.now(),
+        };
+        (&mut self.tracker, net)
+    }
+
+    fn poll(&mut self) {
+        match self.style {
+            Style::Whole => {
+                let (tracker, mut net) = self.parts();
+                tracker.poll(&mut net);
+            }
+            Style::Steps => self.poll_in_steps(),
+        }
+    }
+
+    fn poll_in_steps(&mut self) {
+        let now = self.world.now();
+        let at = smoltcp_time(now);
+        let (tracker, net) = self.parts();
+        tracker.before_steps(net.interface, net.sockets, now);
+        net.interface.poll_maintenance(at);
+        for _ in 0..1_000 {
+            let mut watched = tracker.watch(net.device);
+            let result = net
+                .interface
+                .poll_ingress_single(at, &mut watched, net.sockets);
+            if result == PollIngressSingleResult::None {
+                break;
+            }
+            tracker.after_step(Step::Ingress, net.sockets, now);
+        }
+        tracker.run_timers(net.sockets, now);
+        for _ in 0..1_000 {
+            let mut watched = tracker.watch(net.device);
+            if net.interface.poll_egress(at, &mut watched, net.sockets) == PollResult::None {
+                break;
+            }
+        }
+        tracker.after_step(Step::Egress, net.sockets, now);
+    }
+
+    /// The super-loop, for this long.
+    fn run_for(&mut self, time: core::time::Duration) {
+        let end = self.world.now() + time;
+        let mut clock = self.world.clock();
+        while self.world.now() < end {
+            self.poll();
+            let (tracker, mut net) = self.parts();
+            let next = tracker.poll_at(&mut net);
+            clock.wait(Some(next.min(end)));
+        }
+        self.poll();
+    }
+
+    #[track_caller]
+    fn open(&mut self, options: Options) -> ConnectionId {
+        let (tracker, mut net) = self.parts();
+        let remote = IpEndpoint::new(PEER_V4.into(), PORT);
+        let id = tracker.connect(&mut net, remote, options).expect("a slot");
+        assert_eq!(tracker.state(id), Ok(State::Connecting));
+        self.run_for(ms(100));
+        assert_eq!(self.tracker.state(id), Ok(State::Open));
+        id
+    }
+
+    fn try_write(&mut self, id: ConnectionId, bytes: &[u8]) -> Result<usize, WriteError> {
+        let (tracker, mut net) = self.parts();
+        tracker.try_write(&mut net, id, bytes)
+    }
+
+    #[track_caller]
+    fn assert_refused(&mut self, id: ConnectionId, cause: Cause, accepted: u64, acked: u64) {
+        for _ in 0..3 {
+            let error = self.try_write(id, b"more").expect_err("a write was taken");
+            assert_error(error, cause, accepted, acked);
+        }
+        let (tracker, mut net) = self.parts();
+        assert_eq!(tracker.write_ready(&mut net, id), Ok(true));
+        let now = net.now;
+        assert_eq!(tracker.report(id, now).unwrap().cause, Some(cause));
+    }
+}
+
+fn sink_world(behaviour: Behaviour) -> World {
+    let world = World::new(WorldConfig::default());
+    world.peer().listen(PORT, behaviour);
+    world
+}
+
+const STYLES: [Style; 2] = [Style::Whole, Style::Steps];
+
+#[test]
+fn a_transfer_arrives_exactly_and_finishes() {
+    for style in STYLES {
+        let world = sink_world(Behaviour::sink());
+        let mut owner = Owner::<2>::new(&world, style);
+        let id = owner.open(Options::default());
+        let bytes = pattern(0, 100_000);
+        let mut written = 0;
+        for _ in 0..10_000 {
+            written += owner.try_write(id, &bytes[written..]).expect("open");
+            if written == bytes.len() {
+                break;
+            }
+            owner.run_for(ms(1));
+        }
+        assert_eq!(written, bytes.len());
+        let (tracker, mut net) = owner.parts();
+        tracker.begin_finish(&mut net, id).expect("ours");
+        assert_eq!(tracker.finished(id, net.now), Ok(None));
+        owner.run_for(secs(1));
+        let finished = owner.tracker.finished(id, world.now()).expect("ours");
+        let report = finished.expect("it ended").expect("well");
+        assert_ledger(report.ledger, 100_000, 100_000);
+        assert_eq!(report.cause, Some(Cause::Finished));
+        assert!(world.peer().received(PORT) == bytes);
+        let (tracker, mut net) = owner.parts();
+        assert_eq!(tracker.release(&mut net, id), Ok(report));
+        owner.open(Options::default());
+    }
+}
+
+#[test]
+fn every_end_of_an_open_connection_is_told() {
+    type End = fn(&mut Owner<1>, ConnectionId);
+    let ends: [(Cause, u64, End); 5] = [
+        (Cause::PeerFinished, 100, |owner, _| {
+            owner.world.peer().close(PORT)
+        }),
+        (Cause::PeerReset, 100, |owner, _| {
+            owner.world.peer().abort(PORT)
+        }),
+        (Cause::AddressLost, 100, |owner, _| {
+            owner.interface.update_ip_addrs(|list| list.clear());
+        }),
+        (Cause::Aborted, 100, |owner, id| {
+            let (tracker, mut net) = owner.parts();
+            tracker.abort(&mut net, id).expect("ours");
+        }),
+        (Cause::Vanished, 110, |owner, id| {
+            owner.world.peer().set_presence(Presence::Absent);
+            assert_eq!(owner.try_write(id, &pattern(100, 10)), Ok(10));
+            owner.run_for(secs(100));
+        }),
+    ];
+    for style in STYLES {
+        for (cause, accepted, end) in ends {
+            let world = sink_world(Behaviour::sink());
+            let mut owner = Owner::<1>::new(&world, style);
+            let id = owner.open(Options::default());
+            assert_eq!(owner.try_write(id, &pattern(0, 100)), Ok(100));
+            owner.run_for(secs(1));
+            end(&mut owner, id);
+            owner.run_for(secs(1));
+            owner.assert_refused(id, cause, accepted, 100);
+        }
+    }
+}
+
+#[test]
+fn the_first_write_after_a_fin_is_refused_though_nobody_polled() {
+    let world = sink_world(Behaviour::sink());
+    let mut owner = Owner::<1>::new(&world, Style::Whole);
+    let id = owner.open(Options::default());
+    world.peer().close(PORT);
+    world.run_for(secs(1));
+    assert_eq!(owner.tracker.state(id), Ok(State::Open));
+    owner.assert_refused(id, Cause::PeerFinished, 0, 0);
+}
+
+#[test]
+fn refusal_and_silence_while_connecting_are_told_apart() {
+    for style in STYLES {
+        for (presence, cause) in [
+            (Presence::Present, Cause::Refused),
+            (Presence::Deaf, Cause::ConnectTimeout),
+            (Presence::Absent, Cause::Unreachable),
+        ] {
+            let world = World::new(WorldConfig::default());
+            world.peer().set_presence(presence);
+            let mut owner = Owner::<1>::new(&world, style);
+            let (tracker, mut net) = owner.parts();
+            let remote = IpEndpoint::new(PEER_V4.into(), PORT);
+            let id = tracker
+                .connect(&mut net, remote, Options::default())
+                .unwrap();
+            owner.run_for(secs(30));
+            owner.assert_refused(id, cause, 0, 0);
+        }
+    }
+}
+
+#[test]
+fn a_listener_accepts_and_a_finish_limit_ends_it() {
+    for style in STYLES {
+        let world = World::new(WorldConfig::default());
+        let mut owner = Owner::<1>::new(&world, style);
+        let (tracker, mut net) = owner.parts();
+        let id = tracker
+            .listen(&mut net, 7_000.into(), Options::default())
+            .unwrap();
+        let silent = Behaviour::silent().rx_buffer(10);
+        world.peer().connect(PORT, (OUR_V4, 7_000), silent);
+        owner.run_for(secs(1));
+        assert_eq!(owner.tracker.state(id), Ok(State::Open));
+        assert_eq!(owner.try_write(id, &pattern(0, 100)), Ok(100));
+        let (tracker, mut net) = owner.parts();
+        tracker.begin_finish(&mut net, id).expect("ours");
+        owner.run_for(secs(11));
+        assert_eq!(owner.tracker.poll_advice(id), Ok(Some(Advice::Stalled)));
+        owner.run_for(secs(20));
+        owner.assert_refused(id, Cause::FinishTimeout, 100, 10);
+    }
+}
+
+#[test]
+fn received_bytes_are_read_without_blocking() {
+    for style in STYLES {
+        let world = sink_world(Behaviour::sink().sending(*b"hello").closing_at(at_ms(500)));
+        let mut owner = Owner::<1>::new(&world, style);
+        let id = owner.open(options(|o| o.on_receive(OnReceive::Keep)));
+        owner.run_for(secs(1));
+        let mut buffer = [0; 10];
+        let read = owner.tracker.try_read(&mut owner.sockets, id, &mut buffer);
+        assert_eq!(read, Ok(Some(5)));
+        assert_eq!(&buffer[..5], b"hello");
+        let read = owner.tracker.try_read(&mut owner.sockets, id, &mut buffer);
+        assert_eq!(read, Ok(Some(0)));
+    }
+}
+
+#[test]
+fn an_idle_tracker_wants_no_poll() {
+    for style in STYLES {
+        let world = sink_world(Behaviour::sink());
+        let mut owner = Owner::<1>::new(&world, style);
+        let id = owner.open(Options::default());
+        assert_eq!(owner.try_write(id, b"some"), Ok(4));
+        owner.run_for(secs(200));
+        let (tracker, mut net) = owner.parts();
+        assert_eq!(tracker.poll_at(&mut net), lastbyte::Instant::NEVER);
+    }
+}
+
+#[test]
+fn unknown_connections_are_unknown() {
+    let world = sink_world(Behaviour::sink().backlog(2));
+    let mut owner = Owner::<1>::new(&world, Style::Whole);
+    let old = owner.open(Options::default());
+    let (tracker, mut net) = owner.parts();
+    tracker.release(&mut net, old).expect("ours");
+    let _new = owner.open(Options::default());
+    let error = owner.try_write(old, b"x").expect_err("stale");
+    assert!(matches!(error, WriteError::NotOpen { .. }));
+    assert_eq!(error.kind(), embedded_io::ErrorKind::NotConnected);
+    let (tracker, mut net) = owner.parts();
+    assert!(tracker.begin_finish(&mut net, old).is_err());
+    assert!(tracker.abort(&mut net, old).is_err());
+    assert!(tracker.progress(net.sockets, old).is_err());
+    assert!(tracker.finished(old, net.now).is_err());
+}
+
+fn udp_socket() -> udp::Socket<'static> {
+    let buffer = || udp::PacketBuffer::new(vec![udp::PacketMetadata::EMPTY; 4], vec![0; 1_024]);
+    udp::Socket::new(buffer(), buffer())
+}
+
+#[test]
+fn a_socket_of_the_application_works_alongside() {
+    let world = World::new(WorldConfig::instant());
+    let raw = world.raw();
+    let mut us = Us::<1>::new(&world);
+    let mut socket = udp_socket();
+    socket.bind(9_000).expect("free");
+    let handle = us.stack.sockets_mut().add(socket);
+    let id = us.connect(Options::default());
+    let mut flow = raw.handshake(Default::default(), || {
+        us.stack.poll();
+    });
+    us.write(id, 10);
+    let socket = us.stack.sockets_mut().get_mut::<udp::Socket>(handle);
+    let to = IpEndpoint::new(PEER_V4.into(), 9_001);
+    socket.send_slice(b"datagram", to).expect("room");
+    us.stack.poll();
+    let frames = raw.other_frames();
+    assert_eq!(frames.len(), 1);
+    assert!(frames[0].ends_with(b"datagram"));
+    assert_eq!(raw.recv().payload, pattern(0, 10));
+    // The answer: the same frame, turned around.
+    let mut answer = frames[0].clone();
+    for (ours, theirs, len) in [(0, 6, 6), (26, 30, 4), (34, 36, 2)] {
+        for at in 0..len {
+            answer.swap(ours + at, theirs + at);
+        }
+    }
+    raw.send_frame(answer);
+    flow.take(10);
+    raw.send(&flow.ack());
+    us.stack.poll();
+    let socket = us.stack.sockets_mut().get_mut::<udp::Socket>(handle);
+    let (bytes, from) = socket.recv().expect("an answer");
+    assert_eq!((bytes, from.endpoint), (&b"datagram"[..], to));
+    assert_ledger(us.ledger(id), 10, 10);
+}
