@@ -286,7 +286,24 @@ impl<const N: usize> Tracker<N> {
         id: ConnectionId,
         bytes: &[u8],
     ) -> Result<usize, WriteError> {
-        self.write(net, id, |socket, room| {
+        let taken = self.ingest(net);
+        let accepted = self.write_taken(net, id, taken, bytes)?;
+        if accepted > 0 {
+            self.send_out(net);
+        }
+        Ok(accepted)
+    }
+
+    /// The middle of [`try_write`](Self::try_write), between taking in and
+    /// sending.
+    pub(super) fn write_taken<D: Device + ?Sized>(
+        &mut self,
+        net: &mut Net<'_, '_, D>,
+        id: ConnectionId,
+        taken: Taken,
+        bytes: &[u8],
+    ) -> Result<usize, WriteError> {
+        self.write(net, id, taken, |socket, room| {
             let bytes = bytes.get(..room).unwrap_or(bytes);
             socket.send_slice(bytes).unwrap_or(0)
         })
@@ -305,7 +322,8 @@ impl<const N: usize> Tracker<N> {
         id: ConnectionId,
         fill: impl FnOnce(&mut [u8]) -> usize,
     ) -> Result<usize, WriteError> {
-        self.write(net, id, |socket, room| {
+        let taken = self.ingest(net);
+        let accepted = self.write(net, id, taken, |socket, room| {
             if !socket.can_send() {
                 return 0;
             }
@@ -315,7 +333,11 @@ impl<const N: usize> Tracker<N> {
                 (written, written)
             });
             filled.unwrap_or(0)
-        })
+        })?;
+        if accepted > 0 {
+            self.send_out(net);
+        }
+        Ok(accepted)
     }
 
     /// Takes in what the device has received and says whether a write would
@@ -344,11 +366,9 @@ impl<const N: usize> Tracker<N> {
         &mut self,
         net: &mut Net<'_, '_, D>,
         id: ConnectionId,
+        taken: Taken,
         enqueue: impl FnOnce(&mut tcp::Socket<'_>, usize) -> usize,
     ) -> Result<usize, WriteError> {
-        self.slot(id)?;
-        let taken = self.take_in(net);
-        self.run_timers(net.sockets, net.now);
         let slot = self.slot_mut(id)?;
         let room = match slot.connection.handle_write(net.now)? {
             // Behind the burst there may be a FIN: nothing is accepted before
@@ -364,7 +384,6 @@ impl<const N: usize> Tracker<N> {
             slot.connection.handle_accepted(counted, net.now)?;
             let index = usize::from(id.slot);
             self.perform(index, Action::None, net.sockets, net.now);
-            self.send_out(net);
         }
         Ok(accepted)
     }
@@ -384,8 +403,7 @@ impl<const N: usize> Tracker<N> {
         id: ConnectionId,
     ) -> Result<(), UnknownConnection> {
         self.slot(id)?;
-        self.take_in(net);
-        self.run_timers(net.sockets, net.now);
+        self.ingest(net);
         let now = net.now;
         let action = self.slot_mut(id)?.connection.handle_finish(now);
         self.perform(usize::from(id.slot), action, net.sockets, net.now);

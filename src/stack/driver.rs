@@ -4,7 +4,7 @@
 use super::calls::{OpenError, UnknownConnection};
 use super::config::{Config, ConfigError, SlotBuffers};
 use super::reader::Reader;
-use super::tracker::{ConnectionId, Net, Tracker};
+use super::tracker::{ConnectionId, Net, Taken, Tracker};
 use super::writer::Writer;
 use crate::error::WriteError;
 use crate::limits::Options;
@@ -169,7 +169,7 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
     /// Why it was not opened; or that the call limit was reached while the
     /// handshake, or the wait for a peer, still goes on.
     pub fn wait_open(&mut self, id: ConnectionId) -> Result<(), WriteError> {
-        self.block_on(id, |tracker, _| match tracker.state(id)? {
+        self.block_on(id, |tracker, _, _| match tracker.state(id)? {
             State::Connecting | State::Listening => Ok(None),
             State::Open | State::PeerFinished(_) | State::Finishing(_) => Ok(Some(())),
             State::Idle | State::Closed(_) => {
@@ -315,12 +315,13 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
         Ok(report)
     }
 
-    /// Repeats `attempt` until it has a result, serving every connection and
-    /// sleeping in between, for the call limit of the connection at most.
+    /// Repeats `attempt` until it has a result, for the call limit of the
+    /// connection at most. Everything the device had is taken in before each
+    /// try, every connection is served, and the time in between is slept.
     pub(super) fn block_on<T, E: From<WriteError>>(
         &mut self,
         id: ConnectionId,
-        attempt: impl FnMut(&mut Tracker<N>, &mut Net<'_, 'a, D>) -> Result<Option<T>, E>,
+        attempt: impl FnMut(&mut Tracker<N>, &mut Net<'_, 'a, D>, Taken) -> Result<Option<T>, E>,
     ) -> Result<T, E> {
         let started = self.clock.now();
         let limit = match self.tracker.connection(id) {
@@ -341,36 +342,29 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
     pub(super) fn block_until<T, E>(
         &mut self,
         deadline: Instant,
-        mut attempt: impl FnMut(&mut Tracker<N>, &mut Net<'_, 'a, D>) -> Result<Option<T>, E>,
+        mut attempt: impl FnMut(&mut Tracker<N>, &mut Net<'_, 'a, D>, Taken) -> Result<Option<T>, E>,
     ) -> Result<Option<T>, E> {
-        let mut is_due_again = false;
         loop {
             let (tracker, mut net) = self.parts();
-            // Often it is possible at once; and after polling it has to be
-            // tried again before sleeping, or what the poll brought is missed.
-            if let Some(result) = attempt(tracker, &mut net)? {
-                return Ok(Some(result));
-            }
-            tracker.poll(&mut net);
-            if let Some(result) = attempt(tracker, &mut net)? {
+            let taken = tracker.ingest(&mut net);
+            let result = attempt(tracker, &mut net, taken);
+            // Whatever came of it: what was taken in may have to be answered.
+            tracker.send_out(&mut net);
+            if let Some(result) = result? {
                 return Ok(Some(result));
             }
             let now = net.now;
             if now >= deadline {
                 return Ok(None);
             }
-            let mut next = tracker.poll_at(&mut net);
-            if next <= now {
-                // The attempt took in frames that are to be answered. If
-                // something is still due after that, the device is full.
-                if !is_due_again {
-                    is_due_again = true;
-                    continue;
-                }
-                next = now + DEVICE_FULL_PAUSE;
+            // Nothing was taken in since the attempt, so nothing is missed by
+            // sleeping now; what arrives from here on ends the sleep.
+            let next = tracker.poll_at(&mut net);
+            if taken == Taken::All {
+                // Due already, right after sending: the device takes no more.
+                let next = next.max(now + DEVICE_FULL_PAUSE);
+                self.sleep(next.min(deadline));
             }
-            is_due_again = false;
-            self.sleep(next.min(deadline));
         }
     }
 }

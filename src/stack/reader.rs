@@ -51,8 +51,9 @@ impl<D: Device, C: Clock, const N: usize> Read for Reader<'_, '_, D, C, N> {
     /// Waits until at least one byte was received, for the call limit at most.
     fn read(&mut self, into: &mut [u8]) -> Result<usize, Self::Error> {
         let id = self.id;
-        self.stack
-            .block_on(id, |tracker, net| tracker.try_read(net.sockets, id, into))
+        self.stack.block_on(id, |tracker, net, _| {
+            tracker.try_read(net.sockets, id, into)
+        })
     }
 }
 
@@ -62,7 +63,7 @@ impl<D: Device, C: Clock, const N: usize> BufRead for Reader<'_, '_, D, C, N> {
     fn fill_buf(&mut self) -> Result<&[u8], Self::Error> {
         let id = self.id;
         self.stack
-            .block_on(id, |tracker, net| tracker.try_peek(net.sockets, id))?;
+            .block_on(id, |tracker, net, _| tracker.try_peek(net.sockets, id))?;
         let (tracker, net) = self.stack.parts();
         Ok(tracker.peek(net.sockets, id))
     }

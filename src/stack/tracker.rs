@@ -151,9 +151,15 @@ impl<const N: usize> Tracker<N> {
 
     /// Everything that is due: takes in at most 256 frames, runs timers, sends.
     pub fn poll<D: Device + ?Sized>(&mut self, net: &mut Net<'_, '_, D>) {
-        self.take_in(net);
-        self.run_timers(net.sockets, net.now);
+        self.ingest(net);
         self.send_out(net);
+    }
+
+    /// The receiving half of a poll: takes in frames, runs timers.
+    pub(super) fn ingest<D: Device + ?Sized>(&mut self, net: &mut Net<'_, '_, D>) -> Taken {
+        let taken = self.take_in(net);
+        self.run_timers(net.sockets, net.now);
+        taken
     }
 
     /// When to poll again at the latest, if no frame arrives before;
@@ -233,7 +239,7 @@ impl<const N: usize> Tracker<N> {
     }
 
     /// Takes in frames that the device has received.
-    pub(super) fn take_in<D: Device + ?Sized>(&mut self, net: &mut Net<'_, '_, D>) -> Taken {
+    fn take_in<D: Device + ?Sized>(&mut self, net: &mut Net<'_, '_, D>) -> Taken {
         let at = to_smoltcp(net.now);
         self.before_steps(net.interface, net.sockets, net.now);
         net.interface.poll_maintenance(at);

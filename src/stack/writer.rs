@@ -96,9 +96,9 @@ impl<'s, 'a, D: Device, C: Clock, const N: usize> Writer<'s, 'a, D, C, N> {
         self.begin_finish();
         let id = self.id;
         // The finish limit ends the connection, so this needs no deadline.
-        let outcome = self
-            .stack
-            .block_until(Instant::NEVER, |tracker, net| tracker.finished(id, net.now));
+        let outcome = self.stack.block_until(Instant::NEVER, |tracker, net, _| {
+            tracker.finished(id, net.now)
+        });
         let freed = self.stack.release(id);
         match (outcome, freed) {
             (Ok(Some(outcome)), Ok(_)) => outcome,
@@ -172,8 +172,8 @@ impl<D: Device, C: Clock, const N: usize> Write for Writer<'_, '_, D, C, N> {
             return self.try_write(bytes);
         }
         let id = self.id;
-        self.stack.block_on(id, |tracker, net| {
-            let accepted = tracker.try_write(net, id, bytes)?;
+        self.stack.block_on(id, |tracker, net, taken| {
+            let accepted = tracker.write_taken(net, id, taken, bytes)?;
             Ok((accepted > 0).then_some(accepted))
         })
     }
@@ -182,7 +182,7 @@ impl<D: Device, C: Clock, const N: usize> Write for Writer<'_, '_, D, C, N> {
     /// most.
     fn flush(&mut self) -> Result<(), Self::Error> {
         let id = self.id;
-        self.stack.block_on(id, |tracker, _| {
+        self.stack.block_on(id, |tracker, _, _| {
             let is_flushed = tracker.connection(id)?.is_flushed()?;
             Ok(is_flushed.then_some(()))
         })
