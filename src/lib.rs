@@ -89,3 +89,13 @@ pub use limits::{Limit, Nagle, Options, OptionsBuilder, OptionsError};
 pub use report::{Advice, Progress, Report};
 pub use state::{Action, Cause, Closer, Event, OnPeerFin, OnReceive, State};
 pub use time::Instant;
+
+/// The snippets of the README, compiled.
+#[cfg(all(
+    doctest,
+    feature = "smoltcp",
+    feature = "proto-ipv4",
+    feature = "medium-ethernet"
+))]
+#[doc = include_str!("../README.md")]
+pub struct ReadmeDoctests;

@@ -47,6 +47,7 @@
 mod calls;
 mod config;
 mod driver;
+mod error;
 mod parse;
 mod ports;
 mod reader;
@@ -61,6 +62,7 @@ pub use smoltcp;
 pub use calls::{OpenError, UnknownConnection};
 pub use config::{Buffers, Config, ConfigError, SlotBuffers};
 pub use driver::Stack;
+pub use error::StackError;
 pub use reader::Reader;
 pub use slot::Step;
 pub use tracker::{ConnectionId, Net, Tracker};
