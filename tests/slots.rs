@@ -392,6 +392,15 @@ fn each_bad_configuration_is_refused_by_name() {
         let refused = made(ethernet(), good(), [first, empty], 2);
         assert_eq!(refused, Err(ConfigError::EmptyBuffer { slot: 1 }));
     }
+    // Never written to, so this takes no memory.
+    let rx = vec![0; (1 << 30) + 1].leak();
+    let huge = SlotBuffers {
+        tx: vec![0; 1].leak(),
+        rx,
+    };
+    let refused = made(ethernet(), good(), [huge], 1);
+    assert_eq!(refused, Err(ConfigError::BufferTooLarge { slot: 0 }));
+
     let refused = made(ethernet(), good(), [good_one], 0);
     let (storage, needed) = (0, 1);
     assert_eq!(refused, Err(ConfigError::TooFewSockets { storage, needed }));
