@@ -240,9 +240,10 @@ impl Slot {
         if peer_has_closed(after) && !peer_has_closed(before) {
             connection.handle_fin(now);
         }
-        // From LAST-ACK, both the final ACK and a RST lead to CLOSED; from
-        // TIME-WAIT only time does.
-        let is_final_ack = before == LastAck && after == Closed && !facts.rst;
+        // From LAST-ACK, both the final ACK and a RST lead to CLOSED; only the
+        // ACK empties the queue, also where the RST passed the observer unseen.
+        // From TIME-WAIT only time leads there.
+        let is_final_ack = before == LastAck && after == Closed && !facts.rst && pending == 0;
         if is_final_ack
             || matches!(after, FinWait2 | TimeWait) && !matches!(before, FinWait2 | TimeWait)
         {
