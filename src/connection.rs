@@ -14,16 +14,18 @@
 //! was heard ([`handle_heard`](Connection::handle_heard)), then what it carries
 //! (FIN, RST...), so that the ledger is settled before an end freezes it.
 
+mod view;
+
 use crate::Instant;
-use crate::error::{Timeout, WriteError};
+use crate::error::WriteError;
+use crate::facts::{Admission, Sent, Window};
 use crate::fmt::tell;
 use crate::ledger::Ledger;
 use crate::limits::Options;
-use crate::report::{Advice, Link, Progress, Report};
-use crate::state::{Action, Cause, Event, State};
+use crate::report::{Advice, Link};
+use crate::state::{Action, Event, State};
 use crate::timers::{Timer, Timers};
 use crate::transition::transition;
-use core::time::Duration;
 
 /// With bytes pending and nothing crossing the wire for this long, the stack
 /// below may have no timer armed at all; it is nudged with a keep-alive.
@@ -36,38 +38,6 @@ const PROBE_OVERDUE_MS: u32 = 75_000;
 /// Retransmissions without progress after which advice is given (RFC 9293,
 /// 3.8.3, R1; RFC 1122, 4.2.3.5).
 const STALL_RETRANSMISSIONS: u8 = 3;
-
-/// The room the peer last announced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub enum Window {
-    /// The peer takes bytes.
-    Open,
-    /// The peer takes none at present: its application does not read.
-    Zero,
-}
-
-/// What kind of segment left.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub enum Sent {
-    /// Our SYN: so the way to the peer's host (its neighbour entry) is known.
-    Syn,
-    /// New data, a FIN, or a probe: an answer is due.
-    Demanding,
-    /// Data that had been sent before: an answer is due, again.
-    Retransmission,
-}
-
-/// Whether a write may take bytes now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub enum Admission {
-    /// It may take up to this many bytes.
-    Accept(u64),
-    /// Not yet: the connection is still being opened.
-    Wait,
-}
 
 /// What became of the nudge to the stack below.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -520,129 +490,6 @@ impl Connection {
                 Some(Advice::Stalled)
             }
             Stall::None | Stall::Told => None,
-        }
-    }
-
-    // ---- getters ----
-
-    /// Where the connection stands.
-    #[must_use]
-    pub const fn state(&self) -> State {
-        self.state
-    }
-
-    /// The account of every byte.
-    #[must_use]
-    pub const fn ledger(&self) -> Ledger {
-        self.ledger
-    }
-
-    /// The limits and policies it was opened with.
-    #[must_use]
-    pub const fn options(&self) -> &Options {
-        &self.options
-    }
-
-    /// The keep-alive interval the stack below should use now: the option's,
-    /// shortened while bytes are pending; without the option, only from a
-    /// nudge until the peer is heard.
-    #[must_use]
-    pub fn keep_alive(&self) -> Option<Duration> {
-        let nudge = Duration::from_millis(u64::from(PROBE_AFTER_MS));
-        match self.options.keep_alive() {
-            Some(interval) if self.ledger.pending() > 0 => Some(interval.min(nudge)),
-            Some(interval) => Some(interval),
-            None if self.probe == Probe::Asked => Some(nudge),
-            None => None,
-        }
-    }
-
-    /// Whether every accepted byte is acknowledged.
-    ///
-    /// # Errors
-    ///
-    /// The error of the state, if the connection ended with bytes pending, also
-    /// after its release.
-    pub fn is_flushed(&self) -> Result<bool, WriteError> {
-        if self.ledger.pending() == 0 {
-            return Ok(true);
-        }
-        match self.state {
-            State::Closed(cause) => Err(WriteError::of_cause(cause, self.ledger)),
-            State::Idle => Err(WriteError::NotOpen {
-                ledger: self.ledger,
-            }),
-            State::Connecting
-            | State::Listening
-            | State::Open
-            | State::PeerFinished(_)
-            | State::Finishing(_) => Ok(false),
-        }
-    }
-
-    /// The error a call fails with now, unless the state accepts writes.
-    #[must_use]
-    pub const fn error(&self) -> Option<WriteError> {
-        WriteError::of_state(self.state, self.ledger)
-    }
-
-    /// The error of a call that began at `started` and reached its limit; the
-    /// connection lives.
-    #[must_use]
-    pub fn call_timed_out(&self, started: Instant) -> WriteError {
-        let why = if self.state.is_established() && self.heard_at > started {
-            Timeout::NotReading
-        } else {
-            Timeout::Call
-        };
-        WriteError::TimedOut {
-            why,
-            ledger: self.ledger,
-        }
-    }
-
-    /// How the connection ended: `Ok` if every accepted byte was acknowledged
-    /// and the end was a FIN of either side. `None` while it lives, or if it
-    /// was never opened.
-    #[must_use]
-    pub const fn outcome(&self) -> Option<Result<(), WriteError>> {
-        match self.state {
-            State::Closed(Cause::Finished) => Some(Ok(())),
-            State::Closed(Cause::PeerFinished) if self.ledger.pending() == 0 => Some(Ok(())),
-            State::Closed(cause) => Some(Err(WriteError::of_cause(cause, self.ledger))),
-            State::Idle
-            | State::Connecting
-            | State::Listening
-            | State::Open
-            | State::PeerFinished(_)
-            | State::Finishing(_) => None,
-        }
-    }
-
-    /// A snapshot for status displays; whether the receive buffer is full is
-    /// the driver's to say.
-    #[must_use]
-    pub fn progress(&self, is_receive_full: bool) -> Progress {
-        Progress {
-            state: self.state,
-            ledger: self.ledger,
-            window: self.window,
-            is_stalled: self.stall != Stall::None,
-            is_receive_full,
-        }
-    }
-
-    /// The account of the whole connection as of `now`.
-    #[must_use]
-    pub fn report(&self, now: Instant) -> Report {
-        Report {
-            cause: self.state.cause(),
-            ledger: self.ledger,
-            discarded: self.discarded,
-            writes_accepted: self.writes_accepted,
-            writes_refused: self.writes_refused,
-            link_was_down: self.link.was_down(),
-            elapsed: now.min(self.ended_at).since(self.opened_at),
         }
     }
 }

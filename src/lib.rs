@@ -70,6 +70,7 @@
 mod clock;
 mod connection;
 mod error;
+mod facts;
 mod fmt;
 mod ledger;
 mod limits;
@@ -82,8 +83,9 @@ mod timers;
 pub mod transition;
 
 pub use clock::Clock;
-pub use connection::{Admission, Connection, Sent, Window};
+pub use connection::Connection;
 pub use error::{ClosedBy, How, ReadError, Timeout, WriteError};
+pub use facts::{Admission, Sent, Window};
 pub use ledger::Ledger;
 pub use limits::{Limit, Nagle, Options, OptionsBuilder, OptionsError};
 pub use report::{Advice, Progress, Report};

@@ -1,6 +1,6 @@
 //! What a connection has to say for itself.
 
-use crate::connection::Window;
+use crate::facts::Window;
 use crate::ledger::Ledger;
 use crate::state::{Cause, State};
 use core::time::Duration;

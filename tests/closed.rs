@@ -6,10 +6,11 @@ mod common;
 use common::*;
 use embedded_io::{Error, ErrorKind, Write};
 use lastbyte::stack::ConnectionId;
+use lastbyte::stack::smoltcp::wire::IpAddress;
 use lastbyte::{Cause, OnPeerFin, Options, Report, State};
 use lastbyte_shim::loopback::{
-    Behaviour, Direction, Drops, Flags, Flow, OUR_ADDRESSES, PEER_V4, Presence, RawPeer, World,
-    WorldConfig,
+    Behaviour, Direction, Drops, Flags, Flow, OUR_ADDRESSES, PEER_V4, PEER_V6, Presence, RawPeer,
+    World, WorldConfig,
 };
 
 /// A connection that ended like this, over a script, with 100 bytes accepted
@@ -330,4 +331,33 @@ fn a_rst_for_a_neighbour_that_has_gone_is_given_up() {
     us.stack.run_for(secs(1));
     us.stack.release(id).expect("ours");
     us.open(Options::default());
+}
+
+#[test]
+fn the_ends_are_told_over_every_family_and_medium() {
+    type End = fn(&World);
+    let ends: [(Cause, End); 3] = [
+        (Cause::PeerFinished, |world| world.peer().close(PORT)),
+        (Cause::PeerReset, |world| world.peer().abort(PORT)),
+        (Cause::Vanished, |world| {
+            world.peer().set_presence(Presence::Absent);
+        }),
+    ];
+    for config in [WorldConfig::default(), WorldConfig::ip()] {
+        for to in [IpAddress::from(PEER_V4), IpAddress::from(PEER_V6)] {
+            for (cause, end) in ends {
+                let world = World::new(config.clone());
+                world
+                    .peer()
+                    .listen(PORT, Behaviour::silent().rx_buffer(1_000));
+                let mut us = Us::<1>::new(&world);
+                let id = us.open_to(to, Options::default());
+                us.fill(id);
+                end(&world);
+                us.stack.run_for(secs(300));
+                us.assert_refused(id, cause, TX as u64 + 1_000, 1_000);
+                us.check(id);
+            }
+        }
+    }
 }

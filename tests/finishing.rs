@@ -5,7 +5,7 @@ mod common;
 use common::*;
 use embedded_io::Write;
 use lastbyte::stack::OpenError;
-use lastbyte::{Cause, Closer, Options, State};
+use lastbyte::{Cause, Closer, OnPeerFin, Options, State};
 use lastbyte_shim::loopback::{
     Behaviour, Direction, Drops, Flags, Handshake, Presence, Reads, World, WorldConfig,
 };
@@ -215,6 +215,29 @@ fn a_rst_after_everything_is_acknowledged_changes_nothing() {
     let report = us.writer(id).finish().expect("finished");
     assert_eq!(report.cause, Some(Cause::Finished));
     us.assert_refused(id, Cause::Finished, 10, 10);
+}
+
+#[test]
+fn a_rst_after_both_fins_acknowledges_nothing() {
+    for (policy, cause) in [
+        (OnPeerFin::Refuse, Cause::PeerFinished),
+        (OnPeerFin::HalfClose, Cause::PeerReset),
+    ] {
+        for acknowledged in [0, 4, 10] {
+            // LAST-ACK: a RST looks like the final ACK to smoltcp.
+            let (mut us, id, raw, mut flow) = scripted(options(|o| o.on_peer_fin(policy)));
+            us.write(id, 10);
+            raw.send(&flow.fin());
+            us.writer(id).begin_finish();
+            flow.take(acknowledged);
+            raw.send(&flow.ack());
+            raw.send(&flow.rst());
+            us.assert_refused(id, cause, 10, acknowledged.into());
+            let outcome = us.writer(id).finished().expect("it ended");
+            let is_complete = acknowledged == 10 && cause == Cause::PeerFinished;
+            assert_eq!(outcome.is_ok(), is_complete, "{outcome:?}");
+        }
+    }
 }
 
 #[test]

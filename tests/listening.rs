@@ -5,6 +5,7 @@ mod common;
 use common::*;
 use embedded_io::{Write, WriteReady};
 use lastbyte::stack::OpenError;
+use lastbyte::stack::smoltcp::socket::tcp;
 use lastbyte::stack::smoltcp::wire::{IpAddress, IpEndpoint};
 use lastbyte::{Cause, Options, State, Timeout};
 use lastbyte_shim::loopback::{
@@ -113,7 +114,6 @@ fn several_listeners_share_a_port_and_further_peers_are_refused() {
     for port in [101, 102, 103] {
         assert_eq!(world.peer().received(port), pattern(0, 1_000));
     }
-    use lastbyte::stack::smoltcp::socket::tcp;
     assert_eq!(world.peer().state(104), Some(tcp::State::Closed));
     let mut ports = ids.map(|id| us.stack.endpoints(id).unwrap().unwrap().1.port);
     ports.sort_unstable();
@@ -343,7 +343,6 @@ fn an_accepted_connection_that_ended_does_not_listen_again() {
     us.stack.run_for(secs(1));
     us.assert_refused(id, Cause::PeerReset, 0, 0);
     assert_eq!(world.peer().accepted(PORT), 2);
-    use lastbyte::stack::smoltcp::socket::tcp;
     assert_eq!(world.peer().state(PORT), Some(tcp::State::Closed));
 }
 

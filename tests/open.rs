@@ -75,6 +75,21 @@ fn a_mebibyte_without_a_copy_arrives_exactly() {
 }
 
 #[test]
+fn a_device_that_is_full_most_of_the_time_loses_nothing() {
+    let world = World::new(WorldConfig {
+        queue_frames: 2,
+        ..WorldConfig::default()
+    });
+    world.peer().listen(PORT, Behaviour::sink());
+    let mut us = Us::<1>::sized(&world, 16_384, RX);
+    let id = us.open(Options::default());
+    us.write(id, 200_000);
+    let report = us.writer(id).finish().expect("finished");
+    assert_ledger(report.ledger, 200_000, 200_000);
+    us.check(id);
+}
+
+#[test]
 fn a_fill_that_claims_too_much_is_taken_at_the_room_it_had() {
     let (mut us, id) = connected(Behaviour::sink(), Options::default());
     let bytes = pattern(0, TX);

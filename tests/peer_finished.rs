@@ -253,6 +253,21 @@ fn a_fin_behind_data_is_seen_where_data_is_discarded() {
 }
 
 #[test]
+fn what_is_received_is_discarded_at_once_wherever_the_ring_begins() {
+    let (mut us, id, raw, mut flow) = scripted(Options::default());
+    let mut received = 0;
+    // 1460 does not divide the receive buffer: most of them wrap around.
+    for _ in 0..20 {
+        raw.send(&flow.data(pattern(0, 1_460)));
+        us.stack.poll();
+        received += 1_460;
+        assert_eq!(us.report(id).discarded, received);
+    }
+    raw.send(&flow.fin());
+    us.assert_refused(id, Cause::PeerFinished, 0, 0);
+}
+
+#[test]
 fn a_fin_behind_a_full_receive_buffer_is_hidden_and_status_says_so() {
     let keep = options(|o| o.on_receive(OnReceive::Keep).nagle(Nagle::Off));
     let (mut us, id, raw, mut flow) = scripted(keep);

@@ -332,6 +332,7 @@ fn keep_alive_finds_an_idle_peer_that_has_gone() {
         us.stack.run_for(secs(1_000));
         let probes = tap.take().len();
         assert!((95..=101).contains(&probes), "{probes} probes");
+        assert_eq!(us.stack.poll_advice(id), Ok(None), "a probe is no stall");
         assert_eq!(us.state(id), State::Open);
         let gone = us.now();
         us.world.peer().set_presence(presence);

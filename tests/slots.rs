@@ -168,6 +168,20 @@ fn ports_run_out_and_rest_for_time_wait() {
     assert_eq!(us.stack.endpoints(third).unwrap().unwrap().0.port, ports[0]);
 }
 
+#[test]
+fn a_port_whose_peer_has_not_closed_is_not_given_to_another_slot() {
+    let world = listening_world(Behaviour::sink().staying_open().backlog(4));
+    let few = config(&world).local_ports(50_000..=50_001);
+    let mut us = Us::<3>::configured(&world, TX, RX, few);
+    let first = us.open(Options::default());
+    us.writer(first).finish().expect("finished");
+    // FIN-WAIT-2: the peer takes the same two ends for the old connection.
+    us.stack.run_for(secs(1_000));
+    us.open(Options::default());
+    let refused = us.stack.connect((PEER_V4, PORT), Options::default());
+    assert_eq!(refused, Err(OpenError::NoPort));
+}
+
 /// Opens and ends one slot 10,000 times.
 #[track_caller]
 fn reopen_ten_thousand_times(
@@ -389,6 +403,15 @@ fn each_bad_configuration_is_refused_by_name() {
         let refused = made(ethernet(), good(), [first, empty], 2);
         assert_eq!(refused, Err(ConfigError::EmptyBuffer { slot: 1 }));
     }
+    // Never written to, so this takes no memory.
+    let rx = vec![0; (1 << 30) + 1].leak();
+    let huge = SlotBuffers {
+        tx: vec![0; 1].leak(),
+        rx,
+    };
+    let refused = made(ethernet(), good(), [huge], 1);
+    assert_eq!(refused, Err(ConfigError::BufferTooLarge { slot: 0 }));
+
     let refused = made(ethernet(), good(), [good_one], 0);
     let (storage, needed) = (0, 1);
     assert_eq!(refused, Err(ConfigError::TooFewSockets { storage, needed }));

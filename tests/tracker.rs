@@ -192,13 +192,15 @@ fn every_end_of_an_open_connection_is_told() {
     type End = fn(&mut Owner<1>, ConnectionId);
     let ends: [(Cause, u64, End); 5] = [
         (Cause::PeerFinished, 100, |owner, _| {
-            owner.world.peer().close(PORT)
+            owner.world.peer().close(PORT);
         }),
         (Cause::PeerReset, 100, |owner, _| {
-            owner.world.peer().abort(PORT)
+            owner.world.peer().abort(PORT);
         }),
         (Cause::AddressLost, 100, |owner, _| {
-            owner.interface.update_ip_addrs(|list| list.clear());
+            owner
+                .interface
+                .update_ip_addrs(heapless::vec::VecInner::clear);
         }),
         (Cause::Aborted, 100, |owner, id| {
             let (tracker, mut net) = owner.parts();

@@ -1,8 +1,9 @@
 //! Interface, device, sockets, clock and connections in one: the blocking
 //! driver.
 
-use super::calls::{OpenError, UnknownConnection};
+use super::calls::UnknownConnection;
 use super::config::{Config, ConfigError, SlotBuffers};
+use super::opening::OpenError;
 use super::reader::Reader;
 use super::tracker::{ConnectionId, Net, Taken, Tracker};
 use super::writer::Writer;

@@ -1,7 +1,8 @@
 //! One error for a whole program, for `?`.
 
-use super::calls::{OpenError, UnknownConnection};
+use super::calls::UnknownConnection;
 use super::config::ConfigError;
+use super::opening::OpenError;
 use crate::error::{ReadError, WriteError};
 use crate::limits::OptionsError;
 use core::fmt;

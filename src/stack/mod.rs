@@ -48,9 +48,11 @@ mod calls;
 mod config;
 mod driver;
 mod error;
+mod opening;
 mod parse;
 mod ports;
 mod reader;
+mod reading;
 mod slot;
 mod time;
 mod tracker;
@@ -59,10 +61,11 @@ mod writer;
 
 pub use smoltcp;
 
-pub use calls::{OpenError, UnknownConnection};
+pub use calls::UnknownConnection;
 pub use config::{Buffers, Config, ConfigError, SlotBuffers};
 pub use driver::Stack;
 pub use error::StackError;
+pub use opening::OpenError;
 pub use reader::Reader;
 pub use slot::Step;
 pub use tracker::{ConnectionId, Net, Tracker};

@@ -1,6 +1,6 @@
 //! What a frame says about TCP, read without changing it.
 
-use crate::connection::Window;
+use crate::facts::Window;
 use smoltcp::phy::Medium;
 #[cfg(feature = "proto-ipv4")]
 use smoltcp::wire::Ipv4Packet;

@@ -4,7 +4,8 @@
 use super::time::duration;
 use super::watch::{Ends, Facts};
 use crate::Instant;
-use crate::connection::{Connection, Sent, Window};
+use crate::connection::Connection;
+use crate::facts::{Sent, Window};
 use crate::state::{Action, OnReceive, State};
 use smoltcp::iface::SocketHandle;
 use smoltcp::socket::tcp;
@@ -255,9 +256,11 @@ impl Slot {
         if peer_has_closed(after) && !peer_has_closed(before) {
             connection.handle_fin(now);
         }
-        // From LAST-ACK, both the final ACK and a RST lead to CLOSED; from
-        // TIME-WAIT only time does.
-        let is_final_ack = before == LastAck && after == Closed && facts.rst.is_none();
+        // From LAST-ACK, both the final ACK and a RST lead to CLOSED; only the
+        // ACK empties the queue, also where the RST passed the observer unseen.
+        // From TIME-WAIT only time leads there.
+        let is_final_ack =
+            before == LastAck && after == Closed && facts.rst.is_none() && pending == 0;
         if is_final_ack
             || matches!(after, FinWait2 | TimeWait) && !matches!(before, FinWait2 | TimeWait)
         {

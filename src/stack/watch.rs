@@ -8,7 +8,7 @@
 //! after the step.
 
 use super::parse::{Parsed, Segment, parse};
-use crate::connection::{Sent, Window};
+use crate::facts::{Sent, Window};
 use core::cell::Cell;
 use heapless::Vec;
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, PacketMeta, RxToken, TxToken};

@@ -5,7 +5,7 @@ use core::time::Duration;
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use embedded_io::{Error, ErrorKind, Write};
+use embedded_io::{Error, ErrorKind, Write, WriteReady};
 use lastbyte::stack::smoltcp::iface::SocketStorage;
 use lastbyte::stack::smoltcp::wire::{IpAddress, IpCidr};
 use lastbyte::stack::{Config, ConnectionId, SlotBuffers, Stack, Writer};
@@ -346,7 +346,6 @@ impl<const N: usize> Us<N> {
             self.writer(id).write(b"").map_err(|e| e.cause()),
             Err(Some(cause))
         );
-        use embedded_io::WriteReady;
         assert_eq!(self.writer(id).write_ready(), Ok(true));
         let after = self.report(id);
         assert_eq!(after.cause, Some(cause));

@@ -1,0 +1,133 @@
+//! What can be asked of a connection.
+
+use super::{Connection, PROBE_AFTER_MS, Probe, Stall};
+use crate::Instant;
+use crate::error::{Timeout, WriteError};
+use crate::ledger::Ledger;
+use crate::limits::Options;
+use crate::report::{Progress, Report};
+use crate::state::{Cause, State};
+use core::time::Duration;
+
+impl Connection {
+    /// Where the connection stands.
+    #[must_use]
+    pub const fn state(&self) -> State {
+        self.state
+    }
+
+    /// The account of every byte.
+    #[must_use]
+    pub const fn ledger(&self) -> Ledger {
+        self.ledger
+    }
+
+    /// The limits and policies it was opened with.
+    #[must_use]
+    pub const fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// The keep-alive interval the stack below should use now: the option's,
+    /// shortened while bytes are pending; without the option, only from a
+    /// nudge until the peer is heard.
+    #[must_use]
+    pub fn keep_alive(&self) -> Option<Duration> {
+        let nudge = Duration::from_millis(u64::from(PROBE_AFTER_MS));
+        match self.options.keep_alive() {
+            Some(interval) if self.ledger.pending() > 0 => Some(interval.min(nudge)),
+            Some(interval) => Some(interval),
+            None if self.probe == Probe::Asked => Some(nudge),
+            None => None,
+        }
+    }
+
+    /// Whether every accepted byte is acknowledged.
+    ///
+    /// # Errors
+    ///
+    /// The error of the state, if the connection ended with bytes pending, also
+    /// after its release.
+    pub fn is_flushed(&self) -> Result<bool, WriteError> {
+        if self.ledger.pending() == 0 {
+            return Ok(true);
+        }
+        match self.state {
+            State::Closed(cause) => Err(WriteError::of_cause(cause, self.ledger)),
+            State::Idle => Err(WriteError::NotOpen {
+                ledger: self.ledger,
+            }),
+            State::Connecting
+            | State::Listening
+            | State::Open
+            | State::PeerFinished(_)
+            | State::Finishing(_) => Ok(false),
+        }
+    }
+
+    /// The error a call fails with now, unless the state accepts writes.
+    #[must_use]
+    pub const fn error(&self) -> Option<WriteError> {
+        WriteError::of_state(self.state, self.ledger)
+    }
+
+    /// The error of a call that began at `started` and reached its limit; the
+    /// connection lives.
+    #[must_use]
+    pub fn call_timed_out(&self, started: Instant) -> WriteError {
+        let why = if self.state.is_established() && self.heard_at > started {
+            Timeout::NotReading
+        } else {
+            Timeout::Call
+        };
+        WriteError::TimedOut {
+            why,
+            ledger: self.ledger,
+        }
+    }
+
+    /// How the connection ended: `Ok` if every accepted byte was acknowledged
+    /// and the end was a FIN of either side. `None` while it lives, or if it
+    /// was never opened.
+    #[must_use]
+    pub const fn outcome(&self) -> Option<Result<(), WriteError>> {
+        match self.state {
+            State::Closed(Cause::Finished) => Some(Ok(())),
+            State::Closed(Cause::PeerFinished) if self.ledger.pending() == 0 => Some(Ok(())),
+            State::Closed(cause) => Some(Err(WriteError::of_cause(cause, self.ledger))),
+            State::Idle
+            | State::Connecting
+            | State::Listening
+            | State::Open
+            | State::PeerFinished(_)
+            | State::Finishing(_) => None,
+        }
+    }
+
+    /// A snapshot for status displays; whether the receive buffer is full is
+    /// the driver's to say.
+    #[must_use]
+    pub fn progress(&self, is_receive_full: bool) -> Progress {
+        Progress {
+            state: self.state,
+            ledger: self.ledger,
+            window: self.window,
+            is_stalled: self.stall != Stall::None,
+            is_receive_full,
+        }
+    }
+
+    /// The account of the whole connection as of `now`.
+    #[must_use]
+    pub fn report(&self, now: Instant) -> Report {
+        Report {
+            cause: self.state.cause(),
+            ledger: self.ledger,
+            discarded: self.discarded,
+            writes_accepted: self.writes_accepted,
+            writes_refused: self.writes_refused,
+            link_was_down: self.link.was_down(),
+            elapsed: now.min(self.ended_at).since(self.opened_at),
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! What a driver tells a connection, and what it is told about a write.
+
+/// The room the peer last announced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Window {
+    /// The peer takes bytes.
+    Open,
+    /// The peer takes none at present: its application does not read.
+    Zero,
+}
+
+/// What kind of segment left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Sent {
+    /// Our SYN: so the way to the peer's host (its neighbour entry) is known.
+    Syn,
+    /// New data, a FIN, or a probe: an answer is due.
+    Demanding,
+    /// Data that had been sent before: an answer is due, again.
+    Retransmission,
+}
+
+/// Whether a write may take bytes now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Admission {
+    /// It may take up to this many bytes.
+    Accept(u64),
+    /// Not yet: the connection is still being opened.
+    Wait,
+}

@@ -1,0 +1,224 @@
+//! Opening a connection: route, slot, port, socket.
+
+use super::slot::Tenure;
+use super::tracker::{ConnectionId, Net, Tracker};
+use super::watch::Ends;
+use crate::Instant;
+use crate::limits::{Nagle, Options};
+use crate::state::Action;
+use core::fmt;
+use smoltcp::iface::{Interface, SocketSet};
+use smoltcp::phy::{Device, Medium};
+use smoltcp::socket::tcp;
+use smoltcp::wire::{IpAddress, IpEndpoint, IpListenEndpoint};
+
+/// Why a connection could not even begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum OpenError {
+    /// Every slot holds a connection. Finish, abort or release one, also one
+    /// that has ended.
+    NoSlot,
+    /// Every local port is in use or may still be remembered by a peer.
+    NoPort,
+    /// The remote port is 0, or the remote address is not that of one host.
+    InvalidRemote,
+    /// The local port to listen at is 0.
+    InvalidLocal,
+    /// Unreachable at once: no address of ours fits, or no route leads there.
+    NoRoute,
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoSlot => "every slot holds a connection; finish, abort or release one",
+            Self::NoPort => "every local port is in use or in TIME-WAIT; wait, or widen the range",
+            Self::InvalidRemote => "the remote port is 0 or the remote address is not one host's",
+            Self::InvalidLocal => "the port to listen at is 0",
+            Self::NoRoute => "unreachable: no address of ours or no route leads to the peer",
+        })
+    }
+}
+
+impl core::error::Error for OpenError {}
+
+impl embedded_io::Error for OpenError {
+    fn kind(&self) -> embedded_io::ErrorKind {
+        match self {
+            Self::NoSlot => embedded_io::ErrorKind::OutOfMemory,
+            Self::NoPort => embedded_io::ErrorKind::AddrInUse,
+            Self::InvalidRemote | Self::InvalidLocal => embedded_io::ErrorKind::InvalidInput,
+            Self::NoRoute => embedded_io::ErrorKind::AddrNotAvailable,
+        }
+    }
+}
+
+/// Whether a segment to `remote` can leave this interface at all.
+fn has_route(interface: &mut Interface, medium: Medium, remote: IpAddress, now: Instant) -> bool {
+    #[cfg(feature = "medium-ethernet")]
+    if medium == Medium::Ethernet {
+        let is_neighbour = interface
+            .ip_addrs()
+            .iter()
+            .any(|cidr| cidr.contains_addr(&remote));
+        let at = super::time::to_smoltcp(now);
+        let mut is_routed = false;
+        interface.routes_mut().update(|routes| {
+            is_routed = routes.iter().any(|route| {
+                route.cidr.contains_addr(&remote)
+                    && route.expires_at.is_none_or(|expires_at| expires_at > at)
+            });
+        });
+        return is_neighbour || is_routed;
+    }
+    // Without neighbours, every packet just goes down the wire.
+    let _ = (interface, medium, remote, now);
+    true
+}
+
+impl<const N: usize> Tracker<N> {
+    /// Starts connecting to `remote`. The SYN leaves with the next poll.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`], with nothing begun.
+    pub fn connect<D: Device + ?Sized>(
+        &mut self,
+        net: &mut Net<'_, '_, D>,
+        remote: IpEndpoint,
+        options: Options,
+    ) -> Result<ConnectionId, OpenError> {
+        if remote.port == 0 || !remote.addr.is_unicast() {
+            return Err(OpenError::InvalidRemote);
+        }
+        let local = net
+            .interface
+            .get_source_address(&remote.addr)
+            .filter(|&source| net.interface.has_ip_addr(source))
+            .ok_or(OpenError::NoRoute)?;
+        if !has_route(net.interface, self.table.medium(), remote.addr, net.now) {
+            return Err(OpenError::NoRoute);
+        }
+        let index = self.vacancy(net.sockets).ok_or(OpenError::NoSlot)?;
+        let port = self.allocate_port(index, net.sockets, net.now)?;
+        self.vacate(index, net.sockets, net.now);
+        let Some(slot) = self.slots.get_mut(index) else {
+            return Err(OpenError::NoSlot);
+        };
+        let socket = net.sockets.get_mut::<tcp::Socket<'_>>(slot.handle);
+        // Everything that smoltcp refuses here was checked above.
+        socket
+            .connect(net.interface.context(), remote, (local, port))
+            .map_err(|_| OpenError::NoRoute)?;
+        slot.ends = Some(Ends {
+            local: IpEndpoint::new(local, port),
+            remote,
+        });
+        self.table.assign(index, slot.ends);
+        let action = slot.connection.handle_connect(options, net.now);
+        Ok(self.occupy(index, action, net.sockets, net.now))
+    }
+
+    /// Starts waiting for a peer to connect to `local`.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`], with nothing begun.
+    pub fn listen<D: Device + ?Sized>(
+        &mut self,
+        net: &mut Net<'_, '_, D>,
+        local: IpListenEndpoint,
+        options: Options,
+    ) -> Result<ConnectionId, OpenError> {
+        if local.port == 0 {
+            return Err(OpenError::InvalidLocal);
+        }
+        let index = self.vacancy(net.sockets).ok_or(OpenError::NoSlot)?;
+        self.vacate(index, net.sockets, net.now);
+        let Some(slot) = self.slots.get_mut(index) else {
+            return Err(OpenError::NoSlot);
+        };
+        let socket = net.sockets.get_mut::<tcp::Socket<'_>>(slot.handle);
+        socket.listen(local).map_err(|_| OpenError::InvalidLocal)?;
+        slot.listen_at = local;
+        slot.ends = None;
+        self.table.assign(index, None);
+        let action = slot.connection.handle_listen(options, net.now);
+        Ok(self.occupy(index, action, net.sockets, net.now))
+    }
+
+    /// The slot that is cheapest to open (again).
+    fn vacancy(&self, sockets: &SocketSet<'_>) -> Option<usize> {
+        self.slots
+            .iter()
+            .enumerate()
+            .filter(|(_, slot)| slot.tenure == Tenure::Free)
+            .min_by_key(|(_, slot)| slot.reuse_cost(sockets.get(slot.handle)))
+            .map(|(index, _)| index)
+    }
+
+    /// A port for the connection that is about to take slot `index`.
+    fn allocate_port(
+        &mut self,
+        index: usize,
+        sockets: &SocketSet<'_>,
+        now: Instant,
+    ) -> Result<u16, OpenError> {
+        let slots = &self.slots;
+        let is_in_use = |port| {
+            slots.iter().enumerate().any(|(other, slot)| {
+                let is_held = slot.tenure == Tenure::Held
+                    && slot.ends.is_some_and(|ends| ends.local.port == port);
+                // A socket that was left in FIN-WAIT-2 or TIME-WAIT: its port is
+                // taken until the slot is opened again, which is now.
+                let socket = sockets.get::<tcp::Socket<'_>>(slot.handle);
+                let lingers =
+                    other != index && socket.local_endpoint().is_some_and(|at| at.port == port);
+                is_held || lingers
+            })
+        };
+        self.ports.allocate(now, is_in_use).ok_or(OpenError::NoPort)
+    }
+
+    /// Empties a free slot: nothing of the connection before is left.
+    fn vacate(&mut self, index: usize, sockets: &mut SocketSet<'_>, now: Instant) {
+        if let Some(slot) = self.slots.get_mut(index) {
+            sockets.get_mut::<tcp::Socket<'_>>(slot.handle).abort();
+            slot.connection.handle_release(now);
+            slot.rst_until = Instant::NEVER;
+        }
+    }
+
+    /// Hands a slot that was just opened to its new owner.
+    fn occupy(
+        &mut self,
+        index: usize,
+        action: Action,
+        sockets: &mut SocketSet<'_>,
+        now: Instant,
+    ) -> ConnectionId {
+        let mut generation = 0;
+        if let Some(slot) = self.slots.get_mut(index) {
+            slot.tenure = Tenure::Held;
+            slot.generation = slot.generation.wrapping_add(1);
+            generation = slot.generation;
+            slot.connection.handle_link(self.link_is_up);
+            let socket = sockets.get_mut::<tcp::Socket<'_>>(slot.handle);
+            let nagle = slot.connection.options().nagle() == Nagle::On;
+            socket.set_nagle_enabled(nagle);
+            // smoltcp's own timeout would end healthy connections; the limits
+            // are kept by the state machine.
+            socket.set_timeout(None);
+            // Before the handshake: set afterwards, smoltcp makes a probe of the
+            // very ACK that should complete it, which no peer takes for one.
+            let keep_alive = slot.connection.options().keep_alive();
+            socket.set_keep_alive(keep_alive.map(super::time::duration));
+        }
+        self.perform(index, action, sockets, now);
+        ConnectionId {
+            slot: u16::try_from(index).unwrap_or(u16::MAX),
+            generation,
+        }
+    }
+}

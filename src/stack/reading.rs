@@ -1,0 +1,98 @@
+//! Taking received bytes. Nothing here blocks.
+
+use super::slot::Slot;
+use super::tracker::{ConnectionId, Tracker};
+use crate::error::{ReadError, WriteError};
+use crate::state::{OnReceive, State};
+use smoltcp::iface::SocketSet;
+use smoltcp::socket::tcp;
+
+impl<const N: usize> Tracker<N> {
+    /// Takes received bytes: up to two pieces of the receive buffer's ring.
+    /// `Ok(None)`: none at present. `Ok(Some(0))`: none will come, the peer has
+    /// finished (or `into` is empty).
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`].
+    pub fn try_read(
+        &mut self,
+        sockets: &mut SocketSet<'_>,
+        id: ConnectionId,
+        into: &mut [u8],
+    ) -> Result<Option<usize>, ReadError> {
+        if into.is_empty() {
+            return Ok(Some(0));
+        }
+        let slot = self.readable(id)?;
+        let socket = sockets.get_mut::<tcp::Socket<'_>>(slot.handle);
+        match socket.recv_slice(into) {
+            Ok(0) => Ok(None),
+            Ok(read) => Ok(Some(read)),
+            Err(error) => slot.end_of_reading(error),
+        }
+    }
+
+    /// Whether [`peek`](Self::peek) has something to show, or the peer has
+    /// finished: `Ok(None)` while neither is so.
+    pub(super) fn try_peek(
+        &mut self,
+        sockets: &mut SocketSet<'_>,
+        id: ConnectionId,
+    ) -> Result<Option<usize>, ReadError> {
+        let slot = self.readable(id)?;
+        let socket = sockets.get_mut::<tcp::Socket<'_>>(slot.handle);
+        match socket.peek(usize::MAX).map(<[u8]>::len) {
+            Ok(0) => Ok(None),
+            Ok(len) => Ok(Some(len)),
+            Err(error) => slot.end_of_reading(error),
+        }
+    }
+
+    /// The received bytes that are in one piece, without taking them.
+    pub(super) fn peek<'s>(&self, sockets: &'s mut SocketSet<'_>, id: ConnectionId) -> &'s [u8] {
+        match self.readable(id) {
+            Ok(slot) => sockets
+                .get_mut::<tcp::Socket<'_>>(slot.handle)
+                .peek(usize::MAX)
+                .unwrap_or(&[]),
+            Err(_) => &[],
+        }
+    }
+
+    /// Takes `count` received bytes, or as many as are in one piece.
+    pub(super) fn consume(&self, sockets: &mut SocketSet<'_>, id: ConnectionId, count: usize) {
+        if let Ok(slot) = self.readable(id) {
+            let socket = sockets.get_mut::<tcp::Socket<'_>>(slot.handle);
+            // An error means that there is nothing to take.
+            let _ = socket.recv(|bytes| (count.min(bytes.len()), ()));
+        }
+    }
+
+    fn readable(&self, id: ConnectionId) -> Result<&Slot, ReadError> {
+        let slot = self
+            .slot(id)
+            .map_err(|unknown| ReadError::Ended(unknown.into()))?;
+        match slot.connection.options().on_receive() {
+            OnReceive::Keep => Ok(slot),
+            OnReceive::Discard => Err(ReadError::Discarding),
+        }
+    }
+}
+
+impl Slot {
+    /// What a socket that gives no more bytes means for the reader.
+    fn end_of_reading(&self, error: tcp::RecvError) -> Result<Option<usize>, ReadError> {
+        match (error, self.connection.state()) {
+            (tcp::RecvError::Finished, _) => Ok(Some(0)),
+            (tcp::RecvError::InvalidState, State::Connecting | State::Listening) => Ok(None),
+            (tcp::RecvError::InvalidState, _) => {
+                let ledger = self.connection.ledger();
+                let error = self.connection.error();
+                Err(ReadError::Ended(
+                    error.unwrap_or(WriteError::NotOpen { ledger }),
+                ))
+            }
+        }
+    }
+}
