@@ -198,9 +198,7 @@ fn every_end_of_an_open_connection_is_told() {
             owner.world.peer().abort(PORT);
         }),
         (Cause::AddressLost, 100, |owner, _| {
-            owner
-                .interface
-                .update_ip_addrs(heapless::vec::VecInner::clear);
+            owner.interface.update_ip_addrs(|own| own.retain(|_| false));
         }),
         (Cause::Aborted, 100, |owner, id| {
             let (tracker, mut net) = owner.parts();
