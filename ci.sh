@@ -167,7 +167,7 @@ stage_doc() {
     run cargo doc --locked --no-deps -p lastbyte-shim --lib
     # Last, so that what stays in the directory is what is published.
     run cargo doc --locked --no-deps -p lastbyte --no-default-features --features "$DOCUMENTED"
-    grep -q 'T144' "$page" || fail "the documentation does not show the transition table"
+    grep -q 'T153' "$page" || fail "the documentation does not show the transition table"
 }
 
 stage_examples() {

@@ -18,11 +18,11 @@ mod view;
 
 use crate::Instant;
 use crate::error::WriteError;
-use crate::facts::{Admission, Sent, Window};
+use crate::facts::{Admission, Icmp, Sent, Window};
 use crate::fmt::tell;
 use crate::ledger::Ledger;
 use crate::limits::Options;
-use crate::report::{Advice, Link};
+use crate::report::{Advice, Link, Note};
 use crate::state::{Action, Event, State};
 use crate::timers::{Timer, Timers};
 use crate::transition::transition;
@@ -46,14 +46,6 @@ enum Probe {
     Quiet,
     /// Asked for; the stack below sends keep-alives until the peer is heard.
     Asked,
-}
-
-/// Whether the connection makes progress, and whether its owner knows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stall {
-    None,
-    Untold,
-    Told,
 }
 
 /// Whether a SYN of ours has left.
@@ -95,7 +87,9 @@ pub struct Connection {
     window: Window,
     handshake: Handshake,
     probe: Probe,
-    stall: Stall,
+    stall: Note,
+    icmp: Note,
+    link_down: Note,
     /// Since the last progress.
     retransmissions: u8,
     link: Link,
@@ -125,7 +119,9 @@ impl Connection {
             window: Window::Open,
             handshake: Handshake::Unsent,
             probe: Probe::Quiet,
-            stall: Stall::None,
+            stall: Note::None,
+            icmp: Note::None,
+            link_down: Note::None,
             retransmissions: 0,
             link: Link::NeverDown,
             opened_at: now,
@@ -304,7 +300,8 @@ impl Connection {
     pub fn handle_pending(&mut self, pending: u64, now: Instant) {
         if self.state.is_established() && self.ledger.settle(pending) > 0 {
             self.retransmissions = 0;
-            self.stall = Stall::None;
+            self.stall = Note::None;
+            self.icmp = Note::None;
             if self.ledger.pending() > 0 {
                 let stall_at = now.plus_millis(self.options.stall_advice_ms());
                 self.timers.set(Timer::Stall, stall_at);
@@ -391,9 +388,29 @@ impl Connection {
         self.apply(Event::FinAcknowledged, now)
     }
 
+    /// While finishing, every byte is acknowledged, and bytes of the peer were
+    /// left unread: [`Action::Reset`] tells it so (RFC 2525, 2.17).
+    pub fn handle_drained_unread(&mut self, now: Instant) -> Action {
+        self.apply(Event::DrainedUnread, now)
+    }
+
     /// There is no way to the peer.
     pub fn handle_unreachable(&mut self, now: Instant) -> Action {
         self.apply(Event::Unreachable, now)
+    }
+
+    /// An ICMP error about one of our segments arrived. A hard one ends a
+    /// connection that is still being opened (RFC 9293, SHLD-26); else it is
+    /// advice.
+    pub fn handle_icmp(&mut self, icmp: Icmp, now: Instant) -> Action {
+        if self.state.is_closed() {
+            return Action::Ignore;
+        }
+        self.icmp.raise();
+        match icmp {
+            Icmp::Hard => self.handle_unreachable(now),
+            Icmp::Soft => Action::None,
+        }
     }
 
     /// Our own address is gone.
@@ -407,8 +424,14 @@ impl Connection {
 
     /// The link went up or down. Recorded, never an end: a cable comes back.
     pub const fn handle_link(&mut self, up: bool) {
-        if !self.state.is_closed() {
-            self.link = self.link.changed(up);
+        if self.state.is_closed() {
+            return;
+        }
+        self.link = self.link.changed(up);
+        if up {
+            self.link_down = Note::None;
+        } else {
+            self.link_down.raise();
         }
     }
 
@@ -463,8 +486,8 @@ impl Connection {
     }
 
     fn note_stall(&mut self) {
-        if self.stall == Stall::None {
-            self.stall = Stall::Untold;
+        if !self.stall.is_raised() {
+            self.stall.raise();
             tell!(
                 warn,
                 "connection {}: stalled, {} bytes pending, {} retransmissions",
@@ -484,12 +507,14 @@ impl Connection {
 
     /// Advice that has not been told yet.
     pub const fn poll_advice(&mut self) -> Option<Advice> {
-        match self.stall {
-            Stall::Untold => {
-                self.stall = Stall::Told;
-                Some(Advice::Stalled)
-            }
-            Stall::None | Stall::Told => None,
+        if self.stall.take() {
+            Some(Advice::Stalled)
+        } else if self.icmp.take() {
+            Some(Advice::Icmp)
+        } else if self.link_down.take() {
+            Some(Advice::LinkDown)
+        } else {
+            None
         }
     }
 }

@@ -31,3 +31,13 @@ pub enum Admission {
     /// Not yet: the connection is still being opened.
     Wait,
 }
+
+/// What an ICMP error about one of our segments says (RFC 9293, 3.9.2.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Icmp {
+    /// The network or the host cannot be reached at present; it may pass.
+    Soft,
+    /// No such protocol or port there, or it is forbidden; it will not pass.
+    Hard,
+}

@@ -12,6 +12,41 @@ pub enum Advice {
     /// Bytes are pending and no progress was made for three retransmissions
     /// or the stall advice time (RFC 9293, 3.8.3, R1). The connection is open.
     Stalled,
+    /// An ICMP error says that the peer cannot be reached. On an open
+    /// connection it ends nothing (RFC 9293, MUST-56; RFC 5461, 4).
+    Icmp,
+    /// The link went down. A cable comes back.
+    LinkDown,
+}
+
+/// Whether there is something to advise, and whether it was told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Note {
+    None,
+    Untold,
+    Told,
+}
+
+impl Note {
+    /// There is something now; what was told is not told again.
+    pub(crate) const fn raise(&mut self) {
+        if matches!(self, Self::None) {
+            *self = Self::Untold;
+        }
+    }
+
+    /// Whether it is to be told; it is then.
+    pub(crate) const fn take(&mut self) -> bool {
+        let is_due = matches!(self, Self::Untold);
+        if is_due {
+            *self = Self::Told;
+        }
+        is_due
+    }
+
+    pub(crate) const fn is_raised(self) -> bool {
+        !matches!(self, Self::None)
+    }
 }
 
 /// What the driver told about the link.

@@ -228,6 +228,9 @@ pub enum Event {
     PeerRst,
     /// Fact: the peer acknowledged our FIN, and with it every byte.
     FinAcknowledged,
+    /// Fact: while finishing, every byte was acknowledged, and bytes the peer
+    /// sent were left unread: it is to learn that they are lost.
+    DrainedUnread,
     /// Fact: there is no way to the peer.
     Unreachable,
     /// Fact: our own IP address is gone.
@@ -242,7 +245,7 @@ pub enum Event {
 
 impl Event {
     /// Every event, in the order of the printed table.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Connect,
         Self::Listen,
         Self::Write,
@@ -254,6 +257,7 @@ impl Event {
         Self::PeerFin(OnPeerFin::HalfClose),
         Self::PeerRst,
         Self::FinAcknowledged,
+        Self::DrainedUnread,
         Self::Unreachable,
         Self::AddressLost,
         Self::ConnectLimit,

@@ -84,11 +84,12 @@ const fn from_idle(event: Event) -> Transition {
         Event::PeerFin(OnPeerFin::HalfClose) => row(9, here, Action::Ignore),
         Event::PeerRst => row(10, here, Action::Ignore),
         Event::FinAcknowledged => row(11, here, Action::Ignore),
-        Event::Unreachable => row(12, here, Action::Ignore),
-        Event::AddressLost => row(13, here, Action::Ignore),
-        Event::ConnectLimit => row(14, here, Action::Ignore),
-        Event::SilenceLimit => row(15, here, Action::Ignore),
-        Event::FinishLimit => row(16, here, Action::Ignore),
+        Event::DrainedUnread => row(12, here, Action::Ignore),
+        Event::Unreachable => row(13, here, Action::Ignore),
+        Event::AddressLost => row(14, here, Action::Ignore),
+        Event::ConnectLimit => row(15, here, Action::Ignore),
+        Event::SilenceLimit => row(16, here, Action::Ignore),
+        Event::FinishLimit => row(17, here, Action::Ignore),
     }
 }
 
@@ -96,22 +97,23 @@ const fn from_idle(event: Event) -> Transition {
 const fn from_connecting(event: Event) -> Transition {
     let here = State::Connecting;
     match event {
-        Event::Connect => row(17, here, Action::Misuse),
-        Event::Listen => row(18, here, Action::Misuse),
-        Event::Write => row(19, here, Action::Wait),
-        Event::Finish => row(20, State::Closed(Cause::Finished), Action::Reset),
-        Event::Abort => row(21, State::Closed(Cause::Aborted), Action::Reset),
-        Event::Release => row(22, here, Action::Misuse),
-        Event::Established => row(23, State::Open, Action::None),
-        Event::PeerFin(OnPeerFin::Refuse) => row(24, here, Action::Ignore),
-        Event::PeerFin(OnPeerFin::HalfClose) => row(25, here, Action::Ignore),
-        Event::PeerRst => row(26, State::Closed(Cause::Refused), Action::None),
-        Event::FinAcknowledged => row(27, here, Action::Ignore),
-        Event::Unreachable => row(28, State::Closed(Cause::Unreachable), Action::Reset),
-        Event::AddressLost => row(29, State::Closed(Cause::AddressLost), Action::Reset),
-        Event::ConnectLimit => row(30, State::Closed(Cause::ConnectTimeout), Action::Reset),
-        Event::SilenceLimit => row(31, here, Action::Ignore),
-        Event::FinishLimit => row(32, here, Action::Ignore),
+        Event::Connect => row(18, here, Action::Misuse),
+        Event::Listen => row(19, here, Action::Misuse),
+        Event::Write => row(20, here, Action::Wait),
+        Event::Finish => row(21, State::Closed(Cause::Finished), Action::Reset),
+        Event::Abort => row(22, State::Closed(Cause::Aborted), Action::Reset),
+        Event::Release => row(23, here, Action::Misuse),
+        Event::Established => row(24, State::Open, Action::None),
+        Event::PeerFin(OnPeerFin::Refuse) => row(25, here, Action::Ignore),
+        Event::PeerFin(OnPeerFin::HalfClose) => row(26, here, Action::Ignore),
+        Event::PeerRst => row(27, State::Closed(Cause::Refused), Action::None),
+        Event::FinAcknowledged => row(28, here, Action::Ignore),
+        Event::DrainedUnread => row(29, here, Action::Ignore),
+        Event::Unreachable => row(30, State::Closed(Cause::Unreachable), Action::Reset),
+        Event::AddressLost => row(31, State::Closed(Cause::AddressLost), Action::Reset),
+        Event::ConnectLimit => row(32, State::Closed(Cause::ConnectTimeout), Action::Reset),
+        Event::SilenceLimit => row(33, here, Action::Ignore),
+        Event::FinishLimit => row(34, here, Action::Ignore),
     }
 }
 
@@ -120,22 +122,23 @@ const fn from_connecting(event: Event) -> Transition {
 const fn from_listening(event: Event) -> Transition {
     let here = State::Listening;
     match event {
-        Event::Connect => row(33, here, Action::Misuse),
-        Event::Listen => row(34, here, Action::Misuse),
-        Event::Write => row(35, here, Action::Wait),
-        Event::Finish => row(36, State::Closed(Cause::Finished), Action::Reset),
-        Event::Abort => row(37, State::Closed(Cause::Aborted), Action::Reset),
-        Event::Release => row(38, here, Action::Misuse),
-        Event::Established => row(39, State::Open, Action::None),
-        Event::PeerFin(OnPeerFin::Refuse) => row(40, here, Action::Ignore),
-        Event::PeerFin(OnPeerFin::HalfClose) => row(41, here, Action::Ignore),
-        Event::PeerRst => row(42, here, Action::Ignore),
-        Event::FinAcknowledged => row(43, here, Action::Ignore),
-        Event::Unreachable => row(44, here, Action::Ignore),
-        Event::AddressLost => row(45, here, Action::Relisten),
-        Event::ConnectLimit => row(46, here, Action::Relisten),
-        Event::SilenceLimit => row(47, here, Action::Ignore),
-        Event::FinishLimit => row(48, here, Action::Ignore),
+        Event::Connect => row(35, here, Action::Misuse),
+        Event::Listen => row(36, here, Action::Misuse),
+        Event::Write => row(37, here, Action::Wait),
+        Event::Finish => row(38, State::Closed(Cause::Finished), Action::Reset),
+        Event::Abort => row(39, State::Closed(Cause::Aborted), Action::Reset),
+        Event::Release => row(40, here, Action::Misuse),
+        Event::Established => row(41, State::Open, Action::None),
+        Event::PeerFin(OnPeerFin::Refuse) => row(42, here, Action::Ignore),
+        Event::PeerFin(OnPeerFin::HalfClose) => row(43, here, Action::Ignore),
+        Event::PeerRst => row(44, here, Action::Ignore),
+        Event::FinAcknowledged => row(45, here, Action::Ignore),
+        Event::DrainedUnread => row(46, here, Action::Ignore),
+        Event::Unreachable => row(47, here, Action::Ignore),
+        Event::AddressLost => row(48, here, Action::Relisten),
+        Event::ConnectLimit => row(49, here, Action::Relisten),
+        Event::SilenceLimit => row(50, here, Action::Ignore),
+        Event::FinishLimit => row(51, here, Action::Ignore),
     }
 }
 
@@ -143,26 +146,27 @@ const fn from_listening(event: Event) -> Transition {
 const fn from_open(event: Event) -> Transition {
     let here = State::Open;
     match event {
-        Event::Connect => row(49, here, Action::Misuse),
-        Event::Listen => row(50, here, Action::Misuse),
-        Event::Write => row(51, here, Action::Accept),
-        Event::Finish => row(52, State::Finishing(Closer::Us), Action::SendFin),
-        Event::Abort => row(53, State::Closed(Cause::Aborted), Action::Reset),
-        Event::Release => row(54, here, Action::Misuse),
-        Event::Established => row(55, here, Action::Ignore),
+        Event::Connect => row(52, here, Action::Misuse),
+        Event::Listen => row(53, here, Action::Misuse),
+        Event::Write => row(54, here, Action::Accept),
+        Event::Finish => row(55, State::Finishing(Closer::Us), Action::SendFin),
+        Event::Abort => row(56, State::Closed(Cause::Aborted), Action::Reset),
+        Event::Release => row(57, here, Action::Misuse),
+        Event::Established => row(58, here, Action::Ignore),
         Event::PeerFin(OnPeerFin::Refuse) => {
-            row(56, State::PeerFinished(OnPeerFin::Refuse), Action::None)
+            row(59, State::PeerFinished(OnPeerFin::Refuse), Action::None)
         }
         Event::PeerFin(OnPeerFin::HalfClose) => {
-            row(57, State::PeerFinished(OnPeerFin::HalfClose), Action::None)
+            row(60, State::PeerFinished(OnPeerFin::HalfClose), Action::None)
         }
-        Event::PeerRst => row(58, State::Closed(Cause::PeerReset), Action::None),
-        Event::FinAcknowledged => row(59, here, Action::Ignore),
-        Event::Unreachable => row(60, here, Action::Ignore),
-        Event::AddressLost => row(61, State::Closed(Cause::AddressLost), Action::Reset),
-        Event::ConnectLimit => row(62, here, Action::Ignore),
-        Event::SilenceLimit => row(63, State::Closed(Cause::Vanished), Action::Reset),
-        Event::FinishLimit => row(64, here, Action::Ignore),
+        Event::PeerRst => row(61, State::Closed(Cause::PeerReset), Action::None),
+        Event::FinAcknowledged => row(62, here, Action::Ignore),
+        Event::DrainedUnread => row(63, here, Action::Ignore),
+        Event::Unreachable => row(64, here, Action::Ignore),
+        Event::AddressLost => row(65, State::Closed(Cause::AddressLost), Action::Reset),
+        Event::ConnectLimit => row(66, here, Action::Ignore),
+        Event::SilenceLimit => row(67, State::Closed(Cause::Vanished), Action::Reset),
+        Event::FinishLimit => row(68, here, Action::Ignore),
     }
 }
 
@@ -171,22 +175,23 @@ const fn from_open(event: Event) -> Transition {
 const fn from_peer_finished_refuse(event: Event) -> Transition {
     let here = State::PeerFinished(OnPeerFin::Refuse);
     match event {
-        Event::Connect => row(65, here, Action::Misuse),
-        Event::Listen => row(66, here, Action::Misuse),
-        Event::Write => row(67, here, Action::Refuse),
-        Event::Finish => row(68, State::Finishing(Closer::Peer), Action::SendFin),
-        Event::Abort => row(69, State::Closed(Cause::PeerFinished), Action::Reset),
-        Event::Release => row(70, here, Action::Misuse),
-        Event::Established => row(71, here, Action::Ignore),
-        Event::PeerFin(OnPeerFin::Refuse) => row(72, here, Action::Ignore),
-        Event::PeerFin(OnPeerFin::HalfClose) => row(73, here, Action::Ignore),
-        Event::PeerRst => row(74, State::Closed(Cause::PeerFinished), Action::None),
-        Event::FinAcknowledged => row(75, here, Action::Ignore),
-        Event::Unreachable => row(76, here, Action::Ignore),
-        Event::AddressLost => row(77, State::Closed(Cause::PeerFinished), Action::Reset),
-        Event::ConnectLimit => row(78, here, Action::Ignore),
-        Event::SilenceLimit => row(79, State::Closed(Cause::PeerFinished), Action::Reset),
-        Event::FinishLimit => row(80, here, Action::Ignore),
+        Event::Connect => row(69, here, Action::Misuse),
+        Event::Listen => row(70, here, Action::Misuse),
+        Event::Write => row(71, here, Action::Refuse),
+        Event::Finish => row(72, State::Finishing(Closer::Peer), Action::SendFin),
+        Event::Abort => row(73, State::Closed(Cause::PeerFinished), Action::Reset),
+        Event::Release => row(74, here, Action::Misuse),
+        Event::Established => row(75, here, Action::Ignore),
+        Event::PeerFin(OnPeerFin::Refuse) => row(76, here, Action::Ignore),
+        Event::PeerFin(OnPeerFin::HalfClose) => row(77, here, Action::Ignore),
+        Event::PeerRst => row(78, State::Closed(Cause::PeerFinished), Action::None),
+        Event::FinAcknowledged => row(79, here, Action::Ignore),
+        Event::DrainedUnread => row(80, here, Action::Ignore),
+        Event::Unreachable => row(81, here, Action::Ignore),
+        Event::AddressLost => row(82, State::Closed(Cause::PeerFinished), Action::Reset),
+        Event::ConnectLimit => row(83, here, Action::Ignore),
+        Event::SilenceLimit => row(84, State::Closed(Cause::PeerFinished), Action::Reset),
+        Event::FinishLimit => row(85, here, Action::Ignore),
     }
 }
 
@@ -194,22 +199,23 @@ const fn from_peer_finished_refuse(event: Event) -> Transition {
 const fn from_peer_finished_half_close(event: Event) -> Transition {
     let here = State::PeerFinished(OnPeerFin::HalfClose);
     match event {
-        Event::Connect => row(81, here, Action::Misuse),
-        Event::Listen => row(82, here, Action::Misuse),
-        Event::Write => row(83, here, Action::Accept),
-        Event::Finish => row(84, State::Finishing(Closer::Us), Action::SendFin),
-        Event::Abort => row(85, State::Closed(Cause::Aborted), Action::Reset),
-        Event::Release => row(86, here, Action::Misuse),
-        Event::Established => row(87, here, Action::Ignore),
-        Event::PeerFin(OnPeerFin::Refuse) => row(88, here, Action::Ignore),
-        Event::PeerFin(OnPeerFin::HalfClose) => row(89, here, Action::Ignore),
-        Event::PeerRst => row(90, State::Closed(Cause::PeerReset), Action::None),
-        Event::FinAcknowledged => row(91, here, Action::Ignore),
-        Event::Unreachable => row(92, here, Action::Ignore),
-        Event::AddressLost => row(93, State::Closed(Cause::AddressLost), Action::Reset),
-        Event::ConnectLimit => row(94, here, Action::Ignore),
-        Event::SilenceLimit => row(95, State::Closed(Cause::Vanished), Action::Reset),
-        Event::FinishLimit => row(96, here, Action::Ignore),
+        Event::Connect => row(86, here, Action::Misuse),
+        Event::Listen => row(87, here, Action::Misuse),
+        Event::Write => row(88, here, Action::Accept),
+        Event::Finish => row(89, State::Finishing(Closer::Us), Action::SendFin),
+        Event::Abort => row(90, State::Closed(Cause::Aborted), Action::Reset),
+        Event::Release => row(91, here, Action::Misuse),
+        Event::Established => row(92, here, Action::Ignore),
+        Event::PeerFin(OnPeerFin::Refuse) => row(93, here, Action::Ignore),
+        Event::PeerFin(OnPeerFin::HalfClose) => row(94, here, Action::Ignore),
+        Event::PeerRst => row(95, State::Closed(Cause::PeerReset), Action::None),
+        Event::FinAcknowledged => row(96, here, Action::Ignore),
+        Event::DrainedUnread => row(97, here, Action::Ignore),
+        Event::Unreachable => row(98, here, Action::Ignore),
+        Event::AddressLost => row(99, State::Closed(Cause::AddressLost), Action::Reset),
+        Event::ConnectLimit => row(100, here, Action::Ignore),
+        Event::SilenceLimit => row(101, State::Closed(Cause::Vanished), Action::Reset),
+        Event::FinishLimit => row(102, here, Action::Ignore),
     }
 }
 
@@ -218,22 +224,23 @@ const fn from_peer_finished_half_close(event: Event) -> Transition {
 const fn from_finishing_us(event: Event) -> Transition {
     let here = State::Finishing(Closer::Us);
     match event {
-        Event::Connect => row(97, here, Action::Misuse),
-        Event::Listen => row(98, here, Action::Misuse),
-        Event::Write => row(99, here, Action::Refuse),
-        Event::Finish => row(100, here, Action::Ignore),
-        Event::Abort => row(101, State::Closed(Cause::Aborted), Action::Reset),
-        Event::Release => row(102, here, Action::Misuse),
-        Event::Established => row(103, here, Action::Ignore),
-        Event::PeerFin(OnPeerFin::Refuse) => row(104, here, Action::Ignore),
-        Event::PeerFin(OnPeerFin::HalfClose) => row(105, here, Action::Ignore),
-        Event::PeerRst => row(106, State::Closed(Cause::PeerReset), Action::None),
-        Event::FinAcknowledged => row(107, State::Closed(Cause::Finished), Action::None),
-        Event::Unreachable => row(108, here, Action::Ignore),
-        Event::AddressLost => row(109, State::Closed(Cause::AddressLost), Action::Reset),
-        Event::ConnectLimit => row(110, here, Action::Ignore),
-        Event::SilenceLimit => row(111, State::Closed(Cause::Vanished), Action::Reset),
-        Event::FinishLimit => row(112, State::Closed(Cause::FinishTimeout), Action::Reset),
+        Event::Connect => row(103, here, Action::Misuse),
+        Event::Listen => row(104, here, Action::Misuse),
+        Event::Write => row(105, here, Action::Refuse),
+        Event::Finish => row(106, here, Action::Ignore),
+        Event::Abort => row(107, State::Closed(Cause::Aborted), Action::Reset),
+        Event::Release => row(108, here, Action::Misuse),
+        Event::Established => row(109, here, Action::Ignore),
+        Event::PeerFin(OnPeerFin::Refuse) => row(110, here, Action::Ignore),
+        Event::PeerFin(OnPeerFin::HalfClose) => row(111, here, Action::Ignore),
+        Event::PeerRst => row(112, State::Closed(Cause::PeerReset), Action::None),
+        Event::FinAcknowledged => row(113, State::Closed(Cause::Finished), Action::None),
+        Event::DrainedUnread => row(114, State::Closed(Cause::Finished), Action::Reset),
+        Event::Unreachable => row(115, here, Action::Ignore),
+        Event::AddressLost => row(116, State::Closed(Cause::AddressLost), Action::Reset),
+        Event::ConnectLimit => row(117, here, Action::Ignore),
+        Event::SilenceLimit => row(118, State::Closed(Cause::Vanished), Action::Reset),
+        Event::FinishLimit => row(119, State::Closed(Cause::FinishTimeout), Action::Reset),
     }
 }
 
@@ -241,22 +248,23 @@ const fn from_finishing_us(event: Event) -> Transition {
 const fn from_finishing_peer(event: Event) -> Transition {
     let here = State::Finishing(Closer::Peer);
     match event {
-        Event::Connect => row(113, here, Action::Misuse),
-        Event::Listen => row(114, here, Action::Misuse),
-        Event::Write => row(115, here, Action::Refuse),
-        Event::Finish => row(116, here, Action::Ignore),
-        Event::Abort => row(117, State::Closed(Cause::PeerFinished), Action::Reset),
-        Event::Release => row(118, here, Action::Misuse),
-        Event::Established => row(119, here, Action::Ignore),
-        Event::PeerFin(OnPeerFin::Refuse) => row(120, here, Action::Ignore),
-        Event::PeerFin(OnPeerFin::HalfClose) => row(121, here, Action::Ignore),
-        Event::PeerRst => row(122, State::Closed(Cause::PeerFinished), Action::None),
-        Event::FinAcknowledged => row(123, State::Closed(Cause::PeerFinished), Action::None),
-        Event::Unreachable => row(124, here, Action::Ignore),
-        Event::AddressLost => row(125, State::Closed(Cause::PeerFinished), Action::Reset),
-        Event::ConnectLimit => row(126, here, Action::Ignore),
-        Event::SilenceLimit => row(127, State::Closed(Cause::PeerFinished), Action::Reset),
-        Event::FinishLimit => row(128, State::Closed(Cause::PeerFinished), Action::Reset),
+        Event::Connect => row(120, here, Action::Misuse),
+        Event::Listen => row(121, here, Action::Misuse),
+        Event::Write => row(122, here, Action::Refuse),
+        Event::Finish => row(123, here, Action::Ignore),
+        Event::Abort => row(124, State::Closed(Cause::PeerFinished), Action::Reset),
+        Event::Release => row(125, here, Action::Misuse),
+        Event::Established => row(126, here, Action::Ignore),
+        Event::PeerFin(OnPeerFin::Refuse) => row(127, here, Action::Ignore),
+        Event::PeerFin(OnPeerFin::HalfClose) => row(128, here, Action::Ignore),
+        Event::PeerRst => row(129, State::Closed(Cause::PeerFinished), Action::None),
+        Event::FinAcknowledged => row(130, State::Closed(Cause::PeerFinished), Action::None),
+        Event::DrainedUnread => row(131, State::Closed(Cause::PeerFinished), Action::Reset),
+        Event::Unreachable => row(132, here, Action::Ignore),
+        Event::AddressLost => row(133, State::Closed(Cause::PeerFinished), Action::Reset),
+        Event::ConnectLimit => row(134, here, Action::Ignore),
+        Event::SilenceLimit => row(135, State::Closed(Cause::PeerFinished), Action::Reset),
+        Event::FinishLimit => row(136, State::Closed(Cause::PeerFinished), Action::Reset),
     }
 }
 
@@ -264,29 +272,30 @@ const fn from_finishing_peer(event: Event) -> Transition {
 const fn from_closed(cause: Cause, event: Event) -> Transition {
     let here = State::Closed(cause);
     match event {
-        Event::Connect => row(129, here, Action::Misuse),
-        Event::Listen => row(130, here, Action::Misuse),
-        Event::Write => row(131, here, Action::Refuse),
-        Event::Finish => row(132, here, Action::Refuse),
-        Event::Abort => row(133, here, Action::Ignore),
-        Event::Release => row(134, State::Idle, Action::None),
-        Event::Established => row(135, here, Action::Ignore),
-        Event::PeerFin(OnPeerFin::Refuse) => row(136, here, Action::Ignore),
-        Event::PeerFin(OnPeerFin::HalfClose) => row(137, here, Action::Ignore),
-        Event::PeerRst => row(138, here, Action::Ignore),
-        Event::FinAcknowledged => row(139, here, Action::Ignore),
-        Event::Unreachable => row(140, here, Action::Ignore),
-        Event::AddressLost => row(141, here, Action::Ignore),
-        Event::ConnectLimit => row(142, here, Action::Ignore),
-        Event::SilenceLimit => row(143, here, Action::Ignore),
-        Event::FinishLimit => row(144, here, Action::Ignore),
+        Event::Connect => row(137, here, Action::Misuse),
+        Event::Listen => row(138, here, Action::Misuse),
+        Event::Write => row(139, here, Action::Refuse),
+        Event::Finish => row(140, here, Action::Refuse),
+        Event::Abort => row(141, here, Action::Ignore),
+        Event::Release => row(142, State::Idle, Action::None),
+        Event::Established => row(143, here, Action::Ignore),
+        Event::PeerFin(OnPeerFin::Refuse) => row(144, here, Action::Ignore),
+        Event::PeerFin(OnPeerFin::HalfClose) => row(145, here, Action::Ignore),
+        Event::PeerRst => row(146, here, Action::Ignore),
+        Event::FinAcknowledged => row(147, here, Action::Ignore),
+        Event::DrainedUnread => row(148, here, Action::Ignore),
+        Event::Unreachable => row(149, here, Action::Ignore),
+        Event::AddressLost => row(150, here, Action::Ignore),
+        Event::ConnectLimit => row(151, here, Action::Ignore),
+        Event::SilenceLimit => row(152, here, Action::Ignore),
+        Event::FinishLimit => row(153, here, Action::Ignore),
     }
 }
 /// The printed form of the table, as Markdown, generated from [`transition`].
 ///
 /// ```
 /// let table = lastbyte::transition::Table.to_string();
-/// assert!(table.contains("| T049 | Open |"));
+/// assert!(table.contains("| T052 | Open |"));
 /// ```
 #[derive(Debug, Clone, Copy)]
 pub struct Table;

@@ -1,6 +1,6 @@
 //! What can be asked of a connection.
 
-use super::{Connection, PROBE_AFTER_MS, Probe, Stall};
+use super::{Connection, PROBE_AFTER_MS, Probe};
 use crate::Instant;
 use crate::error::{Timeout, WriteError};
 use crate::ledger::Ledger;
@@ -112,7 +112,7 @@ impl Connection {
             state: self.state,
             ledger: self.ledger,
             window: self.window,
-            is_stalled: self.stall != Stall::None,
+            is_stalled: self.stall.is_raised(),
             is_receive_full,
         }
     }

@@ -1,5 +1,6 @@
 //! What a frame says about TCP, read without changing it.
 
+use super::icmp::{self, IcmpError};
 use crate::facts::Window;
 use smoltcp::phy::Medium;
 #[cfg(feature = "proto-ipv4")]
@@ -7,7 +8,7 @@ use smoltcp::wire::Ipv4Packet;
 #[cfg(feature = "proto-ipv6")]
 use smoltcp::wire::Ipv6Packet;
 #[cfg(feature = "medium-ethernet")]
-use smoltcp::wire::{EthernetFrame, EthernetProtocol};
+use smoltcp::wire::{ETHERNET_HEADER_LEN, EthernetFrame, EthernetProtocol};
 use smoltcp::wire::{IpAddress, IpEndpoint, IpProtocol, TcpPacket};
 
 /// The parts of a TCP segment that facts are made of.
@@ -23,6 +24,7 @@ pub(super) struct Segment {
     pub(super) len: u32,
     pub(super) window: Window,
     pub(super) syn: bool,
+    pub(super) fin: bool,
     pub(super) rst: bool,
 }
 
@@ -31,6 +33,8 @@ pub(super) struct Segment {
 pub(super) enum Parsed {
     /// A TCP segment.
     Tcp(Segment),
+    /// An ICMP error about a TCP segment.
+    Icmp(IcmpError),
     /// Something that may hide a TCP segment: an IP fragment, or IPv6
     /// extension headers.
     Opaque,
@@ -76,8 +80,11 @@ fn parse_ipv4(packet: &[u8]) -> Parsed {
     if ip.more_frags() || ip.frag_offset() != 0 {
         return Parsed::Opaque;
     }
-    if ip.next_header() == IpProtocol::Tcp {
+    let header = ip.next_header();
+    if header == IpProtocol::Tcp {
         parse_tcp(ip.src_addr().into(), ip.dst_addr().into(), ip.payload())
+    } else if header == IpProtocol::Icmp {
+        icmp::parse_v4(ip.payload()).map_or(Parsed::Other, Parsed::Icmp)
     } else {
         Parsed::Other
     }
@@ -96,6 +103,9 @@ fn parse_ipv6(packet: &[u8]) -> Parsed {
         IpProtocol::HopByHop | IpProtocol::Ipv6Route | IpProtocol::Ipv6Opts | IpProtocol::Ipv6Frag
     ) {
         Parsed::Opaque
+    } else if header == IpProtocol::Icmpv6 {
+        let (from, to) = (ip.src_addr().into(), ip.dst_addr().into());
+        icmp::parse_v6(from, to, ip.payload()).map_or(Parsed::Other, Parsed::Icmp)
     } else {
         Parsed::Other
     }
@@ -118,6 +128,38 @@ fn parse_tcp(from: IpAddress, to: IpAddress, segment: &[u8]) -> Parsed {
             _ => Window::Open,
         },
         syn: tcp.syn(),
+        fin: tcp.fin(),
         rst: tcp.rst(),
     })
+}
+
+/// Whether the checksums of a frame that holds a TCP segment are right. The
+/// stack below checks them as well; a segment that it drops must not have been
+/// taken for a sign of the peer.
+pub(super) fn is_intact(medium: Medium, frame: &[u8], segment: &Segment) -> bool {
+    let Some(packet) = frame.get(link_header_len(medium)..) else {
+        return false;
+    };
+    let (from, to) = (segment.from.addr, segment.to.addr);
+    let is_tcp_intact =
+        |payload| TcpPacket::new_checked(payload).is_ok_and(|tcp| tcp.verify_checksum(&from, &to));
+    match from {
+        #[cfg(feature = "proto-ipv4")]
+        IpAddress::Ipv4(_) => Ipv4Packet::new_checked(packet)
+            .is_ok_and(|ip| ip.verify_checksum() && is_tcp_intact(ip.payload())),
+        #[cfg(feature = "proto-ipv6")]
+        IpAddress::Ipv6(_) => {
+            Ipv6Packet::new_checked(packet).is_ok_and(|ip| is_tcp_intact(ip.payload()))
+        }
+    }
+}
+
+/// How many octets stand before the IP packet in a frame.
+pub(super) fn link_header_len(medium: Medium) -> usize {
+    #[cfg(feature = "medium-ethernet")]
+    if medium == Medium::Ethernet {
+        return ETHERNET_HEADER_LEN;
+    }
+    let _ = medium;
+    0
 }

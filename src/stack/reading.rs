@@ -26,10 +26,20 @@ impl<const N: usize> Tracker<N> {
         }
         let slot = self.readable(id)?;
         let socket = sockets.get_mut::<tcp::Socket<'_>>(slot.handle);
-        match socket.recv_slice(into) {
+        let read = match socket.recv_slice(into) {
             Ok(0) => Ok(None),
             Ok(read) => Ok(Some(read)),
             Err(error) => slot.end_of_reading(error),
+        };
+        self.note_read(id, socket);
+        read
+    }
+
+    /// Tells the guard that there is more room now.
+    fn note_read(&mut self, id: ConnectionId, socket: &tcp::Socket<'_>) {
+        if let Ok(slot) = self.slot_mut(id) {
+            let receipt = slot.receipt(0, socket);
+            self.table.advance(usize::from(id.slot), receipt);
         }
     }
 
@@ -61,11 +71,12 @@ impl<const N: usize> Tracker<N> {
     }
 
     /// Takes `count` received bytes, or as many as are in one piece.
-    pub(super) fn consume(&self, sockets: &mut SocketSet<'_>, id: ConnectionId, count: usize) {
+    pub(super) fn consume(&mut self, sockets: &mut SocketSet<'_>, id: ConnectionId, count: usize) {
         if let Ok(slot) = self.readable(id) {
             let socket = sockets.get_mut::<tcp::Socket<'_>>(slot.handle);
             // An error means that there is nothing to take.
             let _ = socket.recv(|bytes| (count.min(bytes.len()), ()));
+            self.note_read(id, socket);
         }
     }
 

@@ -2,7 +2,7 @@
 //! socket, told to the connection as facts.
 
 use super::time::duration;
-use super::watch::{Ends, Facts};
+use super::watch::{Ends, Facts, Receipt};
 use crate::Instant;
 use crate::connection::Connection;
 use crate::facts::{Sent, Window};
@@ -48,9 +48,11 @@ pub(super) struct Slot {
     pub(super) listen_at: IpListenEndpoint,
     /// When a RST that has not left is given up; [`Instant::NEVER`] if none is
     /// owed.
-    pub(super) rst_until: Instant,
+    pub(super) linger_until: Instant,
     /// The socket's state when it was last looked at.
     tcp: tcp::State,
+    /// How many received octets were unread when it was last looked at.
+    pub(super) unread: usize,
 }
 
 /// Whether the peer has closed its direction.
@@ -78,8 +80,9 @@ impl Slot {
             generation: 0,
             ends: None,
             listen_at: IpListenEndpoint::default(),
-            rst_until: Instant::NEVER,
+            linger_until: Instant::NEVER,
             tcp: tcp::State::Closed,
+            unread: 0,
         }
     }
 
@@ -106,10 +109,10 @@ impl Slot {
     /// Does to the socket what the state machine asks for.
     pub(super) fn perform(&mut self, action: Action, socket: &mut tcp::Socket<'_>, now: Instant) {
         match action {
-            Action::SendFin => socket.close(),
+            Action::SendFin => return self.complete_finish(socket, now),
             Action::Reset => {
                 socket.abort();
-                self.rst_until = now.plus_millis(RST_PATIENCE_MS);
+                self.linger_until = now.plus_millis(RST_PATIENCE_MS);
             }
             Action::Relisten => {
                 socket.abort();
@@ -133,20 +136,36 @@ impl Slot {
         self.tcp = socket.state();
     }
 
+    /// Carries on with finishing, where a FIN is still to be sent. Behind unread
+    /// bytes there is none: once ours are acknowledged, a RST tells the peer
+    /// that its own are lost (RFC 9293, SHLD-3; RFC 2525, 2.17).
+    fn complete_finish(&mut self, socket: &mut tcp::Socket<'_>, now: Instant) {
+        let is_due = matches!(self.connection.state(), State::Finishing(_)) && socket.may_send();
+        if is_due && socket.recv_queue() == 0 {
+            socket.close();
+        } else if is_due && self.connection.ledger().pending() == 0 {
+            let action = self.connection.handle_drained_unread(now);
+            self.perform(action, socket, now);
+        }
+        self.tcp = socket.state();
+    }
+
     /// Whether a RST still waits to leave.
     pub(super) fn is_rst_due(socket: &tcp::Socket<'_>) -> bool {
         socket.state() == tcp::State::Closed && socket.remote_endpoint().is_some()
     }
 
-    /// Gives up a RST that could not leave in time.
-    pub(super) fn give_up_rst(&mut self, socket: &mut tcp::Socket<'_>, now: Instant) {
-        if self.rst_until > now {
+    /// Gives up what lingers behind the end of a connection for too long: a
+    /// RST that could not leave, a peer that never closes its direction.
+    pub(super) fn give_up(&mut self, socket: &mut tcp::Socket<'_>, now: Instant) {
+        if self.linger_until > now {
             return;
         }
-        self.rst_until = Instant::NEVER;
-        if Self::is_rst_due(socket) {
+        self.linger_until = Instant::NEVER;
+        if Self::is_rst_due(socket) || socket.state() == tcp::State::FinWait2 {
             // A socket forgets the other end only when it is opened again. The
             // port is not zero and the socket is closed: this is not refused.
+            socket.abort();
             let forgotten = socket.listen(1);
             debug_assert!(forgotten.is_ok());
             socket.close();
@@ -156,7 +175,14 @@ impl Slot {
 
     /// When the driver has to look at this slot at the latest.
     pub(super) fn poll_timeout(&self) -> Instant {
-        self.connection.poll_timeout().min(self.rst_until)
+        self.connection.poll_timeout().min(self.linger_until)
+    }
+
+    /// Both ends, while segments between them are this connection's: from the
+    /// handshake on until the socket has nothing more to say.
+    pub(super) fn ends_on_wire(&self, socket: &tcp::Socket<'_>) -> Option<Ends> {
+        let is_over = socket.state() == tcp::State::Closed && !Self::is_rst_due(socket);
+        self.ends.filter(|_| !is_over)
     }
 
     /// Takes in what a step did to the socket and what was seen on the wire.
@@ -166,15 +192,30 @@ impl Slot {
         facts: Facts,
         socket: &mut tcp::Socket<'_>,
         now: Instant,
-    ) {
+    ) -> Receipt {
         let before = self.tcp;
         let after = socket.state();
         self.tcp = after;
+        let mut in_order = 0;
         match step {
             Step::Ingress => {
+                in_order = self.take_receipt(socket);
+                if peer_has_closed(after) && !peer_has_closed(before) {
+                    in_order = in_order.saturating_add(1);
+                }
                 self.drain(socket);
                 self.note_ends(after, socket);
                 self.note_received(before, after, facts, socket, now);
+                self.complete_finish(socket, now);
+                if after == tcp::State::FinWait2 {
+                    // Our FIN is acknowledged; the peer's may never come.
+                    let patience = self.connection.options().finish_limit();
+                    self.linger_until = self.linger_until.min(now + patience);
+                }
+                if let Some(icmp) = facts.icmp {
+                    let action = self.connection.handle_icmp(icmp, now);
+                    self.perform(action, socket, now);
+                }
             }
             // Egress acknowledges nothing, and the one state change it makes
             // that matters (a lost address) is told beforehand.
@@ -182,6 +223,25 @@ impl Slot {
         }
         self.note_sent(facts, now);
         self.nudge(socket);
+        self.receipt(in_order, socket)
+    }
+
+    /// How many octets came in order since the socket was last looked at.
+    fn take_receipt(&mut self, socket: &tcp::Socket<'_>) -> u32 {
+        let came = socket.recv_queue().saturating_sub(self.unread);
+        self.unread = socket.recv_queue();
+        // A window is at most 2^30 octets.
+        u32::try_from(came).unwrap_or(u32::MAX)
+    }
+
+    /// What to tell the guard, once whatever was to be read is read.
+    pub(super) fn receipt(&mut self, in_order: u32, socket: &tcp::Socket<'_>) -> Receipt {
+        self.unread = socket.recv_queue();
+        let room = socket.recv_capacity().saturating_sub(self.unread);
+        Receipt {
+            in_order,
+            room: u32::try_from(room).unwrap_or(u32::MAX),
+        }
     }
 
     /// Makes the socket probe the peer as often as the connection wants.

@@ -141,7 +141,7 @@ impl<const N: usize> Tracker<N> {
         }
         Ok(Self {
             slots,
-            table: Table::new(capabilities.medium),
+            table: Table::new(&capabilities),
             ports: Ports::new(config.local_ports.clone(), config.seed),
             next_timer: Instant::NEVER,
             addresses: Vec::new(),
@@ -232,7 +232,7 @@ impl<const N: usize> Tracker<N> {
             let Some(slot) = self.slots.get_mut(index) else {
                 return;
             };
-            slot.give_up_rst(sockets.get_mut::<tcp::Socket<'_>>(slot.handle), now);
+            slot.give_up(sockets.get_mut::<tcp::Socket<'_>>(slot.handle), now);
             let action = slot.connection.handle_timeout(now);
             self.perform(index, action, sockets, now);
         }
@@ -281,12 +281,10 @@ impl<const N: usize> Tracker<N> {
             return;
         };
         let socket = sockets.get_mut::<tcp::Socket<'_>>(slot.handle);
-        let ends = slot.ends;
         let was_listening = slot.is_listening();
-        slot.sync(step, facts, socket, now);
-        if slot.ends != ends {
-            self.table.assign(index, slot.ends);
-        }
+        let receipt = slot.sync(step, facts, socket, now);
+        self.table.assign(index, slot.ends_on_wire(socket));
+        self.table.advance(index, receipt);
         self.next_timer = self.next_timer.min(slot.poll_timeout());
         if slot.is_listening() != was_listening {
             self.count_listening();
@@ -306,12 +304,9 @@ impl<const N: usize> Tracker<N> {
             return;
         };
         let socket = sockets.get_mut::<tcp::Socket<'_>>(slot.handle);
-        let ends = slot.ends;
         slot.perform(action, socket, now);
         slot.nudge(socket);
-        if slot.ends != ends {
-            self.table.assign(index, slot.ends);
-        }
+        self.table.assign(index, slot.ends_on_wire(socket));
         self.next_timer = self.next_timer.min(slot.poll_timeout());
         match action {
             Action::None | Action::Ignore | Action::Misuse => {}

@@ -1,14 +1,18 @@
-//! The observer around the device: what crosses the wire, noted per
-//! connection, changed in nothing.
+//! The guard around the device: what crosses the wire, noted per connection,
+//! and held to the rules of [`guard`](super::guard) on its way in.
 //!
 //! smoltcp does not tell when a peer was last heard, whether its window is
-//! closed, whether a segment left or was a retransmission. All of that is on
-//! the wire. [`Watch`] wraps a device for the time of one poll step, reads each
-//! TCP segment that passes, and leaves facts in a [`Table`], to be collected
-//! after the step.
+//! closed, whether a segment left or was a retransmission, what a RST
+//! acknowledged, what ICMP said. All of that is on the wire. [`Watch`] wraps a
+//! device for the time of one poll step, reads each segment of a connection
+//! that passes, and leaves facts in a [`Table`], to be collected after the step.
 
-use super::parse::{Parsed, Segment, parse};
-use crate::facts::{Sent, Window};
+use super::guard::{Known, Verdict, judge};
+use super::icmp::IcmpError;
+use super::parse::{Parsed, Segment, is_intact, parse};
+use super::probe::Probe;
+use super::seq::is_before;
+use crate::facts::{Icmp, Sent, Window};
 use core::cell::Cell;
 use heapless::Vec;
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, PacketMeta, RxToken, TxToken};
@@ -34,6 +38,17 @@ pub(super) struct Facts {
     pub(super) sent: Option<Sent>,
     /// How many of the segments that left had been sent before.
     pub(super) resent: u8,
+    /// An ICMP error about one of our segments in flight.
+    pub(super) icmp: Option<Icmp>,
+}
+
+/// What the receiving side of a connection took in and can still take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Receipt {
+    /// Octets of sequence space that came in order since the last receipt.
+    pub(super) in_order: u32,
+    /// Octets of room in the receive buffer.
+    pub(super) room: u32,
 }
 
 /// Which connections a step may have changed.
@@ -50,15 +65,25 @@ const END: u16 = u16::MAX;
 /// A row that is not in the chain.
 const UNCHAINED: u16 = u16::MAX - 1;
 
-/// What the observer knows of one connection.
+/// How far the two ends have agreed on sequence numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Nothing was sent yet: nothing can be judged, or quoted by ICMP.
+    Opening,
+    /// Our SYN has left: ICMP errors may be about it.
+    SynSent,
+    /// Both SYNs are known (RFC 9293, 3.10.7.4): the rules hold.
+    Synchronised,
+}
+
+/// What the guard knows of one connection.
 #[derive(Debug)]
 struct Row {
     ends: Cell<Option<Ends>>,
     facts: Cell<Facts>,
-    /// The highest sequence number sent, plus one.
-    sent_up_to: Cell<u32>,
-    /// The highest sequence number the peer acknowledged.
-    acknowledged_up_to: Cell<u32>,
+    phase: Cell<Phase>,
+    /// What is known of its sequence numbers, from its SYN on.
+    known: Cell<Known>,
     /// The row behind this one in the chain, [`END`] or [`UNCHAINED`].
     next: Cell<u16>,
 }
@@ -68,16 +93,11 @@ impl Row {
         Self {
             ends: Cell::new(None),
             facts: Cell::new(Facts::default()),
-            sent_up_to: Cell::new(0),
-            acknowledged_up_to: Cell::new(0),
+            phase: Cell::new(Phase::Opening),
+            known: Cell::new(Known::UNKNOWN),
             next: Cell::new(UNCHAINED),
         }
     }
-}
-
-/// Whether sequence number `a` is behind `b` (RFC 9293, 3.4: modulo 2^32).
-const fn is_before(a: u32, b: u32) -> bool {
-    a.wrapping_sub(b).cast_signed() < 0
 }
 
 /// A row for each of at most `N` connections, and the chain of those with
@@ -85,6 +105,8 @@ const fn is_before(a: u32, b: u32) -> bool {
 #[derive(Debug)]
 pub(super) struct Table<const N: usize> {
     medium: Medium,
+    /// Whether the device leaves it to us to check what it received.
+    verifies: bool,
     rows: Vec<Row, N>,
     first: Cell<u16>,
     dirty: Cell<Dirty>,
@@ -94,11 +116,12 @@ pub(super) struct Table<const N: usize> {
 }
 
 impl<const N: usize> Table<N> {
-    pub(super) fn new(medium: Medium) -> Self {
+    pub(super) fn new(device: &DeviceCapabilities) -> Self {
         let mut rows = Vec::new();
         while rows.push(Row::new()).is_ok() {}
         Self {
-            medium,
+            medium: device.medium,
+            verifies: device.checksum.tcp.rx(),
             rows,
             first: Cell::new(END),
             dirty: Cell::new(Dirty::Chained),
@@ -110,14 +133,16 @@ impl<const N: usize> Table<N> {
         self.medium
     }
 
-    /// Says which segments belong to connection `slot` from now on, and
-    /// forgets what was seen of the one before.
+    /// Says which segments belong to connection `slot` from now on. Where that
+    /// is news, what was seen of the one before is forgotten.
     pub(super) fn assign(&self, slot: usize, ends: Option<Ends>) {
-        if let Some(row) = self.rows.get(slot) {
+        if let Some(row) = self.rows.get(slot)
+            && row.ends.get() != ends
+        {
             row.ends.set(ends);
             row.facts.set(Facts::default());
-            row.sent_up_to.set(0);
-            row.acknowledged_up_to.set(0);
+            row.phase.set(Phase::Opening);
+            row.known.set(Known::UNKNOWN);
         }
     }
 
@@ -154,15 +179,29 @@ impl<const N: usize> Table<N> {
         }
     }
 
-    fn note_received(&self, frame: &[u8]) {
-        match parse(self.medium, frame) {
-            Parsed::Tcp(segment) => self.note_heard(&segment),
-            Parsed::Opaque => self.dirty.set(Dirty::Any),
-            Parsed::Other => {}
+    /// Tells how many octets of sequence space came in order since the last
+    /// time, and how much room there is for more.
+    pub(super) fn advance(&self, slot: usize, receipt: Receipt) {
+        if let Some(row) = self.rows.get(slot) {
+            let mut known = row.known.get();
+            known.rcv_nxt = known.rcv_nxt.wrapping_add(receipt.in_order);
+            known.rcv_wnd = receipt.room;
+            row.known.set(known);
         }
     }
 
-    fn note_heard(&self, segment: &Segment) {
+    /// Looks at a frame on its way in; a probe is to go on in its place.
+    fn inspect(&self, frame: &[u8]) -> Option<Probe> {
+        match parse(self.medium, frame) {
+            Parsed::Tcp(segment) => return self.inspect_segment(frame, &segment),
+            Parsed::Icmp(error) => self.note_icmp(&error),
+            Parsed::Opaque => self.dirty.set(Dirty::Any),
+            Parsed::Other => {}
+        }
+        None
+    }
+
+    fn inspect_segment(&self, frame: &[u8], segment: &Segment) -> Option<Probe> {
         let ends = Ends {
             local: segment.to,
             remote: segment.from,
@@ -171,20 +210,51 @@ impl<const N: usize> Table<N> {
             if self.listening.get() > 0 {
                 self.dirty.set(Dirty::Any);
             }
-            return;
+            return None;
         };
-        let mut newly_acknowledged = 0;
-        if let Some(ack) = segment.ack {
-            let before = row.acknowledged_up_to.get();
-            // What was never sent cannot have been received.
-            if is_before(before, ack) && !is_before(row.sent_up_to.get(), ack) {
-                newly_acknowledged = ack.wrapping_sub(before);
-                row.acknowledged_up_to.set(ack);
+        self.chain(slot, row);
+        if self.verifies && !is_intact(self.medium, frame, segment) {
+            return None;
+        }
+        let known = row.known.get();
+        let verdict = match row.phase.get() {
+            Phase::Opening => Verdict::Unproven,
+            Phase::SynSent => row.take_syn(segment),
+            Phase::Synchronised => judge(segment, &known),
+        };
+        match verdict {
+            Verdict::Acceptable => row.note_heard(segment),
+            Verdict::Unproven => {}
+            Verdict::Challenge => {
+                let seq = known.rcv_nxt.wrapping_sub(1);
+                return Probe::new(self.medium, frame, segment, seq, known.snd_una);
             }
         }
+        None
+    }
+
+    /// An error about a segment that is not in flight is not believed
+    /// (RFC 5927, 4.1).
+    fn note_icmp(&self, error: &IcmpError) {
+        let ends = Ends {
+            local: error.from,
+            remote: error.to,
+        };
+        let Some((slot, row)) = self.find(ends) else {
+            return;
+        };
+        let known = row.known.get();
+        let oldest = match row.phase.get() {
+            Phase::Opening => return,
+            // The SYN itself, which counts as acknowledged elsewhere.
+            Phase::SynSent => known.snd_una.wrapping_sub(1),
+            Phase::Synchronised => known.snd_una,
+        };
+        if is_before(error.seq, oldest) || !is_before(error.seq, known.snd_nxt) {
+            return;
+        }
         let mut facts = row.facts.get();
-        facts.heard = Some(segment.window);
-        facts.rst = segment.rst.then_some(newly_acknowledged);
+        facts.icmp = Some(error.severity);
         row.facts.set(facts);
         self.chain(slot, row);
     }
@@ -197,37 +267,93 @@ impl<const N: usize> Table<N> {
             local: segment.from,
             remote: segment.to,
         };
-        // A segment without sequence space (a bare ACK, a RST) asks for no
-        // answer.
-        if segment.len == 0 || segment.rst {
-            return;
-        }
         let Some((slot, row)) = self.find(ends) else {
             return;
         };
-        let end = segment.seq.wrapping_add(segment.len);
-        let mut facts = row.facts.get();
-        if segment.syn {
-            row.sent_up_to.set(end);
-            row.acknowledged_up_to.set(segment.seq);
-            facts.sent = Some(Sent::Syn);
-        } else if is_before(row.sent_up_to.get(), end) {
-            row.sent_up_to.set(end);
-            facts.sent = Some(Sent::Demanding);
-        } else if is_before(segment.seq, row.acknowledged_up_to.get()) {
-            // Behind what the peer acknowledged: a keep-alive probe, which
-            // repeats an old octet (RFC 9293, 3.8.4).
-            facts.sent = Some(Sent::Demanding);
-        } else {
-            facts.resent = facts.resent.saturating_add(1);
-            facts.sent = facts.sent.or(Some(Sent::Demanding));
+        if segment.rst {
+            // The end, which is to be looked at.
+            self.chain(slot, row);
+            return;
         }
-        row.facts.set(facts);
-        self.chain(slot, row);
+        row.note_sent(&segment);
+        // A segment without sequence space (a bare ACK) asks for no answer.
+        if segment.len > 0 {
+            self.chain(slot, row);
+        }
     }
 }
 
-/// A device with the observer around it, for the time of one poll step.
+impl Row {
+    /// Takes in the answer to our SYN, if this is one (RFC 9293, 3.10.7.3).
+    /// What becomes of anything else is for the stack below.
+    fn take_syn(&self, segment: &Segment) -> Verdict {
+        let mut known = self.known.get();
+        let is_answer = segment.ack.is_none_or(|ack| ack == known.snd_nxt);
+        if !is_answer {
+            return Verdict::Unproven;
+        }
+        if segment.syn && !segment.rst {
+            known.rcv_nxt = segment.seq.wrapping_add(1);
+            self.known.set(known);
+            if segment.ack.is_some() {
+                self.phase.set(Phase::Synchronised);
+            }
+        }
+        Verdict::Acceptable
+    }
+
+    /// Takes in a segment that is the peer's.
+    fn note_heard(&self, segment: &Segment) {
+        let mut known = self.known.get();
+        let mut newly_acknowledged = 0;
+        if let Some(ack) = segment.ack
+            && is_before(known.snd_una, ack)
+            && !is_before(known.snd_nxt, ack)
+        {
+            newly_acknowledged = ack.wrapping_sub(known.snd_una);
+            known.snd_una = ack;
+        }
+        self.known.set(known);
+        let mut facts = self.facts.get();
+        facts.heard = Some(segment.window);
+        facts.rst = segment.rst.then_some(newly_acknowledged);
+        self.facts.set(facts);
+    }
+
+    /// Takes in a segment that left.
+    fn note_sent(&self, segment: &Segment) {
+        let mut known = self.known.get();
+        let mut facts = self.facts.get();
+        let end = segment.seq.wrapping_add(segment.len);
+        if segment.syn {
+            if let Some(ack) = segment.ack {
+                // The peer's SYN came to a listener, unknown until now.
+                known.rcv_nxt = ack;
+                self.phase.set(Phase::Synchronised);
+            } else {
+                self.phase.set(Phase::SynSent);
+            }
+            known.snd_nxt = end;
+            // No octet of data is acknowledged by what follows the SYN.
+            known.snd_una = end;
+            facts.sent = Some(Sent::Syn);
+        } else if is_before(known.snd_nxt, end) {
+            known.snd_nxt = end;
+            facts.sent = Some(Sent::Demanding);
+        } else if segment.len > 0 && is_before(segment.seq, known.snd_una) {
+            // Behind what the peer acknowledged: a keep-alive probe, which
+            // repeats an old octet (RFC 9293, 3.8.4).
+            facts.sent = Some(Sent::Demanding);
+        } else if segment.len > 0 {
+            facts.resent = facts.resent.saturating_add(1);
+            facts.sent = facts.sent.or(Some(Sent::Demanding));
+        }
+        self.known.set(known);
+        self.facts.set(facts);
+    }
+}
+
+/// A device with the guard around it, for the time of one poll step.
 ///
 /// Made by [`Tracker::watch`](super::Tracker::watch).
 #[derive(Debug)]
@@ -275,9 +401,9 @@ pub struct WatchRx<'w, T, const N: usize> {
 impl<T: RxToken, const N: usize> RxToken for WatchRx<'_, T, N> {
     fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
         let table = self.table;
-        self.inner.consume(|frame| {
-            table.note_received(frame);
-            f(frame)
+        self.inner.consume(|frame| match table.inspect(frame) {
+            Some(probe) => f(probe.frame()),
+            None => f(frame),
         })
     }
 

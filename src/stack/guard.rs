@@ -1,0 +1,99 @@
+//! The rules for segments that arrive: what the stack below may see.
+//!
+//! smoltcp closes a connection for any RST in its window, drops a SYN without a
+//! word, and takes an acknowledgement of bytes that were never sent. Each rule
+//! here puts one of that right, before smoltcp sees the segment:
+//!
+//! - A RST must be exactly at RCV.NXT (RFC 5961, 3.2). One that is only in the
+//!   window is answered with a challenge ACK.
+//! - A SYN on a synchronised connection is answered with a challenge ACK
+//!   (RFC 5961, 4.2), and so is
+//! - a segment that acknowledges what was never sent (RFC 9293, 3.10.7.4,
+//!   step 5; RFC 5961, 5.2), and
+//! - a FIN beyond the window, whose data smoltcp would cut off while taking the
+//!   FIN (RFC 9293, 3.10.7.4, step 1).
+//!
+//! The challenge ACK is smoltcp's own, limited to one a second for each
+//! connection (RFC 5961, 7): in place of the segment it is given a probe at
+//! RCV.NXT - 1, which it answers and otherwise ignores.
+
+use super::parse::Segment;
+use super::seq::{is_before, is_within};
+
+/// What is known of a synchronised connection when a segment for it arrives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Known {
+    /// SND.UNA: the oldest octet that is not acknowledged.
+    pub(super) snd_una: u32,
+    /// SND.NXT: behind the last octet sent.
+    pub(super) snd_nxt: u32,
+    /// RCV.NXT: the octet expected next.
+    pub(super) rcv_nxt: u32,
+    /// RCV.WND: room for octets from RCV.NXT on.
+    pub(super) rcv_wnd: u32,
+}
+
+impl Known {
+    /// Before the first segment.
+    pub(super) const UNKNOWN: Self = Self {
+        snd_una: 0,
+        snd_nxt: 0,
+        rcv_nxt: 0,
+        rcv_wnd: 0,
+    };
+}
+
+/// What becomes of a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It goes on, and proves that the peer is there.
+    Acceptable,
+    /// It goes on; the stack below drops it or answers it. It proves nothing:
+    /// anybody could have sent it.
+    Unproven,
+    /// It is answered with a challenge ACK and goes no further.
+    Challenge,
+}
+
+/// The largest window there is (RFC 7323, 2.3): how far behind RCV.NXT or
+/// SND.UNA a segment of the past may lie.
+const LARGEST_WINDOW: u32 = 1 << 30;
+
+/// Judges a segment for a synchronised connection.
+pub(super) fn judge(segment: &Segment, known: &Known) -> Verdict {
+    let in_window = is_within(segment.seq, known.rcv_nxt, known.rcv_wnd);
+    if segment.rst {
+        return match segment.seq == known.rcv_nxt {
+            true => Verdict::Acceptable,
+            false if in_window => Verdict::Challenge,
+            false => Verdict::Unproven,
+        };
+    }
+    if segment.syn {
+        return Verdict::Challenge;
+    }
+    let Some(ack) = segment.ack else {
+        return Verdict::Unproven;
+    };
+    if is_before(known.snd_nxt, ack) {
+        return Verdict::Challenge;
+    }
+    let end = segment.seq.wrapping_add(segment.len);
+    let edge = known.rcv_nxt.wrapping_add(known.rcv_wnd);
+    // The FIN itself occupies the octet before `end`; one right at the edge is
+    // taken, as at a closed window.
+    if segment.fin && is_before(edge.wrapping_add(1), end) {
+        return Verdict::Challenge;
+    }
+    // A repetition of octets taken already, or a probe just before RCV.NXT, is
+    // the peer's as well (its ACK was lost).
+    let oldest = known.rcv_nxt.wrapping_sub(LARGEST_WINDOW);
+    let is_repetition = is_before(segment.seq, known.rcv_nxt) && is_before(oldest, segment.seq);
+    let is_recent_ack = !is_before(ack, known.snd_una.wrapping_sub(LARGEST_WINDOW));
+    let at_edge = segment.seq == known.rcv_nxt;
+    if (in_window || at_edge || is_repetition) && is_recent_ack {
+        Verdict::Acceptable
+    } else {
+        Verdict::Unproven
+    }
+}

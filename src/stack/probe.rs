@@ -1,0 +1,69 @@
+//! A segment to be put in place of another: a probe that makes the stack below
+//! answer with an ACK and does nothing else.
+
+use super::parse::{Segment, link_header_len};
+use smoltcp::phy::{ChecksumCapabilities, Medium};
+use smoltcp::wire::{IpProtocol, IpRepr, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber};
+
+/// Room for the link header, the longer of the two IP headers, and TCP's.
+const ROOM: usize = 14 + 40 + 20;
+
+/// A frame of headers only.
+#[derive(Debug)]
+pub(super) struct Probe {
+    frame: [u8; ROOM],
+    len: usize,
+}
+
+impl Probe {
+    /// A segment with the addresses of `segment`, which came in `frame`, at
+    /// these numbers. `None` if `frame` is too short to be one.
+    pub(super) fn new(
+        medium: Medium,
+        frame: &[u8],
+        segment: &Segment,
+        seq: u32,
+        ack: u32,
+    ) -> Option<Self> {
+        let link_len = link_header_len(medium);
+        let tcp = TcpRepr {
+            src_port: segment.from.port,
+            dst_port: segment.to.port,
+            control: TcpControl::None,
+            seq_number: TcpSeqNumber(seq.cast_signed()),
+            ack_number: Some(TcpSeqNumber(ack.cast_signed())),
+            window_len: 0,
+            window_scale: None,
+            max_seg_size: None,
+            sack_permitted: false,
+            sack_ranges: [None; 3],
+            timestamp: None,
+            payload: &[],
+        };
+        let (from, to) = (segment.from.addr, segment.to.addr);
+        let ip = IpRepr::new(from, to, IpProtocol::Tcp, tcp.buffer_len(), 64);
+        let mut probe = Self {
+            frame: [0; ROOM],
+            len: link_len.checked_add(ip.buffer_len())?,
+        };
+        let (link, packet) = probe
+            .frame
+            .get_mut(..probe.len)?
+            .split_at_mut_checked(link_len)?;
+        link.copy_from_slice(frame.get(..link_len)?);
+        let checksums = ChecksumCapabilities::default();
+        ip.emit(&mut *packet, &checksums);
+        let segment = packet.get_mut(ip.header_len()..)?;
+        tcp.emit(
+            &mut TcpPacket::new_unchecked(segment),
+            &from,
+            &to,
+            &checksums,
+        );
+        Some(probe)
+    }
+
+    pub(super) fn frame(&self) -> &[u8] {
+        self.frame.get(..self.len).unwrap_or(&[])
+    }
+}
