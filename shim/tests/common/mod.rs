@@ -47,7 +47,6 @@ pub struct Done {
     pub code: Option<i32>,
     pub stdout: String,
     pub stderr: String,
-    pub took: Duration,
 }
 
 impl Done {
@@ -187,7 +186,6 @@ impl Running {
             }
             thread::sleep(Duration::from_millis(2));
         };
-        let took = self.start.elapsed();
         // Whatever is left of it would hold the pipes open.
         let _ = nix::sys::signal::killpg(self.pid(), nix::sys::signal::Signal::SIGKILL);
         drop(self.child.stdin.take());
@@ -196,7 +194,6 @@ impl Running {
             code: status.and_then(|status| status.code()),
             stdout,
             stderr,
-            took,
         };
         assert!(status.is_some(), "no end within {RUN_LIMIT:?}: {done:#?}");
         done

@@ -8,7 +8,7 @@ Modes: all       reads to the end and prints how much it got
        half N    reads N bytes, closes its own direction, reads to the end
        stop      accepts, and never reads
        full      listens, with a queue that is full already
-       chatty    sends, reads to the end
+       chatty    sends 100,000 bytes, closes its own direction, reads to the end
 """
 
 import array
@@ -78,7 +78,8 @@ def main():
         print("peer got", got + read(connection), flush=True)
     elif mode == "chatty":
         connection.sendall(b"x" * 100_000)
-        print("peer got", read(connection), flush=True)
+        connection.shutdown(socket.SHUT_WR)
+        read(connection)
     elif mode == "stop":
         time.sleep(60)
 
