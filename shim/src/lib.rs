@@ -22,6 +22,8 @@
 )]
 
 pub mod capture;
+#[cfg(target_os = "linux")]
+pub mod cli;
 pub mod demo;
 #[cfg(target_os = "linux")]
 pub mod example;

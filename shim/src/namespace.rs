@@ -187,7 +187,11 @@ impl Namespace {
         let start = HostInstant::now();
         while self.has_ipv6 && !is_solicited_node_joined()? {
             if start.elapsed() >= SETTLE_LIMIT {
-                return Err(io::ErrorKind::TimedOut.into());
+                // The worker shares a lock with every namespace that is being
+                // taken down. IPv4 does not need it, and IPv6 works once it
+                // has run.
+                log::warn!("IPv6 is not ready after {SETTLE_LIMIT:?}");
+                break;
             }
             thread::sleep(SETTLE_INTERVAL);
         }

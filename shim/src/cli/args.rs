@@ -1,0 +1,319 @@
+//! The command line, as clap sees it, and the checks that clap cannot make.
+
+use std::io::{self, IsTerminal};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use clap::{Args, Parser, Subcommand};
+use lastbyte::{Limit, OnPeerFin, Options, OptionsError};
+use smoltcp::wire::IpCidr;
+
+use super::exit::Failure;
+use super::help;
+use super::target::{Target, parse_cidr};
+
+/// The largest transmit buffer, in bytes: the largest window TCP has
+/// (RFC 7323, 2.3). More could never be in flight.
+const LARGEST_TX_BUFFER: usize = 1 << 30;
+
+/// A TCP writer that accounts for every byte.
+///
+/// Sends over its own TCP/IP stack (smoltcp, as on a microcontroller), on a
+/// TAP device. The very next write after the peer has closed is refused, and
+/// whatever happens, it is said how many bytes were accepted, acknowledged,
+/// and not known to be delivered.
+#[derive(Debug, Parser)]
+#[command(name = "lastbyte", version, after_long_help = help::MAIN)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What to do; without one, the demonstration.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show the promise at work; needs no privileges and no network (default)
+    Demo,
+    /// Send a file or standard input to a peer
+    #[command(after_long_help = help::send())]
+    Send(SendArgs),
+    /// Send a message again and again, until the peer goes
+    ///
+    /// The beat is the probe: when the peer has closed, the next beat is
+    /// refused and its error ends the loop.
+    #[command(after_long_help = help::heartbeat())]
+    Heartbeat(HeartbeatArgs),
+    /// Say what this machine permits, and how to get what is missing
+    Doctor(DoctorArgs),
+}
+
+/// Arguments of `lastbyte send`.
+#[derive(Debug, Args)]
+pub struct SendArgs {
+    /// The peer: `10.0.0.1:5000`, `[fd00::1]:5000` or `name:5000`
+    #[arg(value_name = "HOST:PORT")]
+    pub target: Target,
+    /// The file to send; - is standard input
+    #[arg(default_value = "-")]
+    pub file: PathBuf,
+    /// How to connect.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+}
+
+/// Arguments of `lastbyte heartbeat`.
+#[derive(Debug, Args)]
+pub struct HeartbeatArgs {
+    /// The peer: `10.0.0.1:5000`, `[fd00::1]:5000` or `name:5000`
+    #[arg(value_name = "HOST:PORT")]
+    pub target: Target,
+    /// Time from one beat to the next, such as 1s or 250ms
+    #[arg(long, value_name = "TIME", value_parser = parse_interval)]
+    pub every: Duration,
+    /// What each beat sends, exactly (in bash, $'alive\n' ends in a line feed)
+    #[arg(long, value_name = "TEXT", value_parser = parse_message)]
+    pub message: String,
+    /// Finish after this many beats; without it, go on until the peer goes
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+    /// How to connect.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+}
+
+/// Arguments of `lastbyte doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Print a JSON array instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What `send` and `heartbeat` have in common.
+#[derive(Debug, Args)]
+pub struct ConnectionArgs {
+    /// An existing TAP interface to send on; needs --addr
+    #[arg(
+        long,
+        value_name = "NAME",
+        help_heading = "Network",
+        conflicts_with = "peer"
+    )]
+    pub tap: Option<String>,
+    /// Our own address on the TAP, with its prefix: a free one beside that of
+    /// the TAP interface, such as 10.0.0.2/24 beside 10.0.0.1/24
+    #[arg(long, value_name = "CIDR", help_heading = "Network", requires = "tap", conflicts_with = "peer", value_parser = parse_cidr)]
+    pub addr: Option<IpCidr>,
+    /// The router towards peers outside of the prefix of --addr
+    #[arg(
+        long,
+        value_name = "IP",
+        help_heading = "Network",
+        requires = "tap",
+        conflicts_with = "peer"
+    )]
+    pub gateway: Option<IpAddr>,
+    /// Start CMD as the peer in a private network, instead of --tap
+    ///
+    /// CMD is run by `sh -c` and has `10.77.0.1/24` and `fd77::1/64`; we are
+    /// `10.77.0.2` and `fd77::2`. It gets 5 s to listen on the port. What it
+    /// prints goes to stderr. When the connection has ended, it gets 2 s to end
+    /// by itself, and is terminated then. Needs root or user namespaces.
+    #[arg(long, value_name = "CMD", help_heading = "Network")]
+    pub peer: Option<String>,
+    /// Write what crosses the wire to FILE, for Wireshark
+    #[arg(long, value_name = "FILE", help_heading = "Network")]
+    pub pcap: Option<PathBuf>,
+
+    /// Go on writing after the peer's FIN, until it resets the connection
+    #[arg(long, help_heading = "Connection")]
+    pub half_close: bool,
+    /// Give up connecting after this time [default: 30s]
+    #[arg(long, value_name = "TIME", help_heading = "Connection", value_parser = humantime::parse_duration)]
+    pub connect_limit: Option<Duration>,
+    /// The peer has vanished when an answer is due and nothing was heard for
+    /// this time [default: 100s]
+    #[arg(long, value_name = "TIME", help_heading = "Connection", value_parser = humantime::parse_duration)]
+    pub silence_limit: Option<Duration>,
+    /// Abort when the peer answers but takes no byte for this time [default:
+    /// wait for as long as it answers]
+    #[arg(long, value_name = "TIME", help_heading = "Connection", value_parser = humantime::parse_duration)]
+    pub call_limit: Option<Duration>,
+    /// Longest time from the end of the input (or the peer's FIN) until
+    /// everything is acknowledged [default: 30s]
+    #[arg(long, value_name = "TIME", help_heading = "Connection", value_parser = humantime::parse_duration)]
+    pub finish_limit: Option<Duration>,
+    /// Probe an idle peer at this interval [default: off]
+    #[arg(long, value_name = "TIME", help_heading = "Connection", value_parser = humantime::parse_duration)]
+    pub keep_alive: Option<Duration>,
+    /// Transmit buffer: bounds what is in flight
+    #[arg(long, value_name = "SIZE", help_heading = "Connection", default_value = "64KiB", value_parser = parse_tx_buffer)]
+    pub tx_buffer: usize,
+    /// Largest single write [default: as much as there is room for]
+    #[arg(long, value_name = "SIZE", help_heading = "Connection", value_parser = parse_size)]
+    pub write_size: Option<usize>,
+
+    /// Print the report as one JSON object on stdout
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+    /// No progress and no report; only errors, on stderr
+    #[arg(long, short, help_heading = "Output")]
+    pub quiet: bool,
+    /// Tell the events of the connection on stderr (and show no progress bar)
+    #[arg(long, short, help_heading = "Output")]
+    pub verbose: bool,
+}
+
+/// What carries the frames.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Network {
+    /// An interface that exists.
+    Tap {
+        /// Its name.
+        name: String,
+        /// Our address on it.
+        addr: IpCidr,
+        /// The router beyond it.
+        gateway: Option<IpAddr>,
+    },
+    /// A private one, with this command in it.
+    Private {
+        /// What `sh` is to run.
+        command: String,
+    },
+}
+
+impl ConnectionArgs {
+    /// Whether a progress line is shown: on a terminal, unless it would be in
+    /// the way.
+    #[must_use]
+    pub fn shows_progress(&self) -> bool {
+        !self.quiet && !self.verbose && io::stderr().is_terminal()
+    }
+
+    /// Which network was asked for.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Usage`]: none, or one that is not described well enough.
+    pub fn network(&self) -> Result<Network, Failure> {
+        if let Some(command) = &self.peer {
+            return Ok(Network::Private {
+                command: command.clone(),
+            });
+        }
+        let Some(name) = self.tap.clone() else {
+            return Err(Failure::usage(
+                "no network to send on. Give one of\n  \
+                 --peer 'CMD'                  a private network with CMD as the peer, such as 'nc -l 5000'\n  \
+                 --tap NAME --addr CIDR        an existing TAP interface (`lastbyte doctor` says what is possible)",
+            ));
+        };
+        let Some(addr) = self.addr else {
+            return Err(Failure::usage(format!(
+                "--tap needs --addr: our own address beside that of {name}, with its prefix.\n  \
+                 If `ip addr show {name}` says 10.0.0.1/24, --addr 10.0.0.2/24 will do"
+            )));
+        };
+        if let Some(gateway) = self.gateway {
+            if !addr.contains_addr(&gateway.into()) {
+                return Err(Failure::usage(format!(
+                    "--gateway {gateway} is not on the network of --addr {addr}"
+                )));
+            }
+            if addr.address() == gateway.into() {
+                return Err(Failure::usage(format!(
+                    "--gateway {gateway} is our own address"
+                )));
+            }
+        }
+        Ok(Network::Tap {
+            name,
+            addr,
+            gateway: self.gateway,
+        })
+    }
+
+    /// The limits and policies, checked.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Usage`], naming the flag.
+    pub fn options(&self) -> Result<Options, Failure> {
+        let mut options = Options::builder();
+        if let Some(limit) = self.connect_limit {
+            options = options.connect_limit(limit);
+        }
+        if let Some(limit) = self.silence_limit {
+            options = options.silence_limit(limit);
+        }
+        if let Some(limit) = self.call_limit {
+            options = options.call_limit(limit);
+        }
+        if let Some(limit) = self.finish_limit {
+            options = options.finish_limit(limit);
+        }
+        if let Some(interval) = self.keep_alive {
+            options = options.keep_alive(interval);
+        }
+        if self.half_close {
+            options = options.on_peer_fin(OnPeerFin::HalfClose);
+        }
+        options.build().map_err(|error| {
+            let flag = match error {
+                OptionsError::Zero(limit) | OptionsError::TooLong(limit) => flag(limit),
+                OptionsError::SilenceWithinRetransmission => flag(Limit::Silence),
+            };
+            Failure::usage(format!("{flag}: {error}"))
+        })
+    }
+}
+
+const fn flag(limit: Limit) -> &'static str {
+    match limit {
+        Limit::Connect => "--connect-limit",
+        Limit::Silence => "--silence-limit",
+        Limit::Call => "--call-limit",
+        Limit::Finish => "--finish-limit",
+        // Has no flag, and its default is good.
+        Limit::StallAdvice => "stall advice",
+        Limit::KeepAlive => "--keep-alive",
+    }
+}
+
+/// A size of at least one byte: `1460`, `64KiB`, `1MB`.
+fn parse_size(text: &str) -> Result<usize, String> {
+    let size = ByteSize::from_str(text)
+        .map_err(|_| "write a number of bytes, or as in 64KiB, 1MiB, 64kB".to_owned())?;
+    match usize::try_from(size.as_u64()) {
+        Ok(0) => Err("use at least 1 byte".to_owned()),
+        Ok(size) => Ok(size),
+        Err(_) => Err("this is more than the memory can be".to_owned()),
+    }
+}
+
+fn parse_tx_buffer(text: &str) -> Result<usize, String> {
+    match parse_size(text)? {
+        size if size > LARGEST_TX_BUFFER => Err("use at most 1GiB".to_owned()),
+        size => Ok(size),
+    }
+}
+
+fn parse_interval(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(Duration::ZERO) => Err("use more than zero".to_owned()),
+        Ok(interval) => Ok(interval),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn parse_message(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        return Err("a beat needs at least one byte, else it probes nothing".to_owned());
+    }
+    Ok(text.to_owned())
+}

@@ -1,0 +1,271 @@
+//! From the command line to a stack that can connect: device, addresses,
+//! capture, clock.
+
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+use lastbyte::Options;
+use lastbyte::stack::{Stack, Writer};
+use smoltcp::wire::{EthernetAddress, IpAddress, IpCidr};
+
+use super::args::{ConnectionArgs, Network};
+use super::exit::{self, Failure};
+use super::peer::Peer;
+use super::target::Target;
+use crate::capture::Capture;
+use crate::host_clock::{HostClock, Watch};
+use crate::namespace::{self, Namespace};
+use crate::setup::Setup;
+use crate::signals::Signals;
+use crate::tap::Tap;
+
+/// How long the kernel may take to notice the carrier of a TAP that was just
+/// attached to.
+const CARRIER_LIMIT: Duration = Duration::from_secs(1);
+
+/// The device of the command.
+pub type HostDevice = Capture<Tap>;
+/// The stack of the command.
+pub type HostStack<'a> = Stack<'a, HostDevice, HostClock, 1>;
+/// Its writing end.
+pub type HostWriter<'s, 'a> = Writer<'s, 'a, HostDevice, HostClock, 1>;
+
+/// Everything there has to be before the first segment leaves.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The peer's process, if it is ours.
+    pub peer: Option<Peer>,
+    /// Where to connect to.
+    pub remote: SocketAddr,
+    /// Limits and policies of the connection.
+    pub options: Options,
+    /// SIGINT and SIGTERM.
+    pub signals: Signals,
+    /// The clock's watch of the input, if there is one to watch.
+    pub input: Option<Watch>,
+    /// The clock's watch of what the peer prints, if that goes through us.
+    pub output: Option<Watch>,
+    device: HostDevice,
+    clock: HostClock,
+    setup: Setup,
+    gateway: Option<IpAddr>,
+}
+
+/// The network as it was found.
+struct Found {
+    tap: Tap,
+    hardware_addr: EthernetAddress,
+    addresses: Vec<IpCidr>,
+    gateway: Option<IpAddr>,
+    peer: Option<Peer>,
+}
+
+/// Makes everything ready. Neither resolving nor waiting for the peer goes
+/// past a signal.
+///
+/// # Errors
+///
+/// [`Failure`]: what is missing, and how to get it.
+pub fn prepare(
+    args: &ConnectionArgs,
+    target: &Target,
+    input: Option<BorrowedFd<'_>>,
+) -> Result<Prepared, Failure> {
+    let network = args.network()?;
+    let options = args.options()?;
+    let system = |error: std::io::Error| Failure::other(format!("setting up: {error}"));
+    let mut signals = Signals::catch().map_err(system)?;
+    let remote = resolve(target, &network, &mut signals)?;
+    let found = match network {
+        Network::Tap {
+            name,
+            addr,
+            gateway,
+        } => attach(&name, addr, gateway, args.quiet)?,
+        Network::Private { command } => enter(&command, remote, args, &mut signals)?,
+    };
+    let mut clock = HostClock::watching(&found.tap).map_err(system)?;
+    clock.watch(&signals).map_err(system)?;
+    let input = input
+        .map(|fd| clock.watch(&fd))
+        .transpose()
+        .map_err(system)?;
+    let output = found.peer.as_ref().and_then(Peer::to_watch);
+    let output = output
+        .map(|fd| clock.watch(&fd))
+        .transpose()
+        .map_err(system)?;
+    let device = match &args.pcap {
+        None => Capture::off(found.tap),
+        Some(path) => Capture::create(found.tap, path, clock.epoch_since_1970())
+            .map_err(|error| Failure::other(format!("--pcap {}: {error}", path.display())))?,
+    };
+    let mut setup = Setup::new(found.hardware_addr.into(), &found.addresses);
+    setup.tx_buffer = args.tx_buffer;
+    Ok(Prepared {
+        peer: found.peer,
+        remote,
+        options,
+        signals,
+        input,
+        output,
+        device,
+        clock,
+        setup,
+        gateway: found.gateway,
+    })
+}
+
+impl Prepared {
+    /// Makes the stack and lends it, with the rest, to `program`.
+    ///
+    /// # Errors
+    ///
+    /// The stack cannot be made of these parts.
+    pub fn run<R>(self, program: impl FnOnce(&mut HostStack<'_>, Run) -> R) -> Result<R, Failure> {
+        let run = Run {
+            peer: self.peer,
+            remote: self.remote,
+            options: self.options,
+            signals: self.signals,
+            input: self.input,
+            output: self.output,
+        };
+        let gateway = self.gateway;
+        self.setup
+            .run(self.device, self.clock, |stack| {
+                if let Some(gateway) = gateway {
+                    add_route(stack, gateway)?;
+                }
+                Ok(program(stack, run))
+            })
+            .map_err(|error| Failure::other(error.to_string()))?
+    }
+}
+
+/// What a run needs beside the stack.
+#[derive(Debug)]
+pub struct Run {
+    /// The peer's process, if it is ours.
+    pub peer: Option<Peer>,
+    /// Where to connect to.
+    pub remote: SocketAddr,
+    /// Limits and policies of the connection.
+    pub options: Options,
+    /// SIGINT and SIGTERM.
+    pub signals: Signals,
+    /// The clock's watch of the input, if there is one to watch.
+    pub input: Option<Watch>,
+    /// The clock's watch of what the peer prints, if that goes through us.
+    pub output: Option<Watch>,
+}
+
+fn add_route(stack: &mut HostStack<'_>, gateway: IpAddr) -> Result<(), Failure> {
+    let routes = stack.interface_mut().routes_mut();
+    let added = match gateway {
+        IpAddr::V4(gateway) => routes.add_default_ipv4_route(gateway).map(drop),
+        IpAddr::V6(gateway) => routes.add_default_ipv6_route(gateway).map(drop),
+    };
+    added.map_err(|error| Failure::other(format!("--gateway {gateway}: {error}")))
+}
+
+/// Resolves the target before any namespace is entered, where there would be
+/// no resolver.
+fn resolve(
+    target: &Target,
+    network: &Network,
+    signals: &mut Signals,
+) -> Result<SocketAddr, Failure> {
+    let (families, own) = match network {
+        Network::Tap { addr, .. } => (addr.to_string(), vec![addr.address()]),
+        Network::Private { .. } => (
+            "the private network".to_owned(),
+            vec![namespace::OUR_V4.into(), namespace::OUR_V6.into()],
+        ),
+    };
+    let remote = target.resolve(signals, &families, |ip| {
+        own.iter()
+            .any(|own| IpAddress::from(ip).version() == own.version())
+    })?;
+    if own.contains(&remote.ip().into()) {
+        return Err(Failure::usage(format!(
+            "{} is our own address; the peer needs another",
+            remote.ip()
+        )));
+    }
+    let is_host = !remote.ip().is_unspecified() && !remote.ip().is_multicast();
+    if !is_host || remote.ip() == IpAddr::from([255; 4]) {
+        return Err(Failure::usage(format!(
+            "{} is not the address of one host",
+            remote.ip()
+        )));
+    }
+    Ok(remote)
+}
+
+fn attach(
+    name: &str,
+    addr: IpCidr,
+    gateway: Option<IpAddr>,
+    is_quiet: bool,
+) -> Result<Found, Failure> {
+    let tap = Tap::open(name).map_err(|error| Failure::other(error.to_string()))?;
+    if !tap.wait_carrier(CARRIER_LIMIT) && !is_quiet {
+        exit::note(&format!(
+            "{name} is down; connecting all the same. To bring it up: sudo ip link set {name} up"
+        ));
+    }
+    let mut hardware_addr = hardware_addr_of(addr.address());
+    if tap.kernel_hardware_addr().ok() == Some(hardware_addr.0) {
+        hardware_addr.0[1] ^= 1;
+    }
+    Ok(Found {
+        tap,
+        hardware_addr,
+        addresses: vec![addr],
+        gateway,
+        peer: None,
+    })
+}
+
+/// A locally administered address that belongs to `own`: the same at each
+/// start, so that no neighbour remembers a wrong one, and another for each
+/// address on a bridge.
+fn hardware_addr_of(own: IpAddress) -> EthernetAddress {
+    let last: [u8; 4] = match own {
+        IpAddress::Ipv4(v4) => v4.octets(),
+        IpAddress::Ipv6(v6) => {
+            let [.., a, b, c, d] = v6.octets();
+            [a, b, c, d]
+        }
+    };
+    EthernetAddress([0x02, 0x1b, last[0], last[1], last[2], last[3]])
+}
+
+fn enter(
+    command: &str,
+    remote: SocketAddr,
+    args: &ConnectionArgs,
+    signals: &mut Signals,
+) -> Result<Found, Failure> {
+    let (namespace, tap) =
+        Namespace::enter().map_err(|error| Failure::other(format!("--peer: {error}")))?;
+    if remote.is_ipv6() && !namespace.has_ipv6() {
+        return Err(Failure::other(
+            "IPv6 is switched off in this kernel; use 10.77.0.1",
+        ));
+    }
+    let mut peer = Peer::start(command, namespace, args.quiet, args.shows_progress())?;
+    peer.wait_listening(remote, signals)?;
+    Ok(Found {
+        tap,
+        hardware_addr: EthernetAddress(namespace::OUR_HARDWARE_ADDR),
+        addresses: vec![
+            IpCidr::new(namespace::OUR_V4.into(), namespace::PREFIX_V4),
+            IpCidr::new(namespace::OUR_V6.into(), namespace::PREFIX_V6),
+        ],
+        gateway: None,
+        peer: Some(peer),
+    })
+}

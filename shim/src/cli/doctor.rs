@@ -1,0 +1,116 @@
+//! `lastbyte doctor`: what this machine permits.
+
+use std::io::{self, Write};
+
+use anstyle::{AnsiColor, Style};
+use serde::Serialize;
+
+use super::args::DoctorArgs;
+use super::exit::Failure;
+use crate::namespace::probe::{self, Probe};
+
+const GOOD: Style = AnsiColor::Green.on_default().bold();
+const BAD: Style = AnsiColor::Yellow.on_default().bold();
+
+/// The targets the firmware examples are built for.
+const TARGETS: [&str; 4] = [
+    "thumbv6m-none-eabi",
+    "thumbv7m-none-eabi",
+    "thumbv7em-none-eabihf",
+    "riscv32imc-unknown-none-elf",
+];
+
+/// What something is needed for, and how to find it.
+type Question = (&'static str, fn() -> Probe);
+
+#[derive(Serialize)]
+struct Finding {
+    name: String,
+    needed_for: &'static str,
+    ok: bool,
+    found: String,
+    remedy: Option<String>,
+}
+
+/// Looks, and prints what it found.
+///
+/// # Errors
+///
+/// stdout does not take it. What is missing is no error.
+pub fn run(args: &DoctorArgs) -> Result<u8, Failure> {
+    let findings: Vec<Finding> = look().collect();
+    let printed = if args.json {
+        print_json(&findings)
+    } else {
+        print(&findings)
+    };
+    match printed {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::other(format!("printing: {error}")))
+        }
+        _ => Ok(0),
+    }
+}
+
+fn look() -> impl Iterator<Item = Finding> {
+    let probes: [Question; 6] = [
+        ("send and heartbeat", probe::tun_device),
+        ("--peer", probe::network_namespace),
+        ("--peer without root", probe::user_namespace),
+        ("firmware on an emulated Cortex-M", || {
+            probe::program("qemu-system-arm", "qemu-system-arm")
+        }),
+        ("firmware on an emulated RISC-V", || {
+            probe::program("qemu-system-riscv32", "qemu-system-misc")
+        }),
+        ("building firmware", || probe::rust_targets(&TARGETS)),
+    ];
+    probes.into_iter().map(|(needed_for, probe)| {
+        let probe = probe();
+        Finding {
+            name: probe.name,
+            needed_for,
+            ok: probe.ok,
+            found: probe.found,
+            remedy: probe.remedy,
+        }
+    })
+}
+
+fn print(findings: &[Finding]) -> io::Result<()> {
+    let mut out = anstream::stdout().lock();
+    for finding in findings {
+        let (style, word) = if finding.ok {
+            (GOOD, "ok     ")
+        } else {
+            (BAD, "missing")
+        };
+        let name = &finding.name;
+        let found = finding.found.replace('\n', "\n          ");
+        writeln!(
+            out,
+            "{style}{word}{style:#} {name}, for {}",
+            finding.needed_for
+        )?;
+        writeln!(out, "          {found}")?;
+        if let Some(remedy) = &finding.remedy {
+            writeln!(
+                out,
+                "          to do: {}",
+                remedy.replace('\n', "\n          ")
+            )?;
+        }
+    }
+    writeln!(
+        out,
+        "\nThe demonstration and the tests in virtual time need none of these."
+    )?;
+    out.flush()
+}
+
+fn print_json(findings: &[Finding]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    serde_json::to_writer(&mut out, findings)?;
+    writeln!(out)?;
+    out.flush()
+}

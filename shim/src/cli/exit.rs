@@ -1,0 +1,91 @@
+//! Exit codes, and the two ways to fail without a connection's end.
+
+use anstyle::{AnsiColor, Style};
+use lastbyte::Cause;
+
+/// Exit code of a run that could not start or lost its footing: no TAP
+/// device, an unreadable input.
+pub const OTHER: u8 = 1;
+/// Exit code of a command line that makes no sense.
+pub const USAGE: u8 = 2;
+/// Exit code of a reached call limit, as of every other limit.
+pub const NOT_READING: u8 = 7;
+
+/// How "error:" looks; on a terminal only.
+const ERROR: Style = AnsiColor::Red.on_default().bold();
+
+/// The exit code of a connection that ended with `cause`.
+///
+/// ```
+/// use lastbyte::Cause;
+/// use lastbyte_shim::cli::exit::of_cause;
+///
+/// assert_eq!(of_cause(Cause::Finished), 0);
+/// assert_eq!(of_cause(Cause::PeerReset), 4);
+/// ```
+#[must_use]
+pub const fn of_cause(cause: Cause) -> u8 {
+    match cause {
+        Cause::Finished => 0,
+        Cause::PeerFinished => 3,
+        Cause::PeerReset => 4,
+        Cause::Refused => 5,
+        Cause::Unreachable => 6,
+        Cause::ConnectTimeout | Cause::Vanished | Cause::FinishTimeout => 7,
+        Cause::AddressLost => 8,
+        Cause::Aborted => 9,
+    }
+}
+
+/// Why there was no connection at all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Failure {
+    /// The command line makes no sense.
+    Usage(String),
+    /// Anything else; the text says what to do.
+    Other(String),
+    /// A signal asked to stop before there was a connection.
+    Interrupted,
+}
+
+impl Failure {
+    /// A usage error.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::Usage(message.into())
+    }
+
+    /// Any other failure.
+    pub fn other(message: impl Into<String>) -> Self {
+        Self::Other(message.into())
+    }
+
+    /// Tells the user, on stderr, and returns the exit code.
+    #[must_use]
+    pub fn tell(&self) -> u8 {
+        match self {
+            Self::Usage(message) => {
+                error(message);
+                anstream::eprintln!("\nFor more information, try '--help'.");
+                USAGE
+            }
+            Self::Other(message) => {
+                error(message);
+                OTHER
+            }
+            Self::Interrupted => {
+                error("interrupted before the connection was begun");
+                of_cause(Cause::Aborted)
+            }
+        }
+    }
+}
+
+/// Prints an error message on stderr.
+pub fn error(message: &str) {
+    anstream::eprintln!("{ERROR}error:{ERROR:#} {message}");
+}
+
+/// Prints a remark on stderr.
+pub fn note(message: &str) {
+    anstream::eprintln!("lastbyte: {message}");
+}

@@ -1,0 +1,112 @@
+//! `lastbyte heartbeat`: the same message again and again.
+
+use std::time::Duration;
+
+use lastbyte::Instant;
+
+use super::args::HeartbeatArgs;
+use super::connect::{self, HostWriter};
+use super::exit::Failure;
+use super::progress::Line;
+use super::session::{self, Feed, Supply};
+use super::{logger, send};
+
+/// Runs `lastbyte heartbeat`.
+///
+/// # Errors
+///
+/// There was no connection; [`Failure`] says why.
+pub fn run(args: HeartbeatArgs) -> Result<u8, Failure> {
+    let connection = &args.connection;
+    if connection.verbose {
+        logger::init();
+    }
+    let done = start(&args);
+    send::report_failure(connection, &done);
+    done
+}
+
+fn start(args: &HeartbeatArgs) -> Result<u8, Failure> {
+    let connection = &args.connection;
+    let prepared = connect::prepare(connection, &args.target, None)?;
+    let mut beats = Beats {
+        message: args.message.as_bytes(),
+        every: args.every,
+        left: args.count,
+        unsent: 0,
+        due_at: None,
+        was_refused: false,
+        write_size: connection.write_size.unwrap_or(usize::MAX),
+    };
+    let line = Line::new(None, connection.shows_progress());
+    session::run(connection, prepared, &mut beats, line)
+}
+
+/// One message per interval. A beat that is not wholly accepted yet delays the
+/// next ones; they do not pile up.
+#[derive(Debug)]
+struct Beats<'m> {
+    message: &'m [u8],
+    every: Duration,
+    /// How many beats are left to begin; `None`: without end.
+    left: Option<u64>,
+    /// How many bytes at the end of the message the present beat still owes.
+    unsent: usize,
+    due_at: Option<Instant>,
+    was_refused: bool,
+    write_size: usize,
+}
+
+impl Beats<'_> {
+    /// Begins a beat if one is due; else says what to wait for.
+    fn begin(&mut self, now: Instant) -> Option<Supply> {
+        if self.left == Some(0) {
+            return Some(Supply::End);
+        }
+        let due_at = *self.due_at.get_or_insert(now);
+        if now < due_at {
+            return Some(Supply::Until(due_at));
+        }
+        self.left = self.left.map(|left| left.saturating_sub(1));
+        self.unsent = self.message.len();
+        let next_at = due_at + self.every;
+        self.due_at = Some(if next_at > now {
+            next_at
+        } else {
+            now + self.every
+        });
+        None
+    }
+}
+
+impl Feed for Beats<'_> {
+    fn supply(&mut self, writer: &mut HostWriter<'_, '_>, now: Instant, _: bool) -> Supply {
+        if self.unsent == 0
+            && let Some(wait) = self.begin(now)
+        {
+            return wait;
+        }
+        let start = self.message.len().saturating_sub(self.unsent);
+        let rest = self.message.get(start..).unwrap_or_default();
+        let chunk = rest.get(..self.write_size).unwrap_or(rest);
+        match writer.try_write(chunk) {
+            Ok(0) => Supply::Full,
+            Ok(accepted) => {
+                self.unsent = self.unsent.saturating_sub(accepted);
+                Supply::Moved
+            }
+            Err(_) => {
+                self.was_refused = true;
+                Supply::Refused
+            }
+        }
+    }
+
+    fn is_probe(&self) -> bool {
+        !self.was_refused
+    }
+
+    fn idle(&self) -> &'static str {
+        "waiting for the next beat"
+    }
+}

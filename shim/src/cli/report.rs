@@ -1,0 +1,237 @@
+//! The account of a run, for programs and for people.
+
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::net::SocketAddr;
+
+use anstyle::{AnsiColor, Style};
+use lastbyte::stack::smoltcp::wire::IpEndpoint;
+use lastbyte::{Cause, Report};
+use serde::Serialize;
+
+use super::exit;
+
+const GOOD: Style = AnsiColor::Green.on_default().bold();
+const BAD: Style = AnsiColor::Red.on_default().bold();
+
+/// How a run ended: by a cause, or by the call limit, which ends nothing by
+/// itself but makes the command abort.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The connection ended.
+    Cause(Cause),
+    /// The peer answered but took nothing for the call limit.
+    NotReading,
+    /// The input or the device broke; the connection was aborted.
+    Broken,
+}
+
+impl End {
+    /// The name in the report.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Cause(cause) => cause.name(),
+            Self::NotReading => "not_reading",
+            Self::Broken => Cause::Aborted.name(),
+        }
+    }
+
+    /// The exit code.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Cause(cause) => exit::of_cause(cause),
+            Self::NotReading => exit::NOT_READING,
+            Self::Broken => exit::OTHER,
+        }
+    }
+}
+
+/// The JSON report. Its keys and their order are a promise.
+#[derive(Debug, Clone, Serialize)]
+pub struct Account {
+    /// The cause by its name; `null` if no connection was begun.
+    pub cause: Option<&'static str>,
+    /// Bytes taken from the input.
+    pub accepted: u64,
+    /// Of those, acknowledged by the peer's TCP.
+    pub acknowledged: u64,
+    /// The rest.
+    pub undelivered: u64,
+    /// Bytes the peer sent to us.
+    pub discarded: u64,
+    /// Writes that took at least one byte.
+    pub writes_accepted: u64,
+    /// Writes that were refused.
+    pub writes_refused: u64,
+    /// Whether the link was down at any time.
+    pub link_was_down: bool,
+    /// From the first SYN to the end, in milliseconds.
+    pub elapsed_ms: u64,
+    /// Our end, as `ip:port`.
+    pub local: Option<String>,
+    /// The peer's end, as `ip:port`.
+    pub remote: Option<String>,
+}
+
+impl Account {
+    /// The account of a run without a connection.
+    #[must_use]
+    pub fn unbegun(cause: Option<Cause>, remote: Option<SocketAddr>) -> Self {
+        Self {
+            cause: cause.map(Cause::name),
+            accepted: 0,
+            acknowledged: 0,
+            undelivered: 0,
+            discarded: 0,
+            writes_accepted: 0,
+            writes_refused: 0,
+            link_was_down: false,
+            elapsed_ms: 0,
+            local: None,
+            remote: remote.map(|remote| remote.to_string()),
+        }
+    }
+
+    /// The account of a connection.
+    #[must_use]
+    pub fn of(end: End, report: &Report, ends: Option<(IpEndpoint, IpEndpoint)>) -> Self {
+        let text = |end: IpEndpoint| SocketAddr::from(end).to_string();
+        Self {
+            cause: Some(end.name()),
+            accepted: report.ledger.accepted(),
+            acknowledged: report.ledger.acknowledged(),
+            undelivered: report.ledger.undelivered(),
+            discarded: report.discarded,
+            writes_accepted: report.writes_accepted,
+            writes_refused: report.writes_refused,
+            link_was_down: report.link_was_down,
+            elapsed_ms: u64::try_from(report.elapsed.as_millis()).unwrap_or(u64::MAX),
+            local: ends.map(|(local, _)| text(local)),
+            remote: ends.map(|(_, remote)| text(remote)),
+        }
+    }
+
+    /// Prints it as one line of JSON on stdout.
+    ///
+    /// # Errors
+    ///
+    /// stdout does not take it.
+    pub fn print_json(&self) -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        serde_json::to_writer(&mut out, self)?;
+        writeln!(out)?;
+        out.flush()
+    }
+}
+
+/// Prints the account for people, on stderr.
+pub fn print(end: End, account: &Account) {
+    let mut text = String::new();
+    let style = if end.code() == 0 { GOOD } else { BAD };
+    // Writing to a string cannot fail.
+    let _ = writeln!(text, "{style}{}{style:#}: {}", end.name(), what(end));
+    let unknown = "?".to_owned();
+    let _ = writeln!(
+        text,
+        "  {} -> {}, {}.{:03} s{}",
+        account.local.as_ref().unwrap_or(&unknown),
+        account.remote.as_ref().unwrap_or(&unknown),
+        account.elapsed_ms / 1_000,
+        account.elapsed_ms % 1_000,
+        if account.link_was_down {
+            ", the link was down meanwhile"
+        } else {
+            ""
+        }
+    );
+    let _ = writeln!(
+        text,
+        "  accepted     {:>12} bytes in {} writes{}",
+        account.accepted,
+        account.writes_accepted,
+        if account.writes_refused == 0 {
+            String::new()
+        } else {
+            format!(", {} refused", account.writes_refused)
+        }
+    );
+    let _ = writeln!(
+        text,
+        "  acknowledged {:>12} bytes by the peer's TCP (its application may not have read them)",
+        account.acknowledged
+    );
+    let _ = writeln!(
+        text,
+        "  undelivered  {:>12} bytes not known to be delivered",
+        account.undelivered
+    );
+    if account.discarded > 0 {
+        let _ = writeln!(
+            text,
+            "  discarded    {:>12} bytes that the peer sent",
+            account.discarded
+        );
+    }
+    if let Some(next) = next(end, account) {
+        let _ = writeln!(text, "  next: {next}");
+    }
+    anstream::eprint!("{text}");
+}
+
+/// The end in words.
+#[must_use]
+pub const fn what(end: End) -> &'static str {
+    match end {
+        End::Cause(cause) => match cause {
+            Cause::Finished => "everything was sent, and acknowledged by the peer's TCP",
+            Cause::PeerFinished => "the peer closed the connection (FIN)",
+            Cause::PeerReset => "the peer reset the connection (RST)",
+            Cause::Refused => "the peer's host refused the connection: nothing listens there",
+            Cause::Unreachable => "there is no way to the peer",
+            Cause::ConnectTimeout => "the peer's host is there, but did not answer in time",
+            Cause::Vanished => "the peer vanished: nothing was heard for the silence limit",
+            Cause::FinishTimeout => "not everything was acknowledged within the finish limit",
+            Cause::AddressLost => "our own address was removed",
+            Cause::Aborted => "interrupted; the connection was reset",
+        },
+        End::NotReading => "the peer answers but took nothing for the call limit; aborted",
+        End::Broken => "the run broke off (see above); the connection was reset",
+    }
+}
+
+/// What to do about it; nothing after a success.
+fn next(end: End, account: &Account) -> Option<&'static str> {
+    let resume = if account.undelivered == 0 {
+        "everything accepted was acknowledged; what the peer's application read, only it can tell"
+    } else {
+        "undelivered bytes may or may not have arrived; to resume, ask the peer how much it has"
+    };
+    let cause = match end {
+        End::Cause(cause) => cause,
+        End::NotReading => {
+            return Some("see why the peer does not read, or give it more time (--call-limit)");
+        }
+        End::Broken => return Some(resume),
+    };
+    match cause {
+        Cause::Finished => None,
+        Cause::PeerFinished if account.undelivered == 0 => {
+            Some("if the peer closed only its own direction and still reads, use --half-close")
+        }
+        Cause::PeerFinished | Cause::PeerReset | Cause::Aborted => Some(resume),
+        Cause::Refused => Some("start the peer; check the port, and the address it listens on"),
+        Cause::Unreachable => {
+            Some("check the address, the prefix of --addr, --gateway, and that the interface is up")
+        }
+        Cause::ConnectTimeout => {
+            Some("look for a firewall that drops, or a listener whose queue is full")
+        }
+        Cause::Vanished => {
+            Some("check cable and power of the peer; undelivered bytes may have arrived or not")
+        }
+        Cause::FinishTimeout => Some("give a slow peer more time: --finish-limit"),
+        Cause::AddressLost => Some("restore the address, then connect again"),
+    }
+}

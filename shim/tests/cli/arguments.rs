@@ -1,0 +1,169 @@
+//! What needs no network: the command line itself.
+
+use crate::cases::cases;
+use crate::common::{Done, lastbyte, run};
+
+cases![
+    bad_arguments_are_usage_errors_that_name_the_flag,
+    a_network_must_be_chosen_and_the_error_names_both_ways,
+    an_unknown_host_is_a_usage_error,
+    a_name_that_cannot_fit_our_family_is_a_usage_error,
+    a_missing_tap_is_said_with_its_remedy,
+    a_missing_file_fails_before_anything_is_sent,
+    help_needs_no_readme,
+    without_arguments_it_is_the_demonstration,
+    doctor_always_answers,
+];
+
+fn send(args: &[&str]) -> Done {
+    run(lastbyte(&[&["send"], args].concat()))
+}
+
+fn bad_arguments_are_usage_errors_that_name_the_flag() {
+    let peer = |args: &[&str]| send(&[&["--peer", "true", "--json"], args].concat());
+    let cases: [(&[&str], &str); 17] = [
+        (&["10.77.0.1:0"], "port 0"),
+        (&["10.77.0.1:65536"], "not a port"),
+        (&["10.77.0.1"], "HOST:PORT"),
+        (&["fd77::1:5000"], "brackets"),
+        (&["[fd77::1:5000"], "bracket"),
+        (&["10.77.0:5000"], "not an IPv4 address"),
+        (&["224.0.0.1:5000"], "one host"),
+        (&["10.77.0.2:5000"], "our own address"),
+        (&["10.77.0.1:1", "--connect-limit", "0s"], "--connect-limit"),
+        (&["10.77.0.1:1", "--silence-limit", "1s"], "--silence-limit"),
+        (&["10.77.0.1:1", "--call-limit", "100days"], "--call-limit"),
+        (&["10.77.0.1:1", "--keep-alive", "soon"], "--keep-alive"),
+        (&["10.77.0.1:1", "--tx-buffer", "0"], "--tx-buffer"),
+        (&["10.77.0.1:1", "--tx-buffer", "2GiB"], "--tx-buffer"),
+        (&["10.77.0.1:1", "--write-size", "many"], "--write-size"),
+        (&["10.77.0.1:1", "--addr", "10.0.0.2/24"], "--addr"),
+        (
+            &["10.77.0.1:1", "--tap", "t", "--addr", "10.0.0.2/24"],
+            "--peer",
+        ),
+    ];
+    for (args, word) in cases {
+        let done = peer(args).says(2, &[word]);
+        assert_eq!(done.stdout, "", "usage errors are no reports: {args:?}");
+    }
+    let tap = |args: &[&str]| send(&[&["--tap", "none", "10.0.0.1:1"], args].concat());
+    let cases: [(&[&str], &str); 7] = [
+        (&[], "--addr"),
+        (&["--addr", "10.0.0.2"], "prefix"),
+        (&["--addr", "10.0.0.2/33"], "prefix"),
+        (&["--addr", "10.0.0.0/24"], "one host"),
+        (
+            &["--addr", "10.0.0.2/24", "--gateway", "10.0.1.1"],
+            "--gateway",
+        ),
+        (
+            &["--addr", "10.0.0.2/24", "--gateway", "10.0.0.2"],
+            "--gateway",
+        ),
+        (
+            &["--addr", "fd00::2/64"],
+            "cannot be reached from fd00::2/64",
+        ),
+    ];
+    for (args, word) in cases {
+        tap(args).says(2, &[word]);
+    }
+    let beat = |args: &[&str]| run(lastbyte(&[&["heartbeat", "10.0.0.1:1"], args].concat()));
+    beat(&["--message", "x"]).says(2, &["--every"]);
+    beat(&["--message", "", "--every", "1s"]).says(2, &["--message"]);
+    beat(&["--message", "x", "--every", "0s"]).says(2, &["--every"]);
+    beat(&["--message", "x", "--every", "1s", "--count", "0"]).says(2, &["--count"]);
+}
+
+fn a_network_must_be_chosen_and_the_error_names_both_ways() {
+    send(&["10.0.0.1:5000"]).says(2, &["--tap NAME --addr CIDR", "--peer 'CMD'"]);
+}
+
+fn an_unknown_host_is_a_usage_error() {
+    send(&["--peer", "true", "no-such-host.invalid:5000"])
+        .says(2, &["unknown host", "no-such-host.invalid"]);
+}
+
+fn a_name_that_cannot_fit_our_family_is_a_usage_error() {
+    send(&[
+        "--tap",
+        "none",
+        "--addr",
+        "10.0.0.2/24",
+        "ip6-localhost:5000",
+    ])
+    .says(2, &["host"]);
+}
+
+fn a_missing_tap_is_said_with_its_remedy() {
+    let args = [
+        "--json",
+        "--tap",
+        "nosuchtap0",
+        "--addr",
+        "10.0.0.2/24",
+        "10.0.0.1:1",
+    ];
+    let report = send(&args).reports(1, None::<&str>);
+    assert!(
+        report.done.stderr.contains("nosuchtap0") || report.done.stderr.contains("/dev/net/tun"),
+        "{report:#?}"
+    );
+}
+
+fn a_missing_file_fails_before_anything_is_sent() {
+    for (path, word) in [("/no/such/file", "No such file"), ("/", "directory")] {
+        let report = send(&["--json", "--peer", "echo started", "10.77.0.1:1", path])
+            .reports(1, None::<&str>);
+        assert!(report.done.stderr.contains(word), "{report:#?}");
+        assert!(!report.done.stderr.contains("started"), "{report:#?}");
+    }
+}
+
+fn help_needs_no_readme() {
+    let cases: [(&[&str], &[&str]); 3] = [
+        (&["--help"], &["send", "heartbeat", "doctor", "Examples:"]),
+        (
+            &["send", "--help"],
+            &[
+                "Examples:",
+                "ip tuntap add",
+                "peer_finished",
+                "not_reading",
+                "undelivered",
+                "--half-close",
+            ],
+        ),
+        (
+            &["heartbeat", "--help"],
+            &["Examples:", "--every", "peer_reset"],
+        ),
+    ];
+    for (args, words) in cases {
+        let done = run(lastbyte(args)).says(0, &[]);
+        for word in words {
+            assert!(done.stdout.contains(word), "{word:?} in {done:#?}");
+        }
+    }
+}
+
+fn without_arguments_it_is_the_demonstration() {
+    let done = run(lastbyte(&[])).says(0, &[]);
+    assert_eq!(done.stdout, run(lastbyte(&["demo"])).stdout);
+    assert!(!done.stdout.contains('\x1b'), "no colours into a pipe");
+}
+
+fn doctor_always_answers() {
+    let done = run(lastbyte(&["doctor"])).says(0, &[]);
+    assert!(done.stdout.contains("TUN/TAP"), "{done:#?}");
+    let done = run(lastbyte(&["doctor", "--json"])).says(0, &[]);
+    let findings: serde_json::Value = serde_json::from_str(&done.stdout).expect("JSON");
+    for finding in findings.as_array().expect("an array") {
+        assert_eq!(
+            finding["ok"] == true,
+            finding["remedy"].is_null(),
+            "{finding}"
+        );
+    }
+}

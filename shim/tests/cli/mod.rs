@@ -1,0 +1,79 @@
+//! The cases, by what they need.
+
+use libtest_mimic::{Failed, Trial};
+
+use crate::common;
+
+mod arguments;
+mod endings;
+mod inputs;
+mod taps;
+
+/// A named test.
+type Case = (&'static str, fn());
+
+/// Makes a case of each function, named after it.
+macro_rules! cases {
+    ($($name:ident),* $(,)?) => {
+        pub(super) const CASES: &[super::Case] = &[$((stringify!($name), $name)),*];
+    };
+}
+pub(crate) use cases;
+
+/// Every case, as trials.
+pub fn all() -> Vec<Trial> {
+    let network = missing_for_network();
+    let tap = network.or_else(missing_for_tap);
+    [
+        ("arguments", arguments::CASES, None),
+        ("endings", endings::CASES, network),
+        ("inputs", inputs::CASES, network),
+        ("taps", taps::CASES, tap),
+    ]
+    .into_iter()
+    .flat_map(|(group, cases, missing)| trials(group, cases, missing))
+    .collect()
+}
+
+fn trials(group: &str, cases: &[Case], missing: Option<&'static str>) -> Vec<Trial> {
+    let must_run = std::env::var("CI").is_ok_and(|ci| ci == "true");
+    if let Some(missing) = missing {
+        eprintln!("SKIPPED: all of `{group}`, since {missing} (see `lastbyte doctor`)");
+    }
+    cases
+        .iter()
+        .map(|&(name, case)| {
+            let trial = Trial::test(format!("{group}::{name}"), move || match missing {
+                Some(missing) => Err(Failed::from(format!(
+                    "in CI everything runs, but {missing}"
+                ))),
+                None => {
+                    case();
+                    Ok(())
+                }
+            });
+            trial.with_ignored_flag(missing.is_some() && !must_run)
+        })
+        .collect()
+}
+
+/// What keeps tests with `--peer` from running.
+fn missing_for_network() -> Option<&'static str> {
+    let doctor = common::run(common::lastbyte(&["doctor", "--json"]));
+    let findings: serde_json::Value = serde_json::from_str(&doctor.stdout).unwrap_or_default();
+    let has_network = findings.as_array().is_some_and(|findings| {
+        findings
+            .iter()
+            .any(|f| f["name"] == "private network" && f["ok"] == true)
+    });
+    if !has_network {
+        return Some("no private network can be made here");
+    }
+    (!common::has_program("python3")).then_some("there is no python3 for the peers")
+}
+
+/// What keeps tests with `--tap` from running.
+fn missing_for_tap() -> Option<&'static str> {
+    let has_tools = common::has_program("ip") && common::has_program("unshare");
+    (!has_tools).then_some("there is no `ip` or no `unshare` to make a TAP with")
+}

@@ -1,0 +1,216 @@
+//! Running the command: with a bound on its time, and its report checked.
+
+use std::io::Read;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// No run of a test takes longer.
+const RUN_LIMIT: Duration = Duration::from_secs(20);
+
+/// The command under test.
+pub const LASTBYTE: &str = env!("CARGO_BIN_EXE_lastbyte");
+
+/// The keys of the JSON report, all of them, in their order.
+pub const KEYS: [&str; 11] = [
+    "cause",
+    "accepted",
+    "acknowledged",
+    "undelivered",
+    "discarded",
+    "writes_accepted",
+    "writes_refused",
+    "link_was_down",
+    "elapsed_ms",
+    "local",
+    "remote",
+];
+
+/// The command line of the peer in `mode` (see `peer.py`).
+pub fn peer(mode: &str) -> String {
+    peer_at("10.77.0.1", mode)
+}
+
+/// As [`peer`], listening on `address`.
+pub fn peer_at(address: &str, mode: &str) -> String {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/common/peer.py");
+    format!("exec python3 '{}' {address} {mode}", script.display())
+}
+
+/// What a run left behind.
+#[derive(Debug)]
+pub struct Done {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Done {
+    /// Checks the exit code, and that every word is somewhere on stderr.
+    #[track_caller]
+    pub fn says(self, code: i32, words: &[&str]) -> Self {
+        assert_eq!(self.code, Some(code), "{self:#?}");
+        for word in words {
+            assert!(self.stderr.contains(word), "{word:?} in {self:#?}");
+        }
+        self
+    }
+
+    /// Checks the exit code and that stdout is one JSON object of exactly the
+    /// promised keys, with this cause, that adds up.
+    #[track_caller]
+    pub fn reports(self, code: i32, cause: impl Into<Value>) -> Report {
+        assert_eq!(self.code, Some(code), "{self:#?}");
+        let value: Value = match serde_json::from_str(&self.stdout) {
+            Ok(value) => value,
+            Err(error) => panic!("{error} in {self:#?}"),
+        };
+        let mut keys: Vec<&str> = value
+            .as_object()
+            .map(|object| object.keys().map(String::as_str).collect())
+            .unwrap_or_default();
+        keys.sort_unstable();
+        let mut promised = KEYS;
+        promised.sort_unstable();
+        assert_eq!(keys, promised, "{self:#?}");
+        for pair in KEYS.windows(2) {
+            let position = |key: &str| self.stdout.find(&format!("\"{key}\""));
+            assert!(position(pair[0]) < position(pair[1]), "{self:#?}");
+        }
+        assert_eq!(value["cause"], cause.into(), "{self:#?}");
+        let report = Report { value, done: self };
+        assert_eq!(
+            report.number("accepted"),
+            report.number("acknowledged") + report.number("undelivered"),
+            "{report:#?}"
+        );
+        assert!(report.value["link_was_down"].is_boolean(), "{report:#?}");
+        report
+    }
+}
+
+/// A run whose JSON report was checked.
+#[derive(Debug)]
+pub struct Report {
+    pub value: Value,
+    pub done: Done,
+}
+
+impl Report {
+    /// The number of that name.
+    #[track_caller]
+    pub fn number(&self, key: &str) -> u64 {
+        match self.value[key].as_u64() {
+            Some(number) => number,
+            None => panic!("{key} in {self:#?}"),
+        }
+    }
+
+    /// Checks the three numbers.
+    #[track_caller]
+    pub fn counts(self, accepted: u64, acknowledged: u64) -> Self {
+        let found = (self.number("accepted"), self.number("acknowledged"));
+        assert_eq!(found, (accepted, acknowledged), "{self:#?}");
+        self
+    }
+}
+
+/// The command with these arguments and nothing on stdin.
+pub fn lastbyte(args: &[&str]) -> Command {
+    let mut command = Command::new(LASTBYTE);
+    command.args(args).stdin(Stdio::null());
+    command
+}
+
+/// A running command whose output is collected.
+#[derive(Debug)]
+pub struct Running {
+    pub child: Child,
+    outputs: [thread::JoinHandle<String>; 2],
+    start: Instant,
+}
+
+/// Starts it.
+pub fn start(mut command: Command) -> Running {
+    let start = Instant::now();
+    // A group of its own, so that nothing of it outlives the test.
+    let mut child = command
+        .process_group(0)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let stdout = collect(child.stdout.take());
+    let stderr = collect(child.stderr.take());
+    Running {
+        child,
+        outputs: [stdout, stderr],
+        start,
+    }
+}
+
+fn collect(pipe: Option<impl Read + Send + 'static>) -> thread::JoinHandle<String> {
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        if let Some(mut pipe) = pipe {
+            let _ = pipe.read_to_end(&mut bytes);
+        }
+        String::from_utf8_lossy(&bytes).into_owned()
+    })
+}
+
+impl Running {
+    /// Sends a signal after `delay`.
+    #[track_caller]
+    pub fn signal_after(&self, delay: Duration, signal: nix::sys::signal::Signal) {
+        thread::sleep(delay);
+        nix::sys::signal::kill(self.pid(), signal).expect("the command runs");
+    }
+
+    fn pid(&self) -> nix::unistd::Pid {
+        nix::unistd::Pid::from_raw(self.child.id().try_into().expect("a pid"))
+    }
+
+    /// Waits for the end; kills it, and fails, if that takes too long.
+    #[track_caller]
+    pub fn finish(mut self) -> Done {
+        let status: Option<ExitStatus> = loop {
+            match self.child.try_wait() {
+                Ok(Some(status)) => break Some(status),
+                Ok(None) if self.start.elapsed() < RUN_LIMIT => {}
+                _ => break None,
+            }
+            thread::sleep(Duration::from_millis(2));
+        };
+        // Whatever is left of it would hold the pipes open.
+        let _ = nix::sys::signal::killpg(self.pid(), nix::sys::signal::Signal::SIGKILL);
+        drop(self.child.stdin.take());
+        let [stdout, stderr] = self.outputs.map(|output| output.join().unwrap_or_default());
+        let done = Done {
+            code: status.and_then(|status| status.code()),
+            stdout,
+            stderr,
+        };
+        assert!(status.is_some(), "no end within {RUN_LIMIT:?}: {done:#?}");
+        done
+    }
+}
+
+/// Runs it to its end.
+#[track_caller]
+pub fn run(command: Command) -> Done {
+    start(command).finish()
+}
+
+/// Whether a program is there.
+pub fn has_program(name: &str) -> bool {
+    Command::new("sh")
+        .args(["-c", &format!("command -v {name}")])
+        .stdout(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}

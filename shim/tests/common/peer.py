@@ -1,0 +1,87 @@
+"""A peer for the command's tests: peer.py ADDRESS MODE [N].
+
+Modes: all       reads to the end and prints how much it got
+       save FILE as all, into FILE
+       close N   reads N bytes, then closes
+       reset N   reads N bytes, then closes with a RST
+       unread N  waits for N bytes, then closes without reading them
+       half N    reads N bytes, closes its own direction, reads to the end
+       stop      accepts, and never reads
+       full      listens, with a queue that is full already
+       chatty    sends 100,000 bytes, closes its own direction, reads to the end
+"""
+
+import array
+import fcntl
+import socket
+import struct
+import sys
+import termios
+import time
+
+PORT = 5000
+
+
+def read(connection, count=None):
+    got = 0
+    while count is None or got < count:
+        data = connection.recv(65536 if count is None else count - got)
+        if not data:
+            break
+        got += len(data)
+    return got
+
+
+def wait_for(connection, count):
+    arrived = array.array("i", [0])
+    while arrived[0] < count:
+        fcntl.ioctl(connection, termios.FIONREAD, arrived)
+        time.sleep(0.005)
+
+
+def main():
+    address, mode, *rest = sys.argv[1:]
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((address, PORT))
+    if mode == "full":
+        # One connection fits into a queue of zero; from then on, SYNs drop.
+        fill = socket.socket(family)
+        fill.bind((address, 0))
+        listener.listen(0)
+        fill.connect((address, PORT))
+        print("peer is full", flush=True)
+        time.sleep(60)
+    listener.listen()
+    connection, _ = listener.accept()
+    if mode == "all":
+        print("peer got", read(connection), flush=True)
+    elif mode == "save":
+        with open(rest[0], "wb", buffering=0) as copy:
+            while data := connection.recv(65536):
+                copy.write(data)
+    elif mode == "close":
+        read(connection, int(rest[0]))
+        connection.close()
+    elif mode == "reset":
+        read(connection, int(rest[0]))
+        on_with_zero_seconds = struct.pack("ii", 1, 0)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, on_with_zero_seconds)
+        connection.close()
+    elif mode == "unread":
+        wait_for(connection, int(rest[0]))
+        connection.close()
+    elif mode == "half":
+        got = read(connection, int(rest[0]))
+        connection.shutdown(socket.SHUT_WR)
+        print("peer got", got + read(connection), flush=True)
+    elif mode == "chatty":
+        connection.sendall(b"x" * 100_000)
+        connection.shutdown(socket.SHUT_WR)
+        read(connection)
+    elif mode == "stop":
+        time.sleep(60)
+
+
+main()
