@@ -16,6 +16,7 @@ pub enum Advice {
 
 /// What the driver told about the link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub(crate) enum Link {
     NeverDown,
     Down,

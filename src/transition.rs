@@ -289,6 +289,7 @@ const fn from_closed(cause: Cause, event: Event) -> Transition {
 /// assert!(table.contains("| T049 | Open |"));
 /// ```
 #[derive(Debug, Clone, Copy)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Table;
 
 impl fmt::Display for Table {

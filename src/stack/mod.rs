@@ -48,6 +48,8 @@ mod calls;
 mod config;
 mod driver;
 mod error;
+#[cfg(feature = "defmt")]
+mod format;
 mod opening;
 mod parse;
 mod ports;

@@ -27,6 +27,7 @@ pub(super) enum Tenure {
 
 /// Which half of a poll has just run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Step {
     /// One frame was taken from the device.
     Ingress,
