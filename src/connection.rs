@@ -41,6 +41,7 @@ const STALL_RETRANSMISSIONS: u8 = 3;
 
 /// What became of the nudge to the stack below.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 enum Probe {
     /// None was needed since the peer was last heard.
     Quiet,
@@ -50,6 +51,7 @@ enum Probe {
 
 /// Whether a SYN of ours has left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 enum Handshake {
     Unsent,
     Sent,
@@ -77,6 +79,7 @@ enum Handshake {
 /// # Ok::<(), lastbyte::WriteError>(())
 /// ```
 #[derive(Debug, Clone, Copy)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Connection {
     /// Tells connections apart in the log, nothing else.
     tag: u16,

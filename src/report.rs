@@ -21,6 +21,7 @@ pub enum Advice {
 
 /// Whether there is something to advise, and whether it was told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub(crate) enum Note {
     None,
     Untold,
@@ -51,6 +52,7 @@ impl Note {
 
 /// What the driver told about the link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub(crate) enum Link {
     NeverDown,
     Down,

@@ -19,6 +19,7 @@ pub(crate) enum Timer {
 
 /// A deadline for each timer; [`Instant::NEVER`] for one that does not run.
 #[derive(Debug, Clone, Copy)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub(crate) struct Timers {
     connect: Instant,
     silence: Instant,

@@ -298,6 +298,7 @@ const fn from_closed(cause: Cause, event: Event) -> Transition {
 /// assert!(table.contains("| T052 | Open |"));
 /// ```
 #[derive(Debug, Clone, Copy)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Table;
 
 impl fmt::Display for Table {

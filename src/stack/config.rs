@@ -26,6 +26,7 @@ const SMALLEST_MTU: usize = 68;
 /// # let _ = config;
 /// ```
 #[derive(Debug, Clone)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Config {
     pub(super) hardware_addr: HardwareAddress,
     pub(super) seed: u64,
@@ -152,6 +153,7 @@ impl core::error::Error for ConfigError {}
 
 /// The buffers of one connection.
 #[derive(Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct SlotBuffers<'a> {
     /// Accepted bytes that are not acknowledged yet. Its size bounds what is in
     /// flight, and with it the throughput: size / round-trip time.
@@ -193,6 +195,7 @@ impl SlotBuffers<'_> {
 /// let buffers = lastbyte::stack::Buffers::<1, 0, 512>::new();
 /// ```
 #[derive(Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Buffers<const N: usize, const TX: usize, const RX: usize> {
     tx: [[u8; TX]; N],
     rx: [[u8; RX]; N],

@@ -27,6 +27,7 @@ pub(super) enum Tenure {
 
 /// Which half of a poll has just run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Step {
     /// One frame was taken from the device.
     Ingress,
@@ -307,7 +308,7 @@ impl Slot {
         let pending = queued.saturating_sub(u64::from(credit));
         let has_settled = pending < connection.ledger().pending();
         connection.handle_pending(pending, now);
-        // What arrived in IP fragments passed the observer unseen; its effect
+        // What arrived in IP fragments passed the guard unseen; its effect
         // shows here all the same.
         let unseen = (has_settled || before != after).then_some(Window::Open);
         if let Some(window) = facts.heard.or(unseen) {
@@ -317,7 +318,7 @@ impl Slot {
             connection.handle_fin(now);
         }
         // From LAST-ACK, both the final ACK and a RST lead to CLOSED; only the
-        // ACK empties the queue, also where the RST passed the observer unseen.
+        // ACK empties the queue, also where the RST passed the guard unseen.
         // From TIME-WAIT only time leads there.
         let is_final_ack =
             before == LastAck && after == Closed && facts.rst.is_none() && pending == 0;

@@ -43,7 +43,7 @@ pub struct Net<'n, 'a, D: ?Sized> {
     pub interface: &'n mut Interface,
     /// The sockets, among them the tracker's.
     pub sockets: &'n mut SocketSet<'a>,
-    /// The device, as it is: the tracker puts its observer around it.
+    /// The device, as it is: the tracker puts its guard around it.
     pub device: &'n mut D,
     /// The present time.
     pub now: Instant,
@@ -172,7 +172,7 @@ impl<const N: usize> Tracker<N> {
         self.next_timer.min(of_sockets)
     }
 
-    /// The device with the observer around it, for one poll step.
+    /// The device with the guard around it, for one poll step.
     pub fn watch<'w, D: ?Sized>(&'w self, device: &'w mut D) -> Watch<'w, D, N> {
         Watch {
             device,
