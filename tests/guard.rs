@@ -1,0 +1,237 @@
+//! Segments that an attacker off the path could send, and ICMP errors: what
+//! the guard makes of them.
+
+mod common;
+
+use common::*;
+use embedded_io::Read;
+use lastbyte::stack::ConnectionId;
+use lastbyte::{Advice, Cause, OnReceive, Options, State};
+use lastbyte_shim::loopback::{Flags, Flow, Handshake, RawPeer, Segment, World, WorldConfig};
+
+/// The segment changes nothing, and is answered with an ACK at the present
+/// numbers.
+#[track_caller]
+fn assert_challenged(
+    us: &mut Us<1>,
+    id: ConnectionId,
+    raw: &RawPeer,
+    flow: &Flow,
+    segment: &Segment,
+) {
+    let ledger = us.ledger(id);
+    raw.send(segment);
+    us.stack.poll();
+    assert_eq!(us.state(id), State::Open, "{segment}");
+    assert_eq!(us.ledger(id), ledger, "{segment}");
+    let challenge = raw.recv();
+    assert_eq!(challenge.flags, Flags::ACK, "{segment}: {challenge}");
+    assert_eq!(challenge.ack, flow.seq, "{segment}: {challenge}");
+    assert!(challenge.payload.is_empty());
+    us.check(id);
+    // Challenge ACKs are limited to one a second (RFC 5961, 7).
+    us.stack.run_for(secs(2));
+}
+
+/// Our end is still connecting; its SYN was received.
+fn connecting() -> (Us<1>, ConnectionId, RawPeer, Segment) {
+    let world = World::new(WorldConfig::instant());
+    let raw = world.raw();
+    let mut us = Us::<1>::new(&world);
+    let id = us.connect(Options::default());
+    us.stack.run_for(ms(10));
+    let syn = raw.recv();
+    (us, id, raw, syn)
+}
+
+#[test]
+fn a_rst_in_the_window_but_not_exact_is_challenged() {
+    let (mut us, id, raw, flow) = scripted(Options::default());
+    for ahead in [1, 2, 100, 255] {
+        let rst = flow.rst().with_seq(flow.seq.wrapping_add(ahead));
+        assert_challenged(&mut us, id, &raw, &flow, &rst);
+    }
+}
+
+#[test]
+fn a_rst_out_of_the_window_is_dropped_in_silence() {
+    let (mut us, id, raw, flow) = scripted(Options::default());
+    for off in [u32::MAX, 1 << 20, 1 << 31] {
+        raw.send(&flow.rst().with_seq(flow.seq.wrapping_add(off)));
+        us.stack.poll();
+        assert_eq!(us.state(id), State::Open);
+        raw.recv_nothing();
+    }
+}
+
+#[test]
+fn an_exact_rst_counts_also_behind_data_of_the_same_moment() {
+    let (mut us, id, raw, mut flow) = scripted(Options::default());
+    raw.send(&flow.data(b"last words"));
+    raw.send(&flow.rst());
+    us.assert_refused(id, Cause::PeerReset, 0, 0);
+    assert_eq!(us.report(id).discarded, 10);
+}
+
+#[test]
+fn a_syn_on_an_open_connection_is_challenged() {
+    let (mut us, id, raw, flow) = scripted(Options::default());
+    for ahead in [0, 1, 1 << 20, 1 << 31] {
+        let syn = flow.segment(Flags::SYN);
+        let seq = flow.seq.wrapping_add(ahead);
+        assert_challenged(&mut us, id, &raw, &flow, &syn.with_seq(seq));
+    }
+}
+
+#[test]
+fn an_ack_of_what_was_never_sent_is_challenged_and_credits_nothing() {
+    let (mut us, id, raw, flow) = scripted_with(
+        Handshake {
+            window: 10,
+            ..Default::default()
+        },
+        Options::default(),
+    );
+    // 100 bytes are queued, 10 of them sent.
+    us.write(id, 100);
+    assert_eq!(raw.recv().payload.len(), 10);
+    for beyond in [11, 50, 100] {
+        let ack = flow.ack().with_ack(flow.ack.wrapping_add(beyond));
+        raw.send(&ack);
+        us.stack.poll();
+        assert_ledger(us.ledger(id), 100, 0);
+    }
+    raw.send(&flow.ack().with_ack(flow.ack.wrapping_add(10)));
+    us.stack.poll();
+    assert_ledger(us.ledger(id), 100, 10);
+}
+
+#[test]
+fn a_fin_beyond_the_window_is_challenged_and_its_data_not_taken() {
+    let (mut us, id, raw, flow) = scripted(Options::default());
+    // It begins at RCV.NXT and ends behind any buffer of the fixture's.
+    let fin = flow.segment(Flags::FIN | Flags::ACK);
+    let fin = fin.with_payload(vec![0; RX + 1]);
+    assert_challenged(&mut us, id, &raw, &flow, &fin);
+    assert_eq!(us.report(id).discarded, 0);
+}
+
+#[test]
+fn only_intact_and_acceptable_segments_count_as_hearing_the_peer() {
+    let (mut us, id, raw, flow) = scripted(Options::default());
+    us.write(id, 10);
+    us.stack.run_for(secs(60));
+    raw.send(&flow.ack().with_seq(flow.seq.wrapping_add(1_000_000)));
+    let mut broken = flow.ack().to_frame(us.world.config().medium);
+    let last = broken.len() - 1;
+    broken[last] ^= 1;
+    raw.send_frame(broken);
+    us.stack.run_for(secs(41));
+    us.assert_refused(id, Cause::Vanished, 10, 0);
+}
+
+#[test]
+fn a_hard_icmp_error_while_connecting_is_unreachable_at_once() {
+    for code in 2..=4 {
+        let (mut us, id, raw, syn) = connecting();
+        raw.send_unreachable(&syn, code);
+        us.stack.poll();
+        us.assert_refused(id, Cause::Unreachable, 0, 0);
+    }
+}
+
+#[test]
+fn a_soft_icmp_error_is_advice() {
+    for code in [0, 1, 5] {
+        let (mut us, id, raw, syn) = connecting();
+        raw.send_unreachable(&syn, code);
+        us.stack.poll();
+        assert_eq!(us.state(id), State::Connecting);
+        assert_eq!(us.stack.poll_advice(id), Ok(Some(Advice::Icmp)));
+        assert_eq!(us.stack.poll_advice(id), Ok(None), "told once");
+    }
+}
+
+#[test]
+fn a_hard_icmp_error_on_an_open_connection_is_advice() {
+    let (mut us, id, raw, _) = scripted(Options::default());
+    us.write(id, 10);
+    let data = raw.recv();
+    raw.send_unreachable(&data, 3);
+    us.stack.poll();
+    assert_eq!(us.state(id), State::Open);
+    assert_eq!(us.stack.poll_advice(id), Ok(Some(Advice::Icmp)));
+    us.check(id);
+}
+
+#[test]
+fn an_icmp_error_about_a_segment_not_in_flight_is_not_believed() {
+    let (mut us, id, raw, syn) = connecting();
+    let forged = syn.clone().with_seq(syn.seq.wrapping_add(1));
+    raw.send_unreachable(&forged, 3);
+    us.stack.poll();
+    assert_eq!(us.state(id), State::Connecting);
+    assert_eq!(us.stack.poll_advice(id), Ok(None));
+}
+
+#[test]
+fn finishing_with_unread_data_drains_and_then_resets() {
+    let options = Options::builder().on_receive(OnReceive::Keep);
+    let (mut us, id, raw, mut flow) = scripted(options.build().expect("sound"));
+    us.write(id, 10);
+    assert_eq!(raw.recv().payload.len(), 10);
+    raw.send(&flow.data(b"never read"));
+    us.stack.poll();
+    us.writer(id).begin_finish();
+    us.stack.run_for(ms(100));
+    while let Some(segment) = raw.try_recv() {
+        assert!(!segment.is(Flags::FIN), "{segment}");
+        assert!(!segment.is(Flags::RST), "it drains first: {segment}");
+    }
+    flow.take(10);
+    raw.send(&flow.ack());
+    us.stack.poll();
+    let rst = raw.recv();
+    assert!(rst.is(Flags::RST), "{rst}");
+    assert_eq!(us.state(id), State::Closed(Cause::Finished));
+    assert_ledger(us.ledger(id), 10, 10);
+}
+
+#[test]
+fn finishing_sends_a_fin_once_the_unread_data_is_read() {
+    let options = Options::builder().on_receive(OnReceive::Keep);
+    let (mut us, id, raw, mut flow) = scripted(options.build().expect("sound"));
+    us.write(id, 10);
+    assert_eq!(raw.recv().payload.len(), 10);
+    raw.send(&flow.data(b"read late"));
+    us.stack.poll();
+    us.writer(id).begin_finish();
+    let mut read = [0; 64];
+    let len = us.stack.reader(id).expect("ours").read(&mut read);
+    assert_eq!(len, Ok(9));
+    flow.take(10);
+    raw.send(&flow.ack());
+    us.stack.poll();
+    let last = core::iter::from_fn(|| raw.try_recv()).last().expect("sent");
+    assert!(last.is(Flags::FIN), "{last}");
+}
+
+#[test]
+fn fin_wait_2_is_left_after_the_finish_limit() {
+    let (mut us, id, raw, mut flow) = scripted(Options::default());
+    us.writer(id).begin_finish();
+    assert!(raw.recv().is(Flags::FIN));
+    flow.take(1);
+    raw.send(&flow.ack());
+    us.stack.poll();
+    assert_eq!(us.state(id), State::Closed(Cause::Finished));
+    // The peer never closes. Within the limit its data is still acknowledged.
+    us.stack.run_for(secs(29));
+    raw.send(&flow.data(b"more"));
+    us.stack.run_for(ms(100));
+    assert_eq!(raw.recv().flags, Flags::ACK);
+    us.stack.run_for(secs(2));
+    raw.send(&flow.data(b"too late"));
+    us.stack.run_for(ms(100));
+    assert!(raw.recv().is(Flags::RST), "forgotten by then");
+}
