@@ -4,7 +4,7 @@ use crate::facts::Icmp;
 #[cfg(feature = "proto-ipv4")]
 use smoltcp::wire::{Icmpv4Message, Icmpv4Packet};
 #[cfg(feature = "proto-ipv6")]
-use smoltcp::wire::{Icmpv6Message, Icmpv6Packet};
+use smoltcp::wire::{Icmpv6Message, Icmpv6Packet, Ipv6Address};
 use smoltcp::wire::{IpAddress, IpEndpoint};
 
 /// An ICMP error that quotes a TCP segment.
@@ -75,11 +75,12 @@ pub(super) fn parse_v4(message: &[u8]) -> Option<IcmpError> {
 /// Reads an ICMPv6 message: Destination Unreachable (RFC 4443, 3.1). Forbidden
 /// (code 1) and no such port (code 4) will not pass.
 #[cfg(feature = "proto-ipv6")]
-pub(super) fn parse_v6(from: IpAddress, to: IpAddress, message: &[u8]) -> Option<IcmpError> {
+pub(super) fn parse_v6(
+    sender: Ipv6Address,
+    receiver: Ipv6Address,
+    message: &[u8],
+) -> Option<IcmpError> {
     let packet = Icmpv6Packet::new_checked(message).ok()?;
-    let (IpAddress::Ipv6(sender), IpAddress::Ipv6(receiver)) = (from, to) else {
-        return None;
-    };
     if packet.msg_type() != Icmpv6Message::DstUnreachable
         || !packet.verify_checksum(&sender, &receiver)
     {

@@ -104,8 +104,8 @@ fn parse_ipv6(packet: &[u8]) -> Parsed {
     ) {
         Parsed::Opaque
     } else if header == IpProtocol::Icmpv6 {
-        let (from, to) = (ip.src_addr().into(), ip.dst_addr().into());
-        icmp::parse_v6(from, to, ip.payload()).map_or(Parsed::Other, Parsed::Icmp)
+        icmp::parse_v6(ip.src_addr(), ip.dst_addr(), ip.payload())
+            .map_or(Parsed::Other, Parsed::Icmp)
     } else {
         Parsed::Other
     }
