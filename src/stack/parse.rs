@@ -4,35 +4,107 @@ use super::icmp::{self, IcmpError};
 use crate::facts::Window;
 use smoltcp::phy::Medium;
 #[cfg(feature = "proto-ipv4")]
-use smoltcp::wire::Ipv4Packet;
+use smoltcp::wire::{IPV4_HEADER_LEN, Ipv4Address};
 #[cfg(feature = "proto-ipv6")]
 use smoltcp::wire::Ipv6Packet;
 #[cfg(feature = "medium-ethernet")]
 use smoltcp::wire::{ETHERNET_HEADER_LEN, EthernetFrame, EthernetProtocol};
-use smoltcp::wire::{IpAddress, IpEndpoint, IpProtocol, TcpPacket};
+use smoltcp::wire::{IpAddress, IpEndpoint, IpProtocol, TCP_HEADER_LEN};
 
-/// The parts of a TCP segment that facts are made of.
+const PROTOCOL_TCP: u8 = 6;
+
+/// A TCP segment as it stands in a frame, read where it is asked for: most
+/// frames are asked for little.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Segment {
-    pub(super) from: IpEndpoint,
-    pub(super) to: IpEndpoint,
+pub(super) struct Segment<'f> {
+    from: IpAddress,
+    to: IpAddress,
+    /// The header of IPv4; that of IPv6 has no checksum and is left out.
+    ip_header: &'f [u8],
+    /// The fixed part of the header (RFC 9293, 3.1).
+    header: &'f [u8; TCP_HEADER_LEN],
+    /// Header and payload.
+    octets: &'f [u8],
+    payload_len: usize,
+}
+
+impl Segment<'_> {
+    const FIN: u8 = 0x01;
+    const SYN: u8 = 0x02;
+    const RST: u8 = 0x04;
+    const ACK: u8 = 0x10;
+
+    pub(super) const fn from(&self) -> IpEndpoint {
+        let [high, low, ..] = *self.header;
+        IpEndpoint {
+            addr: self.from,
+            port: u16::from_be_bytes([high, low]),
+        }
+    }
+
+    pub(super) const fn to(&self) -> IpEndpoint {
+        let [_, _, high, low, ..] = *self.header;
+        IpEndpoint {
+            addr: self.to,
+            port: u16::from_be_bytes([high, low]),
+        }
+    }
+
     /// The sequence number of the first octet.
-    pub(super) seq: u32,
+    pub(super) const fn seq(&self) -> u32 {
+        let [_, _, _, _, a, b, c, d, ..] = *self.header;
+        u32::from_be_bytes([a, b, c, d])
+    }
+
     /// The acknowledgement number, if the segment carries one.
-    pub(super) ack: Option<u32>,
+    pub(super) const fn ack(&self) -> Option<u32> {
+        let [_, _, _, _, _, _, _, _, a, b, c, d, ..] = *self.header;
+        match self.has(Self::ACK) {
+            true => Some(u32::from_be_bytes([a, b, c, d])),
+            false => None,
+        }
+    }
+
+    const fn has(&self, flag: u8) -> bool {
+        let [_, _, _, _, _, _, _, _, _, _, _, _, _, flags, ..] = *self.header;
+        flags & flag != 0
+    }
+
+    pub(super) const fn is_fin(&self) -> bool {
+        self.has(Self::FIN)
+    }
+
+    pub(super) const fn is_syn(&self) -> bool {
+        self.has(Self::SYN)
+    }
+
+    pub(super) const fn is_rst(&self) -> bool {
+        self.has(Self::RST)
+    }
+
+    /// The room the sender announces.
+    pub(super) const fn window(&self) -> Window {
+        match *self.header {
+            [_, _, _, _, _, _, _, _, _, _, _, _, _, _, 0, 0, ..] => Window::Zero,
+            _ => Window::Open,
+        }
+    }
+
     /// Octets of sequence space: payload, SYN and FIN.
-    pub(super) len: u32,
-    pub(super) window: Window,
-    pub(super) syn: bool,
-    pub(super) fin: bool,
-    pub(super) rst: bool,
+    pub(super) fn len(&self) -> u32 {
+        // An IP packet holds fewer than 2^16 octets.
+        u32::try_from(self.payload_len)
+            .unwrap_or(u32::MAX)
+            .saturating_add(u32::from(self.is_syn()))
+            .saturating_add(u32::from(self.is_fin()))
+    }
 }
 
 /// What a frame turned out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Parsed {
+pub(super) enum Parsed<'f> {
     /// A TCP segment.
-    Tcp(Segment),
+    Tcp(Segment<'f>),
     /// An ICMP error about a TCP segment.
     Icmp(IcmpError),
     /// Something that may hide a TCP segment: an IP fragment, or IPv6
@@ -44,7 +116,7 @@ pub(super) enum Parsed {
 
 /// Reads a frame as it crosses a device of this medium. Anything truncated or
 /// malformed is [`Parsed::Other`]: the stack drops it as well.
-pub(super) fn parse(medium: Medium, frame: &[u8]) -> Parsed {
+pub(super) fn parse(medium: Medium, frame: &[u8]) -> Parsed<'_> {
     match medium {
         #[cfg(feature = "medium-ethernet")]
         Medium::Ethernet => {
@@ -72,32 +144,50 @@ pub(super) fn parse(medium: Medium, frame: &[u8]) -> Parsed {
     }
 }
 
+/// The header is read in one piece (RFC 791, 3.1), for this runs for every
+/// frame: each accessor of a checked packet would look at the length again.
 #[cfg(feature = "proto-ipv4")]
-fn parse_ipv4(packet: &[u8]) -> Parsed {
-    let Ok(ip) = Ipv4Packet::new_checked(packet) else {
+fn parse_ipv4(packet: &[u8]) -> Parsed<'_> {
+    let Some(fixed) = packet.first_chunk::<IPV4_HEADER_LEN>() else {
         return Parsed::Other;
     };
-    if ip.more_frags() || ip.frag_offset() != 0 {
+    let [version, _, len_high, len_low, _, _, fragment, offset, _, protocol, _, _, addresses @ ..] =
+        *fixed;
+    let header_len = usize::from(version & 0x0f) << 2;
+    let total_len = usize::from(u16::from_be_bytes([len_high, len_low]));
+    let Some((header, payload)) = packet
+        .get(..total_len)
+        .and_then(|packet| packet.split_at_checked(header_len))
+    else {
+        return Parsed::Other;
+    };
+    if version >> 4 != 4 || header_len < IPV4_HEADER_LEN {
+        return Parsed::Other;
+    }
+    // The first two bits are no part of the fragment's place.
+    if (fragment & 0x3f) | offset != 0 {
         return Parsed::Opaque;
     }
-    let header = ip.next_header();
-    if header == IpProtocol::Tcp {
-        parse_tcp(ip.src_addr().into(), ip.dst_addr().into(), ip.payload())
-    } else if header == IpProtocol::Icmp {
-        icmp::parse_v4(ip.payload()).map_or(Parsed::Other, Parsed::Icmp)
-    } else {
-        Parsed::Other
+    match IpProtocol::from(protocol) {
+        IpProtocol::Tcp => {
+            let [a, b, c, d, to @ ..] = addresses;
+            let from = Ipv4Address::new(a, b, c, d);
+            parse_tcp(from.into(), Ipv4Address::from(to).into(), header, payload)
+        }
+        IpProtocol::Icmp => icmp::parse_v4(payload).map_or(Parsed::Other, Parsed::Icmp),
+        _ => Parsed::Other,
     }
 }
 
 #[cfg(feature = "proto-ipv6")]
-fn parse_ipv6(packet: &[u8]) -> Parsed {
+fn parse_ipv6(packet: &[u8]) -> Parsed<'_> {
     let Ok(ip) = Ipv6Packet::new_checked(packet) else {
         return Parsed::Other;
     };
     let header = ip.next_header();
     if header == IpProtocol::Tcp {
-        parse_tcp(ip.src_addr().into(), ip.dst_addr().into(), ip.payload())
+        let (from, to) = (ip.src_addr().into(), ip.dst_addr().into());
+        parse_tcp(from, to, &[], ip.payload())
     } else if matches!(
         header,
         IpProtocol::HopByHop | IpProtocol::Ipv6Route | IpProtocol::Ipv6Opts | IpProtocol::Ipv6Frag
@@ -111,47 +201,77 @@ fn parse_ipv6(packet: &[u8]) -> Parsed {
     }
 }
 
-fn parse_tcp(from: IpAddress, to: IpAddress, segment: &[u8]) -> Parsed {
-    let Ok(tcp) = TcpPacket::new_checked(segment) else {
+fn parse_tcp<'f>(
+    from: IpAddress,
+    to: IpAddress,
+    ip_header: &'f [u8],
+    octets: &'f [u8],
+) -> Parsed<'f> {
+    let Some(header) = octets.first_chunk::<TCP_HEADER_LEN>() else {
         return Parsed::Other;
     };
-    let len = tcp.segment_len();
-    Parsed::Tcp(Segment {
-        from: IpEndpoint::new(from, tcp.src_port()),
-        to: IpEndpoint::new(to, tcp.dst_port()),
-        seq: tcp.seq_number().0.cast_unsigned(),
-        ack: tcp.ack().then(|| tcp.ack_number().0.cast_unsigned()),
-        // An IP packet holds fewer than 2^16 octets.
-        len: u32::try_from(len).unwrap_or(u32::MAX),
-        window: match tcp.window_len() {
-            0 => Window::Zero,
-            _ => Window::Open,
-        },
-        syn: tcp.syn(),
-        fin: tcp.fin(),
-        rst: tcp.rst(),
-    })
+    let [_, _, _, _, _, _, _, _, _, _, _, _, offset, ..] = *header;
+    let header_len = usize::from(offset >> 4) << 2;
+    match octets.len().checked_sub(header_len) {
+        Some(payload_len) if header_len >= TCP_HEADER_LEN => Parsed::Tcp(Segment {
+            from,
+            to,
+            ip_header,
+            header,
+            octets,
+            payload_len,
+        }),
+        _ => Parsed::Other,
+    }
 }
 
-/// Whether the checksums of a frame that holds a TCP segment are right. The
-/// stack below checks them as well; a segment that it drops must not have been
-/// taken for a sign of the peer.
-pub(super) fn is_intact(medium: Medium, frame: &[u8], segment: &Segment) -> bool {
-    let Some(packet) = frame.get(link_header_len(medium)..) else {
+/// Whether the checksums of a segment and of the packet it came in are right.
+/// The stack below checks them as well; a segment that it drops must not have
+/// been taken for a sign of the peer.
+pub(super) fn is_intact(segment: &Segment<'_>) -> bool {
+    if !segment.ip_header.is_empty() && !is_complete(sum(0, segment.ip_header)) {
         return false;
-    };
-    let (from, to) = (segment.from.addr, segment.to.addr);
-    let is_tcp_intact =
-        |payload| TcpPacket::new_checked(payload).is_ok_and(|tcp| tcp.verify_checksum(&from, &to));
-    match from {
-        #[cfg(feature = "proto-ipv4")]
-        IpAddress::Ipv4(_) => Ipv4Packet::new_checked(packet)
-            .is_ok_and(|ip| ip.verify_checksum() && is_tcp_intact(ip.payload())),
-        #[cfg(feature = "proto-ipv6")]
-        IpAddress::Ipv6(_) => {
-            Ipv6Packet::new_checked(packet).is_ok_and(|ip| is_tcp_intact(ip.payload()))
-        }
     }
+    // The pseudo header (RFC 9293, 3.1; RFC 8200, 8.1).
+    let [_, _, high, low] = u32::try_from(segment.octets.len())
+        .unwrap_or(u32::MAX)
+        .to_be_bytes();
+    let seed = sum(0, &[0, PROTOCOL_TCP, high, low]);
+    let seed = sum_address(sum_address(seed, segment.from), segment.to);
+    is_complete(sum(seed, segment.octets))
+}
+
+fn sum_address(seed: u32, address: IpAddress) -> u32 {
+    match address {
+        #[cfg(feature = "proto-ipv4")]
+        IpAddress::Ipv4(address) => sum(seed, &address.octets()),
+        #[cfg(feature = "proto-ipv6")]
+        IpAddress::Ipv6(address) => sum(seed, &address.octets()),
+    }
+}
+
+/// The sum of the Internet checksum (RFC 1071), of 16 bits each in the order of
+/// this machine, with the carries in the upper half: a packet has fewer than
+/// 2^16 of them.
+fn sum(seed: u32, octets: &[u8]) -> u32 {
+    let (words, rest) = octets.as_chunks::<4>();
+    let add = |sum: u32, word| {
+        let word = u32::from_ne_bytes(word);
+        sum.wrapping_add(word & 0xffff).wrapping_add(word >> 16)
+    };
+    let sum = words.iter().copied().fold(seed, add);
+    match *rest {
+        [a, b, c] => add(sum, [a, b, c, 0]),
+        [a, b] => add(sum, [a, b, 0, 0]),
+        [a] => add(sum, [a, 0, 0, 0]),
+        _ => sum,
+    }
+}
+
+/// Whether a sum with the checksum in it is all ones, its carries added.
+fn is_complete(sum: u32) -> bool {
+    let once = (sum & 0xffff).wrapping_add(sum >> 16);
+    (once & 0xffff).wrapping_add(once >> 16) == 0xffff
 }
 
 /// How many octets stand before the IP packet in a frame.

@@ -201,10 +201,10 @@ impl<const N: usize> Table<N> {
         None
     }
 
-    fn inspect_segment(&self, frame: &[u8], segment: &Segment) -> Option<Probe> {
+    fn inspect_segment(&self, frame: &[u8], segment: &Segment<'_>) -> Option<Probe> {
         let ends = Ends {
-            local: segment.to,
-            remote: segment.from,
+            local: segment.to(),
+            remote: segment.from(),
         };
         let Some((slot, row)) = self.find(ends) else {
             if self.listening.get() > 0 {
@@ -213,7 +213,7 @@ impl<const N: usize> Table<N> {
             return None;
         };
         self.chain(slot, row);
-        if self.verifies && !is_intact(self.medium, frame, segment) {
+        if self.verifies && !is_intact(segment) {
             return None;
         }
         let known = row.known.get();
@@ -264,20 +264,20 @@ impl<const N: usize> Table<N> {
             return;
         };
         let ends = Ends {
-            local: segment.from,
-            remote: segment.to,
+            local: segment.from(),
+            remote: segment.to(),
         };
         let Some((slot, row)) = self.find(ends) else {
             return;
         };
-        if segment.rst {
+        if segment.is_rst() {
             // The end, which is to be looked at.
             self.chain(slot, row);
             return;
         }
         row.note_sent(&segment);
         // A segment without sequence space (a bare ACK) asks for no answer.
-        if segment.len > 0 {
+        if segment.len() > 0 {
             self.chain(slot, row);
         }
     }
@@ -286,16 +286,16 @@ impl<const N: usize> Table<N> {
 impl Row {
     /// Takes in the answer to our SYN, if this is one (RFC 9293, 3.10.7.3).
     /// What becomes of anything else is for the stack below.
-    fn take_syn(&self, segment: &Segment) -> Verdict {
+    fn take_syn(&self, segment: &Segment<'_>) -> Verdict {
         let mut known = self.known.get();
-        let is_answer = segment.ack.is_none_or(|ack| ack == known.snd_nxt);
+        let is_answer = segment.ack().is_none_or(|ack| ack == known.snd_nxt);
         if !is_answer {
             return Verdict::Unproven;
         }
-        if segment.syn && !segment.rst {
-            known.rcv_nxt = segment.seq.wrapping_add(1);
+        if segment.is_syn() && !segment.is_rst() {
+            known.rcv_nxt = segment.seq().wrapping_add(1);
             self.known.set(known);
-            if segment.ack.is_some() {
+            if segment.ack().is_some() {
                 self.phase.set(Phase::Synchronised);
             }
         }
@@ -303,10 +303,10 @@ impl Row {
     }
 
     /// Takes in a segment that is the peer's.
-    fn note_heard(&self, segment: &Segment) {
+    fn note_heard(&self, segment: &Segment<'_>) {
         let mut known = self.known.get();
         let mut newly_acknowledged = 0;
-        if let Some(ack) = segment.ack
+        if let Some(ack) = segment.ack()
             && is_before(known.snd_una, ack)
             && !is_before(known.snd_nxt, ack)
         {
@@ -315,18 +315,18 @@ impl Row {
         }
         self.known.set(known);
         let mut facts = self.facts.get();
-        facts.heard = Some(segment.window);
-        facts.rst = segment.rst.then_some(newly_acknowledged);
+        facts.heard = Some(segment.window());
+        facts.rst = segment.is_rst().then_some(newly_acknowledged);
         self.facts.set(facts);
     }
 
     /// Takes in a segment that left.
-    fn note_sent(&self, segment: &Segment) {
+    fn note_sent(&self, segment: &Segment<'_>) {
         let mut known = self.known.get();
         let mut facts = self.facts.get();
-        let end = segment.seq.wrapping_add(segment.len);
-        if segment.syn {
-            if let Some(ack) = segment.ack {
+        let end = segment.seq().wrapping_add(segment.len());
+        if segment.is_syn() {
+            if let Some(ack) = segment.ack() {
                 // The peer's SYN came to a listener, unknown until now.
                 known.rcv_nxt = ack;
                 self.phase.set(Phase::Synchronised);
@@ -340,11 +340,11 @@ impl Row {
         } else if is_before(known.snd_nxt, end) {
             known.snd_nxt = end;
             facts.sent = Some(Sent::Demanding);
-        } else if segment.len > 0 && is_before(segment.seq, known.snd_una) {
+        } else if segment.len() > 0 && is_before(segment.seq(), known.snd_una) {
             // Behind what the peer acknowledged: a keep-alive probe, which
             // repeats an old octet (RFC 9293, 3.8.4).
             facts.sent = Some(Sent::Demanding);
-        } else if segment.len > 0 {
+        } else if segment.len() > 0 {
             facts.resent = facts.resent.saturating_add(1);
             facts.sent = facts.sent.or(Some(Sent::Demanding));
         }

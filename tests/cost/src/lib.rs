@@ -35,9 +35,18 @@ const ISS: u32 = 7_000;
 /// A frame of the peer's.
 type Short = [u8; SHORT];
 
-/// The MAC.
+/// The MAC. Its tokens are references, as those of a driver with rings of
+/// descriptors are.
 #[derive(Debug)]
 pub struct Mac {
+    wire: Wire,
+    /// The frame that was received last.
+    received: Short,
+}
+
+/// What has left, and what the peer makes of it.
+#[derive(Debug)]
+struct Wire {
     frame: [u8; MTU],
     answer: Option<Short>,
     /// An acknowledgement, all but its number and its checksum.
@@ -58,14 +67,19 @@ impl Mac {
     #[must_use]
     pub const fn new() -> Self {
         Self {
-            frame: [0; MTU],
-            answer: None,
-            ack: [0; SHORT],
-            ack_sum: 0,
-            unacknowledged: 0,
+            wire: Wire {
+                frame: [0; MTU],
+                answer: None,
+                ack: [0; SHORT],
+                ack_sum: 0,
+                unacknowledged: 0,
+            },
+            received: [0; SHORT],
         }
     }
+}
 
+impl Wire {
     /// What the peer does about the frame that has left.
     fn answer(&mut self) {
         if self.frame[ETHERTYPE..ETHERTYPE + 2] == [8, 6] {
@@ -158,16 +172,19 @@ fn fold(sum: u32) -> u16 {
 }
 
 impl Device for Mac {
-    type RxToken<'t> = Received;
+    type RxToken<'t> = Received<'t>;
     type TxToken<'t> = Room<'t>;
 
-    fn receive(&mut self, _: Instant) -> Option<(Received, Room<'_>)> {
-        let frame = self.answer.take()?;
-        Some((Received { frame }, Room { mac: self }))
+    fn receive(&mut self, _: Instant) -> Option<(Received<'_>, Room<'_>)> {
+        self.received = self.wire.answer.take()?;
+        let frame = &self.received;
+        let wire = &mut self.wire;
+        Some((Received { frame }, Room { wire }))
     }
 
     fn transmit(&mut self, _: Instant) -> Option<Room<'_>> {
-        Some(Room { mac: self })
+        let wire = &mut self.wire;
+        Some(Room { wire })
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
@@ -180,26 +197,26 @@ impl Device for Mac {
 
 /// A frame of the peer's, on its way in.
 #[derive(Debug)]
-pub struct Received {
-    frame: Short,
+pub struct Received<'m> {
+    frame: &'m Short,
 }
 
-impl RxToken for Received {
+impl RxToken for Received<'_> {
     fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
-        f(&self.frame)
+        f(self.frame)
     }
 }
 
 /// Room for a frame of ours.
 #[derive(Debug)]
 pub struct Room<'m> {
-    mac: &'m mut Mac,
+    wire: &'m mut Wire,
 }
 
 impl TxToken for Room<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
-        let result = f(&mut self.mac.frame[..len]);
-        self.mac.answer();
+        let result = f(&mut self.wire.frame[..len]);
+        self.wire.answer();
         result
     }
 }
