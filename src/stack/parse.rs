@@ -3,12 +3,12 @@
 use super::icmp::{self, IcmpError};
 use crate::facts::Window;
 use smoltcp::phy::Medium;
-#[cfg(feature = "proto-ipv4")]
-use smoltcp::wire::{IPV4_HEADER_LEN, Ipv4Address};
 #[cfg(feature = "proto-ipv6")]
 use smoltcp::wire::Ipv6Packet;
 #[cfg(feature = "medium-ethernet")]
 use smoltcp::wire::{ETHERNET_HEADER_LEN, EthernetFrame, EthernetProtocol};
+#[cfg(feature = "proto-ipv4")]
+use smoltcp::wire::{IPV4_HEADER_LEN, Ipv4Address};
 use smoltcp::wire::{IpAddress, IpEndpoint, IpProtocol, TCP_HEADER_LEN};
 
 const PROTOCOL_TCP: u8 = 6;
@@ -25,7 +25,7 @@ pub(super) struct Segment<'f> {
     header: &'f [u8; TCP_HEADER_LEN],
     /// Header and payload.
     octets: &'f [u8],
-    payload_len: usize,
+    payload_len: u32,
 }
 
 impl Segment<'_> {
@@ -91,12 +91,11 @@ impl Segment<'_> {
     }
 
     /// Octets of sequence space: payload, SYN and FIN.
-    pub(super) fn len(&self) -> u32 {
-        // An IP packet holds fewer than 2^16 octets.
-        u32::try_from(self.payload_len)
-            .unwrap_or(u32::MAX)
-            .saturating_add(u32::from(self.is_syn()))
-            .saturating_add(u32::from(self.is_fin()))
+    pub(super) const fn len(&self) -> u32 {
+        let [_, _, _, _, _, _, _, _, _, _, _, _, _, flags, ..] = *self.header;
+        let controls = (flags >> 1 & 1).wrapping_add(flags & 1);
+        self.payload_len
+            .wrapping_add(u32::from_be_bytes([0, 0, 0, controls]))
     }
 }
 
@@ -151,8 +150,25 @@ fn parse_ipv4(packet: &[u8]) -> Parsed<'_> {
     let Some(fixed) = packet.first_chunk::<IPV4_HEADER_LEN>() else {
         return Parsed::Other;
     };
-    let [version, _, len_high, len_low, _, _, fragment, offset, _, protocol, _, _, addresses @ ..] =
-        *fixed;
+    let [
+        version,
+        _,
+        len_high,
+        len_low,
+        _,
+        _,
+        fragment,
+        offset,
+        _,
+        protocol,
+        _,
+        _,
+        addresses @ ..,
+    ] = *fixed;
+    // Version 4 and a header of at least five words.
+    if !matches!(version, 0x45..=0x4f) {
+        return Parsed::Other;
+    }
     let header_len = usize::from(version & 0x0f) << 2;
     let total_len = usize::from(u16::from_be_bytes([len_high, len_low]));
     let Some((header, payload)) = packet
@@ -161,21 +177,19 @@ fn parse_ipv4(packet: &[u8]) -> Parsed<'_> {
     else {
         return Parsed::Other;
     };
-    if version >> 4 != 4 || header_len < IPV4_HEADER_LEN {
-        return Parsed::Other;
-    }
     // The first two bits are no part of the fragment's place.
-    if (fragment & 0x3f) | offset != 0 {
+    if [fragment & 0x3f, offset] != [0, 0] {
         return Parsed::Opaque;
     }
-    match IpProtocol::from(protocol) {
-        IpProtocol::Tcp => {
-            let [a, b, c, d, to @ ..] = addresses;
-            let from = Ipv4Address::new(a, b, c, d);
-            parse_tcp(from.into(), Ipv4Address::from(to).into(), header, payload)
-        }
-        IpProtocol::Icmp => icmp::parse_v4(payload).map_or(Parsed::Other, Parsed::Icmp),
-        _ => Parsed::Other,
+    let protocol = IpProtocol::from(protocol);
+    if protocol == IpProtocol::Tcp {
+        let [a, b, c, d, to @ ..] = addresses;
+        let from = Ipv4Address::new(a, b, c, d);
+        parse_tcp(from.into(), Ipv4Address::from(to).into(), header, payload)
+    } else if protocol == IpProtocol::Icmp {
+        icmp::parse_v4(payload).map_or(Parsed::Other, Parsed::Icmp)
+    } else {
+        Parsed::Other
     }
 }
 
@@ -211,18 +225,21 @@ fn parse_tcp<'f>(
         return Parsed::Other;
     };
     let [_, _, _, _, _, _, _, _, _, _, _, _, offset, ..] = *header;
+    // At least five words, and no more than there is.
     let header_len = usize::from(offset >> 4) << 2;
-    match octets.len().checked_sub(header_len) {
-        Some(payload_len) if header_len >= TCP_HEADER_LEN => Parsed::Tcp(Segment {
-            from,
-            to,
-            ip_header,
-            header,
-            octets,
-            payload_len,
-        }),
-        _ => Parsed::Other,
-    }
+    let payload_len = octets.len().checked_sub(header_len);
+    let (true, Some(payload_len)) = (header_len >= TCP_HEADER_LEN, payload_len) else {
+        return Parsed::Other;
+    };
+    Parsed::Tcp(Segment {
+        from,
+        to,
+        ip_header,
+        header,
+        octets,
+        // An IP packet holds fewer than 2^16 octets.
+        payload_len: u32::try_from(payload_len).unwrap_or(u32::MAX),
+    })
 }
 
 /// Whether the checksums of a segment and of the packet it came in are right.
@@ -254,22 +271,22 @@ fn sum_address(seed: u32, address: IpAddress) -> u32 {
 /// this machine, with the carries in the upper half: a packet has fewer than
 /// 2^16 of them.
 fn sum(seed: u32, octets: &[u8]) -> u32 {
-    let (words, rest) = octets.as_chunks::<4>();
-    let add = |sum: u32, word| {
-        let word = u32::from_ne_bytes(word);
+    let add = |sum: u32, word: &[u8; 4]| {
+        let word = u32::from_ne_bytes(*word);
         sum.wrapping_add(word & 0xffff).wrapping_add(word >> 16)
     };
-    let sum = words.iter().copied().fold(seed, add);
+    let (words, rest) = octets.as_chunks::<4>();
+    let sum = words.iter().fold(seed, add);
     match *rest {
-        [a, b, c] => add(sum, [a, b, c, 0]),
-        [a, b] => add(sum, [a, b, 0, 0]),
-        [a] => add(sum, [a, 0, 0, 0]),
+        [a, b, c] => add(sum, &[a, b, c, 0]),
+        [a, b] => add(sum, &[a, b, 0, 0]),
+        [a] => add(sum, &[a, 0, 0, 0]),
         _ => sum,
     }
 }
 
 /// Whether a sum with the checksum in it is all ones, its carries added.
-fn is_complete(sum: u32) -> bool {
+const fn is_complete(sum: u32) -> bool {
     let once = (sum & 0xffff).wrapping_add(sum >> 16);
     (once & 0xffff).wrapping_add(once >> 16) == 0xffff
 }

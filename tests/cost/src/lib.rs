@@ -26,7 +26,9 @@ pub const SEQ: usize = TCP + 4;
 const ACK: usize = TCP + 8;
 const FLAGS: usize = TCP + 13;
 const CHECKSUM: usize = TCP + 16;
-const OPTIONS: usize = TCP + 20;
+/// The headers of Ethernet, IPv4 and TCP, without options.
+pub const HEADERS: usize = TCP + 20;
+const OPTIONS: usize = HEADERS;
 /// The shortest frame of Ethernet: whatever is less is padded.
 const SHORT: usize = 60;
 
@@ -157,7 +159,13 @@ fn u16_at(frame: &[u8], at: usize) -> u16 {
     u16::from_be_bytes([frame[at], frame[at + 1]])
 }
 
-fn u32_at(frame: &[u8], at: usize) -> u32 {
+/// The number of four octets that stands there.
+///
+/// # Panics
+///
+/// If the frame is too short.
+#[must_use]
+pub fn u32_at(frame: &[u8], at: usize) -> u32 {
     u32::from(u16_at(frame, at)) << 16 | u32::from(u16_at(frame, at + 2))
 }
 
