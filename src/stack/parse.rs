@@ -4,13 +4,13 @@ use super::icmp::{self, IcmpError};
 use crate::facts::Window;
 use smoltcp::phy::Medium;
 #[cfg(feature = "proto-ipv6")]
+use smoltcp::wire::IpProtocol;
+#[cfg(feature = "proto-ipv6")]
 use smoltcp::wire::Ipv6Packet;
 #[cfg(feature = "medium-ethernet")]
 use smoltcp::wire::{ETHERNET_HEADER_LEN, EthernetFrame, EthernetProtocol};
 #[cfg(feature = "proto-ipv4")]
 use smoltcp::wire::{IPV4_HEADER_LEN, Ipv4Address};
-#[cfg(feature = "proto-ipv6")]
-use smoltcp::wire::IpProtocol;
 use smoltcp::wire::{IpAddress, IpEndpoint, TCP_HEADER_LEN};
 
 const PROTOCOL_TCP: u8 = 6;
@@ -307,4 +307,106 @@ pub(super) fn link_header_len(medium: Medium) -> usize {
     }
     let _ = medium;
     0
+}
+
+#[cfg(test)]
+#[cfg(all(feature = "medium-ip", feature = "proto-ipv4"))]
+mod tests {
+    use super::*;
+    use heapless::Vec;
+    use smoltcp::phy::ChecksumCapabilities;
+    use smoltcp::wire::{IpRepr, Ipv4Packet, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber};
+
+    fn packet(from: IpAddress, to: IpAddress, payload: &[u8]) -> Vec<u8, 160> {
+        let tcp = TcpRepr {
+            src_port: 5000,
+            dst_port: 50_000,
+            control: TcpControl::Fin,
+            seq_number: TcpSeqNumber(-2),
+            ack_number: Some(TcpSeqNumber(7)),
+            window_len: 0,
+            window_scale: None,
+            max_seg_size: None,
+            sack_permitted: false,
+            sack_ranges: [None; 3],
+            timestamp: None,
+            payload,
+        };
+        let ip = IpRepr::new(from, to, IpProtocol::Tcp, tcp.buffer_len(), 64);
+        let mut packet = Vec::new();
+        assert!(packet.resize_default(ip.buffer_len()).is_ok());
+        let checksums = ChecksumCapabilities::default();
+        ip.emit(&mut packet[..], &checksums);
+        let mut segment = TcpPacket::new_unchecked(&mut packet[ip.header_len()..]);
+        tcp.emit(&mut segment, &from, &to, &checksums);
+        packet
+    }
+
+    /// What smoltcp makes of a packet of IPv4.
+    fn is_taken_v4(packet: &[u8]) -> bool {
+        Ipv4Packet::new_checked(packet).is_ok_and(|ip| {
+            ip.version() == 4
+                && ip.verify_checksum()
+                && !ip.more_frags()
+                && ip.frag_offset() == 0
+                && ip.next_header() == IpProtocol::Tcp
+                && TcpPacket::new_checked(ip.payload()).is_ok_and(|tcp| {
+                    tcp.verify_checksum(&ip.src_addr().into(), &ip.dst_addr().into())
+                })
+        })
+    }
+
+    fn is_taken(packet: &[u8]) -> bool {
+        matches!(parse(Medium::Ip, packet), Parsed::Tcp(segment) if is_intact(&segment))
+    }
+
+    #[test]
+    fn a_segment_is_read_as_it_was_written() {
+        let (from, to) = (IpAddress::v4(10, 0, 0, 1), IpAddress::v4(10, 0, 0, 2));
+        let packet = packet(from, to, b"four");
+        let Parsed::Tcp(segment) = parse(Medium::Ip, &packet) else {
+            panic!("no segment: {packet:?}");
+        };
+        assert_eq!(segment.from(), IpEndpoint::new(from, 5000));
+        assert_eq!(segment.to(), IpEndpoint::new(to, 50_000));
+        assert_eq!((segment.seq(), segment.ack()), (u32::MAX - 1, Some(7)));
+        assert_eq!((segment.len(), segment.window()), (5, Window::Zero));
+        assert!(segment.is_fin() && !segment.is_syn() && !segment.is_rst());
+    }
+
+    /// Also with every bit turned, one at a time, and at every length.
+    #[test]
+    fn what_smoltcp_would_drop_is_not_intact() {
+        let (from, to) = (IpAddress::v4(10, 0, 0, 1), IpAddress::v4(10, 0, 0, 2));
+        let bytes: Vec<u8, 70> = (0..70_u8).map(|byte| byte.wrapping_mul(151)).collect();
+        for len in 0..bytes.len() {
+            let mut packet = packet(from, to, &bytes[..len]);
+            assert!(is_taken(&packet), "{len} octets of payload");
+            for bit in 0..packet.len() * 8 {
+                packet[bit / 8] ^= 1 << (bit % 8);
+                assert_eq!(is_taken(&packet), is_taken_v4(&packet), "{len}, bit {bit}");
+                packet[bit / 8] ^= 1 << (bit % 8);
+            }
+            for end in 0..packet.len() {
+                assert!(!is_taken(&packet[..end]), "{len}, cut to {end}");
+            }
+        }
+    }
+
+    #[cfg(feature = "proto-ipv6")]
+    #[test]
+    fn a_changed_segment_of_ipv6_is_not_intact() {
+        let from = IpAddress::v6(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+        let to = IpAddress::v6(0xfe80, 0, 0, 0, 0, 0, 0, 2);
+        for payload in [&b""[..], b"odd", b"even"] {
+            let mut packet = packet(from, to, payload);
+            assert!(is_taken(&packet), "{payload:?}");
+            // The addresses and everything of the segment.
+            for bit in 8 * 8..packet.len() * 8 {
+                packet[bit / 8] ^= 1 << (bit % 8);
+                assert!(!is_taken(&packet), "{payload:?}, bit {bit}");
+                packet[bit / 8] ^= 1 << (bit % 8);
+            }
+        }
+    }
 }
