@@ -22,10 +22,26 @@ pub(super) struct Segment {
     pub(super) ack: Option<u32>,
     /// Octets of sequence space: payload, SYN and FIN.
     pub(super) len: u32,
-    pub(super) window: Window,
+    /// The window field, not scaled.
+    pub(super) window_len: u16,
     pub(super) syn: bool,
     pub(super) fin: bool,
     pub(super) rst: bool,
+}
+
+impl Segment {
+    /// The number behind its last octet of sequence space.
+    pub(super) const fn end(&self) -> u32 {
+        self.seq.wrapping_add(self.len)
+    }
+
+    /// What its sender would take in.
+    pub(super) const fn window(&self) -> Window {
+        match self.window_len {
+            0 => Window::Zero,
+            _ => Window::Open,
+        }
+    }
 }
 
 /// What a frame turned out to be.
@@ -123,10 +139,7 @@ fn parse_tcp(from: IpAddress, to: IpAddress, segment: &[u8]) -> Parsed {
         ack: tcp.ack().then(|| tcp.ack_number().0.cast_unsigned()),
         // An IP packet holds fewer than 2^16 octets.
         len: u32::try_from(len).unwrap_or(u32::MAX),
-        window: match tcp.window_len() {
-            0 => Window::Zero,
-            _ => Window::Open,
-        },
+        window_len: tcp.window_len(),
         syn: tcp.syn(),
         fin: tcp.fin(),
         rst: tcp.rst(),
