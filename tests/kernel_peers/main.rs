@@ -7,8 +7,11 @@
 //! Needs /dev/net/tun and a network namespace. Where a machine has neither, the
 //! tests count as ignored and say so; with `CI=true` they fail.
 
+mod attacker;
 mod closing;
+mod conformance;
 mod fixture;
+mod injector;
 mod living;
 mod opening;
 mod peer;
@@ -26,7 +29,14 @@ fn main() -> ExitCode {
         eprintln!("kernel_peers: CANNOT RUN HERE: {missing}");
     }
     let must_run = std::env::var_os("CI").is_some_and(|ci| ci == "true");
-    let trials = [opening::CASES, living::CASES, closing::CASES]
+    let cases = [
+        opening::CASES,
+        living::CASES,
+        closing::CASES,
+        attacker::CASES,
+        conformance::CASES,
+    ];
+    let trials = cases
         .concat()
         .into_iter()
         .map(|(name, test): Case| {
