@@ -150,13 +150,19 @@ impl Lab<'_, '_> {
         server: IpEndpoint,
         options: Options,
     ) -> ConnectionId {
+        self.wait_listening(peer, server);
+        let id = self.stack.connect(server, options).expect("a free slot");
+        self.stack.wait_open(id).expect("the peer accepts");
+        id
+    }
+
+    /// Waits until `peer` listens.
+    #[track_caller]
+    pub fn wait_listening(&mut self, peer: &mut Peer, server: IpEndpoint) {
         let wanted = std::net::SocketAddr::new(server.addr.into(), server.port);
         self.namespace
             .wait_listening(wanted, Some(&mut peer.child), START_LIMIT)
             .expect("the peer listens");
-        let id = self.stack.connect(server, options).expect("a free slot");
-        self.stack.wait_open(id).expect("the peer accepts");
-        id
     }
 
     pub fn now(&mut self) -> Instant {
