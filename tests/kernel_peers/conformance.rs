@@ -2,13 +2,14 @@
 //! the kernel; `row_NN` is the number there.
 
 use crate::Case;
-use crate::fixture::{Lab, Seen, content, lab, quick, sha256};
+use crate::fixture::{Lab, Seen, content, lab, lab_with, quick, sha256};
 use crate::injector::Injector;
 use crate::peer::Peer;
 use embedded_io::Write as _;
 use lastbyte::stack::ConnectionId;
 use lastbyte::{Cause, State};
 use lastbyte_shim::loopback::{Flags, Flow, Segment};
+use lastbyte_shim::setup::Setup;
 use std::time::Duration;
 
 pub const CASES: &[Case] = &[
@@ -33,6 +34,10 @@ pub const CASES: &[Case] = &[
         "row_16_fin_blind_out_of_window",
         row_16_fin_blind_out_of_window,
     ),
+    (
+        "row_16_fin_with_data_beyond_the_window",
+        row_16_fin_with_data_beyond_the_window,
+    ),
 ];
 
 /// A connection over which 1,000 bytes have gone, and its forger.
@@ -47,7 +52,16 @@ struct Target<'t, 'l, 'a> {
 /// Runs `test` on a connection to a peer that reads to the end and says so.
 #[track_caller]
 fn target(test: impl FnOnce(&mut Target<'_, '_, '_>) + Send) {
-    lab(|lab| {
+    target_with(|_| (), test);
+}
+
+/// As [`target`], with other buffers.
+#[track_caller]
+fn target_with(
+    adapt: impl FnOnce(&mut Setup) + Send,
+    test: impl FnOnce(&mut Target<'_, '_, '_>) + Send,
+) {
+    lab_with(adapt, |lab| {
         let mut peer = Peer::serving("drain(); say()");
         let id = lab.connect(&mut peer, quick().build().unwrap());
         let mut writer = lab.stack.writer(id).unwrap();
@@ -251,6 +265,16 @@ fn row_16_fin_blind_out_of_window() {
             target.answers_to(&flow.fin());
             assert_eq!(target.lab.stack.state(target.id), Ok(State::Open));
         }
+        target.assert_delivers();
+    });
+}
+
+fn row_16_fin_with_data_beyond_the_window() {
+    // A window smaller than a segment: the FIN is behind what fits.
+    let adapt = |setup: &mut Setup| setup.rx_buffer = 1_000;
+    target_with(adapt, |target| {
+        let fin = target.flow.segment(Flags::FIN | Flags::ACK);
+        target.assert_challenged(&fin.with_payload(content(1_400)));
         target.assert_delivers();
     });
 }

@@ -4,8 +4,9 @@
 //! Each test compares the ledger with the wire (the highest acknowledgement
 //! the peer ever sent, read from a capture) and with what the peer received.
 //!
-//! Needs /dev/net/tun and a network namespace. Where a machine has neither, the
-//! tests count as ignored and say so; with `CI=true` they fail.
+//! Needs /dev/net/tun and a network namespace, and `nft` for those with a packet
+//! filter. Where a machine lacks one, the tests that need it count as ignored
+//! and say so; with `CI=true` they fail.
 
 mod attacker;
 mod closing;
