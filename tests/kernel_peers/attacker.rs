@@ -55,10 +55,6 @@ const FLIGHT: u32 = 200 * 1024;
 const ROUNDS: u32 = 500;
 /// Polls within which a round is taken in.
 const POLLS: u32 = 100;
-/// What forged segments announce, to be scaled as the peer's: less than it has.
-/// A forger who is granted both numbers can overstate it, and have us send what
-/// the peer must drop; that costs time and no byte, and is not the point here.
-const FORGED_WINDOW: u16 = 200;
 /// What a forged FIN carries.
 const FORGED_DATA: &[u8] = b"lies";
 
@@ -81,6 +77,8 @@ struct Tally {
     /// Forged segments that acknowledged octets which were in flight when they
     /// arrived: no stack can tell those from the peer's.
     plausible: u32,
+    /// The window that the peer announced last, before scaling.
+    window: u16,
 }
 
 impl Tally {
@@ -105,6 +103,7 @@ impl Tally {
                 self.bare_acks += u32::from(is_bare);
             } else if !is_forged {
                 self.acknowledged = self.acknowledged.max(acknowledged.into());
+                self.window = segment.window;
             } else if segment.is(Flags::RST) {
                 let ahead = segment.seq.wrapping_sub(flow.seq);
                 self.rst += 1;
@@ -174,8 +173,11 @@ fn send_under_attack(
         assert!(ledger.acknowledged() <= tally.acknowledged, "round {round}");
         let first = flow.remote_isn.wrapping_add(1);
         let una = first.wrapping_add(u32::try_from(ledger.acknowledged()).unwrap());
+        // A forger who is granted both numbers can overstate the window, and have
+        // us send what the peer must drop: that costs time and no byte, and would
+        // only slow this transfer down.
         let mut now = Flow {
-            window: FORGED_WINDOW,
+            window: (tally.window / 2).max(1),
             ..*flow
         };
         now.ack = first.wrapping_add(tally.sent);
