@@ -67,8 +67,9 @@ struct Tally {
     syn: u32,
     ack: u32,
     fin: u32,
-    /// ACKs of ours that carry nothing: the peer sends nothing to acknowledge,
-    /// so but for the handshake's they are challenge ACKs.
+    /// ACKs of ours that carry nothing. The peer sends nothing to acknowledge, so
+    /// but for the handshake's they answer forged segments: the guard's challenge
+    /// ACKs, and smoltcp's own answers to segments outside the window, together.
     bare_acks: u32,
     /// The highest acknowledgement of the peer's, as a count of bytes.
     acknowledged: u64,
@@ -216,8 +217,8 @@ fn a_hundred_thousand_forged_segments_change_nothing() {
         assert_eq!(counted, [with_luck; 4], "every forged segment arrived");
         // One a round by luck, and those of the blind sweep.
         assert!(tally.rst_in_window > ROUNDS, "{tally:?}");
-        let challenges = tally.bare_acks - 1;
-        assert!(challenges > 0, "{tally:?}");
+        let answers = tally.bare_acks - 1;
+        assert!(answers > 0, "{tally:?}");
 
         let report = lab.stack.writer(id).unwrap().finish().unwrap();
         assert_eq!(report.cause, Some(Cause::Finished));
@@ -227,7 +228,7 @@ fn a_hundred_thousand_forged_segments_change_nothing() {
         assert_eq!(lab.check(id).ledger.acknowledged(), received.bytes);
         assert!(sent.len() > 4 << 20, "only {} bytes", sent.len());
         println!(
-            "{} bytes under {} forged segments; {} RSTs in the window, {challenges} challenge ACKs",
+            "{} bytes under {} forged segments; {} RSTs in the window, {answers} bare ACKs in answer",
             sent.len(),
             4 * with_luck,
             tally.rst_in_window
