@@ -7,7 +7,7 @@ use crate::injector::Injector;
 use crate::peer::Peer;
 use embedded_io::Write as _;
 use lastbyte::stack::ConnectionId;
-use lastbyte::{Cause, State};
+use lastbyte::{Cause, OnPeerFin, State};
 use lastbyte_shim::loopback::{Flags, Flow, Segment};
 use lastbyte_shim::setup::Setup;
 use std::time::Duration;
@@ -38,6 +38,7 @@ pub const CASES: &[Case] = &[
         "row_16_fin_with_data_beyond_the_window",
         row_16_fin_with_data_beyond_the_window,
     ),
+    ("row_19_data_after_fin", row_19_data_after_fin),
 ];
 
 /// A connection over which 1,000 bytes have gone, and its forger.
@@ -276,5 +277,26 @@ fn row_16_fin_with_data_beyond_the_window() {
         let fin = target.flow.segment(Flags::FIN | Flags::ACK);
         target.assert_challenged(&fin.with_payload(content(1_400)));
         target.assert_delivers();
+    });
+}
+
+fn row_19_data_after_fin() {
+    lab(|lab| {
+        let mut peer = Peer::serving("c.shutdown(socket.SHUT_WR); drain(); say()");
+        let options = quick().on_peer_fin(OnPeerFin::HalfClose).build();
+        let id = lab.connect(&mut peer, options.unwrap());
+        lab.stack.run_for(Duration::from_millis(200));
+        let state = lab.stack.state(id).unwrap();
+        assert_eq!(state, State::PeerFinished(OnPeerFin::HalfClose));
+        let mut flow = lab.flow(id);
+        Injector::new(lab).send([&flow.data(*b"afterthought")]);
+        lab.stack.poll();
+        let mut writer = lab.stack.writer(id).unwrap();
+        writer.write_all(&content(1_000)).unwrap();
+        let report = writer.finish().unwrap();
+        assert_eq!(report.discarded, 0);
+        assert_eq!(report.cause, Some(Cause::Finished));
+        assert_eq!(peer.received().sha256, sha256(&content(1_000)));
+        lab.check(id);
     });
 }
