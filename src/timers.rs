@@ -63,6 +63,17 @@ impl Timers {
         *self.slot(timer) = Instant::NEVER;
     }
 
+    pub(crate) const fn is_running(&self, timer: Timer) -> bool {
+        let deadline = match timer {
+            Timer::Connect => self.connect,
+            Timer::Silence => self.silence,
+            Timer::Finish => self.finish,
+            Timer::Stall => self.stall,
+            Timer::Probe => self.probe,
+        };
+        deadline.as_micros() != Instant::NEVER.as_micros()
+    }
+
     /// The timer with the earliest deadline; of several at the same instant
     /// the first in the order of [`Timer`], so that a limit precedes advice.
     fn earliest(&self) -> (Timer, Instant) {

@@ -372,9 +372,16 @@ fn a_call_that_took_too_long_says_whether_the_peer_was_heard() {
     let ledger = connection.ledger();
     let why = |why| WriteError::TimedOut { why, ledger };
     assert_eq!(connection.call_timed_out(secs(1)), why(Timeout::Call));
-    connection.handle_heard(Window::Zero, secs(2));
+    connection.handle_heard(Window::Open, secs(2));
     assert_eq!(connection.call_timed_out(secs(1)), why(Timeout::NotReading));
     assert_eq!(connection.call_timed_out(secs(2)), why(Timeout::Call));
+    // At a closed window the pause between answered probes is no silence.
+    connection.handle_heard(Window::Zero, secs(3));
+    assert_eq!(connection.call_timed_out(secs(4)), why(Timeout::NotReading));
+    connection.handle_sent(Sent::Demanding, secs(5));
+    assert_eq!(connection.call_timed_out(secs(4)), why(Timeout::Call));
+    connection.handle_heard(Window::Zero, secs(6));
+    assert_eq!(connection.call_timed_out(secs(6)), why(Timeout::NotReading));
     assert_eq!(connection.call_timed_out(secs(1)).cause(), None);
     assert_eq!(connection.state(), State::Open);
 }

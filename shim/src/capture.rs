@@ -115,6 +115,12 @@ impl<D: Device> Capture<D> {
         self.device.get_mut()
     }
 
+    /// Hands on what is still buffered, so that whoever shares the sink sees
+    /// every frame so far. An error is kept for [`take_error`](Self::take_error).
+    pub fn flush(&mut self) {
+        self.state.borrow_mut().flush();
+    }
+
     /// Ends the capture and says how many frames are in it. The device works
     /// on without it.
     ///

@@ -3,10 +3,12 @@
 use super::{Connection, PROBE_AFTER_MS, Probe};
 use crate::Instant;
 use crate::error::{Timeout, WriteError};
+use crate::facts::Window;
 use crate::ledger::Ledger;
 use crate::limits::Options;
 use crate::report::{Progress, Report};
 use crate::state::{Cause, State};
+use crate::timers::Timer;
 use core::time::Duration;
 
 impl Connection {
@@ -75,7 +77,11 @@ impl Connection {
     /// connection lives.
     #[must_use]
     pub fn call_timed_out(&self, started: Instant) -> WriteError {
-        let why = if self.state.is_established() && self.heard_at > started {
+        // The answered probes of a closed window may be a minute apart: nothing
+        // was heard, but nothing is due either.
+        let is_patient = self.window == Window::Zero && !self.timers.is_running(Timer::Silence);
+        let is_there = self.heard_at > started || is_patient;
+        let why = if self.state.is_established() && is_there {
             Timeout::NotReading
         } else {
             Timeout::Call

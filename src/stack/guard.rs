@@ -12,6 +12,8 @@
 //!   step 5; RFC 5961, 5.2), and
 //! - a FIN beyond the window, whose data smoltcp would cut off while taking the
 //!   FIN (RFC 9293, 3.10.7.4, step 1).
+//! - Data behind the peer's FIN, which smoltcp would take, is left out of its
+//!   segment (RFC 9293, 3.10.7.4, step 7).
 //!
 //! The challenge ACK is smoltcp's own, limited to one a second for each
 //! connection (RFC 5961, 7): in place of the segment it is given a probe at
@@ -53,6 +55,8 @@ pub(super) enum Verdict {
     Unproven,
     /// It is answered with a challenge ACK and goes no further.
     Challenge,
+    /// It proves that the peer is there, but only its header goes on.
+    Textless,
 }
 
 /// The largest window there is (RFC 7323, 2.3): how far behind RCV.NXT or
@@ -78,11 +82,10 @@ pub(super) fn judge(segment: &Segment<'_>, known: &Known) -> Verdict {
     if is_before(known.snd_nxt, ack) {
         return Verdict::Challenge;
     }
-    let end = segment.seq().wrapping_add(segment.len());
     let edge = known.rcv_nxt.wrapping_add(known.rcv_wnd);
-    // The FIN itself occupies the octet before `end`; one right at the edge is
-    // taken, as at a closed window.
-    if segment.is_fin() && is_before(edge.wrapping_add(1), end) {
+    // The FIN itself occupies the last octet; one right at the edge is taken, as
+    // at a closed window.
+    if segment.is_fin() && is_before(edge.wrapping_add(1), segment.end()) {
         return Verdict::Challenge;
     }
     // A repetition of octets taken already, or a probe just before RCV.NXT, is
@@ -95,5 +98,18 @@ pub(super) fn judge(segment: &Segment<'_>, known: &Known) -> Verdict {
         Verdict::Acceptable
     } else {
         Verdict::Unproven
+    }
+}
+
+/// Judges a segment for a connection whose peer has sent its FIN: there is no
+/// octet behind that.
+pub(super) fn judge_behind_fin(segment: &Segment<'_>, known: &Known) -> Verdict {
+    let verdict = judge(segment, known);
+    if segment.is_rst() || !is_before(known.rcv_nxt, segment.end()) {
+        return verdict;
+    }
+    match verdict {
+        Verdict::Acceptable | Verdict::Textless => Verdict::Textless,
+        Verdict::Unproven | Verdict::Challenge => Verdict::Challenge,
     }
 }

@@ -86,10 +86,16 @@ impl Segment<'_> {
         self.has(Self::RST)
     }
 
-    /// The room the sender announces.
+    /// The window field, not scaled.
+    pub(super) const fn window_len(&self) -> u16 {
+        let [_, _, _, _, _, _, _, _, _, _, _, _, _, _, high, low, ..] = *self.header;
+        u16::from_be_bytes([high, low])
+    }
+
+    /// What its sender would take in.
     pub(super) const fn window(&self) -> Window {
-        match *self.header {
-            [_, _, _, _, _, _, _, _, _, _, _, _, _, _, 0, 0, ..] => Window::Zero,
+        match self.window_len() {
+            0 => Window::Zero,
             _ => Window::Open,
         }
     }
@@ -100,6 +106,11 @@ impl Segment<'_> {
         let controls = (flags >> 1 & 1).wrapping_add(flags & 1);
         self.payload_len
             .wrapping_add(u32::from_be_bytes([0, 0, 0, controls]))
+    }
+
+    /// The number behind its last octet of sequence space.
+    pub(super) const fn end(&self) -> u32 {
+        self.seq().wrapping_add(self.len())
     }
 }
 

@@ -1,5 +1,4 @@
-//! A segment to be put in place of another: a probe that makes the stack below
-//! answer with an ACK and does nothing else.
+//! A segment to be put in place of another: a bare ACK at other numbers.
 
 use super::parse::{Segment, link_header_len};
 use smoltcp::phy::{ChecksumCapabilities, Medium};
@@ -16,8 +15,8 @@ pub(super) struct Probe {
 }
 
 impl Probe {
-    /// A segment with the addresses of `segment`, which came in `frame`, at
-    /// these numbers. `None` if `frame` is too short to be one.
+    /// A bare ACK with the addresses and the window of `segment`, which came in
+    /// `frame`, at these numbers. `None` if `frame` is too short to be one.
     pub(super) fn new(
         medium: Medium,
         frame: &[u8],
@@ -32,7 +31,7 @@ impl Probe {
             control: TcpControl::None,
             seq_number: TcpSeqNumber(seq.cast_signed()),
             ack_number: Some(TcpSeqNumber(ack.cast_signed())),
-            window_len: 0,
+            window_len: segment.window_len(),
             window_scale: None,
             max_seg_size: None,
             sack_permitted: false,

@@ -239,9 +239,10 @@ impl Slot {
     pub(super) fn receipt(&mut self, in_order: u32, socket: &tcp::Socket<'_>) -> Receipt {
         self.unread = socket.recv_queue();
         let room = socket.recv_capacity().saturating_sub(self.unread);
+        let room = u32::try_from(room).unwrap_or(u32::MAX);
         Receipt {
             in_order,
-            room: u32::try_from(room).unwrap_or(u32::MAX),
+            room: Some(room).filter(|_| !peer_has_closed(socket.state())),
         }
     }
 

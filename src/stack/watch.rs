@@ -7,7 +7,7 @@
 //! device for the time of one poll step, reads each segment of a connection
 //! that passes, and leaves facts in a [`Table`], to be collected after the step.
 
-use super::guard::{Known, Verdict, judge};
+use super::guard::{Known, Verdict, judge, judge_behind_fin};
 use super::icmp::IcmpError;
 use super::parse::{Parsed, Segment, is_intact, parse};
 use super::probe::Probe;
@@ -47,8 +47,9 @@ pub(super) struct Facts {
 pub(super) struct Receipt {
     /// Octets of sequence space that came in order since the last receipt.
     pub(super) in_order: u32,
-    /// Octets of room in the receive buffer.
-    pub(super) room: u32,
+    /// Octets of room in the receive buffer; `None` if the peer has finished, so
+    /// that no more will come.
+    pub(super) room: Option<u32>,
 }
 
 /// Which connections a step may have changed.
@@ -74,6 +75,8 @@ enum Phase {
     SynSent,
     /// Both SYNs are known (RFC 9293, 3.10.7.4): the rules hold.
     Synchronised,
+    /// The peer's FIN is known as well.
+    PeerFinished,
 }
 
 /// What the guard knows of one connection.
@@ -190,8 +193,11 @@ impl<const N: usize> Table<N> {
         if let Some(row) = self.rows.get(slot) {
             let mut known = row.known.get();
             known.rcv_nxt = known.rcv_nxt.wrapping_add(receipt.in_order);
-            known.rcv_wnd = receipt.room;
+            known.rcv_wnd = receipt.room.unwrap_or(0);
             row.known.set(known);
+            if receipt.room.is_none() {
+                row.phase.set(Phase::PeerFinished);
+            }
         }
     }
 
@@ -226,16 +232,24 @@ impl<const N: usize> Table<N> {
             Phase::Opening => Verdict::Unproven,
             Phase::SynSent => row.take_syn(segment),
             Phase::Synchronised => judge(segment, &known),
+            Phase::PeerFinished => judge_behind_fin(segment, &known),
         };
         match verdict {
-            Verdict::Acceptable => row.note_heard(segment),
-            Verdict::Unproven => {}
+            Verdict::Acceptable => {
+                row.note_heard(segment);
+                None
+            }
+            Verdict::Unproven => None,
             Verdict::Challenge => {
                 let seq = known.rcv_nxt.wrapping_sub(1);
-                return Probe::new(self.medium, frame, segment, seq, known.snd_una);
+                Probe::new(self.medium, frame, segment, seq, known.snd_una)
+            }
+            Verdict::Textless => {
+                row.note_heard(segment);
+                let ack = segment.ack().unwrap_or(known.snd_una);
+                Probe::new(self.medium, frame, segment, known.rcv_nxt, ack)
             }
         }
-        None
     }
 
     /// An error about a segment that is not in flight is not believed
@@ -253,7 +267,7 @@ impl<const N: usize> Table<N> {
             Phase::Opening => return,
             // The SYN itself, which counts as acknowledged elsewhere.
             Phase::SynSent => known.snd_una.wrapping_sub(1),
-            Phase::Synchronised => known.snd_una,
+            Phase::Synchronised | Phase::PeerFinished => known.snd_una,
         };
         if is_before(error.seq, oldest) || !is_before(error.seq, known.snd_nxt) {
             return;

@@ -5,12 +5,13 @@ use lastbyte::stack::{ConnectionId, Stack};
 use lastbyte::{Clock as _, Instant, Options, Report};
 use lastbyte_shim::capture::Capture;
 use lastbyte_shim::host_clock::HostClock;
-use lastbyte_shim::loopback::{Flags, Segment};
+use lastbyte_shim::loopback::{Flags, Flow, Segment};
 use lastbyte_shim::namespace::{
     self, KERNEL_V4, Namespace, OUR_HARDWARE_ADDR, OUR_V4, OUR_V6, PREFIX_V4, PREFIX_V6,
 };
 use lastbyte_shim::setup::Setup;
 use lastbyte_shim::tap::Tap;
+use sha2::{Digest, Sha256};
 use smoltcp::phy::Medium;
 use smoltcp::wire::{EthernetAddress, IpCidr, IpEndpoint};
 use std::cell::RefCell;
@@ -21,6 +22,10 @@ use std::time::Duration;
 pub type TapStack<'a> = Stack<'a, Capture<Tap>, HostClock, 1>;
 
 pub const PORT: u16 = 5000;
+
+/// Bytes behind the IP packet of a frame that an [`Injector`](crate::injector)
+/// sends: IP does not see them, and a capture tells by them what was forged.
+pub const FORGED: &[u8] = b"forged";
 
 /// How long a peer may take to start.
 const START_LIMIT: Duration = Duration::from_secs(20);
@@ -59,9 +64,22 @@ pub struct Lab<'l, 'a> {
     pcap: Pcap,
 }
 
+/// A segment in the capture.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    pub segment: Segment,
+    pub is_forged: bool,
+}
+
 /// Runs `test` in a namespace of its own.
 #[track_caller]
 pub fn lab(test: impl FnOnce(&mut Lab<'_, '_>) + Send) {
+    lab_with(|_| (), test);
+}
+
+/// As [`lab`], with other buffers.
+#[track_caller]
+pub fn lab_with(adapt: impl FnOnce(&mut Setup) + Send, test: impl FnOnce(&mut Lab<'_, '_>) + Send) {
     let done = namespace::run(|namespace, tap| {
         let pcap = Pcap::default();
         let clock = HostClock::watching(&tap).expect("descriptors are left");
@@ -70,7 +88,8 @@ pub fn lab(test: impl FnOnce(&mut Lab<'_, '_>) + Send) {
             IpCidr::new(OUR_V4.into(), PREFIX_V4),
             IpCidr::new(OUR_V6.into(), PREFIX_V6),
         ];
-        let setup = Setup::new(EthernetAddress(OUR_HARDWARE_ADDR).into(), &addresses);
+        let mut setup = Setup::new(EthernetAddress(OUR_HARDWARE_ADDR).into(), &addresses);
+        adapt(&mut setup);
         setup
             .run(device, clock, |stack| {
                 test(&mut Lab {
@@ -110,6 +129,13 @@ pub fn content(len: usize) -> Vec<u8> {
         .collect()
 }
 
+pub fn sha256(data: &[u8]) -> String {
+    Sha256::digest(data)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
 impl Lab<'_, '_> {
     /// Waits until `peer` listens, and connects to it.
     #[track_caller]
@@ -124,13 +150,19 @@ impl Lab<'_, '_> {
         server: IpEndpoint,
         options: Options,
     ) -> ConnectionId {
+        self.wait_listening(peer, server);
+        let id = self.stack.connect(server, options).expect("a free slot");
+        self.stack.wait_open(id).expect("the peer accepts");
+        id
+    }
+
+    /// Waits until `peer` listens.
+    #[track_caller]
+    pub fn wait_listening(&mut self, peer: &mut Peer, server: IpEndpoint) {
         let wanted = std::net::SocketAddr::new(server.addr.into(), server.port);
         self.namespace
             .wait_listening(wanted, Some(&mut peer.child), START_LIMIT)
             .expect("the peer listens");
-        let id = self.stack.connect(server, options).expect("a free slot");
-        self.stack.wait_open(id).expect("the peer accepts");
-        id
     }
 
     pub fn now(&mut self) -> Instant {
@@ -158,12 +190,7 @@ impl Lab<'_, '_> {
             ledger.accepted(),
             ledger.acknowledged() + ledger.undelivered()
         );
-        let (local, remote) = self
-            .stack
-            .endpoints(id)
-            .expect("a good id")
-            .expect("opened");
-        let on_wire = self.acknowledged_on_wire(local.port, remote.port);
+        let on_wire = self.acknowledged_on_wire(id);
         assert_eq!(
             ledger.acknowledged(),
             on_wire.min(ledger.accepted()),
@@ -172,39 +199,98 @@ impl Lab<'_, '_> {
         report
     }
 
+    #[track_caller]
+    fn endpoints(&self, id: ConnectionId) -> (IpEndpoint, IpEndpoint) {
+        let endpoints = self.stack.endpoints(id).expect("a good id");
+        endpoints.expect("opened")
+    }
+
     /// The highest acknowledgement that the peer sent to this port, as a count
     /// of bytes behind our SYN (our FIN may be one of them).
-    fn acknowledged_on_wire(&mut self, our_port: u16, peer_port: u16) -> u64 {
-        let written = self.stack.device_mut().finish();
-        written.expect("memory takes everything");
-        let pcap = self.pcap.0.borrow();
+    #[track_caller]
+    fn acknowledged_on_wire(&mut self, id: ConnectionId) -> u64 {
+        let (local, remote) = self.endpoints(id);
         let mut isn = None;
         let mut highest: u64 = 0;
-        for frame in frames(&pcap) {
-            let Some(segment) = Segment::parse(frame, Medium::Ethernet, Instant::ZERO) else {
-                continue;
-            };
-            if segment.src_port == our_port && segment.is(Flags::SYN) {
+        for Seen { segment, is_forged } in self.seen_since(&mut 0) {
+            if segment.src_port == local.port && segment.is(Flags::SYN) {
                 isn = Some(segment.seq);
             }
-            let is_from_peer = segment.src_port == peer_port && segment.dst_port == our_port;
-            if let (true, true, Some(isn)) = (is_from_peer, segment.is(Flags::ACK), isn) {
+            let is_from_peer = segment.src_port == remote.port && segment.dst_port == local.port;
+            if let (true, true, Some(isn)) =
+                (is_from_peer && !is_forged, segment.is(Flags::ACK), isn)
+            {
                 let acknowledged = segment.ack.wrapping_sub(isn.wrapping_add(1));
                 highest = highest.max(u64::from(acknowledged));
             }
         }
         highest
     }
+
+    /// The segments captured behind `cursor`, which begins at 0 and moves to
+    /// the end.
+    #[track_caller]
+    pub fn seen_since(&mut self, cursor: &mut usize) -> Vec<Seen> {
+        let device = self.stack.device_mut();
+        device.flush();
+        assert!(device.take_error().is_none(), "memory takes everything");
+        let pcap = self.pcap.0.borrow();
+        let from = (*cursor).max(PCAP_HEADER_LEN);
+        *cursor = pcap.len();
+        frames(pcap.get(from..).unwrap_or_default())
+            .filter_map(|(time, frame)| {
+                Some(Seen {
+                    segment: Segment::parse(frame, Medium::Ethernet, time)?,
+                    is_forged: frame.ends_with(FORGED),
+                })
+            })
+            .collect()
+    }
+
+    /// The present numbers of the peer, read off the wire: its next sequence
+    /// number, and what it expects once all that we sent has arrived.
+    #[track_caller]
+    pub fn flow(&mut self, id: ConnectionId) -> Flow {
+        let (local, remote) = self.endpoints(id);
+        let mut flow = Flow {
+            local: remote,
+            remote: local,
+            isn: 0,
+            remote_isn: 0,
+            seq: 0,
+            ack: 0,
+            window: 1_000,
+        };
+        for Seen { segment, .. } in self.seen_since(&mut 0) {
+            if segment.src_port != local.port || segment.dst_port != remote.port {
+                continue;
+            }
+            let end = segment.seq.wrapping_add(segment.seq_len());
+            if segment.is(Flags::SYN) {
+                (flow.remote_isn, flow.ack) = (segment.seq, end);
+            } else {
+                flow.seq = segment.ack;
+                let is_news = end.wrapping_sub(flow.ack) < 1 << 31;
+                flow.ack = if is_news { end } else { flow.ack };
+            }
+        }
+        flow
+    }
 }
 
-/// The frames of a pcap file in memory, in the byte order of this machine.
-fn frames(pcap: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut rest = pcap.get(24..).unwrap_or_default();
+/// The length of the header of a pcap file.
+const PCAP_HEADER_LEN: usize = 24;
+
+/// The frames in the records of a pcap file, in the byte order of this
+/// machine, with their times.
+fn frames(records: &[u8]) -> impl Iterator<Item = (Instant, &[u8])> {
+    let mut rest = records;
     std::iter::from_fn(move || {
         let (header, behind) = rest.split_at_checked(16)?;
-        let len = u32::from_ne_bytes(header[8..12].try_into().ok()?);
-        let (frame, behind) = behind.split_at_checked(len.try_into().ok()?)?;
+        let word = |at: usize| Some(u32::from_ne_bytes(header[at..at + 4].try_into().ok()?));
+        let micros = u64::from(word(0)?) * 1_000_000 + u64::from(word(4)?);
+        let (frame, behind) = behind.split_at_checked(word(8)?.try_into().ok()?)?;
         rest = behind;
-        Some(frame)
+        Some((Instant::from_micros(micros), frame))
     })
 }

@@ -1,13 +1,12 @@
 //! Connections that live through what looks like trouble.
 
 use crate::Case;
-use crate::fixture::{Lab, PORT, content, lab, quick, server};
+use crate::fixture::{Lab, PORT, content, lab, quick, server, sha256};
 use crate::peer::Peer;
 use embedded_io::Write as _;
 use lastbyte::{Cause, Timeout, WriteError};
 use lastbyte_shim::namespace::KERNEL_V6;
 use nix::time::{ClockId, clock_gettime};
-use sha2::{Digest, Sha256};
 use smoltcp::wire::IpEndpoint;
 use std::time::Duration;
 
@@ -32,13 +31,6 @@ pub const CASES: &[Case] = &[
         idle_for_longer_than_the_silence_limit,
     ),
 ];
-
-fn sha256(data: &[u8]) -> String {
-    Sha256::digest(data)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
-}
 
 /// Sends `data` to a peer that reads it all, finishes, and holds the ledger
 /// against the wire and the peer's account.

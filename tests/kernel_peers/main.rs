@@ -4,14 +4,20 @@
 //! Each test compares the ledger with the wire (the highest acknowledgement
 //! the peer ever sent, read from a capture) and with what the peer received.
 //!
-//! Needs /dev/net/tun and a network namespace. Where a machine has neither, the
-//! tests count as ignored and say so; with `CI=true` they fail.
+//! Needs /dev/net/tun and a network namespace, and `nft` for those with a packet
+//! filter. Where a machine lacks one, the tests that need it count as ignored
+//! and say so; with `CI=true` they fail.
 
+mod attacker;
 mod closing;
+mod conformance;
+mod firewall;
 mod fixture;
+mod injector;
 mod living;
 mod opening;
 mod peer;
+mod probing;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use std::process::ExitCode;
@@ -25,12 +31,31 @@ fn main() -> ExitCode {
     if let Some(missing) = &missing {
         eprintln!("kernel_peers: CANNOT RUN HERE: {missing}");
     }
+    let no_filter = firewall::missing();
+    if let Some(missing) = &no_filter {
+        eprintln!("kernel_peers: THE FIREWALL'S CANNOT RUN HERE: {missing}");
+    }
+    let no_filter = missing.clone().or(no_filter);
+    let cases = [
+        opening::CASES,
+        living::CASES,
+        closing::CASES,
+        attacker::CASES,
+        conformance::CASES,
+        probing::CASES,
+    ];
+    let mut all = trials(&cases.concat(), missing.as_ref());
+    all.extend(trials(firewall::CASES, no_filter.as_ref()));
+    libtest_mimic::run(&arguments, all).exit_code()
+}
+
+/// Tests that need what is `missing` are ignored, but fail with `CI=true`.
+fn trials(cases: &[Case], missing: Option<&String>) -> Vec<Trial> {
     let must_run = std::env::var_os("CI").is_some_and(|ci| ci == "true");
-    let trials = [opening::CASES, living::CASES, closing::CASES]
-        .concat()
-        .into_iter()
-        .map(|(name, test): Case| {
-            let missing = missing.clone();
+    cases
+        .iter()
+        .map(|&(name, test)| {
+            let missing = missing.cloned();
             let is_ignored = missing.is_some() && !must_run;
             Trial::test(name, move || match missing {
                 Some(missing) => Err(Failed::from(missing)),
@@ -41,6 +66,5 @@ fn main() -> ExitCode {
             })
             .with_ignored_flag(is_ignored)
         })
-        .collect();
-    libtest_mimic::run(&arguments, trials).exit_code()
+        .collect()
 }

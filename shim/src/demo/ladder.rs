@@ -86,9 +86,9 @@ fn arrow(entry: &LogEntry) -> String {
     let shaft = WIDTH.saturating_sub(label.len() + 5);
     let (left, right) = ("-".repeat(shaft / 2), "-".repeat(shaft - shaft / 2));
     match entry.direction {
-        Direction::ToPeer if entry.dropped => format!(" {left} {label} {right}x "),
+        Direction::ToPeer if entry.fate.is_lost() => format!(" {left} {label} {right}x "),
         Direction::ToPeer => format!(" {left} {label} {right}> "),
-        Direction::ToUs if entry.dropped => format!(" x{left} {label} {right} "),
+        Direction::ToUs if entry.fate.is_lost() => format!(" x{left} {label} {right} "),
         Direction::ToUs => format!(" <{left} {label} {right} "),
     }
 }

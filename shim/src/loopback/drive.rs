@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use lastbyte::Instant;
 
+use super::wire::Delivery;
 use super::{Direction, RawPeer, World};
 
 /// How far time jumps when nothing can ever happen any more.
@@ -41,6 +42,7 @@ impl World {
     pub(super) fn wait(&self, until: Option<Instant>) {
         self.inner.stalled.set(false);
         self.count_spin();
+        self.inner.waits.set(self.inner.waits.get() + 1);
         let limit = until.unwrap_or(Instant::NEVER);
         self.settle();
         while !self.concerns_us() {
@@ -138,15 +140,18 @@ impl World {
     pub(super) fn arrive(&self) -> bool {
         let mut any = false;
         loop {
-            let arrived = self.inner.wire.borrow_mut().arrive(self.now());
-            match arrived {
-                Some(Direction::ToPeer) => {}
-                Some(Direction::ToUs) => {
-                    if self.inner.refused[Direction::ToUs.index()].take() {
-                        self.wake_peer();
-                    }
+            let mut wire = self.inner.wire.borrow_mut();
+            let Some((direction, delivery)) = wire.arrive(self.now()) else {
+                return any;
+            };
+            if let (Delivery::Taken, Some(frame)) = (delivery, wire.last_arrived(direction)) {
+                for witness in self.inner.witnesses.borrow_mut().iter_mut() {
+                    witness(self.now(), direction, frame);
                 }
-                None => return any,
+            }
+            drop(wire);
+            if direction == Direction::ToUs && self.inner.refused[direction.index()].take() {
+                self.wake_peer();
             }
             any = true;
         }

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use lastbyte::Instant;
 use smoltcp::phy::Medium;
 
-use super::{Direction, Segment, World};
+use super::{Damage, Direction, Fate, Segment, World};
 
 /// One frame handed to the wire.
 #[derive(Debug, Clone, Copy)]
@@ -16,12 +16,10 @@ pub struct FrameEvent<'a> {
     pub number: u64,
     /// When its sender handed it to the wire.
     pub sent_at: Instant,
-    /// When it arrives (or would have, if it was dropped).
-    pub arrives_at: Instant,
+    /// What the wire does to it.
+    pub fate: Fate,
     /// Which way it travels.
     pub direction: Direction,
-    /// The wire dropped it.
-    pub dropped: bool,
     /// How `frame` begins.
     pub medium: Medium,
     /// The whole frame.
@@ -65,12 +63,10 @@ impl FrameEvent<'_> {
 pub struct LogEntry {
     /// When it was sent.
     pub sent_at: Instant,
-    /// When it arrived, or would have.
-    pub arrives_at: Instant,
+    /// What the wire did to it.
+    pub fate: Fate,
     /// Which way.
     pub direction: Direction,
-    /// Whether the wire dropped it.
-    pub dropped: bool,
     /// Length of the frame in bytes.
     pub len: usize,
     /// [`FrameEvent::summary`].
@@ -100,6 +96,28 @@ const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
 fn fnv1a(hash: u64, bytes: &[u8]) -> u64 {
     let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(FNV_PRIME);
     bytes.iter().fold(hash, step)
+}
+
+fn hash_fate(hash: u64, fate: Fate) -> u64 {
+    let Fate::Arrives {
+        at,
+        again_at,
+        damage,
+    } = fate
+    else {
+        return fnv1a(hash, &[0]);
+    };
+    let (kind, number) = match damage {
+        None => (1, 0),
+        Some(Damage::Bit(bit)) => (2, bit),
+        Some(Damage::Cut(len)) => (3, len),
+    };
+    let hash = fnv1a(hash, &[kind]);
+    let hash = fnv1a(hash, &(number as u64).to_le_bytes());
+    let times = [Some(at), again_at].into_iter().flatten();
+    times.fold(hash, |hash, time| {
+        fnv1a(hash, &time.as_micros().to_le_bytes())
+    })
 }
 
 impl EventLog {
@@ -139,18 +157,14 @@ impl Log {
     fn push(&mut self, event: &FrameEvent<'_>) {
         self.frames += 1;
         let mut hash = fnv1a(self.hash, &event.sent_at.as_micros().to_le_bytes());
-        hash = fnv1a(hash, &event.arrives_at.as_micros().to_le_bytes());
-        hash = fnv1a(
-            hash,
-            &[event.direction.index() as u8, u8::from(event.dropped)],
-        );
+        hash = hash_fate(hash, event.fate);
+        hash = fnv1a(hash, &[event.direction.index() as u8]);
         self.hash = fnv1a(hash, event.frame);
         if self.entries.len() < self.capacity {
             self.entries.push(LogEntry {
                 sent_at: event.sent_at,
-                arrives_at: event.arrives_at,
+                fate: event.fate,
                 direction: event.direction,
-                dropped: event.dropped,
                 len: event.frame.len(),
                 summary: event.summary(),
             });
@@ -160,7 +174,7 @@ impl Log {
 
 impl fmt::Display for LogEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let arrow = match (self.direction, self.dropped) {
+        let arrow = match (self.direction, self.fate.is_lost()) {
             (Direction::ToPeer, false) => "-->",
             (Direction::ToPeer, true) => "--x",
             (Direction::ToUs, false) => "<--",

@@ -2,7 +2,7 @@
 
 use lastbyte::Instant;
 
-use super::{Direction, FrameEvent, World};
+use super::{Direction, Fate, FrameEvent, Loss, World};
 
 impl World {
     /// When the last frame now on its way in this direction arrives.
@@ -46,30 +46,51 @@ impl World {
 
     /// Hands a frame to the wire.
     pub(super) fn transmit(&self, direction: Direction, frame: Vec<u8>) {
-        let dropped = self.inner.drops[direction.index()]
-            .borrow_mut()
-            .drops(&frame);
-        let arrives_at = self.now() + self.inner.latency[direction.index()].get();
-        let number = self
-            .inner
-            .wire
-            .borrow_mut()
-            .count(direction, frame.len(), dropped);
+        let fate = self.decide(direction, &frame);
+        let is_lost = fate.is_lost();
+        let number = {
+            let mut wire = self.inner.wire.borrow_mut();
+            wire.count(direction, frame.len(), is_lost)
+        };
         self.inner.spins.set(0);
         self.tell_observers(&FrameEvent {
             number,
             sent_at: self.now(),
-            arrives_at,
+            fate,
             direction,
-            dropped,
             medium: self.inner.config.medium,
             frame: &frame,
         });
         let mut wire = self.inner.wire.borrow_mut();
-        if dropped {
-            wire.recycle(frame);
-        } else {
-            wire.push(arrives_at, number, direction, frame);
+        match fate {
+            Fate::Lost(_) => wire.recycle(frame),
+            Fate::Arrives {
+                at,
+                again_at,
+                damage,
+            } => {
+                let mut frame = frame;
+                if let Some(again_at) = again_at {
+                    let mut copy = wire.buffer(frame.len());
+                    copy.copy_from_slice(&frame);
+                    wire.push(again_at, number, direction, copy);
+                }
+                if let Some(damage) = damage {
+                    damage.apply(&mut frame);
+                }
+                wire.push(at, number, direction, frame);
+            }
+        }
+    }
+
+    fn decide(&self, direction: Direction, frame: &[u8]) -> Fate {
+        let index = direction.index();
+        if self.inner.drops[index].borrow_mut().drops(frame) {
+            return Fate::Lost(Loss::Switched);
+        }
+        match &mut *self.inner.paths[index].borrow_mut() {
+            Some(path) => path.carry(self.now(), frame),
+            None => Fate::sound(self.now() + self.inner.latency[index].get()),
         }
     }
 

@@ -84,6 +84,13 @@ impl Ord for InFlight {
     }
 }
 
+/// Whether a frame found room at its destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Delivery {
+    Taken,
+    Overflowed,
+}
+
 #[derive(Default)]
 struct Lane {
     /// Frames of this direction in the heap.
@@ -175,7 +182,7 @@ impl Wire {
     }
 
     /// Moves one frame due by `now` to its inbox; which way it went.
-    pub(super) fn arrive(&mut self, now: Instant) -> Option<Direction> {
+    pub(super) fn arrive(&mut self, now: Instant) -> Option<(Direction, Delivery)> {
         if self.next_due() > now {
             return None;
         }
@@ -187,11 +194,17 @@ impl Wire {
         lane.in_flight -= 1;
         if lane.inbox.len() < capacity {
             lane.inbox.push_back(frame);
-        } else {
-            lane.counters.overflowed += 1;
-            self.recycle(frame);
+            return Some((direction, Delivery::Taken));
         }
-        Some(direction)
+        lane.counters.overflowed += 1;
+        self.recycle(frame);
+        Some((direction, Delivery::Overflowed))
+    }
+
+    /// The frame that arrived last and was not taken yet.
+    pub(super) fn last_arrived(&self, direction: Direction) -> Option<&[u8]> {
+        let inbox = &self.lanes[direction.index()].inbox;
+        inbox.back().map(Vec::as_slice)
     }
 
     pub(super) fn take(&mut self, direction: Direction) -> Option<Vec<u8>> {

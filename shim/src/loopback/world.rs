@@ -12,11 +12,12 @@ use super::raw::RawCore;
 use super::schedule::Schedule;
 use super::wire::Wire;
 use super::{
-    Counters, Direction, Drops, EventLog, FrameEvent, LoopClock, LoopDevice, Peer, RawPeer,
+    Counters, Direction, Drops, EventLog, FrameEvent, LoopClock, LoopDevice, Path, Peer, RawPeer,
     WorldConfig,
 };
 
 type Observer = Box<dyn FnMut(&World, &FrameEvent<'_>)>;
+type Witness = Box<dyn FnMut(Instant, Direction, &[u8])>;
 
 pub(super) struct Inner {
     pub(super) config: WorldConfig,
@@ -24,9 +25,14 @@ pub(super) struct Inner {
     pub(super) latency: [Cell<Duration>; 2],
     pub(super) wire: RefCell<Wire>,
     pub(super) drops: [RefCell<Drops>; 2],
+    /// What decides on the frames that the drop switch lets through.
+    pub(super) paths: [RefCell<Option<Box<dyn Path>>>; 2],
     /// Set when an end was refused room; by direction.
     pub(super) refused: [Cell<bool>; 2],
     pub(super) observers: RefCell<Vec<Observer>>,
+    pub(super) witnesses: RefCell<Vec<Witness>>,
+    /// How often our end has waited.
+    pub(super) waits: Cell<u64>,
     pub(super) actions: RefCell<Schedule>,
     pub(super) peer: RefCell<PeerCore>,
     /// When the peer wants to run again.
@@ -114,8 +120,11 @@ impl World {
                 latency: [Cell::new(config.latency), Cell::new(config.latency)],
                 wire: RefCell::new(Wire::new(config.queue_frames)),
                 drops: Default::default(),
+                paths: Default::default(),
                 refused: Default::default(),
                 observers: RefCell::default(),
+                witnesses: RefCell::default(),
+                waits: Cell::new(0),
                 actions: RefCell::default(),
                 peer: RefCell::new(peer),
                 peer_due: Cell::new(Instant::NEVER),
@@ -193,6 +202,19 @@ impl World {
         self.inner.observers.borrow_mut().push(Box::new(observer));
     }
 
+    /// Calls `witness` with every frame that arrives at an end from now on, as
+    /// it arrives: the time, the direction, the frame, damaged or not. What
+    /// finds the end's inbox full has not arrived.
+    pub fn witness(&self, witness: impl FnMut(Instant, Direction, &[u8]) + 'static) {
+        self.inner.witnesses.borrow_mut().push(Box::new(witness));
+    }
+
+    /// How often our end has waited so far: a measure of how busy it was.
+    #[must_use]
+    pub fn waits(&self) -> u64 {
+        self.inner.waits.get()
+    }
+
     /// Records the wire from now on: a hash of everything, and the first
     /// `capacity` frames in words.
     #[must_use]
@@ -204,6 +226,25 @@ impl World {
     /// still arrive.
     pub fn set_drops(&self, direction: Direction, drops: Drops) {
         self.inner.drops[direction.index()].replace(drops);
+    }
+
+    /// Lets `path` decide on every frame of one direction from now on: when it
+    /// arrives, how often, how sound. It takes the place of the latency, and
+    /// stands behind the drop switch.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use lastbyte::Instant;
+    /// # use lastbyte_shim::loopback::{Direction, Fate, Loss, World, WorldConfig};
+    /// let world = World::new(WorldConfig::default());
+    /// // Long frames vanish: a path with a smaller MTU and no ICMP.
+    /// world.set_path(Direction::ToPeer, |now: Instant, frame: &[u8]| match frame.len() {
+    ///     1400.. => Fate::Lost(Loss::TooLong),
+    ///     _ => Fate::sound(now + Duration::from_millis(5)),
+    /// });
+    /// ```
+    pub fn set_path(&self, direction: Direction, path: impl Path + 'static) {
+        self.inner.paths[direction.index()].replace(Some(Box::new(path)));
     }
 
     /// Sets how long a frame sent from now on travels.

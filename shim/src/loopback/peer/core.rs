@@ -31,13 +31,8 @@ pub(in crate::loopback) struct PeerCore {
 
 impl PeerCore {
     pub(in crate::loopback) fn new(world: &WorldConfig) -> Self {
-        let mut config = Config::new(hardware_address(world.medium, PEER_MAC));
-        config.random_seed = world.peer.seed;
-        let mut device = Unplugged::new(world);
-        let mut iface = Interface::new(config, &mut device, smoltcp_time(Instant::ZERO));
-        set_addresses(&mut iface, &PEER_ADDRESSES);
         Self {
-            iface,
+            iface: new_interface(world, world.peer.seed, Instant::ZERO),
             sockets: SocketSet::new(Vec::new()),
             services: BTreeMap::new(),
             presence: world.peer.presence,
@@ -148,6 +143,14 @@ impl PeerCore {
         change(&mut self.service(port).behaviour);
     }
 
+    /// The machine starts anew: connections and neighbours are forgotten.
+    pub(super) fn reboot(&mut self, world: &WorldConfig, seed: u64, now: Instant) {
+        self.iface = new_interface(world, seed, now);
+        for service in self.services.values_mut() {
+            service.forget(&mut self.sockets, now);
+        }
+    }
+
     pub(super) fn set_presence(&mut self, presence: Presence) {
         self.presence = presence;
     }
@@ -171,6 +174,15 @@ impl PeerCore {
         let service = self.services.get(&port);
         service.map_or_else(Vec::new, |service| service.connections(&mut self.sockets))
     }
+}
+
+fn new_interface(world: &WorldConfig, seed: u64, now: Instant) -> Interface {
+    let mut config = Config::new(hardware_address(world.medium, PEER_MAC));
+    config.random_seed = seed;
+    let mut device = Unplugged::new(world);
+    let mut iface = Interface::new(config, &mut device, smoltcp_time(now));
+    set_addresses(&mut iface, &PEER_ADDRESSES);
+    iface
 }
 
 /// # Panics

@@ -181,6 +181,14 @@ impl Peer {
         self.tell(|core| core.change(port, change));
     }
 
+    /// The peer's machine starts anew, in no time: it knows nothing of its
+    /// connections and neighbours, and listens where it did before. `seed` is
+    /// that of its sequence numbers from now on.
+    pub fn reboot(&self, seed: u64) {
+        let now = self.world.now();
+        self.tell(|core| core.reboot(self.world.config(), seed, now));
+    }
+
     /// Sets how much of the peer is there from now on.
     pub fn set_presence(&self, presence: Presence) {
         self.tell(|core| core.set_presence(presence));

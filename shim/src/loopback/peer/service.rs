@@ -116,6 +116,21 @@ impl Service {
         }
     }
 
+    /// Loses every connection, as a machine does that starts anew.
+    pub(super) fn forget(&mut self, sockets: &mut Sockets, now: Instant) {
+        for slot in self.slots.drain(..) {
+            let last = slot.snapshot(sockets.get_mut(slot.handle), true);
+            self.ended.extend(last.map(|connection| Connection {
+                ended_at: Some(now),
+                ..connection
+            }));
+            sockets.remove(slot.handle);
+        }
+        if self.listening {
+            self.start_listening(sockets);
+        }
+    }
+
     pub(super) fn stop_listening(&mut self, sockets: &mut Sockets) {
         self.listening = false;
         for slot in &self.slots {

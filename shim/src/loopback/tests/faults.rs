@@ -154,7 +154,7 @@ fn the_log_says_what_was_dropped() {
     let _bare = connected(&world);
     let entries = log.entries();
     assert_eq!(entries.len(), 3);
-    assert!(entries[0].dropped && !entries[1].dropped);
+    assert!(entries[0].fate.is_lost() && !entries[1].fate.is_lost());
     assert_eq!(entries[0].sent_at, Instant::ZERO);
     assert_eq!(entries[1].sent_at, Instant::from_millis(1_000));
     assert!(log.to_string().contains("--x ARP"), "{log}");

@@ -238,3 +238,23 @@ fn an_hour_with_a_zero_window_takes_no_time() {
     bare.run_until(|bare| bare.socket().send_queue() == 0);
     assert_eq!(world.peer().taken_in(80), written as u64);
 }
+
+#[test]
+fn a_peer_that_starts_anew_knows_nothing_and_listens_again() {
+    let world = World::new(WorldConfig::default());
+    world.peer().listen(80, Behaviour::sink());
+    let mut bare = Bare::new(&world);
+    bare.connect((PEER_V4, 80));
+    bare.write(b"before");
+    bare.run_for(Duration::from_secs(1));
+    world.peer().reboot(8);
+    bare.write(b"lost");
+    bare.run_until_state(tcp::State::Closed);
+    bare.connect((PEER_V4, 80));
+    bare.write(b"after");
+    bare.run_for(Duration::from_secs(1));
+    let connections = world.peer().connections(80);
+    let received: Vec<_> = connections.iter().map(|c| c.received.as_slice()).collect();
+    assert_eq!(received, [b"before".as_slice(), b"after"]);
+    assert!(connections[0].ended_at.is_some() && connections[1].ended_at.is_none());
+}

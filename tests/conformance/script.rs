@@ -1,0 +1,272 @@
+//! One connection of ours with a script at the other end.
+
+use crate::common::*;
+use lastbyte::stack::ConnectionId;
+use lastbyte::stack::smoltcp::wire::{IpAddress, IpEndpoint};
+use lastbyte::{Cause, Options, Report, State};
+use lastbyte_shim::loopback::{
+    Direction, Flags, Flow, Handshake, PEER_V4, PEER_V6, RawPeer, Segment, World, WorldConfig,
+};
+use std::time::Duration;
+
+/// The family of addresses a row runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    V4,
+    V6,
+}
+
+impl Family {
+    pub fn peer(self) -> IpAddress {
+        match self {
+            Self::V4 => PEER_V4.into(),
+            Self::V6 => PEER_V6.into(),
+        }
+    }
+
+    /// Codes of "destination unreachable" that may pass: network, host, route
+    /// (RFC 792; for IPv6 no route, scope and address, RFC 4443, 3.1).
+    pub fn soft_codes(self) -> &'static [u8] {
+        match self {
+            Self::V4 => &[0, 1, 5],
+            Self::V6 => &[0, 2, 3],
+        }
+    }
+
+    /// Those that will not pass: protocol, port, fragmentation needed (RFC 792;
+    /// for IPv6 prohibited and port).
+    pub fn hard_codes(self) -> &'static [u8] {
+        match self {
+            Self::V4 => &[2, 3, 4],
+            Self::V6 => &[1, 4],
+        }
+    }
+}
+
+/// Compares every octet of data on the wire with what is written.
+fn watch_content(world: &World) {
+    let mut isn = None;
+    let mut una = 0;
+    world.observe(move |_, event| {
+        let Some(segment) = event.segment() else {
+            return;
+        };
+        if event.direction == Direction::ToUs {
+            una = segment.ack;
+            return;
+        }
+        if segment.is(Flags::SYN) {
+            isn = Some(segment.seq);
+            una = segment.seq.wrapping_add(1);
+        }
+        let Some(isn) = isn else { return };
+        if segment.seq.wrapping_sub(una).cast_signed() < 0 {
+            // A keep-alive probe: it repeats an octet that was acknowledged,
+            // with any content (RFC 9293, 3.8.4).
+            return;
+        }
+        let position = segment.seq.wrapping_sub(isn).wrapping_sub(1);
+        let written = pattern(u64::from(position), segment.payload.len());
+        assert!(segment.payload == written, "other bytes left: {segment}");
+    });
+}
+
+/// Our end, its connection, the other end and its numbers.
+pub struct Script {
+    pub us: Us<1>,
+    pub id: ConnectionId,
+    pub raw: RawPeer,
+    /// The script's numbers. While our end connects, they are what the answer
+    /// to its SYN will say.
+    pub flow: Flow,
+}
+
+impl Script {
+    /// Our SYN was received; nothing was answered.
+    #[track_caller]
+    pub fn connecting(family: Family, options: Options) -> Self {
+        let world = World::new(WorldConfig::instant());
+        watch_content(&world);
+        let raw = world.raw();
+        let mut us = Us::new(&world);
+        let id = us.stack.connect((family.peer(), PORT), options);
+        let id = id.expect("a slot, a port and a route");
+        us.stack.run_for(ms(10));
+        let syn = raw.recv();
+        assert_eq!(syn.flags, Flags::SYN, "{syn}");
+        let Handshake { isn, window, .. } = Handshake::default();
+        let flow = Flow {
+            local: IpEndpoint::new(syn.dst, syn.dst_port),
+            remote: IpEndpoint::new(syn.src, syn.src_port),
+            isn,
+            remote_isn: syn.seq,
+            seq: isn,
+            ack: syn.seq.wrapping_add(1),
+            window,
+        };
+        Self { us, id, raw, flow }
+    }
+
+    #[track_caller]
+    pub fn open(family: Family, options: Options) -> Self {
+        Self::open_at(family, Handshake::default().window, options)
+    }
+
+    /// The other end announces this window.
+    #[track_caller]
+    pub fn open_at(family: Family, window: u16, options: Options) -> Self {
+        let mut script = Self::connecting(family, options);
+        script.flow.window = window;
+        script.accept();
+        script
+    }
+
+    /// Answers our SYN and takes the ACK of that.
+    #[track_caller]
+    pub fn accept(&mut self) {
+        let mut answer = self.flow.segment(Flags::SYN | Flags::ACK);
+        answer.mss = Handshake::default().mss;
+        self.flow.seq = self.flow.seq.wrapping_add(1);
+        self.send(&answer);
+        self.expect_ack();
+        assert_eq!(self.state(), State::Open);
+    }
+
+    /// Sends a segment and lets our end take it in.
+    pub fn send(&mut self, segment: &Segment) {
+        self.raw.send(segment);
+        self.us.stack.poll();
+    }
+
+    /// Sends data at the present numbers.
+    pub fn send_data(&mut self, payload: impl Into<Vec<u8>>) {
+        let data = self.flow.data(payload);
+        self.send(&data);
+    }
+
+    pub fn send_fin(&mut self) {
+        let fin = self.flow.fin();
+        self.send(&fin);
+    }
+
+    /// Acknowledges so many more octets.
+    pub fn acknowledge(&mut self, len: u32) {
+        self.flow.take(len);
+        self.send_ack();
+    }
+
+    pub fn send_ack(&mut self) {
+        let ack = self.flow.ack();
+        self.send(&ack);
+    }
+
+    /// Serves our end for this long.
+    pub fn run(&mut self, time: Duration) {
+        self.us.stack.run_for(time);
+    }
+
+    /// Our end sends nothing for this long.
+    #[track_caller]
+    pub fn expect_silence(&mut self, time: Duration) {
+        self.raw.recv_nothing();
+        self.run(time);
+        self.raw.recv_nothing();
+    }
+
+    /// Our end has sent one ACK, at the script's numbers, and nothing else.
+    #[track_caller]
+    pub fn expect_ack(&mut self) {
+        // An ACK may be delayed (RFC 9293, 3.8.6.3).
+        self.run(ms(20));
+        let ack = self.raw.recv();
+        assert_eq!(ack.flags, Flags::ACK, "{ack}");
+        assert!(ack.payload.is_empty(), "{ack}");
+        assert_eq!(ack.ack, self.flow.seq, "{ack}");
+        self.raw.recv_nothing();
+    }
+
+    /// Our end has sent these octets next, and nothing else.
+    #[track_caller]
+    pub fn expect_data(&mut self, len: u32) {
+        self.us.stack.poll();
+        let mut next = self.flow.ack;
+        let end = next.wrapping_add(len);
+        while next != end {
+            let segment = self.raw.try_recv().unwrap_or_else(|| {
+                // After a long pause our end asks for the neighbour first.
+                self.us.stack.poll();
+                self.raw.recv()
+            });
+            assert_eq!(segment.seq, next, "{segment}");
+            assert!(!segment.payload.is_empty(), "{segment}");
+            assert_eq!(segment.flags.without(Flags::PSH), Flags::ACK, "{segment}");
+            next = next.wrapping_add(segment.seq_len());
+        }
+        self.raw.recv_nothing();
+    }
+
+    /// Our end has sent a FIN behind everything acknowledged, and nothing else.
+    #[track_caller]
+    pub fn expect_fin(&mut self) {
+        self.run(ms(20));
+        let fin = self.raw.recv();
+        assert_eq!(fin.flags.without(Flags::PSH), Flags::FIN | Flags::ACK);
+        assert_eq!((fin.seq, fin.ack), (self.flow.ack, self.flow.seq), "{fin}");
+        assert!(fin.payload.is_empty(), "{fin}");
+        self.raw.recv_nothing();
+    }
+
+    /// Our end has sent a RST right behind the octets sent, and nothing else.
+    #[track_caller]
+    pub fn expect_rst(&mut self, behind: u32) {
+        let rst = self.raw.recv();
+        assert!(rst.is(Flags::RST), "{rst}");
+        assert_eq!(rst.seq, self.flow.ack.wrapping_add(behind), "{rst}");
+        self.raw.recv_nothing();
+    }
+
+    /// Takes every segment of ours that has arrived.
+    pub fn take_all(&mut self) -> Vec<Segment> {
+        self.us.stack.poll();
+        std::iter::from_fn(|| self.raw.try_recv()).collect()
+    }
+
+    #[track_caller]
+    pub fn write(&mut self, len: usize) {
+        self.us.write(self.id, len);
+    }
+
+    #[track_caller]
+    pub fn state(&self) -> State {
+        self.us.state(self.id)
+    }
+
+    /// Still open, with this account.
+    #[track_caller]
+    pub fn assert_open(&mut self, accepted: u64, acknowledged: u64) -> Report {
+        assert_eq!(self.state(), State::Open);
+        let report = self.us.report(self.id);
+        assert_eq!(report.cause, None);
+        assert_ledger(report.ledger, accepted, acknowledged);
+        report
+    }
+
+    /// Every write is refused for this reason, with this account, and nothing
+    /// more is said on the wire.
+    #[track_caller]
+    pub fn assert_refused(&mut self, cause: Cause, accepted: u64, acknowledged: u64) {
+        self.us
+            .assert_refused(self.id, cause, accepted, acknowledged);
+    }
+
+    /// The connection still carries data both ways.
+    #[track_caller]
+    pub fn assert_alive(&mut self) {
+        let before = self.us.ledger(self.id).accepted();
+        self.take_all();
+        self.write(10);
+        self.expect_data(10);
+        self.acknowledge(10);
+        self.assert_open(before + 10, before + 10);
+    }
+}

@@ -1,0 +1,208 @@
+//! The peer says nothing: retransmission, advice, limits, keep-alive.
+
+use crate::common::*;
+use crate::rows;
+use crate::script::{Family, Script};
+use lastbyte::{Advice, Cause, Instant, Options, OptionsError, State};
+use lastbyte_shim::loopback::Segment;
+use std::time::Duration;
+
+rows!(
+    row_20_silence_limit_settable,
+    row_21_stall_advice,
+    row_22_silence_default_100s,
+    row_24_vanished_reports_queue,
+    row_25_silence_not_idle,
+    row_26_silence_above_rto,
+    row_31_keep_alive_policy,
+    row_41_retransmission_timer,
+);
+
+/// The pauses between these segments.
+fn pauses(segments: &[Segment]) -> Vec<Duration> {
+    let times: Vec<Instant> = segments.iter().map(|segment| segment.time).collect();
+    times.windows(2).map(|two| two[1].since(two[0])).collect()
+}
+
+/// Silence with bytes pending ends the connection at `limit`, not before.
+#[track_caller]
+fn assert_vanishes_at(mut script: Script, limit: Duration) {
+    script.write(10);
+    script.expect_data(10);
+    script.run(limit - ms(1));
+    script.assert_open(10, 0);
+    script.run(ms(1));
+    assert_eq!(script.state(), State::Closed(Cause::Vanished));
+    script.assert_refused(Cause::Vanished, 10, 0);
+    let said = script.take_all();
+    let (rst, repeated) = said.split_last().expect("it was repeated");
+    assert!(rst.is(lastbyte_shim::loopback::Flags::RST), "{rst}");
+    assert!(repeated.iter().all(|s| s.payload.len() <= 10));
+    script.expect_silence(secs(1_000));
+}
+
+/// RFC 9293, MUST-20 and MUST-21: the application sets how long silence is
+/// borne.
+fn row_20_silence_limit_settable(family: Family) {
+    for seconds in [3, 20, 300, 10_000] {
+        let set = options(|o| o.silence_limit(secs(seconds)));
+        assert_vanishes_at(Script::open(family, set), secs(seconds));
+    }
+}
+
+/// RFC 9293, SHLD-11: without being set, it is at least 100 seconds.
+fn row_22_silence_default_100s(family: Family) {
+    assert_vanishes_at(Script::open(family, Options::default()), secs(100));
+}
+
+/// RFC 9293, SHLD-9 and SHLD-10: after three retransmissions the application
+/// is told, and the connection stays.
+fn row_21_stall_advice(family: Family) {
+    let later = options(|o| o.stall_advice_after(secs(90)));
+    let mut script = Script::open(family, later);
+    script.write(10);
+    script.expect_data(10);
+    let mut repeated = 0;
+    for _ in 0..90_000 {
+        script.run(ms(1));
+        let data = |s: &Segment| s.seq == script.flow.ack && s.payload.len() == 10;
+        let said: Vec<_> = std::iter::from_fn(|| script.raw.try_recv()).collect();
+        repeated += said.into_iter().filter(data).count();
+        if repeated == 3 {
+            break;
+        }
+        assert_eq!(script.us.stack.poll_advice(script.id), Ok(None));
+    }
+    assert_eq!(repeated, 3);
+    assert_eq!(
+        script.us.stack.poll_advice(script.id),
+        Ok(Some(Advice::Stalled))
+    );
+    script.assert_open(10, 0);
+    script.acknowledge(10);
+    script.assert_alive();
+}
+
+/// RFC 9293, 3.10.8: everything in the queue is accounted for, sent or not.
+fn row_24_vanished_reports_queue(family: Family) {
+    let mut script = Script::open_at(family, 1_000, Options::default());
+    script.write(TX);
+    script.expect_data(1_000);
+    script.acknowledge(600);
+    script.run(secs(100));
+    script.assert_refused(Cause::Vanished, TX as u64, 600);
+    let ledger = script.us.ledger(script.id);
+    assert_eq!(ledger.undelivered(), TX as u64 - 600);
+}
+
+/// RFC 5482 (a timeout of user data): an idle connection has none.
+fn row_25_silence_not_idle(family: Family) {
+    let mut script = Script::open(family, Options::default());
+    for _ in 0..3 {
+        script.expect_silence(secs(100_000));
+        script.assert_alive();
+    }
+    assert_vanishes_at_account(script, 30);
+}
+
+/// As ever, once something is pending.
+#[track_caller]
+fn assert_vanishes_at_account(mut script: Script, account: u64) {
+    script.write(10);
+    script.run(secs(100) - ms(1));
+    script.assert_open(account + 10, account);
+    script.run(ms(1));
+    script.assert_refused(Cause::Vanished, account + 10, account);
+}
+
+/// RFC 5482, 3.1: a limit that is not above the retransmission timeout is
+/// refused; the least that is taken holds.
+fn row_26_silence_above_rto(family: Family) {
+    for short in [ms(1), ms(500), ms(1_000)] {
+        let built = Options::builder().silence_limit(short).build();
+        assert_eq!(built.err(), Some(OptionsError::SilenceWithinRetransmission));
+    }
+    let least = options(|o| o.silence_limit(ms(1_001)));
+    let mut script = Script::open(family, least);
+    script.write(10);
+    script.expect_data(10);
+    script.run(ms(1_000));
+    let again = script.take_all();
+    assert_eq!(again.len(), 1, "it was repeated within the limit");
+    script.assert_open(10, 0);
+    script.run(ms(1));
+    script.assert_refused(Cause::Vanished, 10, 0);
+}
+
+/// RFC 9293, MUST-24 to MUST-29: keep-alive is off unless asked for; one probe
+/// without an answer is not death, many are.
+fn row_31_keep_alive_policy(family: Family) {
+    let mut off = Script::open(family, Options::default());
+    off.expect_silence(secs(100_000));
+    off.assert_open(0, 0);
+
+    let on = options(|o| o.keep_alive(secs(20)).silence_limit(secs(60)));
+    let mut script = Script::open(family, on);
+    script.assert_alive();
+    // Every other probe is lost.
+    for round in 0..100 {
+        script.run(secs(20));
+        let probes = script.take_all();
+        let is_probe =
+            |s: &Segment| s.seq == script.flow.ack.wrapping_sub(1) && s.payload.len() <= 1;
+        assert!(
+            !probes.is_empty() && probes.iter().all(is_probe),
+            "{probes:?}"
+        );
+        if round % 2 == 0 {
+            script.send_ack();
+        }
+        script.assert_open(10, 10);
+    }
+    script.send_ack();
+    script.take_all();
+    // From here on all of them.
+    let heard = script.us.now();
+    while script.state() == State::Open {
+        assert!(script.us.now() < heard + secs(200), "it lives");
+        script.run(secs(1));
+    }
+    let after = script.us.now().since(heard);
+    // The first probe leaves after 20 s, and then the silence limit runs.
+    assert!((secs(79)..=secs(81)).contains(&after), "{after:?}");
+    script.assert_refused(Cause::Vanished, 10, 10);
+}
+
+/// RFC 6298, 2 and 5.5: the first timeout is one second, each doubles the next,
+/// and what was sent twice is no measure of the round trip (Karn).
+fn row_41_retransmission_timer(family: Family) {
+    let mut script = Script::open(family, options(|o| o.silence_limit(secs(10_000))));
+    script.write(10);
+    let first = script.raw.recv();
+    script.run(secs(100));
+    let mut sent = vec![first];
+    let next = script.flow.ack;
+    let is_data = |s: &Segment| !s.payload.is_empty() && s.seq == next;
+    sent.extend(script.take_all().into_iter().filter(is_data));
+    let pauses = pauses(&sent);
+    assert!(pauses.len() >= 5, "{pauses:?}");
+    assert_eq!(pauses[0], secs(1), "{pauses:?}");
+    for two in pauses.windows(2) {
+        let is_capped = two[1] == two[0] && two[0] >= secs(60);
+        assert!(two[1] == two[0] * 2 || is_capped, "{pauses:?}");
+    }
+    // The ACK, ages after the first copy, must not make the timeout an age; nor
+    // may it be taken for a round trip of nothing after the last copy.
+    script.acknowledge(10);
+    script.take_all();
+    script.write(10);
+    let first = script.raw.recv();
+    script.run(secs(300));
+    let again = script.take_all();
+    let again = again
+        .iter()
+        .find(|s| s.seq == script.flow.ack)
+        .expect("repeated");
+    let pause = again.time.since(first.time);
+    assert!((secs(1)..=secs(120)).contains(&pause), "{pause:?}");
+}

@@ -1,0 +1,86 @@
+//! Frames that are not the kernel's, sent from its end of the cable.
+
+use crate::fixture::{FORGED, Lab};
+use lastbyte_shim::loopback::Segment;
+use lastbyte_shim::namespace::{OUR_HARDWARE_ADDR, TAP_NAME};
+use smoltcp::phy::Medium;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+/// Sends what it is given out of the TAP, past the kernel's TCP, and says how
+/// many frames it was. The cable drops frames where too many wait for our end;
+/// the error of that ends the program.
+const PROGRAM: &str = r"
+import socket, struct, sys
+cable = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+cable.bind((sys.argv[1], 0))
+orders = sys.stdin.buffer
+while head := orders.read(4):
+    count, = struct.unpack('>I', head)
+    for _ in range(count):
+        size, = struct.unpack('>H', orders.read(2))
+        cable.send(orders.read(size))
+    print(count, flush=True)
+";
+
+/// Forges segments of the kernel's; killed and reaped when dropped.
+#[derive(Debug)]
+pub struct Injector {
+    child: Child,
+    orders: ChildStdin,
+    done: BufReader<ChildStdout>,
+    kernel: [u8; 6],
+}
+
+impl Injector {
+    #[track_caller]
+    pub fn new(lab: &mut Lab<'_, '_>) -> Self {
+        let tap = lab.stack.device_mut().get_ref();
+        let kernel = tap.kernel_hardware_addr().expect("the TAP is up");
+        let mut child = Command::new("python3")
+            .args(["-c", PROGRAM, TAP_NAME])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("python3 starts");
+        let orders = child.stdin.take().expect("stdin is piped");
+        let done = BufReader::new(child.stdout.take().expect("stdout is piped"));
+        Self {
+            child,
+            orders,
+            done,
+            kernel,
+        }
+    }
+
+    /// Lays these segments before our end. On return all of them wait there,
+    /// or have been taken in.
+    #[track_caller]
+    pub fn send<'s>(&mut self, segments: impl IntoIterator<Item = &'s Segment>) {
+        let mut frames = Vec::new();
+        let mut count: u32 = 0;
+        for segment in segments {
+            let mut frame = segment.to_frame(Medium::Ethernet);
+            frame[..6].copy_from_slice(&OUR_HARDWARE_ADDR);
+            frame[6..12].copy_from_slice(&self.kernel);
+            frame.extend_from_slice(FORGED);
+            let len = u16::try_from(frame.len()).expect("an Ethernet frame is shorter");
+            frames.extend_from_slice(&len.to_be_bytes());
+            frames.extend_from_slice(&frame);
+            count += 1;
+        }
+        let order = [&count.to_be_bytes()[..], &frames].concat();
+        self.orders.write_all(&order).expect("the injector lives");
+        self.orders.flush().expect("the injector lives");
+        let mut line = String::new();
+        self.done.read_line(&mut line).expect("the injector speaks");
+        assert_eq!(line.trim(), count.to_string(), "every frame was sent");
+    }
+}
+
+impl Drop for Injector {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
