@@ -65,6 +65,36 @@ fn a_rst_out_of_the_window_is_dropped_in_silence() {
 }
 
 #[test]
+fn a_rst_whose_text_reaches_into_the_window_is_dropped_in_silence() {
+    let (mut us, id, raw, flow) = scripted(Options::default());
+    for behind in [1, 9, 10] {
+        let rst = flow.rst().with_seq(flow.seq.wrapping_sub(behind));
+        raw.send(&rst.with_payload(*b"ten octets"));
+        us.stack.poll();
+        assert_eq!(us.state(id), State::Open, "{behind} behind");
+        raw.recv_nothing();
+    }
+}
+
+#[test]
+fn a_syn_before_ours_has_left_is_dropped() {
+    let world = World::new(WorldConfig::instant());
+    let raw = world.raw();
+    raw.answer_neighbours(false);
+    let mut us = Us::<1>::new(&world);
+    let id = us.connect(Options::default());
+    let (ours, theirs) = us.stack.endpoints(id).unwrap().expect("both ends");
+    for flags in [Flags::SYN, Flags::SYN | Flags::ACK] {
+        raw.send(&Segment::new(theirs.port, ours.port, flags, 1000, 0));
+        us.stack.poll();
+        assert_eq!(us.state(id), State::Connecting);
+    }
+    raw.answer_neighbours(true);
+    raw.handshake(Handshake::default(), || us.stack.run_for(ms(100)));
+    assert_eq!(us.state(id), State::Open);
+}
+
+#[test]
 fn an_exact_rst_counts_also_behind_data_of_the_same_moment() {
     let (mut us, id, raw, mut flow) = scripted(Options::default());
     raw.send(&flow.data(b"last words"));

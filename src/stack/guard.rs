@@ -5,7 +5,7 @@
 //! here puts one of that right, before smoltcp sees the segment:
 //!
 //! - A RST must be exactly at RCV.NXT (RFC 5961, 3.2). One that is only in the
-//!   window is answered with a challenge ACK.
+//!   window is answered with a challenge ACK, any other dropped.
 //! - A SYN on a synchronised connection is answered with a challenge ACK
 //!   (RFC 5961, 4.2), and so is
 //! - a segment that acknowledges what was never sent (RFC 9293, 3.10.7.4,
@@ -57,6 +57,8 @@ pub(super) enum Verdict {
     Challenge,
     /// It proves that the peer is there, but only its header goes on.
     Textless,
+    /// It goes no further, and is not answered.
+    Drop,
 }
 
 /// The largest window there is (RFC 7323, 2.3): how far behind RCV.NXT or
@@ -70,7 +72,8 @@ pub(super) fn judge(segment: &Segment<'_>, known: &Known) -> Verdict {
         return match segment.seq() == known.rcv_nxt {
             true => Verdict::Acceptable,
             false if in_window => Verdict::Challenge,
-            false => Verdict::Unproven,
+            // smoltcp would take one with text that ends in the window.
+            false => Verdict::Drop,
         };
     }
     if segment.is_syn() {
@@ -111,5 +114,6 @@ pub(super) fn judge_behind_fin(segment: &Segment<'_>, known: &Known) -> Verdict 
     match verdict {
         Verdict::Acceptable | Verdict::Textless => Verdict::Textless,
         Verdict::Unproven | Verdict::Challenge => Verdict::Challenge,
+        Verdict::Drop => Verdict::Drop,
     }
 }

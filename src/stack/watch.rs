@@ -66,6 +66,15 @@ const END: u16 = u16::MAX;
 /// A row that is not in the chain.
 const UNCHAINED: u16 = u16::MAX - 1;
 
+/// What the stack below gets to see of a frame.
+#[derive(Debug)]
+enum Passage {
+    AsItIs,
+    /// This in its place.
+    Replaced(Probe),
+    Barred,
+}
+
 /// How far the two ends have agreed on sequence numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -201,18 +210,18 @@ impl<const N: usize> Table<N> {
         }
     }
 
-    /// Looks at a frame on its way in; a probe is to go on in its place.
-    fn inspect(&self, frame: &[u8]) -> Option<Probe> {
+    /// Looks at a frame on its way in.
+    fn inspect(&self, frame: &[u8]) -> Passage {
         match parse(self.medium, frame) {
             Parsed::Tcp(segment) => return self.inspect_segment(frame, &segment),
             Parsed::Icmp(error) => self.note_icmp(&error),
             Parsed::Opaque => self.dirty.set(Dirty::Any),
             Parsed::Other => {}
         }
-        None
+        Passage::AsItIs
     }
 
-    fn inspect_segment(&self, frame: &[u8], segment: &Segment<'_>) -> Option<Probe> {
+    fn inspect_segment(&self, frame: &[u8], segment: &Segment<'_>) -> Passage {
         let ends = Ends {
             local: segment.to(),
             remote: segment.from(),
@@ -221,25 +230,29 @@ impl<const N: usize> Table<N> {
             if self.listening.get() > 0 {
                 self.dirty.set(Dirty::Any);
             }
-            return None;
+            return Passage::AsItIs;
         };
         self.chain(slot, row);
         if self.verifies && !is_intact(segment) {
-            return None;
+            return Passage::AsItIs;
         }
         let known = row.known.get();
         let verdict = match row.phase.get() {
-            Phase::Opening => Verdict::Unproven,
+            // Our SYN still waits for its neighbour, so this answers nothing.
+            // smoltcp would take a SYN for an answer, and then panic over the
+            // window that it has not announced yet.
+            Phase::Opening => Verdict::Drop,
             Phase::SynSent => row.take_syn(segment),
             Phase::Synchronised => judge(segment, &known),
             Phase::PeerFinished => judge_behind_fin(segment, &known),
         };
-        match verdict {
+        let probe = match verdict {
             Verdict::Acceptable => {
                 row.note_heard(segment);
                 None
             }
             Verdict::Unproven => None,
+            Verdict::Drop => return Passage::Barred,
             Verdict::Challenge => {
                 let seq = known.rcv_nxt.wrapping_sub(1);
                 Probe::new(self.medium, frame, segment, seq, known.snd_una)
@@ -249,7 +262,8 @@ impl<const N: usize> Table<N> {
                 let ack = segment.ack().unwrap_or(known.snd_una);
                 Probe::new(self.medium, frame, segment, known.rcv_nxt, ack)
             }
-        }
+        };
+        probe.map_or(Passage::AsItIs, Passage::Replaced)
     }
 
     /// An error about a segment that is not in flight is not believed
@@ -439,8 +453,10 @@ impl<T: RxToken, const N: usize> RxToken for WatchRx<'_, T, N> {
     fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
         let table = self.table;
         self.inner.consume(|frame| match table.inspect(frame) {
-            Some(probe) => f(probe.frame()),
-            None => f(frame),
+            Passage::AsItIs => f(frame),
+            Passage::Replaced(probe) => f(probe.frame()),
+            // smoltcp passes over an empty frame.
+            Passage::Barred => f(&[]),
         })
     }
 
