@@ -29,6 +29,7 @@ readonly DOCUMENTED="smoltcp,medium-ethernet,medium-ip,proto-ipv4,proto-ipv6,log
 
 readonly MSRV="1.91"
 readonly EXAMPLE_SECONDS=60
+readonly FUZZ_SECONDS="${FUZZ_SECONDS:-60}"
 
 # What the guard may cost. The share of the instructions was meant to be 2 %;
 # 2.8 % is measured. Reading the headers of what leaves and of every ACK is two
@@ -54,6 +55,11 @@ Without a stage, all of them, in this order:
   no_std    the core on bare-metal targets, over its combinations of features
   no_panic  the linker's proof that the core has no panic path
   cost      what the guard costs on a Cortex-M3: instructions, flash, memory
+
+Only when asked for:
+
+  fuzz      arbitrary segments and calls for a minute ($FUZZ_SECONDS for longer);
+            the tests replay what was found before
 
   help      this text
 
@@ -151,6 +157,22 @@ want_emulator() {
     return 1
 }
 
+# libFuzzer comes with a nightly compiler only.
+want_fuzzer() {
+    if ! cargo +nightly --version >/dev/null 2>&1; then
+        if ! command -v rustup >/dev/null ||
+            ! run rustup toolchain install nightly --profile minimal; then
+            note "NOTHING IS FUZZED: no nightly compiler here; see https://rustup.rs, then:"
+            note "rustup toolchain install nightly --profile minimal"
+            return 1
+        fi
+    fi
+    if ! cargo fuzz --version >/dev/null 2>&1 && ! run cargo install cargo-fuzz --locked; then
+        note "NOTHING IS FUZZED: cargo-fuzz is missing; cargo install cargo-fuzz --locked"
+        return 1
+    fi
+}
+
 # ---- stages ----
 
 stage_fmt() {
@@ -158,6 +180,7 @@ stage_fmt() {
     run cargo fmt --all --check
     run cargo fmt --manifest-path tests/no-panic/Cargo.toml --check
     run cargo fmt --manifest-path tests/cost/Cargo.toml --check
+    run cargo fmt --manifest-path tests/fuzz/Cargo.toml --check
 }
 
 stage_lint() {
@@ -350,6 +373,23 @@ stage_cost() {
     done
     ((guard > 0 && permille <= COST_INSTRUCTIONS_PERMILLE)) ||
         fail "the guard takes $permille in 1000 instructions, more than $COST_INSTRUCTIONS_PERMILLE"
+}
+
+stage_fuzz() {
+    local found
+    if ! want_fuzzer; then
+        [[ "${CI:-}" != true ]] || fail "CI fuzzes"
+        return 0
+    fi
+    # What it learns on the way stays out of the repository: the corpus there is
+    # minimised by hand (cargo fuzz cmin).
+    found="$(target_dir)/fuzz-corpus"
+    mkdir -p "$found"
+    # With cfg(fuzzing), smoltcp would check no checksum.
+    run cargo +nightly fuzz run --no-cfg-fuzzing --fuzz-dir tests/fuzz \
+        --target-dir "$(target_dir)/fuzz" contract "$found" tests/fuzz/corpus/contract -- \
+        -max_total_time="$FUZZ_SECONDS" -max_len=600 -print_final_stats=1 ||
+        fail "the input is in tests/fuzz/artifacts; FUZZ_TRACE=1 in its environment tells more"
 }
 
 # ---- the order of things ----

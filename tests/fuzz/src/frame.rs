@@ -49,7 +49,12 @@ pub fn build(medium: Medium, segment: &Segment, mangle: Option<Mangle>) -> Vec<u
         Mangle::Fragment(field) if is_v4 => fragment(&mut frame[link..], field),
         Mangle::Fragment(field) => {
             let [high, low] = field.to_be_bytes();
-            extend(&mut frame, link, FRAGMENT_HEADER, [0, high, low, 0, 0, 0, 7]);
+            extend(
+                &mut frame,
+                link,
+                FRAGMENT_HEADER,
+                [0, high, low, 0, 0, 0, 7],
+            );
         }
         Mangle::Extension(kind) if !is_v4 => {
             let kind = EXTENSIONS[usize::from(kind) % EXTENSIONS.len()];

@@ -3,8 +3,7 @@
 use super::conn::Conn;
 use super::frame::build;
 use super::input::{
-    AckOf, Call, Control, Event, Head, Number, OPERATIONS, Opening, Operation, SegmentOf,
-    SeqOf,
+    AckOf, Call, Control, Event, Head, Number, OPERATIONS, Opening, Operation, SegmentOf, SeqOf,
 };
 use super::tap::Tap;
 use super::track::{Track, Tracks};
@@ -48,10 +47,17 @@ pub fn run(input: &[u8]) {
     let Ok(head) = Head::arbitrary(&mut input) else {
         return;
     };
-    let medium = if head.ethernet { Medium::Ethernet } else { Medium::Ip };
+    let medium = if head.ethernet {
+        Medium::Ethernet
+    } else {
+        Medium::Ip
+    };
     let world = World::new(match medium {
         Medium::Ethernet => WorldConfig::instant(),
-        Medium::Ip => WorldConfig { latency: Duration::ZERO, ..WorldConfig::ip() },
+        Medium::Ip => WorldConfig {
+            latency: Duration::ZERO,
+            ..WorldConfig::ip()
+        },
     });
     let is_traced = std::env::var_os(TRACE).is_some();
     if is_traced {
@@ -165,7 +171,11 @@ impl Harness<'_> {
 
     fn perform(&mut self, operation: Operation) {
         match operation {
-            Operation::Segment { second, poll, segment } => {
+            Operation::Segment {
+                second,
+                poll,
+                segment,
+            } => {
                 self.send(usize::from(second), segment);
                 if poll {
                     self.stack.poll();
@@ -176,7 +186,12 @@ impl Harness<'_> {
                 self.send(usize::from(second), plain(Control::Ack, window));
                 self.stack.poll();
             }
-            Operation::Icmp { second, code, seq, len } => {
+            Operation::Icmp {
+                second,
+                code,
+                seq,
+                len,
+            } => {
                 self.send_icmp(usize::from(second), code, seq, len);
                 self.stack.poll();
             }
@@ -290,12 +305,13 @@ impl Harness<'_> {
             track.may_unreachable = true;
         }
         drop(tracks);
-        let quoted = Segment {
-            src: ours.addr,
-            dst: theirs.addr,
-            ..Segment::new(ours.port, theirs.port, Flags::ACK, seq, 0)
-                .with_payload(vec![0; usize::from(len)])
-        };
+        let quoted =
+            Segment {
+                src: ours.addr,
+                dst: theirs.addr,
+                ..Segment::new(ours.port, theirs.port, Flags::ACK, seq, 0)
+                    .with_payload(vec![0; usize::from(len)])
+            };
         self.raw.send_unreachable(&quoted, code);
     }
 

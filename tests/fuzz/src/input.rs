@@ -110,7 +110,10 @@ pub enum Mangle {
     BroadcastMac,
     OtherPort,
     OtherAddress,
-    Flip { at: u16, bits: u8 },
+    Flip {
+        at: u16,
+        bits: u8,
+    },
 }
 
 #[derive(Debug, Clone, Copy, Arbitrary)]
@@ -153,12 +156,33 @@ pub enum Event {
 /// `second` tells which of the two connections is meant.
 #[derive(Debug, Arbitrary)]
 pub enum Operation {
-    Segment { second: bool, poll: bool, segment: SegmentOf },
-    Call { second: bool, call: Call },
+    Segment {
+        second: bool,
+        poll: bool,
+        segment: SegmentOf,
+    },
+    Call {
+        second: bool,
+        call: Call,
+    },
     /// The peer takes in everything and says so.
-    AckAll { second: bool, window: u16 },
-    Icmp { second: bool, code: u8, seq: AckOf, len: u8 },
+    AckAll {
+        second: bool,
+        window: u16,
+    },
+    Icmp {
+        second: bool,
+        code: u8,
+        seq: AckOf,
+        len: u8,
+    },
     Event(Event),
-    Reopen { second: bool, opening: Opening },
-    Raw { bytes: Vec<u8>, poll: bool },
+    Reopen {
+        second: bool,
+        opening: Opening,
+    },
+    Raw {
+        bytes: Vec<u8>,
+        poll: bool,
+    },
 }

@@ -8,7 +8,6 @@ use smoltcp::time::Instant;
 use std::cell::RefCell;
 use std::rc::Rc;
 
-
 pub struct Tap {
     inner: LoopDevice,
     world: World,

@@ -165,7 +165,11 @@ impl Track {
         if self.phase == Phase::SynSent {
             self.rcv_lo = ack;
             self.rcv_hi = ack;
-            self.phase = if segment.syn { Phase::SynReceived } else { Phase::Established };
+            self.phase = if segment.syn {
+                Phase::SynReceived
+            } else {
+                Phase::Established
+            };
         }
         assert!(
             !is_before(ack, self.rcv_lo) && !is_before(self.rcv_hi, ack),
@@ -202,7 +206,11 @@ impl Track {
         } else if segment.syn && (is_ours || segment.ack.is_none()) {
             self.rcv_lo = segment.seq.wrapping_add(1);
             self.rcv_hi = self.rcv_lo;
-            self.phase = if is_ours { Phase::Established } else { Phase::SynReceived };
+            self.phase = if is_ours {
+                Phase::Established
+            } else {
+                Phase::SynReceived
+            };
             if !segment.plain {
                 // It may not have been taken, and another be taken for it.
                 self.phase = Phase::SynSent;
@@ -279,9 +287,9 @@ impl Track {
     /// Whether it is in order, within the window, and acknowledges nothing
     /// older than what may have been acknowledged before.
     fn must_take(&self, segment: &Seen, ack: u32) -> bool {
-        let fits = self.window_edge.is_some_and(|edge| {
-            !is_before(edge, segment.seq.wrapping_add(segment.text))
-        });
+        let fits = self
+            .window_edge
+            .is_some_and(|edge| !is_before(edge, segment.seq.wrapping_add(segment.text)));
         segment.plain
             && self.sight == Sight::Clear
             && self.rcv_lo == self.rcv_hi
