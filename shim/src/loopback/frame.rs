@@ -56,7 +56,7 @@ pub(super) fn ethernet_frame(
 }
 
 /// The IP packet in a frame, if there is one.
-pub(super) fn ip_in_frame(frame: &[u8], medium: Medium) -> Option<&[u8]> {
+pub(crate) fn ip_in_frame(frame: &[u8], medium: Medium) -> Option<&[u8]> {
     match medium {
         Medium::Ip => Some(frame),
         Medium::Ethernet => match frame.get(12..14)? {
@@ -67,7 +67,7 @@ pub(super) fn ip_in_frame(frame: &[u8], medium: Medium) -> Option<&[u8]> {
 }
 
 /// The addresses and the TCP bytes in a frame, if it holds a segment.
-pub(super) fn tcp_in_frame(frame: &[u8], medium: Medium) -> Option<(IpAddress, IpAddress, &[u8])> {
+pub(crate) fn tcp_in_frame(frame: &[u8], medium: Medium) -> Option<(IpAddress, IpAddress, &[u8])> {
     let packet = ip_in_frame(frame, medium)?;
     match packet.first()? >> 4 {
         4 => {
