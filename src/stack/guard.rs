@@ -64,19 +64,19 @@ pub(super) enum Verdict {
 const LARGEST_WINDOW: u32 = 1 << 30;
 
 /// Judges a segment for a synchronised connection.
-pub(super) fn judge(segment: &Segment, known: &Known) -> Verdict {
-    let in_window = is_within(segment.seq, known.rcv_nxt, known.rcv_wnd);
-    if segment.rst {
-        return match segment.seq == known.rcv_nxt {
+pub(super) fn judge(segment: &Segment<'_>, known: &Known) -> Verdict {
+    let in_window = is_within(segment.seq(), known.rcv_nxt, known.rcv_wnd);
+    if segment.is_rst() {
+        return match segment.seq() == known.rcv_nxt {
             true => Verdict::Acceptable,
             false if in_window => Verdict::Challenge,
             false => Verdict::Unproven,
         };
     }
-    if segment.syn {
+    if segment.is_syn() {
         return Verdict::Challenge;
     }
-    let Some(ack) = segment.ack else {
+    let Some(ack) = segment.ack() else {
         return Verdict::Unproven;
     };
     if is_before(known.snd_nxt, ack) {
@@ -85,15 +85,15 @@ pub(super) fn judge(segment: &Segment, known: &Known) -> Verdict {
     let edge = known.rcv_nxt.wrapping_add(known.rcv_wnd);
     // The FIN itself occupies the last octet; one right at the edge is taken, as
     // at a closed window.
-    if segment.fin && is_before(edge.wrapping_add(1), segment.end()) {
+    if segment.is_fin() && is_before(edge.wrapping_add(1), segment.end()) {
         return Verdict::Challenge;
     }
     // A repetition of octets taken already, or a probe just before RCV.NXT, is
     // the peer's as well (its ACK was lost).
     let oldest = known.rcv_nxt.wrapping_sub(LARGEST_WINDOW);
-    let is_repetition = is_before(segment.seq, known.rcv_nxt) && is_before(oldest, segment.seq);
+    let is_repetition = is_before(segment.seq(), known.rcv_nxt) && is_before(oldest, segment.seq());
     let is_recent_ack = !is_before(ack, known.snd_una.wrapping_sub(LARGEST_WINDOW));
-    let at_edge = segment.seq == known.rcv_nxt;
+    let at_edge = segment.seq() == known.rcv_nxt;
     if (in_window || at_edge || is_repetition) && is_recent_ack {
         Verdict::Acceptable
     } else {
@@ -103,9 +103,9 @@ pub(super) fn judge(segment: &Segment, known: &Known) -> Verdict {
 
 /// Judges a segment for a connection whose peer has sent its FIN: there is no
 /// octet behind that.
-pub(super) fn judge_behind_fin(segment: &Segment, known: &Known) -> Verdict {
+pub(super) fn judge_behind_fin(segment: &Segment<'_>, known: &Known) -> Verdict {
     let verdict = judge(segment, known);
-    if segment.rst || !is_before(known.rcv_nxt, segment.end()) {
+    if segment.is_rst() || !is_before(known.rcv_nxt, segment.end()) {
         return verdict;
     }
     match verdict {

@@ -3,52 +3,122 @@
 use super::icmp::{self, IcmpError};
 use crate::facts::Window;
 use smoltcp::phy::Medium;
-#[cfg(feature = "proto-ipv4")]
-use smoltcp::wire::Ipv4Packet;
+#[cfg(feature = "proto-ipv6")]
+use smoltcp::wire::IpProtocol;
 #[cfg(feature = "proto-ipv6")]
 use smoltcp::wire::Ipv6Packet;
 #[cfg(feature = "medium-ethernet")]
 use smoltcp::wire::{ETHERNET_HEADER_LEN, EthernetFrame, EthernetProtocol};
-use smoltcp::wire::{IpAddress, IpEndpoint, IpProtocol, TcpPacket};
+#[cfg(feature = "proto-ipv4")]
+use smoltcp::wire::{IPV4_HEADER_LEN, Ipv4Address};
+use smoltcp::wire::{IpAddress, IpEndpoint, TCP_HEADER_LEN};
 
-/// The parts of a TCP segment that facts are made of.
+const PROTOCOL_TCP: u8 = 6;
+#[cfg(feature = "proto-ipv4")]
+const PROTOCOL_ICMP: u8 = 1;
+
+/// A TCP segment as it stands in a frame, read where it is asked for: most
+/// frames are asked for little.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Segment {
-    pub(super) from: IpEndpoint,
-    pub(super) to: IpEndpoint,
-    /// The sequence number of the first octet.
-    pub(super) seq: u32,
-    /// The acknowledgement number, if the segment carries one.
-    pub(super) ack: Option<u32>,
-    /// Octets of sequence space: payload, SYN and FIN.
-    pub(super) len: u32,
-    /// The window field, not scaled.
-    pub(super) window_len: u16,
-    pub(super) syn: bool,
-    pub(super) fin: bool,
-    pub(super) rst: bool,
+pub(super) struct Segment<'f> {
+    from: IpAddress,
+    to: IpAddress,
+    /// The header of IPv4; that of IPv6 has no checksum and is left out.
+    ip_header: &'f [u8],
+    /// The fixed part of the header (RFC 9293, 3.1).
+    header: &'f [u8; TCP_HEADER_LEN],
+    /// Header and payload.
+    octets: &'f [u8],
+    payload_len: u32,
 }
 
-impl Segment {
-    /// The number behind its last octet of sequence space.
-    pub(super) const fn end(&self) -> u32 {
-        self.seq.wrapping_add(self.len)
+impl Segment<'_> {
+    const FIN: u8 = 0x01;
+    const SYN: u8 = 0x02;
+    const RST: u8 = 0x04;
+    const ACK: u8 = 0x10;
+
+    pub(super) const fn from(&self) -> IpEndpoint {
+        let [high, low, ..] = *self.header;
+        IpEndpoint {
+            addr: self.from,
+            port: u16::from_be_bytes([high, low]),
+        }
+    }
+
+    pub(super) const fn to(&self) -> IpEndpoint {
+        let [_, _, high, low, ..] = *self.header;
+        IpEndpoint {
+            addr: self.to,
+            port: u16::from_be_bytes([high, low]),
+        }
+    }
+
+    /// The sequence number of the first octet.
+    pub(super) const fn seq(&self) -> u32 {
+        let [_, _, _, _, a, b, c, d, ..] = *self.header;
+        u32::from_be_bytes([a, b, c, d])
+    }
+
+    /// The acknowledgement number, if the segment carries one.
+    pub(super) const fn ack(&self) -> Option<u32> {
+        let [_, _, _, _, _, _, _, _, a, b, c, d, ..] = *self.header;
+        match self.has(Self::ACK) {
+            true => Some(u32::from_be_bytes([a, b, c, d])),
+            false => None,
+        }
+    }
+
+    const fn has(&self, flag: u8) -> bool {
+        let [_, _, _, _, _, _, _, _, _, _, _, _, _, flags, ..] = *self.header;
+        flags & flag != 0
+    }
+
+    pub(super) const fn is_fin(&self) -> bool {
+        self.has(Self::FIN)
+    }
+
+    pub(super) const fn is_syn(&self) -> bool {
+        self.has(Self::SYN)
+    }
+
+    pub(super) const fn is_rst(&self) -> bool {
+        self.has(Self::RST)
+    }
+
+    /// The window field, not scaled.
+    pub(super) const fn window_len(&self) -> u16 {
+        let [_, _, _, _, _, _, _, _, _, _, _, _, _, _, high, low, ..] = *self.header;
+        u16::from_be_bytes([high, low])
     }
 
     /// What its sender would take in.
     pub(super) const fn window(&self) -> Window {
-        match self.window_len {
+        match self.window_len() {
             0 => Window::Zero,
             _ => Window::Open,
         }
+    }
+
+    /// Octets of sequence space: payload, SYN and FIN.
+    pub(super) const fn len(&self) -> u32 {
+        let [_, _, _, _, _, _, _, _, _, _, _, _, _, flags, ..] = *self.header;
+        let controls = (flags >> 1 & 1).wrapping_add(flags & 1);
+        self.payload_len
+            .wrapping_add(u32::from_be_bytes([0, 0, 0, controls]))
+    }
+
+    /// The number behind its last octet of sequence space.
+    pub(super) const fn end(&self) -> u32 {
+        self.seq().wrapping_add(self.len())
     }
 }
 
 /// What a frame turned out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Parsed {
+pub(super) enum Parsed<'f> {
     /// A TCP segment.
-    Tcp(Segment),
+    Tcp(Segment<'f>),
     /// An ICMP error about a TCP segment.
     Icmp(IcmpError),
     /// Something that may hide a TCP segment: an IP fragment, or IPv6
@@ -60,7 +130,7 @@ pub(super) enum Parsed {
 
 /// Reads a frame as it crosses a device of this medium. Anything truncated or
 /// malformed is [`Parsed::Other`]: the stack drops it as well.
-pub(super) fn parse(medium: Medium, frame: &[u8]) -> Parsed {
+pub(super) fn parse(medium: Medium, frame: &[u8]) -> Parsed<'_> {
     match medium {
         #[cfg(feature = "medium-ethernet")]
         Medium::Ethernet => {
@@ -88,32 +158,64 @@ pub(super) fn parse(medium: Medium, frame: &[u8]) -> Parsed {
     }
 }
 
+/// The header is read in one piece (RFC 791, 3.1), for this runs for every
+/// frame: each accessor of a checked packet would look at the length again.
 #[cfg(feature = "proto-ipv4")]
-fn parse_ipv4(packet: &[u8]) -> Parsed {
-    let Ok(ip) = Ipv4Packet::new_checked(packet) else {
+fn parse_ipv4(packet: &[u8]) -> Parsed<'_> {
+    let Some(fixed) = packet.first_chunk::<IPV4_HEADER_LEN>() else {
         return Parsed::Other;
     };
-    if ip.more_frags() || ip.frag_offset() != 0 {
+    let [
+        version,
+        _,
+        len_high,
+        len_low,
+        _,
+        _,
+        fragment,
+        offset,
+        _,
+        protocol,
+        _,
+        _,
+        addresses @ ..,
+    ] = *fixed;
+    // Version 4 and a header of at least five words.
+    if !matches!(version, 0x45..=0x4f) {
+        return Parsed::Other;
+    }
+    let header_len = usize::from(version & 0x0f) << 2;
+    let total_len = usize::from(u16::from_be_bytes([len_high, len_low]));
+    let Some((header, payload)) = packet
+        .get(..total_len)
+        .and_then(|packet| packet.split_at_checked(header_len))
+    else {
+        return Parsed::Other;
+    };
+    // The first two bits are no part of the fragment's place.
+    if [fragment & 0x3f, offset] != [0, 0] {
         return Parsed::Opaque;
     }
-    let header = ip.next_header();
-    if header == IpProtocol::Tcp {
-        parse_tcp(ip.src_addr().into(), ip.dst_addr().into(), ip.payload())
-    } else if header == IpProtocol::Icmp {
-        icmp::parse_v4(ip.payload()).map_or(Parsed::Other, Parsed::Icmp)
-    } else {
-        Parsed::Other
+    match protocol {
+        PROTOCOL_TCP => {
+            let [a, b, c, d, to @ ..] = addresses;
+            let from = Ipv4Address::new(a, b, c, d);
+            parse_tcp(from.into(), Ipv4Address::from(to).into(), header, payload)
+        }
+        PROTOCOL_ICMP => icmp::parse_v4(payload).map_or(Parsed::Other, Parsed::Icmp),
+        _ => Parsed::Other,
     }
 }
 
 #[cfg(feature = "proto-ipv6")]
-fn parse_ipv6(packet: &[u8]) -> Parsed {
+fn parse_ipv6(packet: &[u8]) -> Parsed<'_> {
     let Ok(ip) = Ipv6Packet::new_checked(packet) else {
         return Parsed::Other;
     };
     let header = ip.next_header();
     if header == IpProtocol::Tcp {
-        parse_tcp(ip.src_addr().into(), ip.dst_addr().into(), ip.payload())
+        let (from, to) = (ip.src_addr().into(), ip.dst_addr().into());
+        parse_tcp(from, to, &[], ip.payload())
     } else if matches!(
         header,
         IpProtocol::HopByHop | IpProtocol::Ipv6Route | IpProtocol::Ipv6Opts | IpProtocol::Ipv6Frag
@@ -127,44 +229,85 @@ fn parse_ipv6(packet: &[u8]) -> Parsed {
     }
 }
 
-fn parse_tcp(from: IpAddress, to: IpAddress, segment: &[u8]) -> Parsed {
-    let Ok(tcp) = TcpPacket::new_checked(segment) else {
+fn parse_tcp<'f>(
+    from: IpAddress,
+    to: IpAddress,
+    ip_header: &'f [u8],
+    octets: &'f [u8],
+) -> Parsed<'f> {
+    let Some(header) = octets.first_chunk::<TCP_HEADER_LEN>() else {
         return Parsed::Other;
     };
-    let len = tcp.segment_len();
+    let [_, _, _, _, _, _, _, _, _, _, _, _, offset, ..] = *header;
+    // At least five words, and no more than there is.
+    let header_len = usize::from(offset >> 4) << 2;
+    let payload_len = octets.len().checked_sub(header_len);
+    let (true, Some(payload_len)) = (header_len >= TCP_HEADER_LEN, payload_len) else {
+        return Parsed::Other;
+    };
     Parsed::Tcp(Segment {
-        from: IpEndpoint::new(from, tcp.src_port()),
-        to: IpEndpoint::new(to, tcp.dst_port()),
-        seq: tcp.seq_number().0.cast_unsigned(),
-        ack: tcp.ack().then(|| tcp.ack_number().0.cast_unsigned()),
+        from,
+        to,
+        ip_header,
+        header,
+        octets,
         // An IP packet holds fewer than 2^16 octets.
-        len: u32::try_from(len).unwrap_or(u32::MAX),
-        window_len: tcp.window_len(),
-        syn: tcp.syn(),
-        fin: tcp.fin(),
-        rst: tcp.rst(),
+        payload_len: u32::try_from(payload_len).unwrap_or(u32::MAX),
     })
 }
 
-/// Whether the checksums of a frame that holds a TCP segment are right. The
-/// stack below checks them as well; a segment that it drops must not have been
-/// taken for a sign of the peer.
-pub(super) fn is_intact(medium: Medium, frame: &[u8], segment: &Segment) -> bool {
-    let Some(packet) = frame.get(link_header_len(medium)..) else {
+/// Whether the checksums of a segment and of the packet it came in are right.
+/// The stack below checks them as well; a segment that it drops must not have
+/// been taken for a sign of the peer.
+pub(super) fn is_intact(segment: &Segment<'_>) -> bool {
+    if !segment.ip_header.is_empty() && !is_complete(sum(0, segment.ip_header)) {
         return false;
-    };
-    let (from, to) = (segment.from.addr, segment.to.addr);
-    let is_tcp_intact =
-        |payload| TcpPacket::new_checked(payload).is_ok_and(|tcp| tcp.verify_checksum(&from, &to));
-    match from {
-        #[cfg(feature = "proto-ipv4")]
-        IpAddress::Ipv4(_) => Ipv4Packet::new_checked(packet)
-            .is_ok_and(|ip| ip.verify_checksum() && is_tcp_intact(ip.payload())),
-        #[cfg(feature = "proto-ipv6")]
-        IpAddress::Ipv6(_) => {
-            Ipv6Packet::new_checked(packet).is_ok_and(|ip| is_tcp_intact(ip.payload()))
-        }
     }
+    // The pseudo header (RFC 9293, 3.1; RFC 8200, 8.1).
+    let [_, _, high, low] = u32::try_from(segment.octets.len())
+        .unwrap_or(u32::MAX)
+        .to_be_bytes();
+    let seed = sum(0, &[0, PROTOCOL_TCP, high, low]);
+    let seed = sum_address(sum_address(seed, segment.from), segment.to);
+    is_complete(sum(seed, segment.octets))
+}
+
+fn sum_address(seed: u32, address: IpAddress) -> u32 {
+    match address {
+        #[cfg(feature = "proto-ipv4")]
+        IpAddress::Ipv4(address) => sum(seed, &address.octets()),
+        #[cfg(feature = "proto-ipv6")]
+        IpAddress::Ipv6(address) => sum(seed, &address.octets()),
+    }
+}
+
+/// The sum of the Internet checksum (RFC 1071), of 16 bits each in the order of
+/// this machine, with the carries in the upper half: a packet has fewer than
+/// 2^16 of them.
+fn sum(seed: u32, octets: &[u8]) -> u32 {
+    let add = |sum: u32, word: &[u8; 4]| {
+        let word = u32::from_ne_bytes(*word);
+        sum.wrapping_add(word & 0xffff).wrapping_add(word >> 16)
+    };
+    let (words, rest) = octets.as_chunks::<4>();
+    let sum = match words {
+        // The header of IPv4 without options, and a bare ACK: most of what is
+        // summed up, so it is spared the loop.
+        [a, b, c, d, e] => add(add(add(add(add(seed, a), b), c), d), e),
+        _ => words.iter().fold(seed, add),
+    };
+    match *rest {
+        [a, b, c] => add(sum, &[a, b, c, 0]),
+        [a, b] => add(sum, &[a, b, 0, 0]),
+        [a] => add(sum, &[a, 0, 0, 0]),
+        _ => sum,
+    }
+}
+
+/// Whether a sum with the checksum in it is all ones, its carries added.
+const fn is_complete(sum: u32) -> bool {
+    let once = (sum & 0xffff).wrapping_add(sum >> 16);
+    (once & 0xffff).wrapping_add(once >> 16) == 0xffff
 }
 
 /// How many octets stand before the IP packet in a frame.
@@ -175,4 +318,106 @@ pub(super) fn link_header_len(medium: Medium) -> usize {
     }
     let _ = medium;
     0
+}
+
+#[cfg(test)]
+#[cfg(all(feature = "medium-ip", feature = "proto-ipv4"))]
+mod tests {
+    use super::*;
+    use heapless::Vec;
+    use smoltcp::phy::ChecksumCapabilities;
+    use smoltcp::wire::{IpRepr, Ipv4Packet, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber};
+
+    fn packet(from: IpAddress, to: IpAddress, payload: &[u8]) -> Vec<u8, 160> {
+        let tcp = TcpRepr {
+            src_port: 5000,
+            dst_port: 50_000,
+            control: TcpControl::Fin,
+            seq_number: TcpSeqNumber(-2),
+            ack_number: Some(TcpSeqNumber(7)),
+            window_len: 0,
+            window_scale: None,
+            max_seg_size: None,
+            sack_permitted: false,
+            sack_ranges: [None; 3],
+            timestamp: None,
+            payload,
+        };
+        let ip = IpRepr::new(from, to, IpProtocol::Tcp, tcp.buffer_len(), 64);
+        let mut packet = Vec::new();
+        assert!(packet.resize_default(ip.buffer_len()).is_ok());
+        let checksums = ChecksumCapabilities::default();
+        ip.emit(&mut packet[..], &checksums);
+        let mut segment = TcpPacket::new_unchecked(&mut packet[ip.header_len()..]);
+        tcp.emit(&mut segment, &from, &to, &checksums);
+        packet
+    }
+
+    /// What smoltcp makes of a packet of IPv4.
+    fn is_taken_v4(packet: &[u8]) -> bool {
+        Ipv4Packet::new_checked(packet).is_ok_and(|ip| {
+            ip.version() == 4
+                && ip.verify_checksum()
+                && !ip.more_frags()
+                && ip.frag_offset() == 0
+                && ip.next_header() == IpProtocol::Tcp
+                && TcpPacket::new_checked(ip.payload()).is_ok_and(|tcp| {
+                    tcp.verify_checksum(&ip.src_addr().into(), &ip.dst_addr().into())
+                })
+        })
+    }
+
+    fn is_taken(packet: &[u8]) -> bool {
+        matches!(parse(Medium::Ip, packet), Parsed::Tcp(segment) if is_intact(&segment))
+    }
+
+    #[test]
+    fn a_segment_is_read_as_it_was_written() {
+        let (from, to) = (IpAddress::v4(10, 0, 0, 1), IpAddress::v4(10, 0, 0, 2));
+        let packet = packet(from, to, b"four");
+        let Parsed::Tcp(segment) = parse(Medium::Ip, &packet) else {
+            panic!("no segment: {packet:?}");
+        };
+        assert_eq!(segment.from(), IpEndpoint::new(from, 5000));
+        assert_eq!(segment.to(), IpEndpoint::new(to, 50_000));
+        assert_eq!((segment.seq(), segment.ack()), (u32::MAX - 1, Some(7)));
+        assert_eq!((segment.len(), segment.window()), (5, Window::Zero));
+        assert!(segment.is_fin() && !segment.is_syn() && !segment.is_rst());
+    }
+
+    /// Also with every bit turned, one at a time, and at every length.
+    #[test]
+    fn what_smoltcp_would_drop_is_not_intact() {
+        let (from, to) = (IpAddress::v4(10, 0, 0, 1), IpAddress::v4(10, 0, 0, 2));
+        let bytes: Vec<u8, 70> = (0..70_u8).map(|byte| byte.wrapping_mul(151)).collect();
+        for len in 0..bytes.len() {
+            let mut packet = packet(from, to, &bytes[..len]);
+            assert!(is_taken(&packet), "{len} octets of payload");
+            for bit in 0..packet.len() * 8 {
+                packet[bit / 8] ^= 1 << (bit % 8);
+                assert_eq!(is_taken(&packet), is_taken_v4(&packet), "{len}, bit {bit}");
+                packet[bit / 8] ^= 1 << (bit % 8);
+            }
+            for end in 0..packet.len() {
+                assert!(!is_taken(&packet[..end]), "{len}, cut to {end}");
+            }
+        }
+    }
+
+    #[cfg(feature = "proto-ipv6")]
+    #[test]
+    fn a_changed_segment_of_ipv6_is_not_intact() {
+        let from = IpAddress::v6(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+        let to = IpAddress::v6(0xfe80, 0, 0, 0, 0, 0, 0, 2);
+        for payload in [&b""[..], b"odd", b"even"] {
+            let mut packet = packet(from, to, payload);
+            assert!(is_taken(&packet), "{payload:?}");
+            // The addresses and everything of the segment.
+            for bit in 8 * 8..packet.len() * 8 {
+                packet[bit / 8] ^= 1 << (bit % 8);
+                assert!(!is_taken(&packet), "{payload:?}, bit {bit}");
+                packet[bit / 8] ^= 1 << (bit % 8);
+            }
+        }
+    }
 }

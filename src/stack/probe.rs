@@ -20,18 +20,18 @@ impl Probe {
     pub(super) fn new(
         medium: Medium,
         frame: &[u8],
-        segment: &Segment,
+        segment: &Segment<'_>,
         seq: u32,
         ack: u32,
     ) -> Option<Self> {
         let link_len = link_header_len(medium);
         let tcp = TcpRepr {
-            src_port: segment.from.port,
-            dst_port: segment.to.port,
+            src_port: segment.from().port,
+            dst_port: segment.to().port,
             control: TcpControl::None,
             seq_number: TcpSeqNumber(seq.cast_signed()),
             ack_number: Some(TcpSeqNumber(ack.cast_signed())),
-            window_len: segment.window_len,
+            window_len: segment.window_len(),
             window_scale: None,
             max_seg_size: None,
             sack_permitted: false,
@@ -39,7 +39,7 @@ impl Probe {
             timestamp: None,
             payload: &[],
         };
-        let (from, to) = (segment.from.addr, segment.to.addr);
+        let (from, to) = (segment.from().addr, segment.to().addr);
         let ip = IpRepr::new(from, to, IpProtocol::Tcp, tcp.buffer_len(), 64);
         let mut probe = Self {
             frame: [0; ROOM],
