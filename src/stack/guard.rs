@@ -5,13 +5,17 @@
 //! here puts one of that right, before smoltcp sees the segment:
 //!
 //! - A RST must be exactly at RCV.NXT (RFC 5961, 3.2). One that is only in the
-//!   window is answered with a challenge ACK.
+//!   window is answered with a challenge ACK, any other is dropped.
 //! - A SYN on a synchronised connection is answered with a challenge ACK
 //!   (RFC 5961, 4.2), and so is
 //! - a segment that acknowledges what was never sent (RFC 9293, 3.10.7.4,
 //!   step 5; RFC 5961, 5.2), and
 //! - a FIN beyond the window, whose data smoltcp would cut off while taking the
 //!   FIN (RFC 9293, 3.10.7.4, step 1).
+//! - A bare ACK behind a hole, as a peer sends it whose last window of data was
+//!   lost, is put at RCV.NXT. At the edge of the window, where it then stands,
+//!   RFC 9293 drops it, and with it the news that our own data has arrived;
+//!   others, Linux among them, take it.
 //! - Data behind the peer's FIN, which smoltcp would take, is left out of its
 //!   segment (RFC 9293, 3.10.7.4, step 7).
 //!
@@ -57,6 +61,8 @@ pub(super) enum Verdict {
     Challenge,
     /// It proves that the peer is there, but only its header goes on.
     Textless,
+    /// It goes no further, and nobody is told.
+    Drop,
 }
 
 /// The largest window there is (RFC 7323, 2.3): how far behind RCV.NXT or
@@ -70,7 +76,7 @@ pub(super) fn judge(segment: &Segment<'_>, known: &Known) -> Verdict {
         return match segment.seq() == known.rcv_nxt {
             true => Verdict::Acceptable,
             false if in_window => Verdict::Challenge,
-            false => Verdict::Unproven,
+            false => Verdict::Drop,
         };
     }
     if segment.is_syn() {
@@ -93,11 +99,16 @@ pub(super) fn judge(segment: &Segment<'_>, known: &Known) -> Verdict {
     let oldest = known.rcv_nxt.wrapping_sub(LARGEST_WINDOW);
     let is_repetition = is_before(segment.seq(), known.rcv_nxt) && is_before(oldest, segment.seq());
     let is_recent_ack = !is_before(ack, known.snd_una.wrapping_sub(LARGEST_WINDOW));
-    let at_edge = segment.seq() == known.rcv_nxt;
-    if (in_window || at_edge || is_repetition) && is_recent_ack {
-        Verdict::Acceptable
-    } else {
-        Verdict::Unproven
+    if !is_recent_ack {
+        return Verdict::Unproven;
+    }
+    let is_next = segment.seq() == known.rcv_nxt;
+    let is_ahead = !is_next && (in_window || segment.seq() == edge);
+    match (is_next || is_repetition, is_ahead) {
+        (true, _) => Verdict::Acceptable,
+        (_, true) if segment.len() == 0 => Verdict::Textless,
+        (_, true) if in_window => Verdict::Acceptable,
+        _ => Verdict::Unproven,
     }
 }
 
@@ -111,5 +122,6 @@ pub(super) fn judge_behind_fin(segment: &Segment<'_>, known: &Known) -> Verdict 
     match verdict {
         Verdict::Acceptable | Verdict::Textless => Verdict::Textless,
         Verdict::Unproven | Verdict::Challenge => Verdict::Challenge,
+        Verdict::Drop => Verdict::Drop,
     }
 }

@@ -15,6 +15,12 @@ pub(super) struct Probe {
 }
 
 impl Probe {
+    /// An empty frame, which the stack below drops without a word.
+    pub(super) const NOTHING: Self = Self {
+        frame: [0; ROOM],
+        len: 0,
+    };
+
     /// A bare ACK with the addresses and the window of `segment`, which came in
     /// `frame`, at these numbers. `None` if `frame` is too short to be one.
     pub(super) fn new(

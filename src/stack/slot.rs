@@ -2,7 +2,7 @@
 //! socket, told to the connection as facts.
 
 use super::time::duration;
-use super::watch::{Ends, Facts, Receipt};
+use super::watch::{Ends, Facts, Receipt, Sending};
 use crate::Instant;
 use crate::connection::Connection;
 use crate::facts::{Sent, Window};
@@ -239,10 +239,13 @@ impl Slot {
     pub(super) fn receipt(&mut self, in_order: u32, socket: &tcp::Socket<'_>) -> Receipt {
         self.unread = socket.recv_queue();
         let room = socket.recv_capacity().saturating_sub(self.unread);
-        let room = u32::try_from(room).unwrap_or(u32::MAX);
         Receipt {
             in_order,
-            room: Some(room).filter(|_| !peer_has_closed(socket.state())),
+            room: u32::try_from(room).unwrap_or(u32::MAX),
+            peer: match peer_has_closed(socket.state()) {
+                true => Sending::Finished,
+                false => Sending::Open,
+            },
         }
     }
 

@@ -47,9 +47,19 @@ pub(super) struct Facts {
 pub(super) struct Receipt {
     /// Octets of sequence space that came in order since the last receipt.
     pub(super) in_order: u32,
-    /// Octets of room in the receive buffer; `None` if the peer has finished, so
-    /// that no more will come.
-    pub(super) room: Option<u32>,
+    /// Octets of room in the receive buffer.
+    pub(super) room: u32,
+    /// Whether more will come.
+    pub(super) peer: Sending,
+}
+
+/// Whether the peer may still send data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Sending {
+    #[default]
+    Open,
+    /// Its FIN was taken in.
+    Finished,
 }
 
 /// Which connections a step may have changed.
@@ -193,9 +203,9 @@ impl<const N: usize> Table<N> {
         if let Some(row) = self.rows.get(slot) {
             let mut known = row.known.get();
             known.rcv_nxt = known.rcv_nxt.wrapping_add(receipt.in_order);
-            known.rcv_wnd = receipt.room.unwrap_or(0);
+            known.rcv_wnd = receipt.room;
             row.known.set(known);
-            if receipt.room.is_none() {
+            if receipt.peer == Sending::Finished {
                 row.phase.set(Phase::PeerFinished);
             }
         }
@@ -240,6 +250,7 @@ impl<const N: usize> Table<N> {
                 None
             }
             Verdict::Unproven => None,
+            Verdict::Drop => Some(Probe::NOTHING),
             Verdict::Challenge => {
                 let seq = known.rcv_nxt.wrapping_sub(1);
                 Probe::new(self.medium, frame, segment, seq, known.snd_una)

@@ -84,6 +84,19 @@ pub(crate) fn tcp_in_frame(frame: &[u8], medium: Medium) -> Option<(IpAddress, I
     }
 }
 
+/// Whether the checksums of a frame with a segment are right.
+pub(crate) fn is_intact(frame: &[u8], medium: Medium) -> bool {
+    let has_sound_header = ip_in_frame(frame, medium).is_some_and(|packet| {
+        // The header of IPv6 has no checksum.
+        packet.first().is_some_and(|first| first >> 4 == 6)
+            || Ipv4Packet::new_checked(packet).is_ok_and(|ip| ip.verify_checksum())
+    });
+    has_sound_header
+        && tcp_in_frame(frame, medium).is_some_and(|(src, dst, bytes)| {
+            TcpPacket::new_checked(bytes).is_ok_and(|tcp| tcp.verify_checksum(&src, &dst))
+        })
+}
+
 /// The little of a segment that the peer's bookkeeping needs for each frame.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct TcpPeek {

@@ -38,7 +38,7 @@ pub use device::{LoopDevice, RxToken, TxToken};
 pub use drops::Drops;
 pub use events::{EventLog, FrameEvent, LogEntry, Sender};
 pub use fate::{Damage, Fate, Loss, Path};
-pub(crate) use frame::{ip_in_frame, tcp_in_frame};
+pub(crate) use frame::{ip_in_frame, is_intact, tcp_in_frame};
 pub use peer::{Behaviour, Connection, Ending, Peer, PeerConfig, Presence, Reads, Sends, When};
 pub use raw::{Flow, Handshake, RawPeer};
 pub use segment::{Flags, Segment};

@@ -204,7 +204,9 @@ impl Scenario {
             .plan
             .iter()
             .map(|step| match *step {
-                Step::Write(_) | Step::WriteAll(_) | Step::Flush => call,
+                // Each of its calls may wait as long, for one byte.
+                Step::WriteAll(len) => call.saturating_mul(len as u32),
+                Step::Write(_) | Step::Flush => call,
                 Step::Pause(time) | Step::Neglect(time) => time,
                 Step::Finish => options.finish_limit(),
                 Step::Reopen => opening + call,

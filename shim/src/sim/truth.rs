@@ -7,9 +7,9 @@
 
 use lastbyte::Instant;
 use smoltcp::phy::Medium;
-use smoltcp::wire::{IpAddress, TcpPacket};
+use smoltcp::wire::TcpPacket;
 
-use crate::loopback::tcp_in_frame;
+use crate::loopback::{is_intact, tcp_in_frame};
 
 /// The largest window there is (RFC 7323, 2.3).
 const LARGEST_WINDOW: u32 = 1 << 30;
@@ -34,10 +34,10 @@ struct Header {
 }
 
 impl Header {
-    fn parse(frame: &[u8], medium: Medium) -> Option<(Self, &[u8], IpAddress, IpAddress)> {
-        let (src, dst, bytes) = tcp_in_frame(frame, medium)?;
+    fn parse(frame: &[u8], medium: Medium) -> Option<Self> {
+        let (_, _, bytes) = tcp_in_frame(frame, medium)?;
         let tcp = TcpPacket::new_checked(bytes).ok()?;
-        let header = Self {
+        Some(Self {
             src_port: tcp.src_port(),
             dst_port: tcp.dst_port(),
             seq: tcp.seq_number().0 as u32,
@@ -47,8 +47,7 @@ impl Header {
             syn: tcp.syn(),
             fin: tcp.fin(),
             rst: tcp.rst(),
-        };
-        Some((header, bytes, src, dst))
+        })
     }
 
     /// Behind its last octet of sequence space.
@@ -67,6 +66,8 @@ pub(super) enum Opening {
     SynSent,
     /// A RST that acknowledges our SYN has arrived.
     Refused,
+    /// The peer's SYN came to our listener, and was answered.
+    SynReceived,
     /// Both SYNs are known at our end.
     Synchronised,
 }
@@ -189,10 +190,11 @@ impl Truth {
     /// A frame of ours leaves.
     pub(super) fn note_sent(&mut self, now: Instant, frame: &[u8]) {
         self.frames += 1;
-        let Some((segment, ..)) = Header::parse(frame, self.medium) else {
+        let Some(segment) = Header::parse(frame, self.medium) else {
             return;
         };
-        if segment.syn && !segment.rst && self.local_port != Some(segment.src_port) {
+        let is_ours = self.local_port == Some(segment.src_port);
+        if segment.syn && !segment.rst && !(is_ours && self.iss == segment.seq) {
             self.local_port = Some(segment.src_port);
             self.iss = segment.seq;
             self.snd_nxt = segment.end();
@@ -212,7 +214,9 @@ impl Truth {
                 self.rcv_nxt = ack;
                 self.rcv_max = ack;
                 self.rcv_edge = ack.wrapping_add(u32::from(segment.window));
-                self.opening = Opening::Synchronised;
+                if self.opening == Opening::SynSent {
+                    self.opening = Opening::SynReceived;
+                }
             } else if is_before(self.rcv_nxt, ack) {
                 self.rcv_nxt = ack;
             }
@@ -225,7 +229,7 @@ impl Truth {
 
     /// A frame arrives at our end.
     pub(super) fn note_arrival(&mut self, now: Instant, frame: &[u8]) {
-        let Some((segment, bytes, src, dst)) = Header::parse(frame, self.medium) else {
+        let Some(segment) = Header::parse(frame, self.medium) else {
             if is_neighbours_answer(frame) {
                 self.neighbour = Neighbour::Answered(now);
             }
@@ -234,17 +238,14 @@ impl Truth {
         if self.local_port != Some(segment.dst_port) {
             return;
         }
-        if self.verifies {
-            let is_intact = TcpPacket::new_unchecked(bytes).verify_checksum(&src, &dst)
-                && has_intact_header(frame, self.medium);
-            if !is_intact {
-                return;
-            }
+        if self.verifies && !is_intact(frame, self.medium) {
+            return;
         }
         match self.opening {
             Opening::Unsent | Opening::Refused => {}
             Opening::SynSent => self.take_answer(now, &segment),
-            Opening::Synchronised => self.take(now, &segment),
+            Opening::SynReceived if segment.rst => self.take_back(&segment),
+            Opening::SynReceived | Opening::Synchronised => self.take(now, &segment),
         }
     }
 
@@ -261,6 +262,14 @@ impl Truth {
             self.rcv_edge = self.rcv_nxt;
             self.rcv_max = self.rcv_nxt;
             self.opening = Opening::Synchronised;
+        }
+    }
+
+    /// A RST before the handshake is complete: our end listens again.
+    fn take_back(&mut self, segment: &Header) {
+        if segment.seq == self.rcv_nxt {
+            self.local_port = None;
+            self.opening = Opening::Unsent;
         }
     }
 
@@ -289,6 +298,9 @@ impl Truth {
         }
         let is_current = segment.ack.is_some_and(|ack| !is_before(ack, self.snd_una));
         self.credit(segment);
+        if self.opening == Opening::SynReceived && segment.ack == Some(self.snd_nxt) {
+            self.opening = Opening::Synchronised;
+        }
         if segment.fin {
             self.saw_fin.get_or_insert(now);
         }
@@ -323,12 +335,4 @@ fn is_neighbours_answer(frame: &[u8]) -> bool {
     let is_arp_reply = frame.get(12..14) == Some(&[0x08, 0x06]) && frame.get(21) == Some(&2);
     let is_ipv6 = frame.get(12..14) == Some(&[0x86, 0xdd]);
     is_arp_reply || is_ipv6 && frame.get(20) == Some(&58) && frame.get(54) == Some(&136)
-}
-
-/// The IPv4 header has a checksum of its own; IPv6 has none.
-fn has_intact_header(frame: &[u8], medium: Medium) -> bool {
-    crate::loopback::ip_in_frame(frame, medium).is_some_and(|packet| {
-        packet.first().is_some_and(|first| first >> 4 == 6)
-            || smoltcp::wire::Ipv4Packet::new_checked(packet).is_ok_and(|ip| ip.verify_checksum())
-    })
 }

@@ -1,0 +1,610 @@
+//! One run of one scenario.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use embedded_io::{Read, Write};
+use lastbyte::stack::{Config, ConnectionId, SlotBuffers, Stack};
+use lastbyte::{Cause, Instant, Ledger, OnReceive, Report, State};
+use smoltcp::iface::SocketStorage;
+use smoltcp::phy::Medium;
+use smoltcp::wire::{IpAddress, IpEndpoint};
+
+use super::dice::Chance;
+use super::oracle::{Finding, Oracle, Rule};
+use super::peers::{self, PEER_PORT, PeerSide};
+use super::scenario::{Family, Forgery, Happening, Opening, Scenario, Step};
+use super::truth::{Opening as Handshake, Truth};
+use crate::loopback::{
+    Direction, Flags, LoopClock, LoopDevice, OUR_ADDRESSES, OUR_V4, OUR_V6, PEER_V4, PEER_V6,
+    PeerConfig, Segment, World, WorldConfig, our_hardware_address,
+};
+
+/// The port our end listens on.
+pub(super) const OUR_PORT: u16 = 7_000;
+
+/// How long behind the end nothing may be left: longer than TIME-WAIT and a
+/// RST that waits for its neighbour.
+const AFTERMATH: Duration = Duration::from_secs(70);
+
+/// The most our end may wait without a frame or a step as the reason, for each
+/// second: timers of both ends, and the pauses while a device is full.
+const WAITS_PER_SECOND: u64 = 12;
+
+/// How a run went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// Stands for everything that crossed the wire, when and how: two runs are
+    /// the same if their hashes are.
+    pub hash: u64,
+    /// Broken promises.
+    pub findings: Vec<Finding>,
+    /// How the last connection ended.
+    pub cause: Option<Cause>,
+    /// The account of the last connection.
+    pub ledger: Ledger,
+    /// How much virtual time it took.
+    pub elapsed: Duration,
+    /// Frames that were sent, by both ends.
+    pub frames: u64,
+}
+
+/// The bytes from number `from` on that every run writes.
+pub(super) fn fill(from: u64, bytes: &mut [u8]) {
+    for (byte, number) in bytes.iter_mut().zip(from..) {
+        *byte = (number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8;
+    }
+}
+
+/// What a run needs beside the scenario.
+#[derive(Debug, Default)]
+pub(super) struct Arena {
+    tx: Vec<u8>,
+    rx: Vec<u8>,
+}
+
+type RunStack<'a> = Stack<'a, LoopDevice, LoopClock, 1>;
+
+/// A world for `scenario`, without its peer.
+pub(super) fn world_of(scenario: &Scenario) -> World {
+    let longest = scenario.longest() + AFTERMATH + scenario.options.finish_limit();
+    World::new(WorldConfig {
+        latency: Duration::ZERO,
+        horizon: longest * 2 + Duration::from_secs(3_600),
+        peer: PeerConfig {
+            keep_bytes: 1 << 20,
+            ..PeerConfig::default()
+        },
+        ..WorldConfig::default()
+    })
+}
+
+/// Runs `scenario` in a `world` made for it.
+pub(super) fn run_in(scenario: &Scenario, world: &World, arena: &mut Arena) -> Outcome {
+    let medium = world.config().medium;
+    let damages = [&scenario.links.to_peer, &scenario.links.to_us]
+        .iter()
+        .any(|link| link.corruption != Chance::NEVER);
+    let truth = Rc::new(RefCell::new(Truth::new(medium, damages)));
+    watch(world, &truth);
+    let log = world.record(0);
+    let peer = peers::install(scenario, world);
+
+    arena.tx.resize(scenario.tx_buffer, 0);
+    arena.rx.resize(scenario.rx_buffer, 0);
+    let buffers = SlotBuffers {
+        tx: &mut arena.tx,
+        rx: &mut arena.rx,
+    };
+    let mut storage = [SocketStorage::EMPTY];
+    let config = Config::new(our_hardware_address(medium), scenario.seed | 1);
+    let stack = Stack::new(
+        world.device(),
+        world.clock(),
+        config,
+        [buffers],
+        &mut storage,
+    );
+    let mut run = match stack {
+        Ok(stack) => Run::new(scenario, world, stack, truth, peer),
+        Err(error) => return broken(world, format!("no stack: {error}")),
+    };
+    run.play();
+    let frames = log.frames();
+    Outcome {
+        hash: log.hash(),
+        cause: run.last.and_then(|report| report.cause),
+        ledger: run.last.map_or(Ledger::ZERO, |report| report.ledger),
+        elapsed: world.now().since(Instant::ZERO),
+        findings: run.oracle.findings,
+        frames,
+    }
+}
+
+/// The outcome of a run that could not be carried out.
+pub(super) fn broken(world: &World, detail: String) -> Outcome {
+    Outcome {
+        hash: 0,
+        findings: vec![Finding {
+            rule: Rule::Panic,
+            at: world.now(),
+            detail,
+        }],
+        cause: None,
+        ledger: Ledger::ZERO,
+        elapsed: world.now().since(Instant::ZERO),
+        frames: 0,
+    }
+}
+
+/// Tells `truth` of everything that leaves our end and arrives there.
+fn watch(world: &World, truth: &Rc<RefCell<Truth>>) {
+    let sent = Rc::clone(truth);
+    world.observe(move |_, event| {
+        if event.direction == Direction::ToPeer {
+            sent.borrow_mut().note_sent(event.sent_at, event.frame);
+        }
+    });
+    let arrived = Rc::clone(truth);
+    world.witness(move |now, direction, frame| {
+        if direction == Direction::ToUs {
+            arrived.borrow_mut().note_arrival(now, frame);
+        }
+    });
+}
+
+struct Run<'s, 'a> {
+    scenario: &'s Scenario,
+    world: &'s World,
+    stack: RunStack<'a>,
+    id: Option<ConnectionId>,
+    truth: Rc<RefCell<Truth>>,
+    peer: PeerSide,
+    oracle: Oracle,
+    /// How many of the happenings have happened.
+    happened: usize,
+    /// What the connection said last.
+    last: Option<Report>,
+    scratch: Vec<u8>,
+}
+
+impl<'s, 'a> Run<'s, 'a> {
+    fn new(
+        scenario: &'s Scenario,
+        world: &'s World,
+        mut stack: RunStack<'a>,
+        truth: Rc<RefCell<Truth>>,
+        peer: PeerSide,
+    ) -> Self {
+        stack
+            .interface_mut()
+            .update_ip_addrs(|list| list.extend(OUR_ADDRESSES));
+        Self {
+            scenario,
+            world,
+            stack,
+            id: None,
+            truth,
+            peer,
+            oracle: Oracle::new(scenario.options, world.now()),
+            happened: 0,
+            last: None,
+            scratch: Vec::new(),
+        }
+    }
+
+    fn play(&mut self) {
+        self.open();
+        for &step in &self.scenario.plan {
+            self.happen();
+            self.take(step);
+            self.look();
+        }
+        self.look_at_delivery();
+        self.look_at_aftermath();
+        let now = self.world.now();
+        let (limit, elapsed) = (self.scenario.longest(), now.since(Instant::ZERO));
+        let waits = self.world.waits();
+        let reasons = self.reasons();
+        let allowed = 100 + 4 * reasons + WAITS_PER_SECOND * elapsed.as_secs();
+        if waits > allowed {
+            let detail = format!("{waits} waits for {reasons} reasons in {elapsed:?}");
+            self.oracle.find(Rule::Busy, now, detail);
+        }
+        let aftermath = AFTERMATH + self.scenario.options.finish_limit();
+        if elapsed > limit + aftermath + Duration::from_secs(5) {
+            let detail = format!("it took {elapsed:?}");
+            self.oracle.find(Rule::Bounded, now, detail);
+        }
+    }
+
+    /// Frames and steps: what our end has to wake for.
+    fn reasons(&self) -> u64 {
+        let frames =
+            [Direction::ToPeer, Direction::ToUs].map(|way| self.world.counters(way).frames);
+        frames.iter().sum::<u64>() + self.scenario.plan.len() as u64
+    }
+
+    // ---- the world ----
+
+    fn next_happening(&self) -> Instant {
+        let next = self.scenario.happenings.get(self.happened);
+        next.map_or(Instant::NEVER, |(at, _)| *at)
+    }
+
+    /// Lets happen what is due.
+    fn happen(&mut self) {
+        while self.next_happening() <= self.world.now() {
+            let (_, happening) = self.scenario.happenings[self.happened];
+            self.happened += 1;
+            match happening {
+                Happening::AddressLost => {
+                    self.oracle.done.address_lost = true;
+                    self.stack
+                        .interface_mut()
+                        .update_ip_addrs(|list| list.clear());
+                }
+                Happening::LinkDown => self.stack.set_link(false),
+                Happening::LinkUp => self.stack.set_link(true),
+                Happening::Forged(forgery) => self.forge(forgery),
+            }
+        }
+    }
+
+    fn forge(&self, forgery: Forgery) {
+        let truth = *self.truth.borrow();
+        let (Handshake::Synchronised, Some(port)) = (truth.opening, truth.local_port) else {
+            return;
+        };
+        let (src, dst) = match self.scenario.family {
+            Family::V4 => (IpAddress::from(PEER_V4), IpAddress::from(OUR_V4)),
+            Family::V6 => (PEER_V6.into(), OUR_V6.into()),
+        };
+        let (rcv, snd) = (truth.rcv_max(), truth.snd_nxt());
+        let (flags, seq, ack) = match forgery {
+            Forgery::Rst(off) => (Flags::RST, rcv.wrapping_add(off), 0),
+            Forgery::Syn(off) => (Flags::SYN, rcv.wrapping_add(off), 0),
+            Forgery::Ack(off) => (Flags::ACK, rcv, snd.wrapping_add(off)),
+            Forgery::Fin(off) => (Flags::FIN | Flags::ACK, rcv.wrapping_add(off), snd),
+        };
+        let segment = Segment {
+            src,
+            dst,
+            ..Segment::new(PEER_PORT, port, flags, seq, ack)
+        };
+        let frame = segment.to_frame(Medium::Ethernet);
+        self.world.inject(Direction::ToUs, frame);
+    }
+
+    /// Serves the stack until something happens, or `until`.
+    fn wait(&mut self, until: Instant) {
+        let next = self.next_happening().min(until);
+        self.stack.wait(next);
+        self.happen();
+        self.look();
+    }
+
+    /// Holds the connection to the rules.
+    fn look(&mut self) {
+        let Some(id) = self.id else { return };
+        let now = self.world.now();
+        match (self.stack.state(id), self.stack.report(id)) {
+            (Ok(state), Ok(report)) => {
+                self.last = Some(report);
+                let truth = *self.truth.borrow();
+                self.oracle.look(state, &report, &truth, now);
+            }
+            _ => self
+                .oracle
+                .find(Rule::Leak, now, "the id is stale".to_owned()),
+        }
+    }
+
+    fn state(&self) -> State {
+        self.id
+            .and_then(|id| self.stack.state(id).ok())
+            .unwrap_or(State::Idle)
+    }
+
+    // ---- the application ----
+
+    fn open(&mut self) {
+        let now = self.world.now();
+        self.truth.borrow_mut().begin(now);
+        self.oracle.begin(now);
+        self.oracle.done.address_lost = !self.has_address();
+        let options = self.scenario.options;
+        let opened = match self.scenario.opening {
+            Opening::Connect => {
+                let peer: IpAddress = match self.scenario.family {
+                    Family::V4 => PEER_V4.into(),
+                    Family::V6 => PEER_V6.into(),
+                };
+                self.stack
+                    .connect(IpEndpoint::new(peer, PEER_PORT), options)
+            }
+            Opening::Listen(_) => self.stack.listen(OUR_PORT, options),
+        };
+        match opened {
+            Ok(id) => self.id = Some(id),
+            Err(_) if self.oracle.done.address_lost => self.id = None,
+            Err(error) => {
+                self.id = None;
+                self.oracle
+                    .find(Rule::Leak, now, format!("not opened: {error}"));
+            }
+        }
+        self.look();
+    }
+
+    fn has_address(&mut self) -> bool {
+        !self.stack.interface_mut().ip_addrs().is_empty()
+    }
+
+    fn take(&mut self, step: Step) {
+        let Some(id) = self.id else {
+            return;
+        };
+        let now = self.world.now();
+        match step {
+            Step::Write(len) => self.write(id, len),
+            Step::WriteAll(len) => self.write_all(id, len),
+            Step::TryWrite(len) => {
+                self.try_write(id, len);
+            }
+            Step::Pause(time) => self.wait_for(time),
+            Step::Neglect(time) => {
+                let until = (now + time).min(self.next_happening().max(now));
+                self.world.run_until(until);
+                self.stack.poll();
+            }
+            Step::Flush => self.flush(id),
+            Step::Read => self.read(id),
+            Step::Finish => self.finish(id),
+            Step::Abort => {
+                self.oracle.done.aborted = true;
+                if let Ok(writer) = self.stack.writer(id) {
+                    // The id is good, so there is nothing it could fail with.
+                    let _ = writer.abort();
+                }
+            }
+            Step::Release => {
+                self.oracle.done.aborted = true;
+                // As above.
+                let _ = self.stack.release(id);
+            }
+            Step::Reopen => self.reopen(id),
+        }
+    }
+
+    fn wait_for(&mut self, time: Duration) {
+        let until = self.world.now() + time;
+        while self.world.now() < until {
+            self.wait(until);
+        }
+    }
+
+    fn content(&mut self, len: usize) -> Vec<u8> {
+        let mut bytes = std::mem::take(&mut self.scratch);
+        bytes.resize(len, 0);
+        fill(self.oracle.accepted, &mut bytes);
+        bytes
+    }
+
+    /// One attempt; how many bytes were taken, `None` if the end is known.
+    fn try_write(&mut self, id: ConnectionId, len: usize) -> Option<usize> {
+        let must = self.oracle.must_refuse(&self.truth.borrow());
+        let before = self.oracle.accepted;
+        let bytes = self.content(len);
+        let result = match self.stack.writer(id) {
+            Ok(mut writer) => writer.try_write(&bytes),
+            Err(unknown) => Err(unknown.into()),
+        };
+        self.scratch = bytes;
+        self.oracle.accepted += result.unwrap_or(0) as u64;
+        let now = self.world.now();
+        self.oracle
+            .look_at_write(must, before, result.map(|_| ()), now);
+        self.look();
+        result.ok()
+    }
+
+    fn write(&mut self, id: ConnectionId, len: usize) {
+        let until = self.world.now() + self.scenario.options.call_limit();
+        let mut left = len;
+        loop {
+            match self.try_write(id, left) {
+                Some(taken) => left -= taken,
+                None => return,
+            }
+            if left == 0 || self.world.now() >= until {
+                return;
+            }
+            self.wait(until);
+        }
+    }
+
+    fn write_all(&mut self, id: ConnectionId, len: usize) {
+        let must = self.oracle.must_refuse(&self.truth.borrow());
+        let before = self.oracle.accepted;
+        let started = self.world.now();
+        let bytes = self.content(len);
+        let result = match self.stack.writer(id) {
+            Ok(mut writer) => writer.write_all(&bytes),
+            Err(unknown) => Err(unknown.into()),
+        };
+        self.scratch = bytes;
+        let accepted = self.stack.report(id).map(|report| report.ledger.accepted());
+        self.oracle.accepted = match &result {
+            Ok(()) => before + len as u64,
+            Err(error) => error.ledger().accepted(),
+        };
+        let now = self.world.now();
+        if accepted != Ok(self.oracle.accepted) || self.oracle.accepted > before + len as u64 {
+            let detail = format!("{result:?}, {accepted:?}, {before} before");
+            self.oracle.find(Rule::Account, now, detail);
+        }
+        // A blocking call may have begun before the end arrived.
+        let must = must.filter(|_| now == started);
+        self.oracle.look_at_write(must, before, result, now);
+        self.look_at_call(started);
+    }
+
+    /// No blocking call takes much longer than its limit; `write_all` is as
+    /// many calls as it takes, each with progress.
+    fn look_at_call(&mut self, started: Instant) {
+        let now = self.world.now();
+        let (took, limit) = (now.since(started), self.scenario.options.call_limit());
+        let calls = self.scenario.bytes() as u32 + 1;
+        if took > limit.saturating_mul(calls) + Duration::from_secs(1) {
+            self.oracle
+                .find(Rule::Bounded, now, format!("a call took {took:?}"));
+        }
+    }
+
+    fn flush(&mut self, id: ConnectionId) {
+        let started = self.world.now();
+        let result = match self.stack.writer(id) {
+            Ok(mut writer) => writer.flush(),
+            Err(unknown) => Err(unknown.into()),
+        };
+        let now = self.world.now();
+        let ledger = self.stack.report(id).map(|report| report.ledger);
+        match (result, ledger) {
+            (Ok(()), Ok(ledger)) if ledger.pending() > 0 => {
+                let detail = format!("flushed with {ledger:?}");
+                self.oracle.find(Rule::Delivered, now, detail);
+            }
+            (Err(error), _) => self.oracle.look_at_error(error, now),
+            _ => {}
+        }
+        if now.since(started) > self.scenario.options.call_limit() + Duration::from_secs(1) {
+            let detail = format!("flush took {:?}", now.since(started));
+            self.oracle.find(Rule::Bounded, now, detail);
+        }
+    }
+
+    fn read(&mut self, id: ConnectionId) {
+        if self.scenario.options.on_receive() == OnReceive::Discard {
+            return;
+        }
+        let mut into = [0; 512];
+        // Only where something is there: reading blocks.
+        if let Ok(mut reader) = self.stack.reader(id)
+            && embedded_io::ReadReady::read_ready(&mut reader) == Ok(true)
+        {
+            // What is read is the peer's affair; an end is told by the look.
+            let _ = reader.read(&mut into);
+        }
+    }
+
+    fn finish(&mut self, id: ConnectionId) {
+        let now = self.world.now();
+        self.oracle.done.finish_at.get_or_insert(now);
+        let Ok(mut writer) = self.stack.writer(id) else {
+            return;
+        };
+        if self.scenario.seed % 2 == 0 {
+            let outcome = writer.finish();
+            self.look_at_finish(outcome.map(|report| report.ledger.pending()));
+            return;
+        }
+        writer.begin_finish();
+        self.look();
+        let until = now + self.scenario.options.finish_limit() + Duration::from_secs(2);
+        while self.world.now() < until {
+            let outcome = match self.stack.writer(id) {
+                Ok(mut writer) => writer.finished(),
+                Err(_) => return,
+            };
+            if let Some(outcome) = outcome {
+                self.look_at_finish(outcome.map(|report| report.ledger.pending()));
+                // The id is good.
+                let _ = self.stack.release(id);
+                return;
+            }
+            if self.state() == State::Idle || self.state() == State::Listening {
+                return;
+            }
+            self.wait(until);
+        }
+        let detail = format!("no end after finishing: {:?}", self.state());
+        self.oracle.find(Rule::Bounded, self.world.now(), detail);
+    }
+
+    fn look_at_finish(&mut self, outcome: Result<u64, lastbyte::WriteError>) {
+        let now = self.world.now();
+        match outcome {
+            Ok(0) => {}
+            Ok(pending) => {
+                let detail = format!("finished with {pending} bytes pending");
+                self.oracle.find(Rule::Delivered, now, detail);
+            }
+            Err(error) => self.oracle.look_at_error(error, now),
+        }
+    }
+
+    fn reopen(&mut self, id: ConnectionId) {
+        self.look();
+        self.look_at_delivery();
+        if !self.state().is_closed() {
+            return;
+        }
+        // Ended by itself: its slot is still held.
+        let _ = self.stack.release(id);
+        if self.has_address() {
+            self.open();
+        }
+    }
+
+    // ---- behind the end ----
+
+    /// What the peer received against what was accepted.
+    fn look_at_delivery(&mut self) {
+        let truth = *self.truth.borrow();
+        let Some(port) = truth.local_port else { return };
+        let ledger = self.last.map_or(Ledger::ZERO, |report| report.ledger);
+        let Some(received) = self.peer.received(self.world, port) else {
+            return;
+        };
+        let now = self.world.now();
+        let taken_in = received.len() as u64;
+        if ledger.acknowledged() > taken_in {
+            let detail = format!("{ledger:?}, but the peer took in {taken_in}");
+            self.oracle.find(Rule::Acknowledged, now, detail);
+        }
+        let mut expected = vec![0; received.len()];
+        fill(0, &mut expected);
+        if received != expected || taken_in > self.oracle.accepted {
+            let detail = format!("the peer received {taken_in} bytes that are not ours");
+            self.oracle.find(Rule::Content, now, detail);
+        }
+    }
+
+    /// Some time after the end nothing is due, and the slot can be used.
+    fn look_at_aftermath(&mut self) {
+        if self.id.is_none() {
+            return;
+        }
+        self.wait_for(AFTERMATH + self.scenario.options.finish_limit());
+        let now = self.world.now();
+        if !self.state().is_closed() {
+            let detail = format!("{:?} behind the last step", self.state());
+            self.oracle.find(Rule::Bounded, now, detail);
+        }
+        if let Some(at) = self.stack.poll() {
+            let detail = format!("something is due at {at:?}");
+            self.oracle.find(Rule::Leak, now, detail);
+        }
+        if self.has_address()
+            && self
+                .stack
+                .connect((PEER_V4, 9), self.scenario.options)
+                .is_err()
+        {
+            self.oracle
+                .find(Rule::Leak, now, "the slot cannot be used".to_owned());
+        }
+    }
+}
