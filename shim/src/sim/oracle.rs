@@ -106,8 +106,8 @@ pub(super) struct Oracle {
     last: Ledger,
     /// What the writes have returned, summed up.
     pub(super) accepted: u64,
-    /// When a write last took something.
-    written_at: Instant,
+    /// When a write last took something, or nobody had served our end before.
+    pub(super) stirred_at: Instant,
     ended: Option<Cause>,
     pub(super) done: Done,
     pub(super) findings: Vec<Finding>,
@@ -120,7 +120,7 @@ impl Oracle {
             opened_at: now,
             last: Ledger::ZERO,
             accepted: 0,
-            written_at: now,
+            stirred_at: now,
             ended: None,
             done: Done::default(),
             findings: Vec::new(),
@@ -180,7 +180,7 @@ impl Oracle {
 
     fn look_at_life(&mut self, state: State, ledger: Ledger, truth: &Truth, now: Instant) {
         let waits = state.is_established() && ledger.pending() > 0;
-        let quiet = now.since(truth.sent_at.max(truth.heard_at).max(self.written_at));
+        let quiet = now.since(truth.sent_at.max(truth.heard_at).max(self.stirred_at));
         if waits && quiet > LONGEST_PAUSE {
             let detail = format!("{ledger:?}, and nothing on the wire for {quiet:?}");
             self.find(Rule::Stalled, now, detail);
@@ -215,7 +215,7 @@ impl Oracle {
     ) {
         let took = self.accepted - before;
         if took > 0 {
-            self.written_at = now;
+            self.stirred_at = now;
         }
         if let (Some(end), true) = (must, took > 0) {
             let detail = format!("{took} bytes were taken after {end:?}");
@@ -230,6 +230,10 @@ impl Oracle {
         }
         if let Err(error) = result {
             self.look_at_error(error, now);
+            if self.ended.is_some() && error.cause().is_none() {
+                let detail = format!("{error:?} after {:?}", self.ended);
+                self.find(Rule::Latched, now, detail);
+            }
         } else if must.is_some() && took == 0 {
             let detail = format!("a write was put off after {must:?}");
             self.find(Rule::FirstWrite, now, detail);
@@ -242,10 +246,11 @@ impl Oracle {
             let detail = format!("{error:?}, but {} were written", self.accepted);
             self.find(Rule::Account, now, detail);
         }
-        if let Some(cause) = self.ended
-            && error.cause() != Some(cause)
-        {
-            self.find(Rule::Latched, now, format!("{error:?} after {cause:?}"));
+        // A call that only waited too long has no cause.
+        let cause = error.cause();
+        if cause.is_some() && self.ended.is_some() && cause != self.ended {
+            let detail = format!("{error:?} after {:?}", self.ended);
+            self.find(Rule::Latched, now, detail);
         }
     }
 

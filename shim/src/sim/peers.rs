@@ -109,6 +109,14 @@ fn behaviour(scenario: &Scenario) -> Behaviour {
 }
 
 impl PeerSide {
+    /// Whether its TCP took in a FIN of ours.
+    pub(super) fn saw_fin(&self, world: &World) -> bool {
+        match self {
+            Self::Stack => world.peer().saw_fin(PEER_PORT).is_some(),
+            Self::Rogue(_) => false,
+        }
+    }
+
     /// The bytes its TCP took in on the connection with this port of ours;
     /// `None` if it knows of none.
     pub(super) fn received(&self, world: &World, our_port: u16) -> Option<Vec<u8>> {

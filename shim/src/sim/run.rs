@@ -357,6 +357,8 @@ impl<'s, 'a> Run<'s, 'a> {
             Step::Neglect(time) => {
                 let until = (now + time).min(self.next_happening().max(now));
                 self.world.run_until(until);
+                // Whatever was due is late: a round trip seems to have taken as long.
+                self.oracle.stirred_at = self.world.now();
                 self.stack.poll();
             }
             Step::Flush => self.flush(id),
@@ -570,7 +572,10 @@ impl<'s, 'a> Run<'s, 'a> {
         };
         let now = self.world.now();
         let taken_in = received.len() as u64;
-        if ledger.acknowledged() > taken_in {
+        // smoltcp, as the peer, takes a FIN out of a segment whose data it cuts
+        // off at its window, and then acknowledges one octet that is none.
+        let has_cut = taken_in < self.oracle.accepted && self.peer.saw_fin(self.world);
+        if ledger.acknowledged() > taken_in + u64::from(has_cut) {
             let detail = format!("{ledger:?}, but the peer took in {taken_in}");
             self.oracle.find(Rule::Acknowledged, now, detail);
         }
@@ -592,6 +597,11 @@ impl<'s, 'a> Run<'s, 'a> {
         if !self.state().is_closed() {
             let detail = format!("{:?} behind the last step", self.state());
             self.oracle.find(Rule::Bounded, now, detail);
+        }
+        // One wake without a reason is allowed: deadlines are looked at when they
+        // come, not when they are taken back.
+        if let Some(at) = self.stack.poll() {
+            self.world.run_until(at);
         }
         if let Some(at) = self.stack.poll() {
             let detail = format!("something is due at {at:?}");

@@ -230,7 +230,7 @@ impl Truth {
     /// A frame arrives at our end.
     pub(super) fn note_arrival(&mut self, now: Instant, frame: &[u8]) {
         let Some(segment) = Header::parse(frame, self.medium) else {
-            if is_neighbours_answer(frame) {
+            if tells_neighbour(frame) {
                 self.neighbour = Neighbour::Answered(now);
             }
             return;
@@ -330,9 +330,10 @@ impl Truth {
     }
 }
 
-/// An ARP reply, or a neighbour advertisement (RFC 4861, 4.4).
-fn is_neighbours_answer(frame: &[u8]) -> bool {
-    let is_arp_reply = frame.get(12..14) == Some(&[0x08, 0x06]) && frame.get(21) == Some(&2);
-    let is_ipv6 = frame.get(12..14) == Some(&[0x86, 0xdd]);
-    is_arp_reply || is_ipv6 && frame.get(20) == Some(&58) && frame.get(54) == Some(&136)
+/// ARP, neighbour solicitation or advertisement (RFC 4861, 4.3 and 4.4): each
+/// tells the peer's hardware address.
+fn tells_neighbour(frame: &[u8]) -> bool {
+    let is_arp = frame.get(12..14) == Some(&[0x08, 0x06]);
+    let is_icmpv6 = frame.get(12..14) == Some(&[0x86, 0xdd]) && frame.get(20) == Some(&58);
+    is_arp || is_icmpv6 && matches!(frame.get(54), Some(135 | 136))
 }
