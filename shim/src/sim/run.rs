@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use embedded_io::{Read, Write};
 use lastbyte::stack::{Config, ConnectionId, SlotBuffers, Stack};
-use lastbyte::{Cause, Instant, Ledger, OnReceive, Report, State};
+use lastbyte::{Cause, Instant, Ledger, OnReceive, Report, State, WriteError};
 use smoltcp::iface::SocketStorage;
 use smoltcp::phy::Medium;
 use smoltcp::wire::{IpAddress, IpEndpoint};
@@ -14,6 +14,7 @@ use smoltcp::wire::{IpAddress, IpEndpoint};
 use super::dice::Chance;
 use super::oracle::{Finding, Oracle, Rule};
 use super::peers::{self, PEER_PORT, PeerSide};
+use super::recording::{Note, Tape};
 use super::scenario::{Family, Forgery, Happening, Opening, Scenario, Step};
 use super::truth::{Opening as Handshake, Truth};
 use crate::loopback::{
@@ -81,7 +82,12 @@ pub(super) fn world_of(scenario: &Scenario) -> World {
 }
 
 /// Runs `scenario` in a `world` made for it.
-pub(super) fn run_in(scenario: &Scenario, world: &World, arena: &mut Arena) -> Outcome {
+pub(super) fn run_in(
+    scenario: &Scenario,
+    world: &World,
+    arena: &mut Arena,
+    tape: &Tape,
+) -> Outcome {
     let medium = world.config().medium;
     let damages = [&scenario.links.to_peer, &scenario.links.to_us]
         .iter()
@@ -107,10 +113,13 @@ pub(super) fn run_in(scenario: &Scenario, world: &World, arena: &mut Arena) -> O
         &mut storage,
     );
     let mut run = match stack {
-        Ok(stack) => Run::new(scenario, world, stack, truth, peer),
+        Ok(stack) => Run::new(scenario, world, stack, truth, peer, tape),
         Err(error) => return broken(world, format!("no stack: {error}")),
     };
     run.play();
+    for finding in &run.oracle.findings {
+        run.note(Note::Found(finding.clone()));
+    }
     let frames = log.frames();
     Outcome {
         hash: log.hash(),
@@ -136,6 +145,13 @@ pub(super) fn broken(world: &World, detail: String) -> Outcome {
         elapsed: world.now().since(Instant::ZERO),
         frames: 0,
     }
+}
+
+/// What a panic said.
+pub(super) fn words(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    text.unwrap_or("a panic without words").to_owned()
 }
 
 /// Tells `truth` of everything that leaves our end and arrives there.
@@ -167,6 +183,7 @@ struct Run<'s, 'a> {
     /// What the connection said last.
     last: Option<Report>,
     scratch: Vec<u8>,
+    tape: &'s Tape,
 }
 
 impl<'s, 'a> Run<'s, 'a> {
@@ -176,6 +193,7 @@ impl<'s, 'a> Run<'s, 'a> {
         mut stack: RunStack<'a>,
         truth: Rc<RefCell<Truth>>,
         peer: PeerSide,
+        tape: &'s Tape,
     ) -> Self {
         stack
             .interface_mut()
@@ -191,6 +209,7 @@ impl<'s, 'a> Run<'s, 'a> {
             happened: 0,
             last: None,
             scratch: Vec::new(),
+            tape,
         }
     }
 
@@ -198,6 +217,7 @@ impl<'s, 'a> Run<'s, 'a> {
         self.open();
         for &step in &self.scenario.plan {
             self.happen();
+            self.note(Note::Step(step));
             self.take(step);
             self.look();
         }
@@ -238,6 +258,7 @@ impl<'s, 'a> Run<'s, 'a> {
         while self.next_happening() <= self.world.now() {
             let (_, happening) = self.scenario.happenings[self.happened];
             self.happened += 1;
+            self.note(Note::Happened(happening));
             match happening {
                 Happening::AddressLost => {
                     self.oracle.done.address_lost = true;
@@ -292,6 +313,7 @@ impl<'s, 'a> Run<'s, 'a> {
         match (self.stack.state(id), self.stack.report(id)) {
             (Ok(state), Ok(report)) => {
                 self.last = Some(report);
+                self.note(Note::Changed);
                 let truth = *self.truth.borrow();
                 self.oracle.look(state, &report, &truth, now);
             }
@@ -299,6 +321,11 @@ impl<'s, 'a> Run<'s, 'a> {
                 .oracle
                 .find(Rule::Leak, now, "the id is stale".to_owned()),
         }
+    }
+
+    fn note(&self, note: Note) {
+        let ledger = self.last.map_or(Ledger::ZERO, |report| report.ledger);
+        self.tape.note(self.world.now(), self.state(), ledger, note);
     }
 
     fn state(&self) -> State {
@@ -406,10 +433,20 @@ impl<'s, 'a> Run<'s, 'a> {
         self.scratch = bytes;
         self.oracle.accepted += result.unwrap_or(0) as u64;
         let now = self.world.now();
+        self.note_write(before, result.map(|_| ()));
         self.oracle
             .look_at_write(must, before, result.map(|_| ()), now);
         self.look();
         result.ok()
+    }
+
+    fn note_write(&self, before: u64, result: Result<(), WriteError>) {
+        if self.oracle.accepted > before {
+            self.note(Note::Accepted(self.oracle.accepted - before));
+        }
+        if let Err(error) = result {
+            self.note(Note::Failed(error));
+        }
     }
 
     fn write(&mut self, id: ConnectionId, len: usize) {
@@ -449,6 +486,7 @@ impl<'s, 'a> Run<'s, 'a> {
         }
         // A blocking call may have begun before the end arrived.
         let must = must.filter(|_| now == started);
+        self.note_write(before, result);
         self.oracle.look_at_write(must, before, result, now);
         self.look_at_call(started);
     }
@@ -478,7 +516,10 @@ impl<'s, 'a> Run<'s, 'a> {
                 let detail = format!("flushed with {ledger:?}");
                 self.oracle.find(Rule::Delivered, now, detail);
             }
-            (Err(error), _) => self.oracle.look_at_error(error, now),
+            (Err(error), _) => {
+                self.note(Note::Failed(error));
+                self.oracle.look_at_error(error, now);
+            }
             _ => {}
         }
         if now.since(started) > self.scenario.options.call_limit() + Duration::from_secs(1) {
@@ -535,7 +576,7 @@ impl<'s, 'a> Run<'s, 'a> {
         self.oracle.find(Rule::Bounded, self.world.now(), detail);
     }
 
-    fn look_at_finish(&mut self, outcome: Result<u64, lastbyte::WriteError>) {
+    fn look_at_finish(&mut self, outcome: Result<u64, WriteError>) {
         let now = self.world.now();
         match outcome {
             Ok(0) => {}
@@ -543,7 +584,10 @@ impl<'s, 'a> Run<'s, 'a> {
                 let detail = format!("finished with {pending} bytes pending");
                 self.oracle.find(Rule::Delivered, now, detail);
             }
-            Err(error) => self.oracle.look_at_error(error, now),
+            Err(error) => {
+                self.note(Note::Failed(error));
+                self.oracle.look_at_error(error, now);
+            }
         }
     }
 
