@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use embedded_io::{Read, Write};
@@ -51,11 +52,24 @@ pub struct Outcome {
     pub frames: u64,
 }
 
-/// The bytes from number `from` on that every run writes.
-pub(super) fn fill(from: u64, bytes: &mut [u8]) {
-    for (byte, number) in bytes.iter_mut().zip(from..) {
-        *byte = (number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8;
-    }
+/// The most an application can write on one connection.
+const LONGEST_CONTENT: usize = 1 << 20;
+
+/// The bytes that every run writes, from the first on. No two stretches look
+/// alike, so that a lost, doubled or moved byte shows.
+fn content() -> &'static [u8] {
+    static CONTENT: OnceLock<Vec<u8>> = OnceLock::new();
+    CONTENT.get_or_init(|| {
+        let mix = |number: u64| (number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8;
+        (0..LONGEST_CONTENT as u64).map(mix).collect()
+    })
+}
+
+/// The `len` bytes from number `from` on.
+fn content_from(from: u64, len: usize) -> &'static [u8] {
+    let from = usize::try_from(from).unwrap_or(usize::MAX);
+    let behind = content().get(from..).unwrap_or_default();
+    behind.get(..len).unwrap_or(behind)
 }
 
 /// What a run needs beside the scenario.
@@ -182,7 +196,6 @@ struct Run<'s, 'a> {
     happened: usize,
     /// What the connection said last.
     last: Option<Report>,
-    scratch: Vec<u8>,
     tape: &'s Tape,
 }
 
@@ -208,7 +221,6 @@ impl<'s, 'a> Run<'s, 'a> {
             oracle: Oracle::new(scenario.options, world.now()),
             happened: 0,
             last: None,
-            scratch: Vec::new(),
             tape,
         }
     }
@@ -414,23 +426,15 @@ impl<'s, 'a> Run<'s, 'a> {
         }
     }
 
-    fn content(&mut self, len: usize) -> Vec<u8> {
-        let mut bytes = std::mem::take(&mut self.scratch);
-        bytes.resize(len, 0);
-        fill(self.oracle.accepted, &mut bytes);
-        bytes
-    }
-
     /// One attempt; how many bytes were taken, `None` if the end is known.
     fn try_write(&mut self, id: ConnectionId, len: usize) -> Option<usize> {
         let must = self.oracle.must_refuse(&self.truth.borrow());
         let before = self.oracle.accepted;
-        let bytes = self.content(len);
+        let bytes = content_from(before, len);
         let result = match self.stack.writer(id) {
-            Ok(mut writer) => writer.try_write(&bytes),
+            Ok(mut writer) => writer.try_write(bytes),
             Err(unknown) => Err(unknown.into()),
         };
-        self.scratch = bytes;
         self.oracle.accepted += result.unwrap_or(0) as u64;
         let now = self.world.now();
         self.note_write(before, result.map(|_| ()));
@@ -468,12 +472,11 @@ impl<'s, 'a> Run<'s, 'a> {
         let must = self.oracle.must_refuse(&self.truth.borrow());
         let before = self.oracle.accepted;
         let started = self.world.now();
-        let bytes = self.content(len);
+        let bytes = content_from(before, len);
         let result = match self.stack.writer(id) {
-            Ok(mut writer) => writer.write_all(&bytes),
+            Ok(mut writer) => writer.write_all(bytes),
             Err(unknown) => Err(unknown.into()),
         };
-        self.scratch = bytes;
         let accepted = self.stack.report(id).map(|report| report.ledger.accepted());
         self.oracle.accepted = match &result {
             Ok(()) => before + len as u64,
@@ -623,9 +626,7 @@ impl<'s, 'a> Run<'s, 'a> {
             let detail = format!("{ledger:?}, but the peer took in {taken_in}");
             self.oracle.find(Rule::Acknowledged, now, detail);
         }
-        let mut expected = vec![0; received.len()];
-        fill(0, &mut expected);
-        if received != expected || taken_in > self.oracle.accepted {
+        if received != content_from(0, received.len()) || taken_in > self.oracle.accepted {
             let detail = format!("the peer received {taken_in} bytes that are not ours");
             self.oracle.find(Rule::Content, now, detail);
         }
