@@ -95,17 +95,27 @@ impl Bare {
 
     /// Begins to connect, from one local port after the other.
     ///
-    /// # Panics
+    /// # Errors
     ///
-    /// If the socket is open.
-    #[track_caller]
-    pub fn connect(&mut self, remote: impl Into<IpEndpoint>) {
+    /// smoltcp's.
+    pub fn try_connect(&mut self, remote: impl Into<IpEndpoint>) -> Result<(), tcp::ConnectError> {
         let port = self.next_port;
         self.next_port = port.checked_add(1).unwrap_or(FIRST_PORT);
-        self.sockets
-            .get_mut::<tcp::Socket>(self.handle)
-            .connect(self.iface.context(), remote.into(), port)
-            .expect("the socket is free");
+        self.sockets.get_mut::<tcp::Socket>(self.handle).connect(
+            self.iface.context(),
+            remote.into(),
+            port,
+        )
+    }
+
+    /// As [`try_connect`](Self::try_connect).
+    ///
+    /// # Panics
+    ///
+    /// If the socket is open, or the endpoint is none to connect to.
+    #[track_caller]
+    pub fn connect(&mut self, remote: impl Into<IpEndpoint>) {
+        self.try_connect(remote).expect("the socket is free");
     }
 
     /// Takes in what has arrived, and sends; what smoltcp says of it.
