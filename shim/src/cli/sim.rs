@@ -14,6 +14,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::exit::Failure;
 use crate::sim::{self, Profile, Recording, Scenario, Summary, Sweep};
 
+const TEMPLATE: &str = "{bar:30} {percent:>3}% {human_pos}/{human_len} seeds {per_sec} {eta} left";
+
 /// Exit code of a run with findings.
 const FOUND: u8 = 1;
 
@@ -116,9 +118,8 @@ fn sweep_all(sweep: &Sweep) -> Result<u8, Failure> {
 }
 
 fn style() -> ProgressStyle {
-    let template = "{bar:30} {percent:>3}% {human_pos}/{human_len} seeds {per_sec} {eta} left";
-    // The template is constant, and a test draws it.
-    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+    // The template is constant, and a test reads it.
+    ProgressStyle::with_template(TEMPLATE).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
 fn tell(summary: &Summary, sweep: &Sweep) -> io::Result<()> {
@@ -232,7 +233,6 @@ mod tests {
 
     #[test]
     fn the_template_is_one() {
-        let template = format!("{:?}", style());
-        assert_ne!(template, format!("{:?}", ProgressStyle::default_bar()));
+        assert!(ProgressStyle::with_template(TEMPLATE).is_ok());
     }
 }

@@ -194,7 +194,7 @@ fn draw_peer(profile: Profile, dice: &mut Dice) -> PeerModel {
             },
         ),
         16 => PeerModel::Reboots(soon, dice.pick(&[7, 8])),
-        17 => PeerModel::Floods,
+        17 => PeerModel::Floods(dice.between(1_000, 60_000) as usize),
         18 => PeerModel::Answers(dice.below(6_000) as usize),
         // Hours, for the few seconds' worth of bytes of a plan.
         _ => PeerModel::ReadsSlowly {

@@ -61,7 +61,7 @@ pub(super) fn install(scenario: &Scenario, world: &World) -> PeerSide {
         | PeerModel::Resets(_)
         | PeerModel::ResetsAt(_)
         | PeerModel::Refuses
-        | PeerModel::Floods
+        | PeerModel::Floods(_)
         | PeerModel::Answers(_)
         | PeerModel::Rogue(_) => {}
     }
@@ -102,7 +102,7 @@ fn behaviour(scenario: &Scenario) -> Behaviour {
         PeerModel::Exits(after) => sink.exiting_after(after),
         PeerModel::Resets(after) => sink.aborting_after(after),
         PeerModel::ResetsAt(at) => sink.aborting_at(at),
-        PeerModel::Floods => sink.flooding(),
+        PeerModel::Floods(len) => sink.sending(vec![b'f'; len]).staying_open(),
         PeerModel::Answers(len) => sink.sending(vec![b'a'; len]).closing_after_sending(),
         PeerModel::ReadsAll
         | PeerModel::Refuses

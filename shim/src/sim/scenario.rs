@@ -61,8 +61,8 @@ pub enum PeerModel {
     Vanishes(Instant, Instant),
     /// Its machine starts anew at that time, with this seed.
     Reboots(Instant, u64),
-    /// Sends as much as it may, for ever.
-    Floods,
+    /// Sends so many bytes as fast as it may, and never closes.
+    Floods(usize),
     /// Answers with this, half-closes, and keeps reading.
     Answers(usize),
     /// A TCP of its own that bends the rules: see [`Rogue`].
