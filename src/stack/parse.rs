@@ -86,6 +86,16 @@ impl Segment<'_> {
         self.has(Self::RST)
     }
 
+    /// Whether it looks like smoltcp's keep-alive probe: one octet, zero, and
+    /// no other flag. A segment of ours that repeats a last octet of zero, with
+    /// more queued behind it, looks the same; not to send that is harmless,
+    /// because what is sent instead is answered, and three answers make smoltcp
+    /// repeat everything.
+    pub(super) fn is_keep_alive(&self) -> bool {
+        let [.., flags, _, _, _, _, _, _] = *self.header;
+        flags == Self::ACK && self.payload_len == 1 && self.octets.last() == Some(&0)
+    }
+
     /// The window field, not scaled.
     pub(super) const fn window_len(&self) -> u16 {
         let [_, _, _, _, _, _, _, _, _, _, _, _, _, _, high, low, ..] = *self.header;

@@ -10,7 +10,7 @@
 use super::guard::{Known, Verdict, judge, judge_behind_fin};
 use super::icmp::IcmpError;
 use super::parse::{Parsed, Segment, is_intact, parse};
-use super::probe::Probe;
+use super::probe::{Probe, set_sequence};
 use super::seq::is_before;
 use crate::facts::{Icmp, Sent, Window};
 use core::cell::Cell;
@@ -125,6 +125,8 @@ pub(super) struct Table<const N: usize> {
     medium: Medium,
     /// Whether the device leaves it to us to check what it received.
     verifies: bool,
+    /// Whether the device leaves it to us to fill in checksums.
+    fills: bool,
     rows: Vec<Row, N>,
     first: Cell<u16>,
     dirty: Cell<Dirty>,
@@ -140,6 +142,7 @@ impl<const N: usize> Table<N> {
         Self {
             medium: device.medium,
             verifies: device.checksum.tcp.rx(),
+            fills: device.checksum.tcp.tx(),
             rows,
             first: Cell::new(END),
             dirty: Cell::new(Dirty::Chained),
@@ -289,28 +292,37 @@ impl<const N: usize> Table<N> {
         self.chain(slot, row);
     }
 
-    fn note_sent(&self, frame: &[u8]) {
+    /// Looks at a frame on its way out.
+    fn inspect_sent(&self, frame: &mut [u8]) {
+        if let Some(seq) = self.note_sent(frame) {
+            // It was read as a segment a moment ago.
+            let moved = set_sequence(self.medium, frame, seq, self.fills);
+            debug_assert!(moved.is_some());
+        }
+    }
+
+    /// Takes note of a segment that leaves; the sequence number that it must
+    /// have instead, if it must have another.
+    fn note_sent(&self, frame: &[u8]) -> Option<u32> {
         let Parsed::Tcp(segment) = parse(self.medium, frame) else {
-            return;
+            return None;
         };
         let ends = Ends {
             local: segment.from(),
             remote: segment.to(),
         };
-        let Some((slot, row)) = self.find(ends) else {
-            return;
-        };
+        let (slot, row) = self.find(ends)?;
         if segment.is_rst() {
             // The end, which is to be looked at.
             self.chain(slot, row);
-            return;
+            return None;
         }
         let len = segment.len();
-        row.note_sent(&segment, len);
         // A segment without sequence space (a bare ACK) asks for no answer.
         if len > 0 {
             self.chain(slot, row);
         }
+        row.note_sent(&segment, len)
     }
 }
 
@@ -352,11 +364,12 @@ impl Row {
     }
 
     /// Takes in a segment that left, with `len` octets of sequence space.
-    fn note_sent(&self, segment: &Segment<'_>, len: u32) {
+    fn note_sent(&self, segment: &Segment<'_>, len: u32) -> Option<u32> {
         let known = self.known.get();
         let end = segment.seq().wrapping_add(len);
         if segment.is_syn() {
-            return self.note_syn_sent(segment, end);
+            self.note_syn_sent(segment, end);
+            return None;
         }
         if is_before(known.snd_nxt, end) {
             self.known.set(Known {
@@ -364,12 +377,23 @@ impl Row {
                 ..known
             });
         } else if len == 0 {
-            return;
-        } else if !is_before(segment.seq(), known.snd_una) {
-            return self.note_resent();
+            return None;
+        } else if is_before(segment.seq(), known.snd_una) {
+            // A keep-alive probe, which repeats an old octet (RFC 9293, 3.8.4).
+        } else if end == known.snd_nxt && segment.is_keep_alive() {
+            // The octet it repeats is not old: a peer that lacks it would take
+            // this one, which has any value, for ours.
+            self.note_demanding();
+            return Some(known.snd_una.wrapping_sub(1));
+        } else {
+            self.note_resent();
+            return None;
         }
-        // New, or behind what the peer acknowledged: a keep-alive probe, which
-        // repeats an old octet (RFC 9293, 3.8.4).
+        self.note_demanding();
+        None
+    }
+
+    fn note_demanding(&self) {
         let mut facts = self.facts.get();
         facts.sent = Some(Sent::Demanding);
         self.facts.set(facts);
@@ -472,7 +496,7 @@ impl<T: TxToken, const N: usize> TxToken for WatchTx<'_, T, N> {
         let table = self.table;
         self.inner.consume(len, |frame| {
             let result = f(frame);
-            table.note_sent(frame);
+            table.inspect_sent(frame);
             result
         })
     }

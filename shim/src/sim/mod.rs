@@ -66,7 +66,7 @@
 //! | a FIN or data out of order, or with an old ACK, has no effect yet | a receiver may keep or drop it (RFC 9293, 3.10.7.4) |
 //! | `Unreachable` although the neighbour answered | nobody served our end before the limit, and no SYN has left |
 //! | `PeerReset` or `PeerFinished` once any RST or FIN has arrived | it may have been in order by then |
-//! | one octet acknowledged that the peer did not take in | smoltcp, as the peer, takes the FIN of a segment whose data it cuts off at its window |
+//! | what the peer received, once a FIN of ours has left beyond its window | smoltcp repeats a segment whole, whatever the window; where it is the peer, it cuts the data off and takes the FIN |
 //! | nothing on the wire for 130 s with bytes pending | the longest pause between two probes is 60 s |
 //! | one wake without a reason behind the end | deadlines are looked at when they come |
 //!

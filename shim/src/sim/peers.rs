@@ -115,26 +115,19 @@ fn behaviour(scenario: &Scenario) -> Behaviour {
 }
 
 impl PeerSide {
-    /// Whether its TCP took in a FIN of ours.
-    pub(super) fn saw_fin(&self, world: &World) -> bool {
-        match self {
-            Self::Stack => world.peer().saw_fin(PEER_PORT).is_some(),
-            Self::Rogue(_) => false,
-        }
-    }
-
     /// The bytes its TCP took in on the connection with this port of ours;
     /// `None` if it knows of none.
     pub(super) fn received(&self, world: &World, our_port: u16) -> Option<Vec<u8>> {
         match self {
             Self::Stack => {
                 let of_ours = |remote: IpEndpoint| remote.port == our_port;
-                let mut connections = world.peer().connections(PEER_PORT);
-                connections.reverse();
-                let last = connections
+                let connections = world.peer().connections(PEER_PORT);
+                // An old SYN may have opened a second one, which gets nowhere.
+                let of_ours = connections
                     .into_iter()
-                    .find(|connection| connection.remote.is_some_and(of_ours));
-                last.map(|connection| connection.received)
+                    .filter(|connection| connection.remote.is_some_and(of_ours));
+                let most = of_ours.max_by_key(|connection| connection.taken_in);
+                most.map(|connection| connection.received)
             }
             Self::Rogue(taken) => {
                 let taken = taken.borrow();

@@ -5,6 +5,8 @@
 //! from the code it judges. Where it cannot be sure (segments out of order,
 //! which a receiver may keep or drop), it claims nothing.
 
+use std::time::Duration;
+
 use lastbyte::Instant;
 use smoltcp::phy::Medium;
 use smoltcp::wire::TcpPacket;
@@ -97,6 +99,10 @@ pub(super) struct Truth {
     snd_nxt: u32,
     /// The highest acceptable ACK that arrived.
     snd_una: u32,
+    /// The edge of the window that the peer announced.
+    snd_edge: u32,
+    /// What became of our FIN.
+    pub(super) fin: FinPlace,
     /// RCV.NXT as it is at least: from arrivals in order, and from what our
     /// end acknowledged.
     rcv_nxt: u32,
@@ -104,6 +110,10 @@ pub(super) struct Truth {
     rcv_max: u32,
     /// The edge of the window that our end announced.
     rcv_edge: u32,
+    /// When our SYN or SYN|ACK first left.
+    began_at: Instant,
+    /// How long a handshake may take.
+    patience: Duration,
     /// A FIN has arrived, in order or not.
     pub(super) saw_fin: Option<Instant>,
     /// A RST has arrived, at RCV.NXT or not.
@@ -118,6 +128,15 @@ pub(super) struct Truth {
     pub(super) frames: u64,
 }
 
+/// Where our FIN stood in the peer's window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FinPlace {
+    /// In it, or right behind it, whenever it left.
+    Within,
+    /// It has left beyond the window, at the end of data beyond it.
+    Beyond,
+}
+
 /// Whether the peer's hardware address is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Neighbour {
@@ -126,7 +145,7 @@ pub(super) enum Neighbour {
 }
 
 impl Truth {
-    pub(super) fn new(medium: Medium, verifies: bool) -> Self {
+    pub(super) fn new(medium: Medium, verifies: bool, patience: Duration) -> Self {
         Self {
             medium,
             verifies,
@@ -136,9 +155,13 @@ impl Truth {
             iss: 0,
             snd_nxt: 0,
             snd_una: 0,
+            snd_edge: 0,
+            fin: FinPlace::Within,
             rcv_nxt: 0,
             rcv_max: 0,
             rcv_edge: 0,
+            began_at: Instant::ZERO,
+            patience,
             saw_fin: None,
             saw_rst: None,
             heard_at: Instant::ZERO,
@@ -158,7 +181,7 @@ impl Truth {
             sent_at: now,
             neighbour: self.neighbour,
             frames: self.frames,
-            ..Self::new(self.medium, self.verifies)
+            ..Self::new(self.medium, self.verifies, self.patience)
         };
     }
 
@@ -190,12 +213,17 @@ impl Truth {
             self.iss = segment.seq;
             self.snd_nxt = segment.end();
             self.snd_una = segment.end();
+            self.snd_edge = segment.end();
+            self.began_at = now;
             self.opening = Opening::SynSent;
         }
         if self.local_port != Some(segment.src_port) {
             return;
         }
         self.sent_at = now;
+        if segment.fin && is_before(self.snd_edge.wrapping_add(1), segment.end()) {
+            self.fin = FinPlace::Beyond;
+        }
         if !segment.rst && is_before(self.snd_nxt, segment.end()) {
             self.snd_nxt = segment.end();
         }
@@ -235,6 +263,8 @@ impl Truth {
         match self.opening {
             Opening::Unsent | Opening::Refused => {}
             Opening::SynSent => self.take_answer(now, &segment),
+            // Our end has given up, and listens again.
+            Opening::SynReceived if now >= self.began_at + self.patience => {}
             Opening::SynReceived if segment.rst => self.take_back(&segment),
             Opening::SynReceived | Opening::Synchronised => self.take(now, &segment),
         }
@@ -252,6 +282,7 @@ impl Truth {
             self.rcv_nxt = segment.seq.wrapping_add(1);
             self.rcv_edge = self.rcv_nxt;
             self.rcv_max = self.rcv_nxt;
+            self.snd_edge = self.snd_nxt.wrapping_add(u32::from(segment.window));
             self.opening = Opening::Synchronised;
         }
     }
@@ -276,19 +307,22 @@ impl Truth {
             return;
         }
         let is_near = segment.seq.wrapping_sub(self.rcv_nxt) as i32 as i64;
-        let is_beyond = is_before(self.rcv_edge.wrapping_add(1), segment.seq);
-        if segment.syn || is_beyond || is_near.unsigned_abs() > u64::from(LARGEST_WINDOW) {
+        let acknowledges_the_future = segment.ack.is_none_or(|ack| is_before(self.snd_nxt, ack));
+        if segment.syn
+            || acknowledges_the_future
+            || is_near.unsigned_abs() > u64::from(LARGEST_WINDOW)
+        {
             return;
         }
-        if segment.ack.is_some_and(|ack| is_before(self.snd_nxt, ack)) || segment.ack.is_none() {
+        let is_current = segment.ack.is_some_and(|ack| !is_before(ack, self.snd_una));
+        self.credit(segment);
+        if is_before(self.rcv_edge.wrapping_add(1), segment.seq) {
             return;
         }
         self.heard_at = now;
         if is_before(self.rcv_max, segment.end()) {
             self.rcv_max = segment.end();
         }
-        let is_current = segment.ack.is_some_and(|ack| !is_before(ack, self.snd_una));
-        self.credit(segment);
         if self.opening == Opening::SynReceived && segment.ack == Some(self.snd_nxt) {
             self.opening = Opening::Synchronised;
         }
@@ -317,6 +351,12 @@ impl Truth {
             && !is_before(self.snd_nxt, ack)
         {
             self.snd_una = ack;
+        }
+        if let Some(ack) = segment.ack {
+            let edge = ack.wrapping_add(u32::from(segment.window));
+            if is_before(self.snd_edge, edge) {
+                self.snd_edge = edge;
+            }
         }
     }
 }
