@@ -44,6 +44,9 @@
 //! | - | answers the unknown with a RST without an ACK number | `src/stack/watch.rs` |
 //! | - | asks for a neighbour each second, without an error | `src/timers.rs` |
 //! | - | never connects with the seed and port of before a reboot | `src/stack/ports.rs`, `src/stack/config.rs` |
+//! | - | probes an octet in flight with a zero | `src/stack/watch.rs` |
+//! | - | repeats a segment beyond the window | nowhere: the peer drops it |
+//! | - | drops an ACK at the edge of its window | `src/stack/guard.rs` |
 //! | - | probes at once when keep-alive is switched on | `src/connection/view.rs` |
 //! | - | probes once more when it is switched off | `src/stack/slot.rs` |
 //! | - | refuses an ICMP error with a short quotation (IPv4) | `src/stack/icmp.rs` |
