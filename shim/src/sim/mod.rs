@@ -79,6 +79,8 @@
 //! }
 //! ```
 
+mod app;
+mod content;
 mod dice;
 mod draw;
 mod ladder_stub;

@@ -2,21 +2,20 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::sync::OnceLock;
 use std::time::Duration;
 
-use embedded_io::{Read, Write};
 use lastbyte::stack::{Config, ConnectionId, SlotBuffers, Stack};
-use lastbyte::{Cause, Instant, Ledger, OnReceive, Report, State, WriteError};
+use lastbyte::{Cause, Instant, Ledger, Report, State};
 use smoltcp::iface::SocketStorage;
 use smoltcp::phy::Medium;
-use smoltcp::wire::{IpAddress, IpEndpoint};
+use smoltcp::wire::IpAddress;
 
+use super::content::content_from;
 use super::dice::Chance;
 use super::oracle::{Finding, Oracle, Rule};
 use super::peers::{self, PEER_PORT, PeerSide};
 use super::recording::{Note, Tape};
-use super::scenario::{Family, Forgery, Happening, Network, Opening, Scenario, Step};
+use super::scenario::{Family, Forgery, Happening, Network, Scenario};
 use super::truth::{FinPlace, Opening as Handshake, Truth};
 use crate::loopback::{
     Direction, Flags, LoopClock, LoopDevice, OUR_ADDRESSES, OUR_V4, OUR_V6, PEER_V4, PEER_V6,
@@ -50,26 +49,6 @@ pub struct Outcome {
     pub elapsed: Duration,
     /// Frames that were sent, by both ends.
     pub frames: u64,
-}
-
-/// The most an application can write on one connection.
-const LONGEST_CONTENT: usize = 1 << 20;
-
-/// The bytes that every run writes, from the first on. No two stretches look
-/// alike, so that a lost, doubled or moved byte shows.
-fn content() -> &'static [u8] {
-    static CONTENT: OnceLock<Vec<u8>> = OnceLock::new();
-    CONTENT.get_or_init(|| {
-        let mix = |number: u64| (number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8;
-        (0..LONGEST_CONTENT as u64).map(mix).collect()
-    })
-}
-
-/// The `len` bytes from number `from` on.
-fn content_from(from: u64, len: usize) -> &'static [u8] {
-    let from = usize::try_from(from).unwrap_or(usize::MAX);
-    let behind = content().get(from..).unwrap_or_default();
-    behind.get(..len).unwrap_or(behind)
 }
 
 /// What a run needs beside the scenario.
@@ -182,19 +161,20 @@ fn watch(world: &World, truth: &Rc<RefCell<Truth>>) {
     });
 }
 
-struct Run<'s, 'a> {
-    scenario: &'s Scenario,
-    world: &'s World,
-    stack: RunStack<'a>,
-    id: Option<ConnectionId>,
-    truth: Rc<RefCell<Truth>>,
-    peer: PeerSide,
-    oracle: Oracle,
+/// A run going on.
+pub(super) struct Run<'s, 'a> {
+    pub(super) scenario: &'s Scenario,
+    pub(super) world: &'s World,
+    pub(super) stack: RunStack<'a>,
+    pub(super) id: Option<ConnectionId>,
+    pub(super) truth: Rc<RefCell<Truth>>,
+    pub(super) peer: PeerSide,
+    pub(super) oracle: Oracle,
     /// How many of the happenings have happened.
-    happened: usize,
+    pub(super) happened: usize,
     /// What the connection said last.
-    last: Option<Report>,
-    tape: &'s Tape,
+    pub(super) last: Option<Report>,
+    pub(super) tape: &'s Tape,
 }
 
 impl<'s, 'a> Run<'s, 'a> {
@@ -258,13 +238,13 @@ impl<'s, 'a> Run<'s, 'a> {
 
     // ---- the world ----
 
-    fn next_happening(&self) -> Instant {
+    pub(super) fn next_happening(&self) -> Instant {
         let next = self.scenario.happenings.get(self.happened);
         next.map_or(Instant::NEVER, |(at, _)| *at)
     }
 
     /// Lets happen what is due.
-    fn happen(&mut self) {
+    pub(super) fn happen(&mut self) {
         while self.next_happening() <= self.world.now() {
             let (_, happening) = self.scenario.happenings[self.happened];
             self.happened += 1;
@@ -309,7 +289,7 @@ impl<'s, 'a> Run<'s, 'a> {
     }
 
     /// Serves the stack until something happens, or `until`.
-    fn wait(&mut self, until: Instant) {
+    pub(super) fn wait(&mut self, until: Instant) {
         let next = self.next_happening().min(until);
         self.stack.wait(next);
         self.happen();
@@ -317,7 +297,7 @@ impl<'s, 'a> Run<'s, 'a> {
     }
 
     /// Holds the connection to the rules.
-    fn look(&mut self) {
+    pub(super) fn look(&mut self) {
         let Some(id) = self.id else { return };
         let now = self.world.now();
         match (self.stack.state(id), self.stack.report(id)) {
@@ -333,282 +313,21 @@ impl<'s, 'a> Run<'s, 'a> {
         }
     }
 
-    fn note(&self, note: Note) {
+    pub(super) fn note(&self, note: Note) {
         let ledger = self.last.map_or(Ledger::ZERO, |report| report.ledger);
         self.tape.note(self.world.now(), self.state(), ledger, note);
     }
 
-    fn state(&self) -> State {
+    pub(super) fn state(&self) -> State {
         self.id
             .and_then(|id| self.stack.state(id).ok())
             .unwrap_or(State::Idle)
     }
 
-    // ---- the application ----
-
-    fn open(&mut self) {
-        let now = self.world.now();
-        self.truth.borrow_mut().begin(now);
-        self.oracle.begin(now);
-        self.oracle.done.address_lost = !self.has_address();
-        let options = self.scenario.options;
-        let opened = match self.scenario.opening {
-            Opening::Connect => {
-                let peer: IpAddress = match self.scenario.family {
-                    Family::V4 => PEER_V4.into(),
-                    Family::V6 => PEER_V6.into(),
-                };
-                self.stack
-                    .connect(IpEndpoint::new(peer, PEER_PORT), options)
-            }
-            Opening::Listen(_) => self.stack.listen(OUR_PORT, options),
-        };
-        match opened {
-            Ok(id) => self.id = Some(id),
-            Err(_) if self.oracle.done.address_lost => self.id = None,
-            Err(error) => {
-                self.id = None;
-                self.oracle
-                    .find(Rule::Leak, now, format!("not opened: {error}"));
-            }
-        }
-        self.look();
-    }
-
-    fn has_address(&mut self) -> bool {
-        !self.stack.interface_mut().ip_addrs().is_empty()
-    }
-
-    fn take(&mut self, step: Step) {
-        let Some(id) = self.id else {
-            return;
-        };
-        let now = self.world.now();
-        match step {
-            Step::Write(len) => self.write(id, len),
-            Step::WriteAll(len) => self.write_all(id, len),
-            Step::TryWrite(len) => {
-                self.try_write(id, len);
-            }
-            Step::Pause(time) => self.wait_for(time),
-            Step::Neglect(time) => {
-                let until = (now + time).min(self.next_happening().max(now));
-                self.world.run_until(until);
-                // Whatever was due is late: a round trip seems to have taken as long.
-                self.oracle.stirred_at = self.world.now();
-                self.stack.poll();
-            }
-            Step::Flush => self.flush(id),
-            Step::Read => self.read(id),
-            Step::Finish => self.finish(id),
-            Step::Abort => {
-                self.oracle.done.aborted = true;
-                if let Ok(writer) = self.stack.writer(id) {
-                    // The id is good, so there is nothing it could fail with.
-                    let _ = writer.abort();
-                }
-            }
-            Step::Release => {
-                self.oracle.done.aborted = true;
-                // As above.
-                let _ = self.stack.release(id);
-            }
-            Step::Reopen => self.reopen(id),
-        }
-    }
-
-    fn wait_for(&mut self, time: Duration) {
-        let until = self.world.now() + time;
-        while self.world.now() < until {
-            self.wait(until);
-        }
-    }
-
-    /// One attempt; how many bytes were taken, `None` if the end is known.
-    fn try_write(&mut self, id: ConnectionId, len: usize) -> Option<usize> {
-        let must = self.oracle.must_refuse(&self.truth.borrow());
-        let before = self.oracle.accepted;
-        let bytes = content_from(before, len);
-        let result = match self.stack.writer(id) {
-            Ok(mut writer) => writer.try_write(bytes),
-            Err(unknown) => Err(unknown.into()),
-        };
-        self.oracle.accepted += result.unwrap_or(0) as u64;
-        let now = self.world.now();
-        self.note_write(before, result.map(|_| ()));
-        self.oracle
-            .look_at_write(must, before, result.map(|_| ()), now);
-        self.look();
-        result.ok()
-    }
-
-    fn note_write(&self, before: u64, result: Result<(), WriteError>) {
-        if self.oracle.accepted > before {
-            self.note(Note::Accepted(self.oracle.accepted - before));
-        }
-        if let Err(error) = result {
-            self.note(Note::Failed(error));
-        }
-    }
-
-    fn write(&mut self, id: ConnectionId, len: usize) {
-        let until = self.world.now() + self.scenario.options.call_limit();
-        let mut left = len;
-        loop {
-            match self.try_write(id, left) {
-                Some(taken) => left -= taken,
-                None => return,
-            }
-            if left == 0 || self.world.now() >= until {
-                return;
-            }
-            self.wait(until);
-        }
-    }
-
-    fn write_all(&mut self, id: ConnectionId, len: usize) {
-        let must = self.oracle.must_refuse(&self.truth.borrow());
-        let before = self.oracle.accepted;
-        let started = self.world.now();
-        let bytes = content_from(before, len);
-        let result = match self.stack.writer(id) {
-            Ok(mut writer) => writer.write_all(bytes),
-            Err(unknown) => Err(unknown.into()),
-        };
-        let accepted = self.stack.report(id).map(|report| report.ledger.accepted());
-        self.oracle.accepted = match &result {
-            Ok(()) => before + len as u64,
-            Err(error) => error.ledger().accepted(),
-        };
-        let now = self.world.now();
-        if accepted != Ok(self.oracle.accepted) || self.oracle.accepted > before + len as u64 {
-            let detail = format!("{result:?}, {accepted:?}, {before} before");
-            self.oracle.find(Rule::Account, now, detail);
-        }
-        // A blocking call may have begun before the end arrived.
-        let must = must.filter(|_| now == started);
-        self.note_write(before, result);
-        self.oracle.look_at_write(must, before, result, now);
-        self.look_at_call(started);
-    }
-
-    /// No blocking call takes much longer than its limit; `write_all` is as
-    /// many calls as it takes, each with progress.
-    fn look_at_call(&mut self, started: Instant) {
-        let now = self.world.now();
-        let (took, limit) = (now.since(started), self.scenario.options.call_limit());
-        let calls = self.scenario.bytes() as u32 + 1;
-        if took > limit.saturating_mul(calls) + Duration::from_secs(1) {
-            self.oracle
-                .find(Rule::Bounded, now, format!("a call took {took:?}"));
-        }
-    }
-
-    fn flush(&mut self, id: ConnectionId) {
-        let started = self.world.now();
-        let result = match self.stack.writer(id) {
-            Ok(mut writer) => writer.flush(),
-            Err(unknown) => Err(unknown.into()),
-        };
-        let now = self.world.now();
-        let ledger = self.stack.report(id).map(|report| report.ledger);
-        match (result, ledger) {
-            (Ok(()), Ok(ledger)) if ledger.pending() > 0 => {
-                let detail = format!("flushed with {ledger:?}");
-                self.oracle.find(Rule::Delivered, now, detail);
-            }
-            (Err(error), _) => {
-                self.note(Note::Failed(error));
-                self.oracle.look_at_error(error, now);
-            }
-            _ => {}
-        }
-        if now.since(started) > self.scenario.options.call_limit() + Duration::from_secs(1) {
-            let detail = format!("flush took {:?}", now.since(started));
-            self.oracle.find(Rule::Bounded, now, detail);
-        }
-    }
-
-    fn read(&mut self, id: ConnectionId) {
-        if self.scenario.options.on_receive() == OnReceive::Discard {
-            return;
-        }
-        let mut into = [0; 512];
-        // Only where something is there: reading blocks.
-        if let Ok(mut reader) = self.stack.reader(id)
-            && embedded_io::ReadReady::read_ready(&mut reader) == Ok(true)
-        {
-            // What is read is the peer's affair; an end is told by the look.
-            let _ = reader.read(&mut into);
-        }
-    }
-
-    fn finish(&mut self, id: ConnectionId) {
-        let now = self.world.now();
-        self.oracle.done.finish_at.get_or_insert(now);
-        let Ok(mut writer) = self.stack.writer(id) else {
-            return;
-        };
-        if self.scenario.seed % 2 == 0 {
-            let outcome = writer.finish();
-            self.look_at_finish(outcome.map(|report| report.ledger.pending()));
-            return;
-        }
-        writer.begin_finish();
-        self.look();
-        let until = now + self.scenario.options.finish_limit() + Duration::from_secs(2);
-        while self.world.now() < until {
-            let outcome = match self.stack.writer(id) {
-                Ok(mut writer) => writer.finished(),
-                Err(_) => return,
-            };
-            if let Some(outcome) = outcome {
-                self.look_at_finish(outcome.map(|report| report.ledger.pending()));
-                // The id is good.
-                let _ = self.stack.release(id);
-                return;
-            }
-            if self.state() == State::Idle || self.state() == State::Listening {
-                return;
-            }
-            self.wait(until);
-        }
-        let detail = format!("no end after finishing: {:?}", self.state());
-        self.oracle.find(Rule::Bounded, self.world.now(), detail);
-    }
-
-    fn look_at_finish(&mut self, outcome: Result<u64, WriteError>) {
-        let now = self.world.now();
-        match outcome {
-            Ok(0) => {}
-            Ok(pending) => {
-                let detail = format!("finished with {pending} bytes pending");
-                self.oracle.find(Rule::Delivered, now, detail);
-            }
-            Err(error) => {
-                self.note(Note::Failed(error));
-                self.oracle.look_at_error(error, now);
-            }
-        }
-    }
-
-    fn reopen(&mut self, id: ConnectionId) {
-        self.look();
-        self.look_at_delivery();
-        if !self.state().is_closed() {
-            return;
-        }
-        // Ended by itself: its slot is still held.
-        let _ = self.stack.release(id);
-        if self.has_address() {
-            self.open();
-        }
-    }
-
     // ---- behind the end ----
 
     /// What the peer received against what was accepted.
-    fn look_at_delivery(&mut self) {
+    pub(super) fn look_at_delivery(&mut self) {
         let truth = *self.truth.borrow();
         let Some(port) = truth.local_port else { return };
         let ledger = self.last.map_or(Ledger::ZERO, |report| report.ledger);
