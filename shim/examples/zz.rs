@@ -17,6 +17,9 @@ fn main() {
             profile.parse().unwrap()
         };
         let s = Scenario::new(p, seed);
+        if std::env::var_os("SIMLOG").is_some() {
+            println!("{}", record(&s).1);
+        }
         let o = std::panic::catch_unwind(|| run(&s));
         match o {
             Ok(o) => {

@@ -2,11 +2,12 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use embedded_io::{Read, Write};
 use lastbyte::stack::{Config, ConnectionId, SlotBuffers, Stack};
-use lastbyte::{Cause, Instant, Ledger, OnReceive, Report, State};
+use lastbyte::{Cause, Instant, Ledger, OnReceive, Report, State, WriteError};
 use smoltcp::iface::SocketStorage;
 use smoltcp::phy::Medium;
 use smoltcp::wire::{IpAddress, IpEndpoint};
@@ -14,6 +15,7 @@ use smoltcp::wire::{IpAddress, IpEndpoint};
 use super::dice::Chance;
 use super::oracle::{Finding, Oracle, Rule};
 use super::peers::{self, PEER_PORT, PeerSide};
+use super::recording::{Note, Tape};
 use super::scenario::{Family, Forgery, Happening, Opening, Scenario, Step};
 use super::truth::{Opening as Handshake, Truth};
 use crate::loopback::{
@@ -50,11 +52,24 @@ pub struct Outcome {
     pub frames: u64,
 }
 
-/// The bytes from number `from` on that every run writes.
-pub(super) fn fill(from: u64, bytes: &mut [u8]) {
-    for (byte, number) in bytes.iter_mut().zip(from..) {
-        *byte = (number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8;
-    }
+/// The most an application can write on one connection.
+const LONGEST_CONTENT: usize = 1 << 20;
+
+/// The bytes that every run writes, from the first on. No two stretches look
+/// alike, so that a lost, doubled or moved byte shows.
+fn content() -> &'static [u8] {
+    static CONTENT: OnceLock<Vec<u8>> = OnceLock::new();
+    CONTENT.get_or_init(|| {
+        let mix = |number: u64| (number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8;
+        (0..LONGEST_CONTENT as u64).map(mix).collect()
+    })
+}
+
+/// The `len` bytes from number `from` on.
+fn content_from(from: u64, len: usize) -> &'static [u8] {
+    let from = usize::try_from(from).unwrap_or(usize::MAX);
+    let behind = content().get(from..).unwrap_or_default();
+    behind.get(..len).unwrap_or(behind)
 }
 
 /// What a run needs beside the scenario.
@@ -81,7 +96,12 @@ pub(super) fn world_of(scenario: &Scenario) -> World {
 }
 
 /// Runs `scenario` in a `world` made for it.
-pub(super) fn run_in(scenario: &Scenario, world: &World, arena: &mut Arena) -> Outcome {
+pub(super) fn run_in(
+    scenario: &Scenario,
+    world: &World,
+    arena: &mut Arena,
+    tape: &Tape,
+) -> Outcome {
     let medium = world.config().medium;
     let damages = [&scenario.links.to_peer, &scenario.links.to_us]
         .iter()
@@ -107,10 +127,13 @@ pub(super) fn run_in(scenario: &Scenario, world: &World, arena: &mut Arena) -> O
         &mut storage,
     );
     let mut run = match stack {
-        Ok(stack) => Run::new(scenario, world, stack, truth, peer),
+        Ok(stack) => Run::new(scenario, world, stack, truth, peer, tape),
         Err(error) => return broken(world, format!("no stack: {error}")),
     };
     run.play();
+    for finding in &run.oracle.findings {
+        run.note(Note::Found(finding.clone()));
+    }
     let frames = log.frames();
     Outcome {
         hash: log.hash(),
@@ -136,6 +159,13 @@ pub(super) fn broken(world: &World, detail: String) -> Outcome {
         elapsed: world.now().since(Instant::ZERO),
         frames: 0,
     }
+}
+
+/// What a panic said.
+pub(super) fn words(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    text.unwrap_or("a panic without words").to_owned()
 }
 
 /// Tells `truth` of everything that leaves our end and arrives there.
@@ -166,7 +196,7 @@ struct Run<'s, 'a> {
     happened: usize,
     /// What the connection said last.
     last: Option<Report>,
-    scratch: Vec<u8>,
+    tape: &'s Tape,
 }
 
 impl<'s, 'a> Run<'s, 'a> {
@@ -176,6 +206,7 @@ impl<'s, 'a> Run<'s, 'a> {
         mut stack: RunStack<'a>,
         truth: Rc<RefCell<Truth>>,
         peer: PeerSide,
+        tape: &'s Tape,
     ) -> Self {
         stack
             .interface_mut()
@@ -190,7 +221,7 @@ impl<'s, 'a> Run<'s, 'a> {
             oracle: Oracle::new(scenario.options, world.now()),
             happened: 0,
             last: None,
-            scratch: Vec::new(),
+            tape,
         }
     }
 
@@ -198,6 +229,7 @@ impl<'s, 'a> Run<'s, 'a> {
         self.open();
         for &step in &self.scenario.plan {
             self.happen();
+            self.note(Note::Step(step));
             self.take(step);
             self.look();
         }
@@ -238,6 +270,7 @@ impl<'s, 'a> Run<'s, 'a> {
         while self.next_happening() <= self.world.now() {
             let (_, happening) = self.scenario.happenings[self.happened];
             self.happened += 1;
+            self.note(Note::Happened(happening));
             match happening {
                 Happening::AddressLost => {
                     self.oracle.done.address_lost = true;
@@ -292,6 +325,7 @@ impl<'s, 'a> Run<'s, 'a> {
         match (self.stack.state(id), self.stack.report(id)) {
             (Ok(state), Ok(report)) => {
                 self.last = Some(report);
+                self.note(Note::Changed);
                 let truth = *self.truth.borrow();
                 self.oracle.look(state, &report, &truth, now);
             }
@@ -299,6 +333,11 @@ impl<'s, 'a> Run<'s, 'a> {
                 .oracle
                 .find(Rule::Leak, now, "the id is stale".to_owned()),
         }
+    }
+
+    fn note(&self, note: Note) {
+        let ledger = self.last.map_or(Ledger::ZERO, |report| report.ledger);
+        self.tape.note(self.world.now(), self.state(), ledger, note);
     }
 
     fn state(&self) -> State {
@@ -387,29 +426,31 @@ impl<'s, 'a> Run<'s, 'a> {
         }
     }
 
-    fn content(&mut self, len: usize) -> Vec<u8> {
-        let mut bytes = std::mem::take(&mut self.scratch);
-        bytes.resize(len, 0);
-        fill(self.oracle.accepted, &mut bytes);
-        bytes
-    }
-
     /// One attempt; how many bytes were taken, `None` if the end is known.
     fn try_write(&mut self, id: ConnectionId, len: usize) -> Option<usize> {
         let must = self.oracle.must_refuse(&self.truth.borrow());
         let before = self.oracle.accepted;
-        let bytes = self.content(len);
+        let bytes = content_from(before, len);
         let result = match self.stack.writer(id) {
-            Ok(mut writer) => writer.try_write(&bytes),
+            Ok(mut writer) => writer.try_write(bytes),
             Err(unknown) => Err(unknown.into()),
         };
-        self.scratch = bytes;
         self.oracle.accepted += result.unwrap_or(0) as u64;
         let now = self.world.now();
+        self.note_write(before, result.map(|_| ()));
         self.oracle
             .look_at_write(must, before, result.map(|_| ()), now);
         self.look();
         result.ok()
+    }
+
+    fn note_write(&self, before: u64, result: Result<(), WriteError>) {
+        if self.oracle.accepted > before {
+            self.note(Note::Accepted(self.oracle.accepted - before));
+        }
+        if let Err(error) = result {
+            self.note(Note::Failed(error));
+        }
     }
 
     fn write(&mut self, id: ConnectionId, len: usize) {
@@ -431,12 +472,11 @@ impl<'s, 'a> Run<'s, 'a> {
         let must = self.oracle.must_refuse(&self.truth.borrow());
         let before = self.oracle.accepted;
         let started = self.world.now();
-        let bytes = self.content(len);
+        let bytes = content_from(before, len);
         let result = match self.stack.writer(id) {
-            Ok(mut writer) => writer.write_all(&bytes),
+            Ok(mut writer) => writer.write_all(bytes),
             Err(unknown) => Err(unknown.into()),
         };
-        self.scratch = bytes;
         let accepted = self.stack.report(id).map(|report| report.ledger.accepted());
         self.oracle.accepted = match &result {
             Ok(()) => before + len as u64,
@@ -449,6 +489,7 @@ impl<'s, 'a> Run<'s, 'a> {
         }
         // A blocking call may have begun before the end arrived.
         let must = must.filter(|_| now == started);
+        self.note_write(before, result);
         self.oracle.look_at_write(must, before, result, now);
         self.look_at_call(started);
     }
@@ -478,7 +519,10 @@ impl<'s, 'a> Run<'s, 'a> {
                 let detail = format!("flushed with {ledger:?}");
                 self.oracle.find(Rule::Delivered, now, detail);
             }
-            (Err(error), _) => self.oracle.look_at_error(error, now),
+            (Err(error), _) => {
+                self.note(Note::Failed(error));
+                self.oracle.look_at_error(error, now);
+            }
             _ => {}
         }
         if now.since(started) > self.scenario.options.call_limit() + Duration::from_secs(1) {
@@ -535,7 +579,7 @@ impl<'s, 'a> Run<'s, 'a> {
         self.oracle.find(Rule::Bounded, self.world.now(), detail);
     }
 
-    fn look_at_finish(&mut self, outcome: Result<u64, lastbyte::WriteError>) {
+    fn look_at_finish(&mut self, outcome: Result<u64, WriteError>) {
         let now = self.world.now();
         match outcome {
             Ok(0) => {}
@@ -543,7 +587,10 @@ impl<'s, 'a> Run<'s, 'a> {
                 let detail = format!("finished with {pending} bytes pending");
                 self.oracle.find(Rule::Delivered, now, detail);
             }
-            Err(error) => self.oracle.look_at_error(error, now),
+            Err(error) => {
+                self.note(Note::Failed(error));
+                self.oracle.look_at_error(error, now);
+            }
         }
     }
 
@@ -579,9 +626,7 @@ impl<'s, 'a> Run<'s, 'a> {
             let detail = format!("{ledger:?}, but the peer took in {taken_in}");
             self.oracle.find(Rule::Acknowledged, now, detail);
         }
-        let mut expected = vec![0; received.len()];
-        fill(0, &mut expected);
-        if received != expected || taken_in > self.oracle.accepted {
+        if received != content_from(0, received.len()) || taken_in > self.oracle.accepted {
             let detail = format!("the peer received {taken_in} bytes that are not ours");
             self.oracle.find(Rule::Content, now, detail);
         }
