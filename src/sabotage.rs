@@ -9,8 +9,12 @@ use core::sync::atomic::{AtomicU8, Ordering};
 
 /// A rule that is broken.
 #[cfg_attr(
-    not(all(feature = "sabotage", feature = "smoltcp")),
-    allow(dead_code, reason = "most of the rules are the stack's")
+    not(feature = "sabotage"),
+    allow(
+        dead_code,
+        unreachable_pub,
+        reason = "only named then, most of them by the stack"
+    )
 )]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]

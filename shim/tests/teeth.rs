@@ -25,7 +25,10 @@ fn first_finding(seed: u64) -> Option<(String, String)> {
 fn every_sabotage_is_found() {
     let mut missed = Vec::new();
     let mut highest = 0;
-    println!("{:<14} {:>6} {:<10} found by", "sabotage", "seed", "profile");
+    println!(
+        "{:<14} {:>6} {:<10} found by",
+        "sabotage", "seed", "profile"
+    );
     for sabotage in Sabotage::ALL {
         set(sabotage);
         let name = format!("{sabotage:?}");

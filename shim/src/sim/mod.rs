@@ -1,4 +1,5 @@
 //! Bad networks in virtual time.
+mod coverage;
 mod dice;
 mod draw;
 mod link;
@@ -10,6 +11,7 @@ mod rogue;
 mod run;
 mod scenario;
 mod truth;
+pub use coverage::{Coverage, Row};
 pub use dice::Chance;
 pub use link::{Burst, Link, LinkPath, Links};
 pub use oracle::{Finding, Rule};
