@@ -7,7 +7,9 @@ use lastbyte::{Instant, Nagle, OnPeerFin, OnReceive, Options};
 use super::dice::{Chance, Dice};
 use super::link::{Burst, Link, Links};
 use super::profile::Profile;
-use super::scenario::{Family, Forgery, Happening, Opening, PeerModel, Rogue, Scenario, Step};
+use super::scenario::{
+    Family, Forgery, Happening, Network, Opening, PeerModel, Rogue, Scenario, Step,
+};
 
 const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -49,7 +51,7 @@ pub(super) fn draw(profile: Profile, seed: u64) -> Scenario {
         seed,
         profile,
         family: any.pick(&[Family::V4, Family::V4, Family::V6]),
-        links: draw_links(profile, &mut dice(seed, Stream::Links)),
+        network: Network::Links(draw_links(profile, &mut dice(seed, Stream::Links))),
         peer,
         peer_buffer: any.pick(&[512, 1_460, 4_096, 8_192, 16_384]),
         options,
@@ -72,7 +74,7 @@ fn transfer(seed: u64) -> Scenario {
         seed,
         profile: Profile::Transfer,
         family: Family::V4,
-        links: Links::symmetric(link),
+        network: Network::Links(Links::symmetric(link)),
         peer: PeerModel::ReadsAll,
         peer_buffer: 16_384,
         options: Options::default(),
@@ -192,7 +194,7 @@ fn draw_peer(profile: Profile, dice: &mut Dice) -> PeerModel {
             },
         ),
         16 => PeerModel::Reboots(soon, dice.pick(&[7, 8])),
-        17 => PeerModel::Floods,
+        17 => PeerModel::Floods(dice.between(1_000, 60_000) as usize),
         18 => PeerModel::Answers(dice.below(6_000) as usize),
         // Hours, for the few seconds' worth of bytes of a plan.
         _ => PeerModel::ReadsSlowly {

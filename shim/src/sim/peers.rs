@@ -7,8 +7,8 @@ use lastbyte::Instant;
 use smoltcp::wire::{IpAddress, IpEndpoint};
 
 use super::rogue::{self, Taken};
-use super::scenario::{Family, Opening, PeerModel, Scenario};
-use crate::loopback::{Behaviour, OUR_V4, OUR_V6, Presence, Reads, World};
+use super::scenario::{Family, Network, Opening, PeerModel, Scenario};
+use crate::loopback::{Behaviour, Direction, OUR_V4, OUR_V6, Presence, Reads, World};
 
 /// The peer's port, whoever connects.
 pub(super) const PEER_PORT: u16 = 80;
@@ -24,7 +24,13 @@ pub(super) enum PeerSide {
 
 /// Puts the scenario's peer into `world`, and its network.
 pub(super) fn install(scenario: &Scenario, world: &World) -> PeerSide {
-    scenario.links.clone().lay(world, scenario.seed);
+    match scenario.network.clone() {
+        Network::Links(links) => links.lay(world, scenario.seed),
+        Network::Script { to_peer, to_us } => {
+            world.set_path(Direction::ToPeer, to_peer.path());
+            world.set_path(Direction::ToUs, to_us.path());
+        }
+    }
     if let PeerModel::Rogue(kind) = scenario.peer {
         let taken = rogue::install(world, kind, scenario.seed, scenario.peer_buffer);
         return PeerSide::Rogue(taken);
@@ -55,7 +61,7 @@ pub(super) fn install(scenario: &Scenario, world: &World) -> PeerSide {
         | PeerModel::Resets(_)
         | PeerModel::ResetsAt(_)
         | PeerModel::Refuses
-        | PeerModel::Floods
+        | PeerModel::Floods(_)
         | PeerModel::Answers(_)
         | PeerModel::Rogue(_) => {}
     }
@@ -96,7 +102,7 @@ fn behaviour(scenario: &Scenario) -> Behaviour {
         PeerModel::Exits(after) => sink.exiting_after(after),
         PeerModel::Resets(after) => sink.aborting_after(after),
         PeerModel::ResetsAt(at) => sink.aborting_at(at),
-        PeerModel::Floods => sink.flooding(),
+        PeerModel::Floods(len) => sink.sending(vec![b'f'; len]).staying_open(),
         PeerModel::Answers(len) => sink.sending(vec![b'a'; len]).closing_after_sending(),
         PeerModel::ReadsAll
         | PeerModel::Refuses

@@ -16,7 +16,7 @@ use super::dice::Chance;
 use super::oracle::{Finding, Oracle, Rule};
 use super::peers::{self, PEER_PORT, PeerSide};
 use super::recording::{Note, Tape};
-use super::scenario::{Family, Forgery, Happening, Opening, Scenario, Step};
+use super::scenario::{Family, Forgery, Happening, Network, Opening, Scenario, Step};
 use super::truth::{Opening as Handshake, Truth};
 use crate::loopback::{
     Direction, Flags, LoopClock, LoopDevice, OUR_ADDRESSES, OUR_V4, OUR_V6, PEER_V4, PEER_V6,
@@ -103,9 +103,10 @@ pub(super) fn run_in(
     tape: &Tape,
 ) -> Outcome {
     let medium = world.config().medium;
-    let damages = [&scenario.links.to_peer, &scenario.links.to_us]
-        .iter()
-        .any(|link| link.corruption != Chance::NEVER);
+    let damages = match &scenario.network {
+        Network::Links(links) => links.to_us.corruption != Chance::NEVER,
+        Network::Script { .. } => true,
+    };
     let truth = Rc::new(RefCell::new(Truth::new(medium, damages)));
     watch(world, &truth);
     let log = world.record(0);
@@ -159,13 +160,6 @@ pub(super) fn broken(world: &World, detail: String) -> Outcome {
         elapsed: world.now().since(Instant::ZERO),
         frames: 0,
     }
-}
-
-/// What a panic said.
-pub(super) fn words(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-    text.unwrap_or("a panic without words").to_owned()
 }
 
 /// Tells `truth` of everything that leaves our end and arrives there.

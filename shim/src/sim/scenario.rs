@@ -7,6 +7,7 @@ use lastbyte::{Instant, Options};
 
 use super::link::Links;
 use super::profile::Profile;
+use super::script::Script;
 
 /// The family of addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,8 +61,8 @@ pub enum PeerModel {
     Vanishes(Instant, Instant),
     /// Its machine starts anew at that time, with this seed.
     Reboots(Instant, u64),
-    /// Sends as much as it may, for ever.
-    Floods,
+    /// Sends so many bytes as fast as it may, and never closes.
+    Floods(usize),
     /// Answers with this, half-closes, and keeps reading.
     Answers(usize),
     /// A TCP of its own that bends the rules: see [`Rogue`].
@@ -134,6 +135,20 @@ pub enum Step {
     Reopen,
 }
 
+/// What lies between the ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Network {
+    /// Links that leave it to chance.
+    Links(Links),
+    /// What befalls each frame, written down.
+    Script {
+        /// From our end to the peer.
+        to_peer: Script,
+        /// From the peer to our end.
+        to_us: Script,
+    },
+}
+
 /// One run, written down. Two runs of one scenario are the same, bit for bit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scenario {
@@ -144,7 +159,7 @@ pub struct Scenario {
     /// The family of addresses.
     pub family: Family,
     /// The network.
-    pub links: Links,
+    pub network: Network,
     /// The peer.
     pub peer: PeerModel,
     /// Size of the peer's receive buffer.
@@ -225,8 +240,20 @@ impl fmt::Display for Scenario {
             "seed {} of {}, {:?}",
             self.seed, self.profile, self.family
         )?;
-        writeln!(f, "  to the peer  {}", self.links.to_peer)?;
-        writeln!(f, "  to us        {}", self.links.to_us)?;
+        match &self.network {
+            Network::Links(links) => {
+                writeln!(f, "  to the peer  {}", links.to_peer)?;
+                writeln!(f, "  to us        {}", links.to_us)?;
+            }
+            Network::Script { to_peer, to_us } => {
+                writeln!(
+                    f,
+                    "  to the peer  {:?}, {:?}",
+                    to_peer.latency, to_peer.faults
+                )?;
+                writeln!(f, "  to us        {:?}, {:?}", to_us.latency, to_us.faults)?;
+            }
+        }
         writeln!(
             f,
             "  peer         {:?}, buffer {}",

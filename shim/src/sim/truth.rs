@@ -178,15 +178,6 @@ impl Truth {
         u64::from(self.snd_una.wrapping_sub(first))
     }
 
-    /// Octets of ours that have left; our FIN may be one of them.
-    pub(super) fn sent(&self) -> u64 {
-        let first = self.iss.wrapping_add(1);
-        match self.opening {
-            Opening::Unsent => 0,
-            _ => u64::from(self.snd_nxt.wrapping_sub(first)),
-        }
-    }
-
     /// A frame of ours leaves.
     pub(super) fn note_sent(&mut self, now: Instant, frame: &[u8]) {
         self.frames += 1;
