@@ -1,30 +1,34 @@
-//! The simulator has teeth: whatever rule of the core is broken on purpose, a
-//! run soon finds it.
+//! The simulator has teeth: whatever rule of the core is broken on purpose,
+//! some seed finds it, and nothing is found while all rules hold.
 //!
 //! `cargo test --release -p lastbyte-shim --features sabotage --test teeth`
 
+use std::ops::Range;
+use std::thread;
+
 use lastbyte::sabotage::{Sabotage, set};
-use lastbyte_shim::sim::{Profile, Scenario, run};
+use lastbyte_shim::sim::{Coverage, Failing, Profile, Sweep};
 
-/// The last seed that is tried before a sabotage counts as missed.
-const LAST_SEED: u64 = 100_000;
+/// How many seeds are tried before a sabotage counts as missed.
+const SEEDS: u64 = 100_000;
 
-fn profile_of(seed: u64) -> Profile {
-    let profiles = Profile::ALL.len() as u64;
-    Profile::ALL[(seed % profiles) as usize]
+/// The first of `seeds` with a finding: a thread finishes what it has taken,
+/// and what is taken is taken in order.
+fn first_failing(seeds: Range<u64>) -> Option<Failing> {
+    let sweep = Sweep {
+        profiles: Profile::ALL.to_vec(),
+        seeds,
+        jobs: thread::available_parallelism().map_or(1, usize::from),
+        patience: 1,
+    };
+    sweep.run(|_| ()).failing.into_iter().next()
 }
 
-/// What a run finds first; the name of a rule, and the rest of it.
-fn first_finding(seed: u64) -> Option<(String, String)> {
-    let outcome = run(&Scenario::new(profile_of(seed), seed));
-    let finding = outcome.findings.first()?;
-    Some((format!("{:?}", finding.rule), finding.to_string()))
-}
-
+// One test: what is broken is broken for the whole process.
 #[test]
 fn every_sabotage_is_found() {
     let mut missed = Vec::new();
-    let mut highest = 0;
+    let mut end = 0;
     println!(
         "{:<14} {:>6} {:<10} found by",
         "sabotage", "seed", "profile"
@@ -32,23 +36,24 @@ fn every_sabotage_is_found() {
     for sabotage in Sabotage::ALL {
         set(sabotage);
         let name = format!("{sabotage:?}");
-        let found = (0..=LAST_SEED).find_map(|seed| Some((seed, first_finding(seed)?)));
-        match found {
-            Some((seed, (rule, finding))) => {
-                let profile = profile_of(seed);
-                println!("{name:<14} {seed:>6} {profile:<10} {rule}\n    {finding}");
-                highest = highest.max(seed);
-            }
-            None => {
-                println!("{name:<14} missed");
-                missed.push(name);
-            }
-        }
+        let Some(Failing {
+            profile,
+            seed,
+            finding,
+        }) = first_failing(0..SEEDS)
+        else {
+            println!("{name:<14} missed");
+            missed.push(sabotage);
+            continue;
+        };
+        println!("{name:<14} {seed:>6} {:<10} {finding}", profile.to_string());
+        end = end.max(seed + 1);
     }
+    assert_eq!(missed, [], "not found by {SEEDS} seeds");
+
     set(Sabotage::None);
-    for seed in 0..=highest {
-        let finding = first_finding(seed);
-        assert_eq!(finding, None, "seed {seed} without any sabotage");
-    }
-    assert!(missed.is_empty(), "missed: {missed:?}");
+    Coverage::reset();
+    assert_eq!(first_failing(0..end), None, "without any sabotage");
+    let coverage = Coverage::now();
+    assert_eq!(coverage.unexpected(), [], "said to be out of reach");
 }
