@@ -25,6 +25,7 @@
 
 use super::parse::Segment;
 use super::seq::{is_before, is_within};
+use crate::sabotage::{Sabotage, is_on};
 
 /// What is known of a synchronised connection when a segment for it arrives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +74,8 @@ const LARGEST_WINDOW: u32 = 1 << 30;
 pub(super) fn judge(segment: &Segment<'_>, known: &Known) -> Verdict {
     let in_window = is_within(segment.seq(), known.rcv_nxt, known.rcv_wnd);
     if segment.is_rst() {
-        return match segment.seq() == known.rcv_nxt {
+        let is_taken = in_window && is_on(Sabotage::RstRule);
+        return match segment.seq() == known.rcv_nxt || is_taken {
             true => Verdict::Acceptable,
             false if in_window => Verdict::Challenge,
             false => Verdict::Drop,
@@ -85,7 +87,7 @@ pub(super) fn judge(segment: &Segment<'_>, known: &Known) -> Verdict {
     let Some(ack) = segment.ack() else {
         return Verdict::Unproven;
     };
-    if is_before(known.snd_nxt, ack) {
+    if is_before(known.snd_nxt, ack) && !is_on(Sabotage::SndNxtRule) {
         return Verdict::Challenge;
     }
     let edge = known.rcv_nxt.wrapping_add(known.rcv_wnd);

@@ -6,6 +6,7 @@ use super::watch::{Ends, Facts, Receipt, Sending};
 use crate::Instant;
 use crate::connection::Connection;
 use crate::facts::{Sent, Window};
+use crate::sabotage::{Sabotage, is_on};
 use crate::state::{Action, OnReceive, State};
 use smoltcp::iface::SocketHandle;
 use smoltcp::socket::tcp;
@@ -259,7 +260,8 @@ impl Slot {
 
     /// Drops what was received, if nobody wants it.
     fn drain(&mut self, socket: &mut tcp::Socket<'_>) {
-        if self.connection.options().on_receive() != OnReceive::Discard {
+        let is_wanted = self.connection.options().on_receive() != OnReceive::Discard;
+        if is_wanted || is_on(Sabotage::Drain) {
             return;
         }
         // The buffer is a ring: at most two pieces.

@@ -81,6 +81,7 @@
 
 mod app;
 mod content;
+mod coverage;
 mod dice;
 mod draw;
 mod ladder_stub;
@@ -106,6 +107,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::loopback::World;
 
+pub use coverage::{Coverage, Row};
 pub use dice::Chance;
 pub use link::{Burst, Link, LinkPath, Links};
 pub use oracle::{Finding, Rule};

@@ -31,6 +31,8 @@ pub enum Rule {
     /// With bytes pending and the connection open, something is always under
     /// way.
     Stalled,
+    /// Nothing fills the receive buffer of an application that never reads.
+    Discarded,
     /// Our end does not run when there is nothing to do.
     Busy,
     /// Nothing of an ended connection is left: no timer, slot or port.
@@ -54,6 +56,7 @@ impl Rule {
             Self::Bounded => "every call and connection ends within its limits",
             Self::Cause => "the cause is what really happened",
             Self::Stalled => "with bytes pending, something is under way",
+            Self::Discarded => "what nobody reads is discarded",
             Self::Busy => "no work without a reason",
             Self::Leak => "nothing is left of an ended connection",
             Self::Panic => "nothing panics",

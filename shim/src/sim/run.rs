@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use lastbyte::stack::{Config, ConnectionId, SlotBuffers, Stack};
-use lastbyte::{Cause, Instant, Ledger, Report, State};
+use lastbyte::{Cause, Instant, Ledger, OnReceive, Report, State};
 use smoltcp::iface::SocketStorage;
 use smoltcp::phy::Medium;
 use smoltcp::wire::IpAddress;
@@ -306,10 +306,25 @@ impl<'s, 'a> Run<'s, 'a> {
                 self.note(Note::Changed);
                 let truth = *self.truth.borrow();
                 self.oracle.look(state, &report, &truth, now);
+                self.look_at_buffer(id, now);
             }
             _ => self
                 .oracle
                 .find(Rule::Leak, now, "the id is stale".to_owned()),
+        }
+    }
+
+    /// Where nothing is kept, the peer's FIN is never hidden by a full buffer.
+    fn look_at_buffer(&mut self, id: ConnectionId, now: Instant) {
+        let is_full = self.scenario.options.on_receive() == OnReceive::Discard
+            && self.stack.writer(id).is_ok_and(|mut writer| {
+                writer.progress().is_ok_and(|progress| {
+                    progress.state.is_established() && progress.is_receive_full
+                })
+            });
+        if is_full {
+            let detail = "the receive buffer is full".to_owned();
+            self.oracle.find(Rule::Discarded, now, detail);
         }
     }
 
