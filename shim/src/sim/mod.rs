@@ -1,6 +1,7 @@
 //! Bad networks in virtual time.
 mod dice;
 mod draw;
+mod ladder;
 mod link;
 mod oracle;
 mod peers;
