@@ -4,6 +4,7 @@ mod draw;
 mod ladder;
 mod link;
 mod oracle;
+mod pcap;
 mod peers;
 mod profile;
 mod recording;

@@ -1,7 +1,6 @@
 //! Frames as arrows.
 
-use lastbyte::Instant;
-use svg::node::element::{Group, Marker, Path};
+use svg::node::element::{Group, Marker, Path, TSpan};
 
 use super::super::recording::RecordedFrame;
 use super::label::{Kind, Label};
@@ -18,8 +17,12 @@ const HEADS: [(&str, &str); 5] = [
     ("damaged", "#ea580c"),
 ];
 
-/// How far a lost frame has come down in the middle.
-const FALL: i32 = 8;
+/// Beside each life line arrows are level, so that none crosses the words there.
+const LANE: i32 = 280;
+/// How far a lost frame comes beyond its lane, and how far down.
+const LOST: (i32, i32) = (46, 6);
+/// The room its words need above an arrow.
+const WORDS: i32 = 14;
 
 /// One frame, and where its ends are among the anchors.
 #[derive(Debug)]
@@ -27,7 +30,7 @@ pub(super) struct Arrow<'a> {
     pub(super) frame: &'a RecordedFrame,
     pub(super) label: Label,
     begins: usize,
-    arrives: Vec<(usize, Instant)>,
+    arrives: Vec<usize>,
 }
 
 /// The heads, to be referred to.
@@ -60,30 +63,30 @@ impl<'a> Arrow<'a> {
     /// Adds what needs a place to `anchors`.
     pub(super) fn new(frame: &'a RecordedFrame, label: Label, anchors: &mut Vec<Anchor>) -> Self {
         let begins = anchors.len();
-        let column = match frame.sender {
-            Sender::End => column_of_end(frame.direction.opposite()),
-            // Its label is at its end.
-            Sender::Stranger => column_of_end(frame.direction),
-        };
-        let anchor = Anchor {
-            at: frame.sent_at,
+        let far = column_of_end(frame.direction);
+        let near = column_of_end(frame.direction.opposite());
+        let level = |at, column, above, after| Anchor {
+            at,
             column,
-            above: 14,
-            below: 3,
-            after: None,
+            above,
+            below: 4,
+            after,
         };
-        anchors.push(anchor);
         let mut arrives = Vec::new();
-        if let (Fate::Arrives { at, again_at, .. }, Sender::End) = (frame.fate, frame.sender) {
-            for at in [Some(at), again_at].into_iter().flatten() {
-                arrives.push((anchors.len(), at));
-                anchors.push(Anchor {
-                    at,
-                    column: column_of_end(frame.direction),
-                    above: 4,
-                    below: 4,
-                    after: Some(begins),
-                });
+        match (frame.sender, frame.fate) {
+            // It passes the other end, and its words are where it arrives.
+            (Sender::Stranger, _) => {
+                anchors.push(level(frame.sent_at, near, 4, None));
+                arrives.push(anchors.len());
+                anchors.push(level(frame.sent_at, far, WORDS, None));
+            }
+            (Sender::End, Fate::Lost(_)) => anchors.push(level(frame.sent_at, near, WORDS, None)),
+            (Sender::End, Fate::Arrives { at, again_at, .. }) => {
+                anchors.push(level(frame.sent_at, near, WORDS, None));
+                for at in [Some(at), again_at].into_iter().flatten() {
+                    arrives.push(anchors.len());
+                    anchors.push(level(at, far, 4, Some(begins)));
+                }
             }
         }
         Self {
@@ -150,51 +153,49 @@ impl<'a> Arrow<'a> {
             .add(paper::title(tooltip.trim()));
         let (from, to) = self.edges();
         let begins = y[self.begins];
-        if self.frame.sender == Sender::Stranger {
-            group = group.add(paper::line("arrow", (from, begins - 10), (to, begins)));
-        }
+        let forward = (to - from).signum();
+        let leaves = match self.frame.sender {
+            Sender::End => from + forward * LANE,
+            Sender::Stranger => PEERS - LANE,
+        };
         if self.frame.fate.is_lost() {
-            let middle = (i32::midpoint(from, to), begins + FALL);
+            let end = (leaves + forward * LOST.0, begins + LOST.1);
+            let way = [(from, begins), (leaves, begins), end];
             group = group
-                .add(paper::line("arrow", (from, begins), middle))
-                .add(paper::cross("cross", middle, 5));
+                .add(paper::way("hit", &way))
+                .add(paper::way("arrow", &way))
+                .add(paper::cross("cross", end, 5));
         }
-        for (copy, &(arrival, _)) in self.arrives.iter().enumerate() {
+        for (copy, &arrival) in self.arrives.iter().enumerate() {
             let class = if copy == 0 { "arrow" } else { "arrow copy" };
-            let (start, end) = ((from, begins), (to, y[arrival]));
+            let down = y[arrival];
+            let enters = to - forward * LANE;
+            let way = [(from, begins), (leaves, begins), (enters, down), (to, down)];
             group = group
-                .add(paper::line("hit", start, end))
-                .add(paper::line(class, start, end));
+                .add(paper::way("hit", &way))
+                .add(paper::way(class, &way));
         }
         group
     }
 
     /// What is written on it.
     pub(super) fn draw_label(&self, y: &[i32]) -> Group {
-        let begins = y[self.begins];
-        let (left, right) = (OURS + BAND + 8, PEERS - 10);
-        let is_left = match self.frame.sender {
-            Sender::End => self.frame.direction == Direction::ToPeer,
-            Sender::Stranger => self.frame.direction == Direction::ToUs,
+        let (place, at_us) = match (self.frame.sender, self.arrives.first()) {
+            (Sender::Stranger, Some(&arrival)) => {
+                (y[arrival], self.frame.direction == Direction::ToUs)
+            }
+            _ => (y[self.begins], self.frame.direction == Direction::ToPeer),
         };
-        let (class, x) = if is_left {
-            ("label", left)
+        let (class, x) = if at_us {
+            ("label", OURS + BAND + 8)
         } else {
-            ("label right", right)
+            ("label right", PEERS - 10)
         };
-        let mut group = Group::new()
-            .set("class", self.class().replace("frame ", "words "))
-            .add(paper::text(class, x, begins - 3, &self.words()));
+        let mut words = paper::text(class, x, place - 3, &self.words());
         if let Fate::Lost(loss) = self.frame.fate {
-            let (from, to) = self.edges();
-            let (class, aside) = if from < to {
-                ("label loss", 10)
-            } else {
-                ("label loss right", -10)
-            };
-            let x = i32::midpoint(from, to) + aside;
-            group = group.add(paper::text(class, x, begins + FALL + 4, &loss.to_string()));
+            words = words.add(TSpan::new(format!("  {loss}")).set("class", "loss"));
         }
-        group
+        let class = self.class().replace("frame ", "words ");
+        Group::new().set("class", class).add(words)
     }
 }

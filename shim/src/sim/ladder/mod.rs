@@ -172,7 +172,7 @@ impl<'a> Chart<'a> {
                 .add(paper::time(y, at));
         }
         for pause in &self.layout.breaks {
-            let words = format!("{} of silence", paper::duration(pause.lasts));
+            let words = format!("{} without an event", paper::duration(pause.lasts));
             let strip = paper::rectangle("break", (AXIS, pause.y - 9), PEERS - AXIS, 18);
             group = group
                 .add(strip)

@@ -4,15 +4,15 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use lastbyte::Instant;
-use svg::node::element::{Circle, Group, Line, Path, Rectangle, Style, TSpan, Text, Title};
+use svg::node::element::{Circle, Group, Line, Path, Polyline, Rectangle, Style, TSpan, Text, Title};
 
 /// Where the columns are.
-pub(super) const WIDTH: i32 = 1_380;
+pub(super) const WIDTH: i32 = 1_450;
 pub(super) const AXIS: i32 = 110;
 pub(super) const NOTES: i32 = 126;
 pub(super) const OURS: i32 = 520;
-pub(super) const PEERS: i32 = 1_290;
-pub(super) const OUTSIDE: i32 = 1_360;
+pub(super) const PEERS: i32 = 1_360;
+pub(super) const OUTSIDE: i32 = 1_435;
 /// Half of the band along our life line.
 pub(super) const BAND: i32 = 9;
 /// Of a line of text.
@@ -29,7 +29,7 @@ text { font: 11px ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mo
 .life { stroke: #94a3b8; stroke-width: 2; }
 .end { fill: #ffffff; stroke: #94a3b8; stroke-width: 1.5; } .name { font: bold 14px system-ui, 'DejaVu Sans', sans-serif; }
 .middle { text-anchor: middle; } .right { text-anchor: end; }
-.arrow { stroke-width: 1.4; fill: none; } .hit { stroke: transparent; stroke-width: 9; }
+.arrow { stroke-width: 1.4; stroke-linejoin: round; fill: none; } .hit { stroke: transparent; stroke-width: 9; fill: none; }
 .label { paint-order: stroke; stroke: #ffffff; stroke-width: 4px; stroke-linejoin: round; }
 .ours .arrow { stroke: #2563eb; marker-end: url(#head-ours); } .ours .label { fill: #1e40af; }
 .peers .arrow { stroke: #0f766e; marker-end: url(#head-peers); } .peers .label { fill: #115e59; }
@@ -37,7 +37,7 @@ text { font: 11px ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mo
 .other .arrow { stroke: #b6bec9; stroke-width: 0.9; marker-end: url(#head-other); } .other .label { fill: #8a94a3; }
 .damaged .arrow { stroke: #ea580c; marker-end: url(#head-damaged); } .damaged .label { fill: #c2410c; }
 .arrow.copy { stroke-dasharray: 5 4; } .lost .arrow { marker-end: none; }
-.cross { stroke: #dc2626; stroke-width: 2; } text.loss { fill: #dc2626; }
+.cross { stroke: #dc2626; stroke-width: 2; } .words .loss { fill: #dc2626; font-weight: bold; }
 .zero-window .label { font-weight: bold; }
 .step { font-weight: bold; fill: #111827; } .ledger { fill: #475569; } .state { font-weight: bold; }
 .happening { fill: #a21caf; font-weight: bold; } .left-out { font-weight: bold; fill: #92400e; }
@@ -85,6 +85,14 @@ pub(super) fn line(class: &str, from: (i32, i32), to: (i32, i32)) -> Line {
         .set("y1", from.1)
         .set("x2", to.0)
         .set("y2", to.1)
+}
+
+/// A line with corners.
+pub(super) fn way(class: &str, corners: &[(i32, i32)]) -> Polyline {
+    let corners = corners.iter().map(|(x, y)| format!("{x},{y}"));
+    Polyline::new()
+        .set("class", class)
+        .set("points", corners.collect::<Vec<_>>().join(" "))
 }
 
 pub(super) fn rectangle(class: &str, corner: (i32, i32), width: i32, height: i32) -> Rectangle {
