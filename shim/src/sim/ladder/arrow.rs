@@ -5,7 +5,7 @@ use svg::node::element::{Group, Marker, Path, TSpan};
 use super::super::recording::RecordedFrame;
 use super::label::{Kind, Label};
 use super::layout::{Anchor, Column};
-use super::paper::{self, BAND, OUTSIDE, OURS, PEERS};
+use super::paper::{self, BAND, OURS, OUTSIDE, PEERS};
 use crate::loopback::{Damage, Direction, Fate, Sender};
 
 /// The colours of the arrow heads, by class.
@@ -191,9 +191,13 @@ impl<'a> Arrow<'a> {
         } else {
             ("label right", PEERS - 10)
         };
-        let mut words = paper::text(class, x, place - 3, &self.words());
+        let mut words = paper::text(class, x, place - 4, &self.words());
         if let Fate::Lost(loss) = self.frame.fate {
-            words = words.add(TSpan::new(format!("  {loss}")).set("class", "loss"));
+            words = words.add(
+                TSpan::new(loss.to_string())
+                    .set("class", "loss")
+                    .set("dx", 9),
+            );
         }
         let class = self.class().replace("frame ", "words ");
         Group::new().set("class", class).add(words)

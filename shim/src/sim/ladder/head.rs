@@ -11,6 +11,8 @@ use lastbyte::{Cause, Closer, OnPeerFin, State};
 
 /// How many letters a line of the head has room for.
 const LETTERS: usize = 196;
+/// How many the peer's model has room for.
+const MODEL_LETTERS: usize = 90;
 /// How many lines one thing may take.
 const LINES: usize = 3;
 /// Of a line of the head.
@@ -104,9 +106,15 @@ fn ends(recording: &Recording, y: i32) -> Group {
         Family::V6 => (OUR_V6.to_string(), PEER_V6.to_string()),
     };
     let model = format!("{:?}", scenario.peer);
-    let model = paper::wrap(&model, 40).swap_remove(0);
+    let model = paper::wrap(&model, MODEL_LETTERS).swap_remove(0);
     let boxes = [
-        (OURS, 190, "our end", ours, format!("{:?}", scenario.opening)),
+        (
+            OURS,
+            190,
+            "our end",
+            ours,
+            format!("{:?}", scenario.opening),
+        ),
         (PEERS, 150, "the peer", peers, String::new()),
     ];
     let mut group = Group::new()
@@ -174,6 +182,15 @@ fn legend(y: i32) -> Group {
             .add(paper::text("detail", x + 26, y + 37, words));
         x += 48 + words.len() as i32 * 7;
     }
+    group = group
+        .add(paper::rectangle("open", (x, y + 26), 18, 13).set("rx", 3))
+        .add(paper::rectangle("unseen", (x, y + 26), 18, 13).set("rx", 3))
+        .add(paper::text(
+            "detail",
+            x + 26,
+            y + 37,
+            "in a call, not looked at",
+        ));
     let numbers = "on arrows: flags seq:length ack window (new or 0)";
     group.add(paper::text("detail right", WIDTH - 28, y + 37, numbers))
 }

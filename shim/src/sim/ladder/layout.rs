@@ -6,11 +6,11 @@ use std::time::Duration;
 use lastbyte::Instant;
 
 /// How far down a frame of median travelling time comes.
-const TRAVEL: u64 = 44;
+const TRAVEL: u64 = 36;
 /// The longest stretch without an event that is drawn in full.
-const LONGEST_GAP: u64 = 130;
+const LONGEST_GAP: u64 = 110;
 /// The height of a longer one.
-const BREAK: i32 = 46;
+const BREAK: i32 = 42;
 /// Between two times.
 const STEP: i32 = 5;
 /// How far an arrow goes down at least.

@@ -65,7 +65,7 @@ impl Recording {
         let top = head::height(&head) + 24;
         let chart = Chart::of(self, top);
         let bottom = chart.layout.bottom + 24;
-        let mut definitions = Definitions::new();
+        let mut definitions = Definitions::new().add(paper::hatching());
         for marker in arrow::heads() {
             definitions = definitions.add(marker);
         }
@@ -146,6 +146,7 @@ impl<'a> Chart<'a> {
         let from = self.top - 24;
         group = group
             .add(notes::band(&starts, from, bottom))
+            .add(self.draw_unseen())
             .add(paper::line("life", (PEERS, from), (PEERS, bottom)));
         for arrow in &self.arrows {
             group = group.add(arrow.draw(&self.layout.y));
@@ -155,6 +156,22 @@ impl<'a> Chart<'a> {
         }
         for (y, block) in self.block_places() {
             group = group.add(block.draw(y));
+        }
+        group
+    }
+
+    /// Where a call went on without anybody looking at the state.
+    fn draw_unseen(&self) -> Group {
+        let times = &self.layout.times;
+        let mut group = Group::new();
+        for (y, block) in self.block_places() {
+            let Some(until) = block.unseen_until.filter(|&until| until > block.at) else {
+                continue;
+            };
+            let end = times.partition_point(|&(_, at)| at < until);
+            let end = times.get(end).map_or(self.layout.bottom, |(y, _)| *y);
+            let stretch = paper::rectangle("unseen", (OURS - BAND, y), 2 * BAND, end - y);
+            group = group.add(stretch.add(paper::title("in a call: not looked at")));
         }
         group
     }

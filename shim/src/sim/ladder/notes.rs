@@ -4,6 +4,7 @@ use lastbyte::{Cause, Instant, Ledger, State};
 use svg::node::element::Group;
 
 use super::super::recording::{Moment, Note};
+use super::super::scenario::Step;
 use super::layout::{Anchor, Column};
 use super::paper::{self, BAND, LINE, NOTE_LETTERS, NOTES, OURS};
 
@@ -24,6 +25,8 @@ pub(super) struct Block {
     lines: Vec<(&'static str, String)>,
     /// The state that begins here.
     pub(super) state: Option<State>,
+    /// Until when nobody looks at the state from here on.
+    pub(super) unseen_until: Option<Instant>,
     tooltip: String,
 }
 
@@ -44,12 +47,23 @@ pub(super) const fn class_of(state: State) -> &'static str {
 /// What `moments` say, in order, each thing once.
 pub(super) fn blocks(moments: &[Moment]) -> Vec<Block> {
     let mut known = (State::Idle, Ledger::ZERO);
-    let blocks = moments.iter().map(|moment| {
-        let block = Block::of(moment, known);
+    let blocks = moments.iter().enumerate().map(|(number, moment)| {
+        let mut block = Block::of(moment, known);
         known = (moment.state, moment.ledger);
+        let next = moments.get(number + 1).map(|next| next.at);
+        block.unseen_until = next.filter(|_| blocks_the_view(&moment.note));
         block
     });
     blocks.filter(|block| !block.lines.is_empty()).collect()
+}
+
+/// Whether our end is inside one call until the next moment, so that its state
+/// and ledger may change without being noted.
+const fn blocks_the_view(note: &Note) -> bool {
+    matches!(
+        note,
+        Note::Step(Step::WriteAll(_) | Step::Flush | Step::Finish | Step::Neglect(_))
+    )
 }
 
 impl Block {
@@ -60,6 +74,7 @@ impl Block {
             mark: Mark::Plain,
             lines: vec![("left-out", format!("… {frames} frames are left out here …"))],
             state: None,
+            unseen_until: None,
             tooltip: String::new(),
         }
     }
@@ -105,6 +120,7 @@ impl Block {
             mark,
             lines,
             state: is_new.then_some(moment.state),
+            unseen_until: None,
             tooltip: moment.to_string().trim().to_owned(),
         }
     }
@@ -139,13 +155,8 @@ impl Block {
             .add(paper::title(&self.tooltip));
         let height = self.lines.len() as i32 * LINE + 4;
         let boxed = |class| {
-            paper::rectangle(
-                class,
-                (NOTES - 6, y - 10),
-                OURS - BAND - 6 - NOTES,
-                height,
-            )
-            .set("rx", 4)
+            paper::rectangle(class, (NOTES - 6, y - 10), OURS - BAND - 6 - NOTES, height)
+                .set("rx", 4)
         };
         match self.mark {
             Mark::Plain => {}
@@ -182,7 +193,7 @@ pub(super) fn band(starts: &[(i32, State)], top: i32, bottom: i32) -> Group {
         let stretch = paper::rectangle(class, (OURS - BAND, from), 2 * BAND, until - from);
         group = group.add(stretch.add(paper::title(&name)));
         let length = name.len() as i32 * 7 + 16;
-        let mut y = from + 6;
+        let mut y = from + 14;
         while y + length <= until {
             let turned = format!("translate({} {y}) rotate(90)", OURS - 3);
             let words = paper::text("band-text", 0, 0, &name).set("transform", turned);

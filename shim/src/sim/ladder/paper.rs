@@ -4,7 +4,9 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use lastbyte::Instant;
-use svg::node::element::{Circle, Group, Line, Path, Polyline, Rectangle, Style, TSpan, Text, Title};
+use svg::node::element::{
+    Circle, Group, Line, Path, Pattern, Polyline, Rectangle, Style, TSpan, Text, Title,
+};
 
 /// Where the columns are.
 pub(super) const WIDTH: i32 = 1_450;
@@ -47,14 +49,29 @@ text { font: 11px ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mo
 .finding { fill: #ffffff; font-weight: bold; } .finding-box { fill: #dc2626; }
 .break { fill: #f8fafc; } .break-line { fill: none; stroke: #cbd5e1; stroke-width: 1.3; } .break-text { fill: #64748b; font-style: italic; }
 .band-text { font-size: 9.5px; fill: #1f2937; letter-spacing: 0.4px; }
+.unseen { fill: url(#unseen); }
 .idle { fill: #e5e7eb; } .connecting { fill: #bfdbfe; } .listening { fill: #ddd6fe; } .open { fill: #86efac; }
 .peer-finished { fill: #fcd34d; } .finishing { fill: #67e8f9; } .closed { fill: #cbd5e1; } .broken { fill: #fca5a5; }
-text.idle, text.connecting, text.listening, text.open, text.peer-finished, text.finishing, text.closed, text.broken { fill: #1f2937; }
 ";
 
 /// The style sheet.
 pub(super) fn style() -> Style {
     Style::new(STYLE)
+}
+
+/// What lies over a state that was not looked at, by its name in the style.
+pub(super) fn hatching() -> Pattern {
+    let stroke = Path::new()
+        .set("d", "M -2 2 L 2 -2 M 0 8 L 8 0 M 6 10 L 10 6")
+        .set("stroke", "#ffffff")
+        .set("stroke-width", 3)
+        .set("stroke-opacity", 0.75);
+    Pattern::new()
+        .set("id", "unseen")
+        .set("width", 8)
+        .set("height", 8)
+        .set("patternUnits", "userSpaceOnUse")
+        .add(stroke)
 }
 
 /// Characters that XML cannot hold are replaced.
@@ -126,7 +143,7 @@ pub(super) fn stop_sign(x: i32, y: i32) -> Group {
 /// A wavy line from edge to edge: time is left out here.
 pub(super) fn wave(y: i32) -> Path {
     let mut way = format!("M {AXIS} {y}");
-    for x in (AXIS..PEERS).step_by(20) {
+    for x in (AXIS..PEERS - 10).step_by(20) {
         let _ = write!(way, " Q {} {} {} {y}", x + 5, y - 5, x + 10);
         let _ = write!(way, " T {} {y}", x + 20);
     }
@@ -158,7 +175,7 @@ pub(super) fn time(y: i32, at: Instant) -> Text {
 pub(super) fn duration(lasts: Duration) -> String {
     let seconds = lasts.as_secs();
     match seconds {
-        0 => format!("{:?}", Duration::from_micros(lasts.as_micros() as u64)),
+        0 => format!("{:.3} ms", lasts.as_secs_f64() * 1e3),
         1..60 => format!("{:.3} s", lasts.as_secs_f64()),
         60..3_600 => format!("{} min {:02} s", seconds / 60, seconds % 60),
         _ => format!("{} h {:02} min", seconds / 3_600, seconds / 60 % 60),
