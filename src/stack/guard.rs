@@ -5,7 +5,8 @@
 //! here puts one of that right, before smoltcp sees the segment:
 //!
 //! - A RST must be exactly at RCV.NXT (RFC 5961, 3.2). One that is only in the
-//!   window is answered with a challenge ACK, any other is dropped.
+//!   window is answered with a challenge ACK; one outside is dropped, also if
+//!   it carries text that reaches into the window.
 //! - A SYN on a synchronised connection is answered with a challenge ACK
 //!   (RFC 5961, 4.2), and so is
 //! - a segment that acknowledges what was never sent (RFC 9293, 3.10.7.4,
@@ -18,6 +19,9 @@
 //!   others, Linux among them, take it.
 //! - Data behind the peer's FIN, which smoltcp would take, is left out of its
 //!   segment (RFC 9293, 3.10.7.4, step 7).
+//! - Nothing can answer a SYN of ours that has not left yet: no neighbour was
+//!   found for it, say. smoltcp would take a SYN for the other half of a
+//!   simultaneous open, and panic for want of a window it has announced.
 //!
 //! The challenge ACK is smoltcp's own, limited to one a second for each
 //! connection (RFC 5961, 7): in place of the segment it is given a probe at

@@ -242,7 +242,7 @@ impl<const N: usize> Table<N> {
         }
         let known = row.known.get();
         let verdict = match row.phase.get() {
-            Phase::Opening => Verdict::Unproven,
+            Phase::Opening => Verdict::Drop,
             Phase::SynSent => row.take_syn(segment),
             Phase::Synchronised => judge(segment, &known),
             Phase::PeerFinished => judge_behind_fin(segment, &known),
@@ -332,6 +332,11 @@ impl Row {
     fn take_syn(&self, segment: &Segment<'_>) -> Verdict {
         let mut known = self.known.get();
         let is_answer = segment.ack().is_none_or(|ack| ack == known.snd_nxt);
+        // The stack below goes on to other rules with the peer's own SYN, before
+        // the guard knows whether it took it.
+        if segment.is_rst() && segment.ack() != Some(known.snd_nxt) {
+            return Verdict::Drop;
+        }
         if !is_answer {
             return Verdict::Unproven;
         }
