@@ -402,3 +402,13 @@ fn the_handshake_with_the_largest_numbers_works() {
     raw.send(&flow.fin());
     us.assert_refused(id, Cause::PeerFinished, 0, 0);
 }
+
+#[test]
+fn an_address_lost_before_the_first_poll_is_noticed() {
+    let world = World::new(WorldConfig::ip());
+    let mut us = Us::<1>::new(&world);
+    let id = us.connect(Options::default());
+    us.lose_addresses();
+    us.stack.poll();
+    us.assert_refused(id, Cause::AddressLost, 0, 0);
+}

@@ -12,7 +12,10 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::exit::Failure;
-use crate::sim::{self, Profile, Recording, Scenario, Summary, Sweep};
+use crate::sim::{self, Coverage, Profile, Recording, Scenario, Summary, Sweep};
+
+/// So many seeds must reach every cell that can be reached.
+const MANY: u64 = 1_000_000;
 
 const TEMPLATE: &str = "{bar:30} {percent:>3}% {human_pos}/{human_len} seeds {per_sec} {eta} left";
 
@@ -47,6 +50,9 @@ pub struct SimArgs {
     /// Record what crosses the wire at our end
     #[arg(long, value_name = "FILE", requires = "seed")]
     pub pcap: Option<std::path::PathBuf>,
+    /// Print which cells of the transition table were reached
+    #[arg(long, conflicts_with = "seed")]
+    pub coverage: bool,
     /// Print every frame and step
     #[arg(long, requires = "seed")]
     pub log: bool,
@@ -93,7 +99,7 @@ pub fn run(args: &SimArgs) -> Result<u8, Failure> {
     };
     match args.seed {
         Some(seed) => replay(args, &sweep.scenario(seed)),
-        None => sweep_all(&sweep),
+        None => sweep_all(args, &sweep),
     }
 }
 
@@ -108,13 +114,18 @@ fn printed(result: io::Result<()>) -> Result<(), Failure> {
 
 // ---- many ----
 
-fn sweep_all(sweep: &Sweep) -> Result<u8, Failure> {
+fn sweep_all(args: &SimArgs, sweep: &Sweep) -> Result<u8, Failure> {
     let bar = ProgressBar::new(sweep.seeds.end - sweep.seeds.start).with_style(style());
     bar.enable_steady_tick(Duration::from_millis(250));
+    Coverage::reset();
     let summary = sweep.run(|done| bar.set_position(done));
     bar.finish_and_clear();
-    printed(tell(&summary, sweep))?;
-    Ok(if summary.failing.is_empty() { 0 } else { FOUND })
+    let coverage = Coverage::now();
+    printed(tell(&summary, sweep, &coverage, args))?;
+    let is_whole = sweep.profiles.len() == Profile::ALL.len();
+    let must_reach = is_whole && summary.seeds >= MANY && !coverage.missing().is_empty();
+    let is_sound = summary.failing.is_empty() && !must_reach && coverage.unexpected().is_empty();
+    Ok(if is_sound { 0 } else { FOUND })
 }
 
 fn style() -> ProgressStyle {
@@ -122,7 +133,7 @@ fn style() -> ProgressStyle {
     ProgressStyle::with_template(TEMPLATE).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
-fn tell(summary: &Summary, sweep: &Sweep) -> io::Result<()> {
+fn tell(summary: &Summary, sweep: &Sweep, coverage: &Coverage, args: &SimArgs) -> io::Result<()> {
     let mut out = anstream::stdout().lock();
     for failing in &summary.failing {
         writeln!(
@@ -159,7 +170,27 @@ fn tell(summary: &Summary, sweep: &Sweep) -> io::Result<()> {
         .map(|(cause, times)| format!("{cause} {times}"))
         .collect();
     writeln!(out, "ends: {}", causes.join(", "))?;
-    writeln!(out, "hash {:016x}", summary.hash)
+    writeln!(out, "hash {:016x}", summary.hash)?;
+    if args.coverage {
+        writeln!(out, "{coverage}")?;
+    }
+    tell_coverage(&mut out, coverage)
+}
+
+fn tell_coverage(out: &mut impl Write, coverage: &Coverage) -> io::Result<()> {
+    let (reached, missing) = (coverage.reached(), coverage.missing());
+    writeln!(
+        out,
+        "transition table: {reached} of {} cells within reach were reached",
+        reached + missing.len(),
+    )?;
+    for row in missing {
+        writeln!(out, "  not reached: {row}")?;
+    }
+    for row in coverage.unexpected() {
+        writeln!(out, "  reached, although said to be out of reach: {row}")?;
+    }
+    Ok(())
 }
 
 // ---- one ----

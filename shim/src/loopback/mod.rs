@@ -43,6 +43,7 @@ pub use events::{EventLog, FrameEvent, LogEntry, Sender};
 pub use fate::{Damage, Fate, Loss, Path};
 pub(crate) use frame::{ip_in_frame, is_intact, tcp_in_frame};
 pub use peer::{Behaviour, Connection, Ending, Peer, PeerConfig, Presence, Reads, Sends, When};
+pub(crate) use raw::icmp::unreachable;
 pub use raw::{Flow, Handshake, RawPeer};
 pub use segment::{Flags, Segment};
 pub use wire::{Counters, Direction};

@@ -70,6 +70,12 @@ impl Run<'_, '_> {
             }
             Step::Flush => self.flush(id),
             Step::Read => self.read(id),
+            Step::BeginFinish => {
+                self.oracle.done.finish_at.get_or_insert(now);
+                if let Ok(mut writer) = self.stack.writer(id) {
+                    writer.begin_finish();
+                }
+            }
             Step::Finish => self.finish(id),
             Step::Abort => {
                 self.oracle.done.aborted = true;

@@ -137,6 +137,12 @@ impl Coverage {
         self.is_reached[usize::from(row.number)]
     }
 
+    /// How many rows were reached.
+    #[must_use]
+    pub fn reached(&self) -> usize {
+        Row::all().filter(|row| self.is_reached(row)).count()
+    }
+
     /// Rows that can be reached, and were not.
     #[must_use]
     pub fn missing(&self) -> Vec<Row> {

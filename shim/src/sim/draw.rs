@@ -235,7 +235,7 @@ fn draw_plan(dice: &mut Dice) -> Vec<Step> {
         let len = dice.pick(&[1, 10, 100, 1_000, 3_000, 8_192]);
         let len = dice.between(1, len) as usize;
         let pause = dice.pick(&[ms(10), ms(300), secs(5), secs(200)]);
-        plan.push(match dice.below(16) {
+        plan.push(match dice.below(17) {
             0..5 => Step::Write(len),
             5..7 => Step::WriteAll(len),
             7..9 => Step::TryWrite(len),
@@ -243,6 +243,7 @@ fn draw_plan(dice: &mut Dice) -> Vec<Step> {
             12 => Step::Neglect(dice.time(pause)),
             13 => Step::Flush,
             14 => Step::Read,
+            15 => Step::BeginFinish,
             _ => Step::Reopen,
         });
     }
@@ -256,7 +257,7 @@ fn draw_plan(dice: &mut Dice) -> Vec<Step> {
 
 fn draw_happenings(profile: Profile, dice: &mut Dice) -> Vec<(Instant, Happening)> {
     let mut happenings = Vec::new();
-    if dice.below(40) == 0 {
+    if dice.below(16) == 0 {
         let at = Instant::ZERO + dice.time(secs(30));
         happenings.push((at, Happening::AddressLost));
     }
@@ -265,6 +266,11 @@ fn draw_happenings(profile: Profile, dice: &mut Dice) -> Vec<(Instant, Happening
         let longest = dice.pick(&[ms(500), secs(20), secs(300)]);
         happenings.push((down, Happening::LinkDown));
         happenings.push((down + dice.time(longest), Happening::LinkUp));
+    }
+    if dice.below(12) == 0 {
+        let longest = dice.pick(&[ms(50), secs(1), secs(20)]);
+        let at = Instant::ZERO + dice.time(longest);
+        happenings.push((at, Happening::Unreachable(dice.below(6) as u8)));
     }
     if profile == Profile::Hostile {
         for _ in 0..dice.between(1, 12) {

@@ -98,6 +98,8 @@ pub(super) struct Done {
     pub(super) finish_at: Option<Instant>,
     pub(super) aborted: bool,
     pub(super) address_lost: bool,
+    /// A router has complained about a segment of ours.
+    pub(super) complained: bool,
 }
 
 /// Watches one connection from its opening to its end.
@@ -271,6 +273,9 @@ impl Oracle {
                     matches!(truth.neighbour, Neighbour::Answered(at) if at >= self.opened_at);
                 // The answer may have come while nobody served our end.
                 let is_unsent = truth.opening == Opening::Unsent;
+                if self.done.complained && truth.opening != Opening::Synchronised {
+                    return Ok(());
+                }
                 holds(!is_known || is_unsent, "the neighbour has answered")?;
                 holds(
                     lasted(options.connect_limit(), self.opened_at),

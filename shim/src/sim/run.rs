@@ -19,7 +19,7 @@ use super::scenario::{Family, Forgery, Happening, Network, Scenario};
 use super::truth::{FinPlace, Opening as Handshake, Truth};
 use crate::loopback::{
     Direction, Flags, LoopClock, LoopDevice, OUR_ADDRESSES, OUR_V4, OUR_V6, PEER_V4, PEER_V6,
-    PeerConfig, Segment, World, WorldConfig, our_hardware_address,
+    PeerConfig, Segment, World, WorldConfig, our_hardware_address, unreachable,
 };
 
 /// The port our end listens on.
@@ -259,6 +259,7 @@ impl<'s, 'a> Run<'s, 'a> {
                 Happening::LinkDown => self.stack.set_link(false),
                 Happening::LinkUp => self.stack.set_link(true),
                 Happening::Forged(forgery) => self.forge(forgery),
+                Happening::Unreachable(code) => self.complain(code),
             }
         }
     }
@@ -268,10 +269,7 @@ impl<'s, 'a> Run<'s, 'a> {
         let (Handshake::Synchronised, Some(port)) = (truth.opening, truth.local_port) else {
             return;
         };
-        let (src, dst) = match self.scenario.family {
-            Family::V4 => (IpAddress::from(PEER_V4), IpAddress::from(OUR_V4)),
-            Family::V6 => (PEER_V6.into(), OUR_V6.into()),
-        };
+        let (dst, src) = self.addresses();
         let (rcv, snd) = (truth.rcv_max(), truth.snd_nxt());
         let (flags, seq, ack) = match forgery {
             Forgery::Rst(off) => (Flags::RST, rcv.wrapping_add(off), 0),
@@ -286,6 +284,31 @@ impl<'s, 'a> Run<'s, 'a> {
         };
         let frame = segment.to_frame(Medium::Ethernet);
         self.world.inject(Direction::ToUs, frame);
+    }
+
+    /// A router complains about a segment in flight.
+    fn complain(&mut self, code: u8) {
+        let truth = *self.truth.borrow();
+        let (Some(seq), Some(port)) = (truth.in_flight(), truth.local_port) else {
+            return;
+        };
+        let (src, dst) = self.addresses();
+        let segment = Segment {
+            src,
+            dst,
+            ..Segment::new(port, PEER_PORT, Flags::ACK, seq, 0)
+        };
+        self.oracle.done.complained = true;
+        let frame = unreachable(Medium::Ethernet, &segment, code);
+        self.world.inject(Direction::ToUs, frame);
+    }
+
+    /// Ours and the peer's.
+    fn addresses(&self) -> (IpAddress, IpAddress) {
+        match self.scenario.family {
+            Family::V4 => (OUR_V4.into(), PEER_V4.into()),
+            Family::V6 => (OUR_V6.into(), PEER_V6.into()),
+        }
     }
 
     /// Serves the stack until something happens, or `until`.

@@ -106,6 +106,9 @@ pub enum Happening {
     LinkUp,
     /// A forged segment arrives.
     Forged(Forgery),
+    /// A router says with ICMP that a segment in flight cannot be
+    /// delivered; the code is that of "destination unreachable".
+    Unreachable(u8),
 }
 
 /// What the application does next.
@@ -125,6 +128,8 @@ pub enum Step {
     Flush,
     /// Reads what is there.
     Read,
+    /// Begins to finish, and goes on with the plan.
+    BeginFinish,
     /// Finishes, and waits until that is done.
     Finish,
     /// Aborts.
@@ -196,6 +201,7 @@ impl Scenario {
                 | Step::Neglect(_)
                 | Step::Flush
                 | Step::Read
+                | Step::BeginFinish
                 | Step::Finish
                 | Step::Abort
                 | Step::Release
@@ -223,7 +229,7 @@ impl Scenario {
                 Step::WriteAll(len) => call.saturating_mul(len as u32),
                 Step::Write(_) | Step::Flush => call,
                 Step::Pause(time) | Step::Neglect(time) => time,
-                Step::Finish => options.finish_limit(),
+                Step::BeginFinish | Step::Finish => options.finish_limit(),
                 Step::Reopen => opening + call,
                 Step::Abort => Duration::from_secs(1),
                 Step::TryWrite(_) | Step::Read | Step::Release => Duration::ZERO,

@@ -215,7 +215,13 @@ fn half(step: Step) -> Option<Step> {
         Step::TryWrite(len) => Step::TryWrite(len / 2),
         Step::Pause(time) => Step::Pause(time / 2),
         Step::Neglect(time) => Step::Neglect(time / 2),
-        Step::Flush | Step::Read | Step::Finish | Step::Abort | Step::Release | Step::Reopen => {
+        Step::Flush
+        | Step::Read
+        | Step::BeginFinish
+        | Step::Finish
+        | Step::Abort
+        | Step::Release
+        | Step::Reopen => {
             return None;
         }
     };

@@ -194,6 +194,15 @@ impl Truth {
         self.snd_nxt
     }
 
+    /// The number of an octet of ours that is in flight, if one is.
+    pub(super) fn in_flight(&self) -> Option<u32> {
+        match self.opening {
+            Opening::Unsent | Opening::Refused => None,
+            Opening::SynSent | Opening::SynReceived => Some(self.iss),
+            Opening::Synchronised => Some(self.snd_una).filter(|_| self.snd_una != self.snd_nxt),
+        }
+    }
+
     /// Octets of ours that acknowledgements have arrived for; our FIN may be
     /// one of them.
     pub(super) fn acknowledged(&self) -> u64 {

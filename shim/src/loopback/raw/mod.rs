@@ -9,7 +9,7 @@
 )]
 
 mod flow;
-mod icmp;
+pub(crate) mod icmp;
 mod neighbour;
 
 use std::collections::VecDeque;
