@@ -98,7 +98,7 @@ pub(super) struct Done {
     pub(super) finish_at: Option<Instant>,
     pub(super) aborted: bool,
     pub(super) address_lost: bool,
-    /// A router has complained about a segment of ours.
+    /// A router has complained about our SYN.
     pub(super) complained: bool,
 }
 
@@ -273,7 +273,7 @@ impl Oracle {
                     matches!(truth.neighbour, Neighbour::Answered(at) if at >= self.opened_at);
                 // The answer may have come while nobody served our end.
                 let is_unsent = truth.opening == Opening::Unsent;
-                if self.done.complained && truth.opening != Opening::Synchronised {
+                if self.done.complained {
                     return Ok(());
                 }
                 holds(!is_known || is_unsent, "the neighbour has answered")?;

@@ -298,7 +298,7 @@ impl<'s, 'a> Run<'s, 'a> {
             dst,
             ..Segment::new(port, PEER_PORT, Flags::ACK, seq, 0)
         };
-        self.oracle.done.complained = true;
+        self.oracle.done.complained |= truth.opening != Handshake::Synchronised;
         let frame = unreachable(Medium::Ethernet, &segment, code);
         self.world.inject(Direction::ToUs, frame);
     }
