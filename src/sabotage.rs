@@ -1,7 +1,7 @@
 //! Rules that tests break on purpose, to see that they would be missed.
 //!
 //! With the feature `sabotage` a test [`set`]s one of them, for the whole
-//! process, and expects its checks to fail. Without the feature [`is_on`] is
+//! process, and expects its checks to fail. Without the feature `is_on` is
 //! constantly false, and nothing of this is left in the code.
 
 #[cfg(feature = "sabotage")]

@@ -225,7 +225,7 @@ impl Run<'_, '_> {
         let Ok(mut writer) = self.stack.writer(id) else {
             return;
         };
-        if self.scenario.seed % 2 == 0 {
+        if self.scenario.seed.is_multiple_of(2) {
             let outcome = writer.finish();
             self.look_at_finish(outcome.map(|report| report.ledger.pending()));
             return;

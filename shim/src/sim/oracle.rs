@@ -204,6 +204,10 @@ impl Oracle {
 
     /// Whether the next write must be refused, for all that is certain.
     pub(super) fn must_refuse(&self, truth: &Truth) -> Option<PeerEnd> {
+        if self.done.address_lost {
+            // What arrives for a lost address concerns nobody.
+            return None;
+        }
         match (truth.peer_end, self.options.on_peer_fin()) {
             (PeerEnd::Open, _) | (PeerEnd::Fin, OnPeerFin::HalfClose) => None,
             (end, _) => Some(end),

@@ -98,7 +98,8 @@ mod tests {
     use smoltcp::phy::Medium;
 
     use super::super::{
-        Chance, Forgery, Happening, Link, Links, PeerModel, Profile, Scenario, Step, record,
+        Chance, Forgery, Happening, Link, Links, Network, PeerModel, Profile, Scenario, Step,
+        record,
     };
     use super::*;
     use crate::loopback::{is_intact, lastbyte_time};
@@ -130,10 +131,7 @@ mod tests {
 
     fn recording(link: Link) -> Recording {
         let scenario = Scenario {
-            links: Links {
-                to_peer: link.clone(),
-                to_us: link,
-            },
+            network: Network::Links(Box::new(Links::symmetric(link))),
             peer: PeerModel::ReadsAll,
             plan: vec![Step::Write(20_000), Step::Finish],
             happenings: vec![(

@@ -78,7 +78,7 @@ pub(super) fn install(scenario: &Scenario, world: &World) -> PeerSide {
             };
             let to = IpEndpoint::new(ours, super::run::OUR_PORT);
             world.at(at, move |world| {
-                world.peer().connect(PEER_PORT, to, behaviour)
+                world.peer().connect(PEER_PORT, to, behaviour);
             });
         }
     }

@@ -254,7 +254,7 @@ impl<'s, 'a> Run<'s, 'a> {
                     self.oracle.done.address_lost = true;
                     self.stack
                         .interface_mut()
-                        .update_ip_addrs(|list| list.clear());
+                        .update_ip_addrs(|list| list.truncate(0));
                 }
                 Happening::LinkDown => self.stack.set_link(false),
                 Happening::LinkUp => self.stack.set_link(true),

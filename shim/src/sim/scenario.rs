@@ -144,7 +144,7 @@ pub enum Step {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Network {
     /// Links that leave it to chance.
-    Links(Links),
+    Links(Box<Links>),
     /// What befalls each frame, written down.
     Script {
         /// From our end to the peer.

