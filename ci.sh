@@ -30,6 +30,7 @@ readonly DOCUMENTED="smoltcp,medium-ethernet,medium-ip,proto-ipv4,proto-ipv6,log
 readonly MSRV="1.91"
 readonly EXAMPLE_SECONDS=60
 readonly FUZZ_SECONDS="${FUZZ_SECONDS:-60}"
+readonly SIM_SEEDS=300000
 
 # What the guard may cost. The share of the instructions was meant to be 2 %;
 # 2.8 % is measured. Reading the headers of what leaves and of every ACK is two
@@ -55,9 +56,11 @@ Without a stage, all of them, in this order:
   no_std    the core on bare-metal targets, over its combinations of features
   no_panic  the linker's proof that the core has no panic path
   cost      what the guard costs on a Cortex-M3: instructions, flash, memory
+  sim       300,000 simulated networks, others with each commit
 
 Only when asked for:
 
+  teeth     break rules on purpose, and see that the simulator finds each
   fuzz      arbitrary segments and calls for a minute ($FUZZ_SECONDS for longer);
             the tests replay what was found before
 
@@ -392,10 +395,22 @@ stage_fuzz() {
         fail "the input is in tests/fuzz/artifacts; FUZZ_TRACE=1 in its environment tells more"
 }
 
+# A share of the seeds that moves with the commit, so that in time all are run.
+stage_sim() {
+    local first
+    first=$(( $(git rev-list --count HEAD 2>/dev/null || echo 0) * SIM_SEEDS ))
+    run cargo run --locked --quiet --release -p lastbyte-shim --bin lastbyte -- \
+        sim --seeds "$first..$((first + SIM_SEEDS))"
+}
+
+stage_teeth() {
+    run cargo test --locked --release -p lastbyte-shim --features sabotage --test teeth -- --nocapture
+}
+
 # ---- the order of things ----
 
 main() {
-    local all=(fmt lint msrv test doc examples no_std no_panic cost)
+    local all=(fmt lint msrv test doc examples no_std no_panic cost sim)
     local stages=("$@") stage start timings=()
     ((${#stages[@]} > 0)) || stages=("${all[@]}")
     for stage in "${stages[@]}"; do

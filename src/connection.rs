@@ -23,6 +23,7 @@ use crate::fmt::tell;
 use crate::ledger::Ledger;
 use crate::limits::Options;
 use crate::report::{Advice, Link, Note};
+use crate::sabotage::{Sabotage, is_on};
 use crate::state::{Action, Event, State};
 use crate::timers::{Timer, Timers};
 use crate::transition::transition;
@@ -138,7 +139,15 @@ impl Connection {
 
     /// Takes an event through the table: the only place that moves the state.
     fn apply(&mut self, event: Event, now: Instant) -> Action {
-        let cell = transition(self.state, event);
+        let mut cell = transition(self.state, event);
+        if is_on(Sabotage::Latch) && self.state.is_closed() {
+            let unlatched = transition(State::Open, event);
+            if unlatched.next.is_closed() {
+                cell = unlatched;
+            }
+        }
+        #[cfg(feature = "coverage")]
+        crate::coverage::mark(cell.row);
         if cell.next != self.state {
             self.state = cell.next;
             if let State::Closed(cause) = cell.next {
@@ -473,6 +482,7 @@ impl Connection {
                 self.note_stall();
                 Action::None
             }
+            Timer::Probe if is_on(Sabotage::KeepAliveCure) => Action::None,
             Timer::Probe => {
                 if self.probe == Probe::Asked {
                     // Asked long ago, and nothing left since: there is no way

@@ -24,7 +24,8 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    pub(crate) const ZERO: Self = Self {
+    /// Nothing accepted yet.
+    pub const ZERO: Self = Self {
         accepted: 0,
         acknowledged: 0,
     };

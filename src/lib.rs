@@ -44,6 +44,12 @@
 //! | `log`, `defmt` | no | events to either or both; `defmt::Format` on every public type |
 //!
 //! The `stack` layer needs at least one medium and one IP version.
+//!
+//! Two more are for tests of the crate itself, on hosts, and no part of what
+//! it promises. `coverage` keeps a set of the cells of the transition table
+//! that a process has reached. `sabotage` lets a test break one rule on
+//! purpose, to see that it is missed; as long as none is broken, nothing
+//! behaves otherwise.
 #![no_std]
 #![forbid(unsafe_code)]
 #![deny(
@@ -69,12 +75,18 @@
 
 mod clock;
 mod connection;
+#[cfg(feature = "coverage")]
+pub mod coverage;
 mod error;
 mod facts;
 mod fmt;
 mod ledger;
 mod limits;
 mod report;
+#[cfg(not(feature = "sabotage"))]
+mod sabotage;
+#[cfg(feature = "sabotage")]
+pub mod sabotage;
 #[cfg(feature = "smoltcp")]
 pub mod stack;
 mod state;

@@ -6,8 +6,11 @@ mod common;
 use common::*;
 use embedded_io::Read;
 use lastbyte::stack::ConnectionId;
+use lastbyte::stack::smoltcp::phy::Medium;
 use lastbyte::{Advice, Cause, OnReceive, Options, State};
-use lastbyte_shim::loopback::{Flags, Flow, Handshake, RawPeer, Segment, World, WorldConfig};
+use lastbyte_shim::loopback::{
+    Direction, Drops, Flags, Flow, Handshake, PEER_V6, RawPeer, Segment, World, WorldConfig,
+};
 
 /// The segment changes nothing, and is answered with an ACK at the present
 /// numbers.
@@ -65,33 +68,47 @@ fn a_rst_out_of_the_window_is_dropped_in_silence() {
 }
 
 #[test]
-fn a_rst_whose_text_reaches_into_the_window_is_dropped_in_silence() {
+fn a_rst_whose_data_reaches_into_the_window_is_dropped_in_silence() {
     let (mut us, id, raw, flow) = scripted(Options::default());
-    for behind in [1, 9, 10] {
+    for behind in [1, 100, 1_000] {
         let rst = flow.rst().with_seq(flow.seq.wrapping_sub(behind));
-        raw.send(&rst.with_payload(*b"ten octets"));
+        raw.send(&rst.with_payload([0; 1_100]));
         us.stack.poll();
-        assert_eq!(us.state(id), State::Open, "{behind} behind");
+        assert_eq!(us.state(id), State::Open);
         raw.recv_nothing();
     }
 }
 
+/// IPv6 with a hop-by-hop options header of padding before the segment.
+fn behind_hop_by_hop(segment: &Segment, medium: Medium) -> Vec<u8> {
+    let mut frame = segment.to_frame(medium);
+    let ip = frame.len() - 40 - 20;
+    let len = u16::from_be_bytes([frame[ip + 4], frame[ip + 5]]) + 8;
+    frame[ip + 4..ip + 6].copy_from_slice(&len.to_be_bytes());
+    let tcp = core::mem::replace(&mut frame[ip + 6], 0);
+    frame.splice(ip + 40..ip + 40, [tcp, 0, 1, 4, 0, 0, 0, 0]);
+    frame
+}
+
 #[test]
-fn a_syn_before_ours_has_left_is_dropped() {
+fn the_rules_hold_behind_a_hop_by_hop_header() {
     let world = World::new(WorldConfig::instant());
     let raw = world.raw();
-    raw.answer_neighbours(false);
     let mut us = Us::<1>::new(&world);
-    let id = us.connect(Options::default());
-    let (ours, theirs) = us.stack.endpoints(id).unwrap().expect("both ends");
-    for flags in [Flags::SYN, Flags::SYN | Flags::ACK] {
-        raw.send(&Segment::new(theirs.port, ours.port, flags, 1000, 0));
+    let id = us.stack.connect((PEER_V6, PORT), Options::default());
+    let id = id.expect("a slot, a port and a route");
+    let flow = raw.handshake(Handshake::default(), || {
         us.stack.poll();
-        assert_eq!(us.state(id), State::Connecting);
-    }
-    raw.answer_neighbours(true);
-    raw.handshake(Handshake::default(), || us.stack.run_for(ms(100)));
+    });
     assert_eq!(us.state(id), State::Open);
+    let medium = world.config().medium;
+    let rst = flow.rst().with_seq(flow.seq.wrapping_add(1));
+    raw.send_frame(behind_hop_by_hop(&rst, medium));
+    us.stack.poll();
+    assert_eq!(us.state(id), State::Open);
+    assert_eq!(raw.recv().flags, Flags::ACK);
+    raw.send_frame(behind_hop_by_hop(&flow.rst(), medium));
+    us.assert_refused(id, Cause::PeerReset, 0, 0);
 }
 
 #[test]
@@ -101,6 +118,34 @@ fn an_exact_rst_counts_also_behind_data_of_the_same_moment() {
     raw.send(&flow.rst());
     us.assert_refused(id, Cause::PeerReset, 0, 0);
     assert_eq!(us.report(id).discarded, 10);
+}
+
+#[test]
+fn a_rst_behind_a_syn_of_the_peer_needs_the_ack_of_ours() {
+    let (mut us, id, raw, syn) = connecting();
+    let from_peer = |flags, seq, ack| Segment::new(PORT, syn.src_port, flags, seq, ack);
+    raw.send(&from_peer(Flags::SYN, 5_000, 0));
+    raw.send(&from_peer(Flags::RST, 5_100, 0));
+    raw.send(&from_peer(Flags::RST | Flags::ACK, 5_100, syn.seq));
+    us.stack.poll();
+    assert_eq!(us.state(id), State::Connecting);
+    raw.send(&from_peer(Flags::ACK, 5_001, syn.seq.wrapping_add(1)));
+    us.stack.poll();
+    assert_eq!(us.state(id), State::Open);
+}
+
+/// smoltcp panics at a SYN for a socket that has announced no window yet.
+#[test]
+fn a_syn_before_ours_has_left_is_dropped() {
+    let world = World::new(WorldConfig::instant());
+    let raw = world.raw();
+    world.set_drops(Direction::ToPeer, Drops::All);
+    let mut us = Us::<1>::new(&world);
+    let id = us.connect(Options::default());
+    let local = us.stack.endpoints(id).expect("ours").expect("connecting").0;
+    raw.send(&Segment::new(PORT, local.port, Flags::SYN, 5_000, 0));
+    us.stack.run_for(secs(1));
+    assert_eq!(us.state(id), State::Connecting);
 }
 
 #[test]

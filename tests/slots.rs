@@ -463,3 +463,16 @@ fn the_smallest_mtu_and_the_smallest_buffers_carry_every_byte() {
     assert_ledger(report.ledger, 300, 300);
     us.check(id);
 }
+
+#[test]
+fn a_lost_address_is_told_before_a_call_on_another_connection_sends() {
+    let world = World::new(WorldConfig::default());
+    world.peer().listen(PORT, Behaviour::sink());
+    let mut us = Us::<2>::new(&world);
+    let one = us.open(Options::default());
+    let other = us.stack.listen(5_000, Options::default());
+    us.write(one, 100);
+    us.lose_addresses();
+    us.stack.release(other.expect("a slot")).expect("ours");
+    us.assert_refused(one, Cause::AddressLost, 100, 0);
+}

@@ -35,5 +35,6 @@ pub mod namespace;
 pub mod setup;
 #[cfg(target_os = "linux")]
 pub mod signals;
+pub mod sim;
 #[cfg(target_os = "linux")]
 pub mod tap;

@@ -8,6 +8,7 @@ use crate::error::WriteError;
 use crate::facts::Admission;
 use crate::ledger::Ledger;
 use crate::report::{Advice, Progress, Report};
+use crate::sabotage::{Sabotage, is_on};
 use crate::state::{Action, State};
 use core::fmt;
 use smoltcp::iface::SocketSet;
@@ -70,12 +71,23 @@ impl<const N: usize> Tracker<N> {
         id: ConnectionId,
         bytes: &[u8],
     ) -> Result<usize, WriteError> {
-        let taken = self.ingest(net);
+        let taken = self.take_in_for_write(net);
         let accepted = self.write_taken(net, id, taken, bytes)?;
         if accepted > 0 {
             self.send_out(net);
         }
         Ok(accepted)
+    }
+
+    /// What a write does first.
+    pub(super) fn take_in_for_write<D: Device + ?Sized>(
+        &mut self,
+        net: &mut Net<'_, '_, D>,
+    ) -> Taken {
+        if is_on(Sabotage::FirstWrite) {
+            return Taken::All;
+        }
+        self.ingest(net)
     }
 
     /// The middle of [`try_write`](Self::try_write), between taking in and
@@ -106,7 +118,7 @@ impl<const N: usize> Tracker<N> {
         id: ConnectionId,
         fill: impl FnOnce(&mut [u8]) -> usize,
     ) -> Result<usize, WriteError> {
-        let taken = self.ingest(net);
+        let taken = self.take_in_for_write(net);
         let accepted = self.write(net, id, taken, |socket, room| {
             if !socket.can_send() {
                 return 0;

@@ -5,15 +5,23 @@
 //! here puts one of that right, before smoltcp sees the segment:
 //!
 //! - A RST must be exactly at RCV.NXT (RFC 5961, 3.2). One that is only in the
-//!   window is answered with a challenge ACK, any other dropped.
+//!   window is answered with a challenge ACK; one outside is dropped, also if
+//!   it carries text that reaches into the window.
 //! - A SYN on a synchronised connection is answered with a challenge ACK
 //!   (RFC 5961, 4.2), and so is
 //! - a segment that acknowledges what was never sent (RFC 9293, 3.10.7.4,
 //!   step 5; RFC 5961, 5.2), and
 //! - a FIN beyond the window, whose data smoltcp would cut off while taking the
 //!   FIN (RFC 9293, 3.10.7.4, step 1).
+//! - A bare ACK behind a hole, as a peer sends it whose last window of data was
+//!   lost, is put at RCV.NXT. At the edge of the window, where it then stands,
+//!   RFC 9293 drops it, and with it the news that our own data has arrived;
+//!   others, Linux among them, take it.
 //! - Data behind the peer's FIN, which smoltcp would take, is left out of its
 //!   segment (RFC 9293, 3.10.7.4, step 7).
+//! - Nothing can answer a SYN of ours that has not left yet: no neighbour was
+//!   found for it, say. smoltcp would take a SYN for the other half of a
+//!   simultaneous open, and panic for want of a window it has announced.
 //!
 //! The challenge ACK is smoltcp's own, limited to one a second for each
 //! connection (RFC 5961, 7): in place of the segment it is given a probe at
@@ -21,6 +29,7 @@
 
 use super::parse::Segment;
 use super::seq::{is_before, is_within};
+use crate::sabotage::{Sabotage, is_on};
 
 /// What is known of a synchronised connection when a segment for it arrives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +66,7 @@ pub(super) enum Verdict {
     Challenge,
     /// It proves that the peer is there, but only its header goes on.
     Textless,
-    /// It goes no further, and is not answered.
+    /// It goes no further, and nobody is told.
     Drop,
 }
 
@@ -69,10 +78,10 @@ const LARGEST_WINDOW: u32 = 1 << 30;
 pub(super) fn judge(segment: &Segment<'_>, known: &Known) -> Verdict {
     let in_window = is_within(segment.seq(), known.rcv_nxt, known.rcv_wnd);
     if segment.is_rst() {
-        return match segment.seq() == known.rcv_nxt {
+        let is_taken = in_window && is_on(Sabotage::RstRule);
+        return match segment.seq() == known.rcv_nxt || is_taken {
             true => Verdict::Acceptable,
             false if in_window => Verdict::Challenge,
-            // smoltcp would take one with text that ends in the window.
             false => Verdict::Drop,
         };
     }
@@ -82,7 +91,7 @@ pub(super) fn judge(segment: &Segment<'_>, known: &Known) -> Verdict {
     let Some(ack) = segment.ack() else {
         return Verdict::Unproven;
     };
-    if is_before(known.snd_nxt, ack) {
+    if is_before(known.snd_nxt, ack) && !is_on(Sabotage::SndNxtRule) {
         return Verdict::Challenge;
     }
     let edge = known.rcv_nxt.wrapping_add(known.rcv_wnd);
@@ -96,11 +105,16 @@ pub(super) fn judge(segment: &Segment<'_>, known: &Known) -> Verdict {
     let oldest = known.rcv_nxt.wrapping_sub(LARGEST_WINDOW);
     let is_repetition = is_before(segment.seq(), known.rcv_nxt) && is_before(oldest, segment.seq());
     let is_recent_ack = !is_before(ack, known.snd_una.wrapping_sub(LARGEST_WINDOW));
-    let at_edge = segment.seq() == known.rcv_nxt;
-    if (in_window || at_edge || is_repetition) && is_recent_ack {
-        Verdict::Acceptable
-    } else {
-        Verdict::Unproven
+    if !is_recent_ack {
+        return Verdict::Unproven;
+    }
+    let is_next = segment.seq() == known.rcv_nxt;
+    let is_ahead = !is_next && (in_window || segment.seq() == edge);
+    match (is_next || is_repetition, is_ahead) {
+        (true, _) => Verdict::Acceptable,
+        (_, true) if segment.len() == 0 => Verdict::Textless,
+        (_, true) if in_window => Verdict::Acceptable,
+        _ => Verdict::Unproven,
     }
 }
 

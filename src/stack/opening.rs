@@ -92,9 +92,6 @@ impl<const N: usize> Tracker<N> {
         if remote.port == 0 || !remote.addr.is_unicast() {
             return Err(OpenError::InvalidRemote);
         }
-        // From here on a lost address is to be noticed, also before the first
-        // poll.
-        self.before_steps(net.interface, net.sockets, net.now);
         let local = net
             .interface
             .get_source_address(&remote.addr)

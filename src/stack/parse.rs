@@ -86,6 +86,16 @@ impl Segment<'_> {
         self.has(Self::RST)
     }
 
+    /// Whether it looks like smoltcp's keep-alive probe: one octet, zero, and
+    /// no other flag. A segment of ours that repeats a last octet of zero, with
+    /// more queued behind it, looks the same; not to send that is harmless,
+    /// because what is sent instead is answered, and three answers make smoltcp
+    /// repeat everything.
+    pub(super) fn is_keep_alive(&self) -> bool {
+        let [.., flags, _, _, _, _, _, _] = *self.header;
+        flags == Self::ACK && self.payload_len == 1 && self.octets.last() == Some(&0)
+    }
+
     /// The window field, not scaled.
     pub(super) const fn window_len(&self) -> u16 {
         let [_, _, _, _, _, _, _, _, _, _, _, _, _, _, high, low, ..] = *self.header;
@@ -212,21 +222,36 @@ fn parse_ipv6(packet: &[u8]) -> Parsed<'_> {
     let Ok(ip) = Ipv6Packet::new_checked(packet) else {
         return Parsed::Other;
     };
-    let header = ip.next_header();
+    let (mut header, mut payload) = (ip.next_header(), ip.payload());
+    // The stack below looks behind this header, if it comes first, and behind no
+    // other.
+    if header == IpProtocol::HopByHop {
+        let Some(behind) = behind_hop_by_hop(payload) else {
+            return Parsed::Other;
+        };
+        (header, payload) = behind;
+    }
     if header == IpProtocol::Tcp {
         let (from, to) = (ip.src_addr().into(), ip.dst_addr().into());
-        parse_tcp(from, to, &[], ip.payload())
+        parse_tcp(from, to, &[], payload)
     } else if matches!(
         header,
         IpProtocol::HopByHop | IpProtocol::Ipv6Route | IpProtocol::Ipv6Opts | IpProtocol::Ipv6Frag
     ) {
         Parsed::Opaque
     } else if header == IpProtocol::Icmpv6 {
-        icmp::parse_v6(ip.src_addr(), ip.dst_addr(), ip.payload())
-            .map_or(Parsed::Other, Parsed::Icmp)
+        icmp::parse_v6(ip.src_addr(), ip.dst_addr(), payload).map_or(Parsed::Other, Parsed::Icmp)
     } else {
         Parsed::Other
     }
+}
+
+/// What follows a hop-by-hop options header (RFC 8200, 4.3), and of which kind.
+#[cfg(feature = "proto-ipv6")]
+fn behind_hop_by_hop(header: &[u8]) -> Option<(IpProtocol, &[u8])> {
+    let [next, more, ..] = *header.first_chunk::<2>()?;
+    let len = usize::from(more).checked_add(1)?.checked_mul(8)?;
+    Some((next.into(), header.get(len..)?))
 }
 
 fn parse_tcp<'f>(

@@ -2,7 +2,11 @@
 
 use super::parse::{Segment, link_header_len};
 use smoltcp::phy::{ChecksumCapabilities, Medium};
-use smoltcp::wire::{IpProtocol, IpRepr, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber};
+#[cfg(feature = "proto-ipv4")]
+use smoltcp::wire::Ipv4Packet;
+#[cfg(feature = "proto-ipv6")]
+use smoltcp::wire::Ipv6Packet;
+use smoltcp::wire::{IpAddress, IpProtocol, IpRepr, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber};
 
 /// Room for the link header, the longer of the two IP headers, and TCP's.
 const ROOM: usize = 14 + 40 + 20;
@@ -15,6 +19,12 @@ pub(super) struct Probe {
 }
 
 impl Probe {
+    /// An empty frame, which the stack below drops without a word.
+    pub(super) const NOTHING: Self = Self {
+        frame: [0; ROOM],
+        len: 0,
+    };
+
     /// A bare ACK with the addresses and the window of `segment`, which came in
     /// `frame`, at these numbers. `None` if `frame` is too short to be one.
     pub(super) fn new(
@@ -64,5 +74,39 @@ impl Probe {
 
     pub(super) fn frame(&self) -> &[u8] {
         self.frame.get(..self.len).unwrap_or(&[])
+    }
+}
+
+/// Moves the segment in `frame` to another sequence number. `None` if there is
+/// none in it.
+pub(super) fn set_sequence(
+    medium: Medium,
+    frame: &mut [u8],
+    seq: u32,
+    fills_checksum: bool,
+) -> Option<()> {
+    let packet = frame.get_mut(link_header_len(medium)..)?;
+    let move_to = |octets: &mut [u8], from: IpAddress, to: IpAddress| {
+        let mut tcp = TcpPacket::new_checked(octets).ok()?;
+        tcp.set_seq_number(TcpSeqNumber(seq.cast_signed()));
+        if fills_checksum {
+            tcp.fill_checksum(&from, &to);
+        }
+        Some(())
+    };
+    match packet.first()? >> 4 {
+        #[cfg(feature = "proto-ipv4")]
+        4 => {
+            let mut ip = Ipv4Packet::new_checked(packet).ok()?;
+            let (from, to) = (ip.src_addr().into(), ip.dst_addr().into());
+            move_to(ip.payload_mut(), from, to)
+        }
+        #[cfg(feature = "proto-ipv6")]
+        6 => {
+            let mut ip = Ipv6Packet::new_checked(packet).ok()?;
+            let (from, to) = (ip.src_addr().into(), ip.dst_addr().into());
+            move_to(ip.payload_mut(), from, to)
+        }
+        _ => None,
     }
 }

@@ -2,10 +2,11 @@
 //! socket, told to the connection as facts.
 
 use super::time::duration;
-use super::watch::{Ends, Facts, Receipt};
+use super::watch::{Ends, Facts, Receipt, Sending};
 use crate::Instant;
 use crate::connection::Connection;
 use crate::facts::{Sent, Window};
+use crate::sabotage::{Sabotage, is_on};
 use crate::state::{Action, OnReceive, State};
 use smoltcp::iface::SocketHandle;
 use smoltcp::socket::tcp;
@@ -239,10 +240,13 @@ impl Slot {
     pub(super) fn receipt(&mut self, in_order: u32, socket: &tcp::Socket<'_>) -> Receipt {
         self.unread = socket.recv_queue();
         let room = socket.recv_capacity().saturating_sub(self.unread);
-        let room = u32::try_from(room).unwrap_or(u32::MAX);
         Receipt {
             in_order,
-            room: Some(room).filter(|_| !peer_has_closed(socket.state())),
+            room: u32::try_from(room).unwrap_or(u32::MAX),
+            peer: match peer_has_closed(socket.state()) {
+                true => Sending::Finished,
+                false => Sending::Open,
+            },
         }
     }
 
@@ -256,7 +260,8 @@ impl Slot {
 
     /// Drops what was received, if nobody wants it.
     fn drain(&mut self, socket: &mut tcp::Socket<'_>) {
-        if self.connection.options().on_receive() != OnReceive::Discard {
+        let is_wanted = self.connection.options().on_receive() != OnReceive::Discard;
+        if is_wanted || is_on(Sabotage::Drain) {
             return;
         }
         // The buffer is a ring: at most two pieces.

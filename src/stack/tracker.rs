@@ -258,6 +258,9 @@ impl<const N: usize> Tracker<N> {
     /// Sends what may be sent, until nothing is left or the device is full.
     pub(super) fn send_out<D: Device + ?Sized>(&mut self, net: &mut Net<'_, '_, D>) {
         let at = to_smoltcp(net.now);
+        // Not every call takes in first, and sending without an address clears
+        // what was queued behind it.
+        self.before_steps(net.interface, net.sockets, net.now);
         for _ in 0..EGRESS_BURST {
             let result = net
                 .interface

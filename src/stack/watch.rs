@@ -10,7 +10,7 @@
 use super::guard::{Known, Verdict, judge, judge_behind_fin};
 use super::icmp::IcmpError;
 use super::parse::{Parsed, Segment, is_intact, parse};
-use super::probe::Probe;
+use super::probe::{Probe, set_sequence};
 use super::seq::is_before;
 use crate::facts::{Icmp, Sent, Window};
 use core::cell::Cell;
@@ -47,9 +47,19 @@ pub(super) struct Facts {
 pub(super) struct Receipt {
     /// Octets of sequence space that came in order since the last receipt.
     pub(super) in_order: u32,
-    /// Octets of room in the receive buffer; `None` if the peer has finished, so
-    /// that no more will come.
-    pub(super) room: Option<u32>,
+    /// Octets of room in the receive buffer.
+    pub(super) room: u32,
+    /// Whether more will come.
+    pub(super) peer: Sending,
+}
+
+/// Whether the peer may still send data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Sending {
+    #[default]
+    Open,
+    /// Its FIN was taken in.
+    Finished,
 }
 
 /// Which connections a step may have changed.
@@ -65,15 +75,6 @@ enum Dirty {
 const END: u16 = u16::MAX;
 /// A row that is not in the chain.
 const UNCHAINED: u16 = u16::MAX - 1;
-
-/// What the stack below gets to see of a frame.
-#[derive(Debug)]
-enum Passage {
-    AsItIs,
-    /// This in its place.
-    Replaced(Probe),
-    Barred,
-}
 
 /// How far the two ends have agreed on sequence numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,6 +125,8 @@ pub(super) struct Table<const N: usize> {
     medium: Medium,
     /// Whether the device leaves it to us to check what it received.
     verifies: bool,
+    /// Whether the device leaves it to us to fill in checksums.
+    fills: bool,
     rows: Vec<Row, N>,
     first: Cell<u16>,
     dirty: Cell<Dirty>,
@@ -139,6 +142,7 @@ impl<const N: usize> Table<N> {
         Self {
             medium: device.medium,
             verifies: device.checksum.tcp.rx(),
+            fills: device.checksum.tcp.tx(),
             rows,
             first: Cell::new(END),
             dirty: Cell::new(Dirty::Chained),
@@ -202,26 +206,26 @@ impl<const N: usize> Table<N> {
         if let Some(row) = self.rows.get(slot) {
             let mut known = row.known.get();
             known.rcv_nxt = known.rcv_nxt.wrapping_add(receipt.in_order);
-            known.rcv_wnd = receipt.room.unwrap_or(0);
+            known.rcv_wnd = receipt.room;
             row.known.set(known);
-            if receipt.room.is_none() {
+            if receipt.peer == Sending::Finished {
                 row.phase.set(Phase::PeerFinished);
             }
         }
     }
 
-    /// Looks at a frame on its way in.
-    fn inspect(&self, frame: &[u8]) -> Passage {
+    /// Looks at a frame on its way in; a probe is to go on in its place.
+    fn inspect(&self, frame: &[u8]) -> Option<Probe> {
         match parse(self.medium, frame) {
             Parsed::Tcp(segment) => return self.inspect_segment(frame, &segment),
             Parsed::Icmp(error) => self.note_icmp(&error),
             Parsed::Opaque => self.dirty.set(Dirty::Any),
             Parsed::Other => {}
         }
-        Passage::AsItIs
+        None
     }
 
-    fn inspect_segment(&self, frame: &[u8], segment: &Segment<'_>) -> Passage {
+    fn inspect_segment(&self, frame: &[u8], segment: &Segment<'_>) -> Option<Probe> {
         let ends = Ends {
             local: segment.to(),
             remote: segment.from(),
@@ -230,29 +234,26 @@ impl<const N: usize> Table<N> {
             if self.listening.get() > 0 {
                 self.dirty.set(Dirty::Any);
             }
-            return Passage::AsItIs;
+            return None;
         };
         self.chain(slot, row);
         if self.verifies && !is_intact(segment) {
-            return Passage::AsItIs;
+            return None;
         }
         let known = row.known.get();
         let verdict = match row.phase.get() {
-            // Our SYN still waits for its neighbour, so this answers nothing.
-            // smoltcp would take a SYN for an answer, and then panic over the
-            // window that it has not announced yet.
             Phase::Opening => Verdict::Drop,
             Phase::SynSent => row.take_syn(segment),
             Phase::Synchronised => judge(segment, &known),
             Phase::PeerFinished => judge_behind_fin(segment, &known),
         };
-        let probe = match verdict {
+        match verdict {
             Verdict::Acceptable => {
                 row.note_heard(segment);
                 None
             }
             Verdict::Unproven => None,
-            Verdict::Drop => return Passage::Barred,
+            Verdict::Drop => Some(Probe::NOTHING),
             Verdict::Challenge => {
                 let seq = known.rcv_nxt.wrapping_sub(1);
                 Probe::new(self.medium, frame, segment, seq, known.snd_una)
@@ -262,8 +263,7 @@ impl<const N: usize> Table<N> {
                 let ack = segment.ack().unwrap_or(known.snd_una);
                 Probe::new(self.medium, frame, segment, known.rcv_nxt, ack)
             }
-        };
-        probe.map_or(Passage::AsItIs, Passage::Replaced)
+        }
     }
 
     /// An error about a segment that is not in flight is not believed
@@ -292,28 +292,37 @@ impl<const N: usize> Table<N> {
         self.chain(slot, row);
     }
 
-    fn note_sent(&self, frame: &[u8]) {
+    /// Looks at a frame on its way out.
+    fn inspect_sent(&self, frame: &mut [u8]) {
+        if let Some(seq) = self.note_sent(frame) {
+            // It was read as a segment a moment ago.
+            let moved = set_sequence(self.medium, frame, seq, self.fills);
+            debug_assert!(moved.is_some());
+        }
+    }
+
+    /// Takes note of a segment that leaves; the sequence number that it must
+    /// have instead, if it must have another.
+    fn note_sent(&self, frame: &[u8]) -> Option<u32> {
         let Parsed::Tcp(segment) = parse(self.medium, frame) else {
-            return;
+            return None;
         };
         let ends = Ends {
             local: segment.from(),
             remote: segment.to(),
         };
-        let Some((slot, row)) = self.find(ends) else {
-            return;
-        };
+        let (slot, row) = self.find(ends)?;
         if segment.is_rst() {
             // The end, which is to be looked at.
             self.chain(slot, row);
-            return;
+            return None;
         }
         let len = segment.len();
-        row.note_sent(&segment, len);
         // A segment without sequence space (a bare ACK) asks for no answer.
         if len > 0 {
             self.chain(slot, row);
         }
+        row.note_sent(&segment, len)
     }
 }
 
@@ -323,6 +332,11 @@ impl Row {
     fn take_syn(&self, segment: &Segment<'_>) -> Verdict {
         let mut known = self.known.get();
         let is_answer = segment.ack().is_none_or(|ack| ack == known.snd_nxt);
+        // The stack below goes on to other rules with the peer's own SYN, before
+        // the guard knows whether it took it.
+        if segment.is_rst() && segment.ack() != Some(known.snd_nxt) {
+            return Verdict::Drop;
+        }
         if !is_answer {
             return Verdict::Unproven;
         }
@@ -355,11 +369,12 @@ impl Row {
     }
 
     /// Takes in a segment that left, with `len` octets of sequence space.
-    fn note_sent(&self, segment: &Segment<'_>, len: u32) {
+    fn note_sent(&self, segment: &Segment<'_>, len: u32) -> Option<u32> {
         let known = self.known.get();
         let end = segment.seq().wrapping_add(len);
         if segment.is_syn() {
-            return self.note_syn_sent(segment, end);
+            self.note_syn_sent(segment, end);
+            return None;
         }
         if is_before(known.snd_nxt, end) {
             self.known.set(Known {
@@ -367,12 +382,23 @@ impl Row {
                 ..known
             });
         } else if len == 0 {
-            return;
-        } else if !is_before(segment.seq(), known.snd_una) {
-            return self.note_resent();
+            return None;
+        } else if is_before(segment.seq(), known.snd_una) {
+            // A keep-alive probe, which repeats an old octet (RFC 9293, 3.8.4).
+        } else if end == known.snd_nxt && segment.is_keep_alive() {
+            // The octet it repeats is not old: a peer that lacks it would take
+            // this one, which has any value, for ours.
+            self.note_demanding();
+            return Some(known.snd_una.wrapping_sub(1));
+        } else {
+            self.note_resent();
+            return None;
         }
-        // New, or behind what the peer acknowledged: a keep-alive probe, which
-        // repeats an old octet (RFC 9293, 3.8.4).
+        self.note_demanding();
+        None
+    }
+
+    fn note_demanding(&self) {
         let mut facts = self.facts.get();
         facts.sent = Some(Sent::Demanding);
         self.facts.set(facts);
@@ -453,10 +479,8 @@ impl<T: RxToken, const N: usize> RxToken for WatchRx<'_, T, N> {
     fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
         let table = self.table;
         self.inner.consume(|frame| match table.inspect(frame) {
-            Passage::AsItIs => f(frame),
-            Passage::Replaced(probe) => f(probe.frame()),
-            // smoltcp passes over an empty frame.
-            Passage::Barred => f(&[]),
+            Some(probe) => f(probe.frame()),
+            None => f(frame),
         })
     }
 
@@ -477,7 +501,7 @@ impl<T: TxToken, const N: usize> TxToken for WatchTx<'_, T, N> {
         let table = self.table;
         self.inner.consume(len, |frame| {
             let result = f(frame);
-            table.note_sent(frame);
+            table.inspect_sent(frame);
             result
         })
     }

@@ -3,12 +3,14 @@
 use crate::common::*;
 use crate::rows;
 use crate::script::{Family, Script};
-use lastbyte::{Cause, OnReceive, Options};
+use lastbyte::{Cause, OnPeerFin, OnReceive, Options, State};
 use lastbyte_shim::loopback::{Flags, Segment};
 
 rows!(
     row_05_rst_exact,
     row_06_rst_in_window_challenged,
+    row_06_rst_in_window_behind_fin,
+    row_14_ack_at_the_edge,
     row_07_rst_out_of_window_dropped,
     row_08_rst_at_zero_receive_window,
     row_09_rst_with_data,
@@ -68,6 +70,20 @@ fn row_06_rst_in_window_challenged(family: Family) {
     script.assert_alive();
     script.send(&script.flow.rst());
     script.assert_refused(Cause::PeerReset, 20, 20);
+}
+
+/// The same behind the peer's FIN, where a writer may go on.
+fn row_06_rst_in_window_behind_fin(family: Family) {
+    let half_close = options(|o| o.on_peer_fin(OnPeerFin::HalfClose));
+    let mut script = Script::open(family, half_close);
+    script.send_fin();
+    script.expect_ack();
+    let rst = script.flow.rst();
+    script.send(&rst.with_seq(script.flow.seq.wrapping_add(825)));
+    script.expect_ack();
+    assert_eq!(script.state(), State::PeerFinished(OnPeerFin::HalfClose));
+    script.send(&script.flow.rst());
+    script.assert_refused(Cause::PeerReset, 0, 0);
 }
 
 /// RFC 5961, 3.2 (1): a RST outside the window is dropped in silence.
@@ -177,6 +193,31 @@ fn row_14_ack_too_old(family: Family) {
     assert!(answers.len() <= 1, "no flood in return: {answers:?}");
     script.acknowledge(10);
     script.assert_open(1_010, 1_010);
+}
+
+/// A peer whose last window of data was lost acknowledges ours from behind it,
+/// at the edge of our window. RFC 9293, 3.10.7.4, drops that; but the peer is
+/// there, and it has our data.
+fn row_14_ack_at_the_edge(family: Family) {
+    let mut script = Script::open(family, Options::default());
+    let next = script.flow.seq;
+    for (ahead, is_taken) in [
+        (RX as u32 - 1, true),
+        (RX as u32, true),
+        (RX as u32 + 1, false),
+    ] {
+        let before = script.us.ledger(script.id);
+        script.write(10);
+        script.expect_data(10);
+        script.flow.take(10);
+        let ack = script.flow.ack().with_seq(next.wrapping_add(ahead));
+        script.send(&ack);
+        let gained = if is_taken { 10 } else { 0 };
+        let (accepted, acknowledged) = (before.accepted() + 10, before.acknowledged() + gained);
+        script.assert_open(accepted, acknowledged);
+        script.run(ms(20));
+        script.take_all();
+    }
 }
 
 /// RFC 9293, SHLD-31: a FIN behind a gap is no end before the gap is filled.

@@ -15,6 +15,7 @@ rows!(
     row_28_zero_window_never_ends,
     row_29_window_shrink,
     row_30_lost_data_then_zero_window,
+    row_30_lost_data_then_window_opens,
     row_42_nothing_buffered_for_ever,
 );
 
@@ -177,6 +178,27 @@ fn row_30_lost_data_then_zero_window(family: Family) {
     taker.set_window(u16::MAX);
     script.run(secs(200));
     script.assert_open(1_000, 1_000);
+}
+
+/// The same where the window is open again before anybody has asked: nothing
+/// but the octets written may be sent in their place.
+fn row_30_lost_data_then_window_opens(family: Family) {
+    for (writes, taken) in [(3, 1), (2, 0), (1, 0)] {
+        let mut script = Script::open(family, options(|o| o.nagle(Nagle::Off)));
+        for _ in 0..writes {
+            script.write(1);
+        }
+        script.expect_data(writes);
+        // All but the first are lost, and the window closes and opens.
+        script.flow.window = 0;
+        script.flow.take(taken);
+        script.send_ack();
+        script.flow.window = 1_000;
+        script.send_ack();
+        let _taker = Taker::new(&script);
+        script.run(secs(300));
+        script.assert_open(u64::from(writes), u64::from(writes));
+    }
 }
 
 /// RFC 9293, MUST-60 and MUST-61: the last byte leaves without another write,

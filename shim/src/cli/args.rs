@@ -13,6 +13,7 @@ use smoltcp::wire::IpCidr;
 
 use super::exit::Failure;
 use super::help;
+use super::sim::SimArgs;
 use super::target::{Target, parse_cidr};
 
 /// The largest transmit buffer, in bytes: the largest window TCP has
@@ -47,6 +48,8 @@ pub enum Command {
     /// refused and its error ends the loop.
     #[command(after_long_help = help::heartbeat())]
     Heartbeat(HeartbeatArgs),
+    /// Simulate bad networks and peers, and hold the writer to its rules
+    Sim(SimArgs),
     /// Say what this machine permits, and how to get what is missing
     Doctor(DoctorArgs),
 }

@@ -23,6 +23,7 @@ pub mod progress;
 pub mod report;
 pub mod send;
 pub mod session;
+pub mod sim;
 pub mod target;
 
 use args::{Cli, Command};
@@ -42,6 +43,7 @@ pub fn run() -> ExitCode {
     };
     let done = match cli.command.unwrap_or(Command::Demo) {
         Command::Demo => demo(),
+        Command::Sim(args) => sim::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Send(args) => send::run(args),
         Command::Heartbeat(args) => heartbeat::run(args),

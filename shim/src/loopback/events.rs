@@ -6,8 +6,18 @@ use std::rc::Rc;
 
 use lastbyte::Instant;
 use smoltcp::phy::Medium;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::{Damage, Direction, Fate, Segment, World};
+
+/// Who sends a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Sender {
+    /// The end that the direction says.
+    End,
+    /// Somebody else, in its name: see [`World::inject`].
+    Stranger,
+}
 
 /// One frame handed to the wire.
 #[derive(Debug, Clone, Copy)]
@@ -20,6 +30,8 @@ pub struct FrameEvent<'a> {
     pub fate: Fate,
     /// Which way it travels.
     pub direction: Direction,
+    /// Who sends it.
+    pub sender: Sender,
     /// How `frame` begins.
     pub medium: Medium,
     /// The whole frame.
@@ -90,12 +102,10 @@ pub struct EventLog {
     log: Rc<RefCell<Log>>,
 }
 
-const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
-const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
-
-fn fnv1a(hash: u64, bytes: &[u8]) -> u64 {
-    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(FNV_PRIME);
-    bytes.iter().fold(hash, step)
+/// The hash of what was hashed before and of these bytes: the same on every
+/// platform.
+fn mix(hash: u64, bytes: &[u8]) -> u64 {
+    xxh3_64_with_seed(bytes, hash)
 }
 
 fn hash_fate(hash: u64, fate: Fate) -> u64 {
@@ -105,18 +115,18 @@ fn hash_fate(hash: u64, fate: Fate) -> u64 {
         damage,
     } = fate
     else {
-        return fnv1a(hash, &[0]);
+        return mix(hash, &[0]);
     };
     let (kind, number) = match damage {
         None => (1, 0),
         Some(Damage::Bit(bit)) => (2, bit),
         Some(Damage::Cut(len)) => (3, len),
     };
-    let hash = fnv1a(hash, &[kind]);
-    let hash = fnv1a(hash, &(number as u64).to_le_bytes());
+    let hash = mix(hash, &[kind]);
+    let hash = mix(hash, &(number as u64).to_le_bytes());
     let times = [Some(at), again_at].into_iter().flatten();
     times.fold(hash, |hash, time| {
-        fnv1a(hash, &time.as_micros().to_le_bytes())
+        mix(hash, &time.as_micros().to_le_bytes())
     })
 }
 
@@ -126,14 +136,14 @@ impl EventLog {
             entries: Vec::new(),
             capacity,
             frames: 0,
-            hash: FNV_OFFSET,
+            hash: 0,
         }));
         let sink = Rc::clone(&log);
         world.observe(move |_, event| sink.borrow_mut().push(event));
         Self { log }
     }
 
-    /// FNV-1a over everything that was sent so far: two runs are the same if
+    /// XXH3 over everything that was sent so far: two runs are the same if
     /// their hashes are.
     #[must_use]
     pub fn hash(&self) -> u64 {
@@ -156,10 +166,10 @@ impl EventLog {
 impl Log {
     fn push(&mut self, event: &FrameEvent<'_>) {
         self.frames += 1;
-        let mut hash = fnv1a(self.hash, &event.sent_at.as_micros().to_le_bytes());
+        let mut hash = mix(self.hash, &event.sent_at.as_micros().to_le_bytes());
         hash = hash_fate(hash, event.fate);
-        hash = fnv1a(hash, &[event.direction.index() as u8]);
-        self.hash = fnv1a(hash, event.frame);
+        hash = mix(hash, &[event.direction.index() as u8]);
+        self.hash = mix(hash, event.frame);
         if self.entries.len() < self.capacity {
             self.entries.push(LogEntry {
                 sent_at: event.sent_at,

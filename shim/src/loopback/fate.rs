@@ -44,7 +44,7 @@ pub enum Damage {
 }
 
 impl Damage {
-    pub(super) fn apply(self, frame: &mut Vec<u8>) {
+    pub(crate) fn apply(self, frame: &mut Vec<u8>) {
         match self {
             Self::Bit(bit) => {
                 if let Some(octet) = frame.get_mut(bit / 8) {

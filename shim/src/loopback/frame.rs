@@ -56,7 +56,7 @@ pub(super) fn ethernet_frame(
 }
 
 /// The IP packet in a frame, if there is one.
-pub(super) fn ip_in_frame(frame: &[u8], medium: Medium) -> Option<&[u8]> {
+pub(crate) fn ip_in_frame(frame: &[u8], medium: Medium) -> Option<&[u8]> {
     match medium {
         Medium::Ip => Some(frame),
         Medium::Ethernet => match frame.get(12..14)? {
@@ -67,7 +67,7 @@ pub(super) fn ip_in_frame(frame: &[u8], medium: Medium) -> Option<&[u8]> {
 }
 
 /// The addresses and the TCP bytes in a frame, if it holds a segment.
-pub(super) fn tcp_in_frame(frame: &[u8], medium: Medium) -> Option<(IpAddress, IpAddress, &[u8])> {
+pub(crate) fn tcp_in_frame(frame: &[u8], medium: Medium) -> Option<(IpAddress, IpAddress, &[u8])> {
     let packet = ip_in_frame(frame, medium)?;
     match packet.first()? >> 4 {
         4 => {
@@ -82,6 +82,19 @@ pub(super) fn tcp_in_frame(frame: &[u8], medium: Medium) -> Option<(IpAddress, I
         }
         _ => None,
     }
+}
+
+/// Whether the checksums of a frame with a segment are right.
+pub(crate) fn is_intact(frame: &[u8], medium: Medium) -> bool {
+    let has_sound_header = ip_in_frame(frame, medium).is_some_and(|packet| {
+        // The header of IPv6 has no checksum.
+        packet.first().is_some_and(|first| first >> 4 == 6)
+            || Ipv4Packet::new_checked(packet).is_ok_and(|ip| ip.verify_checksum())
+    });
+    has_sound_header
+        && tcp_in_frame(frame, medium).is_some_and(|(src, dst, bytes)| {
+            TcpPacket::new_checked(bytes).is_ok_and(|tcp| tcp.verify_checksum(&src, &dst))
+        })
 }
 
 /// The little of a segment that the peer's bookkeeping needs for each frame.

@@ -2,7 +2,7 @@
 
 use lastbyte::Instant;
 
-use super::{Direction, Fate, FrameEvent, Loss, World};
+use super::{Direction, Fate, FrameEvent, Loss, Sender, World};
 
 impl World {
     /// When the last frame now on its way in this direction arrives.
@@ -58,6 +58,7 @@ impl World {
             sent_at: self.now(),
             fate,
             direction,
+            sender: Sender::End,
             medium: self.inner.config.medium,
             frame: &frame,
         });
@@ -81,6 +82,26 @@ impl World {
                 wire.push(at, number, direction, frame);
             }
         }
+    }
+
+    /// Somebody who is neither of the ends sends a frame. It arrives at once,
+    /// whatever the path does to those of the ends; [witnesses](Self::witness)
+    /// do not see it, observers do.
+    pub fn inject(&self, direction: Direction, frame: Vec<u8>) {
+        let number = {
+            let mut wire = self.inner.wire.borrow_mut();
+            wire.count(direction, frame.len(), false)
+        };
+        self.tell_observers(&FrameEvent {
+            number,
+            sent_at: self.now(),
+            fate: Fate::sound(self.now()),
+            direction,
+            sender: Sender::Stranger,
+            medium: self.inner.config.medium,
+            frame: &frame,
+        });
+        self.inner.wire.borrow_mut().deliver(direction, frame);
     }
 
     fn decide(&self, direction: Direction, frame: &[u8]) -> Fate {

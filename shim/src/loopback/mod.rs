@@ -8,8 +8,10 @@
 //! - [`LoopDevice`] and [`LoopClock`]: the two things our end needs.
 //! - [`Peer`]: the other end, a real smoltcp TCP driven by [`Behaviour`]s.
 //! - [`RawPeer`]: the other end as a script of single [`Segment`]s.
+//! - [`Bare`]: our end as one bare smoltcp socket, to compare with.
 
 mod addresses;
+mod bare;
 mod clock;
 mod config;
 mod device;
@@ -32,13 +34,16 @@ mod tests;
 pub use addresses::{
     OUR_ADDRESSES, OUR_MAC, OUR_V4, OUR_V6, PEER_MAC, PEER_V4, PEER_V6, our_hardware_address,
 };
+pub use bare::Bare;
 pub use clock::LoopClock;
 pub use config::WorldConfig;
 pub use device::{LoopDevice, RxToken, TxToken};
 pub use drops::Drops;
-pub use events::{EventLog, FrameEvent, LogEntry};
+pub use events::{EventLog, FrameEvent, LogEntry, Sender};
 pub use fate::{Damage, Fate, Loss, Path};
+pub(crate) use frame::{ip_in_frame, is_intact, tcp_in_frame};
 pub use peer::{Behaviour, Connection, Ending, Peer, PeerConfig, Presence, Reads, Sends, When};
+pub(crate) use raw::icmp::unreachable;
 pub use raw::{Flow, Handshake, RawPeer};
 pub use segment::{Flags, Segment};
 pub use wire::{Counters, Direction};

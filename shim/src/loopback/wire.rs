@@ -189,16 +189,21 @@ impl Wire {
         let Reverse(InFlight {
             direction, frame, ..
         }) = self.queue.pop()?;
+        self.lane(direction).in_flight -= 1;
+        Some((direction, self.deliver(direction, frame)))
+    }
+
+    /// Puts a frame into the inbox at the far end of a direction.
+    pub(super) fn deliver(&mut self, direction: Direction, frame: Vec<u8>) -> Delivery {
         let capacity = self.capacity;
         let lane = self.lane(direction);
-        lane.in_flight -= 1;
         if lane.inbox.len() < capacity {
             lane.inbox.push_back(frame);
-            return Some((direction, Delivery::Taken));
+            return Delivery::Taken;
         }
         lane.counters.overflowed += 1;
         self.recycle(frame);
-        Some((direction, Delivery::Overflowed))
+        Delivery::Overflowed
     }
 
     /// The frame that arrived last and was not taken yet.

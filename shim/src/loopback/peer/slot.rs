@@ -99,6 +99,10 @@ impl Slot {
         now: Instant,
     ) -> bool {
         self.keep_bytes = config.keep_bytes;
+        if self.connection.is_some() && socket.state() == tcp::State::TimeWait {
+            // smoltcp forgets what is unread when TIME-WAIT ends.
+            self.take(socket, socket.recv_queue());
+        }
         if self.connection.is_none() || !is_synchronised(socket.state()) {
             return false;
         }
@@ -142,6 +146,12 @@ impl Slot {
         if let Reads::Rate { every, .. } = reads {
             self.next_read = now + every;
         }
+        self.take(socket, limit);
+        true
+    }
+
+    /// Reads `limit` of the bytes that are there.
+    fn take(&mut self, socket: &mut tcp::Socket<'_>, limit: usize) {
         let mut left = limit;
         // The buffer is a ring: two pieces at most.
         for _ in 0..2 {
@@ -154,7 +164,6 @@ impl Slot {
                 .unwrap_or(0);
         }
         self.read += (limit - left) as u64;
-        true
     }
 
     fn keep(&mut self, bytes: &[u8]) {

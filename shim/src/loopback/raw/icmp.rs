@@ -16,7 +16,7 @@ use crate::loopback::frame::{ip_frame, ip_in_frame};
 const QUOTED: usize = 576 - 20 - 8 - 20;
 
 /// "Destination unreachable" from the segment's destination to its source.
-pub(super) fn unreachable(medium: Medium, segment: &Segment, code: u8) -> Vec<u8> {
+pub(crate) fn unreachable(medium: Medium, segment: &Segment, code: u8) -> Vec<u8> {
     let original = segment.to_frame(medium);
     let packet = ip_in_frame(&original, medium).unwrap_or_default();
     let header_len = IpRepr::new(segment.src, segment.dst, IpProtocol::Tcp, 0, 64).header_len();

@@ -9,13 +9,13 @@
 )]
 
 mod flow;
-mod icmp;
+pub(crate) mod icmp;
 mod neighbour;
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::{Direction, Segment, World};
+use super::{Direction, Segment, World, is_intact};
 pub use flow::{Flow, Handshake};
 
 /// Segments and frames of ours that are kept until the test takes them.
@@ -240,7 +240,11 @@ impl RawPeer {
         let medium = self.world.config().medium;
         while let Some(frame) = self.world.take_frame(Direction::ToPeer) {
             let answers = self.world.with_raw(|core| core.answers_neighbours);
-            if let Some(segment) = Segment::parse(&frame, medium, self.world.now()) {
+            let segment = Segment::parse(&frame, medium, self.world.now());
+            if self.world.config().checksums && segment.is_some() && !is_intact(&frame, medium) {
+                // As any TCP would.
+                self.world.recycle(frame);
+            } else if let Some(segment) = segment {
                 self.hear(segment);
                 self.world.recycle(frame);
             } else if let Some(answer) = neighbour::answer(&frame, medium)

@@ -1,13 +1,12 @@
 //! The loopback with a bare smoltcp socket at our end.
 
-mod bare;
 mod faults;
 mod peers;
 mod raw;
 mod speed;
 mod transfers;
 
-use bare::Bare;
+use super::Bare;
 
 /// Bytes in which a lost, repeated or moved piece shows.
 fn pattern(len: usize) -> Vec<u8> {

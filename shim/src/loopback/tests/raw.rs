@@ -15,7 +15,9 @@ fn opened(world: &World, to: impl Into<IpAddress>, handshake: Handshake) -> (Bar
     let raw = world.raw();
     let mut bare = Bare::new(world);
     bare.connect((to.into(), 80));
-    let flow = raw.handshake(handshake, || bare.poll());
+    let flow = raw.handshake(handshake, || {
+        bare.poll();
+    });
     assert_eq!(bare.socket().state(), tcp::State::Established);
     (bare, raw, flow)
 }
@@ -52,7 +54,9 @@ fn a_script_connects_to_our_listener() {
         let mut bare = Bare::new(&world);
         bare.socket().listen(7).expect("free");
         let raw = world.raw();
-        let flow = raw.open(5000, (to, 7), Handshake::default(), || bare.poll());
+        let flow = raw.open(5000, (to, 7), Handshake::default(), || {
+            bare.poll();
+        });
         assert_eq!(bare.socket().state(), tcp::State::Established);
         assert_eq!(flow.ack, flow.remote_isn.wrapping_add(1));
     }
@@ -149,7 +153,9 @@ fn silence_is_watched_over_time() {
     bare.poll();
     assert_eq!(raw.recv().payload, b"hello");
     // Nobody acknowledges: it comes again within a second or two.
-    raw.recv_nothing_for(Duration::from_secs(5), || bare.poll());
+    raw.recv_nothing_for(Duration::from_secs(5), || {
+        bare.poll();
+    });
 }
 
 #[test]
@@ -159,7 +165,9 @@ fn neighbours_may_be_left_without_an_answer() {
     raw.answer_neighbours(false);
     let mut bare = Bare::new(&world);
     bare.connect((PEER_V4, 80));
-    raw.recv_nothing_for(Duration::from_secs(3), || bare.poll());
+    raw.recv_nothing_for(Duration::from_secs(3), || {
+        bare.poll();
+    });
     assert_eq!(raw.other_frames().len(), 4);
     raw.answer_neighbours(true);
     raw.handshake(Handshake::default(), || {

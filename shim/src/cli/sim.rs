@@ -1,0 +1,269 @@
+//! `lastbyte sim`: many bad networks, or one of them in detail.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::num::NonZeroUsize;
+use std::ops::Range;
+use std::panic;
+use std::path::Path;
+use std::time::Duration;
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::exit::Failure;
+use crate::sim::{self, Coverage, Profile, Recording, Scenario, Summary, Sweep};
+
+/// So many seeds must reach every cell that can be reached.
+const MANY: u64 = 1_000_000;
+
+const TEMPLATE: &str = "{bar:30} {percent:>3}% {human_pos}/{human_len} seeds {per_sec} {eta} left";
+
+/// Exit code of a run with findings.
+const FOUND: u8 = 1;
+
+/// Arguments of `lastbyte sim`.
+#[derive(Debug, Args)]
+pub struct SimArgs {
+    /// The seeds to run: from A on, B not included
+    #[arg(long, value_name = "A..B", default_value = "0..10000", value_parser = parse_seeds, conflicts_with = "seed")]
+    pub seeds: Range<u64>,
+    /// How many at once [default: one for each processor]
+    #[arg(long, value_name = "N", conflicts_with = "seed")]
+    pub jobs: Option<NonZeroUsize>,
+    /// What to draw from: lan, wifi, lte, satellite, rotten, hostile or
+    /// transfer; may be repeated [default: all of them in turn]
+    #[arg(long, value_name = "NAME", value_parser = parse_profile)]
+    pub profile: Vec<Profile>,
+    /// Stop after this many seeds with findings
+    #[arg(long, value_name = "N", default_value = "10", conflicts_with = "seed")]
+    pub patience: NonZeroUsize,
+    /// Replay this one seed
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Make the scenario as small as it still fails, before it is shown
+    #[arg(long, requires = "seed")]
+    pub shrink: bool,
+    /// Draw the run as a time-sequence diagram
+    #[arg(long, value_name = "FILE.svg", requires = "seed")]
+    pub ladder: Option<std::path::PathBuf>,
+    /// Record what crosses the wire at our end
+    #[arg(long, value_name = "FILE", requires = "seed")]
+    pub pcap: Option<std::path::PathBuf>,
+    /// Print which cells of the transition table were reached
+    #[arg(long, conflicts_with = "seed")]
+    pub coverage: bool,
+    /// Print every frame and step
+    #[arg(long, requires = "seed")]
+    pub log: bool,
+}
+
+fn parse_seeds(text: &str) -> Result<Range<u64>, String> {
+    let wanted = || "two numbers with .. between them, such as 0..10000".to_owned();
+    let (from, to) = text.split_once("..").ok_or_else(wanted)?;
+    let number = |text: &str| text.replace('_', "").parse::<u64>().map_err(|_| wanted());
+    let (from, to) = (number(from)?, number(to)?);
+    if from >= to {
+        return Err(format!("there is no seed from {from} up to {to}"));
+    }
+    Ok(from..to)
+}
+
+fn parse_profile(text: &str) -> Result<Profile, String> {
+    text.parse()
+        .map_err(|unknown: sim::UnknownProfile| unknown.to_string())
+}
+
+/// Runs what was asked for.
+///
+/// # Errors
+///
+/// A file cannot be written, or nobody reads stdout. Findings are no error
+/// here: the exit code tells.
+pub fn run(args: &SimArgs) -> Result<u8, Failure> {
+    // What panics is a finding and told as one.
+    panic::set_hook(Box::new(|_| ()));
+    let profiles = match args.profile.as_slice() {
+        [] => Profile::ALL.to_vec(),
+        chosen => chosen.to_vec(),
+    };
+    let jobs = args
+        .jobs
+        .or_else(|| std::thread::available_parallelism().ok())
+        .map_or(1, NonZeroUsize::get);
+    let sweep = Sweep {
+        profiles,
+        seeds: args.seeds.clone(),
+        jobs,
+        patience: args.patience.get(),
+    };
+    match args.seed {
+        Some(seed) => replay(args, &sweep.scenario(seed)),
+        None => sweep_all(args, &sweep),
+    }
+}
+
+fn printed(result: io::Result<()>) -> Result<(), Failure> {
+    match result {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::other(format!("printing: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+// ---- many ----
+
+fn sweep_all(args: &SimArgs, sweep: &Sweep) -> Result<u8, Failure> {
+    let bar = ProgressBar::new(sweep.seeds.end - sweep.seeds.start).with_style(style());
+    bar.enable_steady_tick(Duration::from_millis(250));
+    Coverage::reset();
+    let summary = sweep.run(|done| bar.set_position(done));
+    bar.finish_and_clear();
+    let coverage = Coverage::now();
+    printed(tell(&summary, sweep, &coverage, args))?;
+    let is_whole = sweep.profiles.len() == Profile::ALL.len();
+    let must_reach = is_whole && summary.seeds >= MANY && !coverage.missing().is_empty();
+    let is_sound = summary.failing.is_empty() && !must_reach && coverage.unexpected().is_empty();
+    Ok(if is_sound { 0 } else { FOUND })
+}
+
+fn style() -> ProgressStyle {
+    // The template is constant, and a test reads it.
+    ProgressStyle::with_template(TEMPLATE).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+fn tell(summary: &Summary, sweep: &Sweep, coverage: &Coverage, args: &SimArgs) -> io::Result<()> {
+    let mut out = anstream::stdout().lock();
+    for failing in &summary.failing {
+        writeln!(
+            out,
+            "seed {} of {}: {}",
+            failing.seed, failing.profile, failing.finding
+        )?;
+        writeln!(out, "  {} --shrink --log", failing.replay())?;
+    }
+    let names: Vec<_> = sweep
+        .profiles
+        .iter()
+        .map(|profile| profile.name())
+        .collect();
+    writeln!(
+        out,
+        "{} seeds of {} in {:.1} s: {} findings",
+        summary.seeds,
+        names.join(", "),
+        summary.took.as_secs_f64(),
+        summary.failing.len(),
+    )?;
+    let jobs = sweep.jobs.max(1) as u64;
+    writeln!(
+        out,
+        "{} seeds a second ({} for each of {jobs} threads), {} s of virtual time a second, {} frames",
+        summary.seeds_per_second(),
+        summary.seeds_per_second() / jobs,
+        summary.speed_up(),
+        summary.frames,
+    )?;
+    let causes = summary.causes.iter();
+    let causes: Vec<_> = causes
+        .map(|(cause, times)| format!("{cause} {times}"))
+        .collect();
+    writeln!(out, "ends: {}", causes.join(", "))?;
+    writeln!(out, "hash {:016x}", summary.hash)?;
+    if args.coverage {
+        writeln!(out, "{coverage}")?;
+    }
+    tell_coverage(&mut out, coverage)
+}
+
+fn tell_coverage(out: &mut impl Write, coverage: &Coverage) -> io::Result<()> {
+    let (reached, missing) = (coverage.reached(), coverage.missing());
+    writeln!(
+        out,
+        "transition table: {reached} of {} cells within reach were reached",
+        reached + missing.len(),
+    )?;
+    for row in missing {
+        writeln!(out, "  not reached: {row}")?;
+    }
+    for row in coverage.unexpected() {
+        writeln!(out, "  reached, although said to be out of reach: {row}")?;
+    }
+    Ok(())
+}
+
+// ---- one ----
+
+fn replay(args: &SimArgs, drawn: &Scenario) -> Result<u8, Failure> {
+    let first = sim::run(drawn).findings.into_iter().next();
+    let scenario = match &first {
+        Some(finding) if args.shrink => sim::shrink(drawn, finding.rule),
+        _ => drawn.clone(),
+    };
+    let (outcome, recording) = sim::record(&scenario);
+    if let Some(path) = &args.ladder {
+        save(path, |mut file| {
+            file.write_all(recording.ladder().as_bytes())
+        })?;
+    }
+    if let Some(path) = &args.pcap {
+        save(path, |file| recording.write_pcap(file))?;
+    }
+    printed(tell_one(args, &recording, &outcome))?;
+    Ok(if outcome.findings.is_empty() {
+        0
+    } else {
+        FOUND
+    })
+}
+
+fn save(path: &Path, write: impl FnOnce(File) -> io::Result<()>) -> Result<(), Failure> {
+    File::create(path)
+        .and_then(write)
+        .map_err(|error| Failure::other(format!("cannot write {}: {error}", path.display())))
+}
+
+fn tell_one(args: &SimArgs, recording: &Recording, outcome: &sim::Outcome) -> io::Result<()> {
+    let mut out = anstream::stdout().lock();
+    if args.log {
+        write!(out, "{recording}")?;
+    } else {
+        writeln!(out, "{}", recording.scenario)?;
+    }
+    let cause = outcome.cause.map_or("none", lastbyte::Cause::name);
+    let ledger = outcome.ledger;
+    writeln!(
+        out,
+        "end {cause}: accepted {}, acknowledged {}, undelivered {}; {} frames in {:.3} s, hash {:016x}",
+        ledger.accepted(),
+        ledger.acknowledged(),
+        ledger.undelivered(),
+        outcome.frames,
+        outcome.elapsed.as_secs_f64(),
+        outcome.hash,
+    )?;
+    for finding in &outcome.findings {
+        writeln!(out, "FOUND {finding}")?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seeds_are_a_range() {
+        assert_eq!(parse_seeds("3..7"), Ok(3..7));
+        assert_eq!(parse_seeds("0..1_000_000"), Ok(0..1_000_000));
+        for wrong in ["", "7", "7..7", "9..3", "a..b", "1..2..3", "-1..4"] {
+            assert!(parse_seeds(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_template_is_one() {
+        assert!(ProgressStyle::with_template(TEMPLATE).is_ok());
+    }
+}

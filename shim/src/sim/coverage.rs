@@ -1,0 +1,232 @@
+//! How much of the transition table simulations reach.
+//!
+//! A cell that can be reached and never is shows what scenarios lack. Which
+//! cells cannot be reached, and why, is written down here, so that both a gap
+//! and a wrong reason are seen.
+
+use std::fmt;
+
+use lastbyte::transition::transition;
+use lastbyte::{Cause, Closer, Event, State, coverage};
+
+/// One cell of the transition table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Row {
+    /// Its number, as in `T007`.
+    pub number: u8,
+    /// The state; one ended connection stands for all of them.
+    pub state: State,
+    /// What happens in it.
+    pub event: Event,
+}
+
+impl Row {
+    /// Every row, in the order of the printed table.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let is_shown = |state: &State| !state.is_closed() || *state == ENDED;
+        let states = State::ALL.into_iter().filter(is_shown);
+        states.flat_map(|state| {
+            Event::ALL.into_iter().map(move |event| Self {
+                number: transition(state, event).row,
+                state,
+                event,
+            })
+        })
+    }
+
+    /// Why no simulation reaches it; `None` if some must.
+    #[must_use]
+    pub fn excuse(&self) -> Option<&'static str> {
+        match self.event {
+            Event::Connect | Event::Listen | Event::Release => excuse_opening(self),
+            Event::Write | Event::Finish | Event::Abort => match self.state {
+                State::Idle => Some("every run opens its only slot before it uses it"),
+                _ => None,
+            },
+            Event::ConnectLimit | Event::SilenceLimit | Event::FinishLimit => excuse_limit(self),
+            _ => excuse_fact(self),
+        }
+    }
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match self.state {
+            ENDED => "Closed(any)".to_owned(),
+            state => state.to_string(),
+        };
+        let event = self.event.to_string();
+        write!(f, "T{:03}  {state:<23} {event:<19}", self.number)
+    }
+}
+
+/// The ended connection that stands for all in the printed table.
+const ENDED: State = State::Closed(Cause::PeerFinished);
+
+fn excuse_opening(row: &Row) -> Option<&'static str> {
+    match (row.state, row.event) {
+        (State::Idle, _) | (State::Closed(_), Event::Release) => None,
+        (State::Closed(_), _) => Some("opening a slot releases it first"),
+        _ => Some("a slot that lives is neither opened nor released"),
+    }
+}
+
+fn excuse_limit(row: &Row) -> Option<&'static str> {
+    match (row.state, row.event) {
+        (State::Idle | State::Closed(_), _) => Some("no timer runs"),
+        (State::Connecting | State::Listening, Event::ConnectLimit) => None,
+        (_, Event::ConnectLimit) => Some("the handshake stops the timer"),
+        (State::Connecting | State::Listening, Event::SilenceLimit) => {
+            Some("the handshake precedes the timer")
+        }
+        (State::Finishing(_), Event::FinishLimit) => None,
+        (_, Event::FinishLimit) => Some("finishing starts the timer"),
+        _ => None,
+    }
+}
+
+fn excuse_fact(row: &Row) -> Option<&'static str> {
+    let is_opening = matches!(row.state, State::Connecting | State::Listening);
+    match (row.state, row.event) {
+        (State::Idle, _) => Some("nothing on the wire belongs to it"),
+        (_, Event::Established) if !is_opening => Some("the handshake completes once"),
+        (_, Event::PeerFin(_)) if is_opening => Some("the handshake is told before the FIN"),
+        (State::PeerFinished(_) | State::Finishing(Closer::Peer), Event::PeerFin(_)) => {
+            Some("a FIN is told once")
+        }
+        (State::Listening, Event::PeerRst) => Some("the socket listens again by itself"),
+        (State::Listening, Event::Unreachable) => Some("an error about a SYN|ACK is not believed"),
+        (State::Closed(_), Event::Unreachable) => Some("an ended connection hears no ICMP error"),
+        (State::Finishing(_), _) => None,
+        (State::Closed(_), Event::FinAcknowledged) => Some("it was told as the end"),
+        (_, Event::FinAcknowledged) => Some("no FIN of ours has left"),
+        (_, Event::DrainedUnread) => Some("asked for while finishing only"),
+        _ => None,
+    }
+}
+
+/// The rows that were reached.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Coverage {
+    is_reached: [bool; 256],
+}
+
+impl Coverage {
+    /// What this process has reached until now.
+    #[must_use]
+    pub fn now() -> Self {
+        Self::of(coverage::reached())
+    }
+
+    fn of(rows: impl IntoIterator<Item = u8>) -> Self {
+        let mut is_reached = [false; 256];
+        for row in rows {
+            is_reached[usize::from(row)] = true;
+        }
+        Self { is_reached }
+    }
+
+    /// Forgets what this process has reached.
+    pub fn reset() {
+        coverage::reset();
+    }
+
+    /// Whether this row was reached.
+    #[must_use]
+    pub fn is_reached(&self, row: &Row) -> bool {
+        self.is_reached[usize::from(row.number)]
+    }
+
+    /// How many rows were reached.
+    #[must_use]
+    pub fn reached(&self) -> usize {
+        Row::all().filter(|row| self.is_reached(row)).count()
+    }
+
+    /// Rows that can be reached, and were not.
+    #[must_use]
+    pub fn missing(&self) -> Vec<Row> {
+        let is_missing = |row: &Row| !self.is_reached(row) && row.excuse().is_none();
+        Row::all().filter(is_missing).collect()
+    }
+
+    /// Rows that were reached, although they are said to be out of reach.
+    #[must_use]
+    pub fn unexpected(&self) -> Vec<Row> {
+        let is_unexpected = |row: &Row| self.is_reached(row) && row.excuse().is_some();
+        Row::all().filter(is_unexpected).collect()
+    }
+}
+
+impl fmt::Debug for Coverage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let reached = Row::all().filter(|row| self.is_reached(row));
+        f.debug_set()
+            .entries(reached.map(|row| row.number))
+            .finish()
+    }
+}
+
+/// The table, a row a line, and the sum.
+impl fmt::Display for Coverage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (mut reached, mut reachable) = (0, 0);
+        for row in Row::all() {
+            let is_reached = self.is_reached(&row);
+            reached += usize::from(is_reached);
+            reachable += usize::from(is_reached || row.excuse().is_none());
+            match (is_reached, row.excuse()) {
+                (true, None) => writeln!(f, "{row} reached")?,
+                (true, Some(excuse)) => writeln!(f, "{row} REACHED, although: {excuse}")?,
+                (false, None) => writeln!(f, "{row} MISSING")?,
+                (false, Some(excuse)) => writeln!(f, "{row} out of reach: {excuse}")?,
+            }
+        }
+        let all = Row::all().count();
+        write!(
+            f,
+            "reached {reached} of {reachable} rows, {all} with those out of reach"
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_of_the_table_is_there_once() {
+        let numbers: Vec<u8> = Row::all().map(|row| row.number).collect();
+        assert_eq!(numbers, (1..=153).collect::<Vec<u8>>());
+    }
+
+    #[test]
+    fn a_row_is_missing_or_excused_until_it_is_reached() {
+        let excused = Row::all().filter(|row| row.excuse().is_some()).count();
+        let none = Coverage::of([]);
+        assert_eq!(none.missing().len() + excused, 153);
+        assert_eq!(none.unexpected(), []);
+        let all = Coverage::of(1..=153);
+        assert_eq!(all.missing(), []);
+        assert_eq!(all.unexpected().len(), excused);
+    }
+
+    #[test]
+    fn what_changes_a_state_has_no_excuse() {
+        for row in Row::all().filter(|row| row.excuse().is_some()) {
+            let next = transition(row.state, row.event).next;
+            assert_eq!(next, row.state, "{row}");
+        }
+    }
+
+    #[test]
+    fn the_table_tells_what_is_missing_and_why() {
+        let text = Coverage::of([1, 18]).to_string();
+        let line = |number: usize| text.lines().nth(number - 1).unwrap_or_default();
+        assert!(line(1).ends_with(" reached"), "{}", line(1));
+        assert!(line(2).ends_with(" MISSING"), "{}", line(2));
+        assert!(line(18).contains("REACHED, although"), "{}", line(18));
+        assert!(line(19).contains("out of reach: "), "{}", line(19));
+        assert!(line(154).starts_with("reached 2 of "), "{}", line(154));
+    }
+}

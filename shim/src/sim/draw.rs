@@ -1,0 +1,300 @@
+//! Drawing a scenario from a seed.
+
+use std::time::Duration;
+
+use lastbyte::{Instant, Nagle, OnPeerFin, OnReceive, Options};
+
+use super::dice::{Chance, Dice};
+use super::link::{Burst, Link, Links};
+use super::profile::Profile;
+use super::scenario::{
+    Family, Forgery, Happening, Network, Opening, PeerModel, Rogue, Scenario, Step,
+};
+
+const fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+const fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// The streams of a seed: each part is drawn on its own, so that a change to
+/// one leaves the others as they were.
+#[derive(Debug, Clone, Copy)]
+enum Stream {
+    Links = 1,
+    Peer,
+    Options,
+    Plan,
+    Happenings,
+}
+
+fn dice(seed: u64, stream: Stream) -> Dice {
+    Dice::new(seed, stream as u64)
+}
+
+pub(super) fn draw(profile: Profile, seed: u64) -> Scenario {
+    if profile == Profile::Transfer {
+        return transfer(seed);
+    }
+    let mut any = Dice::new(seed, 0);
+    let options = draw_options(profile, &mut dice(seed, Stream::Options));
+    let peer = draw_peer(profile, &mut dice(seed, Stream::Peer));
+    let opening = match (peer, any.below(8)) {
+        (PeerModel::Rogue(_) | PeerModel::Refuses | PeerModel::Reboots(..), _) | (_, 1..) => {
+            Opening::Connect
+        }
+        (_, 0) => Opening::Listen(Instant::ZERO + any.time(secs(5))),
+    };
+    Scenario {
+        seed,
+        profile,
+        family: any.pick(&[Family::V4, Family::V4, Family::V6]),
+        network: Network::Links(Box::new(draw_links(
+            profile,
+            &mut dice(seed, Stream::Links),
+        ))),
+        peer,
+        peer_buffer: any.pick(&[512, 1_460, 4_096, 8_192, 16_384]),
+        options,
+        tx_buffer: any.pick(&[64, 536, 1_460, 2_048, 4_096, 8_192]),
+        rx_buffer: any.pick(&[64, 256, 512, 1_460, 2_048]),
+        opening,
+        plan: draw_plan(&mut dice(seed, Stream::Plan)),
+        happenings: draw_happenings(profile, &mut dice(seed, Stream::Happenings)),
+    }
+}
+
+/// The same plan for every seed; only the network varies.
+fn transfer(seed: u64) -> Scenario {
+    let link = Link {
+        jitter: ms(20),
+        loss: Chance::percent(10),
+        ..Link::with_latency(ms(1))
+    };
+    Scenario {
+        seed,
+        profile: Profile::Transfer,
+        family: Family::V4,
+        network: Network::Links(Box::new(Links::symmetric(link))),
+        peer: PeerModel::ReadsAll,
+        peer_buffer: 16_384,
+        options: Options::default(),
+        tx_buffer: 8_192,
+        rx_buffer: 512,
+        opening: Opening::Connect,
+        plan: vec![Step::Write(8_192), Step::Finish],
+        happenings: Vec::new(),
+    }
+}
+
+fn draw_links(profile: Profile, dice: &mut Dice) -> Links {
+    let kind = match profile {
+        Profile::Hostile => dice.pick(&[Profile::Lan, Profile::Wifi, Profile::Rotten]),
+        other => other,
+    };
+    let to_peer = draw_link(kind, dice);
+    let to_us = draw_link(kind, dice);
+    let mut links = Links { to_peer, to_us };
+    if dice.below(20) == 0 && profile != Profile::Lan {
+        // A path whose MTU is smaller than anybody knows.
+        links.to_peer.black_hole_above = Some(dice.pick(&[576, 1_000, 1_300]));
+    }
+    if dice.below(6) == 0 {
+        let from = Instant::ZERO + dice.time(secs(20));
+        let longest = dice.pick(&[secs(1), secs(10), secs(100), secs(1_000)]);
+        let closed = from..from + dice.time(longest);
+        match dice.below(3) {
+            0 => links.to_peer.partitions.push(closed),
+            1 => links.to_us.partitions.push(closed),
+            _ => {
+                links.to_peer.partitions.push(closed.clone());
+                links.to_us.partitions.push(closed);
+            }
+        }
+    }
+    links
+}
+
+fn draw_link(kind: Profile, dice: &mut Dice) -> Link {
+    match kind {
+        Profile::Lan | Profile::Transfer => Link {
+            loss: Chance::per_million(dice.pick(&[0, 0, 100])),
+            ..Link::with_latency(Duration::from_micros(dice.between(0, 500)))
+        },
+        Profile::Wifi => Link {
+            jitter: ms(dice.between(0, 20)),
+            loss: Chance::per_million(dice.pick(&[0, 1_000, 10_000])),
+            burst: Some(Burst {
+                begins: Chance::percent(1),
+                ends: Chance::percent(30),
+                loss: Chance::percent(80),
+            }),
+            duplication: Chance::per_million(dice.pick(&[0, 1_000, 20_000])),
+            ..Link::with_latency(ms(dice.between(1, 5)))
+        },
+        Profile::Lte => Link {
+            jitter: ms(dice.between(0, 100)),
+            loss: Chance::per_million(dice.pick(&[0, 1_000, 20_000])),
+            bandwidth: Some(dice.pick(&[4_000, 30_000, 500_000])),
+            queue_frames: dice.pick(&[4, 20, 200]),
+            reordering: Chance::percent(dice.pick(&[0, 1])),
+            held_back: ms(200),
+            ..Link::with_latency(ms(dice.between(20, 80)))
+        },
+        Profile::Satellite => Link {
+            jitter: ms(dice.between(0, 30)),
+            loss: Chance::per_million(dice.pick(&[0, 5_000, 30_000])),
+            bandwidth: Some(dice.pick(&[10_000, 250_000])),
+            ..Link::with_latency(ms(dice.between(250, 300)))
+        },
+        Profile::Rotten | Profile::Hostile => Link {
+            jitter: ms(dice.pick(&[0, 20, 500])),
+            loss: Chance::percent(dice.pick(&[0, 5, 10, 30, 60])),
+            duplication: Chance::percent(dice.pick(&[0, 2, 20])),
+            reordering: Chance::percent(dice.pick(&[0, 5, 30])),
+            held_back: ms(dice.pick(&[10, 100, 3_000])),
+            corruption: Chance::percent(dice.pick(&[0, 0, 1, 10])),
+            truncation: Chance::percent(dice.pick(&[0, 0, 1, 5])),
+            ..Link::with_latency(ms(dice.between(0, 50)))
+        },
+    }
+}
+
+fn draw_peer(profile: Profile, dice: &mut Dice) -> PeerModel {
+    if profile == Profile::Hostile && dice.below(2) == 0 {
+        return PeerModel::Rogue(match dice.below(4) {
+            0 => Rogue::ShrinksWindow,
+            1 => Rogue::TakesParts,
+            2 => Rogue::RepeatsItself,
+            _ => Rogue::FinsEarly(dice.below(6_000)),
+        });
+    }
+    let soon = Instant::ZERO + dice.time(secs(10));
+    match dice.below(20) {
+        0..4 => PeerModel::ReadsAll,
+        4 => PeerModel::StaysOpen,
+        5 => PeerModel::ReadsSlowly {
+            bytes: dice.between(1, 2_000) as usize,
+            every: ms(dice.between(1, 2_000)),
+        },
+        6 => PeerModel::ReadsFrom(match dice.below(2) {
+            0 => Instant::NEVER,
+            _ => Instant::ZERO + dice.time(secs(1_000)),
+        }),
+        7 | 8 => PeerModel::HalfCloses(dice.below(10_000)),
+        9 | 10 => PeerModel::Exits(dice.below(10_000)),
+        11 => PeerModel::Resets(dice.below(10_000)),
+        12 => PeerModel::ResetsAt(soon),
+        13 => PeerModel::Refuses,
+        14 => dice.pick(&[PeerModel::NeverAnswers, PeerModel::Absent]),
+        15 => PeerModel::Vanishes(
+            soon,
+            match dice.below(2) {
+                0 => Instant::NEVER,
+                _ => soon + dice.time(secs(200)),
+            },
+        ),
+        16 => PeerModel::Reboots(soon, dice.pick(&[7, 8])),
+        17 => PeerModel::Floods(dice.between(1_000, 60_000) as usize),
+        18 => PeerModel::Answers(dice.below(6_000) as usize),
+        // Hours, for the few seconds' worth of bytes of a plan.
+        _ => PeerModel::ReadsSlowly {
+            bytes: 50,
+            every: secs(dice.between(30, 90)),
+        },
+    }
+}
+
+fn draw_options(profile: Profile, dice: &mut Dice) -> Options {
+    let mut options = Options::builder();
+    if dice.below(2) == 0 {
+        options = options
+            .connect_limit(secs(dice.between(1, 40)))
+            .silence_limit(secs(dice.between(2, 120)))
+            .call_limit(ms(dice.between(100, 60_000)))
+            .finish_limit(ms(dice.between(500, 60_000)));
+    }
+    if dice.below(6) == 0 {
+        options = options.keep_alive(secs(dice.between(1, 30)));
+    }
+    if dice.below(4) == 0 {
+        options = options.on_peer_fin(OnPeerFin::HalfClose);
+    }
+    if dice.below(4) == 0 && profile != Profile::Hostile {
+        options = options.on_receive(OnReceive::Keep);
+    }
+    if dice.below(3) == 0 {
+        options = options.nagle(Nagle::Off);
+    }
+    // Every value above lies within its bounds.
+    options.build().unwrap_or_default()
+}
+
+fn draw_plan(dice: &mut Dice) -> Vec<Step> {
+    let mut plan = Vec::new();
+    for _ in 0..dice.between(1, 6) {
+        let len = dice.pick(&[1, 10, 100, 1_000, 3_000, 8_192]);
+        let len = dice.between(1, len) as usize;
+        let pause = dice.pick(&[ms(10), ms(300), secs(5), secs(200)]);
+        plan.push(match dice.below(17) {
+            0..5 => Step::Write(len),
+            5..7 => Step::WriteAll(len),
+            7..9 => Step::TryWrite(len),
+            9..12 => Step::Pause(dice.time(pause)),
+            12 => Step::Neglect(dice.time(pause)),
+            13 => Step::Flush,
+            14 => Step::Read,
+            15 => Step::BeginFinish,
+            _ => Step::Reopen,
+        });
+    }
+    plan.push(match dice.below(10) {
+        0..7 => Step::Finish,
+        7 | 8 => Step::Abort,
+        _ => Step::Release,
+    });
+    plan
+}
+
+fn draw_happenings(profile: Profile, dice: &mut Dice) -> Vec<(Instant, Happening)> {
+    let mut happenings = Vec::new();
+    if dice.below(16) == 0 {
+        let at = Instant::ZERO + dice.time(secs(30));
+        happenings.push((at, Happening::AddressLost));
+    }
+    if dice.below(20) == 0 {
+        let down = Instant::ZERO + dice.time(secs(10));
+        let longest = dice.pick(&[ms(500), secs(20), secs(300)]);
+        happenings.push((down, Happening::LinkDown));
+        happenings.push((down + dice.time(longest), Happening::LinkUp));
+    }
+    if dice.below(12) == 0 {
+        let longest = dice.pick(&[ms(50), secs(1), secs(20)]);
+        let at = Instant::ZERO + dice.time(longest);
+        happenings.push((at, Happening::Unreachable(dice.below(6) as u8)));
+    }
+    if profile == Profile::Hostile {
+        for _ in 0..dice.between(1, 12) {
+            let longest = dice.pick(&[ms(50), secs(1), secs(60)]);
+            let at = Instant::ZERO + dice.time(longest);
+            happenings.push((at, Happening::Forged(draw_forgery(dice))));
+        }
+    }
+    happenings.sort_by_key(|(at, _)| *at);
+    happenings
+}
+
+/// Never exactly right: that nobody off the path can be.
+fn draw_forgery(dice: &mut Dice) -> Forgery {
+    let ahead = dice.pick(&[4, 64, 2_048, u64::from(u32::MAX) / 2]);
+    let off = dice.between(1, ahead) as u32;
+    match dice.below(4) {
+        0 => Forgery::Rst(off),
+        1 => Forgery::Syn(off),
+        2 => Forgery::Ack(off),
+        // Beyond any window, so that its data is never taken for the peer's.
+        _ => Forgery::Fin(off.max(100_000)),
+    }
+}

@@ -1,0 +1,205 @@
+//! What is written beside our life line.
+
+use lastbyte::{Cause, Instant, Ledger, State};
+use svg::node::element::Group;
+
+use super::super::recording::{Moment, Note};
+use super::super::scenario::Step;
+use super::layout::{Anchor, Column};
+use super::paper::{self, BAND, LINE, NOTE_LETTERS, NOTES, OURS};
+
+/// What stands out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mark {
+    Plain,
+    Refusal,
+    Finding,
+}
+
+/// Some lines at one time.
+#[derive(Debug)]
+pub(super) struct Block {
+    pub(super) at: Instant,
+    mark: Mark,
+    /// Class and words of each line.
+    lines: Vec<(&'static str, String)>,
+    /// The state that begins here.
+    pub(super) state: Option<State>,
+    /// Until when nobody looks at the state from here on.
+    pub(super) unseen_until: Option<Instant>,
+    tooltip: String,
+}
+
+/// The class of a state, for its colour.
+pub(super) const fn class_of(state: State) -> &'static str {
+    match state {
+        State::Idle => "idle",
+        State::Connecting => "connecting",
+        State::Listening => "listening",
+        State::Open => "open",
+        State::PeerFinished(_) => "peer-finished",
+        State::Finishing(_) => "finishing",
+        State::Closed(Cause::Finished | Cause::Aborted) => "closed",
+        State::Closed(_) => "broken",
+    }
+}
+
+/// What `moments` say, in order, each thing once.
+pub(super) fn blocks(moments: &[Moment]) -> Vec<Block> {
+    let mut known = (State::Idle, Ledger::ZERO);
+    let blocks = moments.iter().enumerate().map(|(number, moment)| {
+        let mut block = Block::of(moment, known);
+        known = (moment.state, moment.ledger);
+        let next = moments.get(number + 1).map(|next| next.at);
+        block.unseen_until = next.filter(|_| blocks_the_view(&moment.note));
+        block
+    });
+    blocks.filter(|block| !block.lines.is_empty()).collect()
+}
+
+/// Whether our end is inside one call until the next moment, so that its state
+/// and ledger may change without being noted.
+const fn blocks_the_view(note: &Note) -> bool {
+    matches!(
+        note,
+        Note::Step(Step::WriteAll(_) | Step::Flush | Step::Finish | Step::Neglect(_))
+    )
+}
+
+impl Block {
+    /// A note that something is missing here.
+    pub(super) fn left_out(at: Instant, frames: usize) -> Self {
+        Self {
+            at,
+            mark: Mark::Plain,
+            lines: vec![("left-out", format!("… {frames} frames are left out here …"))],
+            state: None,
+            unseen_until: None,
+            tooltip: String::new(),
+        }
+    }
+
+    fn of(moment: &Moment, known: (State, Ledger)) -> Self {
+        let mut lines = Vec::new();
+        let mut mark = Mark::Plain;
+        let mut at = moment.at;
+        let mut say = |class, words: &str| {
+            let wrapped = paper::wrap(words, NOTE_LETTERS);
+            lines.extend(wrapped.into_iter().map(|line| (class, line)));
+        };
+        match &moment.note {
+            Note::Changed => {}
+            Note::Step(step) => say("step", &format!("▸ {step:?}")),
+            Note::Accepted(bytes) => say("ledger", &format!("{bytes} bytes taken")),
+            Note::Failed(error) => {
+                mark = Mark::Refusal;
+                say("refused", &error.to_string());
+            }
+            Note::Happened(happening) => say("happening", &format!("⚑ {happening:?}")),
+            Note::Found(finding) => {
+                (mark, at) = (Mark::Finding, finding.at);
+                say("finding", &finding.to_string());
+            }
+        }
+        let is_new = moment.state != known.0 && mark != Mark::Finding;
+        if is_new {
+            say("state", &format!("{:?}", moment.state));
+        }
+        if moment.ledger != known.1 && mark != Mark::Finding {
+            let ledger = moment.ledger;
+            let account = format!(
+                "accepted {} · acknowledged {} · pending {}",
+                ledger.accepted(),
+                ledger.acknowledged(),
+                ledger.pending()
+            );
+            say("ledger", &account);
+        }
+        Self {
+            at,
+            mark,
+            lines,
+            state: is_new.then_some(moment.state),
+            unseen_until: None,
+            tooltip: moment.to_string().trim().to_owned(),
+        }
+    }
+
+    /// Whether it must be shown whatever else is left out.
+    pub(super) fn stands_out(&self) -> bool {
+        self.mark != Mark::Plain
+    }
+
+    fn margin(&self) -> i32 {
+        if self.stands_out() { 5 } else { 0 }
+    }
+
+    pub(super) fn anchor(&self) -> Anchor {
+        Anchor {
+            at: self.at,
+            column: Column::Notes,
+            above: 8 + self.margin(),
+            below: self.lines.len() as i32 * LINE - 7 + self.margin(),
+            after: None,
+        }
+    }
+
+    pub(super) fn draw(&self, y: i32) -> Group {
+        let class = match self.mark {
+            Mark::Plain => "note",
+            Mark::Refusal => "note refused-write",
+            Mark::Finding => "note broken-rule",
+        };
+        let mut group = Group::new()
+            .set("class", class)
+            .add(paper::title(&self.tooltip));
+        let height = self.lines.len() as i32 * LINE + 4;
+        let boxed = |class| {
+            paper::rectangle(class, (NOTES - 6, y - 10), OURS - BAND - 6 - NOTES, height)
+                .set("rx", 4)
+        };
+        match self.mark {
+            Mark::Plain => {}
+            Mark::Refusal => {
+                group = group
+                    .add(boxed("refusal-box"))
+                    .add(paper::stop_sign(OURS, y));
+            }
+            Mark::Finding => group = group.add(boxed("finding-box")),
+        }
+        for (number, (class, words)) in self.lines.iter().enumerate() {
+            let baseline = y + 4 + number as i32 * LINE;
+            let mut x = NOTES;
+            if let (&"state", Some(state)) = (class, self.state) {
+                let pill = paper::rectangle(class_of(state), (NOTES, baseline - 9), 10, 10);
+                group = group.add(pill.set("rx", 3));
+                x += 16;
+            }
+            group = group.add(paper::text(class, x, baseline, words));
+        }
+        group
+    }
+}
+
+/// The band along our life line, from state to state.
+pub(super) fn band(starts: &[(i32, State)], top: i32, bottom: i32) -> Group {
+    let mut group = Group::new().set("class", "band");
+    let before = std::iter::once((top, State::Idle));
+    let starts: Vec<_> = before.chain(starts.iter().copied()).collect();
+    let ends = starts.iter().skip(1).map(|(y, _)| *y);
+    for (&(from, state), until) in starts.iter().zip(ends.chain([bottom])) {
+        let name = format!("{state:?}");
+        let class = class_of(state);
+        let stretch = paper::rectangle(class, (OURS - BAND, from), 2 * BAND, until - from);
+        group = group.add(stretch.add(paper::title(&name)));
+        let length = name.len() as i32 * 7 + 16;
+        let mut y = from + 14;
+        while y + length <= until {
+            let turned = format!("translate({} {y}) rotate(90)", OURS - 3);
+            let words = paper::text("band-text", 0, 0, &name).set("transform", turned);
+            group = group.add(words);
+            y += length.max(500);
+        }
+    }
+    group
+}

@@ -1,0 +1,78 @@
+//! Families of scenarios.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// What kind of network, peers and applications scenarios are drawn from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Profile {
+    /// A cable: below a millisecond, next to no loss.
+    Lan,
+    /// Radio in the house: some milliseconds, bursts of loss, duplicates.
+    Wifi,
+    /// A mobile network: slow at times, long queues, interruptions.
+    Lte,
+    /// A satellite: half a second there and back.
+    Satellite,
+    /// A rotten wire: loss, damage, reordering, whatever there is.
+    Rotten,
+    /// Peers that misbehave and somebody who forges segments, over any of the
+    /// networks.
+    Hostile,
+    /// 8 KiB and a close, over 20 ms of jitter and 10 % loss: the measure of
+    /// speed.
+    Transfer,
+}
+
+impl Profile {
+    /// Every profile.
+    pub const ALL: [Self; 7] = [
+        Self::Lan,
+        Self::Wifi,
+        Self::Lte,
+        Self::Satellite,
+        Self::Rotten,
+        Self::Hostile,
+        Self::Transfer,
+    ];
+
+    /// Its name on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Lan => "lan",
+            Self::Wifi => "wifi",
+            Self::Lte => "lte",
+            Self::Satellite => "satellite",
+            Self::Rotten => "rotten",
+            Self::Hostile => "hostile",
+            Self::Transfer => "transfer",
+        }
+    }
+}
+
+impl fmt::Display for Profile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// There is no profile of that name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "there is no profile {name:?}; there are lan, wifi, lte, satellite, rotten, hostile and transfer"
+)]
+pub struct UnknownProfile {
+    name: String,
+}
+
+impl FromStr for Profile {
+    type Err = UnknownProfile;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let found = Self::ALL.into_iter().find(|profile| profile.name() == name);
+        found.ok_or_else(|| UnknownProfile {
+            name: name.to_owned(),
+        })
+    }
+}

@@ -1,0 +1,214 @@
+//! A run kept to be looked at.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::rc::Rc;
+
+use lastbyte::{Instant, Ledger, State, WriteError};
+
+use super::oracle::Finding;
+use super::scenario::{Happening, Scenario, Step};
+use crate::loopback::{Direction, Fate, FrameEvent, Segment, Sender, World};
+use smoltcp::phy::Medium;
+
+/// A frame and its fate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordedFrame {
+    /// When it was handed to the wire.
+    pub sent_at: Instant,
+    /// Which way.
+    pub direction: Direction,
+    /// Who sent it.
+    pub sender: Sender,
+    /// What the wire did to it.
+    pub fate: Fate,
+    /// The frame as it was sent.
+    pub bytes: Vec<u8>,
+}
+
+impl RecordedFrame {
+    /// The segment in it, as it was sent.
+    #[must_use]
+    pub fn segment(&self) -> Option<Segment> {
+        Segment::parse(&self.bytes, Medium::Ethernet, self.sent_at)
+    }
+
+    /// One line: flags, numbers, length.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        FrameEvent {
+            number: 0,
+            sent_at: self.sent_at,
+            fate: self.fate,
+            direction: self.direction,
+            sender: self.sender,
+            medium: Medium::Ethernet,
+            frame: &self.bytes,
+        }
+        .summary()
+    }
+}
+
+/// What was noted at our end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Note {
+    /// The application took the next step.
+    Step(Step),
+    /// A write took so many bytes.
+    Accepted(u64),
+    /// A write, flush or finish failed.
+    Failed(WriteError),
+    /// State or ledger changed.
+    Changed,
+    /// Something happened from outside.
+    Happened(Happening),
+    /// A rule was broken.
+    Found(Finding),
+}
+
+/// Our end at a time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moment {
+    /// When.
+    pub at: Instant,
+    /// The state then.
+    pub state: State,
+    /// The account then.
+    pub ledger: Ledger,
+    /// What made it worth noting.
+    pub note: Note,
+}
+
+/// A run, frame by frame and step by step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recording {
+    /// What was run.
+    pub scenario: Scenario,
+    /// Every frame, in the order of sending.
+    pub frames: Vec<RecordedFrame>,
+    /// What happened at our end, in order.
+    pub moments: Vec<Moment>,
+}
+
+/// Takes notes while a run goes on, if somebody wants them.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Tape {
+    moments: Option<Rc<RefCell<Vec<Moment>>>>,
+}
+
+impl Tape {
+    pub(super) fn recording() -> Self {
+        Self {
+            moments: Some(Rc::default()),
+        }
+    }
+
+    pub(super) fn note(&self, at: Instant, state: State, ledger: Ledger, note: Note) {
+        let Some(moments) = &self.moments else { return };
+        let mut moments = moments.borrow_mut();
+        let is_news = moments
+            .last()
+            .is_none_or(|last| (last.state, last.ledger) != (state, ledger));
+        if is_news || note != Note::Changed {
+            moments.push(Moment {
+                at,
+                state,
+                ledger,
+                note,
+            });
+        }
+    }
+
+    pub(super) fn take(&self) -> Vec<Moment> {
+        self.moments
+            .as_ref()
+            .map_or_else(Vec::new, |moments| moments.take())
+    }
+}
+
+/// Keeps every frame of `world` from now on.
+pub(super) fn keep_frames(world: &World) -> Rc<RefCell<Vec<RecordedFrame>>> {
+    let frames = Rc::new(RefCell::new(Vec::new()));
+    let sink = Rc::clone(&frames);
+    world.observe(move |_, event| {
+        sink.borrow_mut().push(RecordedFrame {
+            sent_at: event.sent_at,
+            direction: event.direction,
+            sender: event.sender,
+            fate: event.fate,
+            bytes: event.frame.to_vec(),
+        });
+    });
+    frames
+}
+
+/// The log: frames and notes in the order of time, a line each.
+impl fmt::Display for Recording {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.scenario)?;
+        let mut moments = self.moments.iter().peekable();
+        for frame in &self.frames {
+            while let Some(moment) = moments.next_if(|moment| moment.at < frame.sent_at) {
+                writeln!(f, "{moment}")?;
+            }
+            writeln!(f, "{frame}")?;
+        }
+        moments.try_for_each(|moment| writeln!(f, "{moment}"))
+    }
+}
+
+struct Clock(Instant);
+
+impl fmt::Display for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let micros = self.0.as_micros();
+        write!(f, "{:>6}.{:06}", micros / 1_000_000, micros % 1_000_000)
+    }
+}
+
+impl fmt::Display for RecordedFrame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let arrow = match (self.direction, self.sender) {
+            (_, Sender::Stranger) => "<<<",
+            (Direction::ToPeer, Sender::End) => "-->",
+            (Direction::ToUs, Sender::End) => "<--",
+        };
+        write!(f, "{} {arrow} {}", Clock(self.sent_at), self.summary())?;
+        match self.fate {
+            Fate::Lost(loss) => write!(f, "  [{loss}]"),
+            Fate::Arrives {
+                at,
+                again_at,
+                damage,
+            } => {
+                write!(f, "  [+{:?}", at.since(self.sent_at))?;
+                if let Some(again_at) = again_at {
+                    write!(f, ", again +{:?}", again_at.since(self.sent_at))?;
+                }
+                if let Some(damage) = damage {
+                    write!(f, ", {damage:?}")?;
+                }
+                f.write_str("]")
+            }
+        }
+    }
+}
+
+impl fmt::Display for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (at, state, ledger) = (Clock(self.at), self.state, self.ledger);
+        let account = format!(
+            "{state:?}, accepted {}, acknowledged {}",
+            ledger.accepted(),
+            ledger.acknowledged()
+        );
+        match &self.note {
+            Note::Changed => write!(f, "{at}     {account}"),
+            Note::Step(step) => write!(f, "{at}     {step:?}"),
+            Note::Accepted(bytes) => write!(f, "{at}     {bytes} bytes accepted: {account}"),
+            Note::Failed(error) => write!(f, "{at}     {error}"),
+            Note::Happened(happening) => write!(f, "{at}     {happening:?}"),
+            Note::Found(finding) => write!(f, "{at} !!! {finding}"),
+        }
+    }
+}

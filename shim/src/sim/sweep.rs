@@ -1,0 +1,169 @@
+//! Many seeds, on every core.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use lastbyte::Cause;
+
+use super::oracle::Finding;
+use super::profile::Profile;
+use super::run::Outcome;
+use super::scenario::Scenario;
+
+/// Seeds that a thread takes at once.
+const CHUNK: u64 = 32;
+
+/// Which seeds to run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sweep {
+    /// Which profiles; a seed belongs to one of them, in turn. Not empty.
+    pub profiles: Vec<Profile>,
+    /// Which seeds.
+    pub seeds: Range<u64>,
+    /// How many threads; at least one runs.
+    pub jobs: usize,
+    /// After how many seeds with findings to stop.
+    pub patience: usize,
+}
+
+/// A seed that broke a rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failing {
+    /// What was drawn.
+    pub profile: Profile,
+    /// The seed.
+    pub seed: u64,
+    /// What was found first.
+    pub finding: Finding,
+}
+
+impl Failing {
+    /// The command that replays it.
+    #[must_use]
+    pub fn replay(&self) -> String {
+        format!(
+            "lastbyte sim --profile {} --seed {}",
+            self.profile, self.seed
+        )
+    }
+}
+
+/// How a sweep went.
+#[derive(Debug, Clone, Default)]
+pub struct Summary {
+    /// Seeds run.
+    pub seeds: u64,
+    /// Those that broke a rule, by seed.
+    pub failing: Vec<Failing>,
+    /// How the last connection of each run ended; `None`: it was never opened.
+    pub causes: BTreeMap<&'static str, u64>,
+    /// Virtual time, of all runs together.
+    pub virtual_time: Duration,
+    /// Frames, of all runs together.
+    pub frames: u64,
+    /// Real time.
+    pub took: Duration,
+    /// The hashes of all runs, combined: the same for the same seeds, whatever
+    /// the number of threads.
+    pub hash: u64,
+}
+
+impl Summary {
+    /// Seeds in a second of real time.
+    #[must_use]
+    pub fn seeds_per_second(&self) -> u64 {
+        let micros = self.took.as_micros().max(1);
+        u64::try_from(u128::from(self.seeds) * 1_000_000 / micros).unwrap_or(u64::MAX)
+    }
+
+    /// Seconds of virtual time in one of real time.
+    #[must_use]
+    pub fn speed_up(&self) -> u64 {
+        let micros = self.took.as_micros().max(1);
+        u64::try_from(self.virtual_time.as_micros() / micros).unwrap_or(u64::MAX)
+    }
+
+    fn add(&mut self, scenario: &Scenario, outcome: Outcome) {
+        self.seeds += 1;
+        self.virtual_time += outcome.elapsed;
+        self.frames += outcome.frames;
+        // Addition, so that the order does not matter.
+        self.hash = self.hash.wrapping_add(outcome.hash);
+        let cause = outcome.cause.map_or("none", Cause::name);
+        *self.causes.entry(cause).or_default() += 1;
+        if let Some(finding) = outcome.findings.into_iter().next() {
+            self.failing.push(Failing {
+                profile: scenario.profile,
+                seed: scenario.seed,
+                finding,
+            });
+        }
+    }
+
+    fn merge(&mut self, other: Self) {
+        self.seeds += other.seeds;
+        self.virtual_time += other.virtual_time;
+        self.frames += other.frames;
+        self.hash = self.hash.wrapping_add(other.hash);
+        self.failing.extend(other.failing);
+        for (cause, times) in other.causes {
+            *self.causes.entry(cause).or_default() += times;
+        }
+    }
+}
+
+impl Sweep {
+    /// The scenario of a seed.
+    #[must_use]
+    pub fn scenario(&self, seed: u64) -> Scenario {
+        let turn = seed % self.profiles.len().max(1) as u64;
+        let profile = self.profiles.get(turn as usize);
+        Scenario::new(profile.copied().unwrap_or(Profile::Lan), seed)
+    }
+
+    /// Runs them all, or until patience is at an end. `progress` is told now
+    /// and then, by any thread, how many seeds are done.
+    pub fn run(&self, progress: impl Fn(u64) + Sync) -> Summary {
+        let started = Instant::now();
+        let next = AtomicU64::new(self.seeds.start);
+        let (done, failing) = (AtomicU64::new(0), AtomicU64::new(0));
+        let is_over = AtomicBool::new(false);
+        let total = Mutex::new(Summary::default());
+        let work = || {
+            let mut own = Summary::default();
+            while !is_over.load(Ordering::Relaxed) {
+                let first = next.fetch_add(CHUNK, Ordering::Relaxed);
+                if first >= self.seeds.end {
+                    break;
+                }
+                let last = (first + CHUNK).min(self.seeds.end);
+                for seed in first..last {
+                    let scenario = self.scenario(seed);
+                    own.add(&scenario, super::run(&scenario));
+                }
+                let found = own.failing.len() as u64;
+                if failing.fetch_max(found, Ordering::Relaxed).max(found) >= self.patience as u64 {
+                    is_over.store(true, Ordering::Relaxed);
+                }
+                progress(done.fetch_add(last - first, Ordering::Relaxed) + last - first);
+            }
+            if let Ok(mut total) = total.lock() {
+                total.merge(own);
+            }
+        };
+        thread::scope(|scope| {
+            for _ in 1..self.jobs {
+                scope.spawn(work);
+            }
+            work();
+        });
+        let mut summary = total.into_inner().unwrap_or_default();
+        summary.failing.sort_by_key(|failing| failing.seed);
+        summary.took = started.elapsed();
+        summary
+    }
+}

@@ -1,0 +1,110 @@
+//! Segments that somebody off the path could send.
+
+use crate::common::*;
+use crate::script::{ENDED, PEERS, Script, numbers};
+use lastbyte_shim::loopback::Flags;
+use smoltcp::socket::tcp;
+
+/// A RST anywhere in the window ends the connection, without a word. RFC 5961,
+/// 3.2 (3), asks for a challenge ACK. Worked around in `src/stack/guard.rs`.
+#[test]
+fn row_06_rst_in_window_closes_the_connection() {
+    for peer in PEERS {
+        for ahead in [1, 1_000, 16 * 1024 - 1] {
+            let mut script = Script::open(peer);
+            let rst = script.flow.rst();
+            script.send(&rst.with_seq(script.flow.seq.wrapping_add(ahead)));
+            assert_eq!(script.told(), ENDED, "{ahead}");
+            script.expect_silence(secs(100));
+        }
+    }
+}
+
+/// A SYN on a synchronised connection is dropped without a word. RFC 5961, 4.2,
+/// asks for a challenge ACK. Worked around in `src/stack/guard.rs`.
+#[test]
+fn row_12_syn_in_synchronized_is_dropped_in_silence() {
+    for peer in PEERS {
+        let mut script = Script::open(peer);
+        let again = script.flow.segment(Flags::SYN | Flags::ACK);
+        script.send(&again);
+        script.expect_silence(secs(100));
+        assert_eq!(script.state(), tcp::State::Established);
+        for ahead in [0, 1, 1 << 20, u32::MAX] {
+            let syn = script.flow.segment(Flags::SYN);
+            script.send(&syn.with_seq(script.flow.seq.wrapping_add(ahead)));
+            script.expect_silence(secs(100));
+            assert_eq!(script.state(), tcp::State::Established);
+        }
+    }
+}
+
+/// An ACK above SND.NXT frees octets that were never sent, and they never are.
+/// RFC 9293, 3.10.7.4, step 5, asks for an ACK and to drop the segment. Worked
+/// around in `src/stack/guard.rs`.
+#[test]
+fn row_13_ack_beyond_snd_nxt_frees_octets_never_sent() {
+    for peer in PEERS {
+        let mut script = Script::open_at(peer, 10);
+        script.write(100);
+        script.expect_data(10);
+        let forged = script.flow.ack.wrapping_add(60);
+        let ack = script.flow.ack().with_ack(forged);
+        script.send(&ack);
+        assert_eq!(script.unsent(), 40, "50 of them had not left");
+        for segment in script.said() {
+            let ahead = segment.seq.wrapping_sub(script.flow.ack);
+            assert!(segment.payload.is_empty() || ahead >= 60, "{segment}");
+        }
+    }
+}
+
+/// The ACK number of a RST credits nothing. It proves delivery like any other
+/// of a segment at RCV.NXT (RFC 9293, 3.4). Worked around in
+/// `src/stack/watch.rs` and `src/stack/slot.rs`.
+#[test]
+fn rst_acknowledges_nothing() {
+    for peer in PEERS {
+        let mut script = Script::open(peer);
+        script.write(10);
+        script.expect_data(10);
+        script.flow.take(10);
+        let rst = script.flow.segment(Flags::RST | Flags::ACK);
+        script.send(&rst);
+        assert_eq!(script.unsent(), 10);
+        assert_eq!(script.told(), ENDED);
+    }
+}
+
+/// Data beyond the window is cut off, but the FIN behind it is taken, at a
+/// number that is not its own. RFC 9293, 3.10.7.4, step 1, has what is outside
+/// the window left out, the FIN with it. Worked around in `src/stack/guard.rs`.
+#[test]
+fn fin_behind_data_beyond_the_window_is_taken() {
+    for peer in PEERS {
+        let mut script = Script::open_with_buffers(peer, 10);
+        let fin = script.flow.segment(Flags::FIN | Flags::ACK);
+        script.send(&fin.with_payload(*b"ten octets, and more"));
+        assert_eq!(script.state(), tcp::State::CloseWait);
+        assert_eq!(script.bare.socket().recv_queue(), 10);
+        let acked = script.flow.seq.wrapping_add(10 + 1);
+        let said = script.said();
+        assert_eq!(numbers(&said), [(Flags::ACK, script.flow.ack, acked)]);
+    }
+}
+
+/// Data behind the peer's FIN is taken and acknowledged. RFC 9293, 3.10.7.4,
+/// step 7, has it ignored. Worked around in `src/stack/guard.rs`.
+#[test]
+fn data_behind_a_fin_is_taken_and_acknowledged() {
+    for peer in PEERS {
+        let mut script = Script::open(peer);
+        script.send_fin();
+        script.expect_ack();
+        let behind = script.flow.data(*b"behind");
+        script.send(&behind);
+        assert_eq!(script.bare.socket().recv_queue(), 6);
+        script.expect_ack();
+        assert_eq!(script.state(), tcp::State::CloseWait);
+    }
+}

@@ -1,0 +1,194 @@
+//! While our end connects.
+
+use crate::common::*;
+use crate::script::{ENDED, PEERS, Script};
+use lastbyte_shim::loopback::{Bare, Flags, OUR_V4, PEER_V4, Segment, World, WorldConfig};
+use smoltcp::phy::ChecksumCapabilities;
+use smoltcp::socket::tcp;
+use smoltcp::time::Duration;
+use smoltcp::wire::{
+    HardwareAddress, Icmpv4DstUnreachable, Icmpv4Packet, Icmpv4Repr, IpProtocol, Ipv4Repr,
+};
+
+/// A refusal leaves what a timeout leaves: `Closed`, no endpoint. RFC 9293,
+/// 3.10.7.3, has "connection reset" said, and 3.10.8 a timeout. Worked around
+/// in `src/stack/slot.rs`, which knows the step and the state before it.
+#[test]
+fn row_11_refusal_and_timeout_look_alike() {
+    for peer in PEERS {
+        let mut refused = Script::connecting(peer);
+        let rst = refused.flow.segment(Flags::RST | Flags::ACK);
+        refused.send(&rst.with_seq(0));
+        assert_eq!(refused.told(), ENDED);
+        refused.expect_silence(secs(1_000));
+
+        let mut silent = Script::connecting(peer);
+        let timeout = Duration::from_secs(180);
+        silent.bare.socket().set_timeout(Some(timeout));
+        silent.run(secs(180));
+        assert_eq!(silent.told(), ENDED);
+    }
+}
+
+/// Without `set_timeout` the SYN is repeated for ever. RFC 9293, 3.9.1.1 and
+/// MUST-23, ask for a limit of three minutes at least. Worked around in
+/// `src/limits.rs` and `src/timers.rs`.
+#[test]
+fn row_23_connecting_has_no_end() {
+    for peer in PEERS {
+        let mut script = Script::connecting(peer);
+        script.run(secs(100_000));
+        assert_eq!(script.state(), tcp::State::SynSent);
+        let said = script.said();
+        assert!(said.len() > 1_000, "{}", said.len());
+        assert!(said.iter().all(|syn| syn.flags == Flags::SYN));
+    }
+}
+
+/// An ICMP error with this code reaches no TCP socket: it goes on as before,
+/// connecting and open.
+#[track_caller]
+fn assert_unheard(code: u8) {
+    for peer in PEERS {
+        let mut connecting = Script::connecting(peer);
+        let syn = ours(&connecting, connecting.flow.remote_isn, Flags::SYN);
+        connecting.raw.send_unreachable(&syn, code);
+        connecting.bare.poll();
+        assert_eq!(connecting.state(), tcp::State::SynSent);
+        connecting.expect_silence(ms(990));
+        connecting.run(ms(10));
+        assert_eq!(connecting.raw.recv().flags, Flags::SYN);
+
+        let mut open = Script::open(peer);
+        open.write(10);
+        let data = open.raw.recv();
+        open.raw.send_unreachable(&data, code);
+        open.bare.poll();
+        assert_eq!((open.state(), open.unsent()), (tcp::State::Established, 10));
+        open.expect_silence(ms(500));
+    }
+}
+
+/// A segment as our end would have sent it.
+fn ours(script: &Script, seq: u32, flags: Flags) -> Segment {
+    Segment {
+        src: script.flow.remote.addr,
+        dst: script.flow.local.addr,
+        src_port: script.flow.remote.port,
+        dst_port: script.flow.local.port,
+        seq,
+        ..script.flow.segment(flags)
+    }
+}
+
+/// Soft ICMP errors reach no socket. RFC 9293, MUST-54, has the application
+/// told of them. Worked around in `src/stack/icmp.rs`.
+#[test]
+fn row_32_soft_icmp_reaches_no_socket() {
+    for code in [0, 1, 5] {
+        assert_unheard(code);
+    }
+}
+
+/// Nor do hard ones, while connecting. RFC 9293, SHLD-26, has them end the
+/// attempt. Worked around in `src/stack/icmp.rs`.
+#[test]
+fn row_33_hard_icmp_reaches_no_socket() {
+    for code in [2, 3, 4] {
+        assert_unheard(code);
+    }
+}
+
+/// A neighbour that does not answer is asked for once a second, and the socket
+/// learns nothing of it. RFC 1122, 2.4, has the link layer tell. Worked around
+/// by the connect limit, `src/timers.rs`.
+#[test]
+fn neighbour_that_does_not_answer_is_no_error() {
+    for peer in PEERS {
+        let world = World::new(WorldConfig::instant());
+        let raw = world.raw();
+        raw.answer_neighbours(false);
+        let mut bare = Bare::new(&world);
+        bare.connect((peer, PORT));
+        bare.run_for(secs(1_000) - ms(1));
+        assert_eq!(raw.other_frames().len(), 1_000);
+        assert_eq!(bare.socket().state(), tcp::State::SynSent);
+        raw.recv_nothing();
+    }
+}
+
+/// After a reboot with the same seed and the same port, a peer that still has
+/// the old connection answers the SYN with an ACK of exactly our ISS + 1, which
+/// is ignored: neither a RST nor an end. RFC 9293, 3.5.1, figure 9, has a RST
+/// clear the old connection. Worked around in `src/stack/ports.rs`, and with
+/// the seed that `src/stack/config.rs` asks for.
+#[test]
+fn reboot_with_the_same_seed_and_port_never_connects() {
+    for peer in PEERS {
+        let world = World::new(WorldConfig::instant());
+        let mut before = Script::connecting_in(&world, peer);
+        let answer = before.flow.segment(Flags::SYN | Flags::ACK);
+        before.flow.seq = before.flow.seq.wrapping_add(1);
+        before.send(&answer);
+        before.expect_ack();
+        let old = before.flow;
+        drop(before);
+
+        let mut after = Script::connecting_in(&world, peer);
+        assert_eq!(after.flow.remote, old.remote, "the same port");
+        assert_eq!(after.flow.remote_isn, old.remote_isn, "the same ISS");
+        after.raw.respond(move |raw, _| raw.send(&old.ack()));
+        after.send(&old.ack());
+        after.run(secs(10_000));
+        assert_eq!(after.state(), tcp::State::SynSent);
+        let said = after.said();
+        assert!(said.len() > 100, "{}", said.len());
+        assert!(said.iter().all(|syn| syn.flags == Flags::SYN));
+
+        // At any other number, it sends the RST and connects.
+        let mut other = Script::connecting_in(&world, peer);
+        let ack = old.ack().with_ack(old.ack.wrapping_add(1));
+        other.send(&ack);
+        let rst = other.raw.recv();
+        assert_eq!((rst.flags, rst.seq), (Flags::RST, ack.ack));
+    }
+}
+
+/// An ICMP error that quotes eight octets of our segment is not parsed, since
+/// the quoted length goes beyond the quotation. RFC 792 has just these quoted.
+/// Worked around in `src/stack/icmp.rs`, which reads the quotation itself.
+#[test]
+fn icmp_error_with_a_short_quotation_is_not_parsed() {
+    let checksums = ChecksumCapabilities::default();
+    let parsed = |quoted: &[u8], len: usize| {
+        let header = Ipv4Repr {
+            src_addr: OUR_V4,
+            dst_addr: PEER_V4,
+            next_header: IpProtocol::Tcp,
+            payload_len: len,
+            hop_limit: 64,
+        };
+        let repr = Icmpv4Repr::DstUnreachable {
+            reason: Icmpv4DstUnreachable::PortUnreachable,
+            header,
+            data: quoted,
+        };
+        let mut message = vec![0; repr.buffer_len()];
+        repr.emit(
+            &mut Icmpv4Packet::new_unchecked(&mut message[..]),
+            &checksums,
+        );
+        let packet = Icmpv4Packet::new_checked(&message[..]).expect("long enough");
+        Icmpv4Repr::parse(&packet, &checksums).is_ok()
+    };
+    assert!(parsed(&[0; 20], 20));
+    assert!(!parsed(&[0; 8], 20));
+}
+
+/// `HardwareAddress::is_unicast` panics for a bare IP medium. Worked around in
+/// `src/stack/config.rs`.
+#[test]
+#[should_panic(expected = "internal error: entered unreachable code")]
+fn hardware_address_of_an_ip_medium_panics() {
+    let _ = HardwareAddress::Ip.is_unicast();
+}

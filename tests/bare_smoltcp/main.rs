@@ -1,0 +1,64 @@
+//! What bare smoltcp 0.14 does where lastbyte has to work around it: one test
+//! for each row of `tests/conformance` that it does not meet by itself, and for
+//! each other fact that a workaround rests on.
+//!
+//! A test that fails tells that smoltcp has changed: then look whether the file
+//! named with it can go or be made smaller, and pin what smoltcp does now. The
+//! other end is a script of single segments, in virtual time, on IPv4 and IPv6.
+//!
+//! | Row | What bare smoltcp does | Worked around in |
+//! |---|---|---|
+//! | 01 | takes the first write after the peer's FIN, and sends it | `src/stack/slot.rs`, `src/transition.rs` |
+//! | 02 | shows FIN and RST of one poll, RST and timeout alike | `src/stack/tracker.rs`, `src/stack/slot.rs` |
+//! | 04 | refuses a write after `close()` in the words of a RST | `src/transition.rs`, `src/error.rs` |
+//! | 06 | closes for any RST in the window | `src/stack/guard.rs` |
+//! | 11 | leaves `Closed` for a refusal and for a timeout | `src/stack/slot.rs` |
+//! | 12 | drops a SYN on a synchronised connection in silence | `src/stack/guard.rs` |
+//! | 13 | frees octets never sent for an ACK above SND.NXT | `src/stack/guard.rs` |
+//! | 17 | does not notice a FIN behind a full receive buffer | `src/stack/slot.rs` |
+//! | 20 | tells no cause when its timeout ends a connection | `src/limits.rs`, `src/timers.rs` |
+//! | 21 | shows retransmissions nowhere | `src/stack/watch.rs`, `src/timers.rs` |
+//! | 22 | has no limit unless one is set | `src/limits.rs` |
+//! | 23 | connects for ever | `src/limits.rs`, `src/timers.rs` |
+//! | 25 | ends an idle connection by its timeout | `src/stack/opening.rs`, `src/timers.rs` |
+//! | 26 | takes a timeout below the retransmission timeout | `src/limits.rs` |
+//! | 28 | ends a peer that answers probes by its timeout | `src/stack/opening.rs`, `src/timers.rs` |
+//! | 29 | bears a window that shrinks | nowhere: it is right |
+//! | 30 | stalls once data in flight is lost and the window closes | `src/connection/view.rs` |
+//! | 31 | takes no lost probe for death, or the first one | `src/timers.rs` |
+//! | 32, 33 | hears no ICMP error | `src/stack/icmp.rs` |
+//! | 35 | sends a FIN on `close()` with unread data | `src/stack/slot.rs` |
+//! | 37 | closes simultaneously through TIME-WAIT | nowhere: it is right |
+//! | 38 | repeats the FIN for ever in LAST-ACK | `src/timers.rs` |
+//! | 40 | keeps TIME-WAIT for ten seconds, or less if told to connect | `src/stack/opening.rs`, `src/stack/ports.rs` |
+//! | 42 | keeps the last octet for ever, as in row 30 | `src/connection/view.rs` |
+//! | - | ignores the ACK number of a RST | `src/stack/watch.rs`, `src/stack/slot.rs` |
+//! | - | takes a FIN behind data that it cut off | `src/stack/guard.rs` |
+//! | - | takes and acknowledges data behind a FIN | `src/stack/guard.rs` |
+//! | - | empties the buffers when it loses its address | `src/stack/tracker.rs` |
+//! | - | empties them when TIME-WAIT ends | `src/stack/slot.rs` |
+//! | - | returns `PollResult::None` although a socket was closed | `src/stack/tracker.rs` |
+//! | - | stays in FIN-WAIT-2 for ever | `src/stack/slot.rs` |
+//! | - | loses the FIN of a `close()` in SYN-RECEIVED | `src/stack/slot.rs` |
+//! | - | asks for ever for the neighbour a RST is for | `src/stack/slot.rs` |
+//! | - | answers the unknown with a RST without an ACK number | `src/stack/watch.rs` |
+//! | - | asks for a neighbour each second, without an error | `src/timers.rs` |
+//! | - | never connects with the seed and port of before a reboot | `src/stack/ports.rs`, `src/stack/config.rs` |
+//! | - | probes an octet in flight with a zero | `src/stack/watch.rs` |
+//! | - | repeats a segment beyond the window | nowhere: the peer drops it |
+//! | - | drops an ACK at the edge of its window | `src/stack/guard.rs` |
+//! | - | probes at once when keep-alive is switched on | `src/connection/view.rs` |
+//! | - | probes once more when it is switched off | `src/stack/slot.rs` |
+//! | - | refuses an ICMP error with a short quotation (IPv4) | `src/stack/icmp.rs` |
+//! | - | panics about `HardwareAddress::Ip.is_unicast()` | `src/stack/config.rs` |
+
+#[path = "../common/mod.rs"]
+mod common;
+mod script;
+
+mod blind;
+mod closing;
+mod connecting;
+mod ending;
+mod silence;
+mod windows;

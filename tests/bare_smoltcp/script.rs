@@ -1,0 +1,188 @@
+//! One bare socket of ours with a script at the other end.
+
+use crate::common::*;
+use lastbyte_shim::loopback::{
+    Bare, Flags, Flow, Handshake, PEER_V4, PEER_V6, RawPeer, Segment, World, WorldConfig,
+};
+use smoltcp::socket::tcp;
+use smoltcp::wire::{IpAddress, IpEndpoint};
+use std::time::Duration;
+
+/// The scripted end's address in each family.
+pub const PEERS: [IpAddress; 2] = [IpAddress::Ipv4(PEER_V4), IpAddress::Ipv6(PEER_V6)];
+
+/// All that a socket tells of how it ended: its state, the other end, and what
+/// a write returns.
+pub type Told = (
+    tcp::State,
+    Option<IpEndpoint>,
+    Result<usize, tcp::SendError>,
+);
+
+/// What every end looks like.
+pub const ENDED: Told = (tcp::State::Closed, None, Err(tcp::SendError::InvalidState));
+
+pub struct Script {
+    pub bare: Bare,
+    pub raw: RawPeer,
+    /// The script's numbers. While our end connects, they are what the answer
+    /// to its SYN will say.
+    pub flow: Flow,
+}
+
+impl Script {
+    /// Our SYN was received; nothing was answered.
+    #[track_caller]
+    pub fn connecting(peer: IpAddress) -> Self {
+        let world = World::new(WorldConfig::instant());
+        Self::connecting_in(&world, peer)
+    }
+
+    #[track_caller]
+    pub fn connecting_in(world: &World, peer: IpAddress) -> Self {
+        let raw = world.raw();
+        let mut bare = Bare::new(world);
+        bare.connect((peer, PORT));
+        // The neighbour is asked for first.
+        let syn = (0..4).find_map(|_| {
+            bare.poll();
+            raw.try_recv()
+        });
+        let syn = syn.expect("a SYN");
+        assert_eq!(syn.flags, Flags::SYN, "{syn}");
+        let Handshake { isn, window, .. } = Handshake::default();
+        let flow = Flow {
+            local: IpEndpoint::new(syn.dst, syn.dst_port),
+            remote: IpEndpoint::new(syn.src, syn.src_port),
+            isn,
+            remote_isn: syn.seq,
+            seq: isn,
+            ack: syn.seq.wrapping_add(1),
+            window,
+        };
+        Self { bare, raw, flow }
+    }
+
+    #[track_caller]
+    pub fn open(peer: IpAddress) -> Self {
+        Self::open_at(peer, Handshake::default().window)
+    }
+
+    /// The other end announces this window.
+    #[track_caller]
+    pub fn open_at(peer: IpAddress, window: u16) -> Self {
+        let world = World::new(WorldConfig::instant());
+        Self::opened(&world, Bare::new(&world), peer, window)
+    }
+
+    /// Our end has room for so many octets of each direction.
+    #[track_caller]
+    pub fn open_with_buffers(peer: IpAddress, len: usize) -> Self {
+        let world = World::new(WorldConfig::instant());
+        let bare = Bare::with_buffers(&world, len, len);
+        Self::opened(&world, bare, peer, Handshake::default().window)
+    }
+
+    #[track_caller]
+    fn opened(world: &World, mut bare: Bare, peer: IpAddress, window: u16) -> Self {
+        let raw = world.raw();
+        bare.connect((peer, PORT));
+        let handshake = Handshake {
+            window,
+            ..Handshake::default()
+        };
+        let flow = raw.handshake(handshake, || {
+            bare.poll();
+        });
+        let mut script = Self { bare, raw, flow };
+        assert_eq!(script.state(), tcp::State::Established);
+        script
+    }
+
+    /// Sends a segment and lets our end take it in.
+    pub fn send(&mut self, segment: &Segment) {
+        self.raw.send(segment);
+        self.bare.poll();
+    }
+
+    /// Acknowledges so many more octets.
+    pub fn acknowledge(&mut self, len: u32) {
+        self.flow.take(len);
+        let ack = self.flow.ack();
+        self.send(&ack);
+    }
+
+    pub fn send_fin(&mut self) {
+        let fin = self.flow.fin();
+        self.send(&fin);
+    }
+
+    /// Writes so many octets, which the socket takes, and sends what it may.
+    #[track_caller]
+    pub fn write(&mut self, len: usize) {
+        let taken = self.bare.socket().send_slice(&pattern(0, len));
+        assert_eq!(taken, Ok(len));
+        self.bare.poll();
+    }
+
+    /// Serves our end for this long.
+    pub fn run(&mut self, time: Duration) {
+        self.bare.run_for(time);
+    }
+
+    pub fn state(&mut self) -> tcp::State {
+        self.bare.socket().state()
+    }
+
+    pub fn unsent(&mut self) -> usize {
+        self.bare.socket().send_queue()
+    }
+
+    /// What the socket tells, asked by writing one octet.
+    pub fn told(&mut self) -> Told {
+        let socket = self.bare.socket();
+        let remote = socket.remote_endpoint();
+        (socket.state(), remote, socket.send_slice(b"?"))
+    }
+
+    /// Takes every segment of ours, an ACK that was delayed included.
+    pub fn said(&mut self) -> Vec<Segment> {
+        self.run(ms(20));
+        self.said_so_far()
+    }
+
+    /// Takes every segment of ours that has arrived.
+    pub fn said_so_far(&mut self) -> Vec<Segment> {
+        std::iter::from_fn(|| self.raw.try_recv()).collect()
+    }
+
+    /// Our end has sent one bare ACK, of everything sent, and nothing else.
+    #[track_caller]
+    pub fn expect_ack(&mut self) {
+        let said = self.said();
+        assert_eq!(numbers(&said), [(Flags::ACK, self.flow.ack, self.flow.seq)]);
+        assert!(said[0].payload.is_empty(), "{said:?}");
+    }
+
+    /// Our end has sent these octets next, in one segment, and nothing else.
+    #[track_caller]
+    pub fn expect_data(&mut self, len: usize) {
+        let said = self.said_so_far();
+        let lens: Vec<_> = said.iter().map(|s| (s.seq, s.payload.len())).collect();
+        assert_eq!(lens, [(self.flow.ack, len)]);
+    }
+
+    /// Our end sends nothing for this long.
+    #[track_caller]
+    pub fn expect_silence(&mut self, time: Duration) {
+        self.raw.recv_nothing();
+        self.run(time);
+        self.raw.recv_nothing();
+    }
+}
+
+/// Flags, sequence number and ACK number of each segment.
+pub fn numbers(segments: &[Segment]) -> Vec<(Flags, u32, u32)> {
+    let of = |segment: &Segment| (segment.flags, segment.seq, segment.ack);
+    segments.iter().map(of).collect()
+}

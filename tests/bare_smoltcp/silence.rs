@@ -1,0 +1,203 @@
+//! The peer says nothing: retransmission, limits, keep-alive.
+
+use crate::common::*;
+use crate::script::{ENDED, PEERS, Script};
+use lastbyte_shim::loopback::{Flags, Segment};
+use smoltcp::iface::PollResult;
+use smoltcp::socket::tcp;
+use smoltcp::time::Duration;
+
+/// `set_timeout` ends a connection with octets pending on time, but says of it
+/// what a RST leaves as well. RFC 9293, MUST-20 and MUST-21, ask for a limit
+/// that the user sets and is told of. Worked around in `src/limits.rs` and
+/// `src/timers.rs`; smoltcp's own timeout stays off (`src/stack/opening.rs`).
+#[test]
+fn row_20_timeout_ends_without_a_cause() {
+    for peer in PEERS {
+        let mut script = Script::open(peer);
+        let timeout = Duration::from_secs(20);
+        script.bare.socket().set_timeout(Some(timeout));
+        script.write(10);
+        script.run(secs(20) - ms(1));
+        assert_eq!(script.state(), tcp::State::Established);
+        script.run(ms(1));
+        assert_eq!((script.told(), script.unsent()), (ENDED, 10));
+        let last = script.said().pop().expect("it was told");
+        assert!(last.is(Flags::RST | Flags::ACK), "{last}");
+        script.expect_silence(secs(1_000));
+    }
+}
+
+/// Three retransmissions show nowhere. RFC 9293, SHLD-9 and SHLD-10, have the
+/// user advised. Worked around in `src/stack/watch.rs`, which counts what is
+/// sent again, and `src/timers.rs`.
+#[test]
+fn row_21_retransmissions_show_nowhere() {
+    for peer in PEERS {
+        let mut script = Script::open(peer);
+        script.write(10);
+        let seen = |script: &mut Script| {
+            let socket = script.bare.socket();
+            let may = (socket.may_send(), socket.can_send(), socket.may_recv());
+            (socket.state(), socket.send_queue(), may)
+        };
+        let before = seen(&mut script);
+        script.run(secs(100));
+        let sent = script.said();
+        let again = |s: &&Segment| s.seq == script.flow.ack && s.payload.len() == 10;
+        assert!(sent.iter().filter(again).count() > 3, "{sent:?}");
+        assert_eq!(seen(&mut script), before);
+    }
+}
+
+/// Without `set_timeout` octets are retransmitted for ever. RFC 9293, SHLD-11,
+/// asks for a limit, of 100 seconds at least. Worked around in `src/limits.rs`.
+#[test]
+fn row_22_no_limit_unless_set() {
+    for peer in PEERS {
+        let mut script = Script::open(peer);
+        assert_eq!(script.bare.socket().timeout(), None);
+        script.write(10);
+        script.run(secs(100_000));
+        assert_eq!(script.state(), tcp::State::Established);
+        let sent = script.said().len();
+        assert!(sent > 1_000, "{sent}");
+    }
+}
+
+/// `set_timeout` ends a connection on which nothing is pending, after that much
+/// silence. RFC 5482 and RFC 9293, 3.8.3, speak of data that is not
+/// acknowledged. Worked around in `src/timers.rs`; smoltcp's stays off.
+#[test]
+fn row_25_timeout_ends_an_idle_connection() {
+    for peer in PEERS {
+        let mut script = Script::open(peer);
+        let timeout = Duration::from_secs(30);
+        script.bare.socket().set_timeout(Some(timeout));
+        script.expect_silence(secs(30) - ms(1));
+        assert_eq!(script.state(), tcp::State::Established);
+        script.run(ms(1));
+        assert_eq!(script.told(), ENDED);
+        assert!(script.raw.recv().is(Flags::RST));
+        script.expect_silence(secs(1_000));
+    }
+}
+
+/// A timeout below the retransmission timeout is taken, and ends a connection
+/// before anything was sent again. RFC 5482, 3.1, has it refused or raised.
+/// Worked around in `src/limits.rs`.
+#[test]
+fn row_26_timeout_below_rto_is_taken() {
+    for peer in PEERS {
+        let mut script = Script::open(peer);
+        let timeout = Duration::from_millis(1);
+        script.bare.socket().set_timeout(Some(timeout));
+        script.write(10);
+        script.expect_data(10);
+        script.run(ms(1));
+        assert_eq!(script.told(), ENDED);
+        assert!(script.raw.recv().is(Flags::RST));
+        script.raw.recv_nothing();
+    }
+}
+
+/// Keep-alive alone never ends a connection; with a timeout a single lost probe
+/// does. RFC 9293, MUST-26, has one lost probe prove nothing. Worked around in
+/// `src/timers.rs`.
+#[test]
+fn row_31_one_lost_probe_is_death_or_none_is() {
+    for peer in PEERS {
+        let mut alone = Script::open(peer);
+        let interval = Duration::from_secs(20);
+        alone.bare.socket().set_keep_alive(Some(interval));
+        alone.run(secs(20_000));
+        assert_eq!(alone.state(), tcp::State::Established);
+        assert_eq!(alone.said().len(), 1_001);
+
+        let mut both = Script::open(peer);
+        let socket = both.bare.socket();
+        socket.set_keep_alive(Some(interval));
+        socket.set_timeout(Some(Duration::from_secs(25)));
+        both.bare.poll();
+        assert_probes(&mut both, 1);
+        let ack = both.flow.ack();
+        both.send(&ack);
+        both.run(secs(25) - ms(1));
+        assert_probes(&mut both, 1);
+        assert_eq!(both.state(), tcp::State::Established);
+        both.run(ms(1));
+        assert_eq!(both.told(), ENDED);
+    }
+}
+
+/// So many keep-alive probes have left, and nothing else.
+#[track_caller]
+fn assert_probes(script: &mut Script, count: usize) {
+    let said = script.said_so_far();
+    assert_eq!(said.len(), count, "{said:?}");
+    for probe in said {
+        let before = script.flow.ack.wrapping_sub(1);
+        assert_eq!((probe.seq, probe.payload.as_slice()), (before, &[0][..]));
+    }
+}
+
+/// Keep-alive that is switched on sends a probe at once, not after the
+/// interval of silence that RFC 9293, 3.8.4, speaks of. Worked around in
+/// `src/connection/view.rs`, which says when it is on at all.
+#[test]
+fn keep_alive_probes_at_once() {
+    for peer in PEERS {
+        let mut script = Script::open(peer);
+        script.expect_silence(secs(10));
+        let interval = Duration::from_secs(20);
+        script.bare.socket().set_keep_alive(Some(interval));
+        script.bare.poll();
+        assert_probes(&mut script, 1);
+        script.run(secs(20) - ms(1));
+        assert_probes(&mut script, 0);
+        script.run(ms(1));
+        assert_probes(&mut script, 1);
+    }
+}
+
+/// Keep-alive that is switched off leaves one more probe armed, where RFC 9293,
+/// MUST-25, has it sent only if it is on. Borne with in `src/stack/slot.rs`.
+#[test]
+fn keep_alive_switched_off_probes_once_more() {
+    for peer in PEERS {
+        let mut script = Script::open(peer);
+        let interval = Duration::from_secs(20);
+        script.bare.socket().set_keep_alive(Some(interval));
+        script.bare.poll();
+        assert_probes(&mut script, 1);
+        script.run(secs(5));
+        script.bare.socket().set_keep_alive(None);
+        script.run(secs(15) - ms(1));
+        assert_probes(&mut script, 0);
+        script.run(ms(1));
+        assert_probes(&mut script, 1);
+        script.expect_silence(secs(1_000));
+    }
+}
+
+/// A poll in which a timeout ends the connection returns `None` if the RST
+/// cannot leave, although smoltcp promises to tell when a socket changed.
+/// Worked around in `src/stack/tracker.rs`, which looks at the sockets after a
+/// step whatever it returned.
+#[test]
+fn timeout_with_a_lost_neighbour_is_not_told_by_the_poll() {
+    for peer in PEERS {
+        let mut script = Script::open(peer);
+        // The neighbour is forgotten after a minute.
+        script.expect_silence(secs(100));
+        script.raw.answer_neighbours(false);
+        script.write(10);
+        let timeout = Duration::from_secs(1);
+        script.bare.socket().set_timeout(Some(timeout));
+        script.raw.world().run_for(secs(1));
+        assert_eq!(script.state(), tcp::State::Established);
+        assert_eq!(script.bare.poll(), PollResult::None);
+        assert_eq!(script.state(), tcp::State::Closed);
+        script.raw.recv_nothing();
+    }
+}
