@@ -243,9 +243,10 @@ impl Slot {
         Receipt {
             in_order,
             room: u32::try_from(room).unwrap_or(u32::MAX),
-            peer: match peer_has_closed(socket.state()) {
-                true => Sending::Finished,
-                false => Sending::Open,
+            peer: match socket.state() {
+                state if peer_has_closed(state) => Sending::Finished,
+                tcp::State::Closed | tcp::State::Listen | tcp::State::SynSent => Sending::Unknown,
+                _ => Sending::Open,
             },
         }
     }

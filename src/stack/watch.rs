@@ -56,7 +56,9 @@ pub(super) struct Receipt {
 /// Whether the peer may still send data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Sending {
+    /// Its SYN was not taken in yet.
     #[default]
+    Unknown,
     Open,
     /// Its FIN was taken in.
     Finished,
@@ -83,6 +85,9 @@ enum Phase {
     Opening,
     /// Our SYN has left: ICMP errors may be about it.
     SynSent,
+    /// The peer's own SYN has come since; whether it was taken is still to be
+    /// told (RFC 9293, 3.5, figure 7).
+    SynCrossed,
     /// Both SYNs are known (RFC 9293, 3.10.7.4): the rules hold.
     Synchronised,
     /// The peer's FIN is known as well.
@@ -208,8 +213,10 @@ impl<const N: usize> Table<N> {
             known.rcv_nxt = known.rcv_nxt.wrapping_add(receipt.in_order);
             known.rcv_wnd = receipt.room;
             row.known.set(known);
-            if receipt.peer == Sending::Finished {
-                row.phase.set(Phase::PeerFinished);
+            match (receipt.peer, row.phase.get()) {
+                (Sending::Finished, _) => row.phase.set(Phase::PeerFinished),
+                (Sending::Open, Phase::SynCrossed) => row.phase.set(Phase::Synchronised),
+                (Sending::Unknown | Sending::Open, _) => {}
             }
         }
     }
@@ -243,7 +250,7 @@ impl<const N: usize> Table<N> {
         let known = row.known.get();
         let verdict = match row.phase.get() {
             Phase::Opening => Verdict::Drop,
-            Phase::SynSent => row.take_syn(segment),
+            Phase::SynSent | Phase::SynCrossed => row.take_syn(segment),
             Phase::Synchronised => judge(segment, &known),
             Phase::PeerFinished => judge_behind_fin(segment, &known),
         };
@@ -280,7 +287,7 @@ impl<const N: usize> Table<N> {
         let oldest = match row.phase.get() {
             Phase::Opening => return,
             // The SYN itself, which counts as acknowledged elsewhere.
-            Phase::SynSent => known.snd_una.wrapping_sub(1),
+            Phase::SynSent | Phase::SynCrossed => known.snd_una.wrapping_sub(1),
             Phase::Synchronised | Phase::PeerFinished => known.snd_una,
         };
         if is_before(error.seq, oldest) || !is_before(error.seq, known.snd_nxt) {
@@ -343,9 +350,10 @@ impl Row {
         if segment.is_syn() && !segment.is_rst() {
             known.rcv_nxt = segment.seq().wrapping_add(1);
             self.known.set(known);
-            if segment.ack().is_some() {
-                self.phase.set(Phase::Synchronised);
-            }
+            self.phase.set(match segment.ack() {
+                Some(_) => Phase::Synchronised,
+                None => Phase::SynCrossed,
+            });
         }
         Verdict::Acceptable
     }

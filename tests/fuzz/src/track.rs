@@ -204,6 +204,15 @@ impl Track {
         if segment.rst {
             self.may_refuse |= is_ours;
         } else if segment.syn && (is_ours || segment.ack.is_none()) {
+            if !segment.plain {
+                // It may have been taken, or the next one may be instead: only
+                // what our end then acknowledges will tell.
+                self.blur();
+                (self.may_fin, self.may_rst, self.may_refuse) = (true, true, true);
+            }
+            if self.sight == Sight::Blurred {
+                return;
+            }
             self.rcv_lo = segment.seq.wrapping_add(1);
             self.rcv_hi = self.rcv_lo;
             self.phase = if is_ours {
@@ -211,12 +220,6 @@ impl Track {
             } else {
                 Phase::SynReceived
             };
-            if !segment.plain {
-                // It may not have been taken, and another be taken for it.
-                self.phase = Phase::SynSent;
-                self.blur();
-                (self.may_fin, self.may_rst, self.may_refuse) = (true, true, true);
-            }
         }
     }
 
@@ -269,6 +272,11 @@ impl Track {
         self.may_fin |= may_fin;
         let end = text_end.wrapping_add(u32::from(may_fin));
         self.hold(segment.seq, end);
+        if may_fin && is_before(end, self.rcv_hi) {
+            // The peer contradicts itself: it sent data behind this before. The
+            // FIN may be taken to be behind that.
+            self.rcv_hi = self.rcv_hi.wrapping_add(1);
+        }
         if must {
             self.phase = Phase::Established;
             self.must_una = max(self.must_una, ack);
@@ -302,12 +310,11 @@ impl Track {
         if start != end {
             self.held.push((start, end));
         }
-        loop {
-            let next = self.held.iter().position(|(start, end)| {
-                !is_before(self.rcv_hi, *start) && is_before(self.rcv_hi, *end)
-            });
-            let Some(next) = next else { return };
-            self.rcv_hi = self.held.swap_remove(next).1;
+        // Whether any of it counts is told by the next acknowledgement of ours.
+        while let Some((_, end)) = self.held.iter().find(|(start, end)| {
+            !is_before(self.rcv_hi, *start) && is_before(self.rcv_hi, *end)
+        }) {
+            self.rcv_hi = *end;
         }
     }
 }
