@@ -158,6 +158,10 @@ impl Track {
 
     fn give_out(&mut self, segment: &Seen) {
         if segment.rst {
+            // Our end knows nothing of the connection, or no more: a listener
+            // that has given up its caller, say.
+            self.blur();
+            (self.must_end, self.must_rst) = (None, false);
             return;
         }
         self.snd_nxt = max(self.snd_nxt, segment.seq.wrapping_add(segment.len()));
