@@ -275,10 +275,12 @@ impl Track {
             && !is_before(self.rcv_hi, segment.seq);
         self.may_fin |= may_fin;
         let end = text_end.wrapping_add(u32::from(may_fin));
-        self.hold(segment.seq, end);
-        if may_fin && is_before(end, self.rcv_hi) {
-            // The peer contradicts itself: it sent data behind this before. The
-            // FIN may be taken to be behind that.
+        self.hold(segment.seq, text_end);
+        if may_fin && is_before(self.rcv_hi, text_end) {
+            self.hold(text_end, end);
+        } else if may_fin {
+            // Behind the data at least; behind all there is in order, if the
+            // peer contradicts itself and has sent data behind its FIN before.
             self.rcv_hi = self.rcv_hi.wrapping_add(1);
         }
         if must {
@@ -288,7 +290,7 @@ impl Track {
             self.rcv_lo = end;
         }
         if may_fin {
-            if must && self.rcv_hi == self.rcv_lo {
+            if must {
                 self.must_end.get_or_insert(Cause::PeerFinished);
             } else {
                 self.blur();
