@@ -60,7 +60,8 @@ Without a stage, all of them, in this order:
 
 Only when asked for:
 
-  teeth     break rules on purpose, and see that the simulator finds each
+  teeth     break rules on purpose, and see that the simulator and the fuzzer's
+            corpus find each
   fuzz      arbitrary segments and calls for a minute ($FUZZ_SECONDS for longer);
             the tests replay what was found before
 
@@ -405,6 +406,7 @@ stage_sim() {
 
 stage_teeth() {
     run cargo test --locked --release -p lastbyte-shim --features sabotage --test teeth -- --nocapture
+    run cargo test --locked --release -p lastbyte --features sabotage --test fuzz_teeth -- --nocapture
 }
 
 # ---- the order of things ----

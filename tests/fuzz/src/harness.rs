@@ -318,9 +318,12 @@ impl Harness<'_> {
     // ---- our end ----
 
     fn open(&mut self, which: usize, opening: Opening) {
+        // What follows is about another connection, if between the same ends.
+        let ends = self.ends(which);
         if let Some(conn) = self.conns[which].take() {
             let _ = self.stack.release(conn.id);
         }
+        self.tracks.borrow_mut().forget(ends);
         let options = options(opening);
         let opened = if opening.listen {
             self.stack.listen(LISTEN_AT + which as u16, options).ok()

@@ -349,6 +349,11 @@ impl Tracks {
         tracks.find(|track| track.local == local && track.remote == remote)
     }
 
+    pub fn forget(&mut self, ends: (IpEndpoint, IpEndpoint)) {
+        self.tracks
+            .retain(|track| (track.local, track.remote) != ends);
+    }
+
     /// What happened to our end concerns all of them.
     pub fn blur_all(&mut self) {
         self.tracks.iter_mut().for_each(Track::blur);
@@ -371,8 +376,7 @@ impl Tracks {
         if segment.syn {
             let is_known = self.get(ends).is_some_and(|track| track.iss == segment.seq);
             if !is_known {
-                self.tracks
-                    .retain(|track| (track.local, track.remote) != ends);
+                self.forget(ends);
                 self.tracks.push(Track::new(&segment, self.room));
             }
         }
