@@ -8,46 +8,51 @@
 //!
 //! # For firmware
 //!
-//! Application logic over [`Stack`](lastbyte::stack::Stack) runs unchanged on
-//! the device and the clock of a [`World`]. [`Links`] make its network bad:
+//! Application logic over [`Stack`](lastbyte::stack::Stack) runs unchanged,
+//! whatever the device and the clock. [`run_app`] lends it a stack in a
+//! [`Scenario`]: one drawn from a [`Profile`] and a seed, or changed by hand, or
+//! written down as a whole. In a plain `#[test]`, with a range of seeds:
 //!
 //! ```
 //! use std::time::Duration;
 //! use embedded_io::Write;
-//! use lastbyte::Options;
-//! use lastbyte::stack::{Config, SlotBuffers, Stack, smoltcp::iface::SocketStorage};
-//! use lastbyte_shim::loopback::{Behaviour, OUR_ADDRESSES, PEER_V4, World, WorldConfig};
-//! use lastbyte_shim::loopback::our_hardware_address;
-//! use lastbyte_shim::sim::{Chance, Link, Links};
+//! use lastbyte::{Clock, Options, WriteError};
+//! use lastbyte::stack::{Stack, smoltcp::phy::Device, smoltcp::wire::IpEndpoint};
+//! use lastbyte_shim::sim::{self, Chance, Link, Links, Network, PeerModel, Profile, Scenario};
 //!
-//! let world = World::new(WorldConfig::default());
+//! // The application's own code, the same on a board.
+//! fn upload<D: Device, C: Clock>(
+//!     stack: &mut Stack<'_, D, C, 1>,
+//!     server: IpEndpoint,
+//! ) -> Result<u64, WriteError> {
+//!     let id = stack.connect(server, Options::default()).unwrap();
+//!     let mut writer = stack.writer(id).unwrap();
+//!     writer.write_all(&[7; 3_000])?;
+//!     Ok(writer.finish()?.ledger.acknowledged())
+//! }
+//!
 //! let lossy = Link {
 //!     jitter: Duration::from_millis(20),
 //!     loss: Chance::percent(10),
 //!     ..Link::with_latency(Duration::from_millis(30))
 //! };
-//! Links::symmetric(lossy).lay(&world, 1);
-//! world.peer().listen(80, Behaviour::sink().reading(100, Duration::from_secs(1)));
-//!
-//! let (mut tx, mut rx) = ([0; 1024], [0; 256]);
-//! let mut storage = [SocketStorage::EMPTY];
-//! let mut stack = Stack::new(
-//!     world.device(),
-//!     world.clock(),
-//!     Config::new(our_hardware_address(world.config().medium), 42),
-//!     [SlotBuffers { tx: &mut tx, rx: &mut rx }],
-//!     &mut storage,
-//! ).unwrap();
-//! stack.interface_mut().update_ip_addrs(|list| list.extend(OUR_ADDRESSES));
-//!
-//! // From here on it is the application's own code.
-//! let id = stack.connect((PEER_V4, 80), Options::default()).unwrap();
-//! let mut writer = stack.writer(id).unwrap();
-//! writer.write_all(&[7; 3_000]).unwrap();
-//! let report = writer.finish().unwrap();
-//! assert_eq!(report.ledger.acknowledged(), 3_000);
-//! assert_eq!(world.peer().received(80), [7; 3_000]);
+//! for seed in 0..10 {
+//!     let scenario = Scenario {
+//!         network: Network::Links(Box::new(Links::symmetric(lossy.clone()))),
+//!         peer: PeerModel::ReadsSlowly { bytes: 100, every: Duration::from_secs(1) },
+//!         ..Scenario::new(Profile::Lan, seed)
+//!     };
+//!     let visit = sim::run_app(&scenario, upload);
+//!     assert_eq!(visit.result, Ok(3_000), "{scenario}");
+//!     assert_eq!(visit.received, [[7; 3_000]], "{scenario}");
+//! }
 //! ```
+//!
+//! A seed that fails fails again: [`record_app`] with the same scenario keeps
+//! every frame, and [`Recording::ladder`] draws them. Whoever needs another
+//! world than a scenario describes builds it: [`Links`] lie between the ends of
+//! any [`World`], and [`Behaviour`](crate::loopback::Behaviour) tells its peer
+//! what to do. The example `simulate_my_firmware` is a whole test file.
 //!
 //! # For the writer itself
 //!
@@ -84,6 +89,7 @@ mod content;
 mod coverage;
 mod dice;
 mod draw;
+mod guest;
 mod ladder;
 mod link;
 mod oracle;
@@ -110,6 +116,7 @@ use crate::loopback::World;
 
 pub use coverage::{Coverage, Row};
 pub use dice::Chance;
+pub use guest::{GuestStack, Visit, record_app, run_app};
 pub use link::{Burst, Link, LinkPath, Links};
 pub use oracle::{Finding, Rule};
 pub use profile::{Profile, UnknownProfile};

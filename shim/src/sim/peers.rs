@@ -22,8 +22,9 @@ pub(super) enum PeerSide {
     Rogue(Rc<RefCell<Taken>>),
 }
 
-/// Puts the scenario's peer into `world`, and its network.
-pub(super) fn install(scenario: &Scenario, world: &World) -> PeerSide {
+/// Puts the scenario's peer into `world`, and its network. The peer serves up to
+/// `backlog` connections at once.
+pub(super) fn install(scenario: &Scenario, world: &World, backlog: usize) -> PeerSide {
     match scenario.network.clone() {
         Network::Links(links) => links.lay(world, scenario.seed),
         Network::Script { to_peer, to_us } => {
@@ -68,7 +69,7 @@ pub(super) fn install(scenario: &Scenario, world: &World) -> PeerSide {
     if scenario.peer == PeerModel::Refuses {
         return PeerSide::Stack;
     }
-    let behaviour = behaviour(scenario);
+    let behaviour = behaviour(scenario).backlog(backlog);
     match scenario.opening {
         Opening::Connect => peer.listen(PEER_PORT, behaviour),
         Opening::Listen(at) => {
@@ -133,6 +134,18 @@ impl PeerSide {
                 let taken = taken.borrow();
                 (taken.port == our_port).then(|| taken.bytes.clone())
             }
+        }
+    }
+
+    /// The bytes its TCP took in, for each connection; a scripted peer remembers
+    /// its last one only.
+    pub(super) fn received_by_all(&self, world: &World) -> Vec<Vec<u8>> {
+        match self {
+            Self::Stack => {
+                let connections = world.peer().connections(PEER_PORT).into_iter();
+                connections.map(|connection| connection.received).collect()
+            }
+            Self::Rogue(taken) => vec![taken.borrow().bytes.clone()],
         }
     }
 }

@@ -93,7 +93,7 @@ pub(super) fn run_in(
     )));
     watch(world, &truth);
     let log = world.record(0);
-    let peer = peers::install(scenario, world);
+    let peer = peers::install(scenario, world, 1);
 
     arena.tx.resize(scenario.tx_buffer, 0);
     arena.rx.resize(scenario.rx_buffer, 0);
