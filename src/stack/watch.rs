@@ -97,7 +97,7 @@ enum Phase {
 /// What the guard knows of one connection.
 #[derive(Debug)]
 struct Row {
-    ends: Cell<Option<Ends>>,
+    ends: Option<Ends>,
     facts: Cell<Facts>,
     phase: Cell<Phase>,
     /// What is known of its sequence numbers, from its SYN on.
@@ -114,7 +114,7 @@ const _: () = assert!(size_of::<Row>() <= 96);
 impl Row {
     fn new() -> Self {
         Self {
-            ends: Cell::new(None),
+            ends: None,
             facts: Cell::new(Facts::default()),
             phase: Cell::new(Phase::Opening),
             known: Cell::new(Known::UNKNOWN),
@@ -161,11 +161,11 @@ impl<const N: usize> Table<N> {
 
     /// Says which segments belong to connection `slot` from now on. Where that
     /// is news, what was seen of the one before is forgotten.
-    pub(super) fn assign(&self, slot: usize, ends: Option<Ends>) {
-        if let Some(row) = self.rows.get(slot)
-            && row.ends.get() != ends
+    pub(super) fn assign(&mut self, slot: usize, ends: Option<Ends>) {
+        if let Some(row) = self.rows.get_mut(slot)
+            && row.ends != ends
         {
-            row.ends.set(ends);
+            row.ends = ends;
             row.facts.set(Facts::default());
             row.phase.set(Phase::Opening);
             row.known.set(Known::UNKNOWN);
@@ -189,11 +189,11 @@ impl<const N: usize> Table<N> {
         self.dirty.replace(Dirty::Chained) == Dirty::Any
     }
 
-    fn find(&self, ends: Ends) -> Option<(usize, &Row)> {
+    fn find(&self, ends: &Ends) -> Option<(usize, &Row)> {
         self.rows
             .iter()
             .enumerate()
-            .find(|(_, row)| row.ends.get() == Some(ends))
+            .find(|(_, row)| row.ends.as_ref() == Some(ends))
     }
 
     /// Puts a row into the chain, unless it is there already.
@@ -237,7 +237,7 @@ impl<const N: usize> Table<N> {
             local: segment.to(),
             remote: segment.from(),
         };
-        let Some((slot, row)) = self.find(ends) else {
+        let Some((slot, row)) = self.find(&ends) else {
             if self.listening.get() > 0 {
                 self.dirty.set(Dirty::Any);
             }
@@ -280,7 +280,7 @@ impl<const N: usize> Table<N> {
             local: error.from,
             remote: error.to,
         };
-        let Some((slot, row)) = self.find(ends) else {
+        let Some((slot, row)) = self.find(&ends) else {
             return;
         };
         let known = row.known.get();
@@ -318,7 +318,7 @@ impl<const N: usize> Table<N> {
             local: segment.from(),
             remote: segment.to(),
         };
-        let (slot, row) = self.find(ends)?;
+        let (slot, row) = self.find(&ends)?;
         if segment.is_rst() {
             // The end, which is to be looked at.
             self.chain(slot, row);
