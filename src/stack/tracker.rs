@@ -301,13 +301,7 @@ impl<const N: usize> Tracker<N> {
         }
     }
 
-    fn sync_sent(
-        &mut self,
-        index: usize,
-        facts: Facts,
-        sockets: &SocketSet<'_>,
-        now: Instant,
-    ) {
+    fn sync_sent(&mut self, index: usize, facts: Facts, sockets: &SocketSet<'_>, now: Instant) {
         let Some(slot) = self.slots.get_mut(index) else {
             return;
         };
