@@ -395,7 +395,10 @@ fn a_simultaneous_open_is_guarded_before_our_second_segment() {
     assert_eq!(us.state(id), State::Open);
     us.write(id, 5);
     let sent = core::iter::from_fn(|| raw.try_recv());
-    assert!(sent.last().is_some_and(|last| last.payload == pattern(0, 5)));
+    assert!(
+        sent.last()
+            .is_some_and(|last| last.payload == pattern(0, 5))
+    );
 }
 
 #[test]

@@ -324,9 +324,11 @@ impl Track {
             self.held.push((start, end));
         }
         // Whether any of it counts is told by the next acknowledgement of ours.
-        while let Some((_, end)) = self.held.iter().find(|(start, end)| {
-            !is_before(self.rcv_hi, *start) && is_before(self.rcv_hi, *end)
-        }) {
+        while let Some((_, end)) = self
+            .held
+            .iter()
+            .find(|(start, end)| !is_before(self.rcv_hi, *start) && is_before(self.rcv_hi, *end))
+        {
             self.rcv_hi = *end;
         }
     }
