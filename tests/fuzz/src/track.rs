@@ -194,7 +194,9 @@ impl Track {
         if self.must_rst || segment.is_nonsense() {
             return;
         }
-        if self.phase == Phase::SynSent {
+        if self.phase == Phase::SynSent && self.sight == Sight::Blurred {
+            self.take_anything(segment);
+        } else if self.phase == Phase::SynSent {
             self.take_answer(segment);
         } else if segment.rst {
             self.take_rst(segment);
@@ -212,10 +214,7 @@ impl Track {
                 // It may have been taken, or the next one may be instead: only
                 // what our end then acknowledges will tell.
                 self.blur();
-                (self.may_fin, self.may_rst, self.may_refuse) = (true, true, true);
-            }
-            if self.sight == Sight::Blurred {
-                return;
+                return self.take_anything(segment);
             }
             self.rcv_lo = segment.seq.wrapping_add(1);
             self.rcv_hi = self.rcv_lo;
@@ -225,6 +224,14 @@ impl Track {
                 Phase::SynReceived
             };
         }
+    }
+
+    /// Before the peer's SYN is known for certain, whatever comes may count.
+    fn take_anything(&mut self, segment: &Seen) {
+        (self.may_fin, self.may_rst, self.may_refuse) = (true, true, true);
+        let start = segment.seq.wrapping_add(u32::from(segment.syn));
+        let end = segment.seq.wrapping_add(segment.len());
+        self.held.push((start, end));
     }
 
     fn take_rst(&mut self, segment: &Seen) {
