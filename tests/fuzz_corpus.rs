@@ -25,7 +25,7 @@ fn the_corpus_holds_the_contract() {
     assert!(inputs > 20, "only {inputs} inputs");
 }
 
-/// The next of a sequence without pattern (SplitMix64).
+/// The next of a sequence without pattern (`SplitMix64`).
 fn mix(seed: u64) -> u64 {
     let mixed = (seed ^ (seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
