@@ -29,6 +29,7 @@ readonly DOCUMENTED="smoltcp,medium-ethernet,medium-ip,proto-ipv4,proto-ipv6,log
 
 readonly MSRV="1.91"
 readonly EXAMPLE_SECONDS=60
+readonly FUZZ_SECONDS="${FUZZ_SECONDS:-60}"
 readonly SIM_SEEDS=300000
 
 # What the guard may cost. The share of the instructions was meant to be 2 %;
@@ -59,7 +60,10 @@ Without a stage, all of them, in this order:
 
 Only when asked for:
 
-  teeth     break rules on purpose, and see that the simulator finds each
+  teeth     break rules on purpose, and see that the simulator and the fuzzer's
+            corpus find each
+  fuzz      arbitrary segments and calls for a minute ($FUZZ_SECONDS for longer);
+            the tests replay what was found before
 
   help      this text
 
@@ -157,6 +161,22 @@ want_emulator() {
     return 1
 }
 
+# libFuzzer comes with a nightly compiler only.
+want_fuzzer() {
+    if ! cargo +nightly --version >/dev/null 2>&1; then
+        if ! command -v rustup >/dev/null ||
+            ! run rustup toolchain install nightly --profile minimal; then
+            note "NOTHING IS FUZZED: no nightly compiler here; see https://rustup.rs, then:"
+            note "rustup toolchain install nightly --profile minimal"
+            return 1
+        fi
+    fi
+    if ! cargo fuzz --version >/dev/null 2>&1 && ! run cargo install cargo-fuzz --locked; then
+        note "NOTHING IS FUZZED: cargo-fuzz is missing; cargo install cargo-fuzz --locked"
+        return 1
+    fi
+}
+
 # ---- stages ----
 
 stage_fmt() {
@@ -164,6 +184,7 @@ stage_fmt() {
     run cargo fmt --all --check
     run cargo fmt --manifest-path tests/no-panic/Cargo.toml --check
     run cargo fmt --manifest-path tests/cost/Cargo.toml --check
+    run cargo fmt --manifest-path tests/fuzz/Cargo.toml --check
 }
 
 stage_lint() {
@@ -358,6 +379,23 @@ stage_cost() {
         fail "the guard takes $permille in 1000 instructions, more than $COST_INSTRUCTIONS_PERMILLE"
 }
 
+stage_fuzz() {
+    local found
+    if ! want_fuzzer; then
+        [[ "${CI:-}" != true ]] || fail "CI fuzzes"
+        return 0
+    fi
+    # What it learns on the way stays out of the repository: the corpus there is
+    # minimised by hand (cargo fuzz cmin).
+    found="$(target_dir)/fuzz-corpus"
+    mkdir -p "$found"
+    # With cfg(fuzzing), smoltcp would check no checksum.
+    run cargo +nightly fuzz run --no-cfg-fuzzing --fuzz-dir tests/fuzz \
+        --target-dir "$(target_dir)/fuzz" contract "$found" tests/fuzz/corpus/contract -- \
+        -max_total_time="$FUZZ_SECONDS" -max_len=600 -print_final_stats=1 ||
+        fail "the input is in tests/fuzz/artifacts; FUZZ_TRACE=1 in its environment tells more"
+}
+
 # A share of the seeds that moves with the commit, so that in time all are run.
 stage_sim() {
     local first
@@ -368,6 +406,7 @@ stage_sim() {
 
 stage_teeth() {
     run cargo test --locked --release -p lastbyte-shim --features sabotage --test teeth -- --nocapture
+    run cargo test --locked --release -p lastbyte --features sabotage --test fuzz_teeth -- --nocapture
 }
 
 # ---- the order of things ----

@@ -518,6 +518,13 @@ impl Connection {
         self.timers.next()
     }
 
+    /// Not later than [`poll_timeout`](Self::poll_timeout), for less: a timer
+    /// that was put off may be behind it.
+    #[cfg(feature = "smoltcp")]
+    pub(crate) const fn timeout_bound(&self) -> Instant {
+        self.timers.bound()
+    }
+
     /// Advice that has not been told yet.
     pub const fn poll_advice(&mut self) -> Option<Advice> {
         if self.stall.take() {

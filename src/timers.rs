@@ -26,6 +26,10 @@ pub(crate) struct Timers {
     finish: Instant,
     stall: Instant,
     probe: Instant,
+    /// Not later than any of them: a timer that is stopped or put off leaves it
+    /// where it is, until time has come there. Deadlines change with every
+    /// segment; this does not.
+    bound: Instant,
 }
 
 impl Timers {
@@ -35,6 +39,7 @@ impl Timers {
         finish: Instant::NEVER,
         stall: Instant::NEVER,
         probe: Instant::NEVER,
+        bound: Instant::NEVER,
     };
 
     const fn slot(&mut self, timer: Timer) -> &mut Instant {
@@ -47,15 +52,15 @@ impl Timers {
         }
     }
 
-    pub(crate) const fn set(&mut self, timer: Timer, deadline: Instant) {
+    pub(crate) fn set(&mut self, timer: Timer, deadline: Instant) {
         *self.slot(timer) = deadline;
+        self.bound = self.bound.min(deadline);
     }
 
     /// Sets a timer that does not run; one that runs keeps its deadline.
     pub(crate) fn start(&mut self, timer: Timer, deadline: Instant) {
-        let slot = self.slot(timer);
-        if *slot == Instant::NEVER {
-            *slot = deadline;
+        if !self.is_running(timer) {
+            self.set(timer, deadline);
         }
     }
 
@@ -96,10 +101,20 @@ impl Timers {
         self.earliest().1
     }
 
+    /// Not later than [`next`](Self::next), and known without a look at the
+    /// deadlines.
+    pub(crate) const fn bound(&self) -> Instant {
+        self.bound
+    }
+
     /// Stops and returns the earliest timer that is due at `now`.
     pub(crate) fn take_due(&mut self, now: Instant) -> Option<Timer> {
+        if self.bound > now {
+            return None;
+        }
         let (timer, deadline) = self.earliest();
         if deadline == Instant::NEVER || deadline > now {
+            self.bound = deadline;
             return None;
         }
         self.stop(timer);
@@ -121,8 +136,24 @@ mod tests {
         let now = Instant::from_millis(20);
         assert_eq!(timers.take_due(now), Some(Timer::Silence));
         assert_eq!(timers.take_due(now), Some(Timer::Finish));
+        assert_eq!(timers.bound(), Instant::from_millis(10));
         assert_eq!(timers.take_due(now), None);
         assert_eq!(timers.next(), Instant::from_millis(30));
+        assert_eq!(timers.bound(), Instant::from_millis(30));
+    }
+
+    #[test]
+    fn the_bound_comes_before_a_timer_that_was_put_off() {
+        let mut timers = Timers::OFF;
+        timers.set(Timer::Probe, Instant::from_millis(10));
+        timers.set(Timer::Probe, Instant::from_millis(50));
+        assert_eq!(timers.bound(), Instant::from_millis(10));
+        assert_eq!(timers.take_due(Instant::from_millis(9)), None);
+        assert_eq!(timers.take_due(Instant::from_millis(10)), None);
+        assert_eq!(timers.bound(), Instant::from_millis(50));
+        timers.stop(Timer::Probe);
+        assert_eq!(timers.take_due(Instant::from_millis(50)), None);
+        assert_eq!(timers.bound(), Instant::NEVER);
     }
 
     #[test]

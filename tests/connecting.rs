@@ -374,6 +374,34 @@ fn a_simultaneous_open_is_an_open() {
 }
 
 #[test]
+fn a_simultaneous_open_is_guarded_before_our_second_segment() {
+    let world = World::new(WorldConfig::instant());
+    let raw = world.raw();
+    let mut us = Us::<1>::new(&world);
+    let id = us.connect(Options::default());
+    us.stack.run_for(ms(10));
+    let syn = raw.recv();
+    let ours = syn.seq.wrapping_add(1);
+    let segment = |flags, seq, ack| {
+        lastbyte_shim::loopback::Segment::new(PORT, syn.src_port, flags, seq, ack)
+    };
+    // All of it is there before anything of ours can leave.
+    raw.send(&segment(Flags::SYN, 7, 0));
+    raw.send(&segment(Flags::ACK, 8, ours));
+    raw.send(&segment(Flags::RST, 9, 0));
+    let beyond = vec![0; 20_000];
+    raw.send(&segment(Flags::FIN | Flags::ACK, 8, ours).with_payload(beyond));
+    us.stack.poll();
+    assert_eq!(us.state(id), State::Open);
+    us.write(id, 5);
+    let sent = core::iter::from_fn(|| raw.try_recv());
+    assert!(
+        sent.last()
+            .is_some_and(|last| last.payload == pattern(0, 5))
+    );
+}
+
+#[test]
 fn a_fin_right_behind_the_handshake_is_seen() {
     let world = World::new(WorldConfig::default());
     world

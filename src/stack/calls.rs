@@ -9,7 +9,7 @@ use crate::facts::Admission;
 use crate::ledger::Ledger;
 use crate::report::{Advice, Progress, Report};
 use crate::sabotage::{Sabotage, is_on};
-use crate::state::{Action, State};
+use crate::state::State;
 use core::fmt;
 use smoltcp::iface::SocketSet;
 use smoltcp::phy::Device;
@@ -74,7 +74,7 @@ impl<const N: usize> Tracker<N> {
         let taken = self.take_in_for_write(net);
         let accepted = self.write_taken(net, id, taken, bytes)?;
         if accepted > 0 {
-            self.send_out(net);
+            self.send_behind(net);
         }
         Ok(accepted)
     }
@@ -131,7 +131,7 @@ impl<const N: usize> Tracker<N> {
             filled.unwrap_or(0)
         })?;
         if accepted > 0 {
-            self.send_out(net);
+            self.send_behind(net);
         }
         Ok(accepted)
     }
@@ -178,8 +178,7 @@ impl<const N: usize> Tracker<N> {
         if accepted > 0 {
             let counted = u64::try_from(accepted).unwrap_or(u64::MAX);
             slot.connection.handle_accepted(counted, net.now)?;
-            let index = usize::from(id.slot);
-            self.perform(index, Action::None, net.sockets, net.now);
+            self.note_accepted(usize::from(id.slot));
         }
         Ok(accepted)
     }
@@ -203,7 +202,7 @@ impl<const N: usize> Tracker<N> {
         let now = net.now;
         let action = self.slot_mut(id)?.connection.handle_finish(now);
         self.perform(usize::from(id.slot), action, net.sockets, net.now);
-        self.send_out(net);
+        self.send_behind(net);
         Ok(())
     }
 

@@ -350,7 +350,7 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
             let taken = tracker.ingest(&mut net);
             let result = attempt(tracker, &mut net, taken);
             // Whatever came of it: what was taken in may have to be answered.
-            tracker.send_out(&mut net);
+            tracker.send_behind(&mut net);
             if let Some(result) = result? {
                 return Ok(Some(result));
             }

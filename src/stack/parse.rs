@@ -8,7 +8,7 @@ use smoltcp::wire::IpProtocol;
 #[cfg(feature = "proto-ipv6")]
 use smoltcp::wire::Ipv6Packet;
 #[cfg(feature = "medium-ethernet")]
-use smoltcp::wire::{ETHERNET_HEADER_LEN, EthernetFrame, EthernetProtocol};
+use smoltcp::wire::{ETHERNET_HEADER_LEN, EthernetProtocol};
 #[cfg(feature = "proto-ipv4")]
 use smoltcp::wire::{IPV4_HEADER_LEN, Ipv4Address};
 use smoltcp::wire::{IpAddress, IpEndpoint, TCP_HEADER_LEN};
@@ -144,14 +144,15 @@ pub(super) fn parse(medium: Medium, frame: &[u8]) -> Parsed<'_> {
     match medium {
         #[cfg(feature = "medium-ethernet")]
         Medium::Ethernet => {
-            let Ok(ethernet) = EthernetFrame::new_checked(frame) else {
+            let Some((header, packet)) = frame.split_first_chunk::<ETHERNET_HEADER_LEN>() else {
                 return Parsed::Other;
             };
-            match ethernet.ethertype() {
+            let [.., high, low] = *header;
+            match EthernetProtocol::from(u16::from_be_bytes([high, low])) {
                 #[cfg(feature = "proto-ipv4")]
-                EthernetProtocol::Ipv4 => parse_ipv4(ethernet.payload()),
+                EthernetProtocol::Ipv4 => parse_ipv4(packet),
                 #[cfg(feature = "proto-ipv6")]
-                EthernetProtocol::Ipv6 => parse_ipv6(ethernet.payload()),
+                EthernetProtocol::Ipv6 => parse_ipv6(packet),
                 _ => Parsed::Other,
             }
         }

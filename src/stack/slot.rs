@@ -175,9 +175,10 @@ impl Slot {
         }
     }
 
-    /// When the driver has to look at this slot at the latest.
-    pub(super) fn poll_timeout(&self) -> Instant {
-        self.connection.poll_timeout().min(self.linger_until)
+    /// When the driver has to look at this slot at the latest. It may find that
+    /// nothing is due yet.
+    pub(super) fn timeout_bound(&self) -> Instant {
+        self.connection.timeout_bound().min(self.linger_until)
     }
 
     /// Both ends, while segments between them are this connection's: from the
@@ -187,10 +188,10 @@ impl Slot {
         self.ends.filter(|_| !is_over)
     }
 
-    /// Takes in what a step did to the socket and what was seen on the wire.
-    pub(super) fn sync(
+    /// Takes in what an ingress step did to the socket and what was seen on the
+    /// wire.
+    pub(super) fn sync_received(
         &mut self,
-        step: Step,
         facts: Facts,
         socket: &mut tcp::Socket<'_>,
         now: Instant,
@@ -198,34 +199,34 @@ impl Slot {
         let before = self.tcp;
         let after = socket.state();
         self.tcp = after;
-        let mut in_order = 0;
-        match step {
-            Step::Ingress => {
-                in_order = self.take_receipt(socket);
-                if peer_has_closed(after) && !peer_has_closed(before) {
-                    in_order = in_order.saturating_add(1);
-                }
-                self.drain(socket);
-                self.note_ends(after, socket);
-                self.note_received(before, after, facts, socket, now);
-                self.complete_finish(socket, now);
-                if after == tcp::State::FinWait2 {
-                    // Our FIN is acknowledged; the peer's may never come.
-                    let patience = self.connection.options().finish_limit();
-                    self.linger_until = self.linger_until.min(now + patience);
-                }
-                if let Some(icmp) = facts.icmp {
-                    let action = self.connection.handle_icmp(icmp, now);
-                    self.perform(action, socket, now);
-                }
-            }
-            // Egress acknowledges nothing, and the one state change it makes
-            // that matters (a lost address) is told beforehand.
-            Step::Egress => {}
+        let mut in_order = self.take_receipt(socket);
+        if peer_has_closed(after) && !peer_has_closed(before) {
+            in_order = in_order.saturating_add(1);
+        }
+        self.drain(socket);
+        self.note_ends(after, socket);
+        self.note_received(before, after, facts, socket, now);
+        self.complete_finish(socket, now);
+        if after == tcp::State::FinWait2 {
+            // Our FIN is acknowledged; the peer's may never come.
+            let patience = self.connection.options().finish_limit();
+            self.linger_until = self.linger_until.min(now + patience);
+        }
+        if let Some(icmp) = facts.icmp {
+            let action = self.connection.handle_icmp(icmp, now);
+            self.perform(action, socket, now);
         }
         self.note_sent(facts, now);
         self.nudge(socket);
         self.receipt(in_order, socket)
+    }
+
+    /// Takes in what an egress step put on the wire. It acknowledges nothing, and
+    /// the one state change it makes that matters (a lost address) is told
+    /// beforehand.
+    pub(super) fn sync_sent(&mut self, facts: Facts, socket: &tcp::Socket<'_>, now: Instant) {
+        self.tcp = socket.state();
+        self.note_sent(facts, now);
     }
 
     /// How many octets came in order since the socket was last looked at.
@@ -243,9 +244,17 @@ impl Slot {
         Receipt {
             in_order,
             room: u32::try_from(room).unwrap_or(u32::MAX),
-            peer: match peer_has_closed(socket.state()) {
-                true => Sending::Finished,
-                false => Sending::Open,
+            peer: match socket.state() {
+                state if peer_has_closed(state) => Sending::Finished,
+                tcp::State::Closed | tcp::State::Listen | tcp::State::SynSent => Sending::Unknown,
+                tcp::State::SynReceived
+                | tcp::State::Established
+                | tcp::State::FinWait1
+                | tcp::State::FinWait2
+                | tcp::State::CloseWait
+                | tcp::State::Closing
+                | tcp::State::LastAck
+                | tcp::State::TimeWait => Sending::Open,
             },
         }
     }
@@ -261,7 +270,7 @@ impl Slot {
     /// Drops what was received, if nobody wants it.
     fn drain(&mut self, socket: &mut tcp::Socket<'_>) {
         let is_wanted = self.connection.options().on_receive() != OnReceive::Discard;
-        if is_wanted || is_on(Sabotage::Drain) {
+        if self.unread == 0 || is_wanted || is_on(Sabotage::Drain) {
             return;
         }
         // The buffer is a ring: at most two pieces.

@@ -152,7 +152,7 @@ impl<const N: usize> Tracker<N> {
     /// Everything that is due: takes in at most 256 frames, runs timers, sends.
     pub fn poll<D: Device + ?Sized>(&mut self, net: &mut Net<'_, '_, D>) {
         self.ingest(net);
-        self.send_out(net);
+        self.send_behind(net);
     }
 
     /// The receiving half of a poll: takes in frames, runs timers.
@@ -213,11 +213,14 @@ impl<const N: usize> Tracker<N> {
     /// what it did to them.
     pub fn after_step(&mut self, step: Step, sockets: &mut SocketSet<'_>, now: Instant) {
         while let Some((index, facts)) = self.table.take_dirty() {
-            self.sync(index, step, facts, sockets, now);
+            match step {
+                Step::Ingress => self.sync_received(index, facts, sockets, now),
+                Step::Egress => self.sync_sent(index, facts, sockets, now),
+            }
         }
         if self.table.take_any() {
             for index in 0..self.slots.len() {
-                self.sync(index, step, Facts::default(), sockets, now);
+                self.sync_received(index, Facts::default(), sockets, now);
             }
         }
     }
@@ -255,12 +258,17 @@ impl<const N: usize> Tracker<N> {
         Taken::More
     }
 
-    /// Sends what may be sent, until nothing is left or the device is full.
+    /// Sends what may be sent, in a call that has not taken in first: sending
+    /// without an address would clear what was queued behind it.
     pub(super) fn send_out<D: Device + ?Sized>(&mut self, net: &mut Net<'_, '_, D>) {
-        let at = to_smoltcp(net.now);
-        // Not every call takes in first, and sending without an address clears
-        // what was queued behind it.
         self.before_steps(net.interface, net.sockets, net.now);
+        self.send_behind(net);
+    }
+
+    /// Sends what may be sent, until nothing is left or the device is full.
+    /// To be called behind [`ingest`](Self::ingest).
+    pub(super) fn send_behind<D: Device + ?Sized>(&mut self, net: &mut Net<'_, '_, D>) {
+        let at = to_smoltcp(net.now);
         for _ in 0..EGRESS_BURST {
             let result = net
                 .interface
@@ -272,10 +280,9 @@ impl<const N: usize> Tracker<N> {
         self.after_step(Step::Egress, net.sockets, net.now);
     }
 
-    fn sync(
+    fn sync_received(
         &mut self,
         index: usize,
-        step: Step,
         facts: Facts,
         sockets: &mut SocketSet<'_>,
         now: Instant,
@@ -285,12 +292,32 @@ impl<const N: usize> Tracker<N> {
         };
         let socket = sockets.get_mut::<tcp::Socket<'_>>(slot.handle);
         let was_listening = slot.is_listening();
-        let receipt = slot.sync(step, facts, socket, now);
+        let receipt = slot.sync_received(facts, socket, now);
         self.table.assign(index, slot.ends_on_wire(socket));
         self.table.advance(index, receipt);
-        self.next_timer = self.next_timer.min(slot.poll_timeout());
+        self.next_timer = self.next_timer.min(slot.timeout_bound());
         if slot.is_listening() != was_listening {
             self.count_listening();
+        }
+    }
+
+    fn sync_sent(&mut self, index: usize, facts: Facts, sockets: &SocketSet<'_>, now: Instant) {
+        let Some(slot) = self.slots.get_mut(index) else {
+            return;
+        };
+        let socket = sockets.get::<tcp::Socket<'_>>(slot.handle);
+        slot.sync_sent(facts, socket, now);
+        if socket.state() == tcp::State::Closed {
+            // The RST has left: the ends are nobody's any more.
+            self.table.assign(index, slot.ends_on_wire(socket));
+        }
+        self.next_timer = self.next_timer.min(slot.timeout_bound());
+    }
+
+    /// A connection has taken bytes: its timers may run now.
+    pub(super) fn note_accepted(&mut self, index: usize) {
+        if let Some(slot) = self.slots.get(index) {
+            self.next_timer = self.next_timer.min(slot.timeout_bound());
         }
     }
 
@@ -310,7 +337,7 @@ impl<const N: usize> Tracker<N> {
         slot.perform(action, socket, now);
         slot.nudge(socket);
         self.table.assign(index, slot.ends_on_wire(socket));
-        self.next_timer = self.next_timer.min(slot.poll_timeout());
+        self.next_timer = self.next_timer.min(slot.timeout_bound());
         match action {
             Action::None | Action::Ignore | Action::Misuse => {}
             // Whatever else is asked for may begin or end waiting for a peer.

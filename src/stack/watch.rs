@@ -56,7 +56,9 @@ pub(super) struct Receipt {
 /// Whether the peer may still send data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Sending {
+    /// Its SYN was not taken in yet.
     #[default]
+    Unknown,
     Open,
     /// Its FIN was taken in.
     Finished,
@@ -83,6 +85,9 @@ enum Phase {
     Opening,
     /// Our SYN has left: ICMP errors may be about it.
     SynSent,
+    /// The peer's own SYN has come since; whether it was taken is still to be
+    /// told (RFC 9293, 3.5, figure 7).
+    SynCrossed,
     /// Both SYNs are known (RFC 9293, 3.10.7.4): the rules hold.
     Synchronised,
     /// The peer's FIN is known as well.
@@ -92,7 +97,7 @@ enum Phase {
 /// What the guard knows of one connection.
 #[derive(Debug)]
 struct Row {
-    ends: Cell<Option<Ends>>,
+    ends: Option<Ends>,
     facts: Cell<Facts>,
     phase: Cell<Phase>,
     /// What is known of its sequence numbers, from its SYN on.
@@ -109,7 +114,7 @@ const _: () = assert!(size_of::<Row>() <= 96);
 impl Row {
     fn new() -> Self {
         Self {
-            ends: Cell::new(None),
+            ends: None,
             facts: Cell::new(Facts::default()),
             phase: Cell::new(Phase::Opening),
             known: Cell::new(Known::UNKNOWN),
@@ -156,11 +161,11 @@ impl<const N: usize> Table<N> {
 
     /// Says which segments belong to connection `slot` from now on. Where that
     /// is news, what was seen of the one before is forgotten.
-    pub(super) fn assign(&self, slot: usize, ends: Option<Ends>) {
-        if let Some(row) = self.rows.get(slot)
-            && row.ends.get() != ends
+    pub(super) fn assign(&mut self, slot: usize, ends: Option<Ends>) {
+        if let Some(row) = self.rows.get_mut(slot)
+            && row.ends != ends
         {
-            row.ends.set(ends);
+            row.ends = ends;
             row.facts.set(Facts::default());
             row.phase.set(Phase::Opening);
             row.known.set(Known::UNKNOWN);
@@ -184,11 +189,11 @@ impl<const N: usize> Table<N> {
         self.dirty.replace(Dirty::Chained) == Dirty::Any
     }
 
-    fn find(&self, ends: Ends) -> Option<(usize, &Row)> {
+    fn find(&self, ends: &Ends) -> Option<(usize, &Row)> {
         self.rows
             .iter()
             .enumerate()
-            .find(|(_, row)| row.ends.get() == Some(ends))
+            .find(|(_, row)| row.ends.as_ref() == Some(ends))
     }
 
     /// Puts a row into the chain, unless it is there already.
@@ -208,8 +213,10 @@ impl<const N: usize> Table<N> {
             known.rcv_nxt = known.rcv_nxt.wrapping_add(receipt.in_order);
             known.rcv_wnd = receipt.room;
             row.known.set(known);
-            if receipt.peer == Sending::Finished {
-                row.phase.set(Phase::PeerFinished);
+            match (receipt.peer, row.phase.get()) {
+                (Sending::Finished, _) => row.phase.set(Phase::PeerFinished),
+                (Sending::Open, Phase::SynCrossed) => row.phase.set(Phase::Synchronised),
+                (Sending::Unknown | Sending::Open, _) => {}
             }
         }
     }
@@ -230,7 +237,7 @@ impl<const N: usize> Table<N> {
             local: segment.to(),
             remote: segment.from(),
         };
-        let Some((slot, row)) = self.find(ends) else {
+        let Some((slot, row)) = self.find(&ends) else {
             if self.listening.get() > 0 {
                 self.dirty.set(Dirty::Any);
             }
@@ -243,7 +250,7 @@ impl<const N: usize> Table<N> {
         let known = row.known.get();
         let verdict = match row.phase.get() {
             Phase::Opening => Verdict::Drop,
-            Phase::SynSent => row.take_syn(segment),
+            Phase::SynSent | Phase::SynCrossed => row.take_syn(segment),
             Phase::Synchronised => judge(segment, &known),
             Phase::PeerFinished => judge_behind_fin(segment, &known),
         };
@@ -273,14 +280,14 @@ impl<const N: usize> Table<N> {
             local: error.from,
             remote: error.to,
         };
-        let Some((slot, row)) = self.find(ends) else {
+        let Some((slot, row)) = self.find(&ends) else {
             return;
         };
         let known = row.known.get();
         let oldest = match row.phase.get() {
             Phase::Opening => return,
             // The SYN itself, which counts as acknowledged elsewhere.
-            Phase::SynSent => known.snd_una.wrapping_sub(1),
+            Phase::SynSent | Phase::SynCrossed => known.snd_una.wrapping_sub(1),
             Phase::Synchronised | Phase::PeerFinished => known.snd_una,
         };
         if is_before(error.seq, oldest) || !is_before(error.seq, known.snd_nxt) {
@@ -311,7 +318,7 @@ impl<const N: usize> Table<N> {
             local: segment.from(),
             remote: segment.to(),
         };
-        let (slot, row) = self.find(ends)?;
+        let (slot, row) = self.find(&ends)?;
         if segment.is_rst() {
             // The end, which is to be looked at.
             self.chain(slot, row);
@@ -343,9 +350,10 @@ impl Row {
         if segment.is_syn() && !segment.is_rst() {
             known.rcv_nxt = segment.seq().wrapping_add(1);
             self.known.set(known);
-            if segment.ack().is_some() {
-                self.phase.set(Phase::Synchronised);
-            }
+            self.phase.set(match segment.ack() {
+                Some(_) => Phase::Synchronised,
+                None => Phase::SynCrossed,
+            });
         }
         Verdict::Acceptable
     }

@@ -10,8 +10,9 @@ use super::rogue::{self, Taken};
 use super::scenario::{Family, Network, Opening, PeerModel, Scenario};
 use crate::loopback::{Behaviour, Direction, OUR_V4, OUR_V6, Presence, Reads, World};
 
-/// The peer's port, whoever connects.
-pub(super) const PEER_PORT: u16 = 80;
+/// The peer's port, whoever connects. No protocol is known for it, so that a
+/// reader of captures takes the data for data.
+pub(super) const PEER_PORT: u16 = 4_000;
 
 /// Where to ask what the peer received.
 #[derive(Debug)]

@@ -22,8 +22,8 @@ use crate::loopback::{
     PeerConfig, Segment, World, WorldConfig, our_hardware_address, unreachable,
 };
 
-/// The port our end listens on.
-pub(super) const OUR_PORT: u16 = 7_000;
+/// The port our end listens on; see [`PEER_PORT`].
+pub(super) const OUR_PORT: u16 = 4_001;
 
 /// How long behind the end nothing may be left: longer than TIME-WAIT and a
 /// RST that waits for its neighbour.

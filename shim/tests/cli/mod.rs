@@ -7,6 +7,7 @@ use crate::common;
 mod arguments;
 mod endings;
 mod inputs;
+mod sim;
 mod taps;
 
 /// A named test.
@@ -28,6 +29,7 @@ pub fn all() -> Vec<Trial> {
         ("arguments", arguments::CASES, None),
         ("endings", endings::CASES, network),
         ("inputs", inputs::CASES, network),
+        ("sim", sim::CASES, None),
         ("taps", taps::CASES, tap),
     ]
     .into_iter()

@@ -185,12 +185,7 @@ fn legend(y: i32) -> Group {
     group = group
         .add(paper::rectangle("open", (x, y + 26), 18, 13).set("rx", 3))
         .add(paper::rectangle("unseen", (x, y + 26), 18, 13).set("rx", 3))
-        .add(paper::text(
-            "detail",
-            x + 26,
-            y + 37,
-            "in a call, not looked at",
-        ));
+        .add(paper::text("detail", x + 26, y + 37, "inside a call"));
     let numbers = "on arrows: flags seq:length ack window (new or 0)";
     group.add(paper::text("detail right", WIDTH - 28, y + 37, numbers))
 }

@@ -150,6 +150,40 @@ fn words_do_not_overlap() {
 }
 
 #[test]
+fn the_words_of_the_legend_do_not_overlap() {
+    // Of the type that the style asks for, in tenths of a unit.
+    const LETTER: i32 = 67;
+    let ladder = lossy().ladder();
+    let document = Document::parse(&ladder).expect("well-formed");
+    let legend = document
+        .descendants()
+        .find(|node| has_class(node, "legend"))
+        .expect("the legend");
+    let mut spans: Vec<(i32, i32, i32)> = legend
+        .descendants()
+        .filter(|node| node.has_tag_name("text"))
+        .map(|text| {
+            let number = |name| text.attribute(name).and_then(|it| it.parse::<i32>().ok());
+            let (x, y) = (number("x").expect("a place"), number("y").expect("a place"));
+            let words = text.text().unwrap_or_default();
+            let width = words.trim().chars().count() as i32 * LETTER / 10;
+            let from = if has_class(&text, "right") {
+                x - width
+            } else {
+                x
+            };
+            (y, from, from + width)
+        })
+        .collect();
+    spans.sort_unstable();
+    assert!(spans.len() > 15, "{spans:?}");
+    for pair in spans.windows(2) {
+        let is_same_line = pair[0].0 == pair[1].0;
+        assert!(!is_same_line || pair[0].2 + 8 < pair[1].1, "{pair:?}");
+    }
+}
+
+#[test]
 fn nothing_at_all_can_be_drawn() {
     assert_complete(&empty(Scenario::new(Profile::Lan, 1)));
 }

@@ -1,0 +1,160 @@
+//! `lastbyte sim`: needs no network.
+
+use std::fs;
+
+use crate::cases::cases;
+use crate::common::{Done, has_program, lastbyte, run};
+
+cases![
+    a_short_run_finds_nothing_and_prints_its_figures,
+    a_seed_gives_the_same_run_again,
+    seeds_and_threads_give_the_same_hash,
+    a_ladder_is_an_svg,
+    a_capture_is_read_by_others,
+    a_log_has_every_frame,
+    coverage_is_a_table,
+    bad_arguments_are_usage_errors,
+    a_file_that_cannot_be_written_is_named,
+];
+
+fn sim(args: &[&str]) -> Done {
+    run(lastbyte(&[&["sim"], args].concat()))
+}
+
+/// The hash that a run printed.
+#[track_caller]
+fn hash(done: &Done) -> String {
+    let (_, behind) = done.stdout.split_once("hash ").expect("a hash");
+    let hash: String = behind.chars().take_while(char::is_ascii_hexdigit).collect();
+    assert_eq!(hash.len(), 16, "{done:#?}");
+    hash
+}
+
+/// How many frames a replayed run says it had.
+#[track_caller]
+fn frames(done: &Done) -> usize {
+    let (before, _) = done.stdout.split_once(" frames in ").expect("frames");
+    let number = before.rsplit(' ').next().and_then(|word| word.parse().ok());
+    number.expect("a number")
+}
+
+fn a_short_run_finds_nothing_and_prints_its_figures() {
+    let done = sim(&["--seeds", "0..70", "--jobs", "2"]).says(0, &[]);
+    for words in [
+        "70 seeds of lan, wifi, lte, satellite, rotten, hostile, transfer",
+        ": 0 findings",
+        "seeds a second (",
+        "of 2 threads)",
+        "s of virtual time a second",
+        "ends: ",
+        "cells within reach were reached",
+    ] {
+        assert!(done.stdout.contains(words), "{words:?} in {done:#?}");
+    }
+    assert_eq!(done.stderr, "", "no progress bar into a pipe");
+}
+
+fn a_seed_gives_the_same_run_again() {
+    let once = || sim(&["--profile", "rotten", "--seed", "7"]).says(0, &[]);
+    let (first, other) = (once(), sim(&["--profile", "rotten", "--seed", "8"]));
+    assert_eq!(first.stdout, once().stdout);
+    assert_ne!(hash(&first), hash(&other));
+}
+
+fn seeds_and_threads_give_the_same_hash() {
+    let swept = |jobs| hash(&sim(&["--seeds", "100..200", "--jobs", jobs]).says(0, &[]));
+    assert_eq!(swept("1"), swept("3"));
+}
+
+fn a_ladder_is_an_svg() {
+    let place = tempfile::tempdir().expect("a directory");
+    let path = place.path().join("run.svg");
+    let path = path.to_str().expect("a name");
+    let done = sim(&["--profile", "wifi", "--seed", "3", "--ladder", path]).says(0, &[]);
+    let picture = fs::read_to_string(path).expect("the picture");
+    let document = roxmltree::Document::parse(&picture).expect("well-formed");
+    assert!(document.root_element().has_tag_name("svg"));
+    assert!(picture.contains("seed 3 of wifi"), "{done:#?}");
+}
+
+fn a_capture_is_read_by_others() {
+    let place = tempfile::tempdir().expect("a directory");
+    let path = place.path().join("run.pcap");
+    let path = path.to_str().expect("a name");
+    // Nothing is lost on the way to us or arrives twice: all frames are seen.
+    let done = sim(&["--profile", "lan", "--seed", "9", "--pcap", path]).says(0, &[]);
+    let readers: [(&str, &[&str]); 2] = [
+        (
+            "tshark",
+            &["-o", "tcp.check_checksum:TRUE", "-nr", path, "-Y"],
+        ),
+        ("tcpdump", &["-nr", path]),
+    ];
+    let mut read = 0;
+    for (program, args) in readers {
+        if !has_program(program) {
+            eprintln!("SKIPPED: reading the capture with {program}, which is not here");
+            continue;
+        }
+        let read_with = |more: &[&str]| {
+            let mut command = std::process::Command::new(program);
+            command.args(args).args(more);
+            run(command).says(0, &[])
+        };
+        let lines = if program == "tshark" {
+            let bad = "_ws.malformed || tcp.checksum.status == Bad";
+            assert_eq!(read_with(&[bad]).stdout, "", "what {program} minds");
+            read_with(&["frame"]).stdout.lines().count()
+        } else {
+            read_with(&[]).stdout.lines().count()
+        };
+        assert_eq!(lines, frames(&done), "{program}, {done:#?}");
+        read += 1;
+    }
+    // Without either, the header alone is looked at.
+    let bytes = fs::read(path).expect("the capture");
+    assert_eq!(bytes[..4], 0xa1b2_c3d4_u32.to_ne_bytes());
+    assert!(bytes.len() > 24 + 16 * frames(&done), "{read} readers");
+}
+
+fn a_log_has_every_frame() {
+    let done = sim(&["--profile", "lan", "--seed", "9", "--log"]).says(0, &[]);
+    let arrows = ["-->", "<--", "<<<"];
+    let lines = done.stdout.lines();
+    let told = lines.filter(|line| arrows.iter().any(|arrow| line.contains(arrow)));
+    assert_eq!(told.count(), frames(&done), "{done:#?}");
+}
+
+fn coverage_is_a_table() {
+    let done = sim(&["--seeds", "0..70", "--coverage"]).says(0, &[]);
+    for row in ["T001", "T153"] {
+        assert!(done.stdout.contains(row), "{row} in {done:#?}");
+    }
+}
+
+fn bad_arguments_are_usage_errors() {
+    let cases: [(&[&str], &str); 11] = [
+        (&["--seeds", "9..3"], "no seed from 9 up to 3"),
+        (&["--seeds", "7..7"], "no seed from 7 up to 7"),
+        (&["--seeds", "many"], "0..10000"),
+        (&["--seed", "one"], "--seed"),
+        (&["--seed", "-1"], "-1"),
+        (&["--profile", "moon"], "there is no profile \"moon\""),
+        (&["--jobs", "0"], "--jobs"),
+        (&["--ladder", "x.svg"], "--seed"),
+        (&["--pcap", "x.pcap"], "--seed"),
+        (&["--seed", "1", "--seeds", "0..9"], "--seeds"),
+        (&["--seed", "1", "--coverage"], "--coverage"),
+    ];
+    for (args, word) in cases {
+        let done = sim(args).says(2, &[word]);
+        assert_eq!(done.stdout, "", "{args:?}");
+    }
+}
+
+fn a_file_that_cannot_be_written_is_named() {
+    for flag in ["--ladder", "--pcap"] {
+        let path = "/no/such/place/file";
+        sim(&["--seed", "1", flag, path]).says(1, &["cannot write", path]);
+    }
+}

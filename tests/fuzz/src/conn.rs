@@ -1,0 +1,197 @@
+//! The promises to the application, held against what the calls return and
+//! against what the wire says.
+
+use super::track::Track;
+use lastbyte::stack::ConnectionId;
+use lastbyte::{Cause, Instant, Ledger, OnPeerFin, Options, ReadError, Report, State, WriteError};
+
+/// What our own side has done to a connection.
+#[derive(Debug, Default)]
+pub struct Deeds {
+    pub finish_at: Option<Instant>,
+    pub has_aborted: bool,
+    pub has_lost_address: bool,
+}
+
+/// A connection as its application remembers it.
+#[derive(Debug)]
+pub struct Conn {
+    pub id: ConnectionId,
+    pub options: Options,
+    pub opened_at: Instant,
+    pub deeds: Deeds,
+    /// The sum of what writes have returned.
+    accepted: u64,
+    acknowledged: u64,
+    /// The first cause that was told.
+    cause: Option<Cause>,
+    state: State,
+}
+
+impl Conn {
+    pub fn new(id: ConnectionId, options: Options, opened_at: Instant) -> Self {
+        Self {
+            id,
+            options,
+            opened_at,
+            deeds: Deeds::default(),
+            accepted: 0,
+            acknowledged: 0,
+            cause: None,
+            state: State::Idle,
+        }
+    }
+
+    /// After every call: the ledger adds up, nothing is taken back, and
+    /// whatever is new is warranted by what is on the wire.
+    pub fn check(&mut self, report: &Report, state: State, track: Option<&Track>, now: Instant) {
+        let ledger = report.ledger;
+        assert_eq!(ledger.accepted(), self.accepted, "accepted: {self:?}");
+        assert_eq!(
+            ledger.accepted(),
+            ledger.acknowledged() + ledger.pending(),
+            "{ledger:?}"
+        );
+        assert!(
+            ledger.acknowledged() >= self.acknowledged,
+            "acknowledged is taken back: {ledger:?} {self:?}"
+        );
+        assert_eq!(report.cause, state.cause());
+        if self.state.is_closed() {
+            assert_eq!(state, self.state, "the end is not the end: {self:?}");
+            assert_eq!(ledger.acknowledged(), self.acknowledged, "after the end");
+        } else {
+            self.check_acknowledged(ledger, state, track);
+            self.check_new(report, state, track, now);
+        }
+        if self.cause.is_some() {
+            assert_eq!(report.cause, self.cause, "another cause: {self:?}");
+        }
+        self.acknowledged = ledger.acknowledged();
+        self.cause = report.cause;
+        self.state = state;
+    }
+
+    fn check_acknowledged(&self, ledger: Ledger, state: State, track: Option<&Track>) {
+        let Some(track) = track else {
+            assert_eq!(ledger.acknowledged(), 0, "by whom? {self:?}");
+            return;
+        };
+        let (least, most) = track.acknowledged(self.accepted);
+        let acknowledged = ledger.acknowledged();
+        assert!(
+            acknowledged <= most,
+            "{acknowledged} acknowledged, {most} at most: {self:?} {track:?}"
+        );
+        // An end of our own making may have come before the acknowledgement.
+        if !state.is_closed() {
+            assert!(
+                acknowledged >= least,
+                "{acknowledged} acknowledged, {least} at least: {self:?} {track:?}"
+            );
+        }
+    }
+
+    /// Whether the peer has finished, as far as we tell.
+    fn has_peer_finished(state: State) -> bool {
+        matches!(state, State::PeerFinished(_)) || state.cause() == Some(Cause::PeerFinished)
+    }
+
+    fn check_new(&self, report: &Report, state: State, track: Option<&Track>, now: Instant) {
+        let may_be = |cause| track.is_some_and(|track| track.may_be(cause));
+        if Self::has_peer_finished(state) && !Self::has_peer_finished(self.state) {
+            assert!(may_be(Cause::PeerFinished), "no FIN: {self:?} {track:?}");
+        }
+        let Some(cause) = report.cause.filter(|_| self.cause.is_none()) else {
+            return;
+        };
+        let heard_at = track.and_then(Track::heard_at).unwrap_or(self.opened_at);
+        let is_warranted = match cause {
+            Cause::PeerFinished | Cause::PeerReset | Cause::Refused => may_be(cause),
+            Cause::Unreachable => may_be(cause) || self.has_passed_connect_limit(now),
+            Cause::ConnectTimeout => self.has_passed_connect_limit(now),
+            Cause::Vanished => now.since(heard_at) >= self.options.silence_limit(),
+            Cause::FinishTimeout => self
+                .deeds
+                .finish_at
+                .is_some_and(|at| now.since(at) >= self.options.finish_limit()),
+            Cause::AddressLost => self.deeds.has_lost_address,
+            Cause::Finished => self.deeds.finish_at.is_some() && report.ledger.pending() == 0,
+            Cause::Aborted => self.deeds.has_aborted,
+        };
+        assert!(
+            is_warranted,
+            "{cause} at {now:?}, but why? {self:?} {track:?}"
+        );
+    }
+
+    fn has_passed_connect_limit(&self, now: Instant) -> bool {
+        now.since(self.opened_at) >= self.options.connect_limit()
+    }
+
+    /// The end that a write must have noticed.
+    fn owed(&self, track: Option<&Track>) -> Option<Cause> {
+        let track = track?;
+        match self.options.on_peer_fin() {
+            OnPeerFin::Refuse => track.must_end(),
+            OnPeerFin::HalfClose => track.must_rst().then_some(Cause::PeerReset),
+        }
+    }
+
+    /// After a write of `len` octets, before [`check`](Self::check).
+    pub fn wrote(
+        &mut self,
+        len: usize,
+        result: Result<usize, WriteError>,
+        report: &Report,
+        track: Option<&Track>,
+    ) {
+        let owed = self.owed(track);
+        match result {
+            Ok(accepted) => {
+                assert!(accepted <= len);
+                assert_eq!(owed, None, "it was written on: {self:?} {track:?}");
+                assert_eq!(self.cause, None, "it was written on: {self:?}");
+                self.accepted += accepted as u64;
+            }
+            Err(error) => {
+                self.refused(error, report);
+                assert!(self.cause.is_none() || error.cause() == self.cause);
+                // Unless we ended it before, the peer is named.
+                if self.cause.is_none()
+                    && matches!(self.state, State::Open | State::PeerFinished(_))
+                    && let Some(cause) = owed
+                {
+                    assert_eq!(error.cause(), Some(cause), "{self:?} {track:?}");
+                }
+                assert!(owed.is_none() || error.cause().is_some(), "{error:?}");
+            }
+        }
+    }
+
+    /// An error carries the ledger, and the first cause if there is one. Only
+    /// waiting for a drain may take too long after the peer's FIN, and go on.
+    pub fn refused(&self, error: WriteError, report: &Report) {
+        assert_eq!(error.ledger(), report.ledger, "{error:?} {self:?}");
+        let is_wait = matches!(error, WriteError::TimedOut { .. }) && !self.state.is_closed();
+        if self.cause.is_some() && !is_wait {
+            assert_eq!(error.cause(), self.cause, "another cause: {self:?}");
+        }
+    }
+
+    pub fn flushed(&self, result: Result<(), WriteError>, report: &Report) {
+        match result {
+            Ok(()) => assert_eq!(report.ledger.pending(), 0, "flushed? {self:?}"),
+            Err(error) => {
+                self.refused(error, report);
+                assert!(report.ledger.pending() > 0, "flushed, and told otherwise");
+            }
+        }
+    }
+
+    pub fn has_read(&self, result: Result<Option<usize>, ReadError>, report: &Report) {
+        if let Err(ReadError::Ended(error)) = result {
+            self.refused(error, report);
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Frames read with smoltcp's parsers alone, not with those under test.
+
+use lastbyte_shim::loopback::OUR_MAC;
+use smoltcp::phy::Medium;
+use smoltcp::wire::{
+    EthernetAddress, EthernetFrame, IpAddress, IpEndpoint, IpProtocol, Ipv4Packet, Ipv6Packet,
+    TcpPacket,
+};
+
+/// A TCP segment with right checksums.
+#[derive(Debug, Clone, Copy)]
+pub struct Seen {
+    pub from: IpEndpoint,
+    pub to: IpEndpoint,
+    pub seq: u32,
+    pub ack: Option<u32>,
+    pub syn: bool,
+    pub fin: bool,
+    pub rst: bool,
+    pub window: u16,
+    /// Octets of payload.
+    pub text: u32,
+    /// Nothing about it is unusual: a stack that is worth its name takes it.
+    pub plain: bool,
+}
+
+impl Seen {
+    /// Octets of sequence space.
+    pub fn len(&self) -> u32 {
+        self.text + u32::from(self.syn) + u32::from(self.fin)
+    }
+
+    /// Combinations of bits that nothing sends (RFC 9293, 3.10.7, has no rule
+    /// for them).
+    pub fn is_nonsense(&self) -> bool {
+        u8::from(self.syn) + u8::from(self.fin) + u8::from(self.rst) > 1
+    }
+}
+
+/// The segment in a frame, if our end may take it for one.
+pub fn see(medium: Medium, frame: &[u8]) -> Option<Seen> {
+    if medium == Medium::Ip {
+        return see_packet(frame, true);
+    }
+    let ethernet = EthernetFrame::new_checked(frame).ok()?;
+    let to = ethernet.dst_addr();
+    // Ours, or on its way out.
+    let is_unicast = to == OUR_MAC || ethernet.src_addr() == OUR_MAC;
+    if !is_unicast && !to.is_multicast() && to != EthernetAddress::BROADCAST {
+        return None;
+    }
+    match <[u8; 2]>::try_from(frame.get(12..14)?).ok()? {
+        [0x08, 0x00] | [0x86, 0xdd] => see_packet(ethernet.payload(), is_unicast),
+        _ => None,
+    }
+}
+
+fn see_packet(packet: &[u8], plain: bool) -> Option<Seen> {
+    match packet.first()? >> 4 {
+        4 => {
+            let ip = Ipv4Packet::new_checked(packet).ok()?;
+            if ip.next_header() != IpProtocol::Tcp || !ip.verify_checksum() {
+                return None;
+            }
+            let is_whole = !ip.more_frags() && ip.frag_offset() == 0;
+            let plain = plain && is_whole && ip.header_len() == 20;
+            let (from, to) = (ip.src_addr().into(), ip.dst_addr().into());
+            see_segment(from, to, ip.payload(), plain)
+        }
+        6 => {
+            let ip = Ipv6Packet::new_checked(packet).ok()?;
+            let (from, to) = (ip.src_addr().into(), ip.dst_addr().into());
+            let mut payload = ip.payload();
+            let mut header = ip.next_header();
+            let mut plain = plain;
+            // However many extension headers there are.
+            for _ in 0..8 {
+                if header == IpProtocol::Tcp {
+                    return see_segment(from, to, payload, plain);
+                }
+                plain = false;
+                let (&next, &len) = (payload.first()?, payload.get(1)?);
+                let len = match header {
+                    IpProtocol::Ipv6Frag => 8,
+                    _ => 8 + 8 * usize::from(len),
+                };
+                header = next.into();
+                payload = payload.get(len..)?;
+            }
+            None
+        }
+        _ => None,
+    }
+}
+
+fn see_segment(from: IpAddress, to: IpAddress, octets: &[u8], plain: bool) -> Option<Seen> {
+    let tcp = TcpPacket::new_checked(octets).ok()?;
+    if !tcp.verify_checksum(&from, &to) || tcp.src_port() == 0 || tcp.dst_port() == 0 {
+        return None;
+    }
+    Some(Seen {
+        from: IpEndpoint::new(from, tcp.src_port()),
+        to: IpEndpoint::new(to, tcp.dst_port()),
+        seq: tcp.seq_number().0 as u32,
+        ack: tcp.ack().then_some(tcp.ack_number().0 as u32),
+        syn: tcp.syn(),
+        fin: tcp.fin(),
+        rst: tcp.rst(),
+        window: tcp.window_len(),
+        text: tcp.payload().len() as u32,
+        // Options are read by smoltcp's own rules; ours send none of them.
+        plain: plain && (tcp.syn() || tcp.header_len() == 20) && !tcp.urg(),
+    })
+}
