@@ -103,6 +103,7 @@ impl Timers {
 
     /// Not later than [`next`](Self::next), and known without a look at the
     /// deadlines.
+    #[cfg(any(feature = "smoltcp", test))]
     pub(crate) const fn bound(&self) -> Instant {
         self.bound
     }
