@@ -3,6 +3,7 @@
 //! The core owns no clock: each fact is handed to it together with the
 //! [`Instant`] at which it became known.
 
+use core::fmt;
 use core::time::Duration;
 
 /// A point in monotonic time, in microseconds since an epoch the driver picks
@@ -19,8 +20,9 @@ use core::time::Duration;
 /// let later = start + Duration::from_secs(2);
 /// assert_eq!(later.as_micros(), 3_500_000);
 /// assert_eq!(later.since(start), Duration::from_secs(2));
+/// assert_eq!(format!("{later:?} {:?}", Instant::NEVER), "3.500000s never");
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Instant {
     micros: u64,
@@ -80,5 +82,16 @@ impl core::ops::Add<Duration> for Instant {
         Self {
             micros: self.micros.saturating_add(micros),
         }
+    }
+}
+
+/// Seconds since the epoch.
+impl fmt::Debug for Instant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if *self == Self::NEVER {
+            return f.write_str("never");
+        }
+        let (secs, micros) = (self.micros / 1_000_000, self.micros % 1_000_000);
+        write!(f, "{secs}.{micros:06}s")
     }
 }
