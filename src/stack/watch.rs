@@ -107,7 +107,7 @@ struct Row {
 }
 
 // What one more connection costs in memory, of what is not free on a small
-// machine. `./ci.sh cost` prints it; the address families that are in it make
+// machine. `./ci.sh budgets` prints what they add up to; the address families that are in it make
 // the difference.
 const _: () = assert!(size_of::<Row>() <= 96);
 
