@@ -238,27 +238,38 @@ impl Connection {
         if bytes == 0 {
             return Ok(());
         }
+        let ledger = self.ledger;
         if transition(self.state, Event::Write).action != Action::Accept {
-            let ledger = self.ledger;
             return Err(self.error().unwrap_or(WriteError::NotOpen { ledger }));
         }
-        if self.ledger.accept(bytes).is_err() {
-            return Err(WriteError::LedgerFull {
-                ledger: self.ledger,
-            });
+        if bytes > ledger.room() {
+            return Err(WriteError::LedgerFull { ledger });
         }
+        self.note_accepted(bytes, now);
+        Ok(())
+    }
+
+    /// Counts bytes that were admitted and put into the transmit buffer.
+    /// Returns whether timers were started.
+    pub(crate) fn note_accepted(&mut self, bytes: u64, now: Instant) -> bool {
+        let is_first = self.ledger.pending() == 0;
+        let counted = self.ledger.accept(bytes);
+        debug_assert!(counted.is_ok());
         self.writes_accepted = self.writes_accepted.saturating_add(1);
+        // Behind bytes that are pending, whatever timers there are run.
+        if !is_first {
+            return false;
+        }
         if self.window == Window::Open {
             // They leave at once, or as soon as what is in flight is answered;
             // and if the neighbour is gone they never do, which is silence too.
-            let silence_at = now.plus_millis(self.options.silence_ms());
-            self.timers.start(Timer::Silence, silence_at);
+            self.timers
+                .start(Timer::Silence, now, self.options.silence_ms());
         }
-        let stall_at = now.plus_millis(self.options.stall_advice_ms());
-        self.timers.start(Timer::Stall, stall_at);
         self.timers
-            .start(Timer::Probe, now.plus_millis(PROBE_AFTER_MS));
-        Ok(())
+            .start(Timer::Stall, now, self.options.stall_advice_ms());
+        self.timers.start(Timer::Probe, now, PROBE_AFTER_MS);
+        true
     }
 
     /// Starts finishing: [`Action::SendFin`] where there is something to
@@ -266,8 +277,8 @@ impl Connection {
     pub fn handle_finish(&mut self, now: Instant) -> Action {
         let action = self.apply(Event::Finish, now);
         if action == Action::SendFin {
-            let finish_at = now.plus_millis(self.options.finish_ms());
-            self.timers.set(Timer::Finish, finish_at);
+            self.timers
+                .set(Timer::Finish, now, self.options.finish_ms());
         }
         action
     }
@@ -290,8 +301,8 @@ impl Connection {
         if !matches!(self.state, State::Connecting | State::Listening) {
             return;
         }
-        let connect_at = now.plus_millis(self.options.connect_ms());
-        self.timers.start(Timer::Connect, connect_at);
+        self.timers
+            .start(Timer::Connect, now, self.options.connect_ms());
     }
 
     /// The peer gave up a half-done handshake while we listen.
@@ -315,8 +326,8 @@ impl Connection {
             self.stall = Note::None;
             self.icmp = Note::None;
             if self.ledger.pending() > 0 {
-                let stall_at = now.plus_millis(self.options.stall_advice_ms());
-                self.timers.set(Timer::Stall, stall_at);
+                self.timers
+                    .set(Timer::Stall, now, self.options.stall_advice_ms());
             } else {
                 self.timers.stop(Timer::Stall);
             }
@@ -341,13 +352,12 @@ impl Connection {
         }
         match window {
             Window::Open => {
-                let silence_at = now.plus_millis(self.options.silence_ms());
-                self.timers.set(Timer::Silence, silence_at);
+                self.timers
+                    .set(Timer::Silence, now, self.options.silence_ms());
             }
             Window::Zero => self.timers.stop(Timer::Silence),
         }
-        self.timers
-            .set(Timer::Probe, now.plus_millis(PROBE_AFTER_MS));
+        self.timers.set(Timer::Probe, now, PROBE_AFTER_MS);
     }
 
     /// A segment of ours left.
@@ -365,11 +375,10 @@ impl Connection {
                 self.note_stall();
             }
         }
-        let silence_at = now.plus_millis(self.options.silence_ms());
-        self.timers.start(Timer::Silence, silence_at);
+        self.timers
+            .start(Timer::Silence, now, self.options.silence_ms());
         if self.ledger.pending() > 0 {
-            self.timers
-                .set(Timer::Probe, now.plus_millis(PROBE_AFTER_MS));
+            self.timers.set(Timer::Probe, now, PROBE_AFTER_MS);
         }
     }
 
@@ -487,12 +496,11 @@ impl Connection {
                 if self.probe == Probe::Asked {
                     // Asked long ago, and nothing left since: there is no way
                     // out to the peer, so its silence counts from here.
-                    let silence_at = now.plus_millis(self.options.silence_ms());
-                    self.timers.start(Timer::Silence, silence_at);
+                    self.timers
+                        .start(Timer::Silence, now, self.options.silence_ms());
                 }
                 self.probe = Probe::Asked;
-                self.timers
-                    .set(Timer::Probe, now.plus_millis(PROBE_OVERDUE_MS));
+                self.timers.set(Timer::Probe, now, PROBE_OVERDUE_MS);
                 Action::None
             }
         }

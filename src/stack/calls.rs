@@ -177,8 +177,10 @@ impl<const N: usize> Tracker<N> {
         let accepted = enqueue(socket, room);
         if accepted > 0 {
             let counted = u64::try_from(accepted).unwrap_or(u64::MAX);
-            slot.connection.handle_accepted(counted, net.now)?;
-            self.note_accepted(usize::from(id.slot));
+            if slot.connection.note_accepted(counted, net.now) {
+                let bound = slot.timeout_bound();
+                self.look_by(bound);
+            }
         }
         Ok(accepted)
     }

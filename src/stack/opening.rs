@@ -214,8 +214,8 @@ impl<const N: usize> Tracker<N> {
             socket.set_timeout(None);
             // Before the handshake: set afterwards, smoltcp makes a probe of the
             // very ACK that should complete it, which no peer takes for one.
-            let keep_alive = slot.connection.options().keep_alive();
-            socket.set_keep_alive(keep_alive.map(super::time::duration));
+            let keep_alive_ms = slot.connection.options().keep_alive_ms();
+            socket.set_keep_alive(super::time::interval(keep_alive_ms));
         }
         self.perform(index, action, sockets, now);
         ConnectionId {

@@ -1,7 +1,7 @@
 //! One connection bound to one smoltcp socket: what a poll step did to the
 //! socket, told to the connection as facts.
 
-use super::time::duration;
+use super::time::interval;
 use super::watch::{Ends, Facts, Receipt, Sending};
 use crate::Instant;
 use crate::connection::Connection;
@@ -209,8 +209,8 @@ impl Slot {
         self.complete_finish(socket, now);
         if after == tcp::State::FinWait2 {
             // Our FIN is acknowledged; the peer's may never come.
-            let patience = self.connection.options().finish_limit();
-            self.linger_until = self.linger_until.min(now + patience);
+            let patience_ms = self.connection.options().finish_ms();
+            self.linger_until = self.linger_until.min(now.plus_millis(patience_ms));
         }
         if let Some(icmp) = facts.icmp {
             let action = self.connection.handle_icmp(icmp, now);
@@ -261,7 +261,7 @@ impl Slot {
 
     /// Makes the socket probe the peer as often as the connection wants.
     pub(super) fn nudge(&self, socket: &mut tcp::Socket<'_>) {
-        let wanted = self.connection.keep_alive().map(duration);
+        let wanted = interval(self.connection.keep_alive_ms());
         if socket.keep_alive() != wanted && self.connection.state().is_established() {
             socket.set_keep_alive(wanted);
         }

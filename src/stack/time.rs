@@ -16,8 +16,10 @@ pub(super) fn from_smoltcp(instant: smoltcp::time::Instant) -> Instant {
     Instant::from_micros(micros)
 }
 
-/// A duration of the crate's options, which are below 50 days.
-pub(super) fn duration(duration: core::time::Duration) -> smoltcp::time::Duration {
-    let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-    smoltcp::time::Duration::from_micros(micros)
+/// An interval of the crate's options; `None` for zero.
+pub(super) fn interval(millis: u32) -> Option<smoltcp::time::Duration> {
+    match millis {
+        0 => None,
+        _ => Some(smoltcp::time::Duration::from_millis(millis.into())),
+    }
 }

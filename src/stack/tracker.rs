@@ -311,14 +311,13 @@ impl<const N: usize> Tracker<N> {
             // The RST has left: the ends are nobody's any more.
             self.table.assign(index, slot.ends_on_wire(socket));
         }
-        self.next_timer = self.next_timer.min(slot.timeout_bound());
+        let bound = slot.timeout_bound();
+        self.look_by(bound);
     }
 
-    /// A connection has taken bytes: its timers may run now.
-    pub(super) fn note_accepted(&mut self, index: usize) {
-        if let Some(slot) = self.slots.get(index) {
-            self.next_timer = self.next_timer.min(slot.timeout_bound());
-        }
+    /// Timers are to be looked at by this time at the latest.
+    pub(super) fn look_by(&mut self, bound: Instant) {
+        self.next_timer = self.next_timer.min(bound);
     }
 
     /// Does what the state machine asks for, and keeps the books that depend
@@ -337,7 +336,8 @@ impl<const N: usize> Tracker<N> {
         slot.perform(action, socket, now);
         slot.nudge(socket);
         self.table.assign(index, slot.ends_on_wire(socket));
-        self.next_timer = self.next_timer.min(slot.timeout_bound());
+        let bound = slot.timeout_bound();
+        self.look_by(bound);
         match action {
             Action::None | Action::Ignore | Action::Misuse => {}
             // Whatever else is asked for may begin or end waiting for a peer.

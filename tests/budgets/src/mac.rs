@@ -37,10 +37,16 @@ const ISS: u32 = 7_000;
 /// A frame of the peer's.
 type Short = [u8; SHORT];
 
-/// The MAC. Its tokens are references, as those of a driver with rings of
-/// descriptors are.
+/// The MAC. Its frames are elsewhere and its tokens are references, as those of
+/// a driver with rings of descriptors are.
 #[derive(Debug)]
 pub struct Mac {
+    frames: &'static mut Frames,
+}
+
+/// The memory of a MAC.
+#[derive(Debug)]
+pub struct Frames {
     wire: Wire,
     /// The frame that was received last.
     received: Aligned<Short>,
@@ -58,14 +64,8 @@ struct Wire {
     unacknowledged: u32,
 }
 
-impl Default for Mac {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Mac {
-    /// A MAC that has sent nothing.
+impl Frames {
+    /// Nothing was sent, nothing received.
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -78,6 +78,20 @@ impl Mac {
             },
             received: Aligned([0; SHORT]),
         }
+    }
+}
+
+impl Default for Frames {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Mac {
+    /// A MAC with its memory.
+    #[must_use]
+    pub const fn new(frames: &'static mut Frames) -> Self {
+        Self { frames }
     }
 }
 
@@ -185,14 +199,14 @@ impl Device for Mac {
     type TxToken<'t> = Room<'t>;
 
     fn receive(&mut self, _: Instant) -> Option<(Received<'_>, Room<'_>)> {
-        self.received.0 = self.wire.answer.take()?;
-        let frame = &self.received.0;
-        let wire = &mut self.wire;
+        let Frames { wire, received } = &mut *self.frames;
+        received.0 = wire.answer.take()?;
+        let frame = &received.0;
         Some((Received { frame }, Room { wire }))
     }
 
     fn transmit(&mut self, _: Instant) -> Option<Room<'_>> {
-        let wire = &mut self.wire;
+        let wire = &mut self.frames.wire;
         Some(Room { wire })
     }
 

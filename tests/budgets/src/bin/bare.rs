@@ -5,7 +5,7 @@
 
 use budgets::board::Stack;
 use budgets::client::{Aligned, CONNECTIONS, Client, PORT, RX, TX, Ticks, measure};
-use budgets::mac::{Mac, OUR_ADDRESS, OUR_MAC, PEER_ADDRESS};
+use budgets::mac::{Frames, Mac, OUR_ADDRESS, OUR_MAC, PEER_ADDRESS};
 use lastbyte::Clock as _;
 use lastbyte::stack::smoltcp;
 use smoltcp::iface::{
@@ -107,6 +107,7 @@ static TX_BUFFERS: ConstStaticCell<Aligned<[[u8; TX]; CONNECTIONS]>> =
     ConstStaticCell::new(Aligned([[0; TX]; CONNECTIONS]));
 static RX_BUFFERS: ConstStaticCell<Aligned<[[u8; RX]; CONNECTIONS]>> =
     ConstStaticCell::new(Aligned([[0; RX]; CONNECTIONS]));
+static FRAMES: ConstStaticCell<Frames> = ConstStaticCell::new(Frames::new());
 static STORAGE: ConstStaticCell<[SocketStorage<'static>; CONNECTIONS]> =
     ConstStaticCell::new([SocketStorage::EMPTY; CONNECTIONS]);
 static CLIENT: StaticCell<Bare> = StaticCell::new();
@@ -116,7 +117,7 @@ fn run(stack: &Stack) -> ! {
     let mut rx = RX_BUFFERS.take().0.iter_mut();
     let storage = STORAGE.take();
     let client = CLIENT.init_with(|| {
-        let mut mac = Mac::new();
+        let mut mac = Mac::new(FRAMES.take());
         let mut config = Config::new(OUR_MAC.into());
         config.random_seed = 1;
         let mut interface = Interface::new(config, &mut mac, Instant::ZERO);

@@ -4,7 +4,7 @@
 
 use budgets::board::{self, Stack as CallStack};
 use budgets::client::{Aligned, CONNECTIONS, Client, PORT, RX, TX, Ticks, measure};
-use budgets::mac::{Mac, OUR_ADDRESS, OUR_MAC, PEER_ADDRESS};
+use budgets::mac::{Frames, Mac, OUR_ADDRESS, OUR_MAC, PEER_ADDRESS};
 use embedded_io::Write as _;
 use lastbyte::Options;
 use lastbyte::stack::smoltcp::iface::SocketStorage;
@@ -49,6 +49,7 @@ impl Client for Writer {
 
 static BUFFERS: ConstStaticCell<Aligned<Buffers<CONNECTIONS, TX, RX>>> =
     ConstStaticCell::new(Aligned(Buffers::new()));
+static FRAMES: ConstStaticCell<Frames> = ConstStaticCell::new(Frames::new());
 static STORAGE: ConstStaticCell<[SocketStorage<'static>; CONNECTIONS]> =
     ConstStaticCell::new([SocketStorage::EMPTY; CONNECTIONS]);
 static CLIENT: StaticCell<Writer> = StaticCell::new();
@@ -58,7 +59,13 @@ fn run(call_stack: &CallStack) -> ! {
     let storage = STORAGE.take();
     let client = CLIENT.init_with(|| {
         let config = Config::new(OUR_MAC.into(), 1);
-        let Ok(mut stack) = Stack::new(Mac::new(), Ticks::new(), config, buffers, storage) else {
+        let Ok(mut stack) = Stack::new(
+            Mac::new(FRAMES.take()),
+            Ticks::new(),
+            config,
+            buffers,
+            storage,
+        ) else {
             board::fail();
         };
         stack.interface_mut().update_ip_addrs(|all| {
