@@ -55,6 +55,7 @@ const fn row(row: u8, next: State, action: Action) -> Transition {
 /// assert_eq!(write.action, Action::Refuse);
 /// ```
 #[must_use]
+#[inline]
 pub fn transition(state: State, event: Event) -> Transition {
     let cell = CELLS
         .get(line(state))

@@ -166,7 +166,7 @@ impl<const N: usize> Tracker<N> {
         enqueue: impl FnOnce(&mut tcp::Socket<'_>, usize) -> usize,
     ) -> Result<usize, WriteError> {
         let slot = self.slot_mut(id)?;
-        let room = match slot.connection.handle_write(net.now)? {
+        let room = match slot.connection.handle_write()? {
             // Behind the burst there may be a FIN: nothing is accepted before
             // the device is empty.
             Admission::Accept(_) if taken == Taken::More => return Ok(0),

@@ -112,6 +112,8 @@ pub struct Tracker<const N: usize> {
     pub(super) link_is_up: bool,
 }
 
+/// Of the passes of a poll most find nothing to do: the question whether there
+/// is something is inlined, the answer to it is not.
 impl<const N: usize> Tracker<N> {
     /// A tracker over TCP sockets that the application has added to its set.
     /// They belong to the tracker from now on: they are configured, opened and
@@ -182,15 +184,21 @@ impl<const N: usize> Tracker<N> {
 
     /// To be called before the steps of a poll: notices a lost address before
     /// smoltcp clears what was queued behind it.
+    #[inline(always)]
     pub fn before_steps(
         &mut self,
         interface: &Interface,
         sockets: &mut SocketSet<'_>,
         now: Instant,
     ) {
-        if interface.ip_addrs() == self.addresses.as_slice() {
-            return;
+        if interface.ip_addrs() != self.addresses.as_slice() {
+            self.note_addresses(interface, sockets, now);
         }
+    }
+
+    /// Ends the connections whose address is gone.
+    #[inline(never)]
+    fn note_addresses(&mut self, interface: &Interface, sockets: &mut SocketSet<'_>, now: Instant) {
         self.addresses.clear();
         // The capacities are the same.
         let copied = self.addresses.extend_from_slice(interface.ip_addrs());
@@ -211,7 +219,15 @@ impl<const N: usize> Tracker<N> {
 
     /// To be called after each step: tells the connections that it touched
     /// what it did to them.
+    #[inline(always)]
     pub fn after_step(&mut self, step: Step, sockets: &mut SocketSet<'_>, now: Instant) {
+        if self.table.is_touched() {
+            self.collect(step, sockets, now);
+        }
+    }
+
+    #[inline(never)]
+    fn collect(&mut self, step: Step, sockets: &mut SocketSet<'_>, now: Instant) {
         while let Some((index, facts)) = self.table.take_dirty() {
             match step {
                 Step::Ingress => self.sync_received(index, facts, sockets, now),
@@ -226,10 +242,15 @@ impl<const N: usize> Tracker<N> {
     }
 
     /// To be called after the ingress steps: fires the timers that are due.
+    #[inline(always)]
     pub fn run_timers(&mut self, sockets: &mut SocketSet<'_>, now: Instant) {
-        if self.next_timer > now {
-            return;
+        if self.next_timer <= now {
+            self.fire_timers(sockets, now);
         }
+    }
+
+    #[inline(never)]
+    fn fire_timers(&mut self, sockets: &mut SocketSet<'_>, now: Instant) {
         self.next_timer = Instant::NEVER;
         for index in 0..self.slots.len() {
             let Some(slot) = self.slots.get_mut(index) else {
@@ -243,19 +264,38 @@ impl<const N: usize> Tracker<N> {
 
     /// Takes in frames that the device has received.
     fn take_in<D: Device + ?Sized>(&mut self, net: &mut Net<'_, '_, D>) -> Taken {
-        let at = to_smoltcp(net.now);
         self.before_steps(net.interface, net.sockets, net.now);
-        net.interface.poll_maintenance(at);
+        net.interface.poll_maintenance(to_smoltcp(net.now));
         for _ in 0..INGRESS_BURST {
-            let result =
-                net.interface
-                    .poll_ingress_single(at, &mut self.watch(net.device), net.sockets);
-            if result == PollIngressSingleResult::None {
+            if self.take_in_frame(net) == PollIngressSingleResult::None {
                 return Taken::All;
             }
             self.after_step(Step::Ingress, net.sockets, net.now);
         }
         Taken::More
+    }
+
+    /// A function of its own, so that what taking in a frame prepares is not
+    /// prepared where there is none.
+    #[inline(never)]
+    fn take_in_frame<D: Device + ?Sized>(
+        &self,
+        net: &mut Net<'_, '_, D>,
+    ) -> PollIngressSingleResult {
+        net.interface.poll_ingress_single(
+            to_smoltcp(net.now),
+            &mut self.watch(net.device),
+            net.sockets,
+        )
+    }
+
+    #[inline(never)]
+    fn send_segments<D: Device + ?Sized>(&self, net: &mut Net<'_, '_, D>) -> PollResult {
+        net.interface.poll_egress(
+            to_smoltcp(net.now),
+            &mut self.watch(net.device),
+            net.sockets,
+        )
     }
 
     /// Sends what may be sent, in a call that has not taken in first: sending
@@ -268,12 +308,8 @@ impl<const N: usize> Tracker<N> {
     /// Sends what may be sent, until nothing is left or the device is full.
     /// To be called behind [`ingest`](Self::ingest).
     pub(super) fn send_behind<D: Device + ?Sized>(&mut self, net: &mut Net<'_, '_, D>) {
-        let at = to_smoltcp(net.now);
         for _ in 0..EGRESS_BURST {
-            let result = net
-                .interface
-                .poll_egress(at, &mut self.watch(net.device), net.sockets);
-            if result == PollResult::None {
+            if self.send_segments(net) == PollResult::None {
                 break;
             }
         }

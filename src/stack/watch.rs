@@ -176,6 +176,11 @@ impl<const N: usize> Table<N> {
         self.listening.set(connections);
     }
 
+    /// Whether there is anything to collect.
+    pub(super) fn is_touched(&self) -> bool {
+        self.first.get() != END || self.dirty.get() == Dirty::Any
+    }
+
     /// The connection whose facts are to be collected next, and the facts.
     pub(super) fn take_dirty(&self) -> Option<(usize, Facts)> {
         let slot = usize::from(self.first.get());

@@ -119,7 +119,7 @@ fn tell_calls(connection: &mut Connection, now: Instant) {
     match any(0_u8) {
         0 => used(connection.handle_connect(options, now)),
         1 => used(connection.handle_listen(options, now)),
-        2 => used(connection.handle_write(now)),
+        2 => used(connection.handle_write()),
         3 => used(connection.handle_accepted(any_u64(), now)),
         4 => used(connection.handle_finish(now)),
         5 => used(connection.handle_abort(now)),
