@@ -327,12 +327,15 @@ impl<const N: usize> Tracker<N> {
             return;
         };
         let socket = sockets.get_mut::<tcp::Socket<'_>>(slot.handle);
-        let was_listening = slot.is_listening();
+        let before = (slot.is_listening(), slot.tcp);
         let receipt = slot.sync_received(facts, socket, now);
-        self.table.assign(index, slot.ends_on_wire(socket));
-        self.table.advance(index, receipt);
         self.next_timer = self.next_timer.min(slot.timeout_bound());
-        if slot.is_listening() != was_listening {
+        let has_changed = before != (slot.is_listening(), slot.tcp);
+        if has_changed {
+            self.table.assign(index, slot.ends_on_wire(socket));
+        }
+        self.table.advance(index, receipt);
+        if has_changed {
             self.count_listening();
         }
     }
