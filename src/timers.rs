@@ -55,7 +55,9 @@ impl Timers {
         bound: Instant::NEVER,
     };
 
-    /// Sets a timer to `limit_ms` from now on.
+    /// Sets a timer to `limit_ms` from now on. Not inlined: it is called from
+    /// everywhere, and arithmetic on 64 bits takes much room.
+    #[inline(never)]
     pub(crate) fn set(&mut self, timer: Timer, now: Instant, limit_ms: u32) {
         let at = now.plus_millis(limit_ms);
         if let Some(deadline) = self.deadlines.get_mut(timer.number()) {
