@@ -228,9 +228,9 @@ impl<const N: usize> Table<N> {
 
     /// Looks at a frame on its way in; a probe is to go on in its place.
     fn inspect(&self, frame: &[u8]) -> Option<Probe> {
-        match parse(self.medium, frame) {
-            Parsed::Tcp(segment) => return self.inspect_segment(frame, &segment),
-            Parsed::Icmp(error) => self.note_icmp(&error),
+        match &parse(self.medium, frame) {
+            Parsed::Tcp(segment) => return self.inspect_segment(frame, segment),
+            Parsed::Icmp(error) => self.note_icmp(error),
             Parsed::Opaque => self.dirty.set(Dirty::Any),
             Parsed::Other => {}
         }
@@ -316,7 +316,8 @@ impl<const N: usize> Table<N> {
     /// Takes note of a segment that leaves; the sequence number that it must
     /// have instead, if it must have another.
     fn note_sent(&self, frame: &[u8]) -> Option<u32> {
-        let Parsed::Tcp(segment) = parse(self.medium, frame) else {
+        let parsed = parse(self.medium, frame);
+        let Parsed::Tcp(segment) = &parsed else {
             return None;
         };
         let ends = Ends {
@@ -334,7 +335,7 @@ impl<const N: usize> Table<N> {
         if len > 0 {
             self.chain(slot, row);
         }
-        row.note_sent(&segment, len)
+        row.note_sent(segment, len)
     }
 }
 
@@ -491,9 +492,10 @@ pub struct WatchRx<'w, T, const N: usize> {
 impl<T: RxToken, const N: usize> RxToken for WatchRx<'_, T, N> {
     fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
         let table = self.table;
-        self.inner.consume(|frame| match table.inspect(frame) {
-            Some(probe) => f(probe.frame()),
-            None => f(frame),
+        self.inner.consume(|frame| {
+            let probe = table.inspect(frame);
+            // One call for both, so that it is compiled in once.
+            f(probe.as_ref().map_or(frame, Probe::frame))
         })
     }
 
