@@ -48,7 +48,8 @@ Without a stage, all of them, in this order:
   doc       rustdoc, warnings denied
   examples  every example, each within a minute
   no_std    the core on bare-metal targets, over its combinations of features
-  no_panic  the linker's proof that the core has no panic path
+  no_panic  the linker's proof that the core has no panic path, and a search of a
+            linked program for one that the stack would bring into a firmware
   budgets   the same client on bare smoltcp and on lastbyte, on a Cortex-M3 and on
             riscv32, side by side: flash, memory, stack, instructions
   sim       300,000 simulated networks, others with each commit
@@ -179,6 +180,7 @@ stage_fmt() {
     need_component fmt rustfmt
     run cargo fmt --all --check
     run cargo fmt --manifest-path tests/no-panic/Cargo.toml --check
+    run cargo fmt --manifest-path tests/no-panic/judge/Cargo.toml --check
     run cargo fmt --manifest-path tests/budgets/Cargo.toml --check
     run cargo fmt --manifest-path tests/fuzz/Cargo.toml --check
 }
@@ -190,7 +192,10 @@ stage_lint() {
     run cargo clippy --locked -p lastbyte --lib --all-features -- -D warnings
     need_targets thumbv7m-none-eabi
     run cargo clippy --locked --manifest-path tests/no-panic/Cargo.toml \
-        --target thumbv7m-none-eabi --target-dir "$(target_dir)/no-panic" -- -D warnings
+        --target thumbv7m-none-eabi --target-dir "$(target_dir)/no-panic" \
+        --features ipv6 -- -D warnings
+    run cargo clippy --locked --manifest-path tests/no-panic/judge/Cargo.toml \
+        --target-dir "$(target_dir)/judge" -- -D warnings
     local target
     need_targets "${BUDGET_TARGETS[@]}"
     for target in "${BUDGET_TARGETS[@]}"; do
@@ -272,7 +277,7 @@ link_proof() { # OPT_LEVEL OUTPUT [CARGO_ARGUMENT...]
     shift 2
     CARGO_PROFILE_RELEASE_OPT_LEVEL="$opt_level" \
         cargo build --locked --release --manifest-path tests/no-panic/Cargo.toml \
-        --target thumbv7m-none-eabi --target-dir "$(target_dir)/no-panic" \
+        --target thumbv7m-none-eabi --target-dir "$(target_dir)/no-panic" --bin core \
         "$@" >"$output" 2>&1
 }
 
@@ -301,6 +306,41 @@ stage_no_panic() {
         }
     done
     printf '  the core has no panic path\n'
+    judge_stack
+}
+
+# Builds the program with the whole stack in it and prints what is found there.
+# Calls that look alike are not merged into one: it would belong to nobody.
+search_stack() { # OPT_LEVEL FEATURES
+    local apart="-C llvm-args=-enable-tail-merge=0 -C llvm-args=-simplifycfg-sink-common=false"
+    CARGO_PROFILE_RELEASE_OPT_LEVEL="$1" RUSTFLAGS="-C link-arg=--emit-relocs $apart" \
+        cargo build --locked --quiet --release --manifest-path tests/no-panic/Cargo.toml \
+        --target thumbv7m-none-eabi --target-dir "$(target_dir)/no-panic-stack" \
+        --bin stack --features "$2" || return 2
+    cargo run --locked --quiet --manifest-path tests/no-panic/judge/Cargo.toml \
+        --target-dir "$(target_dir)/judge" -- \
+        "$(target_dir)/no-panic-stack/thumbv7m-none-eabi/release/stack" \
+        "$PWD/src/" "$PWD/tests/no-panic/src/" src/bin/ \
+        --may-panic /smoltcp- --may-panic /embedded-io-
+}
+
+judge_stack() {
+    local opt_level features found status panic
+    for opt_level in s 3; do
+        say "the stack, opt-level $opt_level: panics on purpose must be found"
+        status=0
+        found="$(search_stack "$opt_level" stack,sabotage)" || status=$?
+        ((status == 1)) || fail "the search for panics does not work (status $status)"
+        for panic in "names this place: src/bin/stack.rs" "sabotage::place at" "sabotage::inside at"; do
+            grep -qF "$panic" <<<"$found" || fail "the search does not find: $panic"
+        done
+        for features in stack ipv6; do
+            say "the stack, opt-level $opt_level, feature $features: no panic may be ours"
+            search_stack "$opt_level" "$features" ||
+                fail "A PANIC PATH IS LEFT in what a firmware gets, or the search failed"
+        done
+    done
+    printf '  no panic in a firmware is the fault of lastbyte\n'
 }
 
 sections_of() { # PROGRAM SECTION...

@@ -150,9 +150,8 @@ impl<const N: usize> Tracker<N> {
 
     /// The slot that is cheapest to open (again).
     fn vacancy(&self, sockets: &SocketSet<'_>) -> Option<usize> {
-        self.slots
-            .iter()
-            .enumerate()
+        (0..N)
+            .zip(&self.slots)
             .filter(|(_, slot)| slot.tenure == Tenure::Free)
             .min_by_key(|(_, slot)| slot.reuse_cost(sockets.get(slot.handle)))
             .map(|(index, _)| index)

@@ -200,9 +200,11 @@ impl<const N: usize> Tracker<N> {
     #[inline(never)]
     fn note_addresses(&mut self, interface: &Interface, sockets: &mut SocketSet<'_>, now: Instant) {
         self.addresses.clear();
-        // The capacities are the same.
-        let copied = self.addresses.extend_from_slice(interface.ip_addrs());
-        debug_assert!(copied.is_ok());
+        for &address in interface.ip_addrs() {
+            // The capacities are the same.
+            let copied = self.addresses.push(address);
+            debug_assert!(copied.is_ok());
+        }
         for index in 0..self.slots.len() {
             let Some(slot) = self.slots.get_mut(index) else {
                 return;
@@ -392,8 +394,8 @@ impl<const N: usize> Tracker<N> {
     }
 
     fn count_listening(&self) {
-        let listening = self.slots.iter().filter(|slot| slot.is_listening()).count();
+        let listening = self.slots.iter().filter(|slot| slot.is_listening());
         self.table
-            .set_listening(u16::try_from(listening).unwrap_or(u16::MAX));
+            .set_listening(listening.fold(0, |count, _| count.saturating_add(1)));
     }
 }

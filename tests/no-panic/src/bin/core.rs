@@ -10,6 +10,8 @@
 //! Overflow checks are on, so arithmetic is part of the proof. One thing is
 //! left out: the derived `Debug` of a struct of six fields or more, which goes
 //! through an assertion of the standard library. The program is never run.
+//!
+//! The layer over smoltcp is judged by other means: see `stack.rs`.
 #![no_std]
 #![no_main]
 
