@@ -274,9 +274,15 @@ impl Connection {
         // No machine lives to see 2^64 writes.
         self.writes_accepted = self.writes_accepted.wrapping_add(1);
         // Behind bytes that are pending, whatever timers there are run.
-        if !is_first {
-            return false;
+        if is_first {
+            self.start_waiting(now);
         }
+        is_first
+    }
+
+    /// Starts the timers of the first byte that is pending.
+    #[inline(never)]
+    fn start_waiting(&mut self, now: Instant) {
         if self.window == Window::Open {
             // They leave at once, or as soon as what is in flight is answered;
             // and if the neighbour is gone they never do, which is silence too.
@@ -286,7 +292,6 @@ impl Connection {
         self.timers
             .start(Timer::Stall, now, self.options.stall_advice_ms());
         self.timers.start(Timer::Probe, now, PROBE_AFTER_MS);
-        true
     }
 
     /// Starts finishing: [`Action::SendFin`] where there is something to
