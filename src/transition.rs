@@ -89,6 +89,10 @@ const LINES: [State; 9] = [
 
 /// What [`decide`] says of every state and event, worked out by the compiler: to
 /// look a cell up takes a small machine less room and time than to decide it.
+#[expect(
+    clippy::indexing_slicing,
+    reason = "an index out of range does not compile"
+)]
 static CELLS: [[Transition; COLUMNS]; LINES.len()] = {
     let mut cells = [[row(0, State::Idle, Action::Ignore); COLUMNS]; LINES.len()];
     let mut number = 0;
