@@ -269,7 +269,7 @@ impl<const N: usize> Tracker<N> {
     /// Resets every connection that lives; the RSTs leave in this call, where
     /// the device and the neighbours allow.
     pub(super) fn abort_all<D: Device + ?Sized>(&mut self, net: &mut Net<'_, '_, D>) {
-        for index in 0..self.slots.len() {
+        for index in 0..N {
             let Some(slot) = self.slots.get_mut(index) else {
                 return;
             };

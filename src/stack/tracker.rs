@@ -102,7 +102,7 @@ pub(super) enum Taken {
 /// ```
 #[derive(Debug)]
 pub struct Tracker<const N: usize> {
-    pub(super) slots: Vec<Slot, N>,
+    pub(super) slots: [Slot; N],
     pub(super) table: Table<N>,
     pub(super) ports: Ports,
     /// Not later than the earliest timer of any connection.
@@ -135,12 +135,12 @@ impl<const N: usize> Tracker<N> {
         };
         let capabilities = device.capabilities();
         config.check(&capabilities)?;
-        let mut slots = Vec::new();
-        for (tag, handle) in (0..).zip(handles) {
-            // There are as many handles as there is room for.
-            let pushed = slots.push(Slot::new(tag, handle));
-            debug_assert!(pushed.is_ok());
-        }
+        let mut tag = 0_u16;
+        let slots = handles.map(|handle| {
+            let slot = Slot::new(tag, handle);
+            tag = tag.wrapping_add(1);
+            slot
+        });
         Ok(Self {
             slots,
             table: Table::new(&capabilities),
@@ -205,7 +205,7 @@ impl<const N: usize> Tracker<N> {
             let copied = self.addresses.push(address);
             debug_assert!(copied.is_ok());
         }
-        for index in 0..self.slots.len() {
+        for index in 0..N {
             let Some(slot) = self.slots.get_mut(index) else {
                 return;
             };
@@ -237,7 +237,7 @@ impl<const N: usize> Tracker<N> {
             }
         }
         if self.table.take_any() {
-            for index in 0..self.slots.len() {
+            for index in 0..N {
                 self.sync_received(index, Facts::default(), sockets, now);
             }
         }
@@ -254,7 +254,7 @@ impl<const N: usize> Tracker<N> {
     #[inline(never)]
     fn fire_timers(&mut self, sockets: &mut SocketSet<'_>, now: Instant) {
         self.next_timer = Instant::NEVER;
-        for index in 0..self.slots.len() {
+        for index in 0..N {
             let Some(slot) = self.slots.get_mut(index) else {
                 return;
             };

@@ -14,7 +14,6 @@ use super::probe::{Probe, set_sequence};
 use super::seq::is_before;
 use crate::facts::{Icmp, Sent, Window};
 use core::cell::Cell;
-use heapless::Vec;
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, PacketMeta, RxToken, TxToken};
 use smoltcp::time::Instant;
 use smoltcp::wire::IpEndpoint;
@@ -132,7 +131,7 @@ pub(super) struct Table<const N: usize> {
     verifies: bool,
     /// Whether the device leaves it to us to fill in checksums.
     fills: bool,
-    rows: Vec<Row, N>,
+    rows: [Row; N],
     first: Cell<u16>,
     dirty: Cell<Dirty>,
     /// How many connections wait for a peer: while it is not zero, a segment
@@ -142,13 +141,11 @@ pub(super) struct Table<const N: usize> {
 
 impl<const N: usize> Table<N> {
     pub(super) fn new(device: &DeviceCapabilities) -> Self {
-        let mut rows = Vec::new();
-        while rows.push(Row::new()).is_ok() {}
         Self {
             medium: device.medium,
             verifies: device.checksum.tcp.rx(),
             fills: device.checksum.tcp.tx(),
-            rows,
+            rows: core::array::from_fn(|_| Row::new()),
             first: Cell::new(END),
             dirty: Cell::new(Dirty::Chained),
             listening: Cell::new(0),
