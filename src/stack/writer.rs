@@ -164,8 +164,10 @@ impl<D: Device, C: Clock, const N: usize> Write for Writer<'_, '_, D, C, N> {
     /// Accepts at least one byte, waiting for the handshake or for room if
     /// need be, for the call limit at most. An empty `bytes` never waits.
     fn write(&mut self, bytes: &[u8]) -> Result<usize, Self::Error> {
-        if bytes.is_empty() {
-            return self.try_write(bytes);
+        // Mostly there is room: waiting for it is prepared for where there is none.
+        let accepted = self.try_write(bytes)?;
+        if accepted > 0 || bytes.is_empty() {
+            return Ok(accepted);
         }
         let id = self.id;
         self.stack

@@ -75,7 +75,11 @@ fn write(client: &mut impl Client, bytes: &[u8], octets: u32) -> u32 {
             Some(accepted) => written += accepted as u32,
             None => client.open(),
         }
-        connection = (connection + 1) % CONNECTIONS;
+        connection = if connection + 1 < CONNECTIONS {
+            connection + 1
+        } else {
+            0
+        };
     }
     written
 }
