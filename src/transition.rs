@@ -43,7 +43,7 @@ const fn row(row: u8, next: State, action: Action) -> Transition {
     Transition { row, next, action }
 }
 
-/// What `event` does to a connection in `state`, as [`decide`] says.
+/// What `event` does to a connection in `state`.
 ///
 /// ```
 /// use lastbyte::{transition::transition, Action, Event, OnPeerFin, State};

@@ -72,7 +72,10 @@ impl<const N: usize> Tracker<N> {
         bytes: &[u8],
     ) -> Result<usize, WriteError> {
         let taken = self.take_in_for_write(net);
-        let accepted = self.write_taken(net, id, taken, bytes)?;
+        let accepted = self
+            .write_taken(net, id, taken, bytes)
+            // What was taken in may have to be answered.
+            .inspect_err(|_| self.send_behind(net))?;
         if accepted > 0 {
             self.send_behind(net);
         }
@@ -119,7 +122,7 @@ impl<const N: usize> Tracker<N> {
         fill: impl FnOnce(&mut [u8]) -> usize,
     ) -> Result<usize, WriteError> {
         let taken = self.take_in_for_write(net);
-        let accepted = self.write(net, id, taken, |socket, room| {
+        let written = self.write(net, id, taken, |socket, room| {
             if !socket.can_send() {
                 return 0;
             }
@@ -129,7 +132,8 @@ impl<const N: usize> Tracker<N> {
                 (written, written)
             });
             filled.unwrap_or(0)
-        })?;
+        });
+        let accepted = written.inspect_err(|_| self.send_behind(net))?;
         if accepted > 0 {
             self.send_behind(net);
         }
