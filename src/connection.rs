@@ -26,7 +26,7 @@ use crate::report::{Advice, Link, Note};
 use crate::sabotage::{Sabotage, is_on};
 use crate::state::{Action, Event, State};
 use crate::timers::{Timer, Timers};
-use crate::transition::transition;
+use crate::transition::{Transition, transition};
 
 /// With bytes pending and nothing crossing the wire for this long, the stack
 /// below may have no timer armed at all; it is nudged with a keep-alive.
@@ -68,13 +68,13 @@ enum Handshake {
 /// connection.handle_connect(Options::default(), t(0));
 /// connection.handle_established(t(5));
 ///
-/// assert!(matches!(connection.handle_write(t(6)), Ok(Admission::Accept(_))));
+/// assert!(matches!(connection.handle_write(), Ok(Admission::Accept(_))));
 /// connection.handle_accepted(100, t(6))?;
 /// connection.handle_pending(40, t(9)); // the peer acknowledged 60 of them,
 /// connection.handle_heard(Window::Open, t(9));
 /// connection.handle_fin(t(9)); // and closed.
 ///
-/// let error = connection.handle_write(t(10)).unwrap_err();
+/// let error = connection.handle_write().unwrap_err();
 /// assert_eq!(error.ledger().acknowledged(), 60);
 /// assert_eq!(error.ledger().undelivered(), 40);
 /// # Ok::<(), lastbyte::WriteError>(())
@@ -137,8 +137,10 @@ impl Connection {
         }
     }
 
-    /// Takes an event through the table: the only place that moves the state.
-    fn apply(&mut self, event: Event, now: Instant) -> Action {
+    /// What the table says of an event now. Inlined, for a write asks it, and then
+    /// the column is known.
+    #[inline(always)]
+    fn look_up(&self, event: Event) -> Transition {
         let mut cell = transition(self.state, event);
         if is_on(Sabotage::Latch) && self.state.is_closed() {
             let unlatched = transition(State::Open, event);
@@ -148,6 +150,12 @@ impl Connection {
         }
         #[cfg(feature = "coverage")]
         crate::coverage::mark(cell.row);
+        cell
+    }
+
+    /// Takes an event through the table: the only place that moves the state.
+    fn apply(&mut self, event: Event, now: Instant) -> Action {
+        let cell = self.look_up(event);
         if cell.next != self.state {
             self.state = cell.next;
             if let State::Closed(cause) = cell.next {
@@ -202,29 +210,37 @@ impl Connection {
     ///
     /// The error of the present state, if it refuses writes. It counts as a
     /// refused write.
-    pub fn handle_write(&mut self, now: Instant) -> Result<Admission, WriteError> {
-        match self.apply(Event::Write, now) {
-            Action::Accept if self.ledger.room() == 0 => Err(WriteError::LedgerFull {
+    pub fn handle_write(&mut self) -> Result<Admission, WriteError> {
+        let cell = self.look_up(Event::Write);
+        debug_assert!(cell.next == self.state, "a write moves no state");
+        match (cell.action, self.ledger.room()) {
+            (Action::Accept, 0) => Err(WriteError::LedgerFull {
                 ledger: self.ledger,
             }),
-            Action::Accept => Ok(Admission::Accept(self.ledger.room())),
-            Action::Refuse => {
-                self.writes_refused = self.writes_refused.saturating_add(1);
-                let ledger = self.ledger;
-                Err(WriteError::of_state(self.state, ledger)
-                    .unwrap_or(WriteError::NotOpen { ledger }))
-            }
+            (Action::Accept, room) => Ok(Admission::Accept(room)),
+            (Action::Refuse, _) => Err(self.refuse()),
             // The table has no other answer to a write than to wait.
-            Action::Wait
-            | Action::None
-            | Action::Ignore
-            | Action::Misuse
-            | Action::StartConnect
-            | Action::StartListen
-            | Action::Relisten
-            | Action::SendFin
-            | Action::Reset => Ok(Admission::Wait),
+            (
+                Action::Wait
+                | Action::None
+                | Action::Ignore
+                | Action::Misuse
+                | Action::StartConnect
+                | Action::StartListen
+                | Action::Relisten
+                | Action::SendFin
+                | Action::Reset,
+                _,
+            ) => Ok(Admission::Wait),
         }
+    }
+
+    /// The error of a state that refuses a write, which counts.
+    #[cold]
+    fn refuse(&mut self) -> WriteError {
+        self.writes_refused = self.writes_refused.saturating_add(1);
+        let ledger = self.ledger;
+        self.error().unwrap_or(WriteError::NotOpen { ledger })
     }
 
     /// Counts bytes that a write has put into the transmit buffer.
@@ -238,27 +254,44 @@ impl Connection {
         if bytes == 0 {
             return Ok(());
         }
+        let ledger = self.ledger;
         if transition(self.state, Event::Write).action != Action::Accept {
-            let ledger = self.ledger;
             return Err(self.error().unwrap_or(WriteError::NotOpen { ledger }));
         }
-        if self.ledger.accept(bytes).is_err() {
-            return Err(WriteError::LedgerFull {
-                ledger: self.ledger,
-            });
+        if bytes > ledger.room() {
+            return Err(WriteError::LedgerFull { ledger });
         }
-        self.writes_accepted = self.writes_accepted.saturating_add(1);
+        self.note_accepted(bytes, now);
+        Ok(())
+    }
+
+    /// Counts bytes that were admitted and put into the transmit buffer.
+    /// Returns whether timers were started.
+    pub(crate) fn note_accepted(&mut self, bytes: u64, now: Instant) -> bool {
+        let is_first = self.ledger.pending() == 0;
+        let counted = self.ledger.accept(bytes);
+        debug_assert!(counted.is_ok());
+        // No machine lives to see 2^64 writes.
+        self.writes_accepted = self.writes_accepted.wrapping_add(1);
+        // Behind bytes that are pending, whatever timers there are run.
+        if is_first {
+            self.start_waiting(now);
+        }
+        is_first
+    }
+
+    /// Starts the timers of the first byte that is pending.
+    #[inline(never)]
+    fn start_waiting(&mut self, now: Instant) {
         if self.window == Window::Open {
             // They leave at once, or as soon as what is in flight is answered;
             // and if the neighbour is gone they never do, which is silence too.
-            let silence_at = now.plus_millis(self.options.silence_ms());
-            self.timers.start(Timer::Silence, silence_at);
+            self.timers
+                .start(Timer::Silence, now, self.options.silence_ms());
         }
-        let stall_at = now.plus_millis(self.options.stall_advice_ms());
-        self.timers.start(Timer::Stall, stall_at);
         self.timers
-            .start(Timer::Probe, now.plus_millis(PROBE_AFTER_MS));
-        Ok(())
+            .start(Timer::Stall, now, self.options.stall_advice_ms());
+        self.timers.start(Timer::Probe, now, PROBE_AFTER_MS);
     }
 
     /// Starts finishing: [`Action::SendFin`] where there is something to
@@ -266,8 +299,8 @@ impl Connection {
     pub fn handle_finish(&mut self, now: Instant) -> Action {
         let action = self.apply(Event::Finish, now);
         if action == Action::SendFin {
-            let finish_at = now.plus_millis(self.options.finish_ms());
-            self.timers.set(Timer::Finish, finish_at);
+            self.timers
+                .set(Timer::Finish, now, self.options.finish_ms());
         }
         action
     }
@@ -290,8 +323,8 @@ impl Connection {
         if !matches!(self.state, State::Connecting | State::Listening) {
             return;
         }
-        let connect_at = now.plus_millis(self.options.connect_ms());
-        self.timers.start(Timer::Connect, connect_at);
+        self.timers
+            .start(Timer::Connect, now, self.options.connect_ms());
     }
 
     /// The peer gave up a half-done handshake while we listen.
@@ -315,8 +348,8 @@ impl Connection {
             self.stall = Note::None;
             self.icmp = Note::None;
             if self.ledger.pending() > 0 {
-                let stall_at = now.plus_millis(self.options.stall_advice_ms());
-                self.timers.set(Timer::Stall, stall_at);
+                self.timers
+                    .set(Timer::Stall, now, self.options.stall_advice_ms());
             } else {
                 self.timers.stop(Timer::Stall);
             }
@@ -341,13 +374,12 @@ impl Connection {
         }
         match window {
             Window::Open => {
-                let silence_at = now.plus_millis(self.options.silence_ms());
-                self.timers.set(Timer::Silence, silence_at);
+                self.timers
+                    .set(Timer::Silence, now, self.options.silence_ms());
             }
             Window::Zero => self.timers.stop(Timer::Silence),
         }
-        self.timers
-            .set(Timer::Probe, now.plus_millis(PROBE_AFTER_MS));
+        self.timers.set(Timer::Probe, now, PROBE_AFTER_MS);
     }
 
     /// A segment of ours left.
@@ -365,11 +397,10 @@ impl Connection {
                 self.note_stall();
             }
         }
-        let silence_at = now.plus_millis(self.options.silence_ms());
-        self.timers.start(Timer::Silence, silence_at);
+        self.timers
+            .start(Timer::Silence, now, self.options.silence_ms());
         if self.ledger.pending() > 0 {
-            self.timers
-                .set(Timer::Probe, now.plus_millis(PROBE_AFTER_MS));
+            self.timers.set(Timer::Probe, now, PROBE_AFTER_MS);
         }
     }
 
@@ -487,12 +518,11 @@ impl Connection {
                 if self.probe == Probe::Asked {
                     // Asked long ago, and nothing left since: there is no way
                     // out to the peer, so its silence counts from here.
-                    let silence_at = now.plus_millis(self.options.silence_ms());
-                    self.timers.start(Timer::Silence, silence_at);
+                    self.timers
+                        .start(Timer::Silence, now, self.options.silence_ms());
                 }
                 self.probe = Probe::Asked;
-                self.timers
-                    .set(Timer::Probe, now.plus_millis(PROBE_OVERDUE_MS));
+                self.timers.set(Timer::Probe, now, PROBE_OVERDUE_MS);
                 Action::None
             }
         }

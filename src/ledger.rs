@@ -46,8 +46,8 @@ impl Ledger {
     /// Accepted bytes that are not acknowledged yet.
     #[must_use]
     pub const fn pending(&self) -> u64 {
-        // `acknowledged` never exceeds `accepted`, so nothing saturates.
-        self.accepted.saturating_sub(self.acknowledged)
+        // `acknowledged` never exceeds `accepted`, so nothing wraps.
+        self.accepted.wrapping_sub(self.acknowledged)
     }
 
     /// [`pending`](Self::pending), as it is called once the connection has
@@ -79,7 +79,7 @@ impl Ledger {
     /// bytes above the present one takes nothing back.
     pub(crate) const fn settle(&mut self, pending: u64) -> u64 {
         let newly = self.pending().saturating_sub(pending);
-        self.acknowledged = self.acknowledged.saturating_add(newly);
+        self.acknowledged = self.acknowledged.wrapping_add(newly);
         newly
     }
 }

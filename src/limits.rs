@@ -132,6 +132,14 @@ impl Default for Options {
     }
 }
 
+/// As many milliseconds; `None` for zero.
+pub(crate) const fn interval(millis: u32) -> Option<Duration> {
+    match millis {
+        0 => None,
+        _ => Some(self::millis(millis)),
+    }
+}
+
 const fn millis(millis: u32) -> Duration {
     Duration::from_millis(1).saturating_mul(millis)
 }
@@ -183,10 +191,7 @@ impl Options {
     /// as vanished.
     #[must_use]
     pub const fn keep_alive(&self) -> Option<Duration> {
-        match self.keep_alive_ms {
-            0 => None,
-            interval => Some(millis(interval)),
-        }
+        interval(self.keep_alive_ms)
     }
 
     /// What a FIN from the peer means for our writes.
@@ -209,6 +214,16 @@ impl Options {
 
     pub(crate) const fn connect_ms(&self) -> u32 {
         self.connect_ms
+    }
+
+    #[cfg(feature = "smoltcp")]
+    pub(crate) const fn call_ms(&self) -> u32 {
+        self.call_ms
+    }
+
+    /// Zero: off.
+    pub(crate) const fn keep_alive_ms(&self) -> u32 {
+        self.keep_alive_ms
     }
 
     pub(crate) const fn silence_ms(&self) -> u32 {

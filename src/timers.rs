@@ -17,15 +17,32 @@ pub(crate) enum Timer {
     Probe,
 }
 
+impl Timer {
+    /// Every timer, limits before advice.
+    const ALL: [Self; 5] = [
+        Self::Connect,
+        Self::Silence,
+        Self::Finish,
+        Self::Stall,
+        Self::Probe,
+    ];
+
+    const fn number(self) -> usize {
+        match self {
+            Self::Connect => 0,
+            Self::Silence => 1,
+            Self::Finish => 2,
+            Self::Stall => 3,
+            Self::Probe => 4,
+        }
+    }
+}
+
 /// A deadline for each timer; [`Instant::NEVER`] for one that does not run.
 #[derive(Debug, Clone, Copy)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub(crate) struct Timers {
-    connect: Instant,
-    silence: Instant,
-    finish: Instant,
-    stall: Instant,
-    probe: Instant,
+    deadlines: [Instant; Timer::ALL.len()],
     /// Not later than any of them: a timer that is stopped or put off leaves it
     /// where it is, until time has come there. Deadlines change with every
     /// segment; this does not.
@@ -34,61 +51,43 @@ pub(crate) struct Timers {
 
 impl Timers {
     pub(crate) const OFF: Self = Self {
-        connect: Instant::NEVER,
-        silence: Instant::NEVER,
-        finish: Instant::NEVER,
-        stall: Instant::NEVER,
-        probe: Instant::NEVER,
+        deadlines: [Instant::NEVER; Timer::ALL.len()],
         bound: Instant::NEVER,
     };
 
-    const fn slot(&mut self, timer: Timer) -> &mut Instant {
-        match timer {
-            Timer::Connect => &mut self.connect,
-            Timer::Silence => &mut self.silence,
-            Timer::Finish => &mut self.finish,
-            Timer::Stall => &mut self.stall,
-            Timer::Probe => &mut self.probe,
+    /// Sets a timer to `limit_ms` from now on. Not inlined: it is called from
+    /// everywhere, and arithmetic on 64 bits takes much room.
+    #[inline(never)]
+    pub(crate) fn set(&mut self, timer: Timer, now: Instant, limit_ms: u32) {
+        let at = now.plus_millis(limit_ms);
+        if let Some(deadline) = self.deadlines.get_mut(timer.number()) {
+            *deadline = at;
         }
-    }
-
-    pub(crate) fn set(&mut self, timer: Timer, deadline: Instant) {
-        *self.slot(timer) = deadline;
-        self.bound = self.bound.min(deadline);
+        self.bound = self.bound.min(at);
     }
 
     /// Sets a timer that does not run; one that runs keeps its deadline.
-    pub(crate) fn start(&mut self, timer: Timer, deadline: Instant) {
+    pub(crate) fn start(&mut self, timer: Timer, now: Instant, limit_ms: u32) {
         if !self.is_running(timer) {
-            self.set(timer, deadline);
+            self.set(timer, now, limit_ms);
         }
     }
 
-    pub(crate) const fn stop(&mut self, timer: Timer) {
-        *self.slot(timer) = Instant::NEVER;
+    pub(crate) fn stop(&mut self, timer: Timer) {
+        if let Some(deadline) = self.deadlines.get_mut(timer.number()) {
+            *deadline = Instant::NEVER;
+        }
     }
 
-    pub(crate) const fn is_running(&self, timer: Timer) -> bool {
-        let deadline = match timer {
-            Timer::Connect => self.connect,
-            Timer::Silence => self.silence,
-            Timer::Finish => self.finish,
-            Timer::Stall => self.stall,
-            Timer::Probe => self.probe,
-        };
-        deadline.as_micros() != Instant::NEVER.as_micros()
+    pub(crate) fn is_running(&self, timer: Timer) -> bool {
+        self.deadlines.get(timer.number()) != Some(&Instant::NEVER)
     }
 
     /// The timer with the earliest deadline; of several at the same instant
     /// the first in the order of [`Timer`], so that a limit precedes advice.
     fn earliest(&self) -> (Timer, Instant) {
-        let mut earliest = (Timer::Connect, self.connect);
-        for (timer, deadline) in [
-            (Timer::Silence, self.silence),
-            (Timer::Finish, self.finish),
-            (Timer::Stall, self.stall),
-            (Timer::Probe, self.probe),
-        ] {
+        let mut earliest = (Timer::Connect, Instant::NEVER);
+        for (timer, &deadline) in Timer::ALL.into_iter().zip(&self.deadlines) {
             if deadline < earliest.1 {
                 earliest = (timer, deadline);
             }
@@ -130,9 +129,9 @@ mod tests {
     #[test]
     fn due_timers_come_in_the_order_of_their_deadlines() {
         let mut timers = Timers::OFF;
-        timers.set(Timer::Finish, Instant::from_millis(20));
-        timers.set(Timer::Silence, Instant::from_millis(10));
-        timers.set(Timer::Probe, Instant::from_millis(30));
+        timers.set(Timer::Finish, Instant::ZERO, 20);
+        timers.set(Timer::Silence, Instant::ZERO, 10);
+        timers.set(Timer::Probe, Instant::ZERO, 30);
         assert_eq!(timers.next(), Instant::from_millis(10));
         let now = Instant::from_millis(20);
         assert_eq!(timers.take_due(now), Some(Timer::Silence));
@@ -146,8 +145,8 @@ mod tests {
     #[test]
     fn the_bound_comes_before_a_timer_that_was_put_off() {
         let mut timers = Timers::OFF;
-        timers.set(Timer::Probe, Instant::from_millis(10));
-        timers.set(Timer::Probe, Instant::from_millis(50));
+        timers.set(Timer::Probe, Instant::ZERO, 10);
+        timers.set(Timer::Probe, Instant::ZERO, 50);
         assert_eq!(timers.bound(), Instant::from_millis(10));
         assert_eq!(timers.take_due(Instant::from_millis(9)), None);
         assert_eq!(timers.take_due(Instant::from_millis(10)), None);
@@ -160,8 +159,8 @@ mod tests {
     #[test]
     fn starting_a_running_timer_keeps_its_deadline() {
         let mut timers = Timers::OFF;
-        timers.start(Timer::Silence, Instant::from_millis(5));
-        timers.start(Timer::Silence, Instant::from_millis(9));
+        timers.start(Timer::Silence, Instant::ZERO, 5);
+        timers.start(Timer::Silence, Instant::ZERO, 9);
         assert_eq!(timers.next(), Instant::from_millis(5));
         timers.stop(Timer::Silence);
         assert_eq!(timers.next(), Instant::NEVER);

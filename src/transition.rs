@@ -43,7 +43,7 @@ const fn row(row: u8, next: State, action: Action) -> Transition {
     Transition { row, next, action }
 }
 
-/// Decides what `event` does to a connection in `state`.
+/// What `event` does to a connection in `state`.
 ///
 /// ```
 /// use lastbyte::{transition::transition, Action, Event, OnPeerFin, State};
@@ -55,7 +55,95 @@ const fn row(row: u8, next: State, action: Action) -> Transition {
 /// assert_eq!(write.action, Action::Refuse);
 /// ```
 #[must_use]
-pub const fn transition(state: State, event: Event) -> Transition {
+#[inline]
+pub fn transition(state: State, event: Event) -> Transition {
+    let cell = CELLS
+        .get(line(state))
+        .and_then(|cells| cells.get(column(event)));
+    match (cell, state) {
+        // The causes of an end share their cells.
+        (Some(&cell), State::Closed(_)) if cell.next.is_closed() => Transition {
+            next: state,
+            ..cell
+        },
+        (Some(&cell), _) => cell,
+        // There is a cell for every state and every event.
+        (None, _) => row(0, state, Action::Ignore),
+    }
+}
+
+const COLUMNS: usize = Event::ALL.len();
+
+/// The states, with one cause for all.
+const LINES: [State; 9] = [
+    State::Idle,
+    State::Connecting,
+    State::Listening,
+    State::Open,
+    State::PeerFinished(OnPeerFin::Refuse),
+    State::PeerFinished(OnPeerFin::HalfClose),
+    State::Finishing(Closer::Us),
+    State::Finishing(Closer::Peer),
+    State::Closed(Cause::PeerFinished),
+];
+
+/// What [`decide`] says of every state and event, worked out by the compiler: to
+/// look a cell up takes a small machine less room and time than to decide it.
+#[expect(
+    clippy::indexing_slicing,
+    reason = "an index out of range does not compile"
+)]
+static CELLS: [[Transition; COLUMNS]; LINES.len()] = {
+    let mut cells = [[row(0, State::Idle, Action::Ignore); COLUMNS]; LINES.len()];
+    let mut number = 0;
+    while number < COLUMNS * LINES.len() {
+        let (state, event) = (LINES[number / COLUMNS], Event::ALL[number % COLUMNS]);
+        cells[line(state)][column(event)] = decide(state, event);
+        number += 1;
+    }
+    cells
+};
+
+/// The line of a state in [`CELLS`].
+const fn line(state: State) -> usize {
+    match state {
+        State::Idle => 0,
+        State::Connecting => 1,
+        State::Listening => 2,
+        State::Open => 3,
+        State::PeerFinished(OnPeerFin::Refuse) => 4,
+        State::PeerFinished(OnPeerFin::HalfClose) => 5,
+        State::Finishing(Closer::Us) => 6,
+        State::Finishing(Closer::Peer) => 7,
+        State::Closed(_) => 8,
+    }
+}
+
+/// The column of an event in [`CELLS`].
+const fn column(event: Event) -> usize {
+    match event {
+        Event::Connect => 0,
+        Event::Listen => 1,
+        Event::Write => 2,
+        Event::Finish => 3,
+        Event::Abort => 4,
+        Event::Release => 5,
+        Event::Established => 6,
+        Event::PeerFin(OnPeerFin::Refuse) => 7,
+        Event::PeerFin(OnPeerFin::HalfClose) => 8,
+        Event::PeerRst => 9,
+        Event::FinAcknowledged => 10,
+        Event::DrainedUnread => 11,
+        Event::Unreachable => 12,
+        Event::AddressLost => 13,
+        Event::ConnectLimit => 14,
+        Event::SilenceLimit => 15,
+        Event::FinishLimit => 16,
+    }
+}
+
+/// Decides what `event` does to a connection in `state`.
+const fn decide(state: State, event: Event) -> Transition {
     match state {
         State::Idle => from_idle(event),
         State::Connecting => from_connecting(event),

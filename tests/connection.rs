@@ -179,7 +179,7 @@ impl Checked {
 
     fn write(&mut self, bytes: u64) {
         let state = self.connection.state();
-        match self.connection.handle_write(self.now) {
+        match self.connection.handle_write() {
             Ok(Admission::Accept(room)) => {
                 let half_closed = State::PeerFinished(OnPeerFin::HalfClose);
                 assert!(state == State::Open || state == half_closed, "{state}");
@@ -416,7 +416,7 @@ fn the_ledger_fills_up_without_losing_a_byte() {
     let ledger = full.connection.ledger();
     assert_eq!((ledger.accepted(), ledger.pending()), (u64::MAX, 6));
     let error = WriteError::LedgerFull { ledger };
-    assert_eq!(full.connection.handle_write(full.now), Err(error));
+    assert_eq!(full.connection.handle_write(), Err(error));
     assert_eq!(full.connection.handle_accepted(1, full.now), Err(error));
     assert_eq!(full.connection.ledger(), ledger);
     // It lives on: what is pending drains, and it finishes.

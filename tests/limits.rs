@@ -45,7 +45,7 @@ fn open() -> Connection {
 
 #[track_caller]
 fn write(connection: &mut Connection, bytes: u64, now: Instant) {
-    assert!(connection.handle_write(now).is_ok());
+    assert!(connection.handle_write().is_ok());
     connection.handle_accepted(bytes, now).unwrap();
 }
 
@@ -139,7 +139,7 @@ fn silence_runs_from_the_first_segment_that_got_no_answer() {
     connection.handle_sent(Sent::Retransmission, secs(540));
     write(&mut connection, 100, secs(550));
     ends_at(&mut connection, secs(600), Cause::Vanished);
-    let error = connection.handle_write(secs(700)).unwrap_err();
+    let error = connection.handle_write().unwrap_err();
     assert_eq!(error.ledger().undelivered(), 200);
 }
 

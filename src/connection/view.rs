@@ -5,7 +5,7 @@ use crate::Instant;
 use crate::error::{Timeout, WriteError};
 use crate::facts::Window;
 use crate::ledger::Ledger;
-use crate::limits::Options;
+use crate::limits::{Options, interval};
 use crate::report::{Progress, Report};
 use crate::state::{Cause, State};
 use crate::timers::Timer;
@@ -35,12 +35,15 @@ impl Connection {
     /// nudge until the peer is heard.
     #[must_use]
     pub fn keep_alive(&self) -> Option<Duration> {
-        let nudge = Duration::from_millis(u64::from(PROBE_AFTER_MS));
-        match self.options.keep_alive() {
-            Some(interval) if self.ledger.pending() > 0 => Some(interval.min(nudge)),
-            Some(interval) => Some(interval),
-            None if self.probe == Probe::Asked => Some(nudge),
-            None => None,
+        interval(self.keep_alive_ms())
+    }
+
+    /// [`keep_alive`](Self::keep_alive) in milliseconds, zero if there is none.
+    pub(crate) fn keep_alive_ms(&self) -> u32 {
+        match self.options.keep_alive_ms() {
+            0 if self.probe == Probe::Asked => PROBE_AFTER_MS,
+            interval if self.ledger.pending() > 0 => interval.min(PROBE_AFTER_MS),
+            interval => interval,
         }
     }
 

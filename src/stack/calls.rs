@@ -72,7 +72,10 @@ impl<const N: usize> Tracker<N> {
         bytes: &[u8],
     ) -> Result<usize, WriteError> {
         let taken = self.take_in_for_write(net);
-        let accepted = self.write_taken(net, id, taken, bytes)?;
+        let accepted = self
+            .write_taken(net, id, taken, bytes)
+            // What was taken in may have to be answered.
+            .inspect_err(|_| self.send_behind(net))?;
         if accepted > 0 {
             self.send_behind(net);
         }
@@ -119,7 +122,7 @@ impl<const N: usize> Tracker<N> {
         fill: impl FnOnce(&mut [u8]) -> usize,
     ) -> Result<usize, WriteError> {
         let taken = self.take_in_for_write(net);
-        let accepted = self.write(net, id, taken, |socket, room| {
+        let written = self.write(net, id, taken, |socket, room| {
             if !socket.can_send() {
                 return 0;
             }
@@ -129,7 +132,8 @@ impl<const N: usize> Tracker<N> {
                 (written, written)
             });
             filled.unwrap_or(0)
-        })?;
+        });
+        let accepted = written.inspect_err(|_| self.send_behind(net))?;
         if accepted > 0 {
             self.send_behind(net);
         }
@@ -166,7 +170,7 @@ impl<const N: usize> Tracker<N> {
         enqueue: impl FnOnce(&mut tcp::Socket<'_>, usize) -> usize,
     ) -> Result<usize, WriteError> {
         let slot = self.slot_mut(id)?;
-        let room = match slot.connection.handle_write(net.now)? {
+        let room = match slot.connection.handle_write()? {
             // Behind the burst there may be a FIN: nothing is accepted before
             // the device is empty.
             Admission::Accept(_) if taken == Taken::More => return Ok(0),
@@ -177,8 +181,10 @@ impl<const N: usize> Tracker<N> {
         let accepted = enqueue(socket, room);
         if accepted > 0 {
             let counted = u64::try_from(accepted).unwrap_or(u64::MAX);
-            slot.connection.handle_accepted(counted, net.now)?;
-            self.note_accepted(usize::from(id.slot));
+            if slot.connection.note_accepted(counted, net.now) {
+                let bound = slot.timeout_bound();
+                self.look_by(bound);
+            }
         }
         Ok(accepted)
     }
@@ -267,7 +273,7 @@ impl<const N: usize> Tracker<N> {
     /// Resets every connection that lives; the RSTs leave in this call, where
     /// the device and the neighbours allow.
     pub(super) fn abort_all<D: Device + ?Sized>(&mut self, net: &mut Net<'_, '_, D>) {
-        for index in 0..self.slots.len() {
+        for index in 0..N {
             let Some(slot) = self.slots.get_mut(index) else {
                 return;
             };

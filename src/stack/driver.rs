@@ -21,10 +21,19 @@ use smoltcp::wire::{IpEndpoint, IpListenEndpoint};
 
 /// How long the RST of an abort may wait for a busy device or an unresolved
 /// neighbour.
-const RST_LINGER: Duration = Duration::from_secs(1);
+const RST_LINGER_MS: u32 = 1_000;
 
 /// A pause where the device takes no frame although one is due.
-const DEVICE_FULL_PAUSE: Duration = Duration::from_millis(1);
+const DEVICE_FULL_PAUSE_MS: u32 = 1;
+
+/// How long a blocking call may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum CallLimit {
+    /// As long as the options of this connection allow.
+    Of(ConnectionId),
+    /// Until it has a result: something else bounds it.
+    None,
+}
 
 /// `N` connections over a device and a clock.
 ///
@@ -96,11 +105,16 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
 
     /// The parts, lent for one call at the present time.
     pub(super) fn parts(&mut self) -> (&mut Tracker<N>, Net<'_, 'a, D>) {
+        let now = self.clock.now();
+        self.parts_at(now)
+    }
+
+    fn parts_at(&mut self, now: Instant) -> (&mut Tracker<N>, Net<'_, 'a, D>) {
         let net = Net {
             interface: &mut self.interface,
             sockets: &mut self.sockets,
             device: &mut self.device,
-            now: self.clock.now(),
+            now,
         };
         (&mut self.tracker, net)
     }
@@ -170,13 +184,15 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
     /// Why it was not opened; or that the call limit was reached while the
     /// handshake, or the wait for a peer, still goes on.
     pub fn wait_open(&mut self, id: ConnectionId) -> Result<(), WriteError> {
-        self.block_on(id, |tracker, _, _| match tracker.state(id)? {
-            State::Connecting | State::Listening => Ok(None),
-            State::Open | State::PeerFinished(_) | State::Finishing(_) => Ok(Some(())),
-            State::Idle | State::Closed(_) => {
-                let connection = tracker.connection(id)?;
-                let ledger = connection.ledger();
-                Err(connection.error().unwrap_or(WriteError::NotOpen { ledger }))
+        self.block_on(CallLimit::Of(id), |tracker, _, _| {
+            match tracker.state(id)? {
+                State::Connecting | State::Listening => Ok(None),
+                State::Open | State::PeerFinished(_) | State::Finishing(_) => Ok(Some(())),
+                State::Idle | State::Closed(_) => {
+                    let connection = tracker.connection(id)?;
+                    let ledger = connection.ledger();
+                    Err(connection.error().unwrap_or(WriteError::NotOpen { ledger }))
+                }
             }
         })
     }
@@ -205,7 +221,7 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
         let (next, now) = self.next_poll();
         if next <= now && until > now {
             // Due already, right after polling: the device takes no more.
-            self.sleep((now + DEVICE_FULL_PAUSE).min(until));
+            self.sleep(now.plus_millis(DEVICE_FULL_PAUSE_MS).min(until));
         }
     }
 
@@ -309,42 +325,22 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
     /// Aborts, and gives the RST a bounded time to leave.
     pub(super) fn abort(&mut self, id: ConnectionId) -> Result<Report, UnknownConnection> {
         let report = self.release(id)?;
-        let until = self.clock.now() + RST_LINGER;
+        let until = self.clock.now().plus_millis(RST_LINGER_MS);
         while self.tracker.is_rst_due(id, &self.sockets) && self.clock.now() < until {
             self.wait(until);
         }
         Ok(report)
     }
 
-    /// Repeats `attempt` until it has a result, for the call limit of the
-    /// connection at most. Everything the device had is taken in before each
-    /// try, every connection is served, and the time in between is slept.
+    /// Repeats `attempt` until it has a result, within the limit. Everything the
+    /// device had is taken in before each try, every connection is served, and
+    /// the time in between is slept.
     pub(super) fn block_on<T, E: From<WriteError>>(
         &mut self,
-        id: ConnectionId,
-        attempt: impl FnMut(&mut Tracker<N>, &mut Net<'_, 'a, D>, Taken) -> Result<Option<T>, E>,
-    ) -> Result<T, E> {
-        let started = self.clock.now();
-        let limit = match self.tracker.connection(id) {
-            Ok(connection) => connection.options().call_limit(),
-            Err(unknown) => return Err(WriteError::from(unknown).into()),
-        };
-        match self.block_until(started + limit, attempt)? {
-            Some(result) => Ok(result),
-            None => Err(match self.tracker.connection(id) {
-                Ok(connection) => connection.call_timed_out(started).into(),
-                Err(unknown) => WriteError::from(unknown).into(),
-            }),
-        }
-    }
-
-    /// As [`block_on`](Self::block_on), until `deadline`; `None` if that is
-    /// reached.
-    pub(super) fn block_until<T, E>(
-        &mut self,
-        deadline: Instant,
+        limit: CallLimit,
         mut attempt: impl FnMut(&mut Tracker<N>, &mut Net<'_, 'a, D>, Taken) -> Result<Option<T>, E>,
-    ) -> Result<Option<T>, E> {
+    ) -> Result<T, E> {
+        let mut started = None;
         loop {
             let (tracker, mut net) = self.parts();
             let taken = tracker.ingest(&mut net);
@@ -352,21 +348,40 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
             // Whatever came of it: what was taken in may have to be answered.
             tracker.send_behind(&mut net);
             if let Some(result) = result? {
-                return Ok(Some(result));
+                return Ok(result);
             }
             let now = net.now;
-            if now >= deadline {
-                return Ok(None);
-            }
-            // Nothing was taken in since the attempt, so nothing is missed by
-            // sleeping now; what arrives from here on ends the sleep.
-            let next = tracker.poll_at(&mut net);
-            if taken == Taken::All {
-                // Due already, right after sending: the device takes no more.
-                let next = next.max(now + DEVICE_FULL_PAUSE);
-                self.sleep(next.min(deadline));
+            self.pause(limit, *started.get_or_insert(now), now, taken)?;
+        }
+    }
+
+    /// Sleeps between two attempts of a call, the first of which was made at
+    /// `started` and the last one now; fails once its limit is reached.
+    fn pause(
+        &mut self,
+        limit: CallLimit,
+        started: Instant,
+        now: Instant,
+        taken: Taken,
+    ) -> Result<(), WriteError> {
+        let (tracker, mut net) = self.parts_at(now);
+        let mut until = Instant::NEVER;
+        if let CallLimit::Of(id) = limit {
+            let connection = tracker.connection(id)?;
+            until = started.plus_millis(connection.options().call_ms());
+            if now >= until {
+                return Err(connection.call_timed_out(started));
             }
         }
+        // Nothing was taken in since the attempt, so nothing is missed by
+        // sleeping now; what arrives from here on ends the sleep.
+        let next = tracker.poll_at(&mut net);
+        if taken == Taken::All {
+            // Due already, right after sending: the device takes no more.
+            let next = next.max(now.plus_millis(DEVICE_FULL_PAUSE_MS));
+            self.sleep(next.min(until));
+        }
+        Ok(())
     }
 }
 

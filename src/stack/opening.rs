@@ -150,9 +150,8 @@ impl<const N: usize> Tracker<N> {
 
     /// The slot that is cheapest to open (again).
     fn vacancy(&self, sockets: &SocketSet<'_>) -> Option<usize> {
-        self.slots
-            .iter()
-            .enumerate()
+        (0..N)
+            .zip(&self.slots)
             .filter(|(_, slot)| slot.tenure == Tenure::Free)
             .min_by_key(|(_, slot)| slot.reuse_cost(sockets.get(slot.handle)))
             .map(|(index, _)| index)
@@ -214,8 +213,8 @@ impl<const N: usize> Tracker<N> {
             socket.set_timeout(None);
             // Before the handshake: set afterwards, smoltcp makes a probe of the
             // very ACK that should complete it, which no peer takes for one.
-            let keep_alive = slot.connection.options().keep_alive();
-            socket.set_keep_alive(keep_alive.map(super::time::duration));
+            let keep_alive_ms = slot.connection.options().keep_alive_ms();
+            socket.set_keep_alive(super::time::interval(keep_alive_ms));
         }
         self.perform(index, action, sockets, now);
         ConnectionId {

@@ -118,6 +118,46 @@ impl Segment<'_> {
             .wrapping_add(u32::from_be_bytes([0, 0, 0, controls]))
     }
 
+    /// The header of a bare ACK with the ports and the window of this segment, at
+    /// these numbers, without a checksum.
+    pub(super) const fn bare_ack(&self, seq: u32, ack: u32) -> [u8; TCP_HEADER_LEN] {
+        let [a, b, c, d, ..] = *self.header;
+        let [e, f, g, h] = seq.to_be_bytes();
+        let [i, j, k, l] = ack.to_be_bytes();
+        let [m, n] = self.window_len().to_be_bytes();
+        let offset = 0x50;
+        [
+            a,
+            b,
+            c,
+            d,
+            e,
+            f,
+            g,
+            h,
+            i,
+            j,
+            k,
+            l,
+            offset,
+            Self::ACK,
+            m,
+            n,
+            0,
+            0,
+            0,
+            0,
+        ]
+    }
+
+    /// The sum of the pseudo header (RFC 9293, 3.1; RFC 8200, 8.1) of a segment of
+    /// this length.
+    pub(super) fn pseudo_sum(&self, len: usize) -> u32 {
+        let [_, _, high, low] = u32::try_from(len).unwrap_or(u32::MAX).to_be_bytes();
+        let seed = sum(0, &[0, PROTOCOL_TCP, high, low]);
+        sum_address(sum_address(seed, self.from), self.to)
+    }
+
     /// The number behind its last octet of sequence space.
     pub(super) const fn end(&self) -> u32 {
         self.seq().wrapping_add(self.len())
@@ -289,12 +329,7 @@ pub(super) fn is_intact(segment: &Segment<'_>) -> bool {
     if !segment.ip_header.is_empty() && !is_complete(sum(0, segment.ip_header)) {
         return false;
     }
-    // The pseudo header (RFC 9293, 3.1; RFC 8200, 8.1).
-    let [_, _, high, low] = u32::try_from(segment.octets.len())
-        .unwrap_or(u32::MAX)
-        .to_be_bytes();
-    let seed = sum(0, &[0, PROTOCOL_TCP, high, low]);
-    let seed = sum_address(sum_address(seed, segment.from), segment.to);
+    let seed = segment.pseudo_sum(segment.octets.len());
     is_complete(sum(seed, segment.octets))
 }
 
@@ -310,7 +345,7 @@ fn sum_address(seed: u32, address: IpAddress) -> u32 {
 /// The sum of the Internet checksum (RFC 1071), of 16 bits each in the order of
 /// this machine, with the carries in the upper half: a packet has fewer than
 /// 2^16 of them.
-fn sum(seed: u32, octets: &[u8]) -> u32 {
+pub(super) fn sum(seed: u32, octets: &[u8]) -> u32 {
     let add = |sum: u32, word: &[u8; 4]| {
         let word = u32::from_ne_bytes(*word);
         sum.wrapping_add(word & 0xffff).wrapping_add(word >> 16)
@@ -330,10 +365,21 @@ fn sum(seed: u32, octets: &[u8]) -> u32 {
     }
 }
 
-/// Whether a sum with the checksum in it is all ones, its carries added.
-const fn is_complete(sum: u32) -> bool {
+/// A sum with its carries added: 16 bits.
+const fn folded(sum: u32) -> u32 {
     let once = (sum & 0xffff).wrapping_add(sum >> 16);
-    (once & 0xffff).wrapping_add(once >> 16) == 0xffff
+    (once & 0xffff).wrapping_add(once >> 16)
+}
+
+/// Whether a sum with the checksum in it is all ones.
+const fn is_complete(sum: u32) -> bool {
+    folded(sum) == 0xffff
+}
+
+/// The checksum of what was summed up, as it stands in a header.
+pub(super) fn checksum(sum: u32) -> [u8; 2] {
+    let sum = u16::try_from(folded(sum)).unwrap_or(u16::MAX);
+    (!sum).to_ne_bytes()
 }
 
 /// How many octets stand before the IP packet in a frame.

@@ -5,7 +5,7 @@ use core::ops::RangeInclusive;
 
 /// How long the other end may remember a closed connection (TIME-WAIT, 60 s in
 /// the common stacks). A port is not given out again before.
-const TIME_WAIT_MS: u32 = 60_000;
+const TIME_WAIT_SECS: u32 = 60;
 
 /// Into how many blocks the range is divided; per block it is remembered when
 /// its ports may be used again. More blocks: finer, and more memory.
@@ -21,8 +21,9 @@ pub(super) struct Ports {
     count: u32,
     /// The number of the next port to try, below `count`.
     cursor: u32,
-    /// Per block: when the last port of it that was given back is free again.
-    free_at: [Instant; 8],
+    /// Per block: when the last port of it that was given back is free again, in
+    /// whole seconds of the clock, which take half the room.
+    free_at_secs: [u32; 8],
 }
 
 impl Ports {
@@ -33,7 +34,7 @@ impl Ports {
             first,
             count,
             cursor: scramble(seed).checked_rem(count).unwrap_or(0),
-            free_at: [Instant::ZERO; 8],
+            free_at_secs: [0; 8],
         }
     }
 
@@ -65,9 +66,9 @@ impl Ports {
     /// a peer. Asked when the sequence enters a block: those ahead inside of it
     /// were last used a whole round ago, as the one at its entry.
     fn rests(&self, number: u32, now: Instant) -> bool {
-        self.free_at
+        self.free_at_secs
             .get(self.block(number))
-            .is_some_and(|&free_at| free_at > now)
+            .is_some_and(|&secs| Instant::from_millis(u64::from(secs).saturating_mul(1_000)) > now)
     }
 
     const fn wrapped(&self, number: u32) -> u32 {
@@ -83,8 +84,11 @@ impl Ports {
             return;
         }
         let block = self.block(number);
-        if let Some(free_at) = self.free_at.get_mut(block) {
-            *free_at = now.plus_millis(TIME_WAIT_MS);
+        if let Some(free_at_secs) = self.free_at_secs.get_mut(block) {
+            // A clock counts fewer than 2^32 seconds: 136 years.
+            let now_secs = now.as_micros().div_ceil(1_000_000);
+            let now_secs = u32::try_from(now_secs).unwrap_or(u32::MAX);
+            *free_at_secs = now_secs.saturating_add(TIME_WAIT_SECS);
         }
     }
 

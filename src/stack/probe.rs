@@ -1,15 +1,22 @@
 //! A segment to be put in place of another: a bare ACK at other numbers.
+//!
+//! It is made of the headers of the other by hand. smoltcp's functions for it
+//! would be compiled in twice, and larger and slower for what smoltcp sends.
 
-use super::parse::{Segment, link_header_len};
-use smoltcp::phy::{ChecksumCapabilities, Medium};
-#[cfg(feature = "proto-ipv4")]
-use smoltcp::wire::Ipv4Packet;
-#[cfg(feature = "proto-ipv6")]
-use smoltcp::wire::Ipv6Packet;
-use smoltcp::wire::{IpAddress, IpProtocol, IpRepr, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber};
+use super::parse::{Segment, checksum, link_header_len, sum};
+use smoltcp::phy::Medium;
+use smoltcp::wire::TCP_HEADER_LEN;
 
-/// Room for the link header, the longer of the two IP headers, and TCP's.
-const ROOM: usize = 14 + 40 + 20;
+const IPV4_HEADER_LEN: usize = 20;
+const IPV6_HEADER_LEN: usize = 40;
+const LONGEST_IP_HEADER_LEN: usize = if cfg!(feature = "proto-ipv6") {
+    IPV6_HEADER_LEN
+} else {
+    IPV4_HEADER_LEN
+};
+
+/// Room for the link header, the longer of the IP headers, and TCP's.
+const ROOM: usize = 14 + LONGEST_IP_HEADER_LEN + TCP_HEADER_LEN;
 
 /// A frame of headers only.
 #[derive(Debug)]
@@ -35,40 +42,30 @@ impl Probe {
         ack: u32,
     ) -> Option<Self> {
         let link_len = link_header_len(medium);
-        let tcp = TcpRepr {
-            src_port: segment.from().port,
-            dst_port: segment.to().port,
-            control: TcpControl::None,
-            seq_number: TcpSeqNumber(seq.cast_signed()),
-            ack_number: Some(TcpSeqNumber(ack.cast_signed())),
-            window_len: segment.window_len(),
-            window_scale: None,
-            max_seg_size: None,
-            sack_permitted: false,
-            sack_ranges: [None; 3],
-            timestamp: None,
-            payload: &[],
+        let ip_len = match frame.get(link_len)? >> 4 {
+            #[cfg(feature = "proto-ipv4")]
+            4 => IPV4_HEADER_LEN,
+            #[cfg(feature = "proto-ipv6")]
+            6 => IPV6_HEADER_LEN,
+            _ => return None,
         };
-        let (from, to) = (segment.from().addr, segment.to().addr);
-        let ip = IpRepr::new(from, to, IpProtocol::Tcp, tcp.buffer_len(), 64);
+        let headers_len = link_len.wrapping_add(ip_len);
         let mut probe = Self {
-            frame: [0; ROOM],
-            len: link_len.checked_add(ip.buffer_len())?,
+            len: headers_len.wrapping_add(TCP_HEADER_LEN),
+            ..Self::NOTHING
         };
-        let (link, packet) = probe
-            .frame
-            .get_mut(..probe.len)?
-            .split_at_mut_checked(link_len)?;
-        link.copy_from_slice(frame.get(..link_len)?);
-        let checksums = ChecksumCapabilities::default();
-        ip.emit(&mut *packet, &checksums);
-        let segment = packet.get_mut(ip.header_len()..)?;
-        tcp.emit(
-            &mut TcpPacket::new_unchecked(segment),
-            &from,
-            &to,
-            &checksums,
-        );
+        let (headers, rest) = probe.frame.split_at_mut_checked(headers_len)?;
+        headers.copy_from_slice(frame.get(..headers_len)?);
+        let ip = headers.get_mut(link_len..)?;
+        match ip_len {
+            IPV4_HEADER_LEN => shorten_ipv4(ip.first_chunk_mut()?),
+            _ => shorten_ipv6(ip.first_chunk_mut()?),
+        }
+        let tcp = rest.first_chunk_mut::<TCP_HEADER_LEN>()?;
+        *tcp = segment.bare_ack(seq, ack);
+        let checksum = checksum(sum(segment.pseudo_sum(TCP_HEADER_LEN), tcp));
+        let [.., high, low, _, _] = tcp;
+        [*high, *low] = checksum;
         Some(probe)
     }
 
@@ -77,8 +74,29 @@ impl Probe {
     }
 }
 
-/// Moves the segment in `frame` to another sequence number. `None` if there is
-/// none in it.
+/// Makes it the header (RFC 791, 3.1) of a packet with a TCP header in it and no
+/// more, without options.
+fn shorten_ipv4(header: &mut [u8; IPV4_HEADER_LEN]) {
+    header[0] = 0x45;
+    header[2] = 0;
+    header[3] = 40;
+    header[10] = 0;
+    header[11] = 0;
+    let [high, low] = checksum(sum(0, header));
+    header[10] = high;
+    header[11] = low;
+}
+
+/// Makes it the header (RFC 8200, 3) of a packet with a TCP header in it and no
+/// more, without extension headers.
+fn shorten_ipv6(header: &mut [u8; IPV6_HEADER_LEN]) {
+    header[4] = 0;
+    header[5] = 20;
+    header[6] = 6;
+}
+
+/// Moves the segment in `frame`, which we send, to another sequence number.
+/// `None` if there is none in it.
 pub(super) fn set_sequence(
     medium: Medium,
     frame: &mut [u8],
@@ -86,27 +104,24 @@ pub(super) fn set_sequence(
     fills_checksum: bool,
 ) -> Option<()> {
     let packet = frame.get_mut(link_header_len(medium)..)?;
-    let move_to = |octets: &mut [u8], from: IpAddress, to: IpAddress| {
-        let mut tcp = TcpPacket::new_checked(octets).ok()?;
-        tcp.set_seq_number(TcpSeqNumber(seq.cast_signed()));
-        if fills_checksum {
-            tcp.fill_checksum(&from, &to);
-        }
-        Some(())
-    };
-    match packet.first()? >> 4 {
+    // Nothing that is sent has options or extension headers.
+    let ip_len = match packet.first()? >> 4 {
         #[cfg(feature = "proto-ipv4")]
-        4 => {
-            let mut ip = Ipv4Packet::new_checked(packet).ok()?;
-            let (from, to) = (ip.src_addr().into(), ip.dst_addr().into());
-            move_to(ip.payload_mut(), from, to)
-        }
+        4 => IPV4_HEADER_LEN,
         #[cfg(feature = "proto-ipv6")]
-        6 => {
-            let mut ip = Ipv6Packet::new_checked(packet).ok()?;
-            let (from, to) = (ip.src_addr().into(), ip.dst_addr().into());
-            move_to(ip.payload_mut(), from, to)
-        }
-        _ => None,
+        6 => IPV6_HEADER_LEN,
+        _ => return None,
+    };
+    let tcp = packet
+        .get_mut(ip_len..)?
+        .first_chunk_mut::<TCP_HEADER_LEN>()?;
+    let [_, _, _, _, a, b, c, d, .., high, low, _, _] = tcp;
+    let old = [!*a, !*b, !*c, !*d];
+    [*a, *b, *c, *d] = seq.to_be_bytes();
+    if fills_checksum {
+        // RFC 1624, equation 3.
+        let rest = sum(0, &[!*high, !*low]);
+        [*high, *low] = checksum(sum(sum(rest, &old), &seq.to_be_bytes()));
     }
+    Some(())
 }

@@ -1,7 +1,7 @@
 //! One connection bound to one smoltcp socket: what a poll step did to the
 //! socket, told to the connection as facts.
 
-use super::time::duration;
+use super::time::interval;
 use super::watch::{Ends, Facts, Receipt, Sending};
 use crate::Instant;
 use crate::connection::Connection;
@@ -52,7 +52,7 @@ pub(super) struct Slot {
     /// owed.
     pub(super) linger_until: Instant,
     /// The socket's state when it was last looked at.
-    tcp: tcp::State,
+    pub(super) tcp: tcp::State,
     /// How many received octets were unread when it was last looked at.
     pub(super) unread: usize,
 }
@@ -71,6 +71,28 @@ const fn is_opening(state: tcp::State) -> bool {
         state,
         tcp::State::Listen | tcp::State::SynSent | tcp::State::SynReceived
     )
+}
+
+/// What a step did to the state of a socket.
+#[derive(Debug, Clone, Copy)]
+struct Change {
+    before: tcp::State,
+    after: tcp::State,
+}
+
+impl Change {
+    fn is_any(self) -> bool {
+        self.before != self.after
+    }
+
+    /// Whether the peer's FIN was taken in.
+    fn is_peer_closing(self) -> bool {
+        peer_has_closed(self.after) && !peer_has_closed(self.before)
+    }
+
+    fn is_end(self) -> bool {
+        self.is_any() && self.after == tcp::State::Closed
+    }
 }
 
 impl Slot {
@@ -196,21 +218,29 @@ impl Slot {
         socket: &mut tcp::Socket<'_>,
         now: Instant,
     ) -> Receipt {
-        let before = self.tcp;
-        let after = socket.state();
-        self.tcp = after;
+        let change = Change {
+            before: self.tcp,
+            after: socket.state(),
+        };
+        self.tcp = change.after;
         let mut in_order = self.take_receipt(socket);
-        if peer_has_closed(after) && !peer_has_closed(before) {
+        if change.is_peer_closing() {
             in_order = in_order.saturating_add(1);
         }
         self.drain(socket);
-        self.note_ends(after, socket);
-        self.note_received(before, after, facts, socket, now);
+        if change.is_any() {
+            self.note_ends(change.after, socket);
+            self.note_opening(change, now);
+        }
+        let pending = self.note_heard(change, facts, socket, now);
+        if change.is_any() {
+            self.note_ending(change, facts, pending, now);
+        }
         self.complete_finish(socket, now);
-        if after == tcp::State::FinWait2 {
+        if change.after == tcp::State::FinWait2 {
             // Our FIN is acknowledged; the peer's may never come.
-            let patience = self.connection.options().finish_limit();
-            self.linger_until = self.linger_until.min(now + patience);
+            let patience_ms = self.connection.options().finish_ms();
+            self.linger_until = self.linger_until.min(now.plus_millis(patience_ms));
         }
         if let Some(icmp) = facts.icmp {
             let action = self.connection.handle_icmp(icmp, now);
@@ -261,7 +291,7 @@ impl Slot {
 
     /// Makes the socket probe the peer as often as the connection wants.
     pub(super) fn nudge(&self, socket: &mut tcp::Socket<'_>) {
-        let wanted = self.connection.keep_alive().map(duration);
+        let wanted = interval(self.connection.keep_alive_ms());
         if socket.keep_alive() != wanted && self.connection.state().is_established() {
             socket.set_keep_alive(wanted);
         }
@@ -296,53 +326,68 @@ impl Slot {
         }
     }
 
-    fn note_received(
-        &mut self,
-        before: tcp::State,
-        after: tcp::State,
-        facts: Facts,
-        socket: &tcp::Socket<'_>,
-        now: Instant,
-    ) {
-        use tcp::State::{Closed, FinWait2, LastAck, Listen, SynReceived, TimeWait};
+    /// Takes in how far the handshake has come.
+    fn note_opening(&mut self, change: Change, now: Instant) {
+        use tcp::State::{Closed, Listen, SynReceived};
         let connection = &mut self.connection;
-        match (before, after) {
+        match (change.before, change.after) {
             (Listen, SynReceived) => connection.handle_handshake_started(now),
             (SynReceived, Listen) => connection.handle_handshake_dropped(),
             _ => {}
         }
-        if is_opening(before) && !is_opening(after) && after != Closed {
+        let was_opening = is_opening(change.before) && !is_opening(change.after);
+        if was_opening && change.after != Closed {
             connection.handle_established(now);
         }
+    }
+
+    /// Takes in what was acknowledged, and that the peer was heard. Returns how
+    /// many octets are not acknowledged.
+    fn note_heard(
+        &mut self,
+        change: Change,
+        facts: Facts,
+        socket: &tcp::Socket<'_>,
+        now: Instant,
+    ) -> u64 {
+        let connection = &mut self.connection;
+        let mut pending = u64::try_from(socket.send_queue()).unwrap_or(u64::MAX);
         // The stack leaves the ACK number of a RST alone, but it counts: the
         // peer's TCP had those bytes when it sent it. (The octet of a FIN may be
         // among them; it is no byte of the queue.)
-        let queued = u64::try_from(socket.send_queue()).unwrap_or(u64::MAX);
-        let is_reset = after == Closed && before != Closed;
-        let credit = facts.rst.filter(|_| is_reset).unwrap_or(0);
-        let pending = queued.saturating_sub(u64::from(credit));
+        if let (Some(credit), true) = (facts.rst, change.is_end()) {
+            pending = pending.saturating_sub(u64::from(credit));
+        }
         let has_settled = pending < connection.ledger().pending();
         connection.handle_pending(pending, now);
         // What arrived in IP fragments passed the guard unseen; its effect
         // shows here all the same.
-        let unseen = (has_settled || before != after).then_some(Window::Open);
+        let unseen = (has_settled || change.is_any()).then_some(Window::Open);
         if let Some(window) = facts.heard.or(unseen) {
             connection.handle_heard(window, now);
         }
-        if peer_has_closed(after) && !peer_has_closed(before) {
+        pending
+    }
+
+    /// Takes in the end of either direction.
+    fn note_ending(&mut self, change: Change, facts: Facts, pending: u64, now: Instant) {
+        use tcp::State::{FinWait2, LastAck, TimeWait};
+        let connection = &mut self.connection;
+        if change.is_peer_closing() {
             connection.handle_fin(now);
         }
         // From LAST-ACK, both the final ACK and a RST lead to CLOSED; only the
         // ACK empties the queue, also where the RST passed the guard unseen.
         // From TIME-WAIT only time leads there.
         let is_final_ack =
-            before == LastAck && after == Closed && facts.rst.is_none() && pending == 0;
+            change.before == LastAck && change.is_end() && facts.rst.is_none() && pending == 0;
         if is_final_ack
-            || matches!(after, FinWait2 | TimeWait) && !matches!(before, FinWait2 | TimeWait)
+            || matches!(change.after, FinWait2 | TimeWait)
+                && !matches!(change.before, FinWait2 | TimeWait)
         {
             connection.handle_fin_acknowledged(now);
         }
-        if after == Closed && !matches!(before, Closed | TimeWait) && !is_final_ack {
+        if change.is_end() && change.before != TimeWait && !is_final_ack {
             connection.handle_rst(now);
         }
     }

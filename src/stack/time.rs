@@ -5,8 +5,9 @@ use crate::Instant;
 /// smoltcp's instants are signed microseconds; the crate's are capped to them,
 /// 292,000 years ahead.
 pub(super) fn to_smoltcp(instant: Instant) -> smoltcp::time::Instant {
-    let micros = i64::try_from(instant.as_micros()).unwrap_or(i64::MAX);
-    smoltcp::time::Instant::from_micros(micros)
+    let micros = instant.as_micros().cast_signed();
+    // Above what smoltcp can tell, the sign is lost: only `NEVER` is, in truth.
+    smoltcp::time::Instant::from_micros(if micros < 0 { i64::MAX } else { micros })
 }
 
 /// An instant before the epoch, which smoltcp uses for "at once", becomes the
@@ -16,8 +17,10 @@ pub(super) fn from_smoltcp(instant: smoltcp::time::Instant) -> Instant {
     Instant::from_micros(micros)
 }
 
-/// A duration of the crate's options, which are below 50 days.
-pub(super) fn duration(duration: core::time::Duration) -> smoltcp::time::Duration {
-    let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-    smoltcp::time::Duration::from_micros(micros)
+/// An interval of the crate's options; `None` for zero.
+pub(super) fn interval(millis: u32) -> Option<smoltcp::time::Duration> {
+    match millis {
+        0 => None,
+        _ => Some(smoltcp::time::Duration::from_millis(millis.into())),
+    }
 }

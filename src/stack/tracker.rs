@@ -102,7 +102,7 @@ pub(super) enum Taken {
 /// ```
 #[derive(Debug)]
 pub struct Tracker<const N: usize> {
-    pub(super) slots: Vec<Slot, N>,
+    pub(super) slots: [Slot; N],
     pub(super) table: Table<N>,
     pub(super) ports: Ports,
     /// Not later than the earliest timer of any connection.
@@ -112,6 +112,8 @@ pub struct Tracker<const N: usize> {
     pub(super) link_is_up: bool,
 }
 
+/// Of the passes of a poll most find nothing to do: the question whether there
+/// is something is inlined, the answer to it is not.
 impl<const N: usize> Tracker<N> {
     /// A tracker over TCP sockets that the application has added to its set.
     /// They belong to the tracker from now on: they are configured, opened and
@@ -133,12 +135,12 @@ impl<const N: usize> Tracker<N> {
         };
         let capabilities = device.capabilities();
         config.check(&capabilities)?;
-        let mut slots = Vec::new();
-        for (tag, handle) in (0..).zip(handles) {
-            // There are as many handles as there is room for.
-            let pushed = slots.push(Slot::new(tag, handle));
-            debug_assert!(pushed.is_ok());
-        }
+        let mut tag = 0_u16;
+        let slots = handles.map(|handle| {
+            let slot = Slot::new(tag, handle);
+            tag = tag.wrapping_add(1);
+            slot
+        });
         Ok(Self {
             slots,
             table: Table::new(&capabilities),
@@ -182,20 +184,28 @@ impl<const N: usize> Tracker<N> {
 
     /// To be called before the steps of a poll: notices a lost address before
     /// smoltcp clears what was queued behind it.
+    #[inline(always)]
     pub fn before_steps(
         &mut self,
         interface: &Interface,
         sockets: &mut SocketSet<'_>,
         now: Instant,
     ) {
-        if interface.ip_addrs() == self.addresses.as_slice() {
-            return;
+        if interface.ip_addrs() != self.addresses.as_slice() {
+            self.note_addresses(interface, sockets, now);
         }
+    }
+
+    /// Ends the connections whose address is gone.
+    #[inline(never)]
+    fn note_addresses(&mut self, interface: &Interface, sockets: &mut SocketSet<'_>, now: Instant) {
         self.addresses.clear();
-        // The capacities are the same.
-        let copied = self.addresses.extend_from_slice(interface.ip_addrs());
-        debug_assert!(copied.is_ok());
-        for index in 0..self.slots.len() {
+        for &address in interface.ip_addrs() {
+            // The capacities are the same.
+            let copied = self.addresses.push(address);
+            debug_assert!(copied.is_ok());
+        }
+        for index in 0..N {
             let Some(slot) = self.slots.get_mut(index) else {
                 return;
             };
@@ -211,7 +221,15 @@ impl<const N: usize> Tracker<N> {
 
     /// To be called after each step: tells the connections that it touched
     /// what it did to them.
+    #[inline(always)]
     pub fn after_step(&mut self, step: Step, sockets: &mut SocketSet<'_>, now: Instant) {
+        if self.table.is_touched() {
+            self.collect(step, sockets, now);
+        }
+    }
+
+    #[inline(never)]
+    fn collect(&mut self, step: Step, sockets: &mut SocketSet<'_>, now: Instant) {
         while let Some((index, facts)) = self.table.take_dirty() {
             match step {
                 Step::Ingress => self.sync_received(index, facts, sockets, now),
@@ -219,19 +237,24 @@ impl<const N: usize> Tracker<N> {
             }
         }
         if self.table.take_any() {
-            for index in 0..self.slots.len() {
+            for index in 0..N {
                 self.sync_received(index, Facts::default(), sockets, now);
             }
         }
     }
 
     /// To be called after the ingress steps: fires the timers that are due.
+    #[inline(always)]
     pub fn run_timers(&mut self, sockets: &mut SocketSet<'_>, now: Instant) {
-        if self.next_timer > now {
-            return;
+        if self.next_timer <= now {
+            self.fire_timers(sockets, now);
         }
+    }
+
+    #[inline(never)]
+    fn fire_timers(&mut self, sockets: &mut SocketSet<'_>, now: Instant) {
         self.next_timer = Instant::NEVER;
-        for index in 0..self.slots.len() {
+        for index in 0..N {
             let Some(slot) = self.slots.get_mut(index) else {
                 return;
             };
@@ -243,19 +266,38 @@ impl<const N: usize> Tracker<N> {
 
     /// Takes in frames that the device has received.
     fn take_in<D: Device + ?Sized>(&mut self, net: &mut Net<'_, '_, D>) -> Taken {
-        let at = to_smoltcp(net.now);
         self.before_steps(net.interface, net.sockets, net.now);
-        net.interface.poll_maintenance(at);
+        net.interface.poll_maintenance(to_smoltcp(net.now));
         for _ in 0..INGRESS_BURST {
-            let result =
-                net.interface
-                    .poll_ingress_single(at, &mut self.watch(net.device), net.sockets);
-            if result == PollIngressSingleResult::None {
+            if self.take_in_frame(net) == PollIngressSingleResult::None {
                 return Taken::All;
             }
             self.after_step(Step::Ingress, net.sockets, net.now);
         }
         Taken::More
+    }
+
+    /// A function of its own, so that what taking in a frame prepares is not
+    /// prepared where there is none.
+    #[inline(never)]
+    fn take_in_frame<D: Device + ?Sized>(
+        &self,
+        net: &mut Net<'_, '_, D>,
+    ) -> PollIngressSingleResult {
+        net.interface.poll_ingress_single(
+            to_smoltcp(net.now),
+            &mut self.watch(net.device),
+            net.sockets,
+        )
+    }
+
+    #[inline(never)]
+    fn send_segments<D: Device + ?Sized>(&self, net: &mut Net<'_, '_, D>) -> PollResult {
+        net.interface.poll_egress(
+            to_smoltcp(net.now),
+            &mut self.watch(net.device),
+            net.sockets,
+        )
     }
 
     /// Sends what may be sent, in a call that has not taken in first: sending
@@ -268,12 +310,8 @@ impl<const N: usize> Tracker<N> {
     /// Sends what may be sent, until nothing is left or the device is full.
     /// To be called behind [`ingest`](Self::ingest).
     pub(super) fn send_behind<D: Device + ?Sized>(&mut self, net: &mut Net<'_, '_, D>) {
-        let at = to_smoltcp(net.now);
         for _ in 0..EGRESS_BURST {
-            let result = net
-                .interface
-                .poll_egress(at, &mut self.watch(net.device), net.sockets);
-            if result == PollResult::None {
+            if self.send_segments(net) == PollResult::None {
                 break;
             }
         }
@@ -291,12 +329,15 @@ impl<const N: usize> Tracker<N> {
             return;
         };
         let socket = sockets.get_mut::<tcp::Socket<'_>>(slot.handle);
-        let was_listening = slot.is_listening();
+        let before = (slot.is_listening(), slot.tcp);
         let receipt = slot.sync_received(facts, socket, now);
-        self.table.assign(index, slot.ends_on_wire(socket));
-        self.table.advance(index, receipt);
         self.next_timer = self.next_timer.min(slot.timeout_bound());
-        if slot.is_listening() != was_listening {
+        let has_changed = before != (slot.is_listening(), slot.tcp);
+        if has_changed {
+            self.table.assign(index, slot.ends_on_wire(socket));
+        }
+        self.table.advance(index, receipt);
+        if has_changed {
             self.count_listening();
         }
     }
@@ -311,14 +352,13 @@ impl<const N: usize> Tracker<N> {
             // The RST has left: the ends are nobody's any more.
             self.table.assign(index, slot.ends_on_wire(socket));
         }
-        self.next_timer = self.next_timer.min(slot.timeout_bound());
+        let bound = slot.timeout_bound();
+        self.look_by(bound);
     }
 
-    /// A connection has taken bytes: its timers may run now.
-    pub(super) fn note_accepted(&mut self, index: usize) {
-        if let Some(slot) = self.slots.get(index) {
-            self.next_timer = self.next_timer.min(slot.timeout_bound());
-        }
+    /// Timers are to be looked at by this time at the latest.
+    pub(super) fn look_by(&mut self, bound: Instant) {
+        self.next_timer = self.next_timer.min(bound);
     }
 
     /// Does what the state machine asks for, and keeps the books that depend
@@ -337,7 +377,8 @@ impl<const N: usize> Tracker<N> {
         slot.perform(action, socket, now);
         slot.nudge(socket);
         self.table.assign(index, slot.ends_on_wire(socket));
-        self.next_timer = self.next_timer.min(slot.timeout_bound());
+        let bound = slot.timeout_bound();
+        self.look_by(bound);
         match action {
             Action::None | Action::Ignore | Action::Misuse => {}
             // Whatever else is asked for may begin or end waiting for a peer.
@@ -353,8 +394,8 @@ impl<const N: usize> Tracker<N> {
     }
 
     fn count_listening(&self) {
-        let listening = self.slots.iter().filter(|slot| slot.is_listening()).count();
+        let listening = self.slots.iter().filter(|slot| slot.is_listening());
         self.table
-            .set_listening(u16::try_from(listening).unwrap_or(u16::MAX));
+            .set_listening(listening.fold(0, |count, _| count.saturating_add(1)));
     }
 }

@@ -14,7 +14,6 @@ use super::probe::{Probe, set_sequence};
 use super::seq::is_before;
 use crate::facts::{Icmp, Sent, Window};
 use core::cell::Cell;
-use heapless::Vec;
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, PacketMeta, RxToken, TxToken};
 use smoltcp::time::Instant;
 use smoltcp::wire::IpEndpoint;
@@ -107,7 +106,7 @@ struct Row {
 }
 
 // What one more connection costs in memory, of what is not free on a small
-// machine. `./ci.sh cost` prints it; the address families that are in it make
+// machine. `./ci.sh budgets` prints what they add up to; the address families that are in it make
 // the difference.
 const _: () = assert!(size_of::<Row>() <= 96);
 
@@ -132,7 +131,7 @@ pub(super) struct Table<const N: usize> {
     verifies: bool,
     /// Whether the device leaves it to us to fill in checksums.
     fills: bool,
-    rows: Vec<Row, N>,
+    rows: [Row; N],
     first: Cell<u16>,
     dirty: Cell<Dirty>,
     /// How many connections wait for a peer: while it is not zero, a segment
@@ -142,13 +141,11 @@ pub(super) struct Table<const N: usize> {
 
 impl<const N: usize> Table<N> {
     pub(super) fn new(device: &DeviceCapabilities) -> Self {
-        let mut rows = Vec::new();
-        while rows.push(Row::new()).is_ok() {}
         Self {
             medium: device.medium,
             verifies: device.checksum.tcp.rx(),
             fills: device.checksum.tcp.tx(),
-            rows,
+            rows: core::array::from_fn(|_| Row::new()),
             first: Cell::new(END),
             dirty: Cell::new(Dirty::Chained),
             listening: Cell::new(0),
@@ -174,6 +171,11 @@ impl<const N: usize> Table<N> {
 
     pub(super) fn set_listening(&self, connections: u16) {
         self.listening.set(connections);
+    }
+
+    /// Whether there is anything to collect.
+    pub(super) fn is_touched(&self) -> bool {
+        self.first.get() != END || self.dirty.get() == Dirty::Any
     }
 
     /// The connection whose facts are to be collected next, and the facts.
@@ -223,9 +225,9 @@ impl<const N: usize> Table<N> {
 
     /// Looks at a frame on its way in; a probe is to go on in its place.
     fn inspect(&self, frame: &[u8]) -> Option<Probe> {
-        match parse(self.medium, frame) {
-            Parsed::Tcp(segment) => return self.inspect_segment(frame, &segment),
-            Parsed::Icmp(error) => self.note_icmp(&error),
+        match &parse(self.medium, frame) {
+            Parsed::Tcp(segment) => return self.inspect_segment(frame, segment),
+            Parsed::Icmp(error) => self.note_icmp(error),
             Parsed::Opaque => self.dirty.set(Dirty::Any),
             Parsed::Other => {}
         }
@@ -311,7 +313,8 @@ impl<const N: usize> Table<N> {
     /// Takes note of a segment that leaves; the sequence number that it must
     /// have instead, if it must have another.
     fn note_sent(&self, frame: &[u8]) -> Option<u32> {
-        let Parsed::Tcp(segment) = parse(self.medium, frame) else {
+        let parsed = parse(self.medium, frame);
+        let Parsed::Tcp(segment) = &parsed else {
             return None;
         };
         let ends = Ends {
@@ -329,7 +332,7 @@ impl<const N: usize> Table<N> {
         if len > 0 {
             self.chain(slot, row);
         }
-        row.note_sent(&segment, len)
+        row.note_sent(segment, len)
     }
 }
 
@@ -486,9 +489,10 @@ pub struct WatchRx<'w, T, const N: usize> {
 impl<T: RxToken, const N: usize> RxToken for WatchRx<'_, T, N> {
     fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
         let table = self.table;
-        self.inner.consume(|frame| match table.inspect(frame) {
-            Some(probe) => f(probe.frame()),
-            None => f(frame),
+        self.inner.consume(|frame| {
+            let probe = table.inspect(frame);
+            // One call for both, so that it is compiled in once.
+            f(probe.as_ref().map_or(frame, Probe::frame))
         })
     }
 

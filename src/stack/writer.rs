@@ -1,12 +1,12 @@
 //! The writing end of a connection.
 
 use super::calls::UnknownConnection;
-use super::driver::Stack;
+use super::driver::{CallLimit, Stack};
 use super::tracker::ConnectionId;
+use crate::Clock;
 use crate::error::WriteError;
 use crate::report::{Progress, Report};
 use crate::state::State;
-use crate::{Clock, Instant};
 use core::ops::{Deref, DerefMut};
 use embedded_io::{ErrorType, Write, WriteReady};
 use smoltcp::phy::Device;
@@ -95,16 +95,12 @@ impl<'s, 'a, D: Device, C: Clock, const N: usize> Writer<'s, 'a, D, C, N> {
     pub fn finish(mut self) -> Result<Report, WriteError> {
         self.begin_finish();
         let id = self.id;
-        // The finish limit ends the connection, so this needs no deadline.
-        let outcome = self.stack.block_until(Instant::NEVER, |tracker, net, _| {
-            tracker.finished(id, net.now)
+        // The finish limit ends the connection, so this needs no other.
+        let outcome = self.stack.block_on(CallLimit::None, |tracker, net, _| {
+            Ok::<_, WriteError>(tracker.finished(id, net.now)?)
         });
-        let freed = self.stack.release(id);
-        match (outcome, freed) {
-            (Ok(Some(outcome)), Ok(_)) => outcome,
-            (Ok(None), Ok(report)) => Ok(report),
-            (Err(unknown), _) | (_, Err(unknown)) => Err(unknown.into()),
-        }
+        self.stack.release(id)?;
+        outcome?
     }
 
     /// Ends the connection at once with a RST and frees the slot. The RST
@@ -168,21 +164,24 @@ impl<D: Device, C: Clock, const N: usize> Write for Writer<'_, '_, D, C, N> {
     /// Accepts at least one byte, waiting for the handshake or for room if
     /// need be, for the call limit at most. An empty `bytes` never waits.
     fn write(&mut self, bytes: &[u8]) -> Result<usize, Self::Error> {
-        if bytes.is_empty() {
-            return self.try_write(bytes);
+        // Mostly there is room: waiting for it is prepared for where there is none.
+        let accepted = self.try_write(bytes)?;
+        if accepted > 0 || bytes.is_empty() {
+            return Ok(accepted);
         }
         let id = self.id;
-        self.stack.block_on(id, |tracker, net, taken| {
-            let accepted = tracker.write_taken(net, id, taken, bytes)?;
-            Ok((accepted > 0).then_some(accepted))
-        })
+        self.stack
+            .block_on(CallLimit::Of(id), |tracker, net, taken| {
+                let accepted = tracker.write_taken(net, id, taken, bytes)?;
+                Ok((accepted > 0).then_some(accepted))
+            })
     }
 
     /// Waits until every accepted byte is acknowledged, for the call limit at
     /// most.
     fn flush(&mut self) -> Result<(), Self::Error> {
         let id = self.id;
-        self.stack.block_on(id, |tracker, _, _| {
+        self.stack.block_on(CallLimit::Of(id), |tracker, _, _| {
             let is_flushed = tracker.connection(id)?.is_flushed()?;
             Ok(is_flushed.then_some(()))
         })

@@ -1,7 +1,7 @@
 //! A MAC with a peer behind it that costs next to nothing: it answers ARP and a
 //! SYN, and acknowledges every second segment (RFC 9293, 3.8.6.3).
-#![no_std]
 
+use crate::client::Aligned;
 use lastbyte::stack::smoltcp;
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::time::Instant;
@@ -37,19 +37,25 @@ const ISS: u32 = 7_000;
 /// A frame of the peer's.
 type Short = [u8; SHORT];
 
-/// The MAC. Its tokens are references, as those of a driver with rings of
-/// descriptors are.
+/// The MAC. Its frames are elsewhere and its tokens are references, as those of
+/// a driver with rings of descriptors are.
 #[derive(Debug)]
 pub struct Mac {
+    frames: &'static mut Frames,
+}
+
+/// The memory of a MAC.
+#[derive(Debug)]
+pub struct Frames {
     wire: Wire,
     /// The frame that was received last.
-    received: Short,
+    received: Aligned<Short>,
 }
 
 /// What has left, and what the peer makes of it.
 #[derive(Debug)]
 struct Wire {
-    frame: [u8; MTU],
+    frame: Aligned<[u8; MTU]>,
     answer: Option<Short>,
     /// An acknowledgement, all but its number and its checksum.
     ack: Short,
@@ -58,42 +64,50 @@ struct Wire {
     unacknowledged: u32,
 }
 
-impl Default for Mac {
+impl Frames {
+    /// Nothing was sent, nothing received.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            wire: Wire {
+                frame: Aligned([0; MTU]),
+                answer: None,
+                ack: [0; SHORT],
+                ack_sum: 0,
+                unacknowledged: 0,
+            },
+            received: Aligned([0; SHORT]),
+        }
+    }
+}
+
+impl Default for Frames {
     fn default() -> Self {
         Self::new()
     }
 }
 
 impl Mac {
-    /// A MAC that has sent nothing.
+    /// A MAC with its memory.
     #[must_use]
-    pub const fn new() -> Self {
-        Self {
-            wire: Wire {
-                frame: [0; MTU],
-                answer: None,
-                ack: [0; SHORT],
-                ack_sum: 0,
-                unacknowledged: 0,
-            },
-            received: [0; SHORT],
-        }
+    pub const fn new(frames: &'static mut Frames) -> Self {
+        Self { frames }
     }
 }
 
 impl Wire {
     /// What the peer does about the frame that has left.
     fn answer(&mut self) {
-        if self.frame[ETHERTYPE..ETHERTYPE + 2] == [8, 6] {
+        if self.frame.0[ETHERTYPE..ETHERTYPE + 2] == [8, 6] {
             self.answer_arp();
-        } else if self.frame[FLAGS] & 2 != 0 {
+        } else if self.frame.0[FLAGS] & 2 != 0 {
             self.answer_syn();
         } else {
-            let len = u32::from(u16_at(&self.frame, IP_TOTAL_LEN)) - 40;
+            let len = u32::from(u16_at(&self.frame.0, IP_TOTAL_LEN)) - 40;
             self.unacknowledged += u32::from(len > 0);
             if self.unacknowledged == 2 {
                 self.unacknowledged = 0;
-                let seq = u32_at(&self.frame, SEQ);
+                let seq = u32_at(&self.frame.0, SEQ);
                 self.acknowledge(seq.wrapping_add(len));
             }
         }
@@ -101,22 +115,23 @@ impl Wire {
 
     fn answer_arp(&mut self) {
         let mut reply = [0; SHORT];
-        reply[..42].copy_from_slice(&self.frame[..42]);
-        reply[..6].copy_from_slice(&self.frame[6..12]);
+        reply[..42].copy_from_slice(&self.frame.0[..42]);
+        reply[..6].copy_from_slice(&self.frame.0[6..12]);
         reply[6..12].copy_from_slice(&PEER_MAC);
         reply[ARP_OPERATION + 1] = 2;
         reply[22..28].copy_from_slice(&PEER_MAC);
         reply[28..32].copy_from_slice(&PEER_ADDRESS.octets());
-        reply[32..38].copy_from_slice(&self.frame[22..28]);
-        reply[38..42].copy_from_slice(&self.frame[28..32]);
+        reply[32..38].copy_from_slice(&self.frame.0[22..28]);
+        reply[38..42].copy_from_slice(&self.frame.0[28..32]);
         self.answer = Some(reply);
     }
 
     /// A SYN with the largest segment of Ethernet; from then on, bare ACKs.
     fn answer_syn(&mut self) {
+        self.unacknowledged = 0;
         self.ack = self.head(24, 0x12, ISS);
         self.ack[OPTIONS..OPTIONS + 4].copy_from_slice(&[2, 4, 0x05, 0xb4]);
-        let number = u32_at(&self.frame, SEQ).wrapping_add(1);
+        let number = u32_at(&self.frame.0, SEQ).wrapping_add(1);
         self.ack_sum = sum_of(&self.ack[26..]) + 6 + 24;
         self.acknowledge(number);
         self.ack = self.head(20, 0x10, ISS + 1);
@@ -126,19 +141,19 @@ impl Wire {
     /// The headers of a segment without data to the sender of the frame.
     fn head(&self, tcp_len: u8, flags: u8, seq: u32) -> Short {
         let mut head = [0; SHORT];
-        head[..6].copy_from_slice(&self.frame[6..12]);
+        head[..6].copy_from_slice(&self.frame.0[6..12]);
         head[6..12].copy_from_slice(&PEER_MAC);
         head[12..14].copy_from_slice(&[8, 0]);
         head[14] = 0x45;
         head[17] = 20 + tcp_len;
         head[22] = 64;
         head[23] = 6;
-        head[26..30].copy_from_slice(&self.frame[30..34]);
-        head[30..34].copy_from_slice(&self.frame[26..30]);
+        head[26..30].copy_from_slice(&self.frame.0[30..34]);
+        head[30..34].copy_from_slice(&self.frame.0[26..30]);
         let sum = !fold(sum_of(&head[14..34]));
         head[24..26].copy_from_slice(&sum.to_be_bytes());
-        head[34..36].copy_from_slice(&self.frame[36..38]);
-        head[36..38].copy_from_slice(&self.frame[34..36]);
+        head[34..36].copy_from_slice(&self.frame.0[36..38]);
+        head[36..38].copy_from_slice(&self.frame.0[34..36]);
         head[SEQ..SEQ + 4].copy_from_slice(&seq.to_be_bytes());
         head[46] = tcp_len << 2;
         head[FLAGS] = flags;
@@ -184,14 +199,14 @@ impl Device for Mac {
     type TxToken<'t> = Room<'t>;
 
     fn receive(&mut self, _: Instant) -> Option<(Received<'_>, Room<'_>)> {
-        self.received = self.wire.answer.take()?;
-        let frame = &self.received;
-        let wire = &mut self.wire;
+        let Frames { wire, received } = &mut *self.frames;
+        received.0 = wire.answer.take()?;
+        let frame = &received.0;
         Some((Received { frame }, Room { wire }))
     }
 
     fn transmit(&mut self, _: Instant) -> Option<Room<'_>> {
-        let wire = &mut self.wire;
+        let wire = &mut self.frames.wire;
         Some(Room { wire })
     }
 
@@ -223,7 +238,7 @@ pub struct Room<'m> {
 
 impl TxToken for Room<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
-        let result = f(&mut self.wire.frame[..len]);
+        let result = f(&mut self.wire.frame.0[..len]);
         self.wire.answer();
         result
     }
