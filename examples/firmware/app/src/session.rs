@@ -90,7 +90,7 @@ impl<'a, D: Device, C: Clock> Session<'a, D, C> {
         let id = match self.stack.connect(self.remote, self.options) {
             Ok(id) => id,
             Err(error) => {
-                defmt::warn!("connection {}: not begun: {}", number, error);
+                defmt::warn!("attempt {}: not begun: {}", number, error);
                 return Ended::NotBegun(error);
             }
         };
@@ -164,7 +164,7 @@ impl<D: Device, C: Clock> Connection<'_, '_, D, C> {
             }
         }
         if let Ok(Some((local, remote))) = self.session.stack.endpoints(self.id) {
-            defmt::info!("connection {}: open, {} to {}", self.number, local, remote);
+            defmt::info!("attempt {}: open, {} to {}", self.number, local, remote);
         }
         Ok(())
     }
@@ -185,7 +185,7 @@ impl<D: Device, C: Clock> Connection<'_, '_, D, C> {
                 Ok(accepted) => return Ok(accepted),
                 Err(error) if is_alive(&error) => {}
                 Err(error) => {
-                    defmt::warn!("connection {}: write refused: {}", self.number, error);
+                    defmt::warn!("attempt {}: write refused: {}", self.number, error);
                     return Err(Stop::Refused);
                 }
             }
@@ -230,7 +230,7 @@ impl<D: Device, C: Clock> Connection<'_, '_, D, C> {
         match stopped {
             Ok(()) | Err(Stop::Refused) => self.finish(),
             Err(Stop::OutOfPatience) => {
-                defmt::warn!("connection {}: the peer does not read", self.number);
+                defmt::warn!("attempt {}: the peer does not read", self.number);
             }
         }
         self.chores();
@@ -266,14 +266,14 @@ impl<D: Device, C: Clock> Connection<'_, '_, D, C> {
     fn chores(&mut self) {
         self.session.look();
         while let Ok(Some(advice)) = self.session.stack.poll_advice(self.id) {
-            defmt::warn!("connection {}: advice={}", self.number, advice);
+            defmt::warn!("attempt {}: advice={}", self.number, advice);
         }
     }
 
     /// The last word about the connection, for people and programs.
     fn tell(&self, report: &Report) {
         defmt::info!(
-            "connection {}: ended cause={=str} accepted={} acknowledged={} undelivered={} \
+            "attempt {}: ended cause={=str} accepted={} acknowledged={} undelivered={} \
              discarded={} writes_accepted={} writes_refused={} link_was_down={} elapsed_ms={}",
             self.number,
             report.cause.map_or("none", lastbyte::Cause::name),

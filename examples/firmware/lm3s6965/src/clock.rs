@@ -54,8 +54,13 @@ impl Laps {
 
     /// How far into the lap the counter is.
     fn within(self, counter: u32) -> u64 {
-        // The counter stands at zero for one tick, before it is loaded.
-        u64::from(self.lap - 1).saturating_sub(u64::from(counter))
+        match counter {
+            // It has come to its end, and is loaded with the next tick: the
+            // next lap has begun. Taken for the end of this one, time would
+            // jump ahead by a lap, and back.
+            0 => 0,
+            left => u64::from(self.lap - 1).saturating_sub(u64::from(left)),
+        }
     }
 }
 
