@@ -3,9 +3,9 @@
 use crate::log::{Format, Line, LogError};
 use crate::machine::{Machine, MachineError, is_installed};
 use crate::monitor::{Monitor, MonitorError};
-use std::io;
+use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -147,6 +147,8 @@ impl Boot {
             .stdout
             .take()
             .ok_or_else(|| io::Error::from(io::ErrorKind::BrokenPipe))?;
+        let stderr = child.stderr.take();
+        thread::spawn(|| stderr.map(pass_on));
         let (sender, lines) = mpsc::channel();
         let reader = thread::spawn(move || format.decode(stdout, |line| sender.send(line).is_ok()));
         let mut qemu = Qemu {
@@ -158,8 +160,11 @@ impl Boot {
             directory,
         };
         qemu.monitor = Some(Monitor::connect(&qemu.monitor_path())?);
-        qemu.monitor().resume()?;
-        Ok(qemu)
+        match qemu.monitor().resume() {
+            // The firmware was done before QEMU could answer.
+            Err(MonitorError::Io(_)) | Ok(()) => Ok(qemu),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn command(&self, machine: Machine, directory: &Path) -> Result<Command, BootError> {
@@ -195,9 +200,22 @@ impl Boot {
             .arg("-kernel")
             .arg(&self.firmware)
             .stdin(Stdio::null())
-            .stdout(Stdio::piped());
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         end_with_parent(&mut command);
         Ok(command)
+    }
+}
+
+/// What QEMU says about its own model of the LM3S6965 before it runs a single
+/// instruction; about a firmware it says nothing.
+const NOISE: &str = "Timer with period zero, disabling";
+
+/// Passes on what QEMU complains about.
+fn pass_on(stderr: ChildStderr) {
+    let lines = BufReader::new(stderr).lines().map_while(Result::ok);
+    for line in lines.filter(|line| line != NOISE) {
+        eprintln!("{line}");
     }
 }
 

@@ -175,5 +175,6 @@ impl Stream {
 
 /// The octet at `offset`: the top eight of 32 bits of offset * 2654435761.
 fn expected(offset: u64) -> u8 {
-    u8::try_from((offset & 0xFFFF_FFFF) * 2_654_435_761 % (1 << 32) >> 24).unwrap()
+    let product = (offset & 0xFFFF_FFFF) * 2_654_435_761;
+    u8::try_from(product % (1 << 32) / (1 << 24)).unwrap()
 }

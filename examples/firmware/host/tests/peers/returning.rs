@@ -25,10 +25,10 @@ pub const CASES: &[Case] = &[
     ("power_cut", Place::Tap, power_cut),
 ];
 
-const LEN: u64 = 300_000;
+const LEN: u64 = 4_000_000;
 const BULK: &[&str] = &[
     "mode=bulk",
-    "bytes=300000",
+    "bytes=4000000",
     "backoff=50ms",
     "backoff-most=200ms",
 ];
@@ -80,7 +80,6 @@ fn peer_crashes_five_times(bench: &mut Bench) {
             (ended.cause.as_str(), ended.acknowledged),
             ("peer_reset", read)
         );
-        assert!(ended.undelivered > 0, "{ended:?}");
     }
     complete(bench, &mut stream, &peer);
 }
