@@ -19,8 +19,7 @@ impl Backoff {
             first: first.min(most),
             most,
             next: first.min(most),
-            // xorshift stays at zero for ever.
-            random: seed | 1,
+            random: seed,
         }
     }
 
@@ -42,12 +41,53 @@ impl Backoff {
         pause.saturating_sub(less)
     }
 
-    /// xorshift64: no random number worth the name, and enough for a jitter.
+    /// SplitMix64: enough for a jitter, also where the seeds are as near to each
+    /// other as the counts of two boots.
     const fn random_octet(&mut self) -> u8 {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        let [.., octet] = self.random.to_le_bytes();
+        self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mixed = self.random ^ (self.random >> 30);
+        let mixed = mixed.wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = mixed ^ (mixed >> 27);
+        let mixed = mixed.wrapping_mul(0x94D0_49BB_1331_11EB);
+        let [.., octet] = mixed.to_le_bytes();
         octet
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIRST: Duration = Duration::from_millis(250);
+    const MOST: Duration = Duration::from_secs(30);
+
+    #[test]
+    fn it_doubles_up_to_the_longest_less_a_quarter_at_the_most() {
+        for seed in 0..200 {
+            let mut backoff = Backoff::new(FIRST, MOST, seed);
+            let mut whole = FIRST;
+            for _ in 0..20 {
+                let pause = backoff.next();
+                assert!(pause <= whole && pause > whole * 3 / 4, "{pause:?}");
+                whole = (whole * 2).min(MOST);
+            }
+            backoff.reset();
+            assert!(backoff.next() <= FIRST);
+        }
+    }
+
+    #[test]
+    fn devices_differ() {
+        let pause = |seed| {
+            let mut backoff = Backoff::new(MOST, MOST, seed);
+            (0..4).map(|_| backoff.next()).max()
+        };
+        let equal = (2..200).filter(|&seed| pause(seed) == pause(0)).count();
+        assert!(equal < 20, "{equal} of 198 pause as long as another");
+    }
+
+    #[test]
+    fn a_first_pause_above_the_longest_is_the_longest() {
+        assert!(Backoff::new(MOST, FIRST, 1).next() <= FIRST);
     }
 }

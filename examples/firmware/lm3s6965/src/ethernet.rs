@@ -34,6 +34,10 @@ const HEADER_LEN: usize = 14;
 const CHECKSUM_LEN: usize = 4;
 /// The length in front of a frame.
 const LENGTH_LEN: usize = 2;
+/// What a received frame takes of the FIFO, with its length and its checksum.
+const SMALLEST_TOTAL: usize = LENGTH_LEN + HEADER_LEN + CHECKSUM_LEN;
+/// The receive FIFO, which no frame exceeds.
+const FIFO_LEN: usize = 2048;
 /// A frame with its length, in whole words.
 const BUFFER_LEN: usize = (LENGTH_LEN + LARGEST_FRAME).next_multiple_of(4);
 
@@ -133,7 +137,7 @@ impl Ethernet {
         let first = read(Register::Data).to_le_bytes();
         let [low, high, ..] = first;
         let total = usize::from(u16::from_le_bytes([low, high]));
-        if total < LENGTH_LEN + HEADER_LEN + CHECKSUM_LEN || total > 2048 {
+        if !(SMALLEST_TOTAL..=FIFO_LEN).contains(&total) {
             // That is no length: the words are out of step, and only a new
             // start brings them back. What it looks like otherwise: one burst
             // too many, and from then on only noise.
