@@ -56,6 +56,7 @@ Without a stage, all of them, in this order:
   no_std    the core on bare-metal targets, over its combinations of features
   no_panic  the linker's proof that the core has no panic path
   cost      what the guard costs on a Cortex-M3: instructions, flash, memory
+  firmware  the firmware of each board, booted in QEMU, against real sockets
   sim       300,000 simulated networks, others with each commit
 
 Only when asked for:
@@ -141,24 +142,30 @@ want_network_tools() {
     fi
 }
 
-# The cost is measured on an emulated board, and read with binutils.
-want_emulator() {
-    local wanted=(qemu-system-arm:qemu-system-arm size:binutils readelf:binutils)
-    local pair packages=()
-    for pair in "${wanted[@]}"; do
+# Emulators and what reads programs; says what is left out where they are missing.
+want_programs() { # CONSEQUENCE PROGRAM:PACKAGE...
+    local consequence="$1" pair packages=()
+    shift
+    for pair in "$@"; do
         command -v "${pair%%:*}" >/dev/null || packages+=("${pair##*:}")
     done
     ((${#packages[@]} > 0)) || return 0
     local install="apt-get install -y --no-install-recommends ${packages[*]}"
     if [[ "$(id -u)" == 0 ]] && command -v apt-get >/dev/null; then
-        say "install what the measurement uses: ${packages[*]}"
+        say "install ${packages[*]}"
         # shellcheck disable=SC2086 # a list of words
         if apt-get update -q && DEBIAN_FRONTEND=noninteractive $install; then
             return 0
         fi
     fi
-    note "THE COST IS NOT MEASURED: ${packages[*]} missing; as root on Debian: $install"
+    note "$consequence: ${packages[*]} missing; as root on Debian: $install"
     return 1
+}
+
+# The cost is measured on an emulated board, and read with binutils.
+want_emulator() {
+    want_programs "THE COST IS NOT MEASURED" \
+        qemu-system-arm:qemu-system-arm size:binutils readelf:binutils
 }
 
 # libFuzzer comes with a nightly compiler only.
@@ -379,6 +386,42 @@ stage_cost() {
         fail "the guard takes $permille in 1000 instructions, more than $COST_INSTRUCTIONS_PERMILLE"
 }
 
+# Each package is its own workspace: in its directory, where cargo finds the
+# target and the runner of a board.
+stage_firmware() {
+    local package here build target=()
+    need_component fmt rustfmt
+    need_component clippy clippy
+    need_targets thumbv7m-none-eabi riscv32imc-unknown-none-elf
+    want_network_tools
+    # The tests say which of them cannot run, and fail where CI is true.
+    want_programs "NOT EVERY FIRMWARE IS RUN" \
+        qemu-system-arm:qemu-system-arm qemu-system-riscv32:qemu-system-misc || true
+    here="$PWD"
+    build="$(target_dir)/firmware"
+    mkdir -p "$build"
+    local -x CARGO_TARGET_DIR
+    CARGO_TARGET_DIR="$(realpath "$build")"
+    for package in examples/firmware/*/Cargo.toml; do
+        cd "$here/${package%/Cargo.toml}"
+        run cargo fmt --check
+        case "$package" in
+            */app/*) run cargo clippy --locked --all-targets -- -D warnings ;&
+            */semihost/*) target=(--target thumbv7m-none-eabi) ;;
+            */host/*) target=(--all-targets) ;;
+            # A board has its target in its .cargo/config.toml.
+            *) target=(--release) ;;
+        esac
+        run cargo clippy --locked "${target[@]}" -- -D warnings
+    done
+    cd "$here/examples/firmware/app"
+    run cargo test --locked
+    cd "$here/examples/firmware/host"
+    # The tests build the firmware of each board.
+    run cargo test --locked
+    cd "$here"
+}
+
 stage_fuzz() {
     local found
     if ! want_fuzzer; then
@@ -412,7 +455,7 @@ stage_teeth() {
 # ---- the order of things ----
 
 main() {
-    local all=(fmt lint msrv test doc examples no_std no_panic cost sim)
+    local all=(fmt lint msrv test doc examples no_std no_panic cost firmware sim)
     local stages=("$@") stage start timings=()
     ((${#stages[@]} > 0)) || stages=("${all[@]}")
     for stage in "${stages[@]}"; do
