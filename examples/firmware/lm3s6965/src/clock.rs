@@ -1,16 +1,17 @@
 //! Time, and sleep: `SysTick`, the timer every Cortex-M has.
 //!
-//! It counts 24 bits down, at 50 MHz a lap of a third of a second. The laps
-//! are added up in 64 bits. While the chip sleeps, a lap is as short as the
-//! sleep may last, so that its end is what wakes the chip: no tick runs
-//! through the night.
+//! It counts 24 bits down, at 50 MHz a lap of a third of a second, and the laps
+//! are added up in 64 bits. Before a sleep that is to end within the lap, a
+//! short lap is begun whose end wakes the chip; those after it are full again.
+//! So nothing ticks a thousand times a second, and a handler or a log line may
+//! hold interrupts off for a third of a second before any time is lost.
 
 use crate::{chip, ethernet};
 use core::cell::Cell;
-use cortex_m::asm;
-use cortex_m::interrupt;
+use core::time::Duration;
 use cortex_m::peripheral::syst::SystClkSource;
 use cortex_m::peripheral::{SCB, SYST};
+use cortex_m::{asm, interrupt};
 use cortex_m_rt::exception;
 use critical_section::Mutex;
 use lastbyte::{Clock, Instant};
@@ -21,13 +22,17 @@ const TICKS_PER_MICRO: u32 = chip::CLOCK_HZ / 1_000_000;
 /// The longest lap of the 24-bit counter.
 const FULL_LAP: u32 = 1 << 24;
 
-/// The shortest one, so that its end is not over before the chip sleeps.
-const SHORTEST_LAP: u32 = 10 * TICKS_PER_MICRO;
+/// The shortest lap, so that it is not over before the next is set.
+const SHORTEST_LAP: u32 = 20 * TICKS_PER_MICRO;
 
-/// Setting the counter takes a few cycles that it does not count.
+/// A lap begins a few cycles after the counter was read.
 const SETTING_TICKS: u64 = 8;
 
-/// The ticks up to the beginning of the lap that runs, and its length.
+/// More looks than the counter takes to be loaded, which is one tick.
+const LOAD_LOOKS: u32 = 10_000;
+
+/// The ticks up to the beginning of the lap that runs, and its length. The laps
+/// after it are full.
 #[derive(Clone, Copy)]
 struct Laps {
     before: u64,
@@ -43,24 +48,31 @@ impl Laps {
     /// The ticks since power-on. Interrupts are off.
     fn now(self) -> u64 {
         let counter = SYST::get_current();
-        if SCB::is_pendst_pending() {
-            // A lap is over that was not added up. The counter may have been
-            // read before its end: read it again.
-            let counter = SYST::get_current();
-            return self.before + u64::from(self.lap) + self.within(counter);
+        if !SCB::is_pendst_pending() {
+            return self.before + within(self.lap, counter);
         }
-        self.before + self.within(counter)
+        // A lap is over that was not added up. The counter may have been read
+        // before its end: read it again.
+        self.over().before + within(FULL_LAP, SYST::get_current())
     }
 
-    /// How far into the lap the counter is.
-    fn within(self, counter: u32) -> u64 {
-        match counter {
-            // It has come to its end, and is loaded with the next tick: the
-            // next lap has begun. Taken for the end of this one, time would
-            // jump ahead by a lap, and back.
-            0 => 0,
-            left => u64::from(self.lap - 1).saturating_sub(u64::from(left)),
+    /// What follows the end of the lap.
+    fn over(self) -> Self {
+        Self {
+            before: self.before + u64::from(self.lap),
+            lap: FULL_LAP,
         }
+    }
+}
+
+/// How far into the lap the counter is.
+fn within(lap: u32, counter: u32) -> u64 {
+    match counter {
+        // It has come to its end, and is loaded with the next tick: the next
+        // lap has begun. Taken for the end of this one, time would jump ahead
+        // by a lap, and back.
+        0 => 0,
+        left => u64::from(lap - 1).saturating_sub(u64::from(left)),
     }
 }
 
@@ -70,17 +82,11 @@ pub fn micros() -> u64 {
     ticks / u64::from(TICKS_PER_MICRO)
 }
 
-/// A lap is over. At most one may pass with interrupts off, or time is lost:
-/// a third of a second is long enough for every critical section.
 #[exception]
 fn SysTick() {
     critical_section::with(|cs| {
         let laps = LAPS.borrow(cs);
-        let Laps { before, lap } = laps.get();
-        laps.set(Laps {
-            before: before + u64::from(lap),
-            lap,
-        });
+        laps.set(laps.get().over());
     });
 }
 
@@ -100,17 +106,43 @@ impl SysTickClock {
         Self { timer }
     }
 
-    /// Begins a lap of this many ticks. Interrupts are off.
-    fn begin_lap(&mut self, lap: u32) {
+    /// Sees to it that a lap ends within `sleep`, and says whether it is still
+    /// to come. Interrupts are off.
+    fn may_sleep(&mut self, sleep: Duration) -> bool {
+        let micros = u64::try_from(sleep.as_micros()).unwrap_or(u64::MAX);
+        let ticks = micros.saturating_mul(u64::from(TICKS_PER_MICRO));
+        match u32::try_from(ticks) {
+            Ok(ticks) if ticks < SYST::get_current() => self.begin_lap(ticks.max(SHORTEST_LAP)),
+            // The lap that runs ends first.
+            Ok(_) | Err(_) => true,
+        }
+    }
+
+    /// Begins a lap of this length, and says whether its end is still to come.
+    fn begin_lap(&mut self, lap: u32) -> bool {
         critical_section::with(|cs| {
             let laps = LAPS.borrow(cs);
             let before = laps.get().now() + SETTING_TICKS;
+            let begun = Laps { before, lap };
             self.timer.set_reload(lap - 1);
             self.timer.clear_current();
-            // The lap that was pending is in `before`.
+            // A lap that was pending is in `before`.
             SCB::clear_pendst();
-            laps.set(Laps { before, lap });
-        });
+            // What is set before the counter is loaded counts for this lap,
+            // what is set afterwards for the next.
+            let _ = (0..LOAD_LOOKS).any(|_| SYST::get_current() != 0);
+            self.timer.set_reload(FULL_LAP - 1);
+            if !SCB::is_pendst_pending() {
+                laps.set(begun);
+                return true;
+            }
+            // It is over already, and what runs may be another of its length:
+            // only an emulator is this late. From here on a full one.
+            self.timer.clear_current();
+            SCB::clear_pendst();
+            laps.set(begun.over());
+            false
+        })
     }
 }
 
@@ -125,20 +157,12 @@ impl Clock for SysTickClock {
     /// and the chip would sleep on a frame.
     fn wait(&mut self, until: Option<Instant>) {
         interrupt::free(|_| {
-            let sleep = until.map(|until| until.since(self.now()));
-            if sleep.is_some_and(|sleep| sleep.is_zero()) || ethernet::arm_interrupt().is_due() {
-                ethernet::disarm_interrupt();
-                return;
+            let sleep = until.map_or(Duration::MAX, |until| until.since(self.now()));
+            let is_due = sleep.is_zero() || ethernet::arm_interrupt().is_due();
+            if !is_due && self.may_sleep(sleep) {
+                asm::dsb();
+                asm::wfi();
             }
-            let ticks = sleep.map_or(u128::MAX, |sleep| {
-                sleep.as_micros() * u128::from(TICKS_PER_MICRO)
-            });
-            let lap =
-                u32::try_from(ticks).map_or(FULL_LAP, |ticks| ticks.clamp(SHORTEST_LAP, FULL_LAP));
-            self.begin_lap(lap);
-            asm::dsb();
-            asm::wfi();
-            self.begin_lap(FULL_LAP);
             ethernet::disarm_interrupt();
         });
     }

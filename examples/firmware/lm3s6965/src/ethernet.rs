@@ -144,15 +144,16 @@ impl Ethernet {
             reset_receive_fifo();
             return None;
         }
-        let mut words = self.rx.chunks_exact_mut(4);
+        let (words, _) = self.rx.as_chunks_mut::<4>();
+        let mut words = words.iter_mut();
         if let Some(place) = words.next() {
-            place.copy_from_slice(&first);
+            *place = first;
         }
         for _ in 1..total.div_ceil(4) {
             let word = read(Register::Data).to_le_bytes();
             // What exceeds the buffer is the checksum, or a frame too long.
             if let Some(place) = words.next() {
-                place.copy_from_slice(&word);
+                *place = word;
             }
         }
         let len = total - LENGTH_LEN - CHECKSUM_LEN;
@@ -190,9 +191,9 @@ impl Device for Ethernet {
 
     /// The right to send a frame, if there is room for one.
     ///
-    /// What it looks like when this is given without room: the second frame of
-    /// each pair is lost or garbled, and the throughput is that of the
-    /// retransmission timer, one segment a second.
+    /// What it looks like when this is given without room: of two frames in a
+    /// row the second is lost or garbled, and the retransmission timer sets the
+    /// pace.
     fn transmit(&mut self, _: Instant) -> Option<Self::TxToken<'_>> {
         if read(Register::TransmitRequest) & SEND != 0 {
             IS_ROOM_WANTED.store(true, Ordering::Relaxed);
@@ -234,19 +235,20 @@ pub struct FrameToSend<'a> {
 }
 
 impl phy::TxToken for FrameToSend<'_> {
-    /// # Panics
-    ///
-    /// `len` exceeds the MTU, which smoltcp keeps to.
+    /// smoltcp keeps to the MTU, so `len` fits. Written without an index, so
+    /// that no panic lands in the firmware for what never happens.
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
-        let result = f(&mut self.buffer[LENGTH_LEN..LENGTH_LEN + len]);
-        // What smoltcp sends has an Ethernet header and fits into 16 bits.
-        let payload = u16::try_from(len.saturating_sub(HEADER_LEN)).unwrap_or(u16::MAX);
-        self.buffer[..LENGTH_LEN].copy_from_slice(&payload.to_le_bytes());
+        let end = LENGTH_LEN + len;
+        let result = f(self.buffer.get_mut(LENGTH_LEN..end).unwrap_or_default());
+        if let Some(length) = self.buffer.first_chunk_mut() {
+            let payload = u16::try_from(len.saturating_sub(HEADER_LEN)).unwrap_or(u16::MAX);
+            *length = payload.to_le_bytes();
+        }
         wait_for_room();
-        for word in self.buffer[..(LENGTH_LEN + len).next_multiple_of(4)].chunks_exact(4) {
-            let mut octets = [0; 4];
-            octets.copy_from_slice(word);
-            write(Register::Data, u32::from_le_bytes(octets));
+        let frame = self.buffer.get(..end.next_multiple_of(4));
+        let (words, _) = frame.unwrap_or_default().as_chunks();
+        for &word in words {
+            write(Register::Data, u32::from_le_bytes(word));
         }
         write(Register::TransmitRequest, SEND);
         result
