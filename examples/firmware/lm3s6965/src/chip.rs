@@ -1,8 +1,8 @@
 //! What has to be done before anything works: the system clock, the clocks of
 //! the peripherals, the address the factory gave.
 
+use crate::registers::{Register, read, write};
 use lastbyte::stack::smoltcp::wire::EthernetAddress;
-use registers::{Register, read, write};
 
 /// The system clock: the PLL's 200 MHz, divided by four. The Ethernet MAC needs
 /// 20 MHz at the least.
@@ -17,10 +17,13 @@ const CRYSTAL_8_MHZ: u32 = 0xE << 6;
 const MAIN_OSCILLATOR: u32 = 0 << 4;
 const INTERNAL_OFF: u32 = 1 << 1;
 
-/// A bit of `InterruptStatus`.
+/// A bit of `PllStatus`.
 const PLL_LOCKED: u32 = 1 << 6;
 
-/// Bits of `ClockGates`.
+/// A bit of `ClockGates1`.
+const TIMER_0: u32 = 1 << 16;
+
+/// Bits of `ClockGates2`.
 const ETHERNET_MAC: u32 = 1 << 28;
 const ETHERNET_PHY: u32 = 1 << 30;
 
@@ -45,14 +48,15 @@ pub fn start() {
         CRYSTAL_8_MHZ | MAIN_OSCILLATOR | PLL_OFF | BYPASS_PLL,
     );
     write(Register::RunModeClock, pll | BYPASS_PLL);
-    let is_locked = (0..LOCK_LOOKS).any(|_| read(Register::InterruptStatus) & PLL_LOCKED != 0);
+    let is_locked = (0..LOCK_LOOKS).any(|_| read(Register::PllStatus) & PLL_LOCKED != 0);
     assert!(is_locked, "the PLL does not lock");
     write(Register::RunModeClock, pll);
 
-    write(Register::ClockGates, ETHERNET_MAC | ETHERNET_PHY);
+    write(Register::ClockGates1, TIMER_0);
+    write(Register::ClockGates2, ETHERNET_MAC | ETHERNET_PHY);
     // A peripheral may be touched three cycles after its clock is on; reading
     // back takes as long.
-    read(Register::ClockGates);
+    read(Register::ClockGates2);
 }
 
 /// The address of this board, from the two words of flash that are made for it:
@@ -67,31 +71,5 @@ pub fn hardware_addr() -> EthernetAddress {
         addr
     } else {
         FALLBACK_ADDR
-    }
-}
-
-/// The only access to memory that is not Rust's.
-mod registers {
-    #[derive(Clone, Copy)]
-    pub enum Register {
-        InterruptStatus = 0x400F_E050,
-        RunModeClock = 0x400F_E060,
-        ClockGates = 0x400F_E108,
-        User0 = 0x400F_E1E0,
-        User1 = 0x400F_E1E4,
-    }
-
-    pub fn read(register: Register) -> u32 {
-        let address = register as usize as *const u32;
-        // SAFETY: every address above is that of a 32-bit register of this
-        // chip, which may be read at any time.
-        unsafe { address.read_volatile() }
-    }
-
-    pub fn write(register: Register, value: u32) {
-        let address = register as usize as *mut u32;
-        // SAFETY: every address above is that of a 32-bit register of this
-        // chip; none of them lets a peripheral touch Rust's memory.
-        unsafe { address.write_volatile(value) }
     }
 }

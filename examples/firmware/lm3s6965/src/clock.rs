@@ -1,12 +1,17 @@
-//! Time, and sleep: `SysTick`, the timer every Cortex-M has.
+//! Time, and sleep.
 //!
-//! It counts 24 bits down, at 50 MHz a lap of a third of a second, and the laps
-//! are added up in 64 bits. Before a sleep that is to end within the lap, a
-//! short lap is begun whose end wakes the chip; those after it are full again.
-//! So nothing ticks a thousand times a second, and a handler or a log line may
-//! hold interrupts off for a third of a second before any time is lost.
+//! Time is `SysTick`, the timer every Cortex-M has. It counts 24 bits down, at
+//! 50 MHz a lap of a third of a second, and is never stopped or set: its laps
+//! are added up in 64 bits. A handler or a log line may hold interrupts off for
+//! a whole lap before time is lost; with a tick of a millisecond it would be
+//! one millisecond.
+//!
+//! What ends a sleep is another timer, set to the time due. Nothing ticks in
+//! between.
 
-use crate::{chip, ethernet};
+use crate::chip;
+use crate::ethernet;
+use crate::registers::{Line, Register, write};
 use core::cell::Cell;
 use core::time::Duration;
 use cortex_m::peripheral::syst::SystClkSource;
@@ -16,133 +21,67 @@ use cortex_m_rt::exception;
 use critical_section::Mutex;
 use lastbyte::{Clock, Instant};
 
-/// Ticks in a microsecond.
+/// Ticks in a microsecond, of both timers.
 const TICKS_PER_MICRO: u32 = chip::CLOCK_HZ / 1_000_000;
 
-/// The longest lap of the 24-bit counter.
-const FULL_LAP: u32 = 1 << 24;
+/// A lap of the 24-bit counter.
+const LAP: u32 = 1 << 24;
 
-/// The shortest lap, so that it is not over before the next is set.
-const SHORTEST_LAP: u32 = 20 * TICKS_PER_MICRO;
+/// The ticks up to the beginning of the lap that runs.
+static BEFORE: Mutex<Cell<u64>> = Mutex::new(Cell::new(0));
 
-/// A lap begins a few cycles after the counter was read.
-const SETTING_TICKS: u64 = 8;
-
-/// More looks than the counter takes to be loaded, which is one tick.
-const LOAD_LOOKS: u32 = 10_000;
-
-/// The ticks up to the beginning of the lap that runs, and its length. The laps
-/// after it are full.
-#[derive(Clone, Copy)]
-struct Laps {
-    before: u64,
-    lap: u32,
-}
-
-static LAPS: Mutex<Cell<Laps>> = Mutex::new(Cell::new(Laps {
-    before: 0,
-    lap: FULL_LAP,
-}));
-
-impl Laps {
-    /// The ticks since power-on. Interrupts are off.
-    fn now(self) -> u64 {
+/// Microseconds since power-on, for the log too.
+pub fn micros() -> u64 {
+    let ticks = critical_section::with(|cs| {
+        let before = BEFORE.borrow(cs).get();
         let counter = SYST::get_current();
-        if !SCB::is_pendst_pending() {
-            return self.before + within(self.lap, counter);
+        if SCB::is_pendst_pending() {
+            // A lap is over that was not added up. The counter may have been
+            // read before its end: read it again.
+            before + u64::from(LAP) + within_lap(SYST::get_current())
+        } else {
+            before + within_lap(counter)
         }
-        // A lap is over that was not added up. The counter may have been read
-        // before its end: read it again.
-        self.over().before + within(FULL_LAP, SYST::get_current())
-    }
-
-    /// What follows the end of the lap.
-    fn over(self) -> Self {
-        Self {
-            before: self.before + u64::from(self.lap),
-            lap: FULL_LAP,
-        }
-    }
+    });
+    ticks / u64::from(TICKS_PER_MICRO)
 }
 
 /// How far into the lap the counter is.
-fn within(lap: u32, counter: u32) -> u64 {
+fn within_lap(counter: u32) -> u64 {
     match counter {
         // It has come to its end, and is loaded with the next tick: the next
         // lap has begun. Taken for the end of this one, time would jump ahead
         // by a lap, and back.
         0 => 0,
-        left => u64::from(lap - 1).saturating_sub(u64::from(left)),
+        left => u64::from(LAP - 1).saturating_sub(u64::from(left)),
     }
 }
 
-/// Microseconds since power-on, for the log too.
-pub fn micros() -> u64 {
-    let ticks = critical_section::with(|cs| LAPS.borrow(cs).get().now());
-    ticks / u64::from(TICKS_PER_MICRO)
-}
-
+/// A lap is over.
 #[exception]
 fn SysTick() {
     critical_section::with(|cs| {
-        let laps = LAPS.borrow(cs);
-        laps.set(laps.get().over());
+        let before = BEFORE.borrow(cs);
+        before.set(before.get() + u64::from(LAP));
     });
 }
 
 /// The clock of the stack.
 pub struct SysTickClock {
-    timer: SYST,
+    alarm: Alarm,
 }
 
 impl SysTickClock {
     /// Starts the timer, at time zero.
     pub fn start(mut timer: SYST) -> Self {
         timer.set_clock_source(SystClkSource::Core);
-        timer.set_reload(FULL_LAP - 1);
+        timer.set_reload(LAP - 1);
         timer.clear_current();
         timer.enable_interrupt();
         timer.enable_counter();
-        Self { timer }
-    }
-
-    /// Sees to it that a lap ends within `sleep`, and says whether it is still
-    /// to come. Interrupts are off.
-    fn may_sleep(&mut self, sleep: Duration) -> bool {
-        let micros = u64::try_from(sleep.as_micros()).unwrap_or(u64::MAX);
-        let ticks = micros.saturating_mul(u64::from(TICKS_PER_MICRO));
-        match u32::try_from(ticks) {
-            Ok(ticks) if ticks < SYST::get_current() => self.begin_lap(ticks.max(SHORTEST_LAP)),
-            // The lap that runs ends first.
-            Ok(_) | Err(_) => true,
+        Self {
+            alarm: Alarm::start(),
         }
-    }
-
-    /// Begins a lap of this length, and says whether its end is still to come.
-    fn begin_lap(&mut self, lap: u32) -> bool {
-        critical_section::with(|cs| {
-            let laps = LAPS.borrow(cs);
-            let before = laps.get().now() + SETTING_TICKS;
-            let begun = Laps { before, lap };
-            self.timer.set_reload(lap - 1);
-            self.timer.clear_current();
-            // A lap that was pending is in `before`.
-            SCB::clear_pendst();
-            // What is set before the counter is loaded counts for this lap,
-            // what is set afterwards for the next.
-            let _ = (0..LOAD_LOOKS).any(|_| SYST::get_current() != 0);
-            self.timer.set_reload(FULL_LAP - 1);
-            if !SCB::is_pendst_pending() {
-                laps.set(begun);
-                return true;
-            }
-            // It is over already, and what runs may be another of its length:
-            // only an emulator is this late. From here on a full one.
-            self.timer.clear_current();
-            SCB::clear_pendst();
-            laps.set(begun.over());
-            false
-        })
     }
 }
 
@@ -158,12 +97,47 @@ impl Clock for SysTickClock {
     fn wait(&mut self, until: Option<Instant>) {
         interrupt::free(|_| {
             let sleep = until.map_or(Duration::MAX, |until| until.since(self.now()));
-            let is_due = sleep.is_zero() || ethernet::arm_interrupt().is_due();
-            if !is_due && self.may_sleep(sleep) {
+            if !sleep.is_zero() && !ethernet::arm_interrupt().is_due() {
+                self.alarm.set(sleep);
                 asm::dsb();
                 asm::wfi();
+                self.alarm.clear();
             }
             ethernet::disarm_interrupt();
         });
+    }
+}
+
+/// Timer 0, 32 bits wide, once: 86 s at the most, where a sleep ends early.
+struct Alarm;
+
+impl Alarm {
+    const BITS_32: u32 = 0;
+    const ONE_SHOT: u32 = 1;
+    const TIMED_OUT: u32 = 1;
+    const OFF: u32 = 0;
+    const ON: u32 = 1;
+
+    fn start() -> Self {
+        write(Register::TimerControl, Self::OFF);
+        write(Register::TimerConfiguration, Self::BITS_32);
+        write(Register::TimerMode, Self::ONE_SHOT);
+        write(Register::TimerInterruptMask, Self::TIMED_OUT);
+        Line::Timer.enable();
+        Self
+    }
+
+    fn set(&mut self, sleep: Duration) {
+        let micros = u64::try_from(sleep.as_micros()).unwrap_or(u64::MAX);
+        let ticks = micros.saturating_mul(u64::from(TICKS_PER_MICRO));
+        let ticks = u32::try_from(ticks).unwrap_or(u32::MAX);
+        write(Register::TimerLoad, ticks);
+        write(Register::TimerControl, Self::ON);
+    }
+
+    fn clear(&mut self) {
+        write(Register::TimerControl, Self::OFF);
+        write(Register::TimerInterruptClear, Self::TIMED_OUT);
+        Line::Timer.forget();
     }
 }

@@ -21,12 +21,12 @@
 //!
 //! Each rule below that is easy to get wrong says what it looks like when it is.
 
+use crate::registers::{Line, Register, read, write};
 use core::sync::atomic::{AtomicBool, Ordering};
 use lastbyte::stack::smoltcp::phy::{self, Device, DeviceCapabilities, Medium};
 use lastbyte::stack::smoltcp::time::Instant;
 use lastbyte::stack::smoltcp::wire::EthernetAddress;
 use lastbyte_firmware_app::Link;
-use registers::{Register, read, write};
 
 /// The largest frame without its checksum: 1500 octets of payload and a header.
 const LARGEST_FRAME: usize = 1514;
@@ -109,7 +109,7 @@ impl Ethernet {
             TRANSMIT_ON | PAD | ADD_CHECKSUM | FULL_DUPLEX,
         );
         reset_receive_fifo();
-        registers::enable_interrupt_line();
+        Line::Ethernet.enable();
         Self {
             rx: [0; BUFFER_LEN],
             tx: [0; BUFFER_LEN],
@@ -332,66 +332,6 @@ pub fn arm_interrupt() -> Due {
 /// for it: what it would do is done where the sleep ends.
 pub fn disarm_interrupt() {
     write(Register::InterruptMask, 0);
-    registers::clear_interrupt_line();
+    Line::Ethernet.forget();
     IS_ROOM_WANTED.store(false, Ordering::Relaxed);
-}
-
-/// The only access to memory that is not Rust's.
-mod registers {
-    use cortex_m::interrupt::InterruptNumber;
-    use cortex_m::peripheral::NVIC;
-
-    #[derive(Clone, Copy)]
-    pub enum Register {
-        /// Reads what has happened; writing a one forgets it.
-        InterruptStatus = 0x4004_8000,
-        InterruptMask = 0x4004_8004,
-        ReceiveControl = 0x4004_8008,
-        TransmitControl = 0x4004_800C,
-        /// Each read takes a word out, each write puts one in.
-        Data = 0x4004_8010,
-        Address0 = 0x4004_8014,
-        Address1 = 0x4004_8018,
-        TransmitThreshold = 0x4004_801C,
-        PhyControl = 0x4004_8020,
-        PhyClockDivider = 0x4004_8024,
-        PhyReceived = 0x4004_8030,
-        FrameCount = 0x4004_8034,
-        TransmitRequest = 0x4004_8038,
-    }
-
-    pub fn read(register: Register) -> u32 {
-        let address = register as usize as *const u32;
-        // SAFETY: every address above is that of a 32-bit register of this
-        // chip, which may be read at any time.
-        unsafe { address.read_volatile() }
-    }
-
-    pub fn write(register: Register, value: u32) {
-        let address = register as usize as *mut u32;
-        // SAFETY: every address above is that of a 32-bit register of this
-        // chip; the MAC has no DMA, so none of them lets it touch memory.
-        unsafe { address.write_volatile(value) }
-    }
-
-    /// The MAC's line to the interrupt controller.
-    #[derive(Clone, Copy)]
-    struct Line;
-
-    // SAFETY: the data sheet's number of the Ethernet controller, always the
-    // same.
-    unsafe impl InterruptNumber for Line {
-        fn number(self) -> u16 {
-            42
-        }
-    }
-
-    pub fn enable_interrupt_line() {
-        // SAFETY: no critical section is built on this line being off.
-        unsafe { NVIC::unmask(Line) }
-    }
-
-    pub fn clear_interrupt_line() {
-        NVIC::unpend(Line);
-    }
 }

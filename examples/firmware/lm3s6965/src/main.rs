@@ -1,14 +1,15 @@
 //! The firmware application on an LM3S6965.
 //!
 //! What a port consists of, each in a file of its own: the network device
-//! (`ethernet.rs`), the clock (`clock.rs`), and what wakes the chip up and sets
-//! it going (`chip.rs`). This file puts them together.
+//! (`ethernet.rs`), the clock (`clock.rs`), what sets the chip going
+//! (`chip.rs`), and its registers (`registers.rs`). This file puts them together.
 #![no_std]
 #![no_main]
 
 mod chip;
 mod clock;
 mod ethernet;
+mod registers;
 
 use clock::SysTickClock;
 use cortex_m_rt::{ExceptionFrame, entry, exception};

@@ -15,6 +15,7 @@ pub const CASES: &[Case] = &[
     ("small_writes", Place::Tap, small_writes),
     ("slow_reader", Place::Tap, slow_reader),
     ("idle_sleeps", Place::Tap, idle_sleeps),
+    ("time_runs_true", Place::User, time_runs_true),
 ];
 
 fn heartbeat(bench: &mut Bench) {
@@ -82,6 +83,28 @@ fn idle_sleeps(bench: &mut Bench) {
     let passed = start.elapsed().as_secs_f64() * procfs_ticks_per_second();
     assert!(used < passed / 4.0, "{used} of {passed} ticks");
     assert!(connection.is_alive());
+}
+
+/// The firmware's time against the host's, over many sleeps and many laps of a
+/// timer. A lap that is lost or counted twice is a third of a second here.
+fn time_runs_true(bench: &mut Bench) {
+    let peer = bench.peer();
+    bench.boot(peer.port(), &["every=50ms", "count=100"]);
+    let mut connection = peer.accept();
+    connection.read_exact(7);
+    let start = Instant::now();
+    connection.read_to_end();
+    let passed = start.elapsed().as_secs_f64();
+    let mut time = |beat: &str| {
+        let line = bench.wait_for(beat);
+        line.time.parse::<f64>().unwrap()
+    };
+    let firmware = -time("beat 1: ") + time("beat 100: ");
+    assert!(
+        (firmware - passed).abs() < 0.25,
+        "{firmware} s of the firmware in {passed} s"
+    );
+    bench.wait_exit(0);
 }
 
 fn processor_ticks(process: i32) -> f64 {
