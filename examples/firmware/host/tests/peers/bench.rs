@@ -19,6 +19,7 @@ pub fn run(board: &Board, place: Place, test: fn(&mut Bench)) {
             place,
             qemu: None,
             log: Vec::new(),
+            time: 0.0,
         });
     });
     if let Err(panic) = done.join() {
@@ -32,6 +33,8 @@ pub struct Bench {
     qemu: Option<Qemu>,
     /// What was read of the log, to be shown if the test fails.
     log: Vec<Line>,
+    /// Of the last line that was read.
+    time: f64,
 }
 
 /// The last word of the firmware about a connection.
@@ -88,6 +91,7 @@ impl Bench {
             .settings(self.place.settings(host))
             .settings([format!("port={port}")])
             .settings(settings.iter().copied());
+        self.time = 0.0;
         self.qemu = Some(boot.start().unwrap());
     }
 
@@ -122,10 +126,20 @@ impl Bench {
                 panic!("the firmware does not say: {text}");
             };
             self.log.push(line.clone());
+            self.check_time(&line);
             if line.text.contains(text) {
                 return line;
             }
         }
+    }
+
+    /// Time never goes back, except when the board starts anew.
+    #[track_caller]
+    fn check_time(&mut self, line: &Line) {
+        let time: f64 = line.time.parse().expect("seconds");
+        let is_boot = line.text.starts_with("lastbyte: ");
+        assert!(is_boot || time >= self.time, "time goes back: {line}");
+        self.time = time;
     }
 
     /// How the next connection that ends did so.

@@ -1,7 +1,7 @@
 //! The peer: a listener with patience, and what it knows of the stream.
 
 use rustix::io::ioctl_fionread;
-use rustix::net::sockopt::set_socket_linger;
+use rustix::net::sockopt::{set_socket_linger, set_socket_recv_buffer_size};
 use std::io::{ErrorKind, Read};
 use std::net::{Shutdown, SocketAddrV4, TcpListener, TcpStream};
 use std::thread;
@@ -31,6 +31,12 @@ impl Peer {
 
     pub fn port(&self) -> u16 {
         self.listener.local_addr().unwrap().port()
+    }
+
+    /// Gives connections a small window.
+    #[track_caller]
+    pub fn take_little(&self) {
+        set_socket_recv_buffer_size(&self.listener, 4096).unwrap();
     }
 
     /// The next connection.
@@ -95,6 +101,16 @@ impl Connection {
     #[track_caller]
     pub fn unread(&self) -> u64 {
         ioctl_fionread(&self.stream).unwrap()
+    }
+
+    /// Waits until there is something to read.
+    #[track_caller]
+    pub fn wait_some(&self) {
+        let start = Instant::now();
+        while self.unread() == 0 {
+            assert!(start.elapsed() < LIMIT, "nothing arrives any more");
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Reads nothing until no more arrives, and says what is there then.
