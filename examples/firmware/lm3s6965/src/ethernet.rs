@@ -332,6 +332,8 @@ pub fn arm_interrupt() -> Due {
 /// for it: what it would do is done where the sleep ends.
 pub fn disarm_interrupt() {
     write(Register::InterruptMask, 0);
+    // Read back, so that the line is down before it is forgotten.
+    read(Register::InterruptMask);
     Line::Ethernet.forget();
     IS_ROOM_WANTED.store(false, Ordering::Relaxed);
 }
