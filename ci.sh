@@ -52,6 +52,7 @@ Without a stage, all of them, in this order:
             linked program for one that the stack would bring into a firmware
   budgets   the same client on bare smoltcp and on lastbyte, on a Cortex-M3 and on
             riscv32, side by side: flash, memory, stack, instructions
+  firmware  the firmware of each board, booted in QEMU, against real sockets
   sim       300,000 simulated networks, others with each commit
 
 Only when asked for:
@@ -137,27 +138,27 @@ want_network_tools() {
     fi
 }
 
-# The budgets are measured on emulated boards, and read with binutils.
-want_emulators() {
-    local wanted=(qemu-system-arm:qemu-system-arm qemu-system-riscv32:qemu-system-misc
-        size:binutils)
-    local pair packages=()
-    for pair in "${wanted[@]}"; do
+# Emulators and what reads programs; says what is left out where they are missing.
+want_programs() { # CONSEQUENCE PROGRAM:PACKAGE...
+    local consequence="$1" pair packages=()
+    shift
+    for pair in "$@"; do
         command -v "${pair%%:*}" >/dev/null || packages+=("${pair##*:}")
     done
     ((${#packages[@]} > 0)) || return 0
     local install="apt-get install -y --no-install-recommends ${packages[*]}"
     if [[ "$(id -u)" == 0 ]] && command -v apt-get >/dev/null; then
-        say "install what the measurement uses: ${packages[*]}"
+        say "install ${packages[*]}"
         # shellcheck disable=SC2086 # a list of words
         if apt-get update -q && DEBIAN_FRONTEND=noninteractive $install; then
             return 0
         fi
     fi
-    note "NO BUDGET IS MEASURED: ${packages[*]} missing; as root on Debian: $install"
+    note "$consequence: ${packages[*]} missing; as root on Debian: $install"
     return 1
 }
 
+# The cost is measured on an emulated board, and read with binutils.
 # libFuzzer comes with a nightly compiler only.
 want_fuzzer() {
     if ! cargo +nightly --version >/dev/null 2>&1; then
@@ -416,7 +417,8 @@ compare_budgets() { # TARGET BARE_FIGURES OUR_FIGURES
 
 stage_budgets() {
     local target bare ours exceeded=()
-    if ! want_emulators; then
+    if ! want_programs "NO BUDGET IS MEASURED" qemu-system-arm:qemu-system-arm \
+        qemu-system-riscv32:qemu-system-misc size:binutils; then
         [[ "${CI:-}" != true ]] || fail "CI measures the budgets"
         return 0
     fi
@@ -429,6 +431,42 @@ stage_budgets() {
     done
     ((${#exceeded[@]} == 0)) ||
         fail "more than tests/budgets/ceilings.txt allows on ${exceeded[*]}"
+}
+
+# Each package is its own workspace: in its directory, where cargo finds the
+# target and the runner of a board.
+stage_firmware() {
+    local package here build target=()
+    need_component fmt rustfmt
+    need_component clippy clippy
+    need_targets thumbv7m-none-eabi riscv32imc-unknown-none-elf
+    want_network_tools
+    # The tests say which of them cannot run, and fail where CI is true.
+    want_programs "NOT EVERY FIRMWARE IS RUN" \
+        qemu-system-arm:qemu-system-arm qemu-system-riscv32:qemu-system-misc || true
+    here="$PWD"
+    build="$(target_dir)/firmware"
+    mkdir -p "$build"
+    local -x CARGO_TARGET_DIR
+    CARGO_TARGET_DIR="$(realpath "$build")"
+    for package in examples/firmware/*/Cargo.toml; do
+        cd "$here/${package%/Cargo.toml}"
+        run cargo fmt --check
+        case "$package" in
+            */app/*) run cargo clippy --locked --all-targets -- -D warnings ;&
+            */semihost/*) target=(--target thumbv7m-none-eabi) ;;
+            */host/*) target=(--all-targets) ;;
+            # A board has its target in its .cargo/config.toml.
+            *) target=(--release) ;;
+        esac
+        run cargo clippy --locked "${target[@]}" -- -D warnings
+    done
+    cd "$here/examples/firmware/app"
+    run cargo test --locked
+    cd "$here/examples/firmware/host"
+    # The tests build the firmware of each board.
+    run cargo test --locked
+    cd "$here"
 }
 
 stage_fuzz() {
@@ -464,7 +502,7 @@ stage_teeth() {
 # ---- the order of things ----
 
 main() {
-    local all=(fmt lint msrv test doc examples no_std no_panic budgets sim)
+    local all=(fmt lint msrv test doc examples no_std no_panic budgets firmware sim)
     local stages=("$@") stage start timings=()
     ((${#stages[@]} > 0)) || stages=("${all[@]}")
     for stage in "${stages[@]}"; do

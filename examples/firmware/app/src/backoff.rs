@@ -1,0 +1,93 @@
+//! How long to wait before connecting again.
+
+use core::time::Duration;
+
+/// Doubles from the first pause to the longest. Each pause is shortened by up
+/// to a quarter, by a number that differs from device to device: after a power
+/// cut a thousand devices must not connect in the same instant.
+#[derive(Debug, Clone)]
+pub(crate) struct Backoff {
+    first: Duration,
+    most: Duration,
+    next: Duration,
+    random: u64,
+}
+
+impl Backoff {
+    pub(crate) fn new(first: Duration, most: Duration, seed: u64) -> Self {
+        Self {
+            first: first.min(most),
+            most,
+            next: first.min(most),
+            random: seed,
+        }
+    }
+
+    /// The peer was there: the next pause is the first again.
+    pub(crate) const fn reset(&mut self) {
+        self.next = self.first;
+    }
+
+    pub(crate) fn next(&mut self) -> Duration {
+        let pause = self.next;
+        self.next = pause.saturating_mul(2).min(self.most);
+        let quarter = pause.checked_div(4).unwrap_or_default();
+        // 0 to 255 of 256 parts of the quarter.
+        let parts = u32::from(self.random_octet());
+        let less = quarter
+            .checked_div(256)
+            .unwrap_or_default()
+            .saturating_mul(parts);
+        pause.saturating_sub(less)
+    }
+
+    /// `SplitMix64`: enough for a jitter, also where the seeds are as near to each
+    /// other as the counts of two boots.
+    const fn random_octet(&mut self) -> u8 {
+        self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mixed = self.random ^ (self.random >> 30);
+        let mixed = mixed.wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = mixed ^ (mixed >> 27);
+        let mixed = mixed.wrapping_mul(0x94D0_49BB_1331_11EB);
+        let [.., octet] = mixed.to_le_bytes();
+        octet
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIRST: Duration = Duration::from_millis(250);
+    const MOST: Duration = Duration::from_secs(30);
+
+    #[test]
+    fn it_doubles_up_to_the_longest_less_a_quarter_at_the_most() {
+        for seed in 0..200 {
+            let mut backoff = Backoff::new(FIRST, MOST, seed);
+            let mut whole = FIRST;
+            for _ in 0..20 {
+                let pause = backoff.next();
+                assert!(pause <= whole && pause > whole * 3 / 4, "{pause:?}");
+                whole = (whole * 2).min(MOST);
+            }
+            backoff.reset();
+            assert!(backoff.next() <= FIRST);
+        }
+    }
+
+    #[test]
+    fn devices_differ() {
+        let pause = |seed| {
+            let mut backoff = Backoff::new(MOST, MOST, seed);
+            (0..4).map(|_| backoff.next()).max()
+        };
+        let equal = (2..200).filter(|&seed| pause(seed) == pause(0)).count();
+        assert!(equal < 20, "{equal} of 198 pause as long as another");
+    }
+
+    #[test]
+    fn a_first_pause_above_the_longest_is_the_longest() {
+        assert!(Backoff::new(MOST, FIRST, 1).next() <= FIRST);
+    }
+}

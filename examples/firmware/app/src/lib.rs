@@ -1,0 +1,195 @@
+//! A firmware application over `lastbyte`, for any board.
+//!
+//! A board brings a [`Board`]: a network device, a clock, an address and a
+//! seed. Everything else is here, and is the same on every board:
+//!
+//! - *heartbeat*: a line every so often. The beat is the probe: the first one
+//!   after the peer has gone is refused, and tells why.
+//! - *bulk*: a stream that keeps its place. Each connection begins with the
+//!   offset it goes on from, which is what the peer had acknowledged.
+//!
+//! When the peer is gone, the cause and the ledger are logged, and the
+//! application connects again with an exponential back-off.
+//!
+//! The modules, in the order to read them: `session.rs` is what an application
+//! copies, one connection from opening to the last word about it;
+//! `heartbeat.rs` and `bulk.rs` are two uses of it; `settings.rs` is what an
+//! application replaces by constants.
+#![no_std]
+#![forbid(unsafe_code)]
+#![deny(
+    missing_docs,
+    unreachable_pub,
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    clippy::expect_used,
+    clippy::float_arithmetic,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm
+)]
+
+mod backoff;
+mod bulk;
+mod heartbeat;
+mod session;
+mod settings;
+
+pub use bulk::octet;
+pub use settings::{Mode, Settings, SettingsError, Why};
+
+use backoff::Backoff;
+use lastbyte::stack::smoltcp::phy::Device;
+use lastbyte::stack::smoltcp::wire::EthernetAddress;
+use lastbyte::stack::{Buffers, StackError};
+use lastbyte::{Cause, Clock};
+use session::{Ended, Session};
+
+/// The largest write the application makes, which is the payload of a full
+/// segment on Ethernet.
+pub const LARGEST_WRITE: usize = 1460;
+
+/// What a board brings.
+#[derive(Debug)]
+pub struct Board<D, C> {
+    /// The network device.
+    pub device: D,
+    /// Time, and a way to sleep.
+    pub clock: C,
+    /// The hardware address the device receives at.
+    pub hardware_addr: EthernetAddress,
+    /// Differs at each boot: see the porting guide.
+    pub seed: u64,
+    /// Looks whether there is a link. Called several times a second.
+    pub link: fn(&mut D) -> Link,
+}
+
+/// What a board knows of the cable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, defmt::Format)]
+pub enum Link {
+    /// There is a link, and was since the last look.
+    Up,
+    /// There is none, or there was none at some time since the last look.
+    Down,
+    /// The board cannot tell.
+    Unknown,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, defmt::Format)]
+pub enum Outcome {
+    /// Everything was written, and the peer's TCP acknowledged all of it.
+    Done,
+    /// No more connections were allowed; the last one ended of this.
+    GaveUp(Cause),
+    /// The last connection could not even begin, or the stack not be made.
+    Failed(StackError),
+}
+
+impl Outcome {
+    /// The status a host is told; for causes as the `lastbyte` command has it.
+    #[must_use]
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failed(_) => 1,
+            Self::GaveUp(cause) => match cause {
+                Cause::PeerFinished => 3,
+                Cause::PeerReset => 4,
+                Cause::Refused => 5,
+                Cause::Unreachable => 6,
+                Cause::ConnectTimeout | Cause::Vanished | Cause::FinishTimeout => 7,
+                Cause::AddressLost => 8,
+                // It finished, with beats lost on earlier connections.
+                Cause::Finished => 1,
+                Cause::Aborted => 9,
+            },
+        }
+    }
+}
+
+/// Runs the application until its work is done or it gives up, which it never
+/// does by default.
+///
+/// The buffers are the board's, since only it knows how much memory there is:
+/// `TX` bounds the throughput, a small `RX` is enough for what the application
+/// discards.
+pub fn run<D: Device, C: Clock, const TX: usize, const RX: usize>(
+    board: Board<D, C>,
+    settings: &Settings<'_>,
+    buffers: &mut Buffers<1, TX, RX>,
+) -> Outcome {
+    defmt::info!(
+        "lastbyte: {} to {}:{} from {}, buffers tx={} rx={}, seed={}",
+        settings.mode,
+        settings.host,
+        settings.port,
+        settings.addr,
+        TX,
+        RX,
+        board.seed
+    );
+    let backoff = Backoff::new(settings.backoff, settings.backoff_most, board.seed);
+    // The storage of smoltcp's sockets: a few hundred octets of stack.
+    let mut sockets = session::sockets();
+    let outcome = match Session::new(board, settings, buffers.split(), &mut sockets) {
+        Ok(session) => connect_again_and_again(session, settings, backoff),
+        Err(error) => Outcome::Failed(error),
+    };
+    match outcome {
+        Outcome::Done => defmt::info!("done"),
+        Outcome::GaveUp(cause) => defmt::error!("gave up: cause={=str}", cause.name()),
+        Outcome::Failed(error) => defmt::error!("failed: {}", error),
+    }
+    outcome
+}
+
+/// The work that outlives a connection.
+enum Work<'a> {
+    Heartbeat(heartbeat::Beats<'a>),
+    Bulk(bulk::Place),
+}
+
+fn connect_again_and_again<D: Device, C: Clock>(
+    mut session: Session<'_, D, C>,
+    settings: &Settings<'_>,
+    mut backoff: Backoff,
+) -> Outcome {
+    let mut work = match settings.mode {
+        Mode::Heartbeat => Work::Heartbeat(heartbeat::Beats::new(settings)),
+        Mode::Bulk => Work::Bulk(bulk::Place::new(settings)),
+    };
+    let mut connections: u32 = 0;
+    loop {
+        connections = connections.saturating_add(1);
+        let ended = session.connect(connections, |connection| match &mut work {
+            Work::Heartbeat(beats) => beats.write(connection),
+            Work::Bulk(place) => place.write(connection),
+        });
+        let is_done = match (&mut work, &ended) {
+            (_, Ended::NotBegun(_)) => false,
+            (Work::Heartbeat(beats), Ended::Of(report)) => beats.is_done_after(report),
+            (Work::Bulk(place), Ended::Of(report)) => place.is_done_after(report),
+        };
+        if is_done {
+            return Outcome::Done;
+        }
+        if connections == settings.connections {
+            return match ended {
+                Ended::NotBegun(error) => Outcome::Failed(error.into()),
+                Ended::Of(report) => Outcome::GaveUp(report.cause.unwrap_or(Cause::Aborted)),
+            };
+        }
+        // A peer that takes bytes is there: only one that does not is spared.
+        if matches!(&ended, Ended::Of(report) if report.ledger.acknowledged() > 0) {
+            backoff.reset();
+        }
+        let pause = backoff.next();
+        defmt::info!(
+            "connecting again in {} ms",
+            u64::try_from(pause.as_millis()).unwrap_or(u64::MAX)
+        );
+        session.pause(pause);
+    }
+}

@@ -1,0 +1,311 @@
+//! One connection at a time, from opening to the last word about it: the part
+//! to copy.
+//!
+//! Nothing here blocks for longer than the call limit, a quarter of a second
+//! by default. In between the application has its chores: it looks at the
+//! link, tells advice, and would kick its watchdog.
+
+use crate::settings::Settings;
+use crate::{Board, Link};
+use core::time::Duration;
+use embedded_io::Write;
+use lastbyte::stack::smoltcp::iface::SocketStorage;
+use lastbyte::stack::smoltcp::phy::Device;
+use lastbyte::stack::smoltcp::wire::{IpCidr, IpEndpoint};
+use lastbyte::stack::{Config, ConnectionId, OpenError, SlotBuffers, Stack, StackError};
+use lastbyte::{Clock, Instant, Ledger, Options, Report, Timeout, WriteError};
+
+/// One connection, and nothing else that needs a socket.
+const CONNECTIONS: usize = 1;
+
+pub(crate) const fn sockets<'a>() -> [SocketStorage<'a>; CONNECTIONS] {
+    [SocketStorage::EMPTY; CONNECTIONS]
+}
+
+/// How a connection ended.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    /// It could not even begin.
+    NotBegun(OpenError),
+    /// With this account.
+    Of(Report),
+}
+
+/// Why the application stops writing before its work is done.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// The connection takes no more.
+    Refused,
+    /// The peer is there, but has read nothing for too long.
+    OutOfPatience,
+}
+
+/// The stack, and what the application knows beside it.
+pub(crate) struct Session<'a, D: Device, C: Clock> {
+    stack: Stack<'a, D, C, CONNECTIONS>,
+    look_at_link: fn(&mut D) -> Link,
+    link: Link,
+    remote: IpEndpoint,
+    options: Options,
+    /// Zero: for ever.
+    patience: Duration,
+}
+
+impl<'a, D: Device, C: Clock> Session<'a, D, C> {
+    pub(crate) fn new(
+        board: Board<D, C>,
+        settings: &Settings<'_>,
+        buffers: [SlotBuffers<'a>; CONNECTIONS],
+        sockets: &'a mut [SocketStorage<'a>],
+    ) -> Result<Self, StackError> {
+        let config = Config::new(board.hardware_addr.into(), board.seed);
+        let mut stack = Stack::new(board.device, board.clock, config, buffers, sockets)?;
+        let interface = stack.interface_mut();
+        interface.update_ip_addrs(|addresses| {
+            // The list is empty and has room for one.
+            let _ = addresses.push(IpCidr::Ipv4(settings.addr));
+        });
+        if let Some(gateway) = settings.gateway {
+            // So is the table of routes.
+            let _ = interface.routes_mut().add_default_ipv4_route(gateway);
+        }
+        Ok(Self {
+            stack,
+            look_at_link: board.link,
+            link: Link::Unknown,
+            remote: (settings.host, settings.port).into(),
+            options: settings.options,
+            patience: settings.patience,
+        })
+    }
+
+    /// Opens connection `number`, lets `work` write to it, finishes it, and
+    /// tells how it ended.
+    pub(crate) fn connect(
+        &mut self,
+        number: u32,
+        work: impl FnOnce(&mut Connection<'_, 'a, D, C>) -> Result<(), Stop>,
+    ) -> Ended {
+        self.look();
+        let id = match self.stack.connect(self.remote, self.options) {
+            Ok(id) => id,
+            Err(error) => {
+                defmt::warn!("attempt {}: not begun: {}", number, error);
+                return Ended::NotBegun(error);
+            }
+        };
+        let mut connection = Connection {
+            session: self,
+            id,
+            number,
+        };
+        let stopped = connection.open().and_then(|()| work(&mut connection));
+        let report = connection.end(stopped);
+        Ended::Of(report)
+    }
+
+    /// Serves the stack for `duration`, chores included.
+    pub(crate) fn pause(&mut self, duration: Duration) {
+        let until = self.time_in(duration);
+        while !self.is_reached(until) {
+            self.look();
+            self.serve(until);
+        }
+    }
+
+    /// Serves the stack until something happens, until it is time for the
+    /// chores, or until `until`.
+    fn serve(&mut self, until: Instant) {
+        let chores = self.time_in(self.options.call_limit());
+        self.stack.wait(until.min(chores));
+    }
+
+    fn time_in(&mut self, duration: Duration) -> Instant {
+        self.stack.clock_mut().now() + duration
+    }
+
+    fn is_reached(&mut self, time: Instant) -> bool {
+        self.stack.clock_mut().now() >= time
+    }
+
+    /// Looks at the link. This is where a watchdog is kicked, too.
+    fn look(&mut self) {
+        let link = (self.look_at_link)(self.stack.device_mut());
+        if link == self.link {
+            return;
+        }
+        self.link = link;
+        match link {
+            Link::Up => self.stack.set_link(true),
+            Link::Down => self.stack.set_link(false),
+            Link::Unknown => {}
+        }
+        defmt::info!("link={}", link);
+    }
+}
+
+/// The connection at hand.
+pub(crate) struct Connection<'s, 'a, D: Device, C: Clock> {
+    session: &'s mut Session<'a, D, C>,
+    id: ConnectionId,
+    number: u32,
+}
+
+impl<D: Device, C: Clock> Connection<'_, '_, D, C> {
+    /// Waits until the handshake is done.
+    fn open(&mut self) -> Result<(), Stop> {
+        loop {
+            self.chores();
+            match self.session.stack.wait_open(self.id) {
+                Ok(()) => break,
+                // The connect limit ends this, not the call limit.
+                Err(error) if is_alive(&error) => {}
+                Err(_) => return Err(Stop::Refused),
+            }
+        }
+        if let Ok(Some((local, remote))) = self.session.stack.endpoints(self.id) {
+            defmt::info!("attempt {}: open, {} to {}", self.number, local, remote);
+        }
+        Ok(())
+    }
+
+    /// Writes at least one of `bytes`, and says how many.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<usize, Stop> {
+        let patience = match self.session.patience {
+            Duration::ZERO => Instant::NEVER,
+            patience => self.session.time_in(patience),
+        };
+        loop {
+            self.chores();
+            let Ok(mut writer) = self.session.stack.writer(self.id) else {
+                return Err(Stop::Refused);
+            };
+            match writer.write(bytes) {
+                Ok(accepted) => return Ok(accepted),
+                Err(error) if is_alive(&error) => {}
+                Err(error) => {
+                    defmt::warn!("attempt {}: write refused: {}", self.number, error);
+                    return Err(Stop::Refused);
+                }
+            }
+            if self.session.is_reached(patience) {
+                return Err(Stop::OutOfPatience);
+            }
+        }
+    }
+
+    /// Writes all of `bytes`. Where it fails, part of them may have been
+    /// accepted; the ledger counts them.
+    pub(crate) fn write_all(&mut self, mut bytes: &[u8]) -> Result<(), Stop> {
+        while !bytes.is_empty() {
+            let accepted = self.write(bytes)?;
+            bytes = bytes.get(accepted..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    /// Serves the connection for `duration`. That it has ended meanwhile is
+    /// what the next write says.
+    pub(crate) fn pause(&mut self, duration: Duration) {
+        let until = self.session.time_in(duration);
+        while !self.session.is_reached(until) {
+            self.chores();
+            self.session.serve(until);
+        }
+    }
+
+    /// The account so far.
+    pub(crate) fn ledger(&mut self) -> Ledger {
+        match self.session.stack.report(self.id) {
+            Ok(report) => report.ledger,
+            Err(_) => Ledger::ZERO,
+        }
+    }
+
+    /// What is left after the last write: what was accepted drains, which it
+    /// does after a FIN of the peer too, and a FIN follows. On a connection
+    /// that has ended this changes nothing.
+    fn end(mut self, stopped: Result<(), Stop>) -> Report {
+        match stopped {
+            Ok(()) | Err(Stop::Refused) => self.finish(),
+            Err(Stop::OutOfPatience) => {
+                defmt::warn!("attempt {}: the peer does not read", self.number);
+            }
+        }
+        self.chores();
+        // Aborts what is still alive, and frees the slot.
+        let report = match self.session.stack.writer(self.id) {
+            Ok(writer) => writer.abort().unwrap_or(EMPTY),
+            Err(_) => EMPTY,
+        };
+        self.tell(&report);
+        report
+    }
+
+    fn finish(&mut self) {
+        let Ok(mut writer) = self.session.stack.writer(self.id) else {
+            return;
+        };
+        writer.begin_finish();
+        // The finish limit ends this.
+        loop {
+            self.chores();
+            let is_over = match self.session.stack.writer(self.id) {
+                Ok(mut writer) => writer.finished().is_some(),
+                Err(_) => true,
+            };
+            if is_over {
+                return;
+            }
+            self.session.serve(Instant::NEVER);
+        }
+    }
+
+    /// What is due between two calls.
+    fn chores(&mut self) {
+        self.session.look();
+        while let Ok(Some(advice)) = self.session.stack.poll_advice(self.id) {
+            defmt::warn!("attempt {}: advice={}", self.number, advice);
+        }
+    }
+
+    /// The last word about the connection, for people and programs.
+    fn tell(&self, report: &Report) {
+        defmt::info!(
+            "attempt {}: ended cause={=str} accepted={} acknowledged={} undelivered={} \
+             discarded={} writes_accepted={} writes_refused={} link_was_down={} elapsed_ms={}",
+            self.number,
+            report.cause.map_or("none", lastbyte::Cause::name),
+            report.ledger.accepted(),
+            report.ledger.acknowledged(),
+            report.ledger.undelivered(),
+            report.discarded,
+            report.writes_accepted,
+            report.writes_refused,
+            report.link_was_down,
+            u64::try_from(report.elapsed.as_millis()).unwrap_or(u64::MAX)
+        );
+    }
+}
+
+/// Of a connection the stack does not know, which there is none of.
+const EMPTY: Report = Report {
+    cause: None,
+    ledger: Ledger::ZERO,
+    discarded: 0,
+    writes_accepted: 0,
+    writes_refused: 0,
+    link_was_down: false,
+    elapsed: Duration::ZERO,
+};
+
+/// Whether only the call is over: the connection lives, and it may be repeated.
+const fn is_alive(error: &WriteError) -> bool {
+    matches!(
+        error,
+        WriteError::TimedOut {
+            why: Timeout::Call | Timeout::NotReading,
+            ..
+        }
+    )
+}

@@ -1,0 +1,286 @@
+//! What an application is told from outside, here as words `key=value`.
+
+use crate::LARGEST_WRITE;
+use core::fmt;
+use core::net::Ipv4Addr;
+use core::time::Duration;
+use lastbyte::stack::smoltcp::wire::Ipv4Cidr;
+use lastbyte::{Nagle, Options, OptionsBuilder, OptionsError};
+
+/// The longest `message=`, in octets.
+pub(crate) const LONGEST_MESSAGE: usize = 64;
+
+/// What the application does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, defmt::Format)]
+pub enum Mode {
+    /// A line every so often.
+    Heartbeat,
+    /// A stream that keeps its place.
+    Bulk,
+}
+
+/// The settings of a run. The defaults are those of a board in QEMU's user
+/// networking, whose host is at 10.0.2.2.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings<'a> {
+    /// `mode=heartbeat` or `bulk`. Default: heartbeat.
+    pub mode: Mode,
+    /// `host=`: where the peer listens. Default: 10.0.2.2.
+    pub host: Ipv4Addr,
+    /// `port=`: where the peer listens. Default: 5000.
+    pub port: u16,
+    /// `addr=`: our address and the length of its prefix. Default: 10.0.2.15/24.
+    pub addr: Ipv4Cidr,
+    /// `gateway=`, or `none`. Default: 10.0.2.2.
+    pub gateway: Option<Ipv4Addr>,
+    /// `seed=`: instead of the board's own.
+    pub seed: Option<u64>,
+    /// `message=`: the text of a beat. Default: beat.
+    pub message: &'a str,
+    /// `every=`: the time between two beats. Default: 1 s.
+    pub every: Duration,
+    /// `count=`: how many beats; 0: no end. Default: 0.
+    pub count: u64,
+    /// `bytes=`: the length of the stream. Default: 1,000,000.
+    pub bytes: u64,
+    /// `write=`: octets in one write. Default: 1460.
+    pub write: usize,
+    /// `connections=`: how many before it gives up; 0: for ever. Default: 0.
+    pub connections: u32,
+    /// `backoff=`: the first pause before connecting again. Default: 250 ms.
+    pub backoff: Duration,
+    /// `backoff-most=`: the longest pause. Default: 30 s.
+    pub backoff_most: Duration,
+    /// `patience=`: how long one write waits for a peer that does not read; 0:
+    /// for ever. Default: 60 s.
+    pub patience: Duration,
+    /// `connect=`, `silence=`, `finish=`, `call=`, `stall=`, `keep-alive=`,
+    /// `nagle=on` or `off`: the options of each connection. The call limit is
+    /// 250 ms by default, since the application looks at the link in between;
+    /// the others are the library's.
+    pub options: Options,
+}
+
+/// What is wrong with a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// It is no `key=value`.
+    NoValue,
+    /// There is no such key.
+    UnknownKey,
+    /// Not `heartbeat` or `bulk`.
+    NoMode,
+    /// Not the address of one host.
+    NoAddress,
+    /// Not an address with the length of a prefix.
+    NoCidr,
+    /// Not a number of the expected range.
+    NoNumber,
+    /// Not a time.
+    NoTime,
+    /// Not `on` or `off`.
+    NoSwitch,
+    /// Too long for a line.
+    MessageTooLong,
+    /// A limit is out of range.
+    Limit(OptionsError),
+}
+
+impl Why {
+    const fn describe(self) -> &'static str {
+        match self {
+            Self::NoValue => "give a key and a value, as in port=5000",
+            Self::UnknownKey => {
+                "no such setting; there are mode host port addr gateway seed message every count \
+                 bytes write connections backoff backoff-most patience connect silence finish call \
+                 stall keep-alive nagle"
+            }
+            Self::NoMode => "the mode is heartbeat or bulk",
+            Self::NoAddress => "give the IPv4 address of one host, as in 10.0.2.2",
+            Self::NoCidr => "give our IPv4 address with its prefix, as in 10.0.2.15/24",
+            Self::NoNumber => {
+                "give a whole number: a port is 1 to 65535, a write 1 to 1460 octets, a stream at \
+                 least 1"
+            }
+            Self::NoTime => "give a time with its unit, as in 250ms, 5s or 2m",
+            Self::NoSwitch => "give on or off",
+            Self::MessageTooLong => "a message is 64 octets at most",
+            Self::Limit(OptionsError::Zero(_)) => "this limit is at least 1ms",
+            Self::Limit(OptionsError::TooLong(_)) => "this limit is 49 days at most",
+            Self::Limit(OptionsError::SilenceWithinRetransmission) => {
+                "the silence limit must exceed one retransmission timeout: more than 1s"
+            }
+        }
+    }
+}
+
+/// The word that is wrong, and what to write instead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SettingsError<'a> {
+    /// The word as it was given.
+    pub word: &'a str,
+    /// What is wrong with it.
+    pub why: Why,
+}
+
+impl fmt::Display for SettingsError<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.word, self.why.describe())
+    }
+}
+
+impl core::error::Error for SettingsError<'_> {}
+
+impl defmt::Format for SettingsError<'_> {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(f, "{=str}: {=str}", self.word, self.why.describe());
+    }
+}
+
+impl Default for Settings<'_> {
+    fn default() -> Self {
+        Self {
+            mode: Mode::Heartbeat,
+            host: Ipv4Addr::new(10, 0, 2, 2),
+            port: 5000,
+            addr: Ipv4Cidr::new(Ipv4Addr::new(10, 0, 2, 15), 24),
+            gateway: Some(Ipv4Addr::new(10, 0, 2, 2)),
+            seed: None,
+            message: "beat",
+            every: Duration::from_secs(1),
+            count: 0,
+            bytes: 1_000_000,
+            write: LARGEST_WRITE,
+            connections: 0,
+            backoff: Duration::from_millis(250),
+            backoff_most: Duration::from_secs(30),
+            patience: Duration::from_secs(60),
+            options: defaults().build().unwrap_or_default(),
+        }
+    }
+}
+
+fn defaults() -> OptionsBuilder {
+    Options::builder().call_limit(Duration::from_millis(250))
+}
+
+impl<'a> Settings<'a> {
+    /// Takes the settings from words `key=value`; what is not named keeps its
+    /// default.
+    ///
+    /// # Errors
+    ///
+    /// The first word that is wrong, and why.
+    pub fn parse(words: impl IntoIterator<Item = &'a str>) -> Result<Self, SettingsError<'a>> {
+        let mut settings = Self::default();
+        let mut options = defaults();
+        for word in words {
+            settings
+                .take(word, &mut options)
+                .map_err(|why| SettingsError { word, why })?;
+        }
+        Ok(settings)
+    }
+
+    fn take(&mut self, word: &'a str, options: &mut OptionsBuilder) -> Result<(), Why> {
+        let (key, value) = word.split_once('=').ok_or(Why::NoValue)?;
+        match key {
+            "mode" => {
+                self.mode = match value {
+                    "heartbeat" => Mode::Heartbeat,
+                    "bulk" => Mode::Bulk,
+                    _ => return Err(Why::NoMode),
+                }
+            }
+            "host" => self.host = host(value)?,
+            "port" => self.port = at_least_one(value)?,
+            "addr" => self.addr = cidr(value)?,
+            "gateway" if value == "none" => self.gateway = None,
+            "gateway" => self.gateway = Some(host(value)?),
+            "seed" => self.seed = Some(number(value)?),
+            "message" if value.len() > LONGEST_MESSAGE => return Err(Why::MessageTooLong),
+            "message" => self.message = value,
+            "every" => self.every = time(value)?,
+            "count" => self.count = number(value)?,
+            "bytes" => self.bytes = at_least_one(value)?,
+            "write" => {
+                self.write = Some(at_least_one(value)?)
+                    .filter(|&len| len <= LARGEST_WRITE)
+                    .ok_or(Why::NoNumber)?;
+            }
+            "connections" => self.connections = number(value)?,
+            "backoff" => self.backoff = time(value)?,
+            "backoff-most" => self.backoff_most = time(value)?,
+            "patience" => self.patience = time(value)?,
+            _ => {
+                *options = option(*options, key, value)?;
+                // Checked word by word, so that the wrong one is named.
+                self.options = options.build().map_err(Why::Limit)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The options of a connection.
+fn option(options: OptionsBuilder, key: &str, value: &str) -> Result<OptionsBuilder, Why> {
+    Ok(match key {
+        "connect" => options.connect_limit(time(value)?),
+        "silence" => options.silence_limit(time(value)?),
+        "finish" => options.finish_limit(time(value)?),
+        "call" => options.call_limit(time(value)?),
+        "stall" => options.stall_advice_after(time(value)?),
+        "keep-alive" => options.keep_alive(time(value)?),
+        "nagle" => options.nagle(match value {
+            "on" => Nagle::On,
+            "off" => Nagle::Off,
+            _ => return Err(Why::NoSwitch),
+        }),
+        _ => return Err(Why::UnknownKey),
+    })
+}
+
+fn host(value: &str) -> Result<Ipv4Addr, Why> {
+    let host: Ipv4Addr = value.parse().map_err(|_| Why::NoAddress)?;
+    let is_one_host = !host.is_unspecified() && !host.is_multicast() && !host.is_broadcast();
+    is_one_host.then_some(host).ok_or(Why::NoAddress)
+}
+
+fn cidr(value: &str) -> Result<Ipv4Cidr, Why> {
+    let (addr, prefix) = value.split_once('/').ok_or(Why::NoCidr)?;
+    let addr = host(addr).map_err(|_| Why::NoCidr)?;
+    match prefix.parse() {
+        Ok(prefix @ 0..=32) => Ok(Ipv4Cidr::new(addr, prefix)),
+        Ok(_) | Err(_) => Err(Why::NoCidr),
+    }
+}
+
+fn number<T: core::str::FromStr>(value: &str) -> Result<T, Why> {
+    value.parse().map_err(|_| Why::NoNumber)
+}
+
+fn at_least_one<T: core::str::FromStr + PartialEq + Default>(value: &str) -> Result<T, Why> {
+    Some(number(value)?)
+        .filter(|value| *value != T::default())
+        .ok_or(Why::NoNumber)
+}
+
+/// A whole number of `ms`, `s`, `m` or `h`; a zero needs no unit.
+fn time(value: &str) -> Result<Duration, Why> {
+    if value == "0" {
+        return Ok(Duration::ZERO);
+    }
+    let unit_at = value
+        .find(|letter: char| !letter.is_ascii_digit())
+        .ok_or(Why::NoTime)?;
+    let (count, unit) = value.split_at_checked(unit_at).ok_or(Why::NoTime)?;
+    let unit = match unit {
+        "ms" => Duration::from_millis(1),
+        "s" => Duration::from_secs(1),
+        "m" => Duration::from_secs(60),
+        "h" => Duration::from_secs(3600),
+        _ => return Err(Why::NoTime),
+    };
+    let count: u32 = count.parse().map_err(|_| Why::NoTime)?;
+    Ok(unit.saturating_mul(count))
+}

@@ -1,0 +1,79 @@
+//! Boots a firmware in QEMU and shows its log: the runner of `cargo run` in a
+//! board's directory.
+
+use anstyle::{AnsiColor, Style};
+use clap::Parser;
+use lastbyte_firmware_host::{Boot, BootError, Level, Line, Network, QemuEnd};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// What a shell reports for a program that was interrupted.
+const INTERRUPTED: i32 = 130;
+
+/// How long QEMU may take to end after the log has.
+const END_LIMIT: Duration = Duration::from_secs(10);
+
+/// Boot a firmware in QEMU and show its log.
+#[derive(Debug, Parser)]
+#[command(name = "cargo run --")]
+struct Arguments {
+    /// The firmware, an ELF file
+    #[arg(hide = true)]
+    firmware: PathBuf,
+
+    /// Settings of the firmware, each key=value, such as mode=bulk port=6000;
+    /// the firmware names those there are if one is wrong
+    settings: Vec<String>,
+
+    /// Plug the board into this TAP device, not into QEMU's own network
+    #[arg(long, value_name = "NAME")]
+    tap: Option<String>,
+
+    /// The hardware address the board is made with
+    #[arg(long, value_name = "ADDR", default_value = "52:54:00:69:65:01")]
+    hardware_addr: String,
+
+    /// One more argument for QEMU; may be given more than once
+    #[arg(long, value_name = "ARGUMENT", allow_hyphen_values = true)]
+    qemu: Vec<String>,
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(QemuEnd::Status(status)) => {
+            u8::try_from(status).map_or(ExitCode::FAILURE, ExitCode::from)
+        }
+        Ok(QemuEnd::Signal) => ExitCode::FAILURE,
+        Err(error) => {
+            anstream::eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<QemuEnd, BootError> {
+    let network = arguments.tap.clone().map_or(Network::User, Network::Tap);
+    // QEMU ends with this process, so ending it is all there is to do.
+    ctrlc::set_handler(|| std::process::exit(INTERRUPTED)).map_err(std::io::Error::other)?;
+    let mut qemu = Boot::new(&arguments.firmware)
+        .settings(arguments.settings.clone())
+        .network(network)
+        .hardware_addr(&arguments.hardware_addr)
+        .qemu_arguments(arguments.qemu.clone())
+        .start()?;
+    while let Some(line) = qemu.wait_line() {
+        show(&line);
+    }
+    Ok(qemu.wait_end(END_LIMIT)?)
+}
+
+fn show(line: &Line) {
+    let style = match line.level {
+        Level::Trace | Level::Debug => Style::new().dimmed(),
+        Level::Info | Level::Print => Style::new(),
+        Level::Warn => AnsiColor::Yellow.on_default(),
+        Level::Error => AnsiColor::Red.on_default().bold(),
+    };
+    anstream::println!("{style}{line}{style:#}");
+}

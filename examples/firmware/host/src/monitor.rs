@@ -1,0 +1,102 @@
+//! QEMU's monitor: resets the machine, pulls its cable.
+
+use serde_json::{Value, json};
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How long QEMU may take to listen, and to answer.
+const LIMIT: Duration = Duration::from_secs(10);
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// Why the monitor did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum MonitorError {
+    /// No connection to it.
+    #[error("QEMU's monitor: {0}")]
+    Io(#[from] io::Error),
+    /// It answers in another language.
+    #[error("QEMU's monitor: {0}")]
+    Json(#[from] serde_json::Error),
+    /// It refuses.
+    #[error("QEMU's monitor: {0}")]
+    Refused(String),
+}
+
+/// A connection to the monitor (QMP: an object of JSON a line).
+#[derive(Debug)]
+pub struct Monitor {
+    stream: BufReader<UnixStream>,
+}
+
+impl Monitor {
+    pub(crate) fn connect(path: &Path) -> Result<Self, MonitorError> {
+        let start = Instant::now();
+        let stream = loop {
+            match UnixStream::connect(path) {
+                Ok(stream) => break stream,
+                Err(error) if start.elapsed() >= LIMIT => return Err(error.into()),
+                Err(_) => std::thread::sleep(LOOK_EVERY),
+            }
+        };
+        stream.set_read_timeout(Some(LIMIT))?;
+        let mut monitor = Self {
+            stream: BufReader::new(stream),
+        };
+        // It greets first, and does nothing before it has been greeted.
+        monitor.read()?;
+        monitor.execute("qmp_capabilities", &json!({}))?;
+        Ok(monitor)
+    }
+
+    /// Lets the machine go, which waits for that at first.
+    pub(crate) fn resume(&mut self) -> Result<(), MonitorError> {
+        self.execute("cont", &json!({}))
+    }
+
+    /// Resets the machine, as its reset button does.
+    ///
+    /// # Errors
+    ///
+    /// [`MonitorError`].
+    pub fn reset(&mut self) -> Result<(), MonitorError> {
+        self.execute("system_reset", &json!({}))
+    }
+
+    /// Puts the cable in, or pulls it out.
+    ///
+    /// # Errors
+    ///
+    /// [`MonitorError`].
+    pub fn set_link(&mut self, up: bool) -> Result<(), MonitorError> {
+        self.execute(
+            "set_link",
+            &json!({"name": crate::qemu::NETWORK_ID, "up": up}),
+        )
+    }
+
+    fn execute(&mut self, command: &str, arguments: &Value) -> Result<(), MonitorError> {
+        let request = json!({"execute": command, "arguments": arguments});
+        let stream = self.stream.get_mut();
+        writeln!(stream, "{request}")?;
+        loop {
+            let answer = self.read()?;
+            if let Some(error) = answer.get("error") {
+                return Err(MonitorError::Refused(format!("{command}: {error}")));
+            }
+            // What else comes are events.
+            if answer.get("return").is_some() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn read(&mut self) -> Result<Value, MonitorError> {
+        let mut line = String::new();
+        if self.stream.read_line(&mut line)? == 0 {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        }
+        Ok(serde_json::from_str(&line)?)
+    }
+}

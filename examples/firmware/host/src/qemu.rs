@@ -1,0 +1,315 @@
+//! A running QEMU, which ends with the value.
+
+use crate::log::{Format, Line, LogError};
+use crate::machine::{Machine, MachineError, is_installed};
+use crate::monitor::{Monitor, MonitorError};
+use std::io::{self, BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// The name of the cable, for the monitor.
+pub(crate) const NETWORK_ID: &str = "cable";
+
+/// The first of the firmware's words: the name of the program.
+const PROGRAM_NAME: &str = "lastbyte";
+
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// What the board's cable is plugged into.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Network {
+    /// QEMU's own network: the board is 10.0.2.15, the host's loopback is
+    /// 10.0.2.2. Needs no privileges.
+    User,
+    /// A TAP device of this name.
+    Tap(String),
+}
+
+/// Why there is no running firmware.
+#[derive(Debug, thiserror::Error)]
+pub enum BootError {
+    /// The firmware cannot be read.
+    #[error("{}: {source}", path.display())]
+    Firmware {
+        /// Where it should be.
+        path: PathBuf,
+        /// What is wrong.
+        source: io::Error,
+    },
+    /// It is for no machine here.
+    #[error(transparent)]
+    Machine(#[from] MachineError),
+    /// Its log cannot be decoded.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// QEMU is missing.
+    #[error("{program} is missing; on Debian and Ubuntu: sudo apt-get install {package}")]
+    NoQemu {
+        /// The program.
+        program: &'static str,
+        /// The package it is in.
+        package: &'static str,
+    },
+    /// A setting cannot be passed on.
+    #[error("{0}: a setting has no blanks and no quotation marks")]
+    Setting(String),
+    /// The monitor does not answer.
+    #[error(transparent)]
+    Monitor(#[from] MonitorError),
+    /// QEMU cannot be started.
+    #[error("starting QEMU: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// How QEMU ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QemuEnd {
+    /// With the status the firmware gave.
+    Status(i32),
+    /// By a signal.
+    Signal,
+}
+
+/// What to boot, and how.
+#[derive(Debug, Clone)]
+pub struct Boot {
+    firmware: PathBuf,
+    settings: Vec<String>,
+    network: Network,
+    hardware_addr: String,
+    extra: Vec<String>,
+}
+
+impl Boot {
+    /// The firmware in the file `firmware`, with its defaults.
+    #[must_use]
+    pub fn new(firmware: &Path) -> Self {
+        Self {
+            firmware: firmware.to_owned(),
+            settings: Vec::new(),
+            network: Network::User,
+            hardware_addr: "52:54:00:69:65:01".to_owned(),
+            extra: Vec::new(),
+        }
+    }
+
+    /// Adds settings, each a word `key=value`.
+    #[must_use]
+    pub fn settings<S: Into<String>>(mut self, settings: impl IntoIterator<Item = S>) -> Self {
+        self.settings.extend(settings.into_iter().map(Into::into));
+        self
+    }
+
+    /// Plugs the cable in elsewhere.
+    #[must_use]
+    pub fn network(mut self, network: Network) -> Self {
+        self.network = network;
+        self
+    }
+
+    /// The hardware address the board is made with.
+    #[must_use]
+    pub fn hardware_addr(mut self, addr: &str) -> Self {
+        addr.clone_into(&mut self.hardware_addr);
+        self
+    }
+
+    /// Adds arguments for QEMU itself.
+    #[must_use]
+    pub fn qemu_arguments(mut self, arguments: impl IntoIterator<Item = String>) -> Self {
+        self.extra.extend(arguments);
+        self
+    }
+
+    /// Starts QEMU. It ends with the value, and with the calling thread.
+    ///
+    /// # Errors
+    ///
+    /// [`BootError`] says what is missing.
+    pub fn start(&self) -> Result<Qemu, BootError> {
+        let elf = std::fs::read(&self.firmware).map_err(|source| BootError::Firmware {
+            path: self.firmware.clone(),
+            source,
+        })?;
+        let machine = Machine::of(&elf)?;
+        let format = Format::of(&elf)?;
+        let (program, package) = (machine.program(), machine.package());
+        if !is_installed(program) {
+            return Err(BootError::NoQemu { program, package });
+        }
+        let directory = tempfile::tempdir()?;
+        let mut child = self.command(machine, directory.path())?.spawn()?;
+        let stdout = child
+            .stdout
+            .take()
+            .ok_or_else(|| io::Error::from(io::ErrorKind::BrokenPipe))?;
+        let stderr = child.stderr.take();
+        thread::spawn(|| stderr.map(pass_on));
+        let (sender, lines) = mpsc::channel();
+        let reader = thread::spawn(move || format.decode(stdout, |line| sender.send(line).is_ok()));
+        let mut qemu = Qemu {
+            child,
+            machine,
+            lines,
+            reader: Some(reader),
+            monitor: None,
+            directory,
+        };
+        qemu.monitor = Some(Monitor::connect(&qemu.monitor_path())?);
+        match qemu.monitor().resume() {
+            // The firmware was done before QEMU could answer.
+            Err(MonitorError::Io(_)) | Ok(()) => Ok(qemu),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn command(&self, machine: Machine, directory: &Path) -> Result<Command, BootError> {
+        let mut semihosting = "enable=on,target=native,chardev=log".to_owned();
+        for word in std::iter::once(PROGRAM_NAME).chain(self.settings.iter().map(String::as_str)) {
+            if word.contains(|letter: char| letter.is_whitespace() || "\"'".contains(letter)) {
+                return Err(BootError::Setting(word.to_owned()));
+            }
+            semihosting.push_str(",arg=");
+            // QEMU's own option ends at a comma, unless it is doubled.
+            semihosting.push_str(&word.replace(',', ",,"));
+        }
+        let network = match &self.network {
+            Network::User => format!("user,id={NETWORK_ID}"),
+            Network::Tap(name) => {
+                format!("tap,id={NETWORK_ID},ifname={name},script=no,downscript=no")
+            }
+        };
+        let monitor = directory.join("monitor");
+        let mut command = Command::new(machine.program());
+        command
+            .args(machine.arguments(NETWORK_ID, &self.hardware_addr))
+            .args(["-netdev", &network])
+            // Nothing of QEMU's may get between the log and its reader.
+            .args(["-display", "none", "-serial", "none", "-monitor", "none"])
+            .args(["-chardev", "stdio,id=log,signal=off"])
+            .args(["-semihosting-config", &semihosting])
+            .arg("-qmp")
+            .arg(format!("unix:{},server=on,wait=off", monitor.display()))
+            // It waits for the monitor, so that nothing of the log is missed.
+            .arg("-S")
+            .args(&self.extra)
+            .arg("-kernel")
+            .arg(&self.firmware)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        end_with_parent(&mut command);
+        Ok(command)
+    }
+}
+
+/// What QEMU says about its own model of the LM3S6965 before it runs a single
+/// instruction; about a firmware it says nothing.
+const NOISE: &str = "Timer with period zero, disabling";
+
+/// Passes on what QEMU complains about.
+fn pass_on(stderr: ChildStderr) {
+    let lines = BufReader::new(stderr).lines().map_while(Result::ok);
+    for line in lines.filter(|line| line != NOISE) {
+        eprintln!("{line}");
+    }
+}
+
+/// However this process ends, QEMU does not outlive it.
+fn end_with_parent(command: &mut Command) {
+    use nix::sys::{prctl, signal::Signal};
+    use std::os::unix::process::CommandExt;
+    // SAFETY: between fork and exec only a system call is made, which
+    // allocates nothing and takes no lock.
+    unsafe {
+        command.pre_exec(|| prctl::set_pdeathsig(Signal::SIGKILL).map_err(io::Error::from));
+    }
+}
+
+/// A running QEMU. Dropping it ends it.
+#[derive(Debug)]
+pub struct Qemu {
+    child: Child,
+    machine: Machine,
+    lines: Receiver<Line>,
+    reader: Option<JoinHandle<io::Result<()>>>,
+    monitor: Option<Monitor>,
+    directory: TempDir,
+}
+
+impl Qemu {
+    /// The machine it emulates.
+    #[must_use]
+    pub fn machine(&self) -> Machine {
+        self.machine
+    }
+
+    /// The number of its process.
+    #[must_use]
+    pub fn process_id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The next line of the log; `None` if there is none within `limit`, or
+    /// will be none any more.
+    pub fn next_line(&mut self, limit: Duration) -> Option<Line> {
+        self.lines.recv_timeout(limit).ok()
+    }
+
+    /// The next line of the log; `None` at its end.
+    pub fn wait_line(&mut self) -> Option<Line> {
+        self.lines.recv().ok()
+    }
+
+    /// The monitor.
+    ///
+    /// # Panics
+    ///
+    /// Never: a QEMU that was started has one.
+    pub fn monitor(&mut self) -> &mut Monitor {
+        self.monitor.as_mut().expect("made with QEMU")
+    }
+
+    /// Waits for its end, for `limit` at the most. Read the log first: what is
+    /// not read stays readable afterwards.
+    ///
+    /// # Errors
+    ///
+    /// It runs on (`TimedOut`), or cannot be waited for.
+    pub fn wait_end(&mut self, limit: Duration) -> io::Result<QemuEnd> {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(end(status));
+            }
+            if start.elapsed() >= limit {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            thread::sleep(LOOK_EVERY);
+        }
+    }
+
+    fn monitor_path(&self) -> PathBuf {
+        self.directory.path().join("monitor")
+    }
+}
+
+impl Drop for Qemu {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if let Some(reader) = self.reader.take() {
+            // Its source has ended with QEMU.
+            let _ = reader.join();
+        }
+    }
+}
+
+fn end(status: ExitStatus) -> QemuEnd {
+    status.code().map_or(QemuEnd::Signal, QemuEnd::Status)
+}

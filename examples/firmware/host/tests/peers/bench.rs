@@ -1,0 +1,183 @@
+//! A board on the bench: its firmware, its log, its peer.
+
+use crate::boards::Board;
+use crate::network::{self, Place};
+use crate::peer::{LIMIT, Peer};
+use lastbyte_firmware_host::{Boot, Level, Line, Machine, Monitor, Qemu, QemuEnd};
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::thread;
+use std::time::Instant;
+
+/// Runs `test` at `place`, on a thread of its own.
+pub fn run(board: &Board, place: Place, test: fn(&mut Bench)) {
+    let firmware = board.firmware().unwrap().to_owned();
+    let done = thread::spawn(move || {
+        network::enter(place);
+        test(&mut Bench {
+            firmware,
+            place,
+            qemu: None,
+            log: Vec::new(),
+            time: 0.0,
+        });
+    });
+    if let Err(panic) = done.join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+pub struct Bench {
+    firmware: PathBuf,
+    place: Place,
+    qemu: Option<Qemu>,
+    /// What was read of the log, to be shown if the test fails.
+    log: Vec<Line>,
+    /// Of the last line that was read.
+    time: f64,
+}
+
+/// The last word of the firmware about a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    pub cause: String,
+    pub accepted: u64,
+    pub acknowledged: u64,
+    pub undelivered: u64,
+    pub writes_refused: u64,
+    pub link_was_down: bool,
+}
+
+impl Ended {
+    #[track_caller]
+    fn of(line: &Line) -> Self {
+        let value = |key| line.value(key).unwrap_or_else(|| panic!("{key} in {line}"));
+        let count = |key| value(key).parse().unwrap();
+        let ended = Self {
+            cause: value("cause").to_owned(),
+            accepted: count("accepted"),
+            acknowledged: count("acknowledged"),
+            undelivered: count("undelivered"),
+            writes_refused: count("writes_refused"),
+            link_was_down: value("link_was_down") == "true",
+        };
+        assert_eq!(
+            ended.accepted,
+            ended.acknowledged + ended.undelivered,
+            "{line}"
+        );
+        ended
+    }
+}
+
+impl Bench {
+    /// A peer that listens where the firmware will look for it.
+    #[track_caller]
+    pub fn peer(&self) -> Peer {
+        Peer::listen(self.place.listen_at(0))
+    }
+
+    /// Boots the firmware with the peer at `port`, and these settings.
+    #[track_caller]
+    pub fn boot(&mut self, port: u16, settings: &[&str]) {
+        self.boot_to(None, port, settings);
+    }
+
+    /// As [`boot`](Self::boot), with another host for the peer.
+    #[track_caller]
+    pub fn boot_to(&mut self, host: Option<Ipv4Addr>, port: u16, settings: &[&str]) {
+        let boot = Boot::new(&self.firmware)
+            .network(self.place.network())
+            .settings(self.place.settings(host))
+            .settings([format!("port={port}")])
+            .settings(settings.iter().copied());
+        self.time = 0.0;
+        self.qemu = Some(boot.start().unwrap());
+    }
+
+    /// Cuts the power.
+    pub fn power_off(&mut self) {
+        self.qemu = None;
+    }
+
+    fn qemu(&mut self) -> &mut Qemu {
+        self.qemu.as_mut().expect("booted")
+    }
+
+    pub fn monitor(&mut self) -> &mut Monitor {
+        self.qemu().monitor()
+    }
+
+    pub fn machine(&mut self) -> Machine {
+        self.qemu().machine()
+    }
+
+    pub fn process_id(&mut self) -> u32 {
+        self.qemu().process_id()
+    }
+
+    /// The next line of the log in which `text` stands.
+    #[track_caller]
+    pub fn wait_for(&mut self, text: &str) -> Line {
+        let start = Instant::now();
+        loop {
+            let left = LIMIT.saturating_sub(start.elapsed());
+            let Some(line) = self.qemu().next_line(left) else {
+                panic!("the firmware does not say: {text}");
+            };
+            self.log.push(line.clone());
+            self.check_time(&line);
+            if line.text.contains(text) {
+                return line;
+            }
+        }
+    }
+
+    /// Time never goes back, except when the board starts anew.
+    #[track_caller]
+    fn check_time(&mut self, line: &Line) {
+        let time: f64 = line.time.parse().expect("seconds");
+        let is_boot = line.text.starts_with("lastbyte: ");
+        assert!(is_boot || time >= self.time, "time goes back: {line}");
+        self.time = time;
+    }
+
+    /// How the next connection that ends did so.
+    #[track_caller]
+    pub fn wait_ended(&mut self) -> Ended {
+        Ended::of(&self.wait_for(": ended "))
+    }
+
+    /// Waits until the firmware exits, which it must with this status.
+    #[track_caller]
+    pub fn wait_exit(&mut self, status: i32) {
+        let end = self.qemu().wait_end(LIMIT).expect("the firmware exits");
+        while let Some(line) = self.qemu().next_line(LIMIT) {
+            self.log.push(line);
+        }
+        assert_eq!(end, QemuEnd::Status(status));
+    }
+
+    /// Whether a line of this level, or above, was read.
+    pub fn has_said(&self, level: Level, text: &str) -> bool {
+        let mut lines = self.log.iter();
+        lines.any(|line| line.level >= level && line.text.contains(text))
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        if !thread::panicking() {
+            return;
+        }
+        if let Some(qemu) = &mut self.qemu {
+            while let Some(line) = qemu.next_line(std::time::Duration::ZERO) {
+                self.log.push(line);
+            }
+        }
+        eprintln!("the log of the firmware:");
+        for line in &self.log {
+            eprintln!("  {line}");
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! The boards, and their firmware.
+
+use lastbyte_firmware_host::Machine;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Each directory of `examples/firmware` that is a board.
+const BOARDS: &[(&str, Machine)] = &[
+    ("lm3s6965", Machine::Lm3s6965),
+    ("riscv-virt", Machine::RiscvVirt),
+];
+
+/// A board, and its firmware if that could be built.
+#[derive(Debug, Clone)]
+pub struct Board {
+    name: &'static str,
+    machine: Machine,
+    firmware: Result<PathBuf, String>,
+}
+
+/// Every board there is, with its firmware built.
+pub fn all() -> Vec<Board> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let boards = BOARDS.iter().filter_map(|&(name, machine)| {
+        let directory = directory.join(name);
+        directory.is_dir().then(|| Board {
+            name,
+            machine,
+            firmware: build(&directory),
+        })
+    });
+    boards.collect()
+}
+
+impl Board {
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// What this machine lacks to run it.
+    pub fn missing(&self) -> Option<String> {
+        let (program, package) = (self.machine.program(), self.machine.package());
+        let version = Command::new(program).arg("--version").output();
+        version
+            .err()
+            .map(|error| format!("{program}: {error} (package {package})"))
+    }
+
+    /// Where it is, or why it could not be built. That is never a reason to
+    /// leave a test out.
+    pub fn firmware(&self) -> Result<&Path, &str> {
+        self.firmware.as_deref().map_err(String::as_str)
+    }
+}
+
+/// Builds the firmware as `cargo build` in its directory does, and says where
+/// it is.
+fn build(directory: &Path) -> Result<PathBuf, String> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
+        .args(["build", "--locked", "--release", "--quiet"])
+        .args(["--message-format", "json-render-diagnostics"])
+        // Cargo takes its configuration, the target among it, from there.
+        .current_dir(directory)
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(|error| format!("cargo: {error}"))?;
+    if !output.status.success() {
+        return Err(format!("{} does not build", directory.display()));
+    }
+    let messages = String::from_utf8_lossy(&output.stdout);
+    messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .find_map(|message| Some(PathBuf::from(message.get("executable")?.as_str()?)))
+        .ok_or_else(|| format!("{} builds no program", directory.display()))
+}

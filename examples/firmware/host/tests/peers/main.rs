@@ -1,0 +1,96 @@
+//! The firmware of each board, booted in QEMU, against real sockets.
+//!
+//! Each test compares three accounts: what the firmware says of the connection
+//! (cause and ledger, from its log), what the peer received, and the exit
+//! status. In QEMU's own network (`user`) the peer listens on the loopback;
+//! QEMU stands between the two and answers for the host, so exact causes and
+//! counts are asked for only over a TAP device in a private network namespace
+//! (`tap`), where the kernel's TCP is the peer.
+//!
+//! Needs QEMU; for `tap` also root, /dev/net/tun, `ip` and `nft`. Where a
+//! machine lacks one, the tests that need it count as ignored and say so; with
+//! `CI=true` they fail.
+
+mod bench;
+mod boards;
+mod cable;
+mod ending;
+mod living;
+mod network;
+mod opening;
+mod panics;
+mod peer;
+mod returning;
+
+use boards::Board;
+use libtest_mimic::{Arguments, Failed, Trial};
+use network::Place;
+use std::process::ExitCode;
+
+/// A test: its name, where it takes place, and what it does.
+type Case = (&'static str, Place, fn(&mut bench::Bench));
+
+/// The tests mostly wait, each for an emulator of its own.
+const THREADS: usize = 6;
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(THREADS);
+    let cases = [
+        opening::CASES,
+        living::CASES,
+        ending::CASES,
+        returning::CASES,
+        cable::CASES,
+    ]
+    .concat();
+    let no_tap = network::missing();
+    if let Some(missing) = &no_tap {
+        eprintln!("peers: THOSE OVER TAP CANNOT RUN HERE: {missing}");
+    }
+    let mut trials = Vec::new();
+    for board in boards::all() {
+        let no_board = if arguments.list {
+            None
+        } else {
+            board.missing()
+        };
+        if let Some(missing) = &no_board {
+            eprintln!(
+                "peers: THOSE OF {} CANNOT RUN HERE: {missing}",
+                board.name()
+            );
+        }
+        let firmware = board.clone();
+        let name = format!("{}::nothing_of_ours_panics", board.name());
+        trials.push(Trial::test(name, move || {
+            panics::nothing_of_ours_panics(&firmware);
+            Ok(())
+        }));
+        for &case in &cases {
+            let missing = match case.1 {
+                Place::User => no_board.clone(),
+                Place::Tap => no_board.clone().or_else(|| no_tap.clone()),
+            };
+            trials.push(trial(&board, case, missing));
+        }
+    }
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// A test that needs what is `missing` is ignored, but fails with `CI=true`.
+fn trial(board: &Board, case: Case, missing: Option<String>) -> Trial {
+    let (name, place, test) = case;
+    let must_run = std::env::var_os("CI").is_some_and(|ci| ci == "true");
+    let is_ignored = missing.is_some() && !must_run;
+    let name = format!("{}::{}::{name}", board.name(), place.name());
+    let board = board.clone();
+    Trial::test(name, move || match missing {
+        Some(missing) => Err(Failed::from(missing)),
+        None => {
+            bench::run(&board, place, test);
+            Ok(())
+        }
+    })
+    .with_ignored_flag(is_ignored)
+}

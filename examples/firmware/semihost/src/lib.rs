@@ -1,0 +1,81 @@
+//! What an emulated board gets from its host, by semihosting: the settings,
+//! the way out for logs, random numbers, an exit status.
+//!
+//! A real board has other sources for each: constants or flash, RTT or a
+//! UART, a hardware random number generator, and nowhere to exit to. What is
+//! here is used the same way by every board in this directory.
+#![no_std]
+#![forbid(unsafe_code)]
+
+// The logger.
+use defmt_semihosting as _;
+
+use core::panic::PanicInfo;
+use lastbyte::Clock;
+use lastbyte::stack::Buffers;
+use lastbyte::stack::smoltcp::phy::Device;
+use lastbyte_firmware_app::{Board, Settings};
+use semihosting::experimental::env;
+use semihosting::{fs, io::Read, process};
+
+/// The longest command line, in octets.
+const LONGEST_COMMAND_LINE: usize = 512;
+
+/// The status for settings that are wrong.
+const USAGE: i32 = 2;
+/// The status after a panic, as for a program of the host.
+const PANICKED: i32 = 101;
+/// The status when the host gives what it must not.
+const BROKEN: i32 = 1;
+
+/// Reads the settings, makes the board with a seed for this boot, runs the
+/// application, and exits with its outcome.
+pub fn run<D: Device, C: Clock, const TX: usize, const RX: usize>(
+    buffers: &mut Buffers<1, TX, RX>,
+    make: impl FnOnce(u64) -> Board<D, C>,
+) -> ! {
+    let Ok(words) = env::args::<LONGEST_COMMAND_LINE>() else {
+        defmt::error!(
+            "settings: the command line is longer than {} octets",
+            LONGEST_COMMAND_LINE
+        );
+        process::exit(USAGE);
+    };
+    // The first word is the name of the program.
+    let words = (&words).into_iter().skip(1);
+    // What is no UTF-8 is no setting either; the error names the word.
+    let words = words.map(|word| word.unwrap_or("(not UTF-8)"));
+    let settings = match Settings::parse(words.filter(|word| !word.is_empty())) {
+        Ok(settings) => settings,
+        Err(error) => {
+            defmt::error!("settings: {}", error);
+            process::exit(USAGE);
+        }
+    };
+    let board = make(settings.seed.unwrap_or_else(seed));
+    let outcome = lastbyte_firmware_app::run(board, &settings, buffers);
+    process::exit(outcome.exit_code().into())
+}
+
+/// A number that differs at each boot. The host's random numbers stand for the
+/// generator a real chip has; a chip that has none counts its boots in
+/// non-volatile memory.
+fn seed() -> u64 {
+    let mut seed = [0; 8];
+    let read = fs::File::open(c"/dev/urandom").and_then(|mut file| file.read(&mut seed));
+    match read {
+        Ok(8) => u64::from_le_bytes(seed),
+        Ok(_) | Err(_) => {
+            // No constant in its place: with the same seed after a reboot, a
+            // peer that remembers the last boot is never connected to again.
+            defmt::error!("the host gives no random number; give one with seed=");
+            process::exit(BROKEN)
+        }
+    }
+}
+
+#[panic_handler]
+fn panic(info: &PanicInfo<'_>) -> ! {
+    defmt::error!("{}", defmt::Display2Format(info));
+    process::exit(PANICKED)
+}
