@@ -41,7 +41,7 @@ impl Backoff {
         pause.saturating_sub(less)
     }
 
-    /// SplitMix64: enough for a jitter, also where the seeds are as near to each
+    /// `SplitMix64`: enough for a jitter, also where the seeds are as near to each
     /// other as the counts of two boots.
     const fn random_octet(&mut self) -> u8 {
         self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);

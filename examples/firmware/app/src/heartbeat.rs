@@ -79,10 +79,10 @@ impl Line {
 
 impl core::fmt::Write for Line {
     fn write_str(&mut self, text: &str) -> core::fmt::Result {
-        let end = self.len.saturating_add(text.len());
-        let room = self.text.get_mut(self.len..end).ok_or(core::fmt::Error)?;
+        let free = self.text.get_mut(self.len..).unwrap_or_default();
+        let room = free.get_mut(..text.len()).ok_or(core::fmt::Error)?;
         room.copy_from_slice(text.as_bytes());
-        self.len = end;
+        self.len = self.len.saturating_add(text.len());
         Ok(())
     }
 }

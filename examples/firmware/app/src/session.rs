@@ -177,9 +177,8 @@ impl<D: Device, C: Clock> Connection<'_, '_, D, C> {
         };
         loop {
             self.chores();
-            let mut writer = match self.session.stack.writer(self.id) {
-                Ok(writer) => writer,
-                Err(_) => return Err(Stop::Refused),
+            let Ok(mut writer) = self.session.stack.writer(self.id) else {
+                return Err(Stop::Refused);
             };
             match writer.write(bytes) {
                 Ok(accepted) => return Ok(accepted),

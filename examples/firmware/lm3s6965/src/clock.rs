@@ -11,7 +11,7 @@
 
 use crate::chip;
 use crate::ethernet;
-use crate::registers::{Line, Register, write};
+use crate::registers::{Line, Register, read, write};
 use core::cell::Cell;
 use core::time::Duration;
 use cortex_m::peripheral::syst::SystClkSource;
@@ -138,6 +138,8 @@ impl Alarm {
     fn clear(&mut self) {
         write(Register::TimerControl, Self::OFF);
         write(Register::TimerInterruptClear, Self::TIMED_OUT);
+        // Read back, so that the line is down before it is forgotten.
+        read(Register::TimerControl);
         Line::Timer.forget();
     }
 }

@@ -84,20 +84,38 @@ const PHY_HAS_LINK: u32 = 1 << 2;
 /// that there is some.
 static IS_ROOM_WANTED: AtomicBool = AtomicBool::new(false);
 
-/// The MAC, with a buffer for each direction.
+/// A buffer for each direction. There are two because smoltcp holds a received
+/// frame while it writes the answer.
 ///
-/// smoltcp wants a frame in one piece, so each is copied once between the FIFO
-/// and its buffer, and no more: smoltcp reads and writes in place. There are
-/// two buffers because smoltcp holds a received frame while it writes the
-/// answer. A MAC with DMA lends its descriptors' buffers instead.
-pub struct Ethernet {
+/// They are static because a device is moved, from where it is made to where it
+/// is used, and each move of three kilobytes may leave a copy on the stack: with
+/// the buffers in the device itself, this firmware took 18 KiB of stack, not 7.
+pub struct Frames {
     rx: [u8; BUFFER_LEN],
     tx: [u8; BUFFER_LEN],
 }
 
+impl Frames {
+    pub const fn new() -> Self {
+        Self {
+            rx: [0; BUFFER_LEN],
+            tx: [0; BUFFER_LEN],
+        }
+    }
+}
+
+/// The MAC.
+///
+/// smoltcp wants a frame in one piece, so each is copied once between the FIFO
+/// and its buffer, and no more: smoltcp reads and writes in place. A MAC with
+/// DMA lends its descriptors' buffers instead.
+pub struct Ethernet {
+    frames: &'static mut Frames,
+}
+
 impl Ethernet {
     /// Sets the MAC going with this address.
-    pub fn start(addr: EthernetAddress) -> Self {
+    pub fn start(addr: EthernetAddress, frames: &'static mut Frames) -> Self {
         let EthernetAddress([a, b, c, d, e, f]) = addr;
         write(Register::InterruptMask, 0);
         write(Register::PhyClockDivider, PHY_CLOCK_DIVIDER);
@@ -110,10 +128,7 @@ impl Ethernet {
         );
         reset_receive_fifo();
         Line::Ethernet.enable();
-        Self {
-            rx: [0; BUFFER_LEN],
-            tx: [0; BUFFER_LEN],
-        }
+        Self { frames }
     }
 
     /// Whether the cable is in, as the PHY says.
@@ -144,7 +159,7 @@ impl Ethernet {
             reset_receive_fifo();
             return None;
         }
-        let (words, _) = self.rx.as_chunks_mut::<4>();
+        let (words, _) = self.frames.rx.as_chunks_mut::<4>();
         let mut words = words.iter_mut();
         if let Some(place) = words.next() {
             *place = first;
@@ -180,11 +195,11 @@ impl Device for Ethernet {
             }
             self.take_frame().map(Some)
         })??;
-        let frame = self.rx.get(LENGTH_LEN..LENGTH_LEN + len)?;
+        let frame = self.frames.rx.get(LENGTH_LEN..LENGTH_LEN + len)?;
         Some((
             ReceivedFrame { frame },
             FrameToSend {
-                buffer: &mut self.tx,
+                buffer: &mut self.frames.tx,
             },
         ))
     }
@@ -200,7 +215,7 @@ impl Device for Ethernet {
             return None;
         }
         Some(FrameToSend {
-            buffer: &mut self.tx,
+            buffer: &mut self.frames.tx,
         })
     }
 
@@ -332,6 +347,8 @@ pub fn arm_interrupt() -> Due {
 /// for it: what it would do is done where the sleep ends.
 pub fn disarm_interrupt() {
     write(Register::InterruptMask, 0);
+    // Read back, so that the line is down before it is forgotten.
+    read(Register::InterruptMask);
     Line::Ethernet.forget();
     IS_ROOM_WANTED.store(false, Ordering::Relaxed);
 }

@@ -80,6 +80,13 @@ impl Line {
         unsafe { NVIC::unmask(self) }
     }
 
+    /// Whether the number of an interrupt is that of a line here.
+    pub fn is_known(number: i16) -> bool {
+        [Self::Timer, Self::Ethernet]
+            .iter()
+            .any(|line| i16::try_from(line.number()) == Ok(number))
+    }
+
     /// Forgets what the line has said.
     pub fn forget(self) {
         NVIC::unpend(self);

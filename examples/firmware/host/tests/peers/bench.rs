@@ -11,7 +11,7 @@ use std::time::Instant;
 
 /// Runs `test` at `place`, on a thread of its own.
 pub fn run(board: &Board, place: Place, test: fn(&mut Bench)) {
-    let firmware = board.firmware().to_owned();
+    let firmware = board.firmware().unwrap().to_owned();
     let done = thread::spawn(move || {
         network::enter(place);
         test(&mut Bench {

@@ -39,9 +39,6 @@ impl Board {
 
     /// What this machine lacks to run it.
     pub fn missing(&self) -> Option<String> {
-        if let Err(error) = &self.firmware {
-            return Some(error.clone());
-        }
         let (program, package) = (self.machine.program(), self.machine.package());
         let version = Command::new(program).arg("--version").output();
         version
@@ -49,8 +46,10 @@ impl Board {
             .map(|error| format!("{program}: {error} (package {package})"))
     }
 
-    pub fn firmware(&self) -> &Path {
-        self.firmware.as_deref().expect("looked at before")
+    /// Where it is, or why it could not be built. That is never a reason to
+    /// leave a test out.
+    pub fn firmware(&self) -> Result<&Path, &str> {
+        self.firmware.as_deref().map_err(String::as_str)
     }
 }
 

@@ -8,6 +8,7 @@ use crate::peer::Stream;
 pub const CASES: &[Case] = &[
     ("peer_finishes", Place::User, peer_finishes),
     ("peer_finishes", Place::Tap, peer_finishes),
+    ("peer_resets", Place::User, peer_resets),
     ("peer_resets", Place::Tap, peer_resets),
     (
         "closed_with_unread_data",
@@ -15,6 +16,7 @@ pub const CASES: &[Case] = &[
         closed_with_unread_data,
     ),
     ("vanished", Place::Tap, vanished),
+    ("vanished_while_idle", Place::Tap, vanished_while_idle),
     ("out_of_patience", Place::Tap, out_of_patience),
 ];
 
@@ -54,7 +56,7 @@ fn closed_with_unread_data(bench: &mut Bench) {
     let peer = bench.peer();
     bench.boot(
         peer.port(),
-        &["mode=bulk", "bytes=4000000", "connections=1"],
+        &["mode=bulk", "bytes=100000000", "connections=1"],
     );
     let connection = peer.accept();
     let received = connection.wait_full();
@@ -94,13 +96,35 @@ fn vanished(bench: &mut Bench) {
     bench.wait_exit(7);
 }
 
+/// With keep-alives an idle connection notices too, and nothing is lost.
+fn vanished_while_idle(bench: &mut Bench) {
+    let peer = bench.peer();
+    bench.boot(
+        peer.port(),
+        &["every=7s", "keep-alive=1s", "silence=3s", "connections=1"],
+    );
+    let mut connection = peer.accept();
+    assert_eq!(connection.read_exact(7), b"beat 1\n");
+    filter(Filter::Both);
+    bench.wait_for("closed, vanished");
+    let ended = bench.wait_ended();
+    assert_eq!(ended.cause, "vanished");
+    assert_eq!((ended.accepted, ended.acknowledged), (7, 7));
+    bench.wait_exit(7);
+}
+
 /// The peer is there and reads nothing: the application's choice, not the
 /// library's.
 fn out_of_patience(bench: &mut Bench) {
     let peer = bench.peer();
     bench.boot(
         peer.port(),
-        &["mode=bulk", "bytes=4000000", "patience=1s", "connections=1"],
+        &[
+            "mode=bulk",
+            "bytes=100000000",
+            "patience=1s",
+            "connections=1",
+        ],
     );
     let connection = peer.accept();
     bench.wait_for("the peer does not read");

@@ -18,6 +18,7 @@ mod ending;
 mod living;
 mod network;
 mod opening;
+mod panics;
 mod peer;
 mod returning;
 
@@ -60,6 +61,12 @@ fn main() -> ExitCode {
                 board.name()
             );
         }
+        let firmware = board.clone();
+        let name = format!("{}::nothing_of_ours_panics", board.name());
+        trials.push(Trial::test(name, move || {
+            panics::nothing_of_ours_panics(&firmware);
+            Ok(())
+        }));
         for &case in &cases {
             let missing = match case.1 {
                 Place::User => no_board.clone(),

@@ -1,0 +1,68 @@
+//! What of ours can panic in a firmware: nothing but its start-up.
+//!
+//! A panic tells where in the source it is, so the name of the file lands in
+//! the firmware with it. A file that is not named there has no panic path that
+//! the compiler could not rule out.
+
+use crate::boards::Board;
+use object::endian::Endianness;
+use object::read::elf::ElfFile32;
+use object::{Object, ObjectSection};
+use std::path::{Path, PathBuf};
+
+/// Where a board may panic: before anything runs, for want of anything better.
+const START_UP: [&str; 2] = ["main.rs", "chip.rs"];
+
+/// Fails if a file of ours is named in the firmware.
+pub fn nothing_of_ours_panics(board: &Board) {
+    let elf = std::fs::read(board.firmware().unwrap()).unwrap();
+    let elf = ElfFile32::<Endianness>::parse(elf.as_slice()).unwrap();
+    let constants: Vec<u8> = elf
+        .sections()
+        .filter(|section| section.name().is_ok_and(|name| name.starts_with(".rodata")))
+        .flat_map(|section| section.data().unwrap())
+        .copied()
+        .collect();
+    let firmware = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let root = firmware.parent().and_then(Path::parent).unwrap();
+    let mut named = Vec::new();
+    for directory in [
+        root.join("src"),
+        firmware.join("app/src"),
+        firmware.join("semihost/src"),
+    ] {
+        let directory = format!("{}/", directory.display());
+        if positions(&constants, &directory).next().is_some() {
+            named.push(directory);
+        }
+    }
+    // Those of the package that is built go by their path in it.
+    for file in sources(&firmware.join(board.name()).join("src")) {
+        let name = format!("src/{}", file.display());
+        let is_ours = |&at: &usize| at == 0 || constants[at - 1] != b'/';
+        if positions(&constants, &name).any(|at| is_ours(&at)) {
+            named.push(name);
+        }
+    }
+    assert!(named.is_empty(), "these can panic: {named:?}");
+    // The firmware does name its start-up, or else names are not to be found
+    // where they are looked for.
+    let start_up = positions(&constants, "src/main.rs").next();
+    assert!(start_up.is_some(), "no panic names its place at all");
+}
+
+fn positions<'a>(constants: &'a [u8], name: &'a str) -> impl Iterator<Item = usize> + 'a {
+    constants
+        .windows(name.len())
+        .enumerate()
+        .filter(move |(_, window)| *window == name.as_bytes())
+        .map(|(at, _)| at)
+}
+
+fn sources(directory: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(directory).unwrap();
+    entries
+        .map(|entry| PathBuf::from(entry.unwrap().file_name()))
+        .filter(|name| !START_UP.iter().any(|start_up| name == Path::new(start_up)))
+        .collect()
+}
