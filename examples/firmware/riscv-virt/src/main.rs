@@ -16,7 +16,7 @@ mod wake;
 use clock::ClintClock;
 use lastbyte::stack::Buffers;
 use lastbyte_firmware_app::Board;
-use network::Network;
+use network::{Frames, Network, StartError};
 use riscv::register::{mcause, mepc, mtval};
 use riscv_rt::{TrapFrame, entry};
 use static_cell::ConstStaticCell;
@@ -28,6 +28,7 @@ const TX: usize = 5 * 1460;
 const RX: usize = 1460;
 
 static BUFFERS: ConstStaticCell<Buffers<1, TX, RX>> = ConstStaticCell::new(Buffers::new());
+static FRAMES: ConstStaticCell<Frames> = ConstStaticCell::new(Frames::new());
 
 // Since power-on.
 defmt::timestamp!("{=u64:us}", clock::micros());
@@ -35,7 +36,11 @@ defmt::timestamp!("{=u64:us}", clock::micros());
 #[entry]
 fn main() -> ! {
     lastbyte_firmware_semihost::run(BUFFERS.take(), |seed| {
-        let device = Network::start();
+        let device = match Network::start(FRAMES.take()) {
+            Ok(device) => device,
+            Err(StartError::NoCard) => panic!("no virtio slot has a network card in it"),
+            Err(StartError::Card(error)) => panic!("the network card does not start: {error}"),
+        };
         Board {
             hardware_addr: device.hardware_addr(),
             device,

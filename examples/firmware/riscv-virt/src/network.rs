@@ -19,7 +19,6 @@ use lastbyte::stack::smoltcp::phy::{self, Device, DeviceCapabilities, Medium};
 use lastbyte::stack::smoltcp::time::Instant;
 use lastbyte::stack::smoltcp::wire::EthernetAddress;
 use lastbyte_firmware_app::Link;
-use static_cell::ConstStaticCell;
 use virtio_drivers::device::net::VirtIONetRaw;
 use virtio_drivers::transport::mmio::MmioTransport;
 use virtio_drivers::transport::{DeviceType, Transport};
@@ -49,12 +48,32 @@ const LARGEST_FRAME: usize = 1514;
 const FEATURE_STATUS: u64 = 1 << 16;
 const STATUS_LINK_UP: u16 = 1 << 0;
 
-static RX_MEMORY: ConstStaticCell<[[u8; BUFFER_LEN]; RX_BUFFERS]> =
-    ConstStaticCell::new([[0; BUFFER_LEN]; RX_BUFFERS]);
-static TX_MEMORY: ConstStaticCell<[[u8; BUFFER_LEN]; TX_BUFFERS]> =
-    ConstStaticCell::new([[0; BUFFER_LEN]; TX_BUFFERS]);
-
 type Card = VirtIONetRaw<Pool, MmioTransport<'static>, QUEUE>;
+
+/// The memory of the buffers. It is static because the card writes there
+/// whenever a frame comes.
+pub struct Frames {
+    rx: [[u8; BUFFER_LEN]; RX_BUFFERS],
+    tx: [[u8; BUFFER_LEN]; TX_BUFFERS],
+}
+
+impl Frames {
+    pub const fn new() -> Self {
+        Self {
+            rx: [[0; BUFFER_LEN]; RX_BUFFERS],
+            tx: [[0; BUFFER_LEN]; TX_BUFFERS],
+        }
+    }
+}
+
+/// Why there is no network.
+#[derive(Debug)]
+pub enum StartError {
+    /// No virtio slot has a network card in it.
+    NoCard,
+    /// The card does not do what a virtio network card does.
+    Card(virtio_drivers::Error),
+}
 
 /// The card, and the buffers it does not have.
 pub struct Network {
@@ -66,30 +85,25 @@ pub struct Network {
 impl Network {
     /// Looks for the card and sets it going.
     ///
-    /// # Panics
+    /// # Errors
     ///
-    /// There is no network card, or it does not do what a virtio card does.
-    pub fn start() -> Self {
-        let Some((slot, mut transport)) = find() else {
-            panic!("no network card in any virtio slot: QEMU needs -device virtio-net-device");
-        };
+    /// [`StartError`].
+    pub fn start(frames: &'static mut Frames) -> Result<Self, StartError> {
+        let (slot, mut transport) = find().ok_or(StartError::NoCard)?;
         let has_status = transport.read_device_features() & FEATURE_STATUS != 0;
-        let mut card = match Card::new(transport) {
-            Ok(card) => card,
-            Err(error) => panic!("the network card does not start: {error}"),
-        };
-        let receiver = Receiver::new(&mut card, RX_MEMORY.take());
+        let mut card = Card::new(transport).map_err(StartError::Card)?;
+        let receiver = Receiver::new(&mut card, &mut frames.rx);
         slot.line().enable_alone();
         enable_wake_ups();
-        Self {
+        Ok(Self {
             receiver,
-            transmitter: Transmitter::new(card, TX_MEMORY.take()),
+            transmitter: Transmitter::new(card, &mut frames.tx),
             cable: Cable {
                 slot: has_status.then_some(slot),
                 generation: slot.generation(),
                 link: Link::Unknown,
             },
-        }
+        })
     }
 
     /// The address the card is made with.
@@ -252,8 +266,9 @@ impl Receiver {
         // until the card names its token: it is put away below.
         match unsafe { card.receive_begin(buffer.octets_mut()) } {
             Ok(token) => self.lent.put(token, buffer, BUFFER_LEN),
-            // There are no more buffers than places.
-            Err(error) => panic!("a buffer for receiving: {error}"),
+            // There are no more buffers than places, so only a broken queue
+            // refuses one. Then it is out of use.
+            Err(_) => defmt::error!("the network card takes no buffer"),
         }
     }
 
@@ -267,7 +282,11 @@ impl Receiver {
             return false;
         };
         let Some((mut buffer, _)) = self.lent.take(token) else {
-            panic!("the network card names a buffer it does not have: {token}");
+            defmt::error!(
+                "the network card gives back buffer {}, which it has not",
+                token
+            );
+            return false;
         };
         // SAFETY: it is the buffer this token was given for.
         let lens = unsafe { card.receive_complete(token, buffer.octets_mut()) };
@@ -303,17 +322,20 @@ struct Transmitter {
 
 impl Transmitter {
     fn new(card: Card, memory: &'static mut [[u8; BUFFER_LEN]; TX_BUFFERS]) -> Self {
-        let mut header_len = 0;
-        let [first, others @ ..] = memory.each_mut().map(|memory| {
-            // It fits: the buffer is made for it.
-            header_len = card.fill_buffer_header(memory).unwrap_or_default();
-            Buffer::new(memory)
-        });
+        let [first, others @ ..] = memory;
+        // The header fits: the buffers are made for it.
+        let header_len = card.fill_buffer_header(first).unwrap_or_default();
+        let mut free = Vec::new();
+        for memory in others {
+            let _ = card.fill_buffer_header(memory);
+            // There is room for all there are.
+            let _ = free.push(Buffer::new(memory));
+        }
         Self {
             card,
             lent: Lent::new(),
-            written: first,
-            free: Vec::from_iter(others),
+            written: Buffer::new(first),
+            free,
             header_len,
             is_room_wanted: false,
         }
@@ -334,8 +356,8 @@ impl Transmitter {
         // until the card names its token: it is put away below.
         match unsafe { self.card.transmit_begin(frame) } {
             Ok(token) => self.lent.put(token, buffer, len),
-            // There are no more buffers than places.
-            Err(error) => panic!("a frame to send: {error}"),
+            // As in `Receiver::lend`.
+            Err(_) => defmt::error!("the network card takes no frame"),
         }
     }
 
@@ -345,7 +367,11 @@ impl Transmitter {
     fn take_back(&mut self) {
         while let Some(token) = self.card.poll_transmit() {
             let Some((buffer, len)) = self.lent.take(token) else {
-                panic!("the network card names a buffer it does not have: {token}");
+                defmt::error!(
+                    "the network card has sent buffer {}, which it has not",
+                    token
+                );
+                return;
             };
             let frame = buffer.octets().get(..len).unwrap_or_default();
             // SAFETY: it is the buffer, and the part of it, that this token was
