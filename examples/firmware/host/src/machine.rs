@@ -79,7 +79,15 @@ impl Machine {
                 format!("nic,netdev={id},model=stellaris,macaddr={hardware_addr}"),
             ),
             Self::RiscvVirt => (
-                &["-machine", "virt", "-bios", "none"],
+                &[
+                    "-machine",
+                    "virt",
+                    "-bios",
+                    "none",
+                    // QEMU's default is the interface before virtio 1.0.
+                    "-global",
+                    "virtio-mmio.force-legacy=false",
+                ],
                 format!("virtio-net-device,netdev={id},mac={hardware_addr}"),
             ),
         };

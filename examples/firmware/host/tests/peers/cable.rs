@@ -7,6 +7,7 @@ use crate::peer::Stream;
 
 pub const CASES: &[Case] = &[
     ("out_and_in", Place::Tap, out_and_in),
+    ("out_for_a_moment", Place::Tap, out_for_a_moment),
     ("stays_out", Place::Tap, stays_out),
 ];
 
@@ -25,6 +26,21 @@ fn out_and_in(bench: &mut Bench) {
     let mut stream = Stream::default();
     stream.take(&octets);
     assert_eq!(stream.have(), 3_000_000);
+    let ended = bench.wait_ended();
+    assert_eq!((ended.cause.as_str(), ended.undelivered), ("finished", 0));
+    assert_eq!(ended.link_was_down, bench.machine().tells_link());
+    bench.wait_exit(0);
+}
+
+/// Shorter than the time between two looks of the application.
+fn out_for_a_moment(bench: &mut Bench) {
+    let peer = bench.peer();
+    bench.boot(peer.port(), &["every=1s", "count=2"]);
+    let mut connection = peer.accept();
+    connection.read_exact(7);
+    bench.monitor().set_link(false).unwrap();
+    bench.monitor().set_link(true).unwrap();
+    connection.read_to_end();
     let ended = bench.wait_ended();
     assert_eq!((ended.cause.as_str(), ended.undelivered), ("finished", 0));
     assert_eq!(ended.link_was_down, bench.machine().tells_link());

@@ -89,7 +89,7 @@ fn a_frame_wakes_the_chip(bench: &mut Bench) {
 }
 
 /// Between two beats the chip sleeps, and so does QEMU. A loop that polls takes
-/// a whole core.
+/// a whole core, or the share that others leave it.
 fn idle_sleeps(bench: &mut Bench) {
     let peer = bench.peer();
     bench.boot(peer.port(), &["every=1h"]);
@@ -101,7 +101,7 @@ fn idle_sleeps(bench: &mut Bench) {
     thread::sleep(Duration::from_secs(3));
     let used = processor_ticks(process) - before;
     let passed = start.elapsed().as_secs_f64() * procfs_ticks_per_second();
-    assert!(used < passed / 4.0, "{used} of {passed} ticks");
+    assert!(used < passed / 20.0, "{used} of {passed} ticks");
     assert!(connection.is_alive());
 }
 

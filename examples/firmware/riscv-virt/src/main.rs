@@ -1,0 +1,73 @@
+//! The firmware application on QEMU's RISC-V machine.
+//!
+//! What a port consists of, each in a file of its own: the network device
+//! (`network.rs`, over memory from `dma.rs`), the clock (`clock.rs`), what
+//! wakes the hart (`wake.rs`), and the registers (`registers.rs`). This file
+//! puts them together.
+#![no_std]
+#![no_main]
+
+mod clock;
+mod dma;
+mod network;
+mod registers;
+mod wake;
+
+use clock::ClintClock;
+use lastbyte::stack::Buffers;
+use lastbyte_firmware_app::Board;
+use network::{Frames, Network, StartError};
+use riscv::register::{mcause, mepc, mtval};
+use riscv_rt::{TrapFrame, entry};
+use static_cell::ConstStaticCell;
+
+/// What is accepted and not acknowledged yet, in octets: five full segments.
+const TX: usize = 5 * 1460;
+
+/// What the peer sends is discarded, so this only has to hold a segment.
+const RX: usize = 1460;
+
+static BUFFERS: ConstStaticCell<Buffers<1, TX, RX>> = ConstStaticCell::new(Buffers::new());
+static FRAMES: ConstStaticCell<Frames> = ConstStaticCell::new(Frames::new());
+
+// Since power-on.
+defmt::timestamp!("{=u64:us}", clock::micros());
+
+#[entry]
+fn main() -> ! {
+    lastbyte_firmware_semihost::run(BUFFERS.take(), |seed| {
+        let device = match Network::start(FRAMES.take()) {
+            Ok(device) => device,
+            Err(StartError::NoCard) => panic!("no virtio slot has a network card in it"),
+            Err(StartError::Card(error)) => panic!("the network card does not start: {error}"),
+        };
+        Board {
+            hardware_addr: device.hardware_addr(),
+            device,
+            clock: ClintClock,
+            seed,
+            link: Network::link,
+        }
+    })
+}
+
+// Without these two, a fault or a stray interrupt is an endless loop that says
+// nothing.
+
+// SAFETY: the name is the one riscv-rt calls, and nobody else has it.
+#[unsafe(export_name = "ExceptionHandler")]
+fn exception(frame: &TrapFrame) -> ! {
+    panic!(
+        "{:?} at {:#x}, value {:#x}: {:x?}",
+        mcause::read().cause(),
+        mepc::read(),
+        mtval::read(),
+        frame
+    );
+}
+
+// SAFETY: as above.
+#[unsafe(export_name = "DefaultHandler")]
+fn interrupt() -> ! {
+    panic!("nothing handles {:?}", mcause::read().cause());
+}
