@@ -6,12 +6,13 @@
 //! that this was left out, because the frame never was on a wire.
 
 use std::io;
+use std::net::IpAddr;
 use std::num::{NonZeroU16, NonZeroUsize};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use nix::libc;
 use smoltcp::phy::{Checksum, DeviceCapabilities, Medium};
-use smoltcp::wire::{IPV4_HEADER_LEN, IPV6_HEADER_LEN, IpProtocol, TCP_HEADER_LEN, TcpPacket};
+use smoltcp::wire::{IPV4_HEADER_LEN, IpProtocol, TCP_HEADER_LEN, TcpPacket};
 
 use super::ETHERNET_HEADER_LEN;
 use crate::packet::{Content, Transport, look};
@@ -31,8 +32,8 @@ pub enum Offload {
     /// It completes the checksums of TCP in what is sent, and leaves them out
     /// of what it sends itself.
     Checksum,
-    /// It also cuts what is sent into segments, and hands over several
-    /// segments of a peer of its own as one.
+    /// It also cuts what is sent over IPv4 into segments, and hands over
+    /// several segments of a peer of its own as one.
     Segmentation,
 }
 
@@ -47,6 +48,16 @@ impl Offload {
             Self::None => "none",
             Self::Checksum => "checksum",
             Self::Segmentation => "tso",
+        }
+    }
+
+    /// How much of it a connection to `remote` has: smoltcp 0.14 has segments
+    /// cut by others over IPv4 only.
+    #[must_use]
+    pub fn towards(self, remote: IpAddr) -> Self {
+        match remote {
+            IpAddr::V4(_) => self,
+            IpAddr::V6(_) => self.min(Self::Checksum),
         }
     }
 
@@ -88,9 +99,9 @@ impl Offload {
         capabilities.checksum.udp = Checksum::Tx;
         capabilities.checksum.ipv4 = Checksum::Tx;
         if self == Self::Segmentation {
-            let mtu = capabilities.ip_mtu();
-            capabilities.segmentation.tcpv4 = largest_frame(mtu, IPV4_HEADER_LEN);
-            capabilities.segmentation.tcpv6 = largest_frame(mtu, IPV6_HEADER_LEN);
+            // Not `tcpv6`: smoltcp 0.14 would make such frames, and then drop
+            // each that is longer than the MTU (`InterfaceInner::dispatch_ip`).
+            capabilities.segmentation.tcpv4 = largest_frame(capabilities.ip_mtu());
         }
     }
 }
@@ -107,8 +118,8 @@ const MAX_IP_LEN: usize = 65_535;
 
 /// The longest frame that a stack may give to be cut: full segments only, so
 /// that a stream of them has no short ones in between.
-fn largest_frame(mtu: usize, ip_header_len: usize) -> Option<NonZeroUsize> {
-    let headers_len = ip_header_len + TCP_HEADER_LEN;
+fn largest_frame(mtu: usize) -> Option<NonZeroUsize> {
+    let headers_len = IPV4_HEADER_LEN + TCP_HEADER_LEN;
     let segment_len = mtu.checked_sub(headers_len).filter(|len| *len > 0)?;
     let segments = (MAX_IP_LEN - headers_len) / segment_len;
     NonZeroUsize::new(ETHERNET_HEADER_LEN + headers_len + segments * segment_len)
@@ -147,20 +158,30 @@ pub(super) fn prepare(header: &mut [u8], frame: &mut [u8], segment_len: Option<N
     if transport.protocol != IpProtocol::Tcp {
         return;
     }
-    let (at, tcp_header_len) = match place_pseudo_sum(&transport, frame) {
-        Some(found) => found,
-        None => return,
+    let Some((at, tcp_header_len)) = place_pseudo_sum(&transport, frame) else {
+        return;
     };
-    let [flags, gso, header_len @ .., _, _, _, _, _, _] = header;
-    *flags = F_NEEDS_CSUM;
-    if segment_len.is_some() {
-        *gso = if transport.is_ipv4() { GSO_TCPV4 } else { GSO_TCPV6 };
-        *header_len = (at + tcp_header_len).to_ne_bytes();
-    }
-    let [.., size_0, size_1, start_0, start_1, place_0, place_1] = header;
-    [*size_0, *size_1] = segment_len.map_or(0, NonZeroU16::get).to_ne_bytes();
-    [*start_0, *start_1] = at.to_ne_bytes();
-    [*place_0, *place_1] = TCP_CHECKSUM_AT.to_ne_bytes();
+    let kind = match segment_len {
+        None => GSO_NONE,
+        Some(_) if transport.is_ipv4() => GSO_TCPV4,
+        Some(_) => GSO_TCPV6,
+    };
+    let [headers_0, headers_1] = (at + tcp_header_len).to_ne_bytes();
+    let [size_0, size_1] = segment_len.map_or(0, NonZeroU16::get).to_ne_bytes();
+    let [at_0, at_1] = at.to_ne_bytes();
+    let [place_0, place_1] = TCP_CHECKSUM_AT.to_ne_bytes();
+    *header = [
+        F_NEEDS_CSUM,
+        kind,
+        headers_0,
+        headers_1,
+        size_0,
+        size_1,
+        at_0,
+        at_1,
+        place_0,
+        place_1,
+    ];
 }
 
 /// Writes the sum of the pseudo header to where the checksum belongs; where the
@@ -175,8 +196,8 @@ fn place_pseudo_sum(transport: &Transport, frame: &mut [u8]) -> Option<(u16, u16
 /// What the kernel says of a frame that it hands over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Arrival {
-    /// What is to be found at this place needs no checksum.
-    vouched_at: Vouched,
+    vouched: Vouched,
+    /// Whether it is of a kind that was asked for.
     is_known: bool,
     /// The length of the segments that it would have been on a wire.
     pub(super) segment_len: Option<NonZeroU16>,
@@ -199,7 +220,7 @@ impl Arrival {
         let segment_len = NonZeroU16::new(u16::from_ne_bytes([size_0, size_1]));
         let kind = gso & !GSO_ECN;
         Some(Self {
-            vouched_at: if flags & F_NEEDS_CSUM != 0 {
+            vouched: if flags & F_NEEDS_CSUM != 0 {
                 Vouched::At(u16::from_ne_bytes([start_0, start_1]))
             } else if flags & F_DATA_VALID != 0 {
                 Vouched::Everybody
@@ -215,7 +236,7 @@ impl Arrival {
     pub(super) fn is_sound(&self, frame: &[u8]) -> bool {
         self.is_known
             && match look(Medium::Ethernet, frame) {
-                Content::Transport(transport) => match self.vouched_at {
+                Content::Transport(transport) => match self.vouched {
                     Vouched::Everybody => true,
                     Vouched::At(at) if usize::from(at) == transport.octets.start => true,
                     Vouched::At(_) | Vouched::Nobody => transport.is_intact(frame),
