@@ -8,9 +8,11 @@ use std::ops::Range;
 
 use smoltcp::phy::Medium;
 use smoltcp::wire::{
-    EthernetFrame, EthernetProtocol, IpAddress, IpProtocol, Ipv4Packet, Ipv6Packet, TCP_HEADER_LEN,
-    TcpPacket, TcpSeqNumber, UDP_HEADER_LEN, UdpPacket, checksum,
+    IpAddress, IpProtocol, Ipv4Packet, Ipv6Packet, TCP_HEADER_LEN, TcpPacket, TcpSeqNumber,
+    UDP_HEADER_LEN, UdpPacket, checksum,
 };
+
+use crate::loopback::ip_in_frame;
 
 /// A TCP segment or a UDP datagram in a frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,18 +41,10 @@ pub(crate) enum Content {
 
 /// Looks at a frame as it crosses a device of this medium.
 pub(crate) fn look(medium: Medium, frame: &[u8]) -> Content {
-    let ip_at = match medium {
-        Medium::Ethernet => match EthernetFrame::new_checked(frame).map(|f| f.ethertype()) {
-            Ok(EthernetProtocol::Ipv4 | EthernetProtocol::Ipv6) => {
-                EthernetFrame::<&[u8]>::header_len()
-            }
-            _ => return Content::Other,
-        },
-        Medium::Ip => 0,
-        #[allow(unreachable_patterns, reason = "other crates may turn more media on")]
-        _ => return Content::Other,
+    let Some(packet) = ip_in_frame(frame, medium) else {
+        return Content::Other;
     };
-    let packet = frame.get(ip_at..).unwrap_or_default();
+    let ip_at = frame.len() - packet.len();
     match packet.first().map(|version| version >> 4) {
         Some(4) => look_at_v4(ip_at, packet),
         Some(6) => look_at_v6(ip_at, packet),
