@@ -308,6 +308,7 @@ pub fn bare<D: Device>(
     let watch = Stopwatch::start()?;
     let mut limit = Limit::new(plan);
     'sending: loop {
+        bare.poll();
         let mut moved = 0;
         for (handle, sent) in busy.iter().zip(&mut sent) {
             while bare.socket(*handle).can_send() {
@@ -321,10 +322,8 @@ pub fn bare<D: Device>(
                 }
             }
         }
-        bare.poll();
         if moved == 0 {
             bare.wait();
-            bare.poll();
         }
     }
     for handle in &busy {
