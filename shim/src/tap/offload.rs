@@ -308,3 +308,6 @@ pub(super) fn is_known_to(driver: &impl AsFd) -> bool {
     let asked = unsafe { tun_features(driver.as_fd().as_raw_fd(), &raw mut features) };
     asked.is_ok() && features & libc::IFF_VNET_HDR.cast_unsigned() != 0
 }
+
+#[cfg(test)]
+mod tests;
