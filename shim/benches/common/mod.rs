@@ -163,7 +163,8 @@ impl Reader {
         if self.device.incoming.borrow().frames.is_empty() {
             return;
         }
-        self.interface.poll(now, &mut self.device, &mut self.sockets);
+        self.interface
+            .poll(now, &mut self.device, &mut self.sockets);
         for handle in &self.handles {
             let socket = self.sockets.get_mut::<tcp::Socket<'_>>(*handle);
             while socket.recv_queue() > 0 {

@@ -5,9 +5,7 @@ use crate::senders::{self, Ends};
 use crate::{Failure, Outcome, PORT, Plan};
 use lastbyte::Clock;
 use lastbyte_shim::host_clock::HostClock;
-use lastbyte_shim::namespace::{
-    self, KERNEL_V4, Namespace, OUR_HARDWARE_ADDR, OUR_V4, PREFIX_V4,
-};
+use lastbyte_shim::namespace::{self, KERNEL_V4, Namespace, OUR_HARDWARE_ADDR, OUR_V4, PREFIX_V4};
 use lastbyte_shim::tap::{Offload, Tap};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{setsockopt, sockopt};

@@ -210,8 +210,8 @@ fn attach(
     gateway: Option<IpAddr>,
     args: &ConnectionArgs,
 ) -> Result<Found, Failure> {
-    let tap = Tap::open_with(name, args.offload)
-        .map_err(|error| Failure::other(error.to_string()))?;
+    let tap =
+        Tap::open_with(name, args.offload).map_err(|error| Failure::other(error.to_string()))?;
     if !tap.wait_carrier(CARRIER_LIMIT) && !args.quiet {
         exit::note(&format!(
             "{name} is down; connecting all the same. To bring it up: sudo ip link set {name} up"
@@ -250,9 +250,8 @@ fn enter(
     args: &ConnectionArgs,
     signals: &mut Signals,
 ) -> Result<Found, Failure> {
-    let (namespace, tap) =
-        Namespace::enter_with(args.offload)
-            .map_err(|error| Failure::other(format!("--peer: {error}")))?;
+    let (namespace, tap) = Namespace::enter_with(args.offload)
+        .map_err(|error| Failure::other(format!("--peer: {error}")))?;
     if remote.is_ipv6() && !namespace.has_ipv6() {
         return Err(Failure::other(
             "IPv6 is switched off in this kernel; use 10.77.0.1",

@@ -281,7 +281,10 @@ pub(super) fn disable(device: &impl AsFd) -> io::Result<()> {
     set_mask(device.as_fd(), 0)
 }
 
-#[expect(unsafe_code, reason = "an ioctl is a call the compiler cannot look into")]
+#[expect(
+    unsafe_code,
+    reason = "an ioctl is a call the compiler cannot look into"
+)]
 fn set_mask(fd: BorrowedFd<'_>, mask: libc::c_uint) -> io::Result<()> {
     let mask = libc::c_int::try_from(mask).map_err(|_| io::ErrorKind::InvalidInput)?;
     // SAFETY: the descriptor is open, and the driver takes the argument as a
@@ -290,7 +293,10 @@ fn set_mask(fd: BorrowedFd<'_>, mask: libc::c_uint) -> io::Result<()> {
     Ok(())
 }
 
-#[expect(unsafe_code, reason = "an ioctl is a call the compiler cannot look into")]
+#[expect(
+    unsafe_code,
+    reason = "an ioctl is a call the compiler cannot look into"
+)]
 fn set_header_len(fd: BorrowedFd<'_>) -> io::Result<()> {
     let len = libc::c_int::try_from(HEADER_LEN).map_err(|_| io::ErrorKind::InvalidInput)?;
     // SAFETY: the descriptor is open, and the driver reads one `int` behind the
@@ -300,7 +306,10 @@ fn set_header_len(fd: BorrowedFd<'_>) -> io::Result<()> {
 }
 
 /// Whether this driver can put a header in front of frames at all.
-#[expect(unsafe_code, reason = "an ioctl is a call the compiler cannot look into")]
+#[expect(
+    unsafe_code,
+    reason = "an ioctl is a call the compiler cannot look into"
+)]
 pub(super) fn is_known_to(driver: &impl AsFd) -> bool {
     let mut features: libc::c_uint = 0;
     // SAFETY: the descriptor is open, and the driver writes one `unsigned int`

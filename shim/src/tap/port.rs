@@ -144,4 +144,3 @@ fn is_fatal(error: &io::Error) -> bool {
         Errno::EBADFD | Errno::EBADF | Errno::ENODEV | Errno::ENXIO
     )
 }
-

@@ -281,7 +281,11 @@ fn the_next_user_of_a_tap_gets_whole_frames() {
             .args(["-c", PLAIN_USER, "tap9"])
             .output();
         match user {
-            Ok(user) => assert_eq!(String::from_utf8_lossy(&user.stdout), "0xffff\n", "{user:?}"),
+            Ok(user) => assert_eq!(
+                String::from_utf8_lossy(&user.stdout),
+                "0xffff\n",
+                "{user:?}"
+            ),
             Err(_) => eprintln!("SKIPPED: needs python3"),
         }
     });
