@@ -62,6 +62,8 @@ Only when asked for:
 
   teeth     break rules on purpose, and see that the simulator and the fuzzer's
             corpus find each
+  bench     how fast it is, against a bare smoltcp loop and the kernel: some minutes,
+            or ./ci.sh bench quick for a first look; draws shim/benches/throughput.svg
   fuzz      arbitrary segments and calls for a minute ($FUZZ_SECONDS for longer);
             the tests replay what was found before
 

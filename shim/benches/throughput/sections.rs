@@ -42,7 +42,7 @@ fn check(is_warm_up: bool) -> Check {
     }
 }
 
-fn size(bytes: usize) -> String {
+pub fn size(bytes: usize) -> String {
     match bytes {
         1_048_576.. if bytes.is_multiple_of(1 << 20) => format!("{} MiB", bytes >> 20),
         1_024.. if bytes.is_multiple_of(1 << 10) => format!("{} KiB", bytes >> 10),

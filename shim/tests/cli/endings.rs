@@ -57,7 +57,7 @@ fn a_peer_that_reads_all_is_finished() {
 
 fn as_much_is_left_to_the_kernel_as_was_asked_for() {
     for offload in ["none", "checksum", "tso"] {
-        let args = ["--offload", offload, "Cargo.lock"];
+        let args = ["--offload", offload, "Cargo.toml"];
         let report = send("all", &args).reports(0, "finished");
         assert_eq!(report.value["offload"], offload);
     }
