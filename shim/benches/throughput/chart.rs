@@ -55,6 +55,9 @@ const VETH: Style = Style {
 
 /// Draws the curves into a file.
 pub fn draw(curves: &Curves, path: &Path) -> Result<(), Failure> {
+    if curves.ours.len() != BUFFERS.len() {
+        return Err("the picture is of all transmit buffers: leave out --buffers".into());
+    }
     let all = [
         (&VETH, &curves.veth),
         (&STOCK, &curves.stock),
@@ -84,9 +87,13 @@ pub fn draw(curves: &Curves, path: &Path) -> Result<(), Failure> {
                 .set("fill", "white"),
         )
         .add(
-            text(LEFT, 26.0, "One connection to a kernel sink, writes of 64 KiB")
-                .set("font-size", 16)
-                .set("font-weight", "bold"),
+            text(
+                LEFT,
+                26.0,
+                "One connection to a kernel sink, writes of 64 KiB",
+            )
+            .set("font-size", 16)
+            .set("font-weight", "bold"),
         )
         .add(axes(highest));
     for (index, (style, rates)) in all.iter().enumerate() {
@@ -217,7 +224,11 @@ fn figures(rates: &[f64], highest: f64) -> Group {
             let words = format!("{rate:.digits$}");
             let y = y_of(*rate, highest);
             // The lowest would lie on other curves.
-            let y = if *rate < highest / 4.0 { y - 12.0 } else { y + 22.0 };
+            let y = if *rate < highest / 4.0 {
+                y - 12.0
+            } else {
+                y + 22.0
+            };
             group.add(
                 text(x_of(index), y, &words)
                     .set("text-anchor", "middle")

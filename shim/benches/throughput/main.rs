@@ -7,6 +7,7 @@
 
 mod chart;
 #[path = "../common/mod.rs"]
+#[allow(dead_code, reason = "other benchmarks need the rest")]
 mod common;
 mod content;
 mod kernel;
@@ -14,6 +15,7 @@ mod sections;
 mod senders;
 mod statistics;
 
+use bytesize::ByteSize;
 use clap::Parser;
 use content::Content;
 use std::error::Error;
@@ -42,6 +44,12 @@ pub struct Arguments {
     /// Only these sections
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Section>,
+    /// Only these transmit buffers, as in 64KiB
+    #[arg(long, value_delimiter = ',')]
+    buffers: Vec<ByteSize>,
+    /// Only these sizes of writes
+    #[arg(long, value_delimiter = ',')]
+    writes: Vec<ByteSize>,
     /// Draw the throughput into this file
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
@@ -74,6 +82,18 @@ pub struct Plan {
     pub write: usize,
     /// How long it writes.
     pub time: Duration,
+    /// When a bare loop polls.
+    pub polls: Polls,
+}
+
+/// When a bare smoltcp loop polls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Polls {
+    /// Once its buffer is full. What the peer has sent meanwhile, be it its FIN,
+    /// is learnt then.
+    WhenFull,
+    /// At each write, as lastbyte does.
+    EachWrite,
 }
 
 /// What came of a run.

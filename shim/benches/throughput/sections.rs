@@ -1,15 +1,16 @@
 //! What is measured, and its tables.
 
-use crate::common::{OUR_MAC, OUR_V4, PEER_V4, PREFIX, Reader, ReaderClock};
+use crate::common::{OUR_MAC, OUR_V4, PEER_V4, PREFIX, Reader, ReaderClock, Time};
 use crate::content::Content;
 use crate::kernel::{self, Check};
 use crate::senders::{self, Ends};
-use crate::statistics::{Series, interleave, median, percentile};
-use crate::{Arguments, Failure, Outcome, PORT, Plan};
+use crate::statistics::{interleave, median, percentile};
+use crate::{Arguments, Failure, Outcome, PORT, Plan, Polls};
+use bytesize::ByteSize;
 use lastbyte_shim::tap::Offload;
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use xxhash_rust::xxh3::Xxh3;
 
 pub const BUFFERS: [usize; 6] = [1460, 4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20];
@@ -31,7 +32,15 @@ fn plan(arguments: &Arguments, buffer: usize, write: usize) -> Plan {
         buffer,
         write,
         time: Duration::from_millis(arguments.millis),
+        polls: Polls::WhenFull,
     }
+}
+
+/// Those of `all` that were asked for: without a word, all.
+fn wanted(all: &[usize], only: &[ByteSize]) -> impl Iterator<Item = usize> {
+    all.iter()
+        .copied()
+        .filter(|size| only.is_empty() || only.iter().any(|only| only.as_u64() == *size as u64))
 }
 
 fn check(is_warm_up: bool) -> Check {
@@ -60,7 +69,7 @@ pub fn paths(arguments: &Arguments, content: &Content) -> Result<Curves, Failure
         "buffer", "lastbyte", "bare", "ratio", "stock", "x stock", "veth", "ns/B", "bare"
     );
     let mut curves = Curves::default();
-    for buffer in BUFFERS {
+    for buffer in wanted(&BUFFERS, &arguments.buffers) {
         let plan = plan(arguments, buffer, 64 << 10);
         let tso = Offload::Segmentation;
         let [bare, ours, stock, veth] = interleave(
@@ -92,49 +101,74 @@ pub fn paths(arguments: &Arguments, content: &Content) -> Result<Curves, Failure
     Ok(curves)
 }
 
-fn print_grid_header() {
+/// The lines of a table of buffers and sizes of writes, of three senders each:
+/// lastbyte, a bare loop, and one that polls as often as lastbyte looks.
+fn grid(
+    arguments: &Arguments,
+    ours: &mut dyn FnMut(&Plan, Check) -> Result<Outcome, Failure>,
+    bare: &dyn Fn(&Plan, Check) -> Result<Outcome, Failure>,
+) -> Result<(), Failure> {
     println!(
-        "\n{:>9} {:>9} {:>10} {:>10} {:>8} {:>9} {:>9}",
-        "buffer", "write", "lastbyte", "bare", "ratio", "ns/B", "bare"
+        "\n{:>9} {:>9} {:>10} {:>10} {:>8} {:>10} {:>8} {:>8} {:>8} {:>8}",
+        "buffer",
+        "write",
+        "lastbyte",
+        "bare",
+        "ratio",
+        "polling",
+        "ratio",
+        "ns/B",
+        "bare",
+        "polling"
     );
-}
-
-fn print_grid_line(plan: &Plan, bare: &Series, ours: &Series) {
-    println!(
-        "{:>9} {:>9} {:>10.3} {:>10.3} {:>7.1}% {:>9.3} {:>9.3}",
-        size(plan.buffer),
-        size(plan.write),
-        ours.rate(),
-        bare.rate(),
-        ours.percent_of(bare),
-        ours.cpu(),
-        bare.cpu(),
-    );
-}
-
-/// Every buffer with every size of writes, over a TAP.
-///
-/// The bare loop fills the buffer and then polls. lastbyte looks for what has
-/// arrived before each write, which is what makes it refuse the first write
-/// after a FIN: on a TAP, a system call each time.
-pub fn tap(arguments: &Arguments, content: &Content) -> Result<(), Failure> {
-    println!("\nOver a TAP (tso) to the kernel; the bare loop polls only when its buffer is full");
-    print_grid_header();
-    let tso = Offload::Segmentation;
-    for buffer in BUFFERS {
-        for write in WRITES {
+    for buffer in wanted(&BUFFERS, &arguments.buffers) {
+        for write in wanted(&WRITES, &arguments.writes) {
             let plan = plan(arguments, buffer, write);
-            let [bare, ours] = interleave(
+            let prompt = Plan {
+                polls: Polls::EachWrite,
+                ..plan
+            };
+            let [bare, polling, ours] = interleave(
                 arguments.runs,
                 [
-                    &mut |first| kernel::bare(tso, &plan, check(first), content),
-                    &mut |first| kernel::ours(tso, &plan, check(first), content),
+                    &mut |first| bare(&plan, check(first)),
+                    &mut |first| bare(&prompt, check(first)),
+                    &mut |first| ours(&plan, check(first)),
                 ],
             )?;
-            print_grid_line(&plan, &bare, &ours);
+            println!(
+                "{:>9} {:>9} {:>10.3} {:>10.3} {:>7.1}% {:>10.3} {:>7.1}% {:>8.3} {:>8.3} {:>8.3}",
+                size(buffer),
+                size(write),
+                ours.rate(),
+                bare.rate(),
+                ours.percent_of(&bare),
+                polling.rate(),
+                ours.percent_of(&polling),
+                ours.cpu(),
+                bare.cpu(),
+                polling.cpu(),
+            );
         }
     }
     Ok(())
+}
+
+/// What the columns of [`grid`] are.
+const GRID: &str = "bare: a loop that polls only when its buffer is full; polling: one that polls at each\n\
+    write. lastbyte looks for what has arrived before each write, for it is to refuse the\n\
+    first one after a FIN, and sends at once.";
+
+/// Every buffer with every size of writes, over a TAP, where looking and
+/// sending are a system call each.
+pub fn tap(arguments: &Arguments, content: &Content) -> Result<(), Failure> {
+    println!("\nOver a TAP (tso) to the kernel. {GRID}");
+    let tso = Offload::Segmentation;
+    grid(
+        arguments,
+        &mut |plan, check| kernel::ours(tso, plan, check, content),
+        &|plan, check| kernel::bare(tso, plan, check, content),
+    )
 }
 
 /// A reader in this process, and what it has seen once the run is over.
@@ -159,7 +193,8 @@ fn over_loopback(
         prefix: PREFIX,
         peer: PEER_V4,
     };
-    let outcome = send((end, ReaderClock::new(Rc::clone(&reader))), ends)?;
+    let time = Time::Since(Instant::now());
+    let outcome = send((end, ReaderClock::new(Rc::clone(&reader), time)), ends)?;
     let received = reader.borrow().received;
     let is_right = match check {
         Check::Content => hasher.borrow().digest() == content.hash(outcome.bytes),
@@ -175,31 +210,21 @@ fn over_loopback(
 pub fn loopback(arguments: &Arguments, content: &Content) -> Result<(), Failure> {
     println!(
         "\nOver a wire in the process, to a bare smoltcp reader that takes its turn on the same\n\
-         core: its cost is in every figure, and no system call is"
+         core: its cost is in every figure, and no system call is. {GRID}"
     );
-    print_grid_header();
-    for buffer in BUFFERS {
-        for write in WRITES {
-            let plan = plan(arguments, buffer, write);
-            let [bare, ours] = interleave(
-                arguments.runs,
-                [
-                    &mut |first| {
-                        over_loopback(check(first), content, |(end, mut clock), ends| {
-                            senders::bare((end, &mut clock), ends, &plan, (1, 1), content)
-                        })
-                    },
-                    &mut |first| {
-                        over_loopback(check(first), content, |parts, ends| {
-                            senders::ours(parts, ends, &plan, content)
-                        })
-                    },
-                ],
-            )?;
-            print_grid_line(&plan, &bare, &ours);
-        }
-    }
-    Ok(())
+    grid(
+        arguments,
+        &mut |plan, check| {
+            over_loopback(check, content, |parts, ends| {
+                senders::ours(parts, ends, plan, content)
+            })
+        },
+        &|plan, check| {
+            over_loopback(check, content, |(end, mut clock), ends| {
+                senders::bare((end, &mut clock), ends, plan, (1, 1), content)
+            })
+        },
+    )
 }
 
 /// A write of 64 bytes until its acknowledgement.

@@ -1,7 +1,7 @@
 //! Who sends: lastbyte, a bare smoltcp loop, and the kernel.
 
 use crate::content::Content;
-use crate::{Failure, Outcome, PORT, Plan};
+use crate::{Failure, Outcome, PORT, Plan, Polls};
 use embedded_io::Write as _;
 use lastbyte::stack::{Config, ConnectionId, SlotBuffers, Stack};
 use lastbyte::{Clock, Options};
@@ -319,6 +319,9 @@ pub fn bare<D: Device>(
                 moved += accepted;
                 if limit.is_reached() {
                     break 'sending;
+                }
+                if plan.polls == Polls::EachWrite {
+                    bare.poll();
                 }
             }
         }
