@@ -106,6 +106,9 @@ impl phy::TxToken for TxToken<'_> {
     }
 }
 
+/// Gets what was read.
+pub type See = Box<dyn FnMut(&[u8])>;
+
 /// A bare smoltcp endpoint that acknowledges and reads whatever comes.
 pub struct Reader {
     device: End,
@@ -114,7 +117,7 @@ pub struct Reader {
     handles: Vec<SocketHandle>,
     /// What it has read.
     pub received: u64,
-    see: Box<dyn FnMut(&[u8])>,
+    see: See,
 }
 
 impl std::fmt::Debug for Reader {
@@ -128,7 +131,7 @@ impl std::fmt::Debug for Reader {
 impl Reader {
     /// A reader that listens at `port`, for as many connections, and our end of
     /// the wire to it. `see` gets what it reads.
-    pub fn new(port: u16, connections: usize, see: Box<dyn FnMut(&[u8])>) -> (Self, End) {
+    pub fn new(port: u16, connections: usize, see: See) -> (Self, End) {
         let (ours, mut device) = wire();
         let mut interface =
             Interface::new(Config::new(PEER_MAC.into()), &mut device, Instant::ZERO);

@@ -47,7 +47,8 @@ pub struct Ours<const N: usize> {
 }
 
 impl<const N: usize> Ours<N> {
-    pub fn new(state: State) -> Self {
+    /// In a box, for moving `N` connections would be counted.
+    pub fn new(state: State) -> Box<Self> {
         let (_, end, clock) = parts(N);
         let buffer = |len| Box::leak(vec![0; len].into_boxed_slice());
         let buffers = std::array::from_fn(|_| SlotBuffers {
@@ -57,10 +58,10 @@ impl<const N: usize> Ours<N> {
         let storage = Box::leak(Box::new([const { SocketStorage::EMPTY }; N]));
         let config = Config::new(OUR_MAC.into(), SEED);
         let stack = Stack::new(end, clock, config, buffers, storage).expect("a sound setup");
-        let mut ours = Self {
+        let mut ours = Box::new(Self {
             stack,
             ids: Vec::with_capacity(N),
-        };
+        });
         ours.stack.interface_mut().update_ip_addrs(|own| {
             own.push(IpCidr::new(OUR_V4.into(), PREFIX)).expect("room");
         });
@@ -113,11 +114,11 @@ pub struct Bare {
 }
 
 impl Bare {
-    pub fn new_one(state: State) -> Self {
+    pub fn new_one(state: State) -> Box<Self> {
         Self::new(1, state)
     }
 
-    pub fn new(connections: usize, state: State) -> Self {
+    pub fn new(connections: usize, state: State) -> Box<Self> {
         let (_, mut end, mut clock) = parts(connections);
         let mut config = smoltcp::iface::Config::new(OUR_MAC.into());
         config.random_seed = SEED;
@@ -126,13 +127,13 @@ impl Bare {
             own.push(IpCidr::new(OUR_V4.into(), PREFIX)).expect("room");
         });
         let storage: Vec<_> = (0..connections).map(|_| SocketStorage::EMPTY).collect();
-        let mut bare = Self {
+        let mut bare = Box::new(Self {
             end,
             clock,
             interface,
             sockets: SocketSet::new(Box::leak(storage.into_boxed_slice())),
             handles: Vec::with_capacity(connections),
-        };
+        });
         for port in (FIRST_PORT..).take(connections) {
             bare.open(port);
         }

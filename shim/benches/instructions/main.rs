@@ -29,7 +29,7 @@ const CONTENT: [u8; 1460] = [0x5a; 1460];
 #[bench::sends_1460(args = (State::Quiet), consts = (1460), setup = Ours::<1>::new)]
 #[bench::queues_16(args = (State::InFlight), consts = (16), setup = Ours::<1>::new)]
 #[bench::queues_64(args = (State::InFlight), consts = (64), setup = Ours::<1>::new)]
-fn write_ours<const LEN: usize>(mut end: Ours<1>) -> Ours<1> {
+fn write_ours<const LEN: usize>(mut end: Box<Ours<1>>) -> Box<Ours<1>> {
     assert_eq!(end.try_write(black_box(&CONTENT[..LEN])), LEN);
     end
 }
@@ -40,7 +40,7 @@ fn write_ours<const LEN: usize>(mut end: Ours<1>) -> Ours<1> {
 #[bench::sends_1460(args = (State::Quiet), consts = (1460), setup = Bare::new_one)]
 #[bench::queues_16(args = (State::InFlight), consts = (16), setup = Bare::new_one)]
 #[bench::queues_64(args = (State::InFlight), consts = (64), setup = Bare::new_one)]
-fn write_bare<const LEN: usize>(mut end: Bare) -> Bare {
+fn write_bare<const LEN: usize>(mut end: Box<Bare>) -> Box<Bare> {
     assert_eq!(end.write(black_box(&CONTENT[..LEN])), LEN);
     end.poll();
     end
@@ -51,7 +51,7 @@ fn write_bare<const LEN: usize>(mut end: Bare) -> Bare {
 #[library_benchmark]
 #[bench::idle(args = (State::Quiet), setup = Ours::<1>::new)]
 #[bench::with_an_ack(args = (State::Acknowledged), setup = Ours::<1>::new)]
-fn poll_ours(mut end: Ours<1>) -> Ours<1> {
+fn poll_ours(mut end: Box<Ours<1>>) -> Box<Ours<1>> {
     black_box(end.poll());
     end
 }
@@ -59,7 +59,7 @@ fn poll_ours(mut end: Ours<1>) -> Ours<1> {
 #[library_benchmark]
 #[bench::idle(args = (State::Quiet), setup = Bare::new_one)]
 #[bench::with_an_ack(args = (State::Acknowledged), setup = Bare::new_one)]
-fn poll_bare(mut end: Bare) -> Bare {
+fn poll_bare(mut end: Box<Bare>) -> Box<Bare> {
     end.poll();
     black_box(end.poll_at());
     end
@@ -69,24 +69,24 @@ fn poll_bare(mut end: Bare) -> Bare {
 // one connection of `N`, of which the others are idle.
 #[library_benchmark]
 #[bench::of_1(args = (State::Acknowledged), setup = Ours::<1>::new)]
-fn frame_ours(end: Ours<1>) -> Ours<1> {
+fn frame_ours(end: Box<Ours<1>>) -> Box<Ours<1>> {
     frame(end)
 }
 
 #[library_benchmark]
 #[bench::of_64(args = (State::Acknowledged), setup = Ours::<64>::new)]
-fn frame_ours_beside(end: Ours<64>) -> Ours<64> {
+fn frame_ours_beside(end: Box<Ours<64>>) -> Box<Ours<64>> {
     frame(end)
 }
 
 #[library_benchmark]
 #[bench::of_256(args = (State::Acknowledged), setup = Ours::<256>::new)]
-fn frame_ours_beside_many(end: Ours<256>) -> Ours<256> {
+fn frame_ours_beside_many(end: Box<Ours<256>>) -> Box<Ours<256>> {
     frame(end)
 }
 
 #[inline(always)]
-fn frame<const N: usize>(mut end: Ours<N>) -> Ours<N> {
+fn frame<const N: usize>(mut end: Box<Ours<N>>) -> Box<Ours<N>> {
     black_box(end.poll());
     assert_eq!(end.try_write(black_box(&CONTENT)), CONTENT.len());
     end
@@ -96,7 +96,7 @@ fn frame<const N: usize>(mut end: Ours<N>) -> Ours<N> {
 #[bench::of_1(args = (1, State::Acknowledged), setup = Bare::new)]
 #[bench::of_64(args = (64, State::Acknowledged), setup = Bare::new)]
 #[bench::of_256(args = (256, State::Acknowledged), setup = Bare::new)]
-fn frame_bare(mut end: Bare) -> Bare {
+fn frame_bare(mut end: Box<Bare>) -> Box<Bare> {
     end.poll();
     black_box(end.poll_at());
     assert_eq!(end.write(black_box(&CONTENT)), CONTENT.len());

@@ -1,6 +1,6 @@
 //! What is measured, and its tables.
 
-use crate::common::{OUR_MAC, OUR_V4, PEER_V4, PREFIX, Reader, ReaderClock, Time};
+use crate::common::{OUR_MAC, OUR_V4, PEER_V4, PREFIX, Reader, ReaderClock, See, Time};
 use crate::content::Content;
 use crate::kernel::{self, Check};
 use crate::senders::{self, Ends};
@@ -178,7 +178,7 @@ fn over_loopback(
     send: impl FnOnce((crate::common::End, ReaderClock), Ends) -> Result<Outcome, Failure>,
 ) -> Result<Outcome, Failure> {
     let hasher = Rc::new(RefCell::new(Xxh3::new()));
-    let see: Box<dyn FnMut(&[u8])> = match check {
+    let see: See = match check {
         Check::Content => {
             let hasher = Rc::clone(&hasher);
             Box::new(move |bytes| hasher.borrow_mut().update(bytes))

@@ -245,7 +245,7 @@ impl<'w, D: Device> Bare<'w, D> {
             socket
                 .connect(bare.interface.context(), (ends.peer, PORT), port)
                 .map_err(|error| format!("connect: {error:?}"))?;
-            bare.until(handle, |socket| socket.may_send())?;
+            bare.until(handle, tcp::Socket::may_send)?;
         }
         Ok(bare)
     }
@@ -269,7 +269,7 @@ impl<'w, D: Device> Bare<'w, D> {
     fn until(
         &mut self,
         handle: SocketHandle,
-        is_done: impl Fn(&tcp::Socket<'_>) -> bool,
+        is_done: impl Fn(&tcp::Socket<'static>) -> bool,
     ) -> Result<(), Failure> {
         loop {
             self.poll();
