@@ -128,6 +128,59 @@ fn everything_arrives_however_much_the_kernel_does() {
     }
 }
 
+/// A device that says of IPv6 what is true of IPv4.
+struct Pretender(Longest<Tap>);
+
+impl Device for Pretender {
+    type RxToken<'a> = <Longest<Tap> as Device>::RxToken<'a>;
+    type TxToken<'a> = <Longest<Tap> as Device>::TxToken<'a>;
+
+    fn capabilities(&self) -> DeviceCapabilities {
+        let mut capabilities = self.0.capabilities();
+        capabilities.segmentation.tcpv6 = capabilities.segmentation.tcpv4;
+        capabilities
+    }
+
+    fn receive(&mut self, at: Instant) -> Option<(Self::RxToken<'_>, Self::TxToken<'_>)> {
+        self.0.receive(at)
+    }
+
+    fn transmit(&mut self, at: Instant) -> Option<Self::TxToken<'_>> {
+        self.0.transmit(at)
+    }
+}
+
+/// Why over IPv6 every segment is cut here. Once this fails, let the kernel do
+/// it: `Offload::announce` and `Offload::towards`.
+#[test]
+fn smoltcp_makes_long_frames_of_ipv6_and_drops_them() {
+    inside_with(Offload::Segmentation, |namespace, tap| {
+        if !namespace.has_ipv6() {
+            eprintln!("SKIPPED: IPv6 is switched off");
+            return;
+        }
+        let (at, _reader) = sink(KERNEL_V6.into());
+        let max_frame = tap.capabilities().max_transmission_unit;
+        let clock = HostClock::watching(&tap).unwrap();
+        let device = Pretender(Longest {
+            inner: tap,
+            sent: 0,
+            received: 0,
+        });
+        let mut endpoint = Endpoint::with_buffer(device, clock, 64 * 1024);
+        endpoint.connect(at);
+        endpoint.until("connection", |s| s.may_send());
+        assert_eq!(endpoint.socket().send_slice(&content(10_000)), Ok(10_000));
+        let give_up = endpoint.clock.now() + Duration::from_millis(200);
+        while endpoint.clock.now() < give_up {
+            endpoint.poll();
+            endpoint.clock.wait(Some(give_up));
+        }
+        assert_eq!(endpoint.socket().send_queue(), 10_000, "it is sent now");
+        assert!(endpoint.device.0.sent <= max_frame, "it is sent whole now");
+    });
+}
+
 /// The kernel hands over what it has not cut; a smoltcp that takes it in has
 /// the same bytes.
 #[test]
