@@ -255,3 +255,115 @@ fn finish_segment(whole: &Transport, frame: &mut [u8], place: Place) {
     }
     own.fill_checksum(frame);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::loopback::{Flags, OUR_V6, PEER_V6, Segment, is_intact, tcp_in_frame};
+    use smoltcp::wire::{IPV6_HEADER_LEN, IpRepr};
+
+    fn segment(len: usize) -> Segment {
+        let payload: Vec<u8> = (0..len).map(|at| (at * 7) as u8).collect();
+        Segment::new(5000, 50_000, Flags::ACK | Flags::FIN, u32::MAX - 10, 2).with_payload(payload)
+    }
+
+    fn over_ipv6(len: usize) -> Segment {
+        Segment {
+            src: PEER_V6.into(),
+            dst: OUR_V6.into(),
+            timestamp: Some((1, 2)),
+            ..segment(len)
+        }
+    }
+
+    fn shown(medium: Medium, frame: &[u8], segment_len: u16) -> Vec<Vec<u8>> {
+        let mut frames = Vec::new();
+        let segment_len = NonZeroU16::new(segment_len);
+        as_on_wire(medium, frame, segment_len, &mut Vec::new(), |frame| {
+            frames.push(frame.to_vec());
+        });
+        frames
+    }
+
+    /// As a stack leaves it that sums up nothing.
+    fn without_checksum(segment: &Segment, medium: Medium) -> Vec<u8> {
+        let mut frame = segment.to_frame(medium);
+        let Content::Transport(transport) = look(medium, &frame) else {
+            panic!("no segment: {frame:02x?}");
+        };
+        TcpPacket::new_unchecked(&mut frame[transport.octets]).set_checksum(0);
+        frame
+    }
+
+    #[test]
+    fn segments_follow_each_other_and_only_the_last_ends_the_stream() {
+        for (whole, medium) in [
+            (segment(3_000), Medium::Ethernet),
+            (over_ipv6(3_000), Medium::Ethernet),
+            (over_ipv6(3_000), Medium::Ip),
+        ] {
+            let frames = shown(medium, &without_checksum(&whole, medium), 1_400);
+            assert_eq!(frames.len(), 3);
+            let mut seq = whole.seq;
+            let mut payload = Vec::new();
+            for (index, frame) in frames.iter().enumerate() {
+                assert!(is_intact(frame, medium), "{frame:02x?}");
+                let part = Segment::parse(frame, medium, whole.time).expect("a segment");
+                assert_eq!(part.seq, seq);
+                assert_eq!(part.is(Flags::FIN), index == 2);
+                assert_eq!((part.ack, part.timestamp), (whole.ack, whole.timestamp));
+                seq = seq.wrapping_add(part.seq_len());
+                payload.extend_from_slice(&part.payload);
+            }
+            assert!(payload == whole.payload);
+        }
+    }
+
+    #[test]
+    fn a_frame_that_is_one_segment_gets_its_checksum_and_keeps_its_tail() {
+        let mut frame = without_checksum(&segment(100), Medium::Ethernet);
+        assert!(!is_intact(&frame, Medium::Ethernet));
+        frame.extend_from_slice(b"behind the packet");
+        for segment_len in [0, 100, 1_460] {
+            let frames = shown(Medium::Ethernet, &frame, segment_len);
+            assert_eq!(frames.len(), 1);
+            assert!(is_intact(&frames[0], Medium::Ethernet));
+            assert!(frames[0].ends_with(b"behind the packet"));
+        }
+    }
+
+    #[test]
+    fn what_is_no_segment_is_shown_as_it_is() {
+        let whole = segment(100).to_frame(Medium::Ethernet);
+        let mut arp = whole.clone();
+        arp[12..14].copy_from_slice(&[0x08, 0x06]);
+        for frame in [&arp[..], &whole[..30], &[]] {
+            assert_eq!(shown(Medium::Ethernet, frame, 10), [frame]);
+        }
+    }
+
+    /// Behind a hop-by-hop header, and not behind what only looks like one.
+    #[test]
+    fn a_segment_is_found_behind_a_hop_by_hop_header() {
+        let plain = over_ipv6(10).to_frame(Medium::Ip);
+        let (_, _, octets) = tcp_in_frame(&plain, Medium::Ip).expect("a segment");
+        for (words, is_found) in [(0, true), (1, false), (255, false)] {
+            let mut payload = vec![u8::from(IpProtocol::Tcp), words, 1, 4, 0, 0, 0, 0];
+            payload.extend_from_slice(octets);
+            let protocol = IpProtocol::HopByHop;
+            let (from, to) = (PEER_V6.into(), OUR_V6.into());
+            let ip = IpRepr::new(from, to, protocol, payload.len(), 64);
+            let mut packet = vec![0; IPV6_HEADER_LEN];
+            ip.emit(
+                &mut packet[..],
+                &smoltcp::phy::ChecksumCapabilities::default(),
+            );
+            packet.extend_from_slice(&payload);
+            let is_sound = match look(Medium::Ip, &packet) {
+                Content::Transport(transport) => transport.is_intact(&packet),
+                _ => false,
+            };
+            assert_eq!(is_sound, is_found, "{words} words more");
+        }
+    }
+}
