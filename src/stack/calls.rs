@@ -7,6 +7,7 @@ use crate::Instant;
 use crate::error::WriteError;
 use crate::facts::Admission;
 use crate::ledger::Ledger;
+use crate::limits::Nagle;
 use crate::report::{Advice, Progress, Report};
 use crate::sabotage::{Sabotage, is_on};
 use crate::state::State;
@@ -178,7 +179,12 @@ impl<const N: usize> Tracker<N> {
         if accepted > 0 {
             let counted = u64::try_from(accepted).unwrap_or(u64::MAX);
             slot.connection.handle_accepted(counted, net.now)?;
+            socket.set_nagle_enabled(slot.connection.options().nagle() == Nagle::On);
             self.note_accepted(usize::from(id.slot));
+        } else {
+            // The buffer is full, so nothing is gained by waiting for more to
+            // send with what is left in it; the peer may wait with its ACK.
+            socket.set_nagle_enabled(false);
         }
         Ok(accepted)
     }
