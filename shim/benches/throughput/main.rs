@@ -3,7 +3,7 @@
 //! beside them.
 //!
 //! `./ci.sh bench`, or `cargo bench -p lastbyte-shim --bench throughput -- --help`.
-//! Needs root or user namespaces, /dev/net/tun, and `ip` of iproute2.
+//! Needs root, /dev/net/tun, and `ip` of iproute2.
 
 mod chart;
 #[path = "../common/mod.rs"]
