@@ -35,6 +35,10 @@ readonly EXAMPLE_SECONDS=60
 readonly FUZZ_SECONDS="${FUZZ_SECONDS:-60}"
 readonly SIM_SEEDS=300000
 
+# How far a count may be off the baseline. They do not scatter, but the copying
+# of bytes is done in other ways on other processors.
+readonly INSTRUCTIONS_TOLERANCE_PERMILLE=20
+
 usage() {
     cat <<'TEXT'
 usage: ./ci.sh [STAGE...]
@@ -59,6 +63,12 @@ Only when asked for:
 
   teeth     break rules on purpose, and see that the simulator and the fuzzer's
             corpus find each
+  instructions
+            what single calls cost, counted by valgrind, against bare smoltcp and
+            the baseline in the repository (INSTRUCTIONS=accept replaces that)
+  bench     how fast it is, against a bare smoltcp loop and the kernel, in some
+            minutes; draws shim/benches/throughput.svg ($BENCH_ARGS instead of that:
+            BENCH_ARGS=--quick for a first look, BENCH_ARGS=--help)
   fuzz      arbitrary segments and calls for a minute ($FUZZ_SECONDS for longer);
             the tests replay what was found before
 
@@ -158,7 +168,31 @@ want_programs() { # CONSEQUENCE PROGRAM:PACKAGE...
     return 1
 }
 
-# The cost is measured on an emulated board, and read with binutils.
+tools_dir() {
+    printf '%s/tools' "$(target_dir)"
+}
+
+# Instructions are counted by valgrind, which gungraun's own program starts; its
+# version must be that of the library.
+want_callgrind() {
+    local version runner
+    version="$(sed -n '/^name = "gungraun"$/{n;s/version = "\(.*\)"/\1/p}' Cargo.lock)"
+    runner="$(tools_dir)/bin/gungraun-runner"
+    if ! command -v valgrind >/dev/null; then
+        local install="apt-get install -y --no-install-recommends valgrind"
+        if [[ "$(id -u)" != 0 ]] || ! command -v apt-get >/dev/null ||
+            ! { apt-get update -q && DEBIAN_FRONTEND=noninteractive $install; }; then
+            note "NO INSTRUCTIONS ARE COUNTED: valgrind is missing; as root on Debian: $install"
+            return 1
+        fi
+    fi
+    if [[ "$("$runner" --version 2>/dev/null)" != *" $version" ]] &&
+        ! run cargo install gungraun-runner --version "=$version" --locked --root "$(tools_dir)"; then
+        note "NO INSTRUCTIONS ARE COUNTED: gungraun-runner $version cannot be installed"
+        return 1
+    fi
+}
+
 # libFuzzer comes with a nightly compiler only.
 want_fuzzer() {
     if ! cargo +nightly --version >/dev/null 2>&1; then
@@ -497,6 +531,81 @@ stage_sim() {
 stage_teeth() {
     run cargo test --locked --release -p lastbyte-shim --features sabotage --test teeth -- --nocapture
     run cargo test --locked --release -p lastbyte --features sabotage --test fuzz_teeth -- --nocapture
+}
+
+# The instructions of each call: its name, lastbyte's and those of bare smoltcp.
+count_calls() { # OUTPUT_OF_THE_BENCHMARK
+    awk '/^instructions::/ {
+             split($1, path, "::")
+             call = path[3]
+             who = call ~ /_bare/ ? "bare" : "ours"
+             sub(/_(ours|bare).*/, "", call)
+             split($2, id, ":")
+             call = call "." id[1]
+             if (!(call in known)) { known[call]; order[++calls] = call }
+         }
+         $1 == "Instructions:" { split($2, count, "|"); instructions[call, who] = count[1] }
+         END {
+             for (i = 1; i <= calls; i++)
+                 print order[i], instructions[order[i], "ours"], instructions[order[i], "bare"]
+         }' "$1"
+}
+
+stage_instructions() {
+    local baseline=shim/benches/instructions/baseline.tsv compiler output counted
+    if ! want_callgrind; then
+        [[ "${CI:-}" != true ]] || fail "CI counts instructions"
+        return 0
+    fi
+    compiler="$(rustc --version | cut -d' ' -f2)"
+    output="$(target_dir)/instructions.txt"
+    counted="$(target_dir)/instructions.tsv"
+    GUNGRAUN_RUNNER="$(tools_dir)/bin/gungraun-runner" \
+        cargo bench --locked -p lastbyte-shim --bench instructions >"$output" ||
+        fail "nothing was counted"
+    count_calls "$output" >"$counted"
+    awk 'NF != 3 || $2 !~ /^[0-9]+$/ || $3 !~ /^[0-9]+$/ { bad = 1 } END { exit bad || NR < 10 }' \
+        "$counted" || fail "cannot read $output"
+    if [[ "${INSTRUCTIONS:-}" == accept ]]; then
+        { printf '# rustc %s\n' "$compiler"; cat "$counted"; } >"$baseline"
+        printf '  accepted into %s\n' "$baseline"
+    fi
+    local same=1
+    if [[ "$(head -n 1 "$baseline")" != "# rustc $compiler" ]]; then
+        same=0
+        note "NOT COMPARED WITH $baseline, which is of another compiler: $(head -n 1 "$baseline")"
+    fi
+    awk -v same="$same" -v tolerance="$INSTRUCTIONS_TOLERANCE_PERMILLE" '
+        BEGIN {
+            printf "  %-20s %9s %9s %9s %9s %9s\n", \
+                "instructions of", "lastbyte", "bare", "more", "percent", "before"
+        }
+        FNR == NR { if ($1 != "#") before[$1] = $2; next }
+        {
+            was = $1 in before ? before[$1] : "-"
+            printf "  %-20s %9d %9d %9d %8.1f%% %9s\n", \
+                $1, $2, $3, $2 - $3, 100 * ($2 - $3) / $3, was
+            seen[$1]
+            if (!same) next
+            if (was == "-") { print "  " $1 ": is not in the baseline"; wrong = 1; next }
+            change = 1000 * ($2 - was) / was
+            if (change > tolerance || change < -tolerance) {
+                printf "  %s: %+.1f %% against the baseline\n", $1, change / 10
+                wrong = 1
+            }
+        }
+        END {
+            for (call in before) if (!(call in seen)) { print "  " call ": is gone"; wrong = same }
+            exit wrong
+        }' "$baseline" "$counted" ||
+        fail "not as in $baseline; if that is meant: INSTRUCTIONS=accept ./ci.sh instructions"
+}
+
+stage_bench() {
+    want_network_tools
+    # shellcheck disable=SC2086 # a list of words
+    run cargo bench --locked -p lastbyte-shim --bench throughput -- \
+        ${BENCH_ARGS:---svg "$PWD/shim/benches/throughput.svg"}
 }
 
 # ---- the order of things ----

@@ -79,7 +79,10 @@ impl core::error::Error for OptionsError {}
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Nagle {
-    /// Fewer, fuller segments (RFC 9293, SHLD-7).
+    /// Fewer, fuller segments (RFC 9293, SHLD-7). Once a write finds no room in
+    /// the transmit buffer, what is in it is not held back any longer: nothing
+    /// can be added to it, and a peer may delay the acknowledgement that it
+    /// would wait for.
     #[default]
     On,
     /// Every write leaves at once, as with `TCP_NODELAY`.

@@ -376,6 +376,59 @@ fn nagle_holds_a_small_segment_back_while_one_is_in_flight() {
     }
 }
 
+/// Nothing can be added to what is held back in a full buffer, and a peer may
+/// wait for a second segment before it acknowledges the first.
+#[test]
+fn nagle_holds_nothing_back_once_a_write_finds_no_room() {
+    let world = World::new(WorldConfig::instant());
+    let raw = world.raw();
+    let mut us = Us::<1>::sized(&world, 2_048, RX);
+    let id = us.connect(Options::default());
+    let mut flow = raw.handshake(Handshake::default(), || {
+        us.stack.poll();
+    });
+    us.write(id, 1_460);
+    assert_eq!(raw.recv().payload.len(), 1_460);
+    us.write(id, 588);
+    raw.recv_nothing();
+    assert_eq!(us.try_write(id, 1), Ok(0));
+    us.stack.poll();
+    assert_eq!(raw.recv().payload, pattern(1_460, 588));
+
+    // With room, and something in flight, small segments wait again.
+    flow.take(1_460);
+    raw.send(&flow.ack());
+    us.write(id, 10);
+    raw.recv_nothing();
+    flow.take(588);
+    raw.send(&flow.ack());
+    us.stack.poll();
+    assert_eq!(raw.recv().payload, pattern(2_048, 10));
+}
+
+/// A peer with delayed acknowledgements costs each buffer one such delay, and
+/// not another for the small segment at its start.
+#[test]
+fn small_writes_into_a_tiny_buffer_wait_once_for_each_buffer() {
+    let buffers = 100;
+    let mut behaviour = Behaviour::sink();
+    behaviour.ack_delay = Some(ms(40));
+    let world = World::new(WorldConfig::instant());
+    world.peer().listen(PORT, behaviour);
+    let mut us = Us::<1>::sized(&world, 1_000, RX);
+    let id = us.open(Options::default());
+    let started = us.now();
+    let bytes = pattern(0, 1_000 * buffers);
+    transfer(&mut us, &bytes, |us, rest| {
+        let piece = &rest[..rest.len().min(50)];
+        us.writer(id).try_write(piece).expect("open")
+    });
+    us.writer(id).flush().expect("acknowledged");
+    let delays = us.now().since(started).as_millis() / 40;
+    assert!(delays <= buffers as u128 + 1, "{delays}");
+    assert_eq!(world.peer().received(PORT).len(), bytes.len());
+}
+
 #[test]
 fn aborting_sends_a_rst_at_snd_nxt() {
     for (window, in_flight) in [(u16::MAX, 100), (30, 30)] {

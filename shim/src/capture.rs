@@ -3,16 +3,25 @@
 //! smoltcp's own writer makes the records. Its `Write` sink panics when the
 //! disk is full; the sink here keeps the first error, stops the capture, and
 //! leaves the connection alone.
+//!
+//! A device may leave checksums to others, or cutting a long frame into
+//! segments ([`Tap::offload`](crate::tap::Tap::offload)). The file shows what a
+//! wire would: full checksums, and every segment on its own. So nothing in it
+//! tells whether the work was left to somebody, and a long frame is one record
+//! for each of its segments, all of the same time.
 
 use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
-use std::rc::Rc;
 use std::time::Duration as HostDuration;
 
-use smoltcp::phy::{Device, DeviceCapabilities, PcapMode, PcapSink, PcapWriter};
+use smoltcp::phy::{
+    Device, DeviceCapabilities, Medium, PacketMeta, PcapLinkType, PcapSink, RxToken, TxToken,
+};
 use smoltcp::time::{Duration, Instant};
+
+use crate::packet::as_on_wire;
 
 /// How old, in the capture's own time, a record grows before the next one
 /// pushes it into the file: what a killed process loses at the most.
@@ -41,16 +50,21 @@ const FLUSH_EVERY: Duration = Duration::from_secs(1);
 /// ```
 #[derive(Debug)]
 pub struct Capture<D: Device> {
-    device: PcapWriter<D, Sink>,
-    // PcapWriter does not give its sink back, so the state is shared with it.
-    state: Rc<RefCell<State>>,
+    device: D,
+    // The tokens share it, and there is one of each at a time.
+    state: RefCell<State>,
+    medium: Medium,
+    received: Finish,
+    sent: Finish,
 }
 
-/// Where the records go. Nothing can be done with it from outside; it is
-/// named by the tokens of a [`Capture`].
-#[derive(Debug)]
-pub struct Sink {
-    state: Rc<RefCell<State>>,
+/// What is still to be done to a frame before it is as on a wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Finish {
+    /// Nothing.
+    Complete,
+    /// Its checksum, and perhaps cutting.
+    Offloaded,
 }
 
 struct State {
@@ -59,6 +73,7 @@ struct State {
     flushed_at: Instant,
     frames: u64,
     error: Option<io::Error>,
+    scratch: Vec<u8>,
 }
 
 impl<D: Device> Capture<D> {
@@ -89,36 +104,49 @@ impl<D: Device> Capture<D> {
     }
 
     fn new(device: D, out: Option<BufWriter<Box<dyn Write>>>, epoch: HostDuration) -> Self {
-        let state = Rc::new(RefCell::new(State {
+        let capabilities = device.capabilities();
+        let finish = |is_done_by_stack: bool| match is_done_by_stack {
+            true => Finish::Complete,
+            false => Finish::Offloaded,
+        };
+        let medium = capabilities.medium;
+        let mut state = State {
             out,
             epoch: epoch.into(),
             flushed_at: Instant::ZERO,
             frames: 0,
             error: None,
-        }));
-        let sink = Sink {
-            state: Rc::clone(&state),
+            scratch: Vec::new(),
         };
+        state.global_header(match medium {
+            Medium::Ethernet => PcapLinkType::Ethernet,
+            Medium::Ip => PcapLinkType::Ip,
+            #[allow(unreachable_patterns, reason = "other crates may turn more media on")]
+            _ => PcapLinkType::Ieee802154WithoutFcs,
+        });
         Self {
-            device: PcapWriter::new(device, sink, PcapMode::Both),
-            state,
+            device,
+            state: RefCell::new(state),
+            medium,
+            received: finish(capabilities.checksum.tcp.rx()),
+            sent: finish(capabilities.checksum.tcp.tx()),
         }
     }
 
     /// The device inside.
     pub fn get_ref(&self) -> &D {
-        self.device.get_ref()
+        &self.device
     }
 
     /// The device inside. Frames taken from it directly are not captured.
     pub fn get_mut(&mut self) -> &mut D {
-        self.device.get_mut()
+        &mut self.device
     }
 
     /// Hands on what is still buffered, so that whoever shares the sink sees
     /// every frame so far. An error is kept for [`take_error`](Self::take_error).
     pub fn flush(&mut self) {
-        self.state.borrow_mut().flush();
+        self.state.get_mut().hand_on();
     }
 
     /// Ends the capture and says how many frames are in it. The device works
@@ -129,8 +157,8 @@ impl<D: Device> Capture<D> {
     /// The first error of the whole capture, once; the file ends where it
     /// struck.
     pub fn finish(&mut self) -> io::Result<u64> {
-        let mut state = self.state.borrow_mut();
-        state.flush();
+        let state = self.state.get_mut();
+        state.hand_on();
         state.out = None;
         match state.error.take() {
             Some(error) => Err(error),
@@ -141,17 +169,31 @@ impl<D: Device> Capture<D> {
     /// Why the capture stopped before its end, once.
     #[must_use]
     pub fn take_error(&mut self) -> Option<io::Error> {
-        self.state.borrow_mut().error.take()
+        self.state.get_mut().error.take()
     }
 }
 
 impl State {
-    fn write(&mut self, data: &[u8]) {
-        let result = self.out.as_mut().map(|out| out.write_all(data));
-        self.keep_error(result);
+    /// Takes a frame down, as it is on a wire in the end.
+    fn record(&mut self, at: Instant, frame: &[u8], meta: PacketMeta, how: (Medium, Finish)) {
+        if self.out.is_none() {
+            return;
+        }
+        let (medium, finish) = how;
+        match finish {
+            Finish::Complete => self.packet(at, frame),
+            Finish::Offloaded => {
+                let mut scratch = std::mem::take(&mut self.scratch);
+                let segment_len = meta.segmentation_offload_size;
+                as_on_wire(medium, frame, segment_len, &mut scratch, |frame| {
+                    self.packet(at, frame);
+                });
+                self.scratch = scratch;
+            }
+        }
     }
 
-    fn flush(&mut self) {
+    fn hand_on(&mut self) {
         let result = self.out.as_mut().map(Write::flush);
         self.keep_error(result);
     }
@@ -177,28 +219,22 @@ impl std::fmt::Debug for State {
     }
 }
 
-impl PcapSink for Sink {
+impl PcapSink for State {
     fn write(&mut self, data: &[u8]) {
-        self.state.borrow_mut().write(data);
+        let result = self.out.as_mut().map(|out| out.write_all(data));
+        self.keep_error(result);
     }
 
     fn packet(&mut self, timestamp: Instant, packet: &[u8]) {
-        let timestamp = {
-            let state = self.state.borrow();
-            if state.out.is_none() {
-                return;
-            }
-            timestamp + state.epoch
-        };
+        let timestamp = timestamp + self.epoch;
         self.packet_header(timestamp, packet.len());
         self.write(packet);
-        let mut state = self.state.borrow_mut();
-        if state.out.is_some() {
-            state.frames = state.frames.saturating_add(1);
+        if self.out.is_some() {
+            self.frames = self.frames.saturating_add(1);
         }
-        if timestamp >= state.flushed_at + FLUSH_EVERY {
-            state.flushed_at = timestamp;
-            state.flush();
+        if timestamp >= self.flushed_at + FLUSH_EVERY {
+            self.flushed_at = timestamp;
+            self.hand_on();
         }
     }
 
@@ -211,11 +247,11 @@ impl PcapSink for Sink {
 
 impl<D: Device> Device for Capture<D> {
     type RxToken<'a>
-        = <PcapWriter<D, Sink> as Device>::RxToken<'a>
+        = CaptureRx<'a, D::RxToken<'a>>
     where
         Self: 'a;
     type TxToken<'a>
-        = <PcapWriter<D, Sink> as Device>::TxToken<'a>
+        = CaptureTx<'a, D::TxToken<'a>>
     where
         Self: 'a;
 
@@ -224,11 +260,83 @@ impl<D: Device> Device for Capture<D> {
     }
 
     fn receive(&mut self, timestamp: Instant) -> Option<(Self::RxToken<'_>, Self::TxToken<'_>)> {
-        self.device.receive(timestamp)
+        let (rx, tx) = self.device.receive(timestamp)?;
+        let rx = CaptureRx {
+            inner: rx,
+            state: &self.state,
+            timestamp,
+            how: (self.medium, self.received),
+        };
+        let tx = CaptureTx {
+            inner: tx,
+            state: &self.state,
+            timestamp,
+            how: (self.medium, self.sent),
+            meta: PacketMeta::default(),
+        };
+        Some((rx, tx))
     }
 
     fn transmit(&mut self, timestamp: Instant) -> Option<Self::TxToken<'_>> {
-        self.device.transmit(timestamp)
+        let inner = self.device.transmit(timestamp)?;
+        Some(CaptureTx {
+            inner,
+            state: &self.state,
+            timestamp,
+            how: (self.medium, self.sent),
+            meta: PacketMeta::default(),
+        })
+    }
+}
+
+/// A frame that arrived, to be taken down.
+#[derive(Debug)]
+pub struct CaptureRx<'a, T> {
+    inner: T,
+    state: &'a RefCell<State>,
+    timestamp: Instant,
+    how: (Medium, Finish),
+}
+
+impl<T: RxToken> RxToken for CaptureRx<'_, T> {
+    fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
+        let meta = self.inner.meta();
+        self.inner.consume(|frame| {
+            let mut state = self.state.borrow_mut();
+            state.record(self.timestamp, frame, meta, self.how);
+            drop(state);
+            f(frame)
+        })
+    }
+
+    fn meta(&self) -> PacketMeta {
+        self.inner.meta()
+    }
+}
+
+/// Leave to send a frame, which will be taken down.
+#[derive(Debug)]
+pub struct CaptureTx<'a, T> {
+    inner: T,
+    state: &'a RefCell<State>,
+    timestamp: Instant,
+    how: (Medium, Finish),
+    meta: PacketMeta,
+}
+
+impl<T: TxToken> TxToken for CaptureTx<'_, T> {
+    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
+        self.inner.consume(len, |frame| {
+            let result = f(frame);
+            let mut state = self.state.borrow_mut();
+            state.record(self.timestamp, frame, self.meta, self.how);
+            result
+        })
+    }
+
+    fn set_meta(&mut self, meta: PacketMeta) {
+        self.meta = meta;
+        self.inner.set_meta(meta);
     }
 }
 

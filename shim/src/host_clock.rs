@@ -9,10 +9,14 @@ use lastbyte::{Clock, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
+use smallvec::SmallVec;
 
 /// The longest sleep when there is nothing to be woken by, or when the kernel
 /// refuses to wait: short enough to look alive, long enough not to spin.
 const BLIND_SLEEP: Duration = Duration::from_millis(100);
+
+/// How many descriptors are usual: the device, an input, signals, a peer.
+const FEW: usize = 4;
 
 /// A [`Clock`] that sleeps in the kernel until a frame arrives.
 ///
@@ -153,7 +157,8 @@ impl HostClock {
     /// fraction and then waited for in a tight loop.
     fn poll(&mut self, until: Option<Instant>) {
         let until = until.filter(|until| *until != Instant::NEVER);
-        let (watched, mut fds): (Vec<usize>, Vec<PollFd<'_>>) = self
+        // On the stack, for this runs whenever there is nothing to do.
+        let (watched, mut fds): (SmallVec<[usize; FEW]>, SmallVec<[PollFd<'_>; FEW]>) = self
             .fds
             .iter()
             .enumerate()

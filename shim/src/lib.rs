@@ -32,6 +32,7 @@ pub mod host_clock;
 pub mod loopback;
 #[cfg(target_os = "linux")]
 pub mod namespace;
+mod packet;
 pub mod setup;
 #[cfg(target_os = "linux")]
 pub mod signals;

@@ -28,7 +28,7 @@ use nix::unistd::{Gid, Uid};
 use procfs::net::{TcpNetEntries, TcpState};
 use procfs::{FromReadSI, current_system_info};
 
-use crate::tap::{self, Tap, TapError};
+use crate::tap::{self, Offload, Tap, TapError};
 
 mod netlink;
 pub mod probe;
@@ -148,9 +148,18 @@ impl Namespace {
     /// after a [`NamespaceError::Tap`] other than a missing driver, the thread
     /// may be in a namespace without a network: end it.
     pub fn enter() -> Result<(Self, Tap), NamespaceError> {
+        Self::enter_with(Offload::Segmentation)
+    }
+
+    /// As [`enter`](Self::enter), with at most this much left to the kernel.
+    ///
+    /// # Errors
+    ///
+    /// As for [`enter`](Self::enter).
+    pub fn enter_with(most: Offload) -> Result<(Self, Tap), NamespaceError> {
         tap::check_driver()?;
         let namespace = Self::enter_empty()?;
-        let tap = Tap::create(TAP_NAME, TAP_MTU)?;
+        let tap = Tap::create_with(TAP_NAME, TAP_MTU, most)?;
         namespace.configure(&tap).map_err(setup("addressing"))?;
         Ok((namespace, tap))
     }
@@ -281,9 +290,22 @@ where
     F: FnOnce(Namespace, Tap) -> T + Send,
     T: Send,
 {
+    run_with(Offload::Segmentation, inside)
+}
+
+/// As [`run`], with at most this much left to the kernel.
+///
+/// # Errors
+///
+/// As for [`Namespace::enter`].
+pub fn run_with<T, F>(most: Offload, inside: F) -> Result<T, NamespaceError>
+where
+    F: FnOnce(Namespace, Tap) -> T + Send,
+    T: Send,
+{
     thread::scope(|scope| {
         let thread = scope.spawn(|| {
-            let (namespace, tap) = Namespace::enter()?;
+            let (namespace, tap) = Namespace::enter_with(most)?;
             Ok(inside(namespace, tap))
         });
         thread

@@ -5,6 +5,11 @@
 //! call into two buffers it owns: nothing is allocated per frame, and nothing
 //! ever blocks for longer than a millisecond.
 //!
+//! Where the kernel permits it, a frame is up to 64 KiB long and without
+//! checksums ([`Offload`]): the kernel cuts it and sums it up, if it ever gets
+//! to a wire. What the kernel does not vouch for is summed up by the device, so
+//! that a damaged frame reaches neither the stack nor what watches over it.
+//!
 //! What may go wrong on a live TAP has one of two outcomes. A frame that could
 //! not be handed over is dropped and counted, as on any cable, and TCP repairs
 //! it. An interface that is gone stays gone: the error is kept for
@@ -18,13 +23,17 @@ use std::time::{Duration, Instant as HostInstant};
 
 use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use smoltcp::phy::{self, Device, DeviceCapabilities, Medium};
+use smoltcp::phy::{self, Device, DeviceCapabilities, Medium, PacketMeta};
 use smoltcp::time::Instant;
 use tun_rs::{DeviceBuilder, Layer, SyncDevice};
 
 mod error;
+mod offload;
+mod port;
 pub use error::TapError;
+use offload::Arrival;
+pub use offload::Offload;
+use port::Port;
 
 /// The smallest MTU every IPv4 link must carry (RFC 791, 3.2).
 pub const MIN_MTU: usize = 68;
@@ -42,9 +51,6 @@ const OVERSIZE_MARK_LEN: usize = 1;
 /// How many unusable frames one `receive` skips before it gives way.
 const MAX_SKIPPED: usize = 64;
 
-/// How long `transmit` waits for room before it reports that there is none.
-const FULL_PAUSE: Duration = Duration::from_millis(1);
-
 /// An open TAP device.
 ///
 /// The kernel's side of the cable is configured with `ip` (or by
@@ -57,19 +63,10 @@ pub struct Tap {
     max_frame: usize,
 }
 
-/// The descriptor, and what happened to it.
-struct Port {
-    device: SyncDevice,
-    frames_dropped: u64,
-    is_full: bool,
-    is_dropping: bool,
-    has_failed: bool,
-    error: Option<io::Error>,
-}
-
 impl Tap {
     /// Attaches to the existing TAP interface `name`, and changes nothing
-    /// about it.
+    /// about it that lasts. The kernel does as much of the work as it can:
+    /// see [`offload`](Self::offload).
     ///
     /// Needs no privileges if the interface was created for this user
     /// (`ip tuntap add ... user $USER`).
@@ -79,12 +76,21 @@ impl Tap {
     /// [`TapError`] says what is missing and how to get it. An interface that
     /// does not exist is never created.
     pub fn open(name: &str) -> Result<Self, TapError> {
+        Self::open_with(name, Offload::Segmentation)
+    }
+
+    /// As [`open`](Self::open), with at most this much left to the kernel.
+    ///
+    /// # Errors
+    ///
+    /// As for [`open`](Self::open).
+    pub fn open_with(name: &str, most: Offload) -> Result<Self, TapError> {
         check_name(name)?;
         check_driver()?;
         let index = if_nametoindex(name).map_err(|_| TapError::NoSuchInterface {
             name: name.to_owned(),
         })?;
-        let tap = Self::attach(name)?;
+        let tap = Self::build(|| builder(name), name, most)?;
         // Attaching creates an interface that is not there. If it vanished in
         // between, this one is new; dropping `tap` removes it again.
         if if_nametoindex(name) != Ok(index) {
@@ -106,6 +112,15 @@ impl Tap {
     /// [`TapError::Busy`] if an interface of this name exists; else as for
     /// [`Tap::open`].
     pub fn create(name: &str, mtu: u16) -> Result<Self, TapError> {
+        Self::create_with(name, mtu, Offload::Segmentation)
+    }
+
+    /// As [`create`](Self::create), with at most this much left to the kernel.
+    ///
+    /// # Errors
+    ///
+    /// As for [`create`](Self::create).
+    pub fn create_with(name: &str, mtu: u16, most: Offload) -> Result<Self, TapError> {
         check_name(name)?;
         check_driver()?;
         if if_nametoindex(name).is_ok() {
@@ -119,16 +134,30 @@ impl Tap {
                 mtu: mtu.into(),
             });
         }
-        let device = build(builder(name).mtu(mtu), name)?;
-        Self::from_device(device, name)
+        Self::build(|| builder(name).mtu(mtu), name, most)
     }
 
-    fn attach(name: &str) -> Result<Self, TapError> {
-        let device = build(builder(name), name)?;
-        Self::from_device(device, name)
+    fn build(
+        builder: impl Fn() -> DeviceBuilder,
+        name: &str,
+        most: Offload,
+    ) -> Result<Self, TapError> {
+        if most > Offload::None {
+            match attach_with(builder(), name, most) {
+                Ok(device) => return Self::from_device(device, name, most),
+                // Nobody may have it, with or without.
+                Err(error @ (TapError::NotOwner { .. } | TapError::Busy { .. })) => {
+                    return Err(error);
+                }
+                Err(error) => log::debug!("{name} without offload: {error}"),
+            }
+        }
+        Self::from_device(attach(builder(), name)?, name, Offload::None)
     }
 
-    fn from_device(device: SyncDevice, name: &str) -> Result<Self, TapError> {
+    fn from_device(device: SyncDevice, name: &str, offload: Offload) -> Result<Self, TapError> {
+        // First of all, so that whatever goes wrong undoes the offload.
+        let port = Port::new(device, offload);
         let failed = |doing| {
             move |source| TapError::Io {
                 doing,
@@ -136,30 +165,31 @@ impl Tap {
                 source,
             }
         };
-        let mtu = usize::from(device.mtu().map_err(failed("reading the MTU of"))?);
+        let mtu = port.device().mtu();
+        let mtu = usize::from(mtu.map_err(failed("reading the MTU of"))?);
         if mtu < MIN_MTU {
             return Err(TapError::MtuTooSmall {
                 name: name.to_owned(),
                 mtu,
             });
         }
-        device
+        port.device()
             .set_nonblocking(true)
             .map_err(failed("making non-blocking"))?;
         let max_frame = mtu + ETHERNET_HEADER_LEN;
+        let longest = offload.longest_frame(max_frame);
         Ok(Self {
-            port: Port {
-                device,
-                frames_dropped: 0,
-                is_full: false,
-                is_dropping: false,
-                has_failed: false,
-                error: None,
-            },
-            rx: vec![0; max_frame + OVERSIZE_MARK_LEN],
-            tx: vec![0; max_frame],
+            port,
+            rx: vec![0; offload.header_len() + longest + OVERSIZE_MARK_LEN],
+            tx: vec![0; offload.header_len() + longest],
             max_frame,
         })
+    }
+
+    /// How much of the work the kernel does for this device.
+    #[must_use]
+    pub fn offload(&self) -> Offload {
+        self.port.offload()
     }
 
     /// The interface's index in its network namespace.
@@ -168,7 +198,7 @@ impl Tap {
     ///
     /// The interface is gone.
     pub fn index(&self) -> io::Result<u32> {
-        self.port.device.if_index()
+        self.port.device().if_index()
     }
 
     /// The hardware address of the *kernel's* side of the cable.
@@ -177,7 +207,7 @@ impl Tap {
     ///
     /// The interface is gone.
     pub fn kernel_hardware_addr(&self) -> io::Result<[u8; 6]> {
-        self.port.device.mac_address()
+        self.port.device().mac_address()
     }
 
     /// Whether the kernel's side is up and sees the carrier.
@@ -186,7 +216,7 @@ impl Tap {
     /// frame.
     #[must_use]
     pub fn is_link_up(&self) -> bool {
-        self.port.device.is_running().unwrap_or(false)
+        self.port.device().is_running().unwrap_or(false)
     }
 
     /// Waits until [`is_link_up`](Self::is_link_up), for `limit` at the most.
@@ -215,27 +245,28 @@ impl Tap {
     ///
     /// What the kernel said.
     pub fn set_up(&self, up: bool) -> io::Result<()> {
-        self.port.device.enabled(up)
+        self.port.device().enabled(up)
     }
 
     /// Frames that were sent or had arrived and went no further: the link was
-    /// down, the queue was full, a frame was longer than the MTU, or
+    /// down, the queue was full, a frame was longer than the MTU, its checksum
+    /// was wrong and it is for the device to see that, or
     /// [`set_dropping`](Self::set_dropping) was on.
     #[must_use]
     pub fn frames_dropped(&self) -> u64 {
-        self.port.frames_dropped
+        self.port.frames_dropped()
     }
 
     /// Cuts the cable, in both directions, without either end noticing: every
     /// frame is dropped until it is set back to `false`.
     pub fn set_dropping(&mut self, dropping: bool) {
-        self.port.is_dropping = dropping;
+        self.port.set_dropping(dropping);
     }
 
     /// Why the device stopped working for good (the interface was removed),
     /// once.
     pub fn take_error(&mut self) -> Option<io::Error> {
-        self.port.error.take()
+        self.port.take_error()
     }
 }
 
@@ -280,7 +311,22 @@ fn builder(name: &str) -> DeviceBuilder {
         .inherit_enable_state()
 }
 
-fn build(builder: DeviceBuilder, name: &str) -> Result<SyncDevice, TapError> {
+/// Attaches, with a header in front of each frame, and asks for `offload`.
+fn attach_with(
+    builder: DeviceBuilder,
+    name: &str,
+    offload: Offload,
+) -> Result<SyncDevice, TapError> {
+    let device = attach(builder.offload(true), name)?;
+    offload::enable(&device, offload).map_err(|source| TapError::Io {
+        doing: "asking for offload of",
+        name: name.to_owned(),
+        source,
+    })?;
+    Ok(device)
+}
+
+fn attach(builder: DeviceBuilder, name: &str) -> Result<SyncDevice, TapError> {
     builder.build_sync().map_err(|source| {
         let name = name.to_owned();
         match Errno::from_raw(source.raw_os_error().unwrap_or(0)) {
@@ -296,66 +342,17 @@ fn build(builder: DeviceBuilder, name: &str) -> Result<SyncDevice, TapError> {
     })
 }
 
-impl Port {
-    /// One read; `None` if there is nothing to read, now or ever.
-    fn read(&mut self, buffer: &mut [u8]) -> Option<usize> {
-        if self.has_failed {
-            return None;
-        }
-        match self.device.recv(buffer) {
-            Ok(len) => Some(len),
-            Err(error) => {
-                if is_fatal(&error) {
-                    self.fail(error);
-                }
-                None
-            }
-        }
-    }
-
-    fn write(&mut self, frame: &[u8]) {
-        if self.is_dropping || self.has_failed {
-            self.drop_frame();
-            return;
-        }
-        let Err(error) = self.device.send(frame) else {
-            return;
-        };
-        self.drop_frame();
-        self.is_full = error.kind() == io::ErrorKind::WouldBlock;
-        if is_fatal(&error) {
-            self.fail(error);
-        }
-    }
-
-    /// Whether a frame would be taken. A queue known to be full is given a
-    /// moment first, so that a caller who asks again and again does not spin.
-    fn has_room(&mut self) -> bool {
-        if self.is_full {
-            let timeout = PollTimeout::try_from(FULL_PAUSE).unwrap_or(PollTimeout::ZERO);
-            let mut fds = [PollFd::new(self.device.as_fd(), PollFlags::POLLOUT)];
-            self.is_full = poll(&mut fds, timeout) == Ok(0);
-        }
-        !self.is_full
-    }
-
-    fn drop_frame(&mut self) {
-        self.frames_dropped = self.frames_dropped.saturating_add(1);
-    }
-
-    fn fail(&mut self, error: io::Error) {
-        self.has_failed = true;
-        self.error = Some(error);
-    }
-}
-
-/// Whether the descriptor has lost its interface. Everything else passes: a
-/// link that is down (`EIO`) may come up, memory may be freed.
-fn is_fatal(error: &io::Error) -> bool {
-    matches!(
-        Errno::from_raw(error.raw_os_error().unwrap_or(0)),
-        Errno::EBADFD | Errno::EBADF | Errno::ENODEV | Errno::ENXIO
-    )
+/// The most that the kernel's driver would do for a TAP; `None` if the driver
+/// cannot be asked.
+#[must_use]
+pub fn offered_by_driver() -> Option<Offload> {
+    let driver = OpenOptions::new().read(true).write(true).open(TUN_PATH);
+    let driver = driver.ok()?;
+    Some(if offload::is_known_to(&driver) {
+        Offload::Segmentation
+    } else {
+        Offload::None
+    })
 }
 
 impl Device for Tap {
@@ -366,39 +363,48 @@ impl Device for Tap {
         let mut capabilities = DeviceCapabilities::default();
         capabilities.medium = Medium::Ethernet;
         capabilities.max_transmission_unit = self.max_frame;
+        self.offload().announce(&mut capabilities);
         capabilities
     }
 
     fn receive(&mut self, _timestamp: Instant) -> Option<(RxToken<'_>, TxToken<'_>)> {
+        let header_len = self.offload().header_len();
         for _ in 0..MAX_SKIPPED {
             let len = self.port.read(&mut self.rx)?;
-            if self.port.is_dropping || len > self.max_frame {
+            let (header, frame) = self.rx.get(..len)?.split_at_checked(header_len)?;
+            let mut meta = PacketMeta::default();
+            let mut is_usable = !self.port.is_dropping();
+            let mut longest = self.max_frame;
+            if let Some(arrival) = Arrival::read(header) {
+                meta.segmentation_offload_size = arrival.segment_len;
+                is_usable &= arrival.is_sound(frame);
+                if arrival.segment_len.is_some() {
+                    longest = self.offload().longest_frame(longest);
+                }
+            }
+            if !is_usable || frame.len() > longest {
                 self.port.drop_frame();
                 continue;
             }
             let rx = RxToken {
-                frame: self.rx.get(..len)?,
+                frame: self.rx.get(header_len..len)?,
+                meta,
             };
-            let tx = TxToken {
-                port: &mut self.port,
-                buffer: &mut self.tx,
-            };
-            return Some((rx, tx));
+            return Some((rx, TxToken::new(&mut self.port, &mut self.tx)));
         }
         None
     }
 
     fn transmit(&mut self, _timestamp: Instant) -> Option<TxToken<'_>> {
-        self.port.has_room().then_some(TxToken {
-            port: &mut self.port,
-            buffer: &mut self.tx,
-        })
+        self.port
+            .has_room()
+            .then_some(TxToken::new(&mut self.port, &mut self.tx))
     }
 }
 
 impl AsFd for Tap {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.port.device.as_fd()
+        self.port.device().as_fd()
     }
 }
 
@@ -406,21 +412,26 @@ impl std::fmt::Debug for Tap {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Tap")
             .field("max_frame", &self.max_frame)
-            .field("frames_dropped", &self.port.frames_dropped)
-            .field("error", &self.port.error)
+            .field("port", &self.port)
             .finish_non_exhaustive()
     }
 }
 
-/// A frame that arrived.
+/// A frame that arrived. Its metadata tell the length of the segments that a
+/// wire would have carried, if the frame stands for several.
 #[derive(Debug)]
 pub struct RxToken<'a> {
     frame: &'a [u8],
+    meta: PacketMeta,
 }
 
 impl phy::RxToken for RxToken<'_> {
     fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
         f(self.frame)
+    }
+
+    fn meta(&self) -> PacketMeta {
+        self.meta
     }
 }
 
@@ -428,19 +439,37 @@ impl phy::RxToken for RxToken<'_> {
 pub struct TxToken<'a> {
     port: &'a mut Port,
     buffer: &'a mut Vec<u8>,
+    meta: PacketMeta,
+}
+
+impl<'a> TxToken<'a> {
+    fn new(port: &'a mut Port, buffer: &'a mut Vec<u8>) -> Self {
+        Self {
+            port,
+            buffer,
+            meta: PacketMeta::default(),
+        }
+    }
 }
 
 impl phy::TxToken for TxToken<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
-        // A stack keeps to the MTU it is told, so this never grows; were it
-        // to, the kernel would judge the frame.
-        if self.buffer.len() < len {
-            self.buffer.resize(len, 0);
+        let header_len = self.port.offload().header_len();
+        // A stack keeps to the lengths it is told, so this never grows; were
+        // it to, the kernel would judge the frame.
+        if self.buffer.len() < header_len + len {
+            self.buffer.resize(header_len + len, 0);
         }
-        let (frame, _) = self.buffer.split_at_mut(len);
+        let (all, _) = self.buffer.split_at_mut(header_len + len);
+        let (header, frame) = all.split_at_mut(header_len);
         let result = f(frame);
-        self.port.write(frame);
+        offload::prepare(header, frame, self.meta.segmentation_offload_size);
+        self.port.write(all);
         result
+    }
+
+    fn set_meta(&mut self, meta: PacketMeta) {
+        self.meta = meta;
     }
 }
 

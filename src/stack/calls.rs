@@ -7,6 +7,7 @@ use crate::Instant;
 use crate::error::WriteError;
 use crate::facts::Admission;
 use crate::ledger::Ledger;
+use crate::limits::Nagle;
 use crate::report::{Advice, Progress, Report};
 use crate::sabotage::{Sabotage, is_on};
 use crate::state::State;
@@ -181,10 +182,16 @@ impl<const N: usize> Tracker<N> {
         let accepted = enqueue(socket, room);
         if accepted > 0 {
             let counted = u64::try_from(accepted).unwrap_or(u64::MAX);
-            if slot.connection.note_accepted(counted, net.now) {
+            let is_first_timer = slot.connection.note_accepted(counted, net.now);
+            socket.set_nagle_enabled(slot.connection.options().nagle() == Nagle::On);
+            if is_first_timer {
                 let bound = slot.timeout_bound();
                 self.look_by(bound);
             }
+        } else if !socket.can_send() {
+            // The buffer is full, so nothing is gained by waiting for more to
+            // send with what is left in it; the peer may wait with its ACK.
+            socket.set_nagle_enabled(false);
         }
         Ok(accepted)
     }

@@ -16,7 +16,7 @@
 //! flight.
 
 use crate::Case;
-use crate::fixture::{Lab, Seen, content, lab, lab_with, quick, sha256};
+use crate::fixture::{Lab, Seen, content, lab, lab_over, quick, sha256};
 use crate::injector::Injector;
 use crate::peer::Peer;
 use embedded_io::Write as _;
@@ -24,6 +24,7 @@ use lastbyte::stack::ConnectionId;
 use lastbyte::{Cause, State};
 use lastbyte_shim::loopback::{Flags, Flow, Segment};
 use lastbyte_shim::setup::Setup;
+use lastbyte_shim::tap::Offload;
 use std::time::Duration;
 
 pub const CASES: &[Case] = &[
@@ -34,6 +35,14 @@ pub const CASES: &[Case] = &[
     (
         "the_same_attacker_with_the_exact_number_resets",
         the_same_attacker_with_the_exact_number_resets,
+    ),
+    (
+        "the_attack_on_a_tap_without_offload_changes_nothing",
+        the_attack_on_a_tap_without_offload_changes_nothing,
+    ),
+    (
+        "a_segment_damaged_on_the_way_changes_nothing",
+        a_segment_damaged_on_the_way_changes_nothing,
     ),
 ];
 
@@ -200,11 +209,45 @@ fn send_under_attack(
 }
 
 fn a_hundred_thousand_forged_segments_change_nothing() {
+    withstand(Offload::Segmentation);
+}
+
+/// There the guard sums up every segment itself.
+fn the_attack_on_a_tap_without_offload_changes_nothing() {
+    withstand(Offload::None);
+}
+
+/// Whoever sums it up, the kernel (which does not, for what it is given whole),
+/// the device or the guard: a RST at exactly the right number, and one bit off.
+fn a_segment_damaged_on_the_way_changes_nothing() {
+    for offload in Offload::ALL {
+        lab_over(
+            offload,
+            |_| (),
+            |lab| {
+                let mut peer = Peer::serving("drain()");
+                let id = lab.connect(&mut peer, quick().build().unwrap());
+                let flow = lab.flow(id);
+                let mut injector = Injector::new(lab);
+                injector.send_damaged(&flow.rst());
+                for _ in 0..POLLS {
+                    lab.stack.poll();
+                }
+                assert_eq!(lab.stack.state(id), Ok(State::Open), "{offload}");
+                injector.send([&flow.rst()]);
+                let report = lab.wait_end(id, Duration::from_secs(2));
+                assert_eq!(report.cause, Some(Cause::PeerReset), "{offload}");
+            },
+        );
+    }
+}
+
+fn withstand(offload: Offload) {
     let adapt = |setup: &mut Setup| {
         setup.rx_buffer = RX_BUFFER as usize;
         setup.tx_buffer = TX_BUFFER;
     };
-    lab_with(adapt, |lab| {
+    lab_over(offload, adapt, |lab| {
         // A small window, so that many bytes of ours have to wait.
         let script = "c.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32768); drain(); say()";
         let mut peer = Peer::serving(script);

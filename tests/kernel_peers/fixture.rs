@@ -10,7 +10,7 @@ use lastbyte_shim::namespace::{
     self, KERNEL_V4, Namespace, OUR_HARDWARE_ADDR, OUR_V4, OUR_V6, PREFIX_V4, PREFIX_V6,
 };
 use lastbyte_shim::setup::Setup;
-use lastbyte_shim::tap::Tap;
+use lastbyte_shim::tap::{Offload, Tap};
 use sha2::{Digest, Sha256};
 use smoltcp::phy::Medium;
 use smoltcp::wire::{EthernetAddress, IpCidr, IpEndpoint};
@@ -80,7 +80,18 @@ pub fn lab(test: impl FnOnce(&mut Lab<'_, '_>) + Send) {
 /// As [`lab`], with other buffers.
 #[track_caller]
 pub fn lab_with(adapt: impl FnOnce(&mut Setup) + Send, test: impl FnOnce(&mut Lab<'_, '_>) + Send) {
-    let done = namespace::run(|namespace, tap| {
+    lab_over(Offload::Segmentation, adapt, test);
+}
+
+/// As [`lab_with`], with this much of the work left to the kernel.
+#[track_caller]
+pub fn lab_over(
+    offload: Offload,
+    adapt: impl FnOnce(&mut Setup) + Send,
+    test: impl FnOnce(&mut Lab<'_, '_>) + Send,
+) {
+    let done = namespace::run_with(offload, |namespace, tap| {
+        assert_eq!(tap.offload(), offload, "offered by this kernel");
         let pcap = Pcap::default();
         let clock = HostClock::watching(&tap).expect("descriptors are left");
         let device = Capture::to_writer(tap, Box::new(pcap.clone()), Duration::ZERO);

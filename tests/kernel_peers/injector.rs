@@ -23,6 +23,9 @@ while head := orders.read(4):
     print(count, flush=True)
 ";
 
+/// The window field behind Ethernet and IPv4 without options.
+const WINDOW_AT: usize = 14 + 20 + 14;
+
 /// Forges segments of the kernel's; killed and reaped when dropped.
 #[derive(Debug)]
 pub struct Injector {
@@ -57,10 +60,23 @@ impl Injector {
     /// or have been taken in.
     #[track_caller]
     pub fn send<'s>(&mut self, segments: impl IntoIterator<Item = &'s Segment>) {
+        self.send_frames(segments.into_iter().map(|s| s.to_frame(Medium::Ethernet)));
+    }
+
+    /// As [`send`](Self::send), with a segment of IPv4 whose window was changed
+    /// under way, so that its checksum is wrong.
+    #[track_caller]
+    pub fn send_damaged(&mut self, segment: &Segment) {
+        let mut frame = segment.to_frame(Medium::Ethernet);
+        frame[WINDOW_AT] ^= 1;
+        self.send_frames([frame]);
+    }
+
+    #[track_caller]
+    fn send_frames(&mut self, all: impl IntoIterator<Item = Vec<u8>>) {
         let mut frames = Vec::new();
         let mut count: u32 = 0;
-        for segment in segments {
-            let mut frame = segment.to_frame(Medium::Ethernet);
+        for mut frame in all {
             frame[..6].copy_from_slice(&OUR_HARDWARE_ADDR);
             frame[6..12].copy_from_slice(&self.kernel);
             frame.extend_from_slice(FORGED);

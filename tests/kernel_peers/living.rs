@@ -1,11 +1,12 @@
 //! Connections that live through what looks like trouble.
 
 use crate::Case;
-use crate::fixture::{Lab, PORT, content, lab, quick, server, sha256};
+use crate::fixture::{Lab, PORT, content, lab, lab_over, quick, server, sha256};
 use crate::peer::Peer;
 use embedded_io::Write as _;
 use lastbyte::{Cause, Timeout, WriteError};
 use lastbyte_shim::namespace::KERNEL_V6;
+use lastbyte_shim::tap::Offload;
 use nix::time::{ClockId, clock_gettime};
 use smoltcp::wire::IpEndpoint;
 use std::time::Duration;
@@ -16,6 +17,10 @@ pub const CASES: &[Case] = &[
     (
         "a_hundred_mebibytes_arrive_as_sent",
         a_hundred_mebibytes_arrive_as_sent,
+    ),
+    (
+        "everything_arrives_with_less_left_to_the_kernel",
+        everything_arrives_with_less_left_to_the_kernel,
     ),
     (
         "stopped_for_seconds_and_continued",
@@ -66,6 +71,19 @@ fn a_hundred_mebibytes_arrive_as_sent() {
         let peer = Peer::serving("drain(); say()");
         deliver(lab, peer, server(), &content(100 << 20));
     });
+}
+
+fn everything_arrives_with_less_left_to_the_kernel() {
+    for offload in [Offload::None, Offload::Checksum] {
+        lab_over(
+            offload,
+            |_| (),
+            |lab| {
+                let peer = Peer::serving("drain(); say()");
+                deliver(lab, peer, server(), &content(10 << 20));
+            },
+        );
+    }
 }
 
 fn a_slow_reader_is_waited_for() {

@@ -7,7 +7,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use clap::{Args, Parser, Subcommand};
+use clap::builder::PossibleValue;
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use lastbyte::{Limit, OnPeerFin, Options, OptionsError};
 use smoltcp::wire::IpCidr;
 
@@ -15,6 +16,7 @@ use super::exit::Failure;
 use super::help;
 use super::sim::SimArgs;
 use super::target::{Target, parse_cidr};
+use crate::tap::Offload;
 
 /// The largest transmit buffer, in bytes: the largest window TCP has
 /// (RFC 7323, 2.3). More could never be in flight.
@@ -128,7 +130,12 @@ pub struct ConnectionArgs {
     /// by itself, and is terminated then. Needs root or user namespaces.
     #[arg(long, value_name = "CMD", help_heading = "Network")]
     pub peer: Option<String>,
-    /// Write what crosses the wire to FILE, for Wireshark
+    /// Leave at most this much of the work to the kernel; what it does not offer
+    /// is done here
+    #[arg(long, value_enum, value_name = "WHAT", help_heading = "Network", default_value_t = Offload::Segmentation)]
+    pub offload: Offload,
+    /// Write what crosses the wire to FILE, for Wireshark: with all checksums,
+    /// and in the segments of a wire
     #[arg(long, value_name = "FILE", help_heading = "Network")]
     pub pcap: Option<PathBuf>,
 
@@ -169,6 +176,16 @@ pub struct ConnectionArgs {
     /// Tell the events of the connection on stderr (and show no progress bar)
     #[arg(long, short, help_heading = "Output")]
     pub verbose: bool,
+}
+
+impl ValueEnum for Offload {
+    fn value_variants<'a>() -> &'a [Self] {
+        &Self::ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.name()).help(self.what()))
+    }
 }
 
 /// What carries the frames.

@@ -82,7 +82,7 @@ pub fn prepare(
             name,
             addr,
             gateway,
-        } => attach(&name, addr, gateway, args.quiet)?,
+        } => attach(&name, addr, gateway, args)?,
         Network::Private { command } => enter(&command, remote, args, &mut signals)?,
     };
     let mut clock = HostClock::watching(&found.tap).map_err(system)?;
@@ -208,10 +208,11 @@ fn attach(
     name: &str,
     addr: IpCidr,
     gateway: Option<IpAddr>,
-    is_quiet: bool,
+    args: &ConnectionArgs,
 ) -> Result<Found, Failure> {
-    let tap = Tap::open(name).map_err(|error| Failure::other(error.to_string()))?;
-    if !tap.wait_carrier(CARRIER_LIMIT) && !is_quiet {
+    let tap =
+        Tap::open_with(name, args.offload).map_err(|error| Failure::other(error.to_string()))?;
+    if !tap.wait_carrier(CARRIER_LIMIT) && !args.quiet {
         exit::note(&format!(
             "{name} is down; connecting all the same. To bring it up: sudo ip link set {name} up"
         ));
@@ -249,8 +250,8 @@ fn enter(
     args: &ConnectionArgs,
     signals: &mut Signals,
 ) -> Result<Found, Failure> {
-    let (namespace, tap) =
-        Namespace::enter().map_err(|error| Failure::other(format!("--peer: {error}")))?;
+    let (namespace, tap) = Namespace::enter_with(args.offload)
+        .map_err(|error| Failure::other(format!("--peer: {error}")))?;
     if remote.is_ipv6() && !namespace.has_ipv6() {
         return Err(Failure::other(
             "IPv6 is switched off in this kernel; use 10.77.0.1",

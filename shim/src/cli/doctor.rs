@@ -53,8 +53,9 @@ pub fn run(args: &DoctorArgs) -> Result<u8, Failure> {
 }
 
 fn look() -> impl Iterator<Item = Finding> {
-    let probes: [Question; 6] = [
+    let probes: [Question; 7] = [
         ("send and heartbeat", probe::tun_device),
+        ("sending at tens of Gbit/s", probe::tap_offload),
         ("--peer", probe::network_namespace),
         ("--peer without root", probe::user_namespace),
         ("firmware on an emulated Cortex-M", || {

@@ -10,6 +10,7 @@ use lastbyte::{Cause, Report};
 use serde::Serialize;
 
 use super::exit;
+use crate::tap::Offload;
 
 const GOOD: Style = AnsiColor::Green.on_default().bold();
 const BAD: Style = AnsiColor::Red.on_default().bold();
@@ -73,6 +74,9 @@ pub struct Account {
     pub local: Option<String>,
     /// The peer's end, as `ip:port`.
     pub remote: Option<String>,
+    /// What the kernel did for the connection: `tso`, `checksum` or `none`;
+    /// `null` if there was no device.
+    pub offload: Option<&'static str>,
 }
 
 impl Account {
@@ -91,6 +95,7 @@ impl Account {
             elapsed_ms: 0,
             local: None,
             remote: remote.map(|remote| remote.to_string()),
+            offload: None,
         }
     }
 
@@ -110,7 +115,15 @@ impl Account {
             elapsed_ms: u64::try_from(report.elapsed.as_millis()).unwrap_or(u64::MAX),
             local: ends.map(|(local, _)| text(local)),
             remote: ends.map(|(_, remote)| text(remote)),
+            offload: None,
         }
+    }
+
+    /// Adds what the kernel did for the connection.
+    #[must_use]
+    pub fn over(mut self, offload: Offload) -> Self {
+        self.offload = Some(offload.name());
+        self
     }
 
     /// Prints it as one line of JSON on stdout.

@@ -86,12 +86,14 @@ pub fn run(
 ) -> Result<u8, Failure> {
     let remote = prepared.remote;
     prepared.run(|stack, mut run| {
+        let offload = stack.device_mut().get_ref().offload();
+        let offload = offload.towards(remote.ip());
         let id = match stack.connect(run.remote, run.options) {
             Ok(id) => id,
             Err(OpenError::NoRoute) => {
                 let end = End::Cause(Cause::Unreachable);
                 let account = Account::unbegun(Some(Cause::Unreachable), Some(remote));
-                return Ok(tell(args, end, &account));
+                return Ok(tell(args, end, &account.over(offload)));
             }
             Err(error) => return Err(Failure::other(error.to_string())),
         };
@@ -111,7 +113,7 @@ pub fn run(
         let (end, account) = session
             .conclude(stop)
             .map_err(|unknown| Failure::other(unknown.to_string()))?;
-        let code = tell(args, end, &account);
+        let code = tell(args, end, &account.over(offload));
         if !is_interrupted {
             session.linger();
         }

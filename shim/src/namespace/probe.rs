@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use super::{Namespace, NamespaceError, thread};
-use crate::tap;
+use crate::tap::{self, Offload};
 
 /// The answer to one question about this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +55,28 @@ pub fn tun_device() -> Probe {
             let (found, remedy) = parts(error.to_string());
             Probe::bad(name, found, remedy)
         }
+    }
+}
+
+/// What does the driver do for a TAP, so that frames may be long and without
+/// checksums?
+#[must_use]
+pub fn tap_offload() -> Probe {
+    let name = "TAP offload";
+    match tap::offered_by_driver() {
+        Some(offload @ (Offload::Segmentation | Offload::Checksum)) => {
+            Probe::good(name, format!("{offload}: {}", offload.what()))
+        }
+        Some(offload @ Offload::None) => Probe::bad(
+            name,
+            format!("{offload}: {}", offload.what()),
+            "nothing has to be done, sending is slower; a kernel with IFF_VNET_HDR has it",
+        ),
+        None => Probe::bad(
+            name,
+            "cannot tell without the TUN/TAP driver",
+            "see above for the driver",
+        ),
     }
 }
 
@@ -183,6 +205,7 @@ mod tests {
     fn every_refusal_comes_with_a_remedy() {
         let probes = [
             tun_device(),
+            tap_offload(),
             network_namespace(),
             user_namespace(),
             program("sh", "dash"),

@@ -15,6 +15,8 @@ use super::*;
 use crate::capture::Capture;
 use crate::host_clock::HostClock;
 
+mod offload;
+
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// Runs the test in a namespace; where none can be had, says so loudly, and
@@ -38,7 +40,11 @@ struct Endpoint<D: Device> {
 }
 
 impl<D: Device> Endpoint<D> {
-    fn new(mut device: D, clock: HostClock) -> Self {
+    fn new(device: D, clock: HostClock) -> Self {
+        Self::with_buffer(device, clock, 16 * 1024)
+    }
+
+    fn with_buffer(mut device: D, clock: HostClock, buffer_len: usize) -> Self {
         let config = Config::new(EthernetAddress(OUR_HARDWARE_ADDR).into());
         let mut interface = Interface::new(config, &mut device, Instant::ZERO);
         interface.update_ip_addrs(|addrs| {
@@ -49,7 +55,7 @@ impl<D: Device> Endpoint<D> {
                 .push(IpCidr::new(OUR_V6.into(), PREFIX_V6))
                 .expect("room for a second address");
         });
-        let buffer = || tcp::SocketBuffer::new(vec![0; 16 * 1024]);
+        let buffer = || tcp::SocketBuffer::new(vec![0; buffer_len]);
         let mut sockets = SocketSet::new(vec![]);
         let handle = sockets.add(tcp::Socket::new(buffer(), buffer()));
         Self {

@@ -9,6 +9,7 @@ use crate::common::{Done, lastbyte, peer, peer_at, run, start};
 
 cases![
     a_peer_that_reads_all_is_finished,
+    as_much_is_left_to_the_kernel_as_was_asked_for,
     over_ipv6_too,
     a_peer_that_closes_is_peer_finished,
     a_peer_that_resets_is_peer_reset,
@@ -51,6 +52,15 @@ fn a_peer_that_reads_all_is_finished() {
     assert_eq!(report.value["remote"], "10.77.0.1:5000");
     let local = report.value["local"].as_str().unwrap_or_default();
     assert!(local.starts_with("10.77.0.2:"), "{report:#?}");
+    assert_eq!(report.value["offload"], "tso");
+}
+
+fn as_much_is_left_to_the_kernel_as_was_asked_for() {
+    for offload in ["none", "checksum", "tso"] {
+        let args = ["--offload", offload, "Cargo.toml"];
+        let report = send("all", &args).reports(0, "finished");
+        assert_eq!(report.value["offload"], offload);
+    }
 }
 
 fn over_ipv6_too() {
@@ -70,6 +80,8 @@ fn over_ipv6_too() {
     }
     let report = done.reports(0, "finished");
     assert_eq!(report.value["remote"], "[fd77::1]:5000");
+    // Over IPv6 smoltcp has no segments cut by others.
+    assert_eq!(report.value["offload"], "checksum");
 }
 
 fn a_peer_that_closes_is_peer_finished() {

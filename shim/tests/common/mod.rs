@@ -16,7 +16,7 @@ const RUN_LIMIT: Duration = Duration::from_secs(20);
 pub const LASTBYTE: &str = env!("CARGO_BIN_EXE_lastbyte");
 
 /// The keys of the JSON report, all of them, in their order.
-pub const KEYS: [&str; 11] = [
+pub const KEYS: [&str; 12] = [
     "cause",
     "accepted",
     "acknowledged",
@@ -28,6 +28,7 @@ pub const KEYS: [&str; 11] = [
     "elapsed_ms",
     "local",
     "remote",
+    "offload",
 ];
 
 /// The command line of the peer in `mode` (see `peer.py`).

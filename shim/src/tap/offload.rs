@@ -1,0 +1,322 @@
+//! What the kernel does for a TAP: checksums, and cutting into segments.
+//!
+//! With `IFF_VNET_HDR`, every frame that is read or written has a small header
+//! in front (`struct virtio_net_hdr`). It says of a frame that it is given
+//! that the kernel shall cut it and sum it up, and of one that it hands over
+//! that this was left out, because the frame never was on a wire.
+
+use std::io;
+use std::net::IpAddr;
+use std::num::{NonZeroU16, NonZeroUsize};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+use nix::libc;
+use smoltcp::phy::{Checksum, DeviceCapabilities, Medium};
+use smoltcp::wire::{IPV4_HEADER_LEN, IpProtocol, TCP_HEADER_LEN, TcpPacket};
+
+use super::ETHERNET_HEADER_LEN;
+use crate::packet::{Content, Transport, look};
+
+/// How much of the work the kernel does.
+///
+/// ```
+/// use lastbyte_shim::tap::Offload;
+///
+/// assert!(Offload::None < Offload::Checksum && Offload::Checksum < Offload::Segmentation);
+/// assert_eq!(Offload::Segmentation.to_string(), "tso");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Offload {
+    /// Nothing: plain frames, as on any wire.
+    None,
+    /// It completes the checksums of TCP in what is sent, and leaves them out
+    /// of what it sends itself.
+    Checksum,
+    /// It also cuts what is sent over IPv4 into segments, and hands over
+    /// several segments of a peer of its own as one.
+    Segmentation,
+}
+
+impl Offload {
+    /// All of them, the least first.
+    pub const ALL: [Self; 3] = [Self::None, Self::Checksum, Self::Segmentation];
+
+    /// A short name: `none`, `checksum` or `tso`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Checksum => "checksum",
+            Self::Segmentation => "tso",
+        }
+    }
+
+    /// How much of it a connection to `remote` has: smoltcp 0.14 has segments
+    /// cut by others over IPv4 only.
+    #[must_use]
+    pub fn towards(self, remote: IpAddr) -> Self {
+        match remote {
+            IpAddr::V4(_) => self,
+            IpAddr::V6(_) => self.min(Self::Checksum),
+        }
+    }
+
+    /// What [`name`](Self::name) says, in words.
+    #[must_use]
+    pub const fn what(self) -> &'static str {
+        match self {
+            Self::None => "every frame is cut and summed up here",
+            Self::Checksum => "the kernel sums frames up, and they are cut here",
+            Self::Segmentation => "the kernel cuts frames and sums them up",
+        }
+    }
+
+    /// The length of the header in front of each frame.
+    pub(super) const fn header_len(self) -> usize {
+        match self {
+            Self::None => 0,
+            Self::Checksum | Self::Segmentation => HEADER_LEN,
+        }
+    }
+
+    /// The longest frame that may arrive, where an ordinary one has at most
+    /// `max_frame` octets.
+    pub(super) fn longest_frame(self, max_frame: usize) -> usize {
+        match self {
+            Self::None | Self::Checksum => max_frame,
+            Self::Segmentation => max_frame.max(ETHERNET_HEADER_LEN + MAX_IP_LEN),
+        }
+    }
+
+    /// Tells a stack what it may leave to the device.
+    ///
+    /// What arrives has been checked by the device, where the kernel has not.
+    pub(super) fn announce(self, capabilities: &mut DeviceCapabilities) {
+        if self == Self::None {
+            return;
+        }
+        capabilities.checksum.tcp = Checksum::None;
+        capabilities.checksum.udp = Checksum::Tx;
+        capabilities.checksum.ipv4 = Checksum::Tx;
+        if self == Self::Segmentation {
+            // Not `tcpv6`: smoltcp 0.14 would make such frames, and then drop
+            // each that is longer than the MTU (`InterfaceInner::dispatch_ip`).
+            capabilities.segmentation.tcpv4 = largest_frame(capabilities.ip_mtu());
+        }
+    }
+}
+
+impl std::fmt::Display for Offload {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The longest IP packet whose length its header can tell. smoltcp writes a
+/// zero for a longer one, which the segment guard takes for damage.
+const MAX_IP_LEN: usize = 65_535;
+
+/// The longest frame that a stack may give to be cut: full segments only, so
+/// that a stream of them has no short ones in between.
+fn largest_frame(mtu: usize) -> Option<NonZeroUsize> {
+    let headers_len = IPV4_HEADER_LEN + TCP_HEADER_LEN;
+    let segment_len = mtu.checked_sub(headers_len).filter(|len| *len > 0)?;
+    let segments = (MAX_IP_LEN - headers_len) / segment_len;
+    NonZeroUsize::new(ETHERNET_HEADER_LEN + headers_len + segments * segment_len)
+}
+
+// ---- the header in front of a frame ----
+
+/// The length of `struct virtio_net_hdr`: two octets and four numbers of two,
+/// in the byte order of this machine.
+const HEADER_LEN: usize = 10;
+
+/// The checksum is to be completed: from `csum_start` on, to be put
+/// `csum_offset` behind that.
+const F_NEEDS_CSUM: u8 = 1;
+/// The checksum was looked at and is right.
+const F_DATA_VALID: u8 = 2;
+const GSO_NONE: u8 = 0;
+const GSO_TCPV4: u8 = 1;
+const GSO_TCPV6: u8 = 4;
+/// May be set in addition, and says how to treat congestion marks.
+const GSO_ECN: u8 = 0x80;
+
+/// Where TCP keeps its checksum (RFC 9293, 3.1).
+const TCP_CHECKSUM_AT: u16 = 16;
+
+/// Fills in what stands in front of a frame that is about to be sent, and what
+/// the kernel expects in the place of the checksum it completes.
+pub(super) fn prepare(header: &mut [u8], frame: &mut [u8], segment_len: Option<NonZeroU16>) {
+    let Some(header) = header.first_chunk_mut::<HEADER_LEN>() else {
+        return;
+    };
+    *header = [0; HEADER_LEN];
+    let Content::Transport(transport) = look(Medium::Ethernet, frame) else {
+        return;
+    };
+    if transport.protocol != IpProtocol::Tcp {
+        return;
+    }
+    let Some((at, tcp_header_len)) = place_pseudo_sum(&transport, frame) else {
+        return;
+    };
+    let kind = match segment_len {
+        None => GSO_NONE,
+        Some(_) if transport.is_ipv4() => GSO_TCPV4,
+        Some(_) => GSO_TCPV6,
+    };
+    let [headers_0, headers_1] = (at + tcp_header_len).to_ne_bytes();
+    let [size_0, size_1] = segment_len.map_or(0, NonZeroU16::get).to_ne_bytes();
+    let [at_0, at_1] = at.to_ne_bytes();
+    let [place_0, place_1] = TCP_CHECKSUM_AT.to_ne_bytes();
+    *header = [
+        F_NEEDS_CSUM,
+        kind,
+        headers_0,
+        headers_1,
+        size_0,
+        size_1,
+        at_0,
+        at_1,
+        place_0,
+        place_1,
+    ];
+}
+
+/// Writes the sum of the pseudo header to where the checksum belongs; where the
+/// segment begins, and the length of its header.
+fn place_pseudo_sum(transport: &Transport, frame: &mut [u8]) -> Option<(u16, u16)> {
+    let mut tcp = TcpPacket::new_unchecked(frame.get_mut(transport.octets.clone())?);
+    tcp.set_checksum(transport.pseudo_sum());
+    let at = u16::try_from(transport.octets.start).ok()?;
+    Some((at, tcp.header_len().into()))
+}
+
+/// What the kernel says of a frame that it hands over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Arrival {
+    vouched: Vouched,
+    /// Whether it is of a kind that was asked for.
+    is_known: bool,
+    /// The length of the segments that it would have been on a wire.
+    pub(super) segment_len: Option<NonZeroU16>,
+}
+
+/// Whose checksum need not be looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Vouched {
+    Nobody,
+    /// The segment that begins here.
+    At(u16),
+    Everybody,
+}
+
+impl Arrival {
+    /// Reads what stands in front of a frame.
+    pub(super) fn read(header: &[u8]) -> Option<Self> {
+        let &[flags, gso, _, _, size_0, size_1, start_0, start_1, _, _] =
+            header.first_chunk::<HEADER_LEN>()?;
+        let segment_len = NonZeroU16::new(u16::from_ne_bytes([size_0, size_1]));
+        let kind = gso & !GSO_ECN;
+        Some(Self {
+            vouched: if flags & F_NEEDS_CSUM != 0 {
+                Vouched::At(u16::from_ne_bytes([start_0, start_1]))
+            } else if flags & F_DATA_VALID != 0 {
+                Vouched::Everybody
+            } else {
+                Vouched::Nobody
+            },
+            is_known: matches!(kind, GSO_NONE | GSO_TCPV4 | GSO_TCPV6),
+            segment_len: segment_len.filter(|_| kind != GSO_NONE),
+        })
+    }
+
+    /// Whether a stack that looks at no checksum may have this frame.
+    pub(super) fn is_sound(&self, frame: &[u8]) -> bool {
+        self.is_known
+            && match look(Medium::Ethernet, frame) {
+                Content::Transport(transport) => match self.vouched {
+                    Vouched::Everybody => true,
+                    Vouched::At(at) if usize::from(at) == transport.octets.start => true,
+                    Vouched::At(_) | Vouched::Nobody => transport.is_intact(frame),
+                },
+                // Its checksum spans other frames.
+                Content::Fragment | Content::Damaged => false,
+                Content::Other => true,
+            }
+    }
+}
+
+// ---- what the driver is told ----
+
+nix::ioctl_write_int_bad! {
+    /// Which frames the kernel may hand over. Although it is declared to take a
+    /// pointer, it takes the number itself.
+    tun_set_offload, nix::request_code_write!(b'T', 208, size_of::<libc::c_uint>())
+}
+nix::ioctl_write_ptr! {
+    /// The length of the header in front of each frame.
+    tun_set_header_len, b'T', 216, libc::c_int
+}
+nix::ioctl_read! {
+    /// The flags that the driver knows.
+    tun_features, b'T', 207, libc::c_uint
+}
+
+/// Asks for `offload`, on a device that was opened with `IFF_VNET_HDR`.
+pub(super) fn enable(device: &impl AsFd, offload: Offload) -> io::Result<()> {
+    set_header_len(device.as_fd())?;
+    let mask = match offload {
+        Offload::None => 0,
+        Offload::Checksum => libc::TUN_F_CSUM,
+        Offload::Segmentation => libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6,
+    };
+    set_mask(device.as_fd(), mask)
+}
+
+/// Takes back what [`enable`] asked for: it belongs to the interface, not to
+/// the descriptor, and whoever attaches next may not expect it.
+pub(super) fn disable(device: &impl AsFd) -> io::Result<()> {
+    set_mask(device.as_fd(), 0)
+}
+
+#[expect(
+    unsafe_code,
+    reason = "an ioctl is a call the compiler cannot look into"
+)]
+fn set_mask(fd: BorrowedFd<'_>, mask: libc::c_uint) -> io::Result<()> {
+    let mask = libc::c_int::try_from(mask).map_err(|_| io::ErrorKind::InvalidInput)?;
+    // SAFETY: the descriptor is open, and the driver takes the argument as a
+    // number: it reads and writes no memory.
+    unsafe { tun_set_offload(fd.as_raw_fd(), mask) }?;
+    Ok(())
+}
+
+#[expect(
+    unsafe_code,
+    reason = "an ioctl is a call the compiler cannot look into"
+)]
+fn set_header_len(fd: BorrowedFd<'_>) -> io::Result<()> {
+    let len = libc::c_int::try_from(HEADER_LEN).map_err(|_| io::ErrorKind::InvalidInput)?;
+    // SAFETY: the descriptor is open, and the driver reads one `int` behind the
+    // pointer, which is that of a live one.
+    unsafe { tun_set_header_len(fd.as_raw_fd(), &raw const len) }?;
+    Ok(())
+}
+
+/// Whether this driver can put a header in front of frames at all.
+#[expect(
+    unsafe_code,
+    reason = "an ioctl is a call the compiler cannot look into"
+)]
+pub(super) fn is_known_to(driver: &impl AsFd) -> bool {
+    let mut features: libc::c_uint = 0;
+    // SAFETY: the descriptor is open, and the driver writes one `unsigned int`
+    // behind the pointer, which is that of a live one.
+    let asked = unsafe { tun_features(driver.as_fd().as_raw_fd(), &raw mut features) };
+    asked.is_ok() && features & libc::IFF_VNET_HDR.cast_unsigned() != 0
+}
+
+#[cfg(test)]
+mod tests;
