@@ -182,9 +182,9 @@ impl<const N: usize> Tracker<N> {
         let accepted = enqueue(socket, room);
         if accepted > 0 {
             let counted = u64::try_from(accepted).unwrap_or(u64::MAX);
-            let is_first_timer = slot.connection.note_accepted(counted, net.now);
+            let are_timers_new = slot.connection.note_accepted(counted, net.now);
             socket.set_nagle_enabled(slot.connection.options().nagle() == Nagle::On);
-            if is_first_timer {
+            if are_timers_new {
                 let bound = slot.timeout_bound();
                 self.look_by(bound);
             }
