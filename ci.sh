@@ -22,10 +22,12 @@ readonly COMBINATIONS=(
     "smoltcp,medium-ip,proto-ipv4"
     "smoltcp,medium-ip,proto-ipv4,proto-ipv6"
     "smoltcp,medium-ethernet,medium-ip,proto-ipv4,proto-ipv6,defmt"
+    "medium-ethernet,proto-ipv4,embassy-net-driver-v0.2"
+    "medium-ip,proto-ipv6,embassy-net-driver-v0.2,defmt"
 )
 
 # As on docs.rs; a test compares it with Cargo.toml.
-readonly DOCUMENTED="smoltcp,medium-ethernet,medium-ip,proto-ipv4,proto-ipv6,log"
+readonly DOCUMENTED="smoltcp,medium-ethernet,medium-ip,proto-ipv4,proto-ipv6,embassy-net-driver-v0.2,log"
 
 # Where the budgets are measured, each on a board that QEMU emulates.
 readonly BUDGET_TARGETS=(thumbv7m-none-eabi riscv32imc-unknown-none-elf)

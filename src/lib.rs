@@ -41,6 +41,7 @@
 //! | `smoltcp` | yes | the `stack` layer, on smoltcp 0.14 |
 //! | `medium-ethernet`, `medium-ip` | Ethernet | media of the device |
 //! | `proto-ipv4`, `proto-ipv6` | IPv4 | IP versions |
+//! | `embassy-net-driver-v0.2` | no | `stack::embassy`: any embassy driver as the device |
 //! | `log`, `defmt` | no | events to either or both; `defmt::Format` on every public type |
 //!
 //! The `stack` layer needs at least one medium and one IP version.

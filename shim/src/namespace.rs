@@ -180,6 +180,18 @@ impl Namespace {
         })
     }
 
+    /// Gives an interface of this namespace the kernel's IPv4 address and brings
+    /// it up: for a driver that makes its TAP itself.
+    ///
+    /// # Errors
+    ///
+    /// There is no such interface, or the kernel refuses.
+    pub fn adopt(&self, name: &str) -> io::Result<()> {
+        let index = if_nametoindex(name)?;
+        netlink::add_address(index, KERNEL_V4.into(), PREFIX_V4)?;
+        netlink::set_up(index)
+    }
+
     fn configure(&self, tap: &Tap) -> io::Result<()> {
         let index = tap.index()?;
         netlink::add_address(index, KERNEL_V4.into(), PREFIX_V4)?;

@@ -56,6 +56,8 @@ pub struct Stack<'a, D: Device, C: Clock, const N: usize> {
     sockets: SocketSet<'a>,
     device: D,
     clock: C,
+    /// Asks the device for its link, if somebody said how.
+    ask_link: Option<fn(&mut D) -> bool>,
 }
 
 impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
@@ -100,6 +102,7 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
             sockets,
             device,
             clock,
+            ask_link: None,
         })
     }
 
@@ -144,6 +147,27 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
     /// the connections that lived through it say so.
     pub fn set_link(&mut self, up: bool) {
         self.tracker.set_link(up);
+    }
+
+    /// Asks the device for its link from now on, by `ask`: at once, at each
+    /// [`poll`](Self::poll) and after each sleep of a call that blocks, so that
+    /// reports are right about links that went down while a call blocked. In
+    /// place of [`set_link`](Self::set_link).
+    ///
+    /// A link that goes down and comes back between two looks is not noticed, so
+    /// a change of the link should end [`Clock::wait`].
+    pub fn follow_link(&mut self, ask: fn(&mut D) -> bool) {
+        self.ask_link = Some(ask);
+        self.look_at_link();
+    }
+
+    fn look_at_link(&mut self) {
+        if let Some(ask) = self.ask_link {
+            let up = ask(&mut self.device);
+            if up != self.tracker.link_is_up {
+                self.tracker.set_link(up);
+            }
+        }
     }
 
     /// Starts connecting, without waiting. The handshake runs while the stack
@@ -201,6 +225,7 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
     /// latest, if no frame arrives before; `None` if only a frame can change
     /// anything.
     pub fn poll(&mut self) -> Option<Instant> {
+        self.look_at_link();
         let (tracker, mut net) = self.parts();
         tracker.poll(&mut net);
         Some(tracker.poll_at(&mut net)).filter(|&at| at != Instant::NEVER)
@@ -380,6 +405,8 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
             // Due already, right after sending: the device takes no more.
             let next = next.max(now.plus_millis(DEVICE_FULL_PAUSE_MS));
             self.sleep(next.min(until));
+            // Before the timers run: an end by one of them is told with it.
+            self.look_at_link();
         }
         Ok(())
     }

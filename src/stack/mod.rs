@@ -48,6 +48,8 @@
 mod calls;
 mod config;
 mod driver;
+#[cfg(feature = "embassy-net-driver-v0.2")]
+pub mod embassy;
 mod error;
 #[cfg(feature = "defmt")]
 mod format;

@@ -133,7 +133,7 @@ fn stopped_for_seconds_and_continued() {
 }
 
 /// Processor time of this thread.
-fn cpu() -> Duration {
+pub fn cpu() -> Duration {
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)
         .expect("every Linux has it")
         .into()

@@ -11,6 +11,7 @@
 mod attacker;
 mod closing;
 mod conformance;
+mod embassy;
 mod firewall;
 mod fixture;
 mod injector;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         attacker::CASES,
         conformance::CASES,
         probing::CASES,
+        embassy::CASES,
     ];
     let mut all = trials(&cases.concat(), missing.as_ref());
     all.extend(trials(firewall::CASES, no_filter.as_ref()));
