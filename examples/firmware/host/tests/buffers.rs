@@ -2,7 +2,7 @@
 //! guide, in virtual time, and so the same on every machine.
 
 use embedded_io::Write as _;
-use lastbyte::{Clock as _, Nagle, Options};
+use lastbyte::{Clock as _, Options};
 use lastbyte_shim::loopback::{
     Behaviour, OUR_ADDRESSES, PEER_V4, World, WorldConfig, our_hardware_address,
 };
@@ -33,7 +33,7 @@ const ACK_DELAY: Duration = Duration::from_millis(40);
 const WRITES: usize = 300;
 
 /// Octets in a second, from the handshake to the last acknowledgement.
-fn throughput(buffer: usize, round_trip: Duration, nagle: Nagle) -> f64 {
+fn throughput(buffer: usize, round_trip: Duration) -> f64 {
     let world = World::new(WorldConfig {
         latency: round_trip / 2,
         ..WorldConfig::default()
@@ -47,9 +47,8 @@ fn throughput(buffer: usize, round_trip: Duration, nagle: Nagle) -> f64 {
     let mut setup = Setup::new(hardware_addr, &OUR_ADDRESSES);
     setup.seed = 1;
     setup.tx_buffer = buffer;
-    let options = Options::builder().nagle(nagle).build().unwrap();
     let took = setup.run(world.device(), world.clock(), |stack| {
-        let id = stack.connect((PEER_V4, 5000), options).unwrap();
+        let id = stack.connect((PEER_V4, 5000), Options::default()).unwrap();
         stack.wait_open(id).unwrap();
         let start = stack.clock_mut().now();
         let mut writer = stack.writer(id).unwrap();
@@ -64,25 +63,22 @@ fn throughput(buffer: usize, round_trip: Duration, nagle: Nagle) -> f64 {
 }
 
 fn table() -> String {
-    let mut table = String::from("| transmit buffer | Nagle |");
+    let mut table = String::from("| transmit buffer |");
     for round_trip in ROUND_TRIPS_MS {
         write!(table, " {round_trip} ms |").unwrap();
     }
-    table.push_str("\n|---|---|--:|--:|--:|--:|\n");
+    table.push_str("\n|---|--:|--:|--:|--:|\n");
     for buffer in BUFFERS {
-        for nagle in [Nagle::On, Nagle::Off] {
-            let name = format!("{nagle:?}").to_lowercase();
-            let segments = match buffer % SEGMENT {
-                0 => format!(" = {} x 1460", buffer / SEGMENT),
-                _ => String::new(),
-            };
-            write!(table, "| {buffer}{segments} | {name} |").unwrap();
-            for round_trip in ROUND_TRIPS_MS {
-                let octets = throughput(buffer, Duration::from_millis(round_trip), nagle);
-                write!(table, " {:.0} |", octets / 1000.0).unwrap();
-            }
-            table.push('\n');
+        let segments = match buffer % SEGMENT {
+            0 => format!(" = {} x 1460", buffer / SEGMENT),
+            _ => String::new(),
+        };
+        write!(table, "| {buffer}{segments} |").unwrap();
+        for round_trip in ROUND_TRIPS_MS {
+            let octets = throughput(buffer, Duration::from_millis(round_trip));
+            write!(table, " {:.0} |", octets / 1000.0).unwrap();
         }
+        table.push('\n');
     }
     table
 }
