@@ -417,6 +417,49 @@ measure_budget() { # TARGET CLIENT
          NF == 3 { printf "w%d %.2f\n", $1, $3 * $1 / $2 }' <<<"$figures"
 }
 
+# Prints what the guard alone takes on a target: instructions for a write of 1460
+# octets, and flash.
+measure_guard() { # TARGET
+    local built with without figures
+    built="$(target_dir)/budgets/$1/release"
+    local build=(cargo build --locked --quiet --release --manifest-path tests/budgets/Cargo.toml
+        --target "$1" --target-dir "$(target_dir)/budgets" --bin)
+    "${build[@]}" guard || return 1
+    figures="$(emulate "$1" "$built/guard")"
+    [[ "$figures" =~ ^[0-9]+\ [0-9]+\ [0-9]+$ ]] || {
+        printf 'the emulated board says: %s\n' "$figures" >&2
+        return 1
+    }
+    "${build[@]}" steps || return 1
+    without="$(sections_of "$built/steps" .text .rodata)"
+    "${build[@]}" steps --features guard || return 1
+    with="$(sections_of "$built/steps" .text .rodata)"
+    awk '{ printf "guard_w1460 %.0f\n", ($2 - $3) * 1460 / $1 }' <<<"$figures"
+    printf 'guard_flash %d\n' $((with - without))
+}
+
+# Holds what the guard takes to its ceilings; the share is of a write without it.
+check_guard() { # TARGET GUARD_FIGURES OUR_FIGURES
+    awk -v target="$1" '
+        FILENAME == ARGV[1] { if ($1 == target) ceiling[$2] = $3; next }
+        FILENAME == ARGV[2] { if ($1 == "w1460") ours = $2; next }
+        {
+            exceeds = !($1 in ceiling) || $2 <= 0 || $2 > ceiling[$1]
+            bad = bad || exceeds
+            if ($1 == "guard_w1460") {
+                text = "its guard, a write of 1460"
+                note = sprintf("  %.1f %% more than without", 100 * $2 / (ours - $2))
+            } else {
+                text = "its guard, flash"
+                note = ""
+            }
+            printf "    %-40s %9s %9s %9d %9d%s%s\n", text, "", "", $2, ceiling[$1], note, \
+                exceeds ? "  TOO MUCH" : ""
+        }
+        END { exit bad }
+    ' tests/budgets/ceilings.txt <(printf '%s\n' "$3") <(printf '%s\n' "$2")
+}
+
 # Sets what both clients take side by side and holds the difference to its
 # ceiling; fails if one is exceeded.
 compare_budgets() { # TARGET BARE_FIGURES OUR_FIGURES
@@ -452,7 +495,7 @@ compare_budgets() { # TARGET BARE_FIGURES OUR_FIGURES
 }
 
 stage_budgets() {
-    local target bare ours exceeded=()
+    local target bare ours guard exceeded=()
     if ! want_programs "NO BUDGET IS MEASURED" qemu-system-arm:qemu-system-arm \
         qemu-system-riscv32:qemu-system-misc size:binutils; then
         [[ "${CI:-}" != true ]] || fail "CI measures the budgets"
@@ -463,7 +506,9 @@ stage_budgets() {
     for target in "${BUDGET_TARGETS[@]}"; do
         bare="$(measure_budget "$target" bare)" || fail "nothing is measured of bare smoltcp on $target"
         ours="$(measure_budget "$target" writer)" || fail "nothing is measured of lastbyte on $target"
+        guard="$(measure_guard "$target")" || fail "nothing is measured of the guard on $target"
         compare_budgets "$target" "$bare" "$ours" || exceeded+=("$target")
+        check_guard "$target" "$guard" "$ours" || exceeded+=("the guard on $target")
     done
     ((${#exceeded[@]} == 0)) ||
         fail "more than tests/budgets/ceilings.txt allows on ${exceeded[*]}"
