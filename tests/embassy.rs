@@ -18,7 +18,7 @@ use common::{
     PORT, assert_call_timed_out, assert_error, assert_ledger, at_secs, buffers, ms, options,
     pattern, secs, storage,
 };
-use embassy_net_driver_channel::{self as channel, StateRunner};
+use embassy_net_driver_channel as channel;
 use embedded_io::Write;
 use lastbyte::stack::embassy::embassy_net_driver::{
     Capabilities, Checksum, Driver, HardwareAddress, LinkState, RxToken, TxToken,
@@ -79,10 +79,20 @@ impl Clock for RigClock {
 type Runner = Pin<Box<dyn Future<Output = Infallible>>>;
 type OurDevice = EmbassyDevice<channel::Device<'static, MTU>, Runner>;
 
-/// Moves frames between the channel and the wire, as long as there are any.
-fn runner(mut ends: channel::Runner<'static, MTU>, world: &World) -> Runner {
+/// Moves frames between the channel and the wire, as long as there are any, and
+/// tells the channel what the chip says of its link.
+fn runner(
+    mut ends: channel::Runner<'static, MTU>,
+    world: &World,
+    link: Rc<Cell<LinkState>>,
+) -> Runner {
     let (world, mut wire) = (world.clone(), world.device());
+    let mut told = LinkState::Down;
     Box::pin(poll_fn(move |cx| {
+        if link.get() != told {
+            told = link.get();
+            ends.set_link_state(told);
+        }
         let now = smoltcp_time(world.now());
         while let Poll::Ready(frame) = ends.poll_tx_buf(cx) {
             let Some(token) = wire.transmit(now) else {
@@ -108,7 +118,7 @@ fn runner(mut ends: channel::Runner<'static, MTU>, world: &World) -> Runner {
 struct Rig {
     world: World,
     stack: Stack<'static, OurDevice, RigClock, 1>,
-    link: StateRunner<'static>,
+    link: Rc<Cell<LinkState>>,
     woken: Arc<Woken>,
     waits: Rc<Cell<u64>>,
 }
@@ -122,12 +132,11 @@ impl Rig {
         let world = World::new(config);
         let state = Box::leak(Box::new(channel::State::<MTU, 4, 4>::new()));
         let (ends, driver) = channel::new(state, address);
-        let link = ends.state_runner();
-        link.set_link_state(LinkState::Up);
+        let link = Rc::new(Cell::new(LinkState::Up));
         let (woken, waits) = (Arc::new(Woken::default()), Rc::new(Cell::new(0)));
         let device = EmbassyDevice::new(driver, Waker::from(Arc::clone(&woken)))
             .expect("a medium that is on")
-            .with_runner(runner(ends, &world));
+            .with_runner(runner(ends, &world, Rc::clone(&link)));
         let clock = RigClock {
             inner: world.clock(),
             woken: Arc::clone(&woken),
@@ -163,8 +172,11 @@ impl Rig {
     }
 
     fn set_link_at(&self, time: Instant, state: LinkState) {
-        let link = self.link;
-        self.world.at(time, move |_| link.set_link_state(state));
+        let (link, woken) = (Rc::clone(&self.link), Arc::clone(&self.woken));
+        self.world.at(time, move |_| {
+            link.set(state);
+            woken.wake();
+        });
     }
 
     fn wakes(&self) -> u64 {

@@ -144,8 +144,8 @@
 //! future, the runner, that moves frames between the channel and the chip
 //! (W5500, CYW43, whatever is made with `embassy-net-driver-channel`). Give the
 //! future to [`with_runner`](EmbassyDevice::with_runner). It is polled before
-//! the channel is asked for anything and after each frame that is put into it,
-//! so a write sees what has arrived at the chip, and what is sent leaves at once.
+//! the channel is asked for a frame or the link, and after each frame that is put
+//! into it, so a write sees what has arrived at the chip, and what is sent leaves at once.
 //! What the runner has to wait for (a transfer by DMA) goes on while the clock
 //! sleeps. With a runner, the waker must be a real one: the future is woken by
 //! the channel as well, not by interrupts alone.
@@ -340,7 +340,6 @@ impl<D: Driver, R: Future + Unpin> Device for EmbassyDevice<D, R> {
     }
 
     fn transmit(&mut self, _timestamp: smoltcp::time::Instant) -> Option<Self::TxToken<'_>> {
-        run(&mut self.runner, &self.waker);
         let mut cx = Context::from_waker(&self.waker);
         Some(TxToken {
             inner: self.driver.transmit(&mut cx)?,
