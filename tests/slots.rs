@@ -370,6 +370,8 @@ fn each_bad_configuration_is_refused_by_name() {
     let ip_config = Config::new(HardwareAddress::Ip, 1);
     assert_eq!(made(ip, ip_config.clone(), buffers::<1>(1, 1), 1), Ok(()));
 
+    let tiny = made(Bare(13, Medium::Ethernet), good(), buffers::<1>(1, 1), 1);
+    assert_eq!(tiny, Err(ConfigError::MtuTooSmall { mtu: 0 }));
     let small = made(Bare(81, Medium::Ethernet), good(), buffers::<1>(1, 1), 1);
     assert_eq!(small, Err(ConfigError::MtuTooSmall { mtu: 67 }));
     let small = made(

@@ -1,5 +1,6 @@
 //! What a stack is made from, and why it cannot be made.
 
+use super::parse::link_header_len;
 use core::fmt;
 use core::ops::RangeInclusive;
 use smoltcp::phy::{DeviceCapabilities, Medium};
@@ -73,7 +74,10 @@ impl Config {
         if !is_unicast {
             return Err(ConfigError::HardwareAddressNotUnicast);
         }
-        let mtu = device.ip_mtu();
+        // smoltcp's own subtraction could go below zero.
+        let mtu = device
+            .max_transmission_unit
+            .saturating_sub(link_header_len(device.medium));
         if mtu < SMALLEST_MTU {
             return Err(ConfigError::MtuTooSmall { mtu });
         }

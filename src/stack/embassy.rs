@@ -183,10 +183,6 @@ use smoltcp::wire::HardwareAddress;
 /// The runner of a driver that has none.
 pub type NoRunner = Pending<Infallible>;
 
-/// The Ethernet header, which is in both crates' maximum transmission unit.
-#[cfg(feature = "medium-ethernet")]
-const ETHERNET_HEADER: usize = 14;
-
 /// An embassy driver, and its runner if it has one, as a smoltcp device.
 ///
 /// See the [module](self) for the whole.
@@ -350,19 +346,18 @@ impl<D: Driver, R: Future + Unpin> Device for EmbassyDevice<D, R> {
 
     fn capabilities(&self) -> DeviceCapabilities {
         let driver = self.driver.capabilities();
-        let (medium, header) = match self.hardware_addr {
+        let medium = match self.hardware_addr {
             #[cfg(feature = "medium-ethernet")]
-            HardwareAddress::Ethernet(_) => (Medium::Ethernet, ETHERNET_HEADER),
+            HardwareAddress::Ethernet(_) => Medium::Ethernet,
             #[cfg(feature = "medium-ip")]
-            HardwareAddress::Ip => (Medium::Ip, 0),
+            HardwareAddress::Ip => Medium::Ip,
             #[allow(unreachable_patterns, reason = "other crates may turn more media on")]
-            _ => (Medium::default(), 0),
+            _ => Medium::default(),
         };
         let mut capabilities = DeviceCapabilities::default();
         capabilities.medium = medium;
-        // smoltcp takes the header off, which must not go below zero. Whether
-        // what remains is enough is for the stack's configuration to say.
-        capabilities.max_transmission_unit = driver.max_transmission_unit.max(header);
+        // With the Ethernet header, in both crates.
+        capabilities.max_transmission_unit = driver.max_transmission_unit;
         capabilities.max_burst_size = driver.max_burst_size;
         capabilities.checksum.ipv4 = translate_checksum(driver.checksum.ipv4);
         capabilities.checksum.udp = translate_checksum(driver.checksum.udp);
