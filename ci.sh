@@ -607,7 +607,9 @@ stage_instructions() {
     compiler="$(rustc --version | cut -d' ' -f2)"
     output="$(target_dir)/instructions.txt"
     counted="$(target_dir)/instructions.tsv"
-    GUNGRAUN_RUNNER="$(tools_dir)/bin/gungraun-runner" \
+    # Cargo starts a benchmark in the folder of its package.
+    GUNGRAUN_RUNNER="$(realpath "$(tools_dir)/bin/gungraun-runner")" \
+        GUNGRAUN_HOME="$(realpath "$(target_dir)")/gungraun" \
         cargo bench --locked -p lastbyte-shim --bench instructions >"$output" ||
         fail "nothing was counted"
     count_calls "$output" >"$counted"
