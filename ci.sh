@@ -73,6 +73,10 @@ Only when asked for:
             BENCH_ARGS=--quick for a first look, BENCH_ARGS=--help)
   fuzz      arbitrary segments and calls for a minute ($FUZZ_SECONDS for longer);
             the tests replay what was found before
+  mutants   changes the core and the stack in a thousand small ways, one at a time,
+            and sees that the tests notice, but for what tests/survivors.txt names
+            with a reason; an hour or two ($MUTANTS_ARGS for a part of them:
+            MUTANTS_ARGS='--file src/timers.rs')
 
   help      this text
 
@@ -207,6 +211,13 @@ want_fuzzer() {
     fi
     if ! cargo fuzz --version >/dev/null 2>&1 && ! run cargo install cargo-fuzz --locked; then
         note "NOTHING IS FUZZED: cargo-fuzz is missing; cargo install cargo-fuzz --locked"
+        return 1
+    fi
+}
+
+want_mutants() {
+    if ! cargo mutants --version >/dev/null 2>&1 && ! run cargo install cargo-mutants --locked; then
+        note "NOTHING IS MUTATED: cargo-mutants is missing; cargo install cargo-mutants --locked"
         return 1
     fi
 }
@@ -648,6 +659,64 @@ stage_instructions() {
             exit wrong
         }' "$baseline" "$counted" ||
         fail "not as in $baseline; if that is meant: INSTRUCTIONS=accept ./ci.sh instructions"
+}
+
+# Lets these tests judge the mutants that no judge before them has caught.
+judge_mutants() { # OUTPUT PACKAGE CARGO_ARGUMENT...
+    local output="$1" package="$2" argument arguments=() status=0
+    shift 2
+    for argument in "$@"; do
+        arguments+=("-C=$argument")
+    done
+    # Two at a time, each built in a copy of the tree.
+    # shellcheck disable=SC2086 # a list of words
+    env -u CARGO_TARGET_DIR CARGO_PROFILE_DEV_DEBUG=none CARGO_PROFILE_TEST_DEBUG=none \
+        cargo mutants --package lastbyte --test-package "$package" --iterate --jobs 2 \
+        --output "$output" --timeout 40 --build-timeout 300 --baseline skip --colors never \
+        ${MUTANTS_ARGS:-} -C=--locked "${arguments[@]}" || status=$?
+    # 2: some are missed; 3: some timed out.
+    ((status == 0 || status == 2 || status == 3)) || fail "cargo mutants (status $status)"
+    # What hangs is caught as well: a test waited for it.
+    cat "$output/mutants.out/timeout.txt" >>"$output/mutants.out/caught.txt"
+    cat "$output/mutants.out/caught.txt" >>"$output/caught.txt"
+    cat "$output/mutants.out/unviable.txt" >>"$output/unviable.txt"
+    cp "$output/mutants.out/missed.txt" "$output/missed.txt"
+}
+
+# A mutant without its place, which moves with every line above it.
+placeless() {
+    sed -E 's/^([^:]+):[0-9]+:[0-9]+: /\1: /' "$@" | sort -u
+}
+
+stage_mutants() {
+    local output excused=tests/survivors.txt
+    if ! want_mutants; then
+        [[ "${CI:-}" != true ]] || fail "CI mutates"
+        return 0
+    fi
+    # Without a mutation every judge must be content.
+    run cargo test --locked --quiet -p lastbyte -p lastbyte-shim --lib --tests
+    output="$(target_dir)/mutants"
+    rm -rf "$output"
+    mkdir -p "$output"
+    # The quick and sharp ones first.
+    judge_mutants "$output" lastbyte --lib --test={conformance,guard,open,silence}
+    judge_mutants "$output" lastbyte --test={connection,machine,transitions,errors,embassy} \
+        --test={connecting,reading,slots,limits}
+    judge_mutants "$output" lastbyte --test={closed,finishing,fuzz_corpus,listening,peer_finished,tracker} \
+        --example=simulate_my_firmware
+    judge_mutants "$output" lastbyte-shim --lib
+    local caught missed
+    caught="$(grep -c . "$output/caught.txt" || true)"
+    missed="$(grep -c . "$output/missed.txt" || true)"
+    ((caught > 0)) || fail "no mutant was caught"
+    awk -v caught="$caught" -v missed="$missed" -v none="$(grep -c . "$output/unviable.txt")" \
+        'BEGIN { printf "  %d caught, %d missed: %.1f %%; %d do not build\n", \
+                 caught, missed, 100 * caught / (caught + missed), none }'
+    if comm -13 <(sed -n 's/^\(src[^|]*[^| ]\) *|.*/\1/p' "$excused" | sort -u) \
+        <(placeless "$output/missed.txt") | grep .; then
+        fail "no test notices these, and $excused does not say why"
+    fi
 }
 
 stage_bench() {

@@ -143,6 +143,16 @@ mod tests {
     }
 
     #[test]
+    fn of_two_at_the_same_instant_the_limit_comes_before_advice() {
+        let mut timers = Timers::OFF;
+        timers.set(Timer::Stall, Instant::ZERO, 10);
+        timers.set(Timer::Silence, Instant::ZERO, 10);
+        let now = Instant::from_millis(10);
+        assert_eq!(timers.take_due(now), Some(Timer::Silence));
+        assert_eq!(timers.take_due(now), Some(Timer::Stall));
+    }
+
+    #[test]
     fn the_bound_comes_before_a_timer_that_was_put_off() {
         let mut timers = Timers::OFF;
         timers.set(Timer::Probe, Instant::ZERO, 10);

@@ -1,8 +1,10 @@
 //! Every error: its cause, its kind, its words and its ledger.
 
 use embedded_io::{Error as _, ErrorKind};
+use lastbyte::stack::{ConfigError, StackError, UnknownConnection};
 use lastbyte::{
-    Cause, ClosedBy, Connection, How, Instant, Ledger, Options, ReadError, Timeout, WriteError,
+    Cause, ClosedBy, Connection, How, Instant, Ledger, Limit, Options, OptionsError, ReadError,
+    Timeout, WriteError,
 };
 
 /// 30 accepted, 20 of them acknowledged.
@@ -129,4 +131,72 @@ fn a_read_error_tells_the_end_of_the_connection_unchanged() {
             .to_string()
             .contains("OnReceive::Keep")
     );
+}
+
+#[test]
+fn options_out_of_range_are_named_in_plain_words() {
+    for (limit, name) in [
+        (Limit::Connect, "connect limit"),
+        (Limit::Silence, "silence limit"),
+        (Limit::Call, "call limit"),
+        (Limit::Finish, "finish limit"),
+        (Limit::StallAdvice, "stall advice time"),
+        (Limit::KeepAlive, "keep-alive interval"),
+    ] {
+        assert_eq!(limit.name(), name);
+        let zero = OptionsError::Zero(limit).to_string();
+        assert_eq!(zero, format!("the {name} is zero; use at least 1 ms"));
+        let long = OptionsError::TooLong(limit).to_string();
+        assert_eq!(
+            long,
+            format!("the {name} is above 49 days; use a shorter one")
+        );
+    }
+    let short = OptionsError::SilenceWithinRetransmission.to_string();
+    assert!(short.contains("more than 1 s"), "{short}");
+}
+
+#[test]
+fn a_setup_that_does_not_fit_is_named_with_its_numbers() {
+    let too_few = ConfigError::TooFewSockets {
+        storage: 3,
+        needed: 4,
+    };
+    for (error, words) in [
+        (ConfigError::MtuTooSmall { mtu: 67 }, ["67", "68 octets"]),
+        (
+            ConfigError::HardwareAddressMismatch,
+            ["hardware address", "medium"],
+        ),
+        (
+            ConfigError::HardwareAddressNotUnicast,
+            ["hardware address", "unicast"],
+        ),
+        (ConfigError::NoLocalPorts, ["local ports", "empty"]),
+        (
+            ConfigError::EmptyBuffer { slot: 7 },
+            ["connection 7", "empty"],
+        ),
+        (
+            ConfigError::BufferTooLarge { slot: 7 },
+            ["connection 7", "1 GiB"],
+        ),
+        (too_few, ["4 connections", "there is 3"]),
+    ] {
+        let text = error.to_string();
+        assert!(words.iter().all(|word| text.contains(word)), "{text}");
+        assert_eq!(StackError::from(error).to_string(), text);
+    }
+    let unknown = UnknownConnection.to_string();
+    assert!(unknown.contains("released"), "{unknown}");
+    assert_eq!(StackError::from(UnknownConnection).to_string(), unknown);
+}
+
+#[test]
+fn an_instant_is_printed_in_seconds() {
+    let text = |micros| format!("{:?}", Instant::from_micros(micros));
+    assert_eq!(text(0), "0.000000s");
+    assert_eq!(text(3_000_007), "3.000007s");
+    assert_eq!(text(12_345_678), "12.345678s");
+    assert_eq!(format!("{:?}", Instant::NEVER), "never");
 }

@@ -3,13 +3,18 @@
 
 mod common;
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use common::*;
 use embedded_io::Read;
 use lastbyte::stack::ConnectionId;
 use lastbyte::stack::smoltcp::phy::Medium;
+use lastbyte::stack::smoltcp::wire::IpAddress;
 use lastbyte::{Advice, Cause, OnReceive, Options, State};
 use lastbyte_shim::loopback::{
-    Direction, Drops, Flags, Flow, Handshake, PEER_V6, RawPeer, Segment, World, WorldConfig,
+    Direction, Drops, Flags, Flow, Handshake, PEER_V4, PEER_V6, RawPeer, Segment, World,
+    WorldConfig,
 };
 
 /// The segment changes nothing, and is answered with an ACK at the present
@@ -309,4 +314,121 @@ fn fin_wait_2_is_left_after_the_finish_limit() {
     raw.send(&flow.data(b"too late"));
     us.stack.run_for(ms(100));
     assert!(raw.recv().is(Flags::RST), "forgotten by then");
+}
+
+#[test]
+fn a_segment_that_overtook_another_waits_for_it() {
+    let keep = options(|o| o.on_receive(OnReceive::Keep));
+    let (mut us, id, raw, mut flow) = scripted(keep);
+    let (first, second) = (flow.data(b"first, "), flow.data(b"second"));
+    for segment in [second, first] {
+        raw.send(&segment);
+        us.stack.poll();
+    }
+    let mut read = [0; 64];
+    let len = us.stack.reader(id).expect("ours").read(&mut read);
+    assert_eq!(&read[..len.expect("open")], b"first, second");
+}
+
+/// Whether the peer counts as heard by a segment.
+fn is_heard(make: impl Fn(&Flow) -> Segment) -> bool {
+    let (mut us, id, raw, flow) = scripted(Options::default());
+    us.write(id, 10);
+    us.stack.run_for(secs(60));
+    raw.send(&make(&flow));
+    us.stack.run_for(secs(41));
+    us.check(id);
+    match us.state(id) {
+        State::Open => true,
+        State::Closed(Cause::Vanished) => false,
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn what_the_peer_may_have_sent_is_hearing_it_and_what_it_cannot_have_is_not() {
+    let at = |ahead: u32| move |flow: &Flow| flow.ack().with_seq(flow.seq.wrapping_add(ahead));
+    let edge = RX as u32;
+    assert!(is_heard(at(0)));
+    // A keep-alive probe, and data that was acknowledged long ago.
+    assert!(is_heard(at(u32::MAX)));
+    assert!(is_heard(at(0_u32.wrapping_sub(1 << 20))));
+    assert!(!is_heard(at(1 << 31)), "older than any window");
+    assert!(is_heard(at(edge)), "a closed window's bare ACK");
+    assert!(!is_heard(at(edge + 1)));
+    let data_at = |ahead| move |flow: &Flow| at(ahead)(flow).with_payload(b"x");
+    assert!(is_heard(data_at(1)), "it overtook another");
+    assert!(is_heard(data_at(edge - 1)));
+    assert!(!is_heard(data_at(edge)));
+}
+
+/// A segment in flight to one of the peer's addresses.
+fn in_flight(to: IpAddress) -> (Us<1>, ConnectionId, RawPeer, Segment) {
+    let world = World::new(WorldConfig::instant());
+    let raw = world.raw();
+    let mut us = Us::<1>::new(&world);
+    let id = us.stack.connect((to, PORT), Options::default());
+    let id = id.expect("a slot, a port and a route");
+    raw.handshake(Handshake::default(), || {
+        us.stack.poll();
+    });
+    us.write(id, 10);
+    let data = raw.recv();
+    (us, id, raw, data)
+}
+
+/// The soft ICMP error about that segment, as it arrives.
+fn icmp_frame(to: IpAddress) -> Vec<u8> {
+    let (mut us, id, raw, data) = in_flight(to);
+    let frames = Rc::new(RefCell::new(Vec::new()));
+    let sink = Rc::clone(&frames);
+    us.world.witness(move |_, direction, frame| {
+        if direction == Direction::ToUs {
+            sink.borrow_mut().push(frame.to_vec());
+        }
+    });
+    raw.send_unreachable(&data, 0);
+    us.stack.poll();
+    assert_eq!(us.stack.poll_advice(id), Ok(Some(Advice::Icmp)));
+    frames.take().pop().expect("it arrived")
+}
+
+/// The message with another type and a checksum that fits (RFC 1624).
+fn retyped(mut frame: Vec<u8>, at: usize, kind: u8) -> Vec<u8> {
+    let word = |bytes: &[u8]| u32::from(u16::from_be_bytes([bytes[0], bytes[1]]));
+    let (old, checksum) = (word(&frame[at..]), word(&frame[at + 2..]));
+    frame[at] = kind;
+    let sum = (checksum ^ 0xffff) + (old ^ 0xffff) + word(&frame[at..]);
+    let folded = (sum & 0xffff) + (sum >> 16);
+    let folded = (folded & 0xffff) + (folded >> 16);
+    frame[at + 2..at + 4].copy_from_slice(&(!(folded as u16)).to_be_bytes());
+    frame
+}
+
+#[test]
+fn only_an_intact_icmp_message_of_the_right_type_is_believed() {
+    const ETHERNET: usize = 14;
+    let families = [
+        (IpAddress::from(PEER_V4), ETHERNET + 20, 3, 11),
+        (IpAddress::from(PEER_V6), ETHERNET + 40, 1, 3),
+    ];
+    for (to, at, unreachable, time_exceeded) in families {
+        let frame = icmp_frame(to);
+        assert_eq!(frame[at], unreachable);
+        let mut damaged = frame.clone();
+        damaged[at + 2] ^= 1;
+        let advice = |frame| {
+            let (mut us, id, raw, _) = in_flight(to);
+            raw.send_frame(frame);
+            us.stack.poll();
+            us.stack.poll_advice(id).expect("ours")
+        };
+        assert_eq!(advice(damaged), None, "{to}");
+        assert_eq!(advice(retyped(frame.clone(), at, time_exceeded)), None);
+        assert_eq!(
+            advice(retyped(frame, at, unreachable)),
+            Some(Advice::Icmp),
+            "{to}: else the altered one was refused for its checksum"
+        );
+    }
 }

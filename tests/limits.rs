@@ -336,6 +336,15 @@ fn a_wire_that_is_not_quiet_is_not_nudged() {
 }
 
 #[test]
+fn a_fin_without_bytes_before_it_is_repeated_and_not_nudged() {
+    let mut connection = open();
+    connection.handle_finish(at(0));
+    connection.handle_sent(Sent::Demanding, at(0));
+    pass_to(&mut connection, at(20_000));
+    assert_eq!(connection.keep_alive(), None);
+}
+
+#[test]
 fn keep_alive_is_wished_always_and_more_often_while_bytes_are_pending() {
     let interval = Duration::from_secs(45);
     let mut connection = open_with(limits(|builder| builder.keep_alive(interval)));

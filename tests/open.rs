@@ -2,9 +2,11 @@
 
 mod common;
 
+use core::time::Duration;
+
 use common::*;
 use embedded_io::{Write, WriteReady};
-use lastbyte::{Cause, Nagle, Options, State, Window};
+use lastbyte::{Cause, Clock, Instant, Nagle, Options, State, Window};
 use lastbyte_shim::loopback::{
     Behaviour, Flags, Handshake, OUR_ADDRESSES, Presence, Reads, Segment, World, WorldConfig,
 };
@@ -72,6 +74,17 @@ fn a_mebibyte_without_a_copy_arrives_exactly() {
         assert_ledger(us.check(id).ledger, total as u64, total as u64);
         assert_eq!(world.peer().received(PORT).len(), total);
     }
+}
+
+#[test]
+fn what_was_written_without_a_copy_leaves_at_once() {
+    let (mut us, id, raw, _) = scripted(Options::default());
+    let fill = |room: &mut [u8]| {
+        room[..10].copy_from_slice(&pattern(0, 10));
+        10
+    };
+    assert_eq!(us.writer(id).write_with(fill), Ok(10));
+    assert_eq!(raw.recv().payload, pattern(0, 10));
 }
 
 #[test]
@@ -466,23 +479,51 @@ fn the_peer_sees_the_rst_of_an_abort_at_once() {
     assert_eq!(us.world.peer().saw_rst(PORT), Some(now + ms(1)));
 }
 
-#[test]
-fn the_rst_of_an_abort_waits_a_bounded_time_for_a_busy_device() {
+/// Our end behind a device that is busy with a frame for this long, when it
+/// aborts: how long that took, and whether the RST has left.
+fn aborted_while_busy_for(latency: Duration) -> (Duration, bool) {
     let world = World::new(WorldConfig {
         queue_frames: 1,
-        latency: ms(300),
+        latency,
         ..WorldConfig::default()
     });
     world.peer().listen(PORT, Behaviour::sink());
     let mut us = Us::<1>::new(&world);
     let id = us.open(Options::default());
-    us.stack.run_for(secs(2));
+    us.stack.run_for(latency * 8);
+    let tap = Tap::new(&world);
     us.write(id, 100);
     let now = us.now();
     us.writer(id).abort().expect("ours");
-    assert!(us.now() <= now + secs(1), "it took too long");
-    us.stack.run_for(secs(1));
+    let took = us.now().since(now);
+    let has_left = tap.take().iter().any(|segment| segment.is(Flags::RST));
+    us.stack.run_for(latency * 3);
     assert!(world.peer().saw_rst(PORT).is_some());
+    (took, has_left)
+}
+
+#[test]
+fn the_rst_of_an_abort_waits_a_bounded_time_for_a_busy_device() {
+    let (took, has_left) = aborted_while_busy_for(ms(300));
+    assert!(has_left);
+    assert!(took >= ms(299) && took < ms(400), "{took:?}");
+    let (took, has_left) = aborted_while_busy_for(ms(1_500));
+    assert!(!has_left);
+    assert_eq!(took, secs(1));
+}
+
+#[test]
+fn a_wait_returns_as_soon_as_it_has_served_what_was_due() {
+    let (mut us, id, raw, _) = scripted(Options::default());
+    us.write(id, 10);
+    assert_eq!(raw.recv().payload.len(), 10);
+    // The retransmission is due when the clock has passed its time unseen.
+    let next = us.stack.poll().expect("a timer runs");
+    us.stack.clock_mut().wait(Some(next));
+    let now = us.now();
+    us.stack.wait(Instant::NEVER);
+    assert_eq!(us.now(), now);
+    assert_eq!(raw.recv().payload.len(), 10);
 }
 
 #[test]

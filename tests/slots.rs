@@ -413,13 +413,13 @@ fn each_bad_configuration_is_refused_by_name() {
         assert_eq!(refused, Err(ConfigError::EmptyBuffer { slot: 1 }));
     }
     // Never written to, so this takes no memory.
-    let rx = vec![0; (1 << 30) + 1].leak();
-    let huge = SlotBuffers {
+    let huge = |len| SlotBuffers {
         tx: vec![0; 1].leak(),
-        rx,
+        rx: vec![0; len].leak(),
     };
-    let refused = made(ethernet(), good(), [huge], 1);
+    let refused = made(ethernet(), good(), [huge((1 << 30) + 1)], 1);
     assert_eq!(refused, Err(ConfigError::BufferTooLarge { slot: 0 }));
+    assert_eq!(made(ethernet(), good(), [huge(1 << 30)], 1), Ok(()));
 
     let refused = made(ethernet(), good(), [good_one], 0);
     let (storage, needed) = (0, 1);

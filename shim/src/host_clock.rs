@@ -18,7 +18,20 @@ const BLIND_SLEEP: Duration = Duration::from_millis(100);
 /// How many descriptors are usual: the device, an input, signals, a peer.
 const FEW: usize = 4;
 
+/// How long a wait looks again and again before it sleeps, where it is expected to
+/// be short: about what putting a processor to sleep and waking it takes.
+const LOOK: Duration = Duration::from_micros(50);
+
+/// A sleep that a descriptor ends within this is one that looking would have
+/// spared.
+const SHORT_SLEEP: Duration = Duration::from_micros(100);
+
 /// A [`Clock`] that sleeps in the kernel until a frame arrives.
+///
+/// In the middle of a transfer the answer is often there before a processor that
+/// went to sleep is awake again. So behind a short sleep the next wait looks for
+/// up to 50 µs before it sleeps; once that was in vain, and on a machine with one
+/// processor, waits sleep at once. What idles costs nothing.
 ///
 /// Beside the device it can watch a few more descriptors, such as standard
 /// input and [`Signals`](crate::signals::Signals), so that one loop serves
@@ -53,6 +66,18 @@ pub struct HostClock {
     fds: Vec<OwnedFd>,
     watches: Vec<WatchState>,
     has_device: bool,
+    next_wait: NextWait,
+}
+
+/// How the next wait begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum NextWait {
+    /// It looks for a while.
+    Looks,
+    /// It sleeps; if that is short, the one behind it looks.
+    Sleeps,
+    /// It sleeps, whatever was before: who could end it needs this processor.
+    Yields,
 }
 
 /// Names a descriptor a [`HostClock`] watches.
@@ -96,6 +121,10 @@ impl HostClock {
             fds: Vec::new(),
             watches: Vec::new(),
             has_device: false,
+            next_wait: match thread::available_parallelism() {
+                Ok(processors) if processors.get() > 1 => NextWait::Sleeps,
+                _ => NextWait::Yields,
+            },
         }
     }
 
@@ -152,9 +181,6 @@ impl HostClock {
         Instant::ZERO + self.epoch.elapsed()
     }
 
-    /// One `ppoll`, repeated if a signal handler interrupts it. Its timeout is
-    /// in nanoseconds and rounded up, so a deadline is not met early by a
-    /// fraction and then waited for in a tight loop.
     fn poll(&mut self, until: Option<Instant>) {
         let until = until.filter(|until| *until != Instant::NEVER);
         // On the stack, for this runs whenever there is nothing to do.
@@ -169,18 +195,14 @@ impl HostClock {
             thread::sleep(until.map_or(BLIND_SLEEP, |until| self.remaining(until)));
             return;
         }
-        loop {
-            let timeout = until.map(|until| TimeSpec::from_duration(self.remaining(until)));
-            match ppoll(&mut fds, timeout, None) {
-                Ok(_) => break,
-                Err(Errno::EINTR) => {}
-                Err(_) => {
-                    let limit = until.map_or(BLIND_SLEEP, |until| self.remaining(until));
-                    thread::sleep(limit.min(BLIND_SLEEP));
-                    return;
-                }
+        let next_wait = match self.wait_for(&mut fds, until) {
+            Ok(next_wait) => next_wait,
+            Err(_) => {
+                let limit = until.map_or(BLIND_SLEEP, |until| self.remaining(until));
+                thread::sleep(limit.min(BLIND_SLEEP));
+                return;
             }
-        }
+        };
         for (i, fd) in watched.into_iter().zip(&fds) {
             let seen = fd.revents().unwrap_or(PollFlags::POLLIN);
             if let Some(state) = self.watches.get_mut(i) {
@@ -190,6 +212,38 @@ impl HostClock {
                 let gone = PollFlags::POLLERR | PollFlags::POLLNVAL;
                 state.has_failed = i == DEVICE.0 && self.has_device && seen.intersects(gone);
             }
+        }
+        self.next_wait = next_wait;
+    }
+
+    /// Waits until one of `fds` is ready. Says how to wait the next time.
+    fn wait_for(&self, fds: &mut [PollFd<'_>], until: Option<Instant>) -> Result<NextWait, Errno> {
+        let started = HostInstant::now();
+        if self.next_wait == NextWait::Looks {
+            let limit = until.map_or(LOOK, |until| self.remaining(until).min(LOOK));
+            while started.elapsed() < limit {
+                if poll_for(fds, || Some(Duration::ZERO))? > 0 {
+                    return Ok(NextWait::Looks);
+                }
+            }
+        }
+        let ready = poll_for(fds, || until.map(|until| self.remaining(until)))?;
+        Ok(match self.next_wait {
+            NextWait::Yields => NextWait::Yields,
+            NextWait::Sleeps if ready > 0 && started.elapsed() < SHORT_SLEEP => NextWait::Looks,
+            NextWait::Sleeps | NextWait::Looks => NextWait::Sleeps,
+        })
+    }
+}
+
+/// One `ppoll`, repeated if a signal handler interrupts it. Its timeout is in
+/// nanoseconds and rounded up, so a deadline is not met early by a fraction and
+/// then waited for in a tight loop.
+fn poll_for(fds: &mut [PollFd<'_>], timeout: impl Fn() -> Option<Duration>) -> Result<i32, Errno> {
+    loop {
+        match ppoll(fds, timeout().map(TimeSpec::from_duration), None) {
+            Err(Errno::EINTR) => {}
+            done => return done,
         }
     }
 }

@@ -72,6 +72,17 @@ impl<const N: usize> Tracker<N> {
         id: ConnectionId,
         bytes: &[u8],
     ) -> Result<usize, WriteError> {
+        self.write_at_once(net, id, bytes)
+            .map(|(accepted, _)| accepted)
+    }
+
+    /// As [`try_write`](Self::try_write); says beside it what was taken in.
+    pub(super) fn write_at_once<D: Device + ?Sized>(
+        &mut self,
+        net: &mut Net<'_, '_, D>,
+        id: ConnectionId,
+        bytes: &[u8],
+    ) -> Result<(usize, Taken), WriteError> {
         let taken = self.take_in_for_write(net);
         let accepted = self
             .write_taken(net, id, taken, bytes)
@@ -80,7 +91,7 @@ impl<const N: usize> Tracker<N> {
         if accepted > 0 {
             self.send_behind(net);
         }
-        Ok(accepted)
+        Ok((accepted, taken))
     }
 
     /// What a write does first.

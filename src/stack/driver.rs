@@ -35,6 +35,13 @@ pub(super) enum CallLimit {
     None,
 }
 
+/// A try of a blocking call that has come to nothing.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Tried {
+    pub(super) at: Instant,
+    pub(super) taken: Taken,
+}
+
 /// `N` connections over a device and a clock.
 ///
 /// The order in which a program uses it:
@@ -363,10 +370,25 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
     pub(super) fn block_on<T, E: From<WriteError>>(
         &mut self,
         limit: CallLimit,
+        attempt: impl FnMut(&mut Tracker<N>, &mut Net<'_, 'a, D>, Taken) -> Result<Option<T>, E>,
+    ) -> Result<T, E> {
+        self.block_after(None, limit, attempt)
+    }
+
+    /// As [`block_on`](Self::block_on), behind a try that the caller has made and
+    /// that has been sent behind, if it has: the device is not asked twice before
+    /// the first sleep.
+    pub(super) fn block_after<T, E: From<WriteError>>(
+        &mut self,
+        mut tried: Option<Tried>,
+        limit: CallLimit,
         mut attempt: impl FnMut(&mut Tracker<N>, &mut Net<'_, 'a, D>, Taken) -> Result<Option<T>, E>,
     ) -> Result<T, E> {
         let mut started = None;
         loop {
+            if let Some(tried) = tried {
+                self.pause(limit, *started.get_or_insert(tried.at), tried)?;
+            }
             let (tracker, mut net) = self.parts();
             let taken = tracker.ingest(&mut net);
             let result = attempt(tracker, &mut net, taken);
@@ -375,19 +397,17 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
             if let Some(result) = result? {
                 return Ok(result);
             }
-            let now = net.now;
-            self.pause(limit, *started.get_or_insert(now), now, taken)?;
+            tried = Some(Tried { at: net.now, taken });
         }
     }
 
-    /// Sleeps between two attempts of a call, the first of which was made at
-    /// `started` and the last one now; fails once its limit is reached.
+    /// Sleeps behind the last try of a call that began at `started`; fails once
+    /// its limit is reached.
     fn pause(
         &mut self,
         limit: CallLimit,
         started: Instant,
-        now: Instant,
-        taken: Taken,
+        Tried { at: now, taken }: Tried,
     ) -> Result<(), WriteError> {
         let (tracker, mut net) = self.parts_at(now);
         let mut until = Instant::NEVER;
@@ -398,7 +418,7 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
                 return Err(connection.call_timed_out(started));
             }
         }
-        // Nothing was taken in since the attempt, so nothing is missed by
+        // Nothing was taken in since that try, so nothing is missed by
         // sleeping now; what arrives from here on ends the sleep.
         let next = tracker.poll_at(&mut net);
         if taken == Taken::All {

@@ -1,7 +1,7 @@
 //! The writing end of a connection.
 
 use super::calls::UnknownConnection;
-use super::driver::{CallLimit, Stack};
+use super::driver::{CallLimit, Stack, Tried};
 use super::tracker::ConnectionId;
 use crate::Clock;
 use crate::error::WriteError;
@@ -164,14 +164,17 @@ impl<D: Device, C: Clock, const N: usize> Write for Writer<'_, '_, D, C, N> {
     /// Accepts at least one byte, waiting for the handshake or for room if
     /// need be, for the call limit at most. An empty `bytes` never waits.
     fn write(&mut self, bytes: &[u8]) -> Result<usize, Self::Error> {
+        let id = self.id;
         // Mostly there is room: waiting for it is prepared for where there is none.
-        let accepted = self.try_write(bytes)?;
+        let (tracker, mut net) = self.stack.parts();
+        let (accepted, taken) = tracker.write_at_once(&mut net, id, bytes)?;
         if accepted > 0 || bytes.is_empty() {
             return Ok(accepted);
         }
-        let id = self.id;
+        tracker.send_behind(&mut net);
+        let tried = Tried { at: net.now, taken };
         self.stack
-            .block_on(CallLimit::Of(id), |tracker, net, taken| {
+            .block_after(Some(tried), CallLimit::Of(id), |tracker, net, taken| {
                 let accepted = tracker.write_taken(net, id, taken, bytes)?;
                 Ok((accepted > 0).then_some(accepted))
             })

@@ -44,11 +44,12 @@ impl World {
         self.count_spin();
         self.inner.waits.set(self.inner.waits.get() + 1);
         let limit = until.unwrap_or(Instant::NEVER);
+        let is_due = limit <= self.now();
         self.settle();
         while !self.concerns_us() {
             let next = if limit > self.now() {
                 self.next_event().min(limit)
-            } else if self.is_refused(Direction::ToPeer) {
+            } else if is_due && self.is_refused(Direction::ToPeer) {
                 // Our end can do nothing before there is room, which the
                 // arrival of a frame makes; a driver that asks to be called
                 // at once all the same must not stop the time.
