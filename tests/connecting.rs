@@ -5,11 +5,12 @@ mod common;
 use common::*;
 use embedded_io::{Write, WriteReady};
 use lastbyte::stack::OpenError;
-use lastbyte::stack::smoltcp::wire::{IpAddress, IpEndpoint, Ipv4Address, Ipv6Address};
+use lastbyte::stack::smoltcp::iface::Route;
+use lastbyte::stack::smoltcp::wire::{IpAddress, IpEndpoint, Ipv4Address, Ipv4Cidr, Ipv6Address};
 use lastbyte::{Cause, Options, State, Timeout};
 use lastbyte_shim::loopback::{
     Behaviour, Direction, Drops, Flags, Handshake, OUR_ADDRESSES, OUR_V4, OUR_V6, PEER_V4, PEER_V6,
-    PeerConfig, Presence, World, WorldConfig,
+    PeerConfig, Presence, World, WorldConfig, smoltcp_time,
 };
 
 fn world_with(presence: Presence, config: WorldConfig) -> World {
@@ -179,6 +180,35 @@ fn a_route_through_a_gateway_is_a_route() {
         .expect("a route");
     us.stack.run_for(secs(1));
     assert_eq!(tap.take()[0].dst, IpAddress::from(elsewhere));
+}
+
+#[test]
+fn a_route_counts_for_what_it_leads_to_and_until_it_expires() {
+    let world = World::new(WorldConfig::default());
+    let mut us = Us::<1>::new(&world);
+    let net = Ipv4Cidr::new(Ipv4Address::new(192, 0, 2, 0), 24);
+    let expires_at = us.now() + secs(10);
+    us.stack.interface_mut().routes_mut().update(|routes| {
+        let route = Route {
+            cidr: net.into(),
+            via_router: PEER_V4.into(),
+            preferred_until: None,
+            expires_at: Some(smoltcp_time(expires_at)),
+        };
+        routes.push(route).expect("room");
+    });
+    let mut connect = |last| {
+        let to = (Ipv4Address::from(last), PORT);
+        let opened = us.stack.connect(to, Options::default());
+        let released = opened.map(|id| us.stack.release(id).is_ok());
+        us.stack.run_for(secs(5));
+        released
+    };
+    assert_eq!(connect([198, 51, 100, 1]), Err(OpenError::NoRoute));
+    assert_eq!(connect([192, 0, 2, 1]), Ok(true));
+    // It expires now.
+    assert_eq!(connect([192, 0, 2, 1]), Err(OpenError::NoRoute));
+    assert_eq!(connect([192, 0, 2, 1]), Err(OpenError::NoRoute));
 }
 
 #[test]

@@ -330,6 +330,19 @@ fn a_segment_that_overtook_another_waits_for_it() {
     assert_eq!(&read[..len.expect("open")], b"first, second");
 }
 
+#[test]
+fn data_that_overruns_the_window_is_taken_as_far_as_it_goes() {
+    let keep = options(|o| o.on_receive(OnReceive::Keep));
+    let (mut us, id, raw, flow) = scripted(keep);
+    let data = pattern(0, RX + 10);
+    raw.send(&flow.ack().with_payload(data.clone()));
+    us.stack.poll();
+    let mut read = vec![0; RX + 10];
+    let len = us.stack.reader(id).expect("ours").read(&mut read);
+    assert_eq!(len, Ok(RX));
+    assert_eq!(read[..RX], data[..RX]);
+}
+
 /// Whether the peer counts as heard by a segment.
 fn is_heard(make: impl Fn(&Flow) -> Segment) -> bool {
     let (mut us, id, raw, flow) = scripted(Options::default());

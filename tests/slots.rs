@@ -11,7 +11,7 @@ use lastbyte::stack::{
 };
 use lastbyte::{Cause, Options, State, Timeout, WriteError};
 use lastbyte_shim::loopback::{
-    Behaviour, Direction, Drops, OUR_V4, PEER_V4, Reads, World, WorldConfig,
+    Behaviour, Direction, Drops, Flags, OUR_V4, PEER_V4, Reads, World, WorldConfig,
 };
 
 fn listening_world(behaviour: Behaviour) -> World {
@@ -187,6 +187,90 @@ fn a_port_whose_peer_has_not_closed_is_not_given_to_another_slot() {
         let opened = us.stack.connect((PEER_V4, PORT), Options::default());
         assert!(opened.is_ok(), "{opened:?}");
     }
+}
+
+#[test]
+fn a_port_in_fin_wait_2_is_taken_though_it_has_rested() {
+    let world = listening_world(Behaviour::sink().staying_open().backlog(4));
+    let one = config(&world).local_ports(50_000..=50_000);
+    let mut us = Us::<2>::configured(&world, TX, RX, one);
+    let patient = options(|o| o.finish_limit(secs(200)));
+    let first = us.open(patient);
+    us.writer(first).finish().expect("finished");
+    us.stack.run_for(secs(190));
+    let refused = us.stack.connect((PEER_V4, PORT), patient);
+    assert_eq!(refused, Err(OpenError::NoPort));
+    us.stack.run_for(secs(20));
+    let opened = us.stack.connect((PEER_V4, PORT), patient);
+    assert!(opened.is_ok(), "{opened:?}");
+}
+
+#[test]
+fn the_port_of_an_ended_connection_is_taken_until_it_is_released() {
+    let world = World::new(WorldConfig::default());
+    // Nobody listens there.
+    let one = config(&world).local_ports(50_000..=50_000);
+    let mut us = Us::<2>::configured(&world, TX, RX, one);
+    let peer = (PEER_V4, PORT);
+    let first = us.stack.connect(peer, Options::default()).expect("a port");
+    us.stack.run_for(secs(1));
+    assert_eq!(us.state(first), State::Closed(Cause::Refused));
+    us.stack.run_for(secs(100));
+    let refused = us.stack.connect(peer, Options::default());
+    assert_eq!(refused, Err(OpenError::NoPort));
+    us.stack.release(first).expect("ours");
+    us.stack.run_for(secs(61));
+    assert!(us.stack.connect(peer, Options::default()).is_ok());
+}
+
+/// Which of these still have their slots.
+fn kept<const N: usize, const M: usize>(us: &Us<N>, ids: [ConnectionId; M]) -> [bool; M] {
+    ids.map(|id| us.stack.state(id).is_ok())
+}
+
+#[test]
+fn the_slot_whose_end_needs_no_more_courtesy_is_taken_first() {
+    let world = World::new(WorldConfig::default());
+    let staying = Behaviour::sink().staying_open();
+    world.peer().listen(PORT, staying.backlog(4));
+    world.peer().listen(PORT + 1, Behaviour::sink());
+    let mut us = Us::<3>::new(&world);
+    let fin_wait_2 = us.open(Options::default());
+    let to = (PEER_V4, PORT + 1);
+    let time_wait = us.stack.connect(to, Options::default()).expect("a slot");
+    us.stack.wait_open(time_wait).expect("open");
+    for id in [fin_wait_2, time_wait] {
+        us.writer(id).finish().expect("finished");
+    }
+    us.stack.run_for(ms(100));
+    let ids = [fin_wait_2, time_wait];
+    us.open(Options::default());
+    assert_eq!(kept(&us, ids), [true, true], "the third was never used");
+    us.open(Options::default());
+    assert_eq!(kept(&us, ids), [true, false], "TIME-WAIT before FIN-WAIT-2");
+    us.open(Options::default());
+    assert_eq!(kept(&us, ids), [false, false]);
+}
+
+#[test]
+fn a_slot_whose_rst_is_still_to_leave_is_not_taken_first() {
+    let world = World::new(WorldConfig {
+        queue_frames: 1,
+        latency: ms(300),
+        ..WorldConfig::default()
+    });
+    world.peer().listen(PORT, Behaviour::sink().backlog(2));
+    let mut us = Us::<2>::new(&world);
+    let id = us.open(Options::default());
+    us.stack.run_for(secs(2));
+    let tap = Tap::new(&world);
+    us.write(id, 100);
+    us.stack.release(id).expect("ours");
+    us.connect(Options::default());
+    assert_eq!(kept(&us, [id]), [true]);
+    us.stack.run_for(secs(2));
+    let has_left = tap.take().iter().any(|segment| segment.is(Flags::RST));
+    assert!(has_left);
 }
 
 /// Opens and ends one slot 10,000 times.

@@ -144,6 +144,13 @@ mod tests {
         }
     }
 
+    /// The first outputs of `SplitMix64` for these seeds, as published.
+    #[test]
+    fn the_seed_is_spread_as_splitmix64_does() {
+        assert_eq!(scramble(0), 0xe220_a839);
+        assert_eq!(scramble(1), 0x910a_2dec);
+    }
+
     #[test]
     fn a_port_in_use_is_passed_over() {
         let mut ports = Ports::new(50_000..=50_002, 7);
@@ -168,6 +175,20 @@ mod tests {
             ports.allocate(Instant::from_millis(60_000), |_| false),
             Some(50_000)
         );
+    }
+
+    #[test]
+    fn every_port_of_the_widest_range_rests() {
+        for seed in 0..32 {
+            let mut ports = Ports::new(1..=u16::MAX, seed);
+            let port = ports.allocate(Instant::ZERO, |_| false);
+            let is_another = |other| Some(other) != port;
+            ports.give_back(port.unwrap(), Instant::ZERO);
+            let early = Instant::from_millis(59_999);
+            assert_eq!(ports.allocate(early, is_another), None, "seed {seed}");
+            let late = Instant::from_millis(60_000);
+            assert_eq!(ports.allocate(late, is_another), port, "seed {seed}");
+        }
     }
 
     #[test]
