@@ -419,6 +419,30 @@ fn nagle_holds_nothing_back_once_a_write_finds_no_room() {
     assert_eq!(raw.recv().payload, pattern(2_048, 10));
 }
 
+/// Two full segments in flight are answered at once, so what is left of a larger
+/// buffer waits to be one itself: not one small segment behind each large one.
+#[test]
+fn nagle_holds_back_the_rest_of_a_full_buffer_of_three_segments() {
+    let world = World::new(WorldConfig::instant());
+    let raw = world.raw();
+    let mut us = Us::<1>::sized(&world, 3 * 1_460 + 100, RX);
+    let id = us.connect(Options::default());
+    let mut flow = raw.handshake(Handshake::default(), || {
+        us.stack.poll();
+    });
+    us.write(id, 3 * 1_460 + 100);
+    assert_eq!(us.try_write(id, 1), Ok(0));
+    us.stack.poll();
+    for _ in 0..3 {
+        assert_eq!(raw.recv().payload.len(), 1_460);
+    }
+    raw.recv_nothing();
+    flow.take(3 * 1_460);
+    raw.send(&flow.ack());
+    us.stack.poll();
+    assert_eq!(raw.recv().payload.len(), 100);
+}
+
 /// A peer with delayed acknowledgements costs each buffer one such delay, and
 /// not another for the small segment at its start.
 #[test]

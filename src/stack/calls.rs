@@ -16,6 +16,12 @@ use smoltcp::iface::SocketSet;
 use smoltcp::phy::Device;
 use smoltcp::socket::tcp;
 use smoltcp::wire::IpEndpoint;
+
+/// With a transmit buffer of three full segments on Ethernet, two are in flight
+/// while the rest waits to be one, and a peer acknowledges every second at once
+/// (RFC 9293, 3.8.6.3). With less it may wait with its ACK for what we hold back.
+const SMALL_BUFFER: usize = 3 * 1_460;
+
 /// The id names no connection: its slot has been opened again since.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -199,7 +205,7 @@ impl<const N: usize> Tracker<N> {
                 let bound = slot.timeout_bound();
                 self.look_by(bound);
             }
-        } else if !socket.can_send() {
+        } else if !socket.can_send() && socket.send_capacity() < SMALL_BUFFER {
             // The buffer is full, so nothing is gained by waiting for more to
             // send with what is left in it; the peer may wait with its ACK.
             socket.set_nagle_enabled(false);
