@@ -228,11 +228,19 @@ impl HostClock {
             }
         }
         let ready = poll_for(fds, || until.map(|until| self.remaining(until)))?;
-        Ok(match self.next_wait {
-            NextWait::Yields => NextWait::Yields,
-            NextWait::Sleeps if ready > 0 && started.elapsed() < SHORT_SLEEP => NextWait::Looks,
-            NextWait::Sleeps | NextWait::Looks => NextWait::Sleeps,
-        })
+        Ok(self.next_wait.behind_a_sleep(started.elapsed(), ready > 0))
+    }
+}
+
+impl NextWait {
+    /// How to wait after a sleep of this length, which a descriptor ended or not.
+    fn behind_a_sleep(self, slept: Duration, is_ready: bool) -> Self {
+        match self {
+            Self::Yields => Self::Yields,
+            Self::Sleeps if is_ready && slept < SHORT_SLEEP => Self::Looks,
+            // It slept although it had looked.
+            Self::Sleeps | Self::Looks => Self::Sleeps,
+        }
     }
 }
 
@@ -332,6 +340,45 @@ mod tests {
         clock.wait(None);
         assert!(clock.is_ready(watch));
         assert!(!clock.has_device_failed());
+    }
+
+    #[test]
+    fn a_wait_that_looks_first_ends_at_its_deadline_and_sleeps_the_next_time() {
+        let (_device, ours) = UnixStream::pair().unwrap();
+        let mut clock = HostClock::watching(&ours).unwrap();
+        for wait in [0, 1, 20, 49, 51, 2_000] {
+            clock.next_wait = NextWait::Looks;
+            let until = clock.now() + Duration::from_micros(wait);
+            clock.wait(Some(until));
+            assert!(clock.now() >= until, "{wait} us");
+            assert_eq!(clock.next_wait, NextWait::Sleeps);
+        }
+        assert!(millis(&mut clock) < 2_000);
+    }
+
+    #[test]
+    fn a_wait_that_looks_first_sees_a_frame_and_goes_on_looking() {
+        let (mut device, ours) = UnixStream::pair().unwrap();
+        let mut clock = HostClock::watching(&ours).unwrap();
+        clock.next_wait = NextWait::Looks;
+        device.write_all(b"frame").unwrap();
+        clock.wait(None);
+        assert!(clock.is_ready(DEVICE));
+        assert_eq!(clock.next_wait, NextWait::Looks);
+    }
+
+    #[test]
+    fn only_a_short_sleep_that_a_frame_ended_is_worth_looking_before_the_next() {
+        let (short, long) = (SHORT_SLEEP / 2, SHORT_SLEEP);
+        let sleeps = NextWait::Sleeps;
+        assert_eq!(sleeps.behind_a_sleep(short, true), NextWait::Looks);
+        assert_eq!(sleeps.behind_a_sleep(short, false), NextWait::Sleeps);
+        assert_eq!(sleeps.behind_a_sleep(long, true), NextWait::Sleeps);
+        // Looking was in vain.
+        let looks = NextWait::Looks;
+        assert_eq!(looks.behind_a_sleep(short, true), NextWait::Sleeps);
+        let yields = NextWait::Yields;
+        assert_eq!(yields.behind_a_sleep(short, true), NextWait::Yields);
     }
 
     #[test]
