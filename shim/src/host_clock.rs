@@ -221,9 +221,12 @@ impl HostClock {
         let started = HostInstant::now();
         if self.next_wait == NextWait::Looks {
             let limit = until.map_or(LOOK, |until| self.remaining(until).min(LOOK));
-            while started.elapsed() < limit {
+            loop {
                 if poll_for(fds, || Some(Duration::ZERO))? > 0 {
                     return Ok(NextWait::Looks);
+                }
+                if started.elapsed() >= limit {
+                    break;
                 }
             }
         }
