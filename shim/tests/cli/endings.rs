@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use lastbyte_shim::namespace::TAP_NAME;
 use nix::sys::signal::Signal;
 
 use crate::cases::cases;
@@ -19,6 +20,7 @@ cases![
     nobody_at_the_address_is_unreachable,
     no_route_is_unreachable_at_once,
     a_dropped_syn_is_a_connect_timeout,
+    a_peer_that_falls_silent_is_vanished,
     a_peer_that_never_reads_is_not_reading,
     a_drain_that_never_ends_is_a_finish_timeout,
     half_close_goes_on_writing_after_the_fin,
@@ -165,6 +167,19 @@ fn no_route_is_unreachable_at_once() {
 fn a_dropped_syn_is_a_connect_timeout() {
     let report = send("full", &["--connect-limit", "2s", "Cargo.toml"]);
     report.reports(7, "connect_timeout").counts(0, 0);
+}
+
+fn a_peer_that_falls_silent_is_vanished() {
+    // Its host loses the address, and so takes nothing for it and sends nothing.
+    let gone = format!(
+        "(sleep 0.5; ip address flush dev {TAP_NAME}) & {}",
+        peer("all")
+    );
+    let mut args = vec!["heartbeat", "--json", "--peer", &gone, "10.77.0.1:5000"];
+    args.extend("--every 100ms --message x --silence-limit 2s".split(' '));
+    let report = run(lastbyte(&args)).reports(7, "vanished");
+    assert!(report.number("acknowledged") > 0, "{report:#?}");
+    assert!(report.number("undelivered") > 0, "{report:#?}");
 }
 
 fn a_peer_that_never_reads_is_not_reading() {
