@@ -425,22 +425,24 @@ fn nagle_holds_nothing_back_once_a_write_finds_no_room() {
 fn nagle_holds_back_the_rest_of_a_full_buffer_of_three_segments() {
     let world = World::new(WorldConfig::instant());
     let raw = world.raw();
-    let mut us = Us::<1>::sized(&world, 3 * 1_460 + 100, RX);
+    let mut us = Us::<1>::sized(&world, 3 * 1_460, RX);
     let id = us.connect(Options::default());
     let mut flow = raw.handshake(Handshake::default(), || {
         us.stack.poll();
     });
-    us.write(id, 3 * 1_460 + 100);
+    us.write(id, 100);
+    assert_eq!(raw.recv().payload.len(), 100);
+    us.write(id, 3 * 1_460 - 100);
     assert_eq!(us.try_write(id, 1), Ok(0));
     us.stack.poll();
-    for _ in 0..3 {
+    for _ in 0..2 {
         assert_eq!(raw.recv().payload.len(), 1_460);
     }
     raw.recv_nothing();
-    flow.take(3 * 1_460);
+    flow.take(100 + 2 * 1_460);
     raw.send(&flow.ack());
     us.stack.poll();
-    assert_eq!(raw.recv().payload.len(), 100);
+    assert_eq!(raw.recv().payload.len(), 1_360);
 }
 
 /// A peer with delayed acknowledgements costs each buffer one such delay, and

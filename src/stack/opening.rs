@@ -4,7 +4,7 @@ use super::slot::Tenure;
 use super::tracker::{ConnectionId, Net, Tracker};
 use super::watch::Ends;
 use crate::Instant;
-use crate::limits::{Nagle, Options};
+use crate::limits::Options;
 use crate::state::Action;
 use core::fmt;
 use smoltcp::iface::{Interface, SocketSet};
@@ -206,8 +206,6 @@ impl<const N: usize> Tracker<N> {
             generation = slot.generation;
             slot.connection.handle_link(self.link_is_up);
             let socket = sockets.get_mut::<tcp::Socket<'_>>(slot.handle);
-            let nagle = slot.connection.options().nagle() == Nagle::On;
-            socket.set_nagle_enabled(nagle);
             // smoltcp's own timeout would end healthy connections; the limits
             // are kept by the state machine.
             socket.set_timeout(None);
