@@ -325,6 +325,23 @@ fn a_lost_address_ends_it_before_a_call_blocks_and_credits_nothing() {
 }
 
 #[test]
+fn of_two_addresses_the_loss_of_one_ends_what_used_it() {
+    for (lost, kept) in [(0, 1), (1, 0)] {
+        let (mut us, id) = connected(Behaviour::sink(), Options::default());
+        us.write(id, 100);
+        us.stack.run_for(secs(1));
+        us.set_addresses(&OUR_ADDRESSES[kept..=kept]);
+        us.stack.poll();
+        // It is connected over IPv4, the first.
+        let expected = match lost {
+            0 => State::Closed(Cause::AddressLost),
+            _ => State::Open,
+        };
+        assert_eq!(us.state(id), expected);
+    }
+}
+
+#[test]
 fn an_address_that_comes_back_unseen_is_not_lost() {
     let (mut us, id) = connected(Behaviour::sink(), Options::default());
     us.write(id, 100);

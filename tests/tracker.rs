@@ -2,18 +2,25 @@
 
 mod common;
 
+use std::cell::Cell;
+use std::num::NonZeroU16;
+use std::rc::Rc;
+
 use common::*;
 use embedded_io::Error;
 use lastbyte::stack::smoltcp::iface::{
     Interface, PollIngressSingleResult, PollResult, SocketHandle, SocketSet,
 };
+use lastbyte::stack::smoltcp::phy::{
+    Device, DeviceCapabilities, Medium, PacketMeta, RxToken, TxToken,
+};
 use lastbyte::stack::smoltcp::socket::{tcp, udp};
 use lastbyte::stack::smoltcp::wire::IpEndpoint;
-use lastbyte::stack::{ConnectionId, Net, Step, Tracker, smoltcp};
+use lastbyte::stack::{Config, ConnectionId, Net, Step, Tracker, smoltcp};
 use lastbyte::{Advice, Cause, Clock, OnReceive, Options, State, WriteError};
 use lastbyte_shim::loopback::{
     Behaviour, LoopDevice, OUR_ADDRESSES, OUR_V4, PEER_V4, Presence, World, WorldConfig,
-    smoltcp_time,
+    our_hardware_address, smoltcp_time,
 };
 
 /// How the loop polls.
@@ -45,7 +52,7 @@ impl<const N: usize> Owner<N> {
             sockets.add(tcp::Socket::new(rx, tcp::SocketBuffer::new(buffers.tx)))
         });
         let tracker = Tracker::new(&config, &device, handles).expect("a good one");
-        let hardware = lastbyte_shim::loopback::our_hardware_address(world.config().medium);
+        let hardware = our_hardware_address(world.config().medium);
         let mut own_config = smoltcp::iface::Config::new(hardware);
         own_config.random_seed = 42;
         let mut interface = Interface::new(own_config, &mut device, smoltcp_time(world.now()));
@@ -368,4 +375,80 @@ fn a_socket_of_the_application_works_alongside() {
     let (bytes, from) = socket.recv().expect("an answer");
     assert_eq!((bytes, from.endpoint), (&b"datagram"[..], to));
     assert_ledger(us.ledger(id), 10, 10);
+}
+
+/// A device with one frame to give, which was cut by whoever received it.
+#[derive(Default)]
+struct Marked {
+    asked: Asked,
+}
+
+struct MarkedRx;
+struct MarkedTx(Asked);
+
+type Asked = Rc<Cell<Option<NonZeroU16>>>;
+
+const CUT_TO: Option<NonZeroU16> = NonZeroU16::new(1_234);
+
+impl Device for Marked {
+    type RxToken<'a> = MarkedRx;
+    type TxToken<'a> = MarkedTx;
+
+    fn receive(&mut self, _: smoltcp::time::Instant) -> Option<(MarkedRx, MarkedTx)> {
+        Some((MarkedRx, MarkedTx(Rc::clone(&self.asked))))
+    }
+
+    fn transmit(&mut self, _: smoltcp::time::Instant) -> Option<MarkedTx> {
+        Some(MarkedTx(Rc::clone(&self.asked)))
+    }
+
+    fn capabilities(&self) -> DeviceCapabilities {
+        let mut capabilities = DeviceCapabilities::default();
+        capabilities.medium = Medium::Ethernet;
+        capabilities.max_transmission_unit = 1_514;
+        capabilities.max_burst_size = Some(7);
+        capabilities
+    }
+}
+
+impl RxToken for MarkedRx {
+    fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
+        f(&[])
+    }
+
+    fn meta(&self) -> PacketMeta {
+        let mut meta = PacketMeta::default();
+        meta.segmentation_offload_size = CUT_TO;
+        meta
+    }
+}
+
+impl TxToken for MarkedTx {
+    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
+        f(&mut vec![0; len])
+    }
+
+    fn set_meta(&mut self, meta: PacketMeta) {
+        self.0.set(meta.segmentation_offload_size);
+    }
+}
+
+#[test]
+fn the_guard_passes_on_what_a_device_can_do_and_says_of_its_frames() {
+    let config = Config::new(our_hardware_address(Medium::Ethernet), 1);
+    let mut device = Marked::default();
+    let handle = SocketHandle::default();
+    let tracker = Tracker::<1>::new(&config, &device, [handle]).expect("a good one");
+    let asked = Rc::clone(&device.asked);
+    let mut watched = tracker.watch(&mut device);
+    assert_eq!(watched.capabilities().max_transmission_unit, 1_514);
+    assert_eq!(watched.capabilities().max_burst_size, Some(7));
+    let now = smoltcp::time::Instant::ZERO;
+    let (rx, mut answer) = watched.receive(now).expect("it always has one");
+    assert_eq!(rx.meta().segmentation_offload_size, CUT_TO);
+    answer.set_meta(rx.meta());
+    assert_eq!(asked.take(), CUT_TO);
+    let mut tx = watched.transmit(now).expect("it always has room");
+    tx.set_meta(PacketMeta::default());
+    assert_eq!(asked.take(), None);
 }

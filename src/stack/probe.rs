@@ -18,6 +18,9 @@ const LONGEST_IP_HEADER_LEN: usize = if cfg!(feature = "proto-ipv6") {
 /// Room for the link header, the longer of the IP headers, and TCP's.
 const ROOM: usize = 14 + LONGEST_IP_HEADER_LEN + TCP_HEADER_LEN;
 
+// Every frame that comes in has one of these beside it on the stack.
+const _: () = assert!(size_of::<Probe>() <= 88);
+
 /// A frame of headers only.
 #[derive(Debug)]
 pub(super) struct Probe {
