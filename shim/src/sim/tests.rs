@@ -223,6 +223,21 @@ fn threads_change_nothing() {
     assert_eq!(one.failing, []);
 }
 
+/// A share of what `lastbyte sim` runs in a release build.
+#[test]
+fn the_first_thousands_of_seeds_break_no_rule() {
+    let sweep = Sweep {
+        profiles: Profile::ALL.to_vec(),
+        seeds: 0..3_000,
+        jobs: std::thread::available_parallelism().map_or(1, usize::from),
+        patience: 1,
+    };
+    let summary = sweep.run(|_| ());
+    let replays: Vec<String> = summary.failing.iter().map(Failing::replay).collect();
+    assert_eq!(replays, [""; 0], "{:?}", summary.failing);
+    assert_eq!(summary.seeds, 3_000);
+}
+
 #[test]
 fn what_panics_is_a_finding() {
     // A write of more than the run has content for: the account cannot hold.
