@@ -195,13 +195,10 @@ impl HostClock {
             thread::sleep(until.map_or(BLIND_SLEEP, |until| self.remaining(until)));
             return;
         }
-        let next_wait = match self.wait_for(&mut fds, until) {
-            Ok(next_wait) => next_wait,
-            Err(_) => {
-                let limit = until.map_or(BLIND_SLEEP, |until| self.remaining(until));
-                thread::sleep(limit.min(BLIND_SLEEP));
-                return;
-            }
+        let Ok(next_wait) = self.wait_for(&mut fds, until) else {
+            let limit = until.map_or(BLIND_SLEEP, |until| self.remaining(until));
+            thread::sleep(limit.min(BLIND_SLEEP));
+            return;
         };
         for (i, fd) in watched.into_iter().zip(&fds) {
             let seen = fd.revents().unwrap_or(PollFlags::POLLIN);
