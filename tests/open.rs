@@ -6,7 +6,7 @@ use core::time::Duration;
 
 use common::*;
 use embedded_io::{Write, WriteReady};
-use lastbyte::{Cause, Clock, Instant, Nagle, Options, State, Window};
+use lastbyte::{Cause, Clock, Instant, Nagle, Options, State, Timeout, Window};
 use lastbyte_shim::loopback::{
     Behaviour, Flags, Handshake, OUR_ADDRESSES, Presence, Reads, Segment, World, WorldConfig,
 };
@@ -255,7 +255,7 @@ fn a_blocked_call_is_woken_by_the_fin_just_when_it_arrives() {
         if is_flush {
             // Bytes accepted before a FIN may still be read: it goes on.
             let error = us.writer(id).flush().expect_err("nothing is read");
-            assert_call_timed_out(error, lastbyte::Timeout::NotReading);
+            assert_call_timed_out(error, Timeout::NotReading);
         } else {
             let error = us.writer(id).write(b"x").expect_err("closed");
             assert_error(error, Cause::PeerFinished, accepted, 1_000);
@@ -436,30 +436,46 @@ fn nagle_holds_nothing_back_once_a_write_finds_no_room() {
     assert_eq!(raw.recv().payload, pattern(2_048, 10));
 }
 
-/// Two full segments in flight are answered at once, so what is left of a larger
-/// buffer waits to be one itself: not one small segment behind each large one.
+/// What is left of a large buffer waits to be a full segment itself: not one small
+/// segment behind each large one.
 #[test]
-fn nagle_holds_back_the_rest_of_a_full_buffer_of_three_segments() {
+fn nagle_holds_back_the_rest_of_a_full_buffer_of_sixteen_segments() {
     let world = World::new(WorldConfig::instant());
     let raw = world.raw();
-    let mut us = Us::<1>::sized(&world, 3 * 1_460, RX);
+    let mut us = Us::<1>::sized(&world, 16 * 1_460, RX);
     let id = us.connect(Options::default());
     let mut flow = raw.handshake(Handshake::default(), || {
         us.stack.poll();
     });
     us.write(id, 100);
     assert_eq!(raw.recv().payload.len(), 100);
-    us.write(id, 3 * 1_460 - 100);
+    us.write(id, 16 * 1_460 - 100);
     assert_eq!(us.try_write(id, 1), Ok(0));
     us.stack.poll();
-    for _ in 0..2 {
+    for _ in 0..15 {
         assert_eq!(raw.recv().payload.len(), 1_460);
     }
     raw.recv_nothing();
-    flow.take(100 + 2 * 1_460);
+    flow.take(100 + 15 * 1_460);
     raw.send(&flow.ack());
     us.stack.poll();
     assert_eq!(raw.recv().payload.len(), 1_360);
+}
+
+#[test]
+fn a_flush_sends_at_once_what_nagle_held_back() {
+    let short = options(|o| o.call_limit(ms(50)));
+    let (mut us, id, raw, _) = scripted(short);
+    us.write(id, 10);
+    assert_eq!(raw.recv().payload, pattern(0, 10));
+    us.write(id, 10);
+    raw.recv_nothing();
+    let late = us.writer(id).flush().expect_err("nothing is acknowledged");
+    assert_call_timed_out(late, Timeout::Call);
+    assert_eq!(raw.recv().payload, pattern(10, 10));
+    // The next write waits as before.
+    us.write(id, 10);
+    raw.recv_nothing();
 }
 
 /// A peer with delayed acknowledgements costs each buffer one such delay, and

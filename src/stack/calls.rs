@@ -17,10 +17,11 @@ use smoltcp::phy::Device;
 use smoltcp::socket::tcp;
 use smoltcp::wire::IpEndpoint;
 
-/// With a transmit buffer of three full segments on Ethernet, two are in flight
-/// while the rest waits to be one, and a peer acknowledges every second at once
-/// (RFC 9293, 3.8.6.3). With less it may wait with its ACK for what we hold back.
-const SMALL_BUFFER: usize = 3 * 1_460;
+/// A full buffer of this many octets, sixteen full segments on Ethernet, keeps a
+/// connection going while less than one of them is held back to be a full one. Of
+/// a smaller one, all of it is wanted in flight; and a peer that got less than two
+/// segments may wait with its ACK for what we hold back (RFC 9293, 3.8.6.3).
+const LARGE_BUFFER: usize = 16 * 1_460;
 
 /// The id names no connection: its slot has been opened again since.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -205,12 +206,24 @@ impl<const N: usize> Tracker<N> {
                 let bound = slot.timeout_bound();
                 self.look_by(bound);
             }
-        } else if !socket.can_send() && socket.send_capacity() < SMALL_BUFFER {
+        } else if !socket.can_send() && socket.send_capacity() < LARGE_BUFFER {
             // The buffer is full, so nothing is gained by waiting for more to
             // send with what is left in it; the peer may wait with its ACK.
             socket.set_nagle_enabled(false);
         }
         Ok(accepted)
+    }
+
+    /// Says that no write follows soon: nothing is gained by waiting for more to
+    /// send with what is left.
+    pub(super) fn push(
+        &self,
+        sockets: &mut SocketSet<'_>,
+        id: ConnectionId,
+    ) -> Result<(), UnknownConnection> {
+        let socket = sockets.get_mut::<tcp::Socket<'_>>(self.slot(id)?.handle);
+        socket.set_nagle_enabled(false);
+        Ok(())
     }
 
     // ---- ending ----

@@ -181,10 +181,11 @@ impl<D: Device, C: Clock, const N: usize> Write for Writer<'_, '_, D, C, N> {
     }
 
     /// Waits until every accepted byte is acknowledged, for the call limit at
-    /// most.
+    /// most. Nagle's algorithm holds nothing back meanwhile.
     fn flush(&mut self) -> Result<(), Self::Error> {
         let id = self.id;
-        self.stack.block_on(CallLimit::Of(id), |tracker, _, _| {
+        self.stack.block_on(CallLimit::Of(id), |tracker, net, _| {
+            tracker.push(net.sockets, id)?;
             let is_flushed = tracker.connection(id)?.is_flushed()?;
             Ok(is_flushed.then_some(()))
         })
