@@ -375,9 +375,8 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
         self.block_after(None, limit, attempt)
     }
 
-    /// As [`block_on`](Self::block_on), behind a try that the caller has made and
-    /// that has been sent behind, if it has: the device is not asked twice before
-    /// the first sleep.
+    /// As [`block_on`](Self::block_on), behind a try that the caller has made, with
+    /// the sending behind it: the device is not asked twice before the first sleep.
     pub(super) fn block_after<T, E: From<WriteError>>(
         &mut self,
         mut tried: Option<Tried>,
