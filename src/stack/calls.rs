@@ -96,9 +96,22 @@ impl<const N: usize> Tracker<N> {
             // What was taken in may have to be answered.
             .inspect_err(|_| self.send_behind(net))?;
         if accepted > 0 {
-            self.send_behind(net);
+            self.send_written(net, id, taken);
         }
         Ok((accepted, taken))
+    }
+
+    /// What a write that was accepted does last.
+    fn send_written<D: Device + ?Sized>(
+        &mut self,
+        net: &mut Net<'_, '_, D>,
+        id: ConnectionId,
+        taken: Taken,
+    ) {
+        match taken {
+            Taken::Nothing => self.send_accepted(net, id),
+            Taken::All | Taken::More => self.send_behind(net),
+        }
     }
 
     /// What a write does first.
@@ -154,7 +167,7 @@ impl<const N: usize> Tracker<N> {
         });
         let accepted = written.inspect_err(|_| self.send_behind(net))?;
         if accepted > 0 {
-            self.send_behind(net);
+            self.send_written(net, id, taken);
         }
         Ok(accepted)
     }

@@ -420,7 +420,7 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
         // Nothing was taken in since that try, so nothing is missed by
         // sleeping now; what arrives from here on ends the sleep.
         let next = tracker.poll_at(&mut net);
-        if taken == Taken::All {
+        if taken != Taken::More {
             // Due already, right after sending: the device takes no more.
             let next = next.max(now.plus_millis(DEVICE_FULL_PAUSE_MS));
             self.sleep(next.min(until));

@@ -11,6 +11,7 @@ use super::slot::{Slot, Step};
 use super::time::{from_smoltcp, to_smoltcp};
 use super::watch::{Facts, Table, Watch};
 use crate::Instant;
+use crate::limits::Nagle;
 use crate::state::Action;
 use core::fmt;
 use heapless::Vec;
@@ -27,6 +28,14 @@ const INGRESS_BURST: u16 = 256;
 /// How many rounds of sending one poll makes, each with at most one segment a
 /// socket: more than any buffer holds, so that only a fault ever reaches it.
 const EGRESS_BURST: u32 = 1 << 20;
+
+/// A full segment is at least as long (RFC 9293, 3.7.1), for peers that are to be
+/// reckoned with. What a smaller one holds back leaves with the next poll.
+const SMALLEST_SEGMENT: u64 = 536;
+
+/// How late a retransmission may be, where writes follow each other of which none
+/// can send.
+const TIMER_DELAY_MS: u32 = 1;
 
 /// A connection of a [`Tracker`] or a [`Stack`](super::Stack), from the call
 /// that opened it until its slot is opened again.
@@ -57,9 +66,12 @@ impl<D: ?Sized> fmt::Debug for Net<'_, '_, D> {
     }
 }
 
-/// Whether a burst took in everything the device had.
+/// What the receiving half of a poll has done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Taken {
+    /// Nothing: there was no frame, and no timer was due.
+    Nothing,
+    /// It took in everything the device had.
     All,
     /// The burst is used up and there may be more.
     More,
@@ -107,6 +119,8 @@ pub struct Tracker<const N: usize> {
     pub(super) ports: Ports,
     /// Not later than the earliest timer of any connection.
     next_timer: Instant,
+    /// When smoltcp was last asked for what is to be sent.
+    asked_at: Instant,
     /// The interface's addresses when they were last compared.
     addresses: Vec<IpCidr, IFACE_MAX_ADDR_COUNT>,
     pub(super) link_is_up: bool,
@@ -146,6 +160,7 @@ impl<const N: usize> Tracker<N> {
             table: Table::new(&capabilities),
             ports: Ports::new(config.local_ports.clone(), config.seed),
             next_timer: Instant::NEVER,
+            asked_at: Instant::ZERO,
             addresses: Vec::new(),
             link_is_up: true,
         })
@@ -160,8 +175,12 @@ impl<const N: usize> Tracker<N> {
     /// The receiving half of a poll: takes in frames, runs timers.
     pub(super) fn ingest<D: Device + ?Sized>(&mut self, net: &mut Net<'_, '_, D>) -> Taken {
         let taken = self.take_in(net);
+        let is_timer_due = self.next_timer <= net.now;
         self.run_timers(net.sockets, net.now);
-        taken
+        match taken {
+            Taken::Nothing if is_timer_due => Taken::All,
+            taken => taken,
+        }
     }
 
     /// When to poll again at the latest, if no frame arrives before;
@@ -268,10 +287,12 @@ impl<const N: usize> Tracker<N> {
     fn take_in<D: Device + ?Sized>(&mut self, net: &mut Net<'_, '_, D>) -> Taken {
         self.before_steps(net.interface, net.sockets, net.now);
         net.interface.poll_maintenance(to_smoltcp(net.now));
+        let mut taken = Taken::Nothing;
         for _ in 0..INGRESS_BURST {
             if self.take_in_frame(net) == PollIngressSingleResult::None {
-                return Taken::All;
+                return taken;
             }
+            taken = Taken::All;
             self.after_step(Step::Ingress, net.sockets, net.now);
         }
         Taken::More
@@ -292,7 +313,8 @@ impl<const N: usize> Tracker<N> {
     }
 
     #[inline(never)]
-    fn send_segments<D: Device + ?Sized>(&self, net: &mut Net<'_, '_, D>) -> PollResult {
+    fn send_segments<D: Device + ?Sized>(&mut self, net: &mut Net<'_, '_, D>) -> PollResult {
+        self.asked_at = net.now;
         net.interface.poll_egress(
             to_smoltcp(net.now),
             &mut self.watch(net.device),
@@ -316,6 +338,47 @@ impl<const N: usize> Tracker<N> {
             }
         }
         self.after_step(Step::Egress, net.sockets, net.now);
+    }
+
+    /// As [`send_behind`](Self::send_behind), where nothing has happened since the
+    /// last sending but that connection `id` has accepted bytes: smoltcp, which
+    /// looks at every socket each time, is not asked once more than needed.
+    pub(super) fn send_accepted<D: Device + ?Sized>(
+        &mut self,
+        net: &mut Net<'_, '_, D>,
+        id: ConnectionId,
+    ) {
+        if self.is_held_back(id, net.now) {
+            return;
+        }
+        for _ in 0..EGRESS_BURST {
+            if self.send_segments(net) == PollResult::None || self.unsent(id) == 0 {
+                break;
+            }
+        }
+        self.after_step(Step::Egress, net.sockets, net.now);
+    }
+
+    /// Whether Nagle's algorithm (RFC 9293, 3.7.4) holds back what was accepted, and
+    /// no timer of smoltcp's can have been due for long.
+    fn is_held_back(&self, id: ConnectionId, now: Instant) -> bool {
+        let is_in_flight = self.table.in_flight(usize::from(id.slot)) > 0;
+        let has_nagle = self
+            .slot(id)
+            .is_ok_and(|slot| slot.connection.options().nagle() == Nagle::On);
+        is_in_flight
+            && has_nagle
+            && self.unsent(id) < SMALLEST_SEGMENT
+            && now < self.asked_at.plus_millis(TIMER_DELAY_MS)
+    }
+
+    /// How many accepted octets have not left yet.
+    fn unsent(&self, id: ConnectionId) -> u64 {
+        let in_flight = self.table.in_flight(usize::from(id.slot));
+        self.slot(id).map_or(0, |slot| {
+            let pending = slot.connection.ledger().pending();
+            pending.saturating_sub(u64::from(in_flight))
+        })
     }
 
     fn sync_received(

@@ -223,6 +223,14 @@ impl<const N: usize> Table<N> {
         }
     }
 
+    /// How many octets of sequence space were sent and are not acknowledged.
+    pub(super) fn in_flight(&self, slot: usize) -> u32 {
+        self.rows.get(slot).map_or(0, |row| {
+            let known = row.known.get();
+            known.snd_nxt.wrapping_sub(known.snd_una)
+        })
+    }
+
     /// Looks at a frame on its way in; a probe is to go on in its place.
     fn inspect(&self, frame: &[u8]) -> Option<Probe> {
         match &parse(self.medium, frame) {
