@@ -40,6 +40,8 @@ pub(super) enum CallLimit {
 pub(super) struct Tried {
     pub(super) at: Instant,
     pub(super) taken: Taken,
+    /// When the stack below is to be polled again.
+    pub(super) next: Instant,
 }
 
 /// `N` connections over a device and a clock.
@@ -115,22 +117,18 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
 
     /// The parts, lent for one call at the present time.
     pub(super) fn parts(&mut self) -> (&mut Tracker<N>, Net<'_, 'a, D>) {
-        let now = self.clock.now();
-        self.parts_at(now)
-    }
-
-    fn parts_at(&mut self, now: Instant) -> (&mut Tracker<N>, Net<'_, 'a, D>) {
         let net = Net {
+            now: self.clock.now(),
             interface: &mut self.interface,
             sockets: &mut self.sockets,
             device: &mut self.device,
-            now,
         };
         (&mut self.tracker, net)
     }
 
     /// The interface: addresses, routes.
     pub const fn interface_mut(&mut self) -> &mut Interface {
+        self.tracker.disturb();
         &mut self.interface
     }
 
@@ -234,8 +232,8 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
     pub fn poll(&mut self) -> Option<Instant> {
         self.look_at_link();
         let (tracker, mut net) = self.parts();
-        tracker.poll(&mut net);
-        Some(tracker.poll_at(&mut net)).filter(|&at| at != Instant::NEVER)
+        tracker.ingest(&mut net);
+        Some(tracker.send_due(&mut net)).filter(|&at| at != Instant::NEVER)
     }
 
     /// Sleeps until something is due, a frame arrives, or `until`, and then
@@ -392,11 +390,17 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
             let taken = tracker.ingest(&mut net);
             let result = attempt(tracker, &mut net, taken);
             // Whatever came of it: what was taken in may have to be answered.
-            tracker.send_behind(&mut net);
+            if !matches!(result, Ok(None)) {
+                tracker.send_behind(&mut net);
+            }
             if let Some(result) = result? {
                 return Ok(result);
             }
-            tried = Some(Tried { at: net.now, taken });
+            tried = Some(Tried {
+                at: net.now,
+                taken,
+                next: tracker.send_due(&mut net),
+            });
         }
     }
 
@@ -406,12 +410,12 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
         &mut self,
         limit: CallLimit,
         started: Instant,
-        Tried { at: now, taken }: Tried,
+        tried: Tried,
     ) -> Result<(), WriteError> {
-        let (tracker, mut net) = self.parts_at(now);
+        let now = tried.at;
         let mut until = Instant::NEVER;
         if let CallLimit::Of(id) = limit {
-            let connection = tracker.connection(id)?;
+            let connection = self.tracker.connection(id)?;
             until = started.plus_millis(connection.options().call_ms());
             if now >= until {
                 return Err(connection.call_timed_out(started));
@@ -419,10 +423,9 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
         }
         // Nothing was taken in since that try, so nothing is missed by
         // sleeping now; what arrives from here on ends the sleep.
-        let next = tracker.poll_at(&mut net);
-        if taken != Taken::More {
+        if tried.taken != Taken::More {
             // Due already, right after sending: the device takes no more.
-            let next = next.max(now.plus_millis(DEVICE_FULL_PAUSE_MS));
+            let next = tried.next.max(now.plus_millis(DEVICE_FULL_PAUSE_MS));
             self.sleep(next.min(until));
             // Before the timers run: an end by one of them is told with it.
             self.look_at_link();

@@ -33,9 +33,10 @@ const EGRESS_BURST: u32 = 1 << 20;
 /// reckoned with. What a smaller one holds back leaves with the next poll.
 const SMALLEST_SEGMENT: u64 = 536;
 
-/// How late a retransmission may be, where writes follow each other of which none
-/// can send.
-const TIMER_DELAY_MS: u32 = 1;
+/// How long smoltcp is not asked for what is to be sent where it seems to have
+/// nothing. It is how late a retransmission may be, where writes follow each other
+/// of which none can send.
+const REST_MS: u32 = 1;
 
 /// A connection of a [`Tracker`] or a [`Stack`](super::Stack), from the call
 /// that opened it until its slot is opened again.
@@ -119,8 +120,10 @@ pub struct Tracker<const N: usize> {
     pub(super) ports: Ports,
     /// Not later than the earliest timer of any connection.
     next_timer: Instant,
-    /// When smoltcp was last asked for what is to be sent.
-    asked_at: Instant,
+    /// Until when smoltcp has nothing to send but what it tells of itself: it was
+    /// asked for all of it a moment ago, and nothing has changed that it keeps to
+    /// itself.
+    rests_until: Instant,
     /// The interface's addresses when they were last compared.
     addresses: Vec<IpCidr, IFACE_MAX_ADDR_COUNT>,
     pub(super) link_is_up: bool,
@@ -160,7 +163,7 @@ impl<const N: usize> Tracker<N> {
             table: Table::new(&capabilities),
             ports: Ports::new(config.local_ports.clone(), config.seed),
             next_timer: Instant::NEVER,
-            asked_at: Instant::ZERO,
+            rests_until: Instant::ZERO,
             addresses: Vec::new(),
             link_is_up: true,
         })
@@ -293,7 +296,11 @@ impl<const N: usize> Tracker<N> {
                 return taken;
             }
             taken = Taken::All;
-            self.after_step(Step::Ingress, net.sockets, net.now);
+            if self.table.is_touched() {
+                self.collect(Step::Ingress, net.sockets, net.now);
+            } else {
+                self.disturb();
+            }
         }
         Taken::More
     }
@@ -314,7 +321,7 @@ impl<const N: usize> Tracker<N> {
 
     #[inline(never)]
     fn send_segments<D: Device + ?Sized>(&mut self, net: &mut Net<'_, '_, D>) -> PollResult {
-        self.asked_at = net.now;
+        self.rests_until = net.now.plus_millis(REST_MS);
         net.interface.poll_egress(
             to_smoltcp(net.now),
             &mut self.watch(net.device),
@@ -359,6 +366,30 @@ impl<const N: usize> Tracker<N> {
         self.after_step(Step::Egress, net.sockets, net.now);
     }
 
+    /// Sends what is due, and says when to poll again at the latest. To be called
+    /// behind [`ingest`](Self::ingest), where nobody but this tracker and its owner
+    /// has had the interface: the owner tells by [`disturb`](Self::disturb).
+    pub(super) fn send_due<D: Device + ?Sized>(&mut self, net: &mut Net<'_, '_, D>) -> Instant {
+        for _ in 0..EGRESS_BURST {
+            let next = self.poll_at(net);
+            if next > net.now && net.now < self.rests_until {
+                return next;
+            }
+            let sent = self.send_segments(net);
+            self.after_step(Step::Egress, net.sockets, net.now);
+            if sent == PollResult::None {
+                break;
+            }
+        }
+        self.poll_at(net)
+    }
+
+    /// Something happened to the interface of which only asking it tells what is to
+    /// be sent.
+    pub(super) const fn disturb(&mut self) {
+        self.rests_until = Instant::ZERO;
+    }
+
     /// Whether Nagle's algorithm (RFC 9293, 3.7.4) holds back what was accepted, and
     /// no timer of smoltcp's can have been due for long.
     fn is_held_back(&self, id: ConnectionId, now: Instant) -> bool {
@@ -369,7 +400,7 @@ impl<const N: usize> Tracker<N> {
         is_in_flight
             && has_nagle
             && self.unsent(id) < SMALLEST_SEGMENT
-            && now < self.asked_at.plus_millis(TIMER_DELAY_MS)
+            && now < self.rests_until
     }
 
     /// How many accepted octets have not left yet.

@@ -171,8 +171,11 @@ impl<D: Device, C: Clock, const N: usize> Write for Writer<'_, '_, D, C, N> {
         if accepted > 0 || bytes.is_empty() {
             return Ok(accepted);
         }
-        tracker.send_behind(&mut net);
-        let tried = Tried { at: net.now, taken };
+        let tried = Tried {
+            at: net.now,
+            taken,
+            next: tracker.send_due(&mut net),
+        };
         self.stack
             .block_after(Some(tried), CallLimit::Of(id), |tracker, net, taken| {
                 let accepted = tracker.write_taken(net, id, taken, bytes)?;
