@@ -6,23 +6,57 @@ use smoltcp::phy::Medium;
 #[cfg(feature = "proto-ipv6")]
 use smoltcp::wire::IpProtocol;
 #[cfg(feature = "proto-ipv6")]
-use smoltcp::wire::Ipv6Packet;
+use smoltcp::wire::{IPV6_HEADER_LEN, Ipv6Packet};
 #[cfg(feature = "medium-ethernet")]
 use smoltcp::wire::{ETHERNET_HEADER_LEN, EthernetProtocol};
 #[cfg(feature = "proto-ipv4")]
-use smoltcp::wire::{IPV4_HEADER_LEN, Ipv4Address};
+use smoltcp::wire::IPV4_HEADER_LEN;
 use smoltcp::wire::{IpAddress, IpEndpoint, TCP_HEADER_LEN};
 
 const PROTOCOL_TCP: u8 = 6;
 #[cfg(feature = "proto-ipv4")]
 const PROTOCOL_ICMP: u8 = 1;
 
+/// The addresses of a packet as they stand in its header, that of its sender first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Addresses<'f> {
+    #[cfg(feature = "proto-ipv4")]
+    V4(&'f [u8; 8]),
+    #[cfg(feature = "proto-ipv6")]
+    V6(&'f [u8; 32]),
+}
+
+impl Addresses<'_> {
+    fn are(&self, sender: &IpAddress, receiver: &IpAddress) -> bool {
+        match (*self, sender, receiver) {
+            #[cfg(feature = "proto-ipv4")]
+            (Self::V4(&[a, b, c, d, e, f, g, h]), IpAddress::Ipv4(from), IpAddress::Ipv4(to)) => {
+                from.octets() == [a, b, c, d] && to.octets() == [e, f, g, h]
+            }
+            #[cfg(feature = "proto-ipv6")]
+            (Self::V6(octets), IpAddress::Ipv6(from), IpAddress::Ipv6(to)) => {
+                [from.octets(), to.octets()].as_flattened() == octets
+            }
+            #[allow(unreachable_patterns, reason = "there may be one version only")]
+            _ => false,
+        }
+    }
+
+    fn sum(&self, seed: u64) -> u64 {
+        match self {
+            #[cfg(feature = "proto-ipv4")]
+            Self::V4(octets) => sum(seed, *octets),
+            #[cfg(feature = "proto-ipv6")]
+            Self::V6(octets) => sum(seed, *octets),
+        }
+    }
+}
+
 /// A TCP segment as it stands in a frame, read where it is asked for: most
 /// frames are asked for little.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Segment<'f> {
-    from: IpAddress,
-    to: IpAddress,
+    addresses: Addresses<'f>,
     /// The header of IPv4; that of IPv6 has no checksum and is left out.
     ip_header: &'f [u8],
     /// The fixed part of the header (RFC 9293, 3.1).
@@ -38,20 +72,11 @@ impl Segment<'_> {
     const RST: u8 = 0x04;
     const ACK: u8 = 0x10;
 
-    pub(super) const fn from(&self) -> IpEndpoint {
-        let [high, low, ..] = *self.header;
-        IpEndpoint {
-            addr: self.from,
-            port: u16::from_be_bytes([high, low]),
-        }
-    }
-
-    pub(super) const fn to(&self) -> IpEndpoint {
-        let [_, _, high, low, ..] = *self.header;
-        IpEndpoint {
-            addr: self.to,
-            port: u16::from_be_bytes([high, low]),
-        }
+    /// Whether it goes from the one end to the other.
+    pub(super) fn runs(&self, from: &IpEndpoint, to: &IpEndpoint) -> bool {
+        let [a, b, c, d, ..] = *self.header;
+        let ports = [u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])];
+        ports == [from.port, to.port] && self.addresses.are(&from.addr, &to.addr)
     }
 
     /// The sequence number of the first octet.
@@ -152,10 +177,9 @@ impl Segment<'_> {
 
     /// The sum of the pseudo header (RFC 9293, 3.1; RFC 8200, 8.1) of a segment of
     /// this length.
-    pub(super) fn pseudo_sum(&self, len: usize) -> u32 {
+    pub(super) fn pseudo_sum(&self, len: usize) -> u64 {
         let [_, _, high, low] = u32::try_from(len).unwrap_or(u32::MAX).to_be_bytes();
-        let seed = sum(0, &[0, PROTOCOL_TCP, high, low]);
-        sum_address(sum_address(seed, self.from), self.to)
+        self.addresses.sum(sum(0, &[0, PROTOCOL_TCP, high, low]))
     }
 
     /// The number behind its last octet of sequence space.
@@ -229,7 +253,7 @@ fn parse_ipv4(packet: &[u8]) -> Parsed<'_> {
         protocol,
         _,
         _,
-        addresses @ ..,
+        ref addresses @ ..,
     ] = *fixed;
     // Version 4 and a header of at least five words.
     if !matches!(version, 0x45..=0x4f) {
@@ -248,11 +272,7 @@ fn parse_ipv4(packet: &[u8]) -> Parsed<'_> {
         return Parsed::Opaque;
     }
     match protocol {
-        PROTOCOL_TCP => {
-            let [a, b, c, d, to @ ..] = addresses;
-            let from = Ipv4Address::new(a, b, c, d);
-            parse_tcp(from.into(), Ipv4Address::from(to).into(), header, payload)
-        }
+        PROTOCOL_TCP => parse_tcp(Addresses::V4(addresses), header, payload),
         PROTOCOL_ICMP => icmp::parse_v4(payload).map_or(Parsed::Other, Parsed::Icmp),
         _ => Parsed::Other,
     }
@@ -273,8 +293,11 @@ fn parse_ipv6(packet: &[u8]) -> Parsed<'_> {
         (header, payload) = behind;
     }
     if header == IpProtocol::Tcp {
-        let (from, to) = (ip.src_addr().into(), ip.dst_addr().into());
-        parse_tcp(from, to, &[], payload)
+        let addresses = packet.first_chunk::<IPV6_HEADER_LEN>();
+        let Some([_, _, _, _, _, _, _, _, addresses @ ..]) = addresses else {
+            return Parsed::Other;
+        };
+        parse_tcp(Addresses::V6(addresses), &[], payload)
     } else if matches!(
         header,
         IpProtocol::HopByHop | IpProtocol::Ipv6Route | IpProtocol::Ipv6Opts | IpProtocol::Ipv6Frag
@@ -296,8 +319,7 @@ fn behind_hop_by_hop(header: &[u8]) -> Option<(IpProtocol, &[u8])> {
 }
 
 fn parse_tcp<'f>(
-    from: IpAddress,
-    to: IpAddress,
+    addresses: Addresses<'f>,
     ip_header: &'f [u8],
     octets: &'f [u8],
 ) -> Parsed<'f> {
@@ -312,8 +334,7 @@ fn parse_tcp<'f>(
         return Parsed::Other;
     };
     Parsed::Tcp(Segment {
-        from,
-        to,
+        addresses,
         ip_header,
         header,
         octets,
@@ -333,23 +354,11 @@ pub(super) fn is_intact(segment: &Segment<'_>) -> bool {
     is_complete(sum(seed, segment.octets))
 }
 
-fn sum_address(seed: u32, address: IpAddress) -> u32 {
-    match address {
-        #[cfg(feature = "proto-ipv4")]
-        IpAddress::Ipv4(address) => sum(seed, &address.octets()),
-        #[cfg(feature = "proto-ipv6")]
-        IpAddress::Ipv6(address) => sum(seed, &address.octets()),
-    }
-}
-
-/// The sum of the Internet checksum (RFC 1071), of 16 bits each in the order of
+/// The sum of the Internet checksum (RFC 1071), of 32 bits each in the order of
 /// this machine, with the carries in the upper half: a packet has fewer than
 /// 2^16 of them.
-pub(super) fn sum(seed: u32, octets: &[u8]) -> u32 {
-    let add = |sum: u32, word: &[u8; 4]| {
-        let word = u32::from_ne_bytes(*word);
-        sum.wrapping_add(word & 0xffff).wrapping_add(word >> 16)
-    };
+pub(super) fn sum(seed: u64, octets: &[u8]) -> u64 {
+    let add = |sum: u64, word: &[u8; 4]| sum.wrapping_add(u32::from_ne_bytes(*word).into());
     let (words, rest) = octets.as_chunks::<4>();
     let sum = match words {
         // The header of IPv4 without options, and a bare ACK: most of what is
@@ -366,18 +375,21 @@ pub(super) fn sum(seed: u32, octets: &[u8]) -> u32 {
 }
 
 /// A sum with its carries added: 16 bits.
-const fn folded(sum: u32) -> u32 {
-    let once = (sum & 0xffff).wrapping_add(sum >> 16);
-    (once & 0xffff).wrapping_add(once >> 16)
+const fn folded(sum: u64) -> u64 {
+    // 33 bits, 18 bits, 17 bits, 16 bits.
+    let sum = (sum & 0xffff_ffff).wrapping_add(sum >> 32);
+    let sum = (sum & 0xffff).wrapping_add(sum >> 16 & 0xffff).wrapping_add(sum >> 32);
+    let sum = (sum & 0xffff).wrapping_add(sum >> 16);
+    (sum & 0xffff).wrapping_add(sum >> 16)
 }
 
 /// Whether a sum with the checksum in it is all ones.
-const fn is_complete(sum: u32) -> bool {
+const fn is_complete(sum: u64) -> bool {
     folded(sum) == 0xffff
 }
 
 /// The checksum of what was summed up, as it stands in a header.
-pub(super) fn checksum(sum: u32) -> [u8; 2] {
+pub(super) fn checksum(sum: u64) -> [u8; 2] {
     let sum = u16::try_from(folded(sum)).unwrap_or(u16::MAX);
     (!sum).to_ne_bytes()
 }
@@ -450,8 +462,8 @@ mod tests {
         let Parsed::Tcp(segment) = parse(Medium::Ip, &packet) else {
             panic!("no segment: {packet:?}");
         };
-        assert_eq!(segment.from(), IpEndpoint::new(from, 5000));
-        assert_eq!(segment.to(), IpEndpoint::new(to, 50_000));
+        let (from, to) = (IpEndpoint::new(from, 5000), IpEndpoint::new(to, 50_000));
+        assert!(segment.runs(&from, &to) && !segment.runs(&to, &from));
         assert_eq!((segment.seq(), segment.ack()), (u32::MAX - 1, Some(7)));
         assert_eq!((segment.len(), segment.window()), (5, Window::Zero));
         assert!(segment.is_fin() && !segment.is_syn() && !segment.is_rst());

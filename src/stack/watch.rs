@@ -191,11 +191,11 @@ impl<const N: usize> Table<N> {
         self.dirty.replace(Dirty::Chained) == Dirty::Any
     }
 
-    fn find(&self, ends: &Ends) -> Option<(usize, &Row)> {
-        self.rows
-            .iter()
-            .enumerate()
-            .find(|(_, row)| row.ends.as_ref() == Some(ends))
+    #[inline(always)]
+    fn find(&self, is_it: impl Fn(&Ends) -> bool) -> Option<(usize, &Row)> {
+        let rows = self.rows.iter().enumerate();
+        let mut rows = rows.filter(|(_, row)| row.ends.as_ref().is_some_and(&is_it));
+        rows.next()
     }
 
     /// Puts a row into the chain, unless it is there already.
@@ -243,11 +243,7 @@ impl<const N: usize> Table<N> {
     }
 
     fn inspect_segment(&self, frame: &[u8], segment: &Segment<'_>) -> Option<Probe> {
-        let ends = Ends {
-            local: segment.to(),
-            remote: segment.from(),
-        };
-        let Some((slot, row)) = self.find(&ends) else {
+        let Some((slot, row)) = self.find(|ends| segment.runs(&ends.remote, &ends.local)) else {
             if self.listening.get() > 0 {
                 self.dirty.set(Dirty::Any);
             }
@@ -290,7 +286,7 @@ impl<const N: usize> Table<N> {
             local: error.from,
             remote: error.to,
         };
-        let Some((slot, row)) = self.find(&ends) else {
+        let Some((slot, row)) = self.find(|other| *other == ends) else {
             return;
         };
         let known = row.known.get();
@@ -325,11 +321,7 @@ impl<const N: usize> Table<N> {
         let Parsed::Tcp(segment) = &parsed else {
             return None;
         };
-        let ends = Ends {
-            local: segment.from(),
-            remote: segment.to(),
-        };
-        let (slot, row) = self.find(&ends)?;
+        let (slot, row) = self.find(|ends| segment.runs(&ends.local, &ends.remote))?;
         if segment.is_rst() {
             // The end, which is to be looked at.
             self.chain(slot, row);
