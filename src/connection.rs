@@ -357,6 +357,7 @@ impl Connection {
     }
 
     /// A segment of the peer arrived, with this window.
+    #[inline]
     pub fn handle_heard(&mut self, window: Window, now: Instant) {
         if !self.state.is_established() {
             return;

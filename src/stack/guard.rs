@@ -75,6 +75,7 @@ pub(super) enum Verdict {
 const LARGEST_WINDOW: u32 = 1 << 30;
 
 /// Judges a segment for a synchronised connection.
+#[inline]
 pub(super) fn judge(segment: &Segment<'_>, known: &Known) -> Verdict {
     let in_window = is_within(segment.seq(), known.rcv_nxt, known.rcv_wnd);
     if segment.is_rst() {
@@ -118,10 +119,9 @@ pub(super) fn judge(segment: &Segment<'_>, known: &Known) -> Verdict {
     }
 }
 
-/// Judges a segment for a connection whose peer has sent its FIN: there is no
-/// octet behind that.
-pub(super) fn judge_behind_fin(segment: &Segment<'_>, known: &Known) -> Verdict {
-    let verdict = judge(segment, known);
+/// The verdict on a segment for a connection whose peer has sent its FIN: there is
+/// no octet behind that.
+pub(super) fn behind_fin(verdict: Verdict, segment: &Segment<'_>, known: &Known) -> Verdict {
     if segment.is_rst() || !is_before(known.rcv_nxt, segment.end()) {
         return verdict;
     }

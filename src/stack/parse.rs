@@ -3,67 +3,80 @@
 use super::icmp::{self, IcmpError};
 use crate::facts::Window;
 use smoltcp::phy::Medium;
-#[cfg(feature = "proto-ipv6")]
-use smoltcp::wire::IpProtocol;
-#[cfg(feature = "proto-ipv6")]
-use smoltcp::wire::{IPV6_HEADER_LEN, Ipv6Packet};
-#[cfg(feature = "medium-ethernet")]
-use smoltcp::wire::{ETHERNET_HEADER_LEN, EthernetProtocol};
 #[cfg(feature = "proto-ipv4")]
 use smoltcp::wire::IPV4_HEADER_LEN;
+#[cfg(feature = "proto-ipv6")]
+use smoltcp::wire::IpProtocol;
+#[cfg(feature = "medium-ethernet")]
+use smoltcp::wire::{ETHERNET_HEADER_LEN, EthernetProtocol};
+#[cfg(feature = "proto-ipv6")]
+use smoltcp::wire::{IPV6_HEADER_LEN, Ipv6Packet};
 use smoltcp::wire::{IpAddress, IpEndpoint, TCP_HEADER_LEN};
 
 const PROTOCOL_TCP: u8 = 6;
 #[cfg(feature = "proto-ipv4")]
 const PROTOCOL_ICMP: u8 = 1;
 
-/// The addresses of a packet as they stand in its header, that of its sender first.
+/// Of the IP header in front of a segment, what counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Addresses<'f> {
+enum IpHeader<'f> {
+    /// The fixed part, and options.
     #[cfg(feature = "proto-ipv4")]
-    V4(&'f [u8; 8]),
+    V4(&'f [u8; IPV4_HEADER_LEN], &'f [u8]),
+    /// The addresses, that of the sender first.
     #[cfg(feature = "proto-ipv6")]
     V6(&'f [u8; 32]),
-}
-
-impl Addresses<'_> {
-    fn are(&self, sender: &IpAddress, receiver: &IpAddress) -> bool {
-        match (*self, sender, receiver) {
-            #[cfg(feature = "proto-ipv4")]
-            (Self::V4(&[a, b, c, d, e, f, g, h]), IpAddress::Ipv4(from), IpAddress::Ipv4(to)) => {
-                from.octets() == [a, b, c, d] && to.octets() == [e, f, g, h]
-            }
-            #[cfg(feature = "proto-ipv6")]
-            (Self::V6(octets), IpAddress::Ipv6(from), IpAddress::Ipv6(to)) => {
-                [from.octets(), to.octets()].as_flattened() == octets
-            }
-            #[allow(unreachable_patterns, reason = "there may be one version only")]
-            _ => false,
-        }
-    }
-
-    fn sum(&self, seed: u64) -> u64 {
-        match self {
-            #[cfg(feature = "proto-ipv4")]
-            Self::V4(octets) => sum(seed, *octets),
-            #[cfg(feature = "proto-ipv6")]
-            Self::V6(octets) => sum(seed, *octets),
-        }
-    }
 }
 
 /// A TCP segment as it stands in a frame, read where it is asked for: most
 /// frames are asked for little.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Segment<'f> {
-    addresses: Addresses<'f>,
-    /// The header of IPv4; that of IPv6 has no checksum and is left out.
-    ip_header: &'f [u8],
+    ip: IpHeader<'f>,
     /// The fixed part of the header (RFC 9293, 3.1).
     header: &'f [u8; TCP_HEADER_LEN],
-    /// Header and payload.
-    octets: &'f [u8],
+    /// What follows it: options and payload.
+    rest: &'f [u8],
     payload_len: u32,
+}
+
+impl IpHeader<'_> {
+    fn has(&self, sender: &IpAddress, receiver: &IpAddress) -> bool {
+        match (*self, sender, receiver) {
+            #[cfg(feature = "proto-ipv4")]
+            (
+                Self::V4(&[.., a, b, c, d, e, f, g, h], _),
+                IpAddress::Ipv4(from),
+                IpAddress::Ipv4(to),
+            ) => from.octets() == [a, b, c, d] && to.octets() == [e, f, g, h],
+            #[cfg(feature = "proto-ipv6")]
+            (Self::V6(addresses), IpAddress::Ipv6(from), IpAddress::Ipv6(to)) => {
+                [from.octets(), to.octets()].as_flattened() == addresses
+            }
+            #[allow(unreachable_patterns, reason = "there may be one version only")]
+            _ => false,
+        }
+    }
+
+    /// The sum of the addresses.
+    fn sum(&self) -> usize {
+        match *self {
+            #[cfg(feature = "proto-ipv4")]
+            Self::V4(&[.., a, b, c, d, e, f, g, h], _) => add(add(0, [a, b, c, d]), [e, f, g, h]),
+            #[cfg(feature = "proto-ipv6")]
+            Self::V6(addresses) => sum(0, addresses),
+        }
+    }
+
+    /// Whether its checksum is right, if there is one.
+    fn is_intact(&self) -> bool {
+        match *self {
+            #[cfg(feature = "proto-ipv4")]
+            Self::V4(fixed, options) => is_complete(sum(sum_header(0, fixed), options)),
+            #[cfg(feature = "proto-ipv6")]
+            Self::V6(_) => true,
+        }
+    }
 }
 
 impl Segment<'_> {
@@ -73,10 +86,11 @@ impl Segment<'_> {
     const ACK: u8 = 0x10;
 
     /// Whether it goes from the one end to the other.
+    #[inline(always)]
     pub(super) fn runs(&self, from: &IpEndpoint, to: &IpEndpoint) -> bool {
         let [a, b, c, d, ..] = *self.header;
         let ports = [u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])];
-        ports == [from.port, to.port] && self.addresses.are(&from.addr, &to.addr)
+        ports == [from.port, to.port] && self.ip.has(&from.addr, &to.addr)
     }
 
     /// The sequence number of the first octet.
@@ -118,7 +132,7 @@ impl Segment<'_> {
     /// repeat everything.
     pub(super) fn is_keep_alive(&self) -> bool {
         let [.., flags, _, _, _, _, _, _] = *self.header;
-        flags == Self::ACK && self.payload_len == 1 && self.octets.last() == Some(&0)
+        flags == Self::ACK && self.payload_len == 1 && self.rest.last() == Some(&0)
     }
 
     /// The window field, not scaled.
@@ -177,9 +191,9 @@ impl Segment<'_> {
 
     /// The sum of the pseudo header (RFC 9293, 3.1; RFC 8200, 8.1) of a segment of
     /// this length.
-    pub(super) fn pseudo_sum(&self, len: usize) -> u64 {
+    pub(super) fn pseudo_sum(&self, len: usize) -> usize {
         let [_, _, high, low] = u32::try_from(len).unwrap_or(u32::MAX).to_be_bytes();
-        self.addresses.sum(sum(0, &[0, PROTOCOL_TCP, high, low]))
+        add(self.ip.sum(), [0, PROTOCOL_TCP, high, low])
     }
 
     /// The number behind its last octet of sequence space.
@@ -204,6 +218,7 @@ pub(super) enum Parsed<'f> {
 
 /// Reads a frame as it crosses a device of this medium. Anything truncated or
 /// malformed is [`Parsed::Other`]: the stack drops it as well.
+#[inline(always)]
 pub(super) fn parse(medium: Medium, frame: &[u8]) -> Parsed<'_> {
     match medium {
         #[cfg(feature = "medium-ethernet")]
@@ -236,8 +251,9 @@ pub(super) fn parse(medium: Medium, frame: &[u8]) -> Parsed<'_> {
 /// The header is read in one piece (RFC 791, 3.1), for this runs for every
 /// frame: each accessor of a checked packet would look at the length again.
 #[cfg(feature = "proto-ipv4")]
+#[inline(always)]
 fn parse_ipv4(packet: &[u8]) -> Parsed<'_> {
-    let Some(fixed) = packet.first_chunk::<IPV4_HEADER_LEN>() else {
+    let Some((fixed, behind)) = packet.split_first_chunk::<IPV4_HEADER_LEN>() else {
         return Parsed::Other;
     };
     let [
@@ -251,19 +267,18 @@ fn parse_ipv4(packet: &[u8]) -> Parsed<'_> {
         offset,
         _,
         protocol,
-        _,
-        _,
-        ref addresses @ ..,
+        ..,
     ] = *fixed;
     // Version 4 and a header of at least five words.
     if !matches!(version, 0x45..=0x4f) {
         return Parsed::Other;
     }
-    let header_len = usize::from(version & 0x0f) << 2;
+    let options_len = usize::from(version.wrapping_sub(0x45)) << 2;
     let total_len = usize::from(u16::from_be_bytes([len_high, len_low]));
-    let Some((header, payload)) = packet
-        .get(..total_len)
-        .and_then(|packet| packet.split_at_checked(header_len))
+    let Some((options, payload)) = total_len
+        .checked_sub(IPV4_HEADER_LEN)
+        .and_then(|len| behind.get(..len))
+        .and_then(|behind| behind.split_at_checked(options_len))
     else {
         return Parsed::Other;
     };
@@ -272,7 +287,7 @@ fn parse_ipv4(packet: &[u8]) -> Parsed<'_> {
         return Parsed::Opaque;
     }
     match protocol {
-        PROTOCOL_TCP => parse_tcp(Addresses::V4(addresses), header, payload),
+        PROTOCOL_TCP => parse_tcp(IpHeader::V4(fixed, options), payload),
         PROTOCOL_ICMP => icmp::parse_v4(payload).map_or(Parsed::Other, Parsed::Icmp),
         _ => Parsed::Other,
     }
@@ -297,7 +312,7 @@ fn parse_ipv6(packet: &[u8]) -> Parsed<'_> {
         let Some([_, _, _, _, _, _, _, _, addresses @ ..]) = addresses else {
             return Parsed::Other;
         };
-        parse_tcp(Addresses::V6(addresses), &[], payload)
+        parse_tcp(IpHeader::V6(addresses), payload)
     } else if matches!(
         header,
         IpProtocol::HopByHop | IpProtocol::Ipv6Route | IpProtocol::Ipv6Opts | IpProtocol::Ipv6Frag
@@ -318,26 +333,21 @@ fn behind_hop_by_hop(header: &[u8]) -> Option<(IpProtocol, &[u8])> {
     Some((next.into(), header.get(len..)?))
 }
 
-fn parse_tcp<'f>(
-    addresses: Addresses<'f>,
-    ip_header: &'f [u8],
-    octets: &'f [u8],
-) -> Parsed<'f> {
-    let Some(header) = octets.first_chunk::<TCP_HEADER_LEN>() else {
+#[inline(always)]
+fn parse_tcp<'f>(ip: IpHeader<'f>, octets: &'f [u8]) -> Parsed<'f> {
+    let Some((header, rest)) = octets.split_first_chunk::<TCP_HEADER_LEN>() else {
         return Parsed::Other;
     };
     let [_, _, _, _, _, _, _, _, _, _, _, _, offset, ..] = *header;
     // At least five words, and no more than there is.
-    let header_len = usize::from(offset >> 4) << 2;
-    let payload_len = octets.len().checked_sub(header_len);
-    let (true, Some(payload_len)) = (header_len >= TCP_HEADER_LEN, payload_len) else {
+    let options_len = usize::from(offset >> 4).checked_sub(TCP_HEADER_LEN >> 2);
+    let Some(payload_len) = options_len.and_then(|words| rest.len().checked_sub(words << 2)) else {
         return Parsed::Other;
     };
     Parsed::Tcp(Segment {
-        addresses,
-        ip_header,
+        ip,
         header,
-        octets,
+        rest,
         // An IP packet holds fewer than 2^16 octets.
         payload_len: u32::try_from(payload_len).unwrap_or(u32::MAX),
     })
@@ -346,50 +356,68 @@ fn parse_tcp<'f>(
 /// Whether the checksums of a segment and of the packet it came in are right.
 /// The stack below checks them as well; a segment that it drops must not have
 /// been taken for a sign of the peer.
+#[inline(always)]
 pub(super) fn is_intact(segment: &Segment<'_>) -> bool {
-    if !segment.ip_header.is_empty() && !is_complete(sum(0, segment.ip_header)) {
-        return false;
-    }
-    let seed = segment.pseudo_sum(segment.octets.len());
-    is_complete(sum(seed, segment.octets))
+    let pseudo = segment.pseudo_sum(TCP_HEADER_LEN.wrapping_add(segment.rest.len()));
+    let header = sum_header(pseudo, segment.header);
+    segment.ip.is_intact() && is_complete(sum(header, segment.rest))
 }
 
-/// The sum of the Internet checksum (RFC 1071), of 32 bits each in the order of
-/// this machine, with the carries in the upper half: a packet has fewer than
-/// 2^16 of them.
-pub(super) fn sum(seed: u64, octets: &[u8]) -> u64 {
-    let add = |sum: u64, word: &[u8; 4]| sum.wrapping_add(u32::from_ne_bytes(*word).into());
+/// Adds a word to a sum of the Internet checksum (RFC 1071), in the order of this
+/// machine. Nothing is carried around yet: the word is added whole where two of them
+/// fit into a register, else its halves. A packet has fewer than 2^16 of either.
+const fn add(sum: usize, word: [u8; 4]) -> usize {
+    let word = u32::from_ne_bytes(word) as usize;
+    match usize::BITS {
+        64 => sum.wrapping_add(word),
+        _ => sum.wrapping_add(word & 0xffff).wrapping_add(word >> 16),
+    }
+}
+
+/// The fixed part of a header, of IPv4 or of TCP, added to a sum: most of what is
+/// summed up, so it is spared the loop.
+const fn sum_header(seed: usize, header: &[u8; 20]) -> usize {
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t] = *header;
+    let sum = add(add(seed, [a, b, c, d]), [e, f, g, h]);
+    add(add(add(sum, [i, j, k, l]), [m, n, o, p]), [q, r, s, t])
+}
+
+/// Any octets added to a sum.
+#[inline(always)]
+pub(super) fn sum(seed: usize, octets: &[u8]) -> usize {
+    match octets {
+        [] => seed,
+        _ => sum_some(seed, octets),
+    }
+}
+
+#[inline(never)]
+fn sum_some(seed: usize, octets: &[u8]) -> usize {
     let (words, rest) = octets.as_chunks::<4>();
-    let sum = match words {
-        // The header of IPv4 without options, and a bare ACK: most of what is
-        // summed up, so it is spared the loop.
-        [a, b, c, d, e] => add(add(add(add(add(seed, a), b), c), d), e),
-        _ => words.iter().fold(seed, add),
-    };
+    let sum = words.iter().fold(seed, |sum, word| add(sum, *word));
     match *rest {
-        [a, b, c] => add(sum, &[a, b, c, 0]),
-        [a, b] => add(sum, &[a, b, 0, 0]),
-        [a] => add(sum, &[a, 0, 0, 0]),
+        [a, b, c] => add(sum, [a, b, c, 0]),
+        [a, b] => add(sum, [a, b, 0, 0]),
+        [a] => add(sum, [a, 0, 0, 0]),
         _ => sum,
     }
 }
 
 /// A sum with its carries added: 16 bits.
-const fn folded(sum: u64) -> u64 {
-    // 33 bits, 18 bits, 17 bits, 16 bits.
-    let sum = (sum & 0xffff_ffff).wrapping_add(sum >> 32);
-    let sum = (sum & 0xffff).wrapping_add(sum >> 16 & 0xffff).wrapping_add(sum >> 32);
-    let sum = (sum & 0xffff).wrapping_add(sum >> 16);
-    (sum & 0xffff).wrapping_add(sum >> 16)
+const fn folded(mut sum: usize) -> usize {
+    while sum > 0xffff {
+        sum = (sum & 0xffff).wrapping_add(sum >> 16);
+    }
+    sum
 }
 
 /// Whether a sum with the checksum in it is all ones.
-const fn is_complete(sum: u64) -> bool {
+const fn is_complete(sum: usize) -> bool {
     folded(sum) == 0xffff
 }
 
 /// The checksum of what was summed up, as it stands in a header.
-pub(super) fn checksum(sum: u64) -> [u8; 2] {
+pub(super) fn checksum(sum: usize) -> [u8; 2] {
     let sum = u16::try_from(folded(sum)).unwrap_or(u16::MAX);
     (!sum).to_ne_bytes()
 }

@@ -211,17 +211,41 @@ impl Slot {
     }
 
     /// Takes in what an ingress step did to the socket and what was seen on the
-    /// wire.
+    /// wire. What to tell the guard, where that is news.
     pub(super) fn sync_received(
         &mut self,
         facts: Facts,
         socket: &mut tcp::Socket<'_>,
         now: Instant,
-    ) -> Receipt {
+    ) -> Option<Receipt> {
         let change = Change {
             before: self.tcp,
             after: socket.state(),
         };
+        // Most segments acknowledge, and do nothing else.
+        let is_plain = !change.is_any()
+            && self.connection.state() == State::Open
+            && socket.recv_queue() == self.unread
+            && facts.icmp.is_none();
+        let in_order = match is_plain {
+            true => 0,
+            false => self.note_coming(change, socket, now),
+        };
+        let pending = self.note_heard(change, facts, socket, now);
+        if !is_plain {
+            self.note_ending(change, facts, socket, pending, now);
+        }
+        if facts.sent.is_some() {
+            self.note_sent(facts, now);
+        }
+        self.nudge(socket);
+        (!is_plain).then(|| self.receipt(in_order, socket))
+    }
+
+    /// Takes in what came in, and how far the handshake has come. Returns how many
+    /// octets of sequence space came in order.
+    #[inline(never)]
+    fn note_coming(&mut self, change: Change, socket: &mut tcp::Socket<'_>, now: Instant) -> u32 {
         self.tcp = change.after;
         let mut in_order = self.take_receipt(socket);
         if change.is_peer_closing() {
@@ -232,31 +256,18 @@ impl Slot {
             self.note_ends(change.after, socket);
             self.note_opening(change, now);
         }
-        let pending = self.note_heard(change, facts, socket, now);
-        if change.is_any() {
-            self.note_ending(change, facts, pending, now);
-        }
-        self.complete_finish(socket, now);
-        if change.after == tcp::State::FinWait2 {
-            // Our FIN is acknowledged; the peer's may never come.
-            let patience_ms = self.connection.options().finish_ms();
-            self.linger_until = self.linger_until.min(now.plus_millis(patience_ms));
-        }
-        if let Some(icmp) = facts.icmp {
-            let action = self.connection.handle_icmp(icmp, now);
-            self.perform(action, socket, now);
-        }
-        self.note_sent(facts, now);
-        self.nudge(socket);
-        self.receipt(in_order, socket)
+        in_order
     }
 
     /// Takes in what an egress step put on the wire. It acknowledges nothing, and
     /// the one state change it makes that matters (a lost address) is told
     /// beforehand.
+    #[inline]
     pub(super) fn sync_sent(&mut self, facts: Facts, socket: &tcp::Socket<'_>, now: Instant) {
         self.tcp = socket.state();
-        self.note_sent(facts, now);
+        if facts.sent.is_some() {
+            self.note_sent(facts, now);
+        }
     }
 
     /// How many octets came in order since the socket was last looked at.
@@ -369,8 +380,16 @@ impl Slot {
         pending
     }
 
-    /// Takes in the end of either direction.
-    fn note_ending(&mut self, change: Change, facts: Facts, pending: u64, now: Instant) {
+    /// Takes in the end of either direction, and what it leads to.
+    #[inline(never)]
+    fn note_ending(
+        &mut self,
+        change: Change,
+        facts: Facts,
+        socket: &mut tcp::Socket<'_>,
+        pending: u64,
+        now: Instant,
+    ) {
         use tcp::State::{FinWait2, LastAck, TimeWait};
         let connection = &mut self.connection;
         if change.is_peer_closing() {
@@ -389,6 +408,16 @@ impl Slot {
         }
         if change.is_end() && change.before != TimeWait && !is_final_ack {
             connection.handle_rst(now);
+        }
+        self.complete_finish(socket, now);
+        if change.after == FinWait2 {
+            // Our FIN is acknowledged; the peer's may never come.
+            let patience_ms = self.connection.options().finish_ms();
+            self.linger_until = self.linger_until.min(now.plus_millis(patience_ms));
+        }
+        if let Some(icmp) = facts.icmp {
+            let action = self.connection.handle_icmp(icmp, now);
+            self.perform(action, socket, now);
         }
     }
 

@@ -36,7 +36,7 @@ const SMALLEST_SEGMENT: u64 = 536;
 /// How long smoltcp is not asked for what is to be sent where it seems to have
 /// nothing. It is how late a retransmission may be, where writes follow each other
 /// of which none can send.
-const REST_MS: u32 = 1;
+const REST_MS: u32 = 10;
 
 /// A connection of a [`Tracker`] or a [`Stack`](super::Stack), from the call
 /// that opened it until its slot is opened again.
@@ -258,11 +258,6 @@ impl<const N: usize> Tracker<N> {
                 Step::Egress => self.sync_sent(index, facts, sockets, now),
             }
         }
-        if self.table.take_any() {
-            for index in 0..N {
-                self.sync_received(index, Facts::default(), sockets, now);
-            }
-        }
     }
 
     /// To be called after the ingress steps: fires the timers that are due.
@@ -397,10 +392,7 @@ impl<const N: usize> Tracker<N> {
         let has_nagle = self
             .slot(id)
             .is_ok_and(|slot| slot.connection.options().nagle() == Nagle::On);
-        is_in_flight
-            && has_nagle
-            && self.unsent(id) < SMALLEST_SEGMENT
-            && now < self.rests_until
+        is_in_flight && has_nagle && self.unsent(id) < SMALLEST_SEGMENT && now < self.rests_until
     }
 
     /// How many accepted octets have not left yet.
@@ -426,6 +418,9 @@ impl<const N: usize> Tracker<N> {
         let before = (slot.is_listening(), slot.tcp);
         let receipt = slot.sync_received(facts, socket, now);
         self.next_timer = self.next_timer.min(slot.timeout_bound());
+        let Some(receipt) = receipt else {
+            return;
+        };
         let has_changed = before != (slot.is_listening(), slot.tcp);
         if has_changed {
             self.table.assign(index, slot.ends_on_wire(socket));

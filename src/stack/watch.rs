@@ -7,7 +7,7 @@
 //! device for the time of one poll step, reads each segment of a connection
 //! that passes, and leaves facts in a [`Table`], to be collected after the step.
 
-use super::guard::{Known, Verdict, judge, judge_behind_fin};
+use super::guard::{Known, Verdict, behind_fin, judge};
 use super::icmp::IcmpError;
 use super::parse::{Parsed, Segment, is_intact, parse};
 use super::probe::{Probe, set_sequence};
@@ -61,15 +61,6 @@ pub(super) enum Sending {
     Open,
     /// Its FIN was taken in.
     Finished,
-}
-
-/// Which connections a step may have changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Dirty {
-    /// Only those in the chain.
-    Chained,
-    /// Any: a frame could not be told apart.
-    Any,
 }
 
 /// The end of the chain of changed rows.
@@ -133,7 +124,6 @@ pub(super) struct Table<const N: usize> {
     fills: bool,
     rows: [Row; N],
     first: Cell<u16>,
-    dirty: Cell<Dirty>,
     /// How many connections wait for a peer: while it is not zero, a segment
     /// for no known connection may open one.
     listening: Cell<u16>,
@@ -147,7 +137,6 @@ impl<const N: usize> Table<N> {
             fills: device.checksum.tcp.tx(),
             rows: core::array::from_fn(|_| Row::new()),
             first: Cell::new(END),
-            dirty: Cell::new(Dirty::Chained),
             listening: Cell::new(0),
         }
     }
@@ -175,7 +164,7 @@ impl<const N: usize> Table<N> {
 
     /// Whether there is anything to collect.
     pub(super) fn is_touched(&self) -> bool {
-        self.first.get() != END || self.dirty.get() == Dirty::Any
+        self.first.get() != END
     }
 
     /// The connection whose facts are to be collected next, and the facts.
@@ -184,11 +173,6 @@ impl<const N: usize> Table<N> {
         let row = self.rows.get(slot)?;
         self.first.set(row.next.replace(UNCHAINED));
         Some((slot, row.facts.take()))
-    }
-
-    /// Whether every connection has to be looked at; told once.
-    pub(super) fn take_any(&self) -> bool {
-        self.dirty.replace(Dirty::Chained) == Dirty::Any
     }
 
     #[inline(always)]
@@ -204,6 +188,13 @@ impl<const N: usize> Table<N> {
             && let Ok(index) = u16::try_from(slot)
         {
             row.next.set(self.first.replace(index));
+        }
+    }
+
+    /// Puts every row into the chain: a frame could not be told apart.
+    fn chain_all(&self) {
+        for (slot, row) in self.rows.iter().enumerate() {
+            self.chain(slot, row);
         }
     }
 
@@ -236,7 +227,7 @@ impl<const N: usize> Table<N> {
         match &parse(self.medium, frame) {
             Parsed::Tcp(segment) => return self.inspect_segment(frame, segment),
             Parsed::Icmp(error) => self.note_icmp(error),
-            Parsed::Opaque => self.dirty.set(Dirty::Any),
+            Parsed::Opaque => self.chain_all(),
             Parsed::Other => {}
         }
         None
@@ -245,7 +236,7 @@ impl<const N: usize> Table<N> {
     fn inspect_segment(&self, frame: &[u8], segment: &Segment<'_>) -> Option<Probe> {
         let Some((slot, row)) = self.find(|ends| segment.runs(&ends.remote, &ends.local)) else {
             if self.listening.get() > 0 {
-                self.dirty.set(Dirty::Any);
+                self.chain_all();
             }
             return None;
         };
@@ -257,26 +248,24 @@ impl<const N: usize> Table<N> {
         let verdict = match row.phase.get() {
             Phase::Opening => Verdict::Drop,
             Phase::SynSent | Phase::SynCrossed => row.take_syn(segment),
-            Phase::Synchronised => judge(segment, &known),
-            Phase::PeerFinished => judge_behind_fin(segment, &known),
+            phase @ (Phase::Synchronised | Phase::PeerFinished) => {
+                let verdict = judge(segment, &known);
+                match phase {
+                    Phase::PeerFinished => behind_fin(verdict, segment, &known),
+                    _ => verdict,
+                }
+            }
         };
-        match verdict {
-            Verdict::Acceptable => {
-                row.note_heard(segment);
-                None
-            }
-            Verdict::Unproven => None,
-            Verdict::Drop => Some(Probe::NOTHING),
-            Verdict::Challenge => {
-                let seq = known.rcv_nxt.wrapping_sub(1);
-                Probe::new(self.medium, frame, segment, seq, known.snd_una)
-            }
-            Verdict::Textless => {
-                row.note_heard(segment);
-                let ack = segment.ack().unwrap_or(known.snd_una);
-                Probe::new(self.medium, frame, segment, known.rcv_nxt, ack)
-            }
+        if matches!(verdict, Verdict::Acceptable | Verdict::Textless) {
+            row.note_heard(segment);
         }
+        let (seq, ack) = match verdict {
+            Verdict::Acceptable | Verdict::Unproven => return None,
+            Verdict::Drop => return Some(Probe::NOTHING),
+            Verdict::Challenge => (known.rcv_nxt.wrapping_sub(1), known.snd_una),
+            Verdict::Textless => (known.rcv_nxt, segment.ack().unwrap_or(known.snd_una)),
+        };
+        Probe::new(self.medium, frame, segment, seq, ack)
     }
 
     /// An error about a segment that is not in flight is not believed
@@ -362,6 +351,7 @@ impl Row {
     }
 
     /// Takes in a segment that is the peer's.
+    #[inline]
     fn note_heard(&self, segment: &Segment<'_>) {
         let mut known = self.known.get();
         let mut newly_acknowledged = 0;
@@ -380,6 +370,7 @@ impl Row {
     }
 
     /// Takes in a segment that left, with `len` octets of sequence space.
+    #[inline]
     fn note_sent(&self, segment: &Segment<'_>, len: u32) -> Option<u32> {
         let known = self.known.get();
         let end = segment.seq().wrapping_add(len);
