@@ -1,20 +1,18 @@
 //! ICMP errors about our own segments.
 
+use super::ends::{Addresses, Flow};
 use crate::facts::Icmp;
 #[cfg(feature = "proto-ipv4")]
 use smoltcp::wire::{Icmpv4Message, Icmpv4Packet};
 #[cfg(feature = "proto-ipv6")]
 use smoltcp::wire::{Icmpv6Message, Icmpv6Packet, Ipv6Address};
-use smoltcp::wire::{IpAddress, IpEndpoint};
 
 /// An ICMP error that quotes a TCP segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct IcmpError {
     pub(super) severity: Icmp,
-    /// Who had sent the quoted segment.
-    pub(super) from: IpEndpoint,
-    /// Whom it was for.
-    pub(super) to: IpEndpoint,
+    /// That of the quoted segment, which was ours.
+    pub(super) quoted: Flow,
     /// Its sequence number, to be checked against what is in flight
     /// (RFC 5927, 4.1).
     pub(super) seq: u32,
@@ -25,24 +23,17 @@ const PROTOCOL_TCP: u8 = 6;
 /// Where the quoted packet begins in an ICMP error of either version.
 const QUOTE: usize = 8;
 
-fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
-    let (number, _) = bytes.get(at..)?.split_first_chunk()?;
-    Some(u16::from_be_bytes(*number))
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    let (number, _) = bytes.get(at..)?.split_first_chunk()?;
-    Some(u32::from_be_bytes(*number))
-}
-
 /// The ports and the sequence number are the eight octets that every ICMP
 /// error quotes (RFC 792), so nothing behind them is looked at.
-fn quoted(severity: Icmp, from: IpAddress, to: IpAddress, segment: &[u8]) -> Option<IcmpError> {
+fn quoted(severity: Icmp, addresses: Addresses, segment: &[u8]) -> Option<IcmpError> {
+    let [a, b, c, d, seq @ ..] = *segment.first_chunk::<8>()?;
     Some(IcmpError {
         severity,
-        from: IpEndpoint::new(from, u16_at(segment, 0)?),
-        to: IpEndpoint::new(to, u16_at(segment, 2)?),
-        seq: u32_at(segment, 4)?,
+        quoted: Flow {
+            addresses,
+            ports: [[a, b], [c, d]],
+        },
+        seq: u32::from_be_bytes(seq),
     })
 }
 
@@ -65,11 +56,8 @@ pub(super) fn parse_v4(message: &[u8]) -> Option<IcmpError> {
     }
     let (from, rest) = quote.get(12..)?.split_first_chunk::<4>()?;
     let (to, _) = rest.split_first_chunk::<4>()?;
-    let (from, to) = (
-        IpAddress::Ipv4((*from).into()),
-        IpAddress::Ipv4((*to).into()),
-    );
-    quoted(severity, from, to, quote.get(header_len..)?)
+    let addresses = Addresses::V4([*from, *to]);
+    quoted(severity, addresses, quote.get(header_len..)?)
 }
 
 /// Reads an ICMPv6 message: Destination Unreachable (RFC 4443, 3.1). Forbidden
@@ -96,9 +84,5 @@ pub(super) fn parse_v6(
     }
     let (from, rest) = quote.get(8..)?.split_first_chunk::<16>()?;
     let (to, segment) = rest.split_first_chunk::<16>()?;
-    let (from, to) = (
-        IpAddress::Ipv6((*from).into()),
-        IpAddress::Ipv6((*to).into()),
-    );
-    quoted(severity, from, to, segment)
+    quoted(severity, Addresses::V6([*from, *to]), segment)
 }

@@ -50,6 +50,7 @@ mod config;
 mod driver;
 #[cfg(feature = "embassy-net-driver-v0.2")]
 pub mod embassy;
+mod ends;
 mod error;
 #[cfg(feature = "defmt")]
 mod format;

@@ -1,8 +1,8 @@
 //! Opening a connection: route, slot, port, socket.
 
+use super::ends::Ends;
 use super::slot::Tenure;
 use super::tracker::{ConnectionId, Net, Tracker};
-use super::watch::Ends;
 use crate::Instant;
 use crate::limits::Options;
 use crate::state::Action;

@@ -1,5 +1,6 @@
 //! What a frame says about TCP, read without changing it.
 
+use super::ends::{Addresses, Flow};
 use super::icmp::{self, IcmpError};
 use crate::facts::Window;
 use smoltcp::phy::Medium;
@@ -7,11 +8,11 @@ use smoltcp::phy::Medium;
 use smoltcp::wire::IPV4_HEADER_LEN;
 #[cfg(feature = "proto-ipv6")]
 use smoltcp::wire::IpProtocol;
+#[cfg(feature = "proto-ipv6")]
+use smoltcp::wire::Ipv6Packet;
+use smoltcp::wire::TCP_HEADER_LEN;
 #[cfg(feature = "medium-ethernet")]
 use smoltcp::wire::{ETHERNET_HEADER_LEN, EthernetProtocol};
-#[cfg(feature = "proto-ipv6")]
-use smoltcp::wire::{IPV6_HEADER_LEN, Ipv6Packet};
-use smoltcp::wire::{IpAddress, IpEndpoint, TCP_HEADER_LEN};
 
 const PROTOCOL_TCP: u8 = 6;
 #[cfg(feature = "proto-ipv4")]
@@ -25,7 +26,7 @@ enum IpHeader<'f> {
     V4(&'f [u8; IPV4_HEADER_LEN], &'f [u8]),
     /// The addresses, that of the sender first.
     #[cfg(feature = "proto-ipv6")]
-    V6(&'f [u8; 32]),
+    V6(&'f [[u8; 16]; 2]),
 }
 
 /// A TCP segment as it stands in a frame, read where it is asked for: most
@@ -41,34 +42,30 @@ pub(super) struct Segment<'f> {
 }
 
 impl IpHeader<'_> {
-    fn has(&self, sender: &IpAddress, receiver: &IpAddress) -> bool {
-        match (*self, sender, receiver) {
+    fn addresses(&self) -> Addresses {
+        match *self {
             #[cfg(feature = "proto-ipv4")]
-            (
-                Self::V4(&[.., a, b, c, d, e, f, g, h], _),
-                IpAddress::Ipv4(from),
-                IpAddress::Ipv4(to),
-            ) => from.octets() == [a, b, c, d] && to.octets() == [e, f, g, h],
-            #[cfg(feature = "proto-ipv6")]
-            (Self::V6(addresses), IpAddress::Ipv6(from), IpAddress::Ipv6(to)) => {
-                [from.octets(), to.octets()].as_flattened() == addresses
+            Self::V4(&[.., a, b, c, d, e, f, g, h], _) => {
+                Addresses::V4([[a, b, c, d], [e, f, g, h]])
             }
-            #[allow(unreachable_patterns, reason = "there may be one version only")]
-            _ => false,
+            #[cfg(feature = "proto-ipv6")]
+            Self::V6(addresses) => Addresses::V6(*addresses),
         }
     }
 
     /// The sum of the addresses.
+    #[inline(always)]
     fn sum(&self) -> usize {
         match *self {
             #[cfg(feature = "proto-ipv4")]
             Self::V4(&[.., a, b, c, d, e, f, g, h], _) => add(add(0, [a, b, c, d]), [e, f, g, h]),
             #[cfg(feature = "proto-ipv6")]
-            Self::V6(addresses) => sum(0, addresses),
+            Self::V6(addresses) => sum(0, addresses.as_flattened()),
         }
     }
 
     /// Whether its checksum is right, if there is one.
+    #[inline(always)]
     fn is_intact(&self) -> bool {
         match *self {
             #[cfg(feature = "proto-ipv4")]
@@ -85,12 +82,14 @@ impl Segment<'_> {
     const RST: u8 = 0x04;
     const ACK: u8 = 0x10;
 
-    /// Whether it goes from the one end to the other.
+    /// From whom to whom it goes.
     #[inline(always)]
-    pub(super) fn runs(&self, from: &IpEndpoint, to: &IpEndpoint) -> bool {
+    pub(super) fn flow(&self) -> Flow {
         let [a, b, c, d, ..] = *self.header;
-        let ports = [u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])];
-        ports == [from.port, to.port] && self.ip.has(&from.addr, &to.addr)
+        Flow {
+            addresses: self.ip.addresses(),
+            ports: [[a, b], [c, d]],
+        }
     }
 
     /// The sequence number of the first octet.
@@ -191,6 +190,7 @@ impl Segment<'_> {
 
     /// The sum of the pseudo header (RFC 9293, 3.1; RFC 8200, 8.1) of a segment of
     /// this length.
+    #[inline(always)]
     pub(super) fn pseudo_sum(&self, len: usize) -> usize {
         let [_, _, high, low] = u32::try_from(len).unwrap_or(u32::MAX).to_be_bytes();
         add(self.ip.sum(), [0, PROTOCOL_TCP, high, low])
@@ -308,8 +308,8 @@ fn parse_ipv6(packet: &[u8]) -> Parsed<'_> {
         (header, payload) = behind;
     }
     if header == IpProtocol::Tcp {
-        let addresses = packet.first_chunk::<IPV6_HEADER_LEN>();
-        let Some([_, _, _, _, _, _, _, _, addresses @ ..]) = addresses else {
+        let addresses = packet.get(8..).unwrap_or(&[]).as_chunks::<16>().0;
+        let Some(addresses) = addresses.first_chunk::<2>() else {
             return Parsed::Other;
         };
         parse_tcp(IpHeader::V6(addresses), payload)
@@ -436,9 +436,12 @@ pub(super) fn link_header_len(medium: Medium) -> usize {
 #[cfg(all(feature = "medium-ip", feature = "proto-ipv4"))]
 mod tests {
     use super::*;
+    use crate::stack::ends::Ends;
     use heapless::Vec;
     use smoltcp::phy::ChecksumCapabilities;
-    use smoltcp::wire::{IpRepr, Ipv4Packet, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber};
+    use smoltcp::wire::{
+        IpAddress, IpEndpoint, IpRepr, Ipv4Packet, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber,
+    };
 
     fn packet(from: IpAddress, to: IpAddress, payload: &[u8]) -> Vec<u8, 160> {
         let tcp = TcpRepr {
@@ -490,8 +493,11 @@ mod tests {
         let Parsed::Tcp(segment) = parse(Medium::Ip, &packet) else {
             panic!("no segment: {packet:?}");
         };
-        let (from, to) = (IpEndpoint::new(from, 5000), IpEndpoint::new(to, 50_000));
-        assert!(segment.runs(&from, &to) && !segment.runs(&to, &from));
+        let ends = Ends {
+            local: IpEndpoint::new(to, 50_000),
+            remote: IpEndpoint::new(from, 5000),
+        };
+        assert_eq!(Some(segment.flow()), Flow::arriving(&ends));
         assert_eq!((segment.seq(), segment.ack()), (u32::MAX - 1, Some(7)));
         assert_eq!((segment.len(), segment.window()), (5, Window::Zero));
         assert!(segment.is_fin() && !segment.is_syn() && !segment.is_rst());

@@ -1,8 +1,9 @@
 //! One connection bound to one smoltcp socket: what a poll step did to the
 //! socket, told to the connection as facts.
 
+use super::ends::Ends;
 use super::time::interval;
-use super::watch::{Ends, Facts, Receipt, Sending};
+use super::watch::{Facts, Receipt, Sending};
 use crate::Instant;
 use crate::connection::Connection;
 use crate::facts::{Sent, Window};

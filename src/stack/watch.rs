@@ -7,6 +7,7 @@
 //! device for the time of one poll step, reads each segment of a connection
 //! that passes, and leaves facts in a [`Table`], to be collected after the step.
 
+use super::ends::{Ends, Flow};
 use super::guard::{Known, Verdict, behind_fin, judge};
 use super::icmp::IcmpError;
 use super::parse::{Parsed, Segment, is_intact, parse};
@@ -16,14 +17,6 @@ use crate::facts::{Icmp, Sent, Window};
 use core::cell::Cell;
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, PacketMeta, RxToken, TxToken};
 use smoltcp::time::Instant;
-use smoltcp::wire::IpEndpoint;
-
-/// Both ends of a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Ends {
-    pub(super) local: IpEndpoint,
-    pub(super) remote: IpEndpoint,
-}
 
 /// What was seen of one connection since its facts were last taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -87,7 +80,8 @@ enum Phase {
 /// What the guard knows of one connection.
 #[derive(Debug)]
 struct Row {
-    ends: Option<Ends>,
+    /// That of the segments that arrive for it, while it is on the wire.
+    flow: Option<Flow>,
     facts: Cell<Facts>,
     phase: Cell<Phase>,
     /// What is known of its sequence numbers, from its SYN on.
@@ -104,7 +98,7 @@ const _: () = assert!(size_of::<Row>() <= 96);
 impl Row {
     fn new() -> Self {
         Self {
-            ends: None,
+            flow: None,
             facts: Cell::new(Facts::default()),
             phase: Cell::new(Phase::Opening),
             known: Cell::new(Known::UNKNOWN),
@@ -148,10 +142,11 @@ impl<const N: usize> Table<N> {
     /// Says which segments belong to connection `slot` from now on. Where that
     /// is news, what was seen of the one before is forgotten.
     pub(super) fn assign(&mut self, slot: usize, ends: Option<Ends>) {
+        let flow = ends.as_ref().and_then(Flow::arriving);
         if let Some(row) = self.rows.get_mut(slot)
-            && row.ends != ends
+            && row.flow != flow
         {
-            row.ends = ends;
+            row.flow = flow;
             row.facts.set(Facts::default());
             row.phase.set(Phase::Opening);
             row.known.set(Known::UNKNOWN);
@@ -175,11 +170,9 @@ impl<const N: usize> Table<N> {
         Some((slot, row.facts.take()))
     }
 
-    #[inline(always)]
-    fn find(&self, is_it: impl Fn(&Ends) -> bool) -> Option<(usize, &Row)> {
-        let rows = self.rows.iter().enumerate();
-        let mut rows = rows.filter(|(_, row)| row.ends.as_ref().is_some_and(&is_it));
-        rows.next()
+    fn find(&self, arriving: Flow) -> Option<(usize, &Row)> {
+        let mut rows = self.rows.iter().enumerate();
+        rows.find(|(_, row)| row.flow == Some(arriving))
     }
 
     /// Puts a row into the chain, unless it is there already.
@@ -234,7 +227,7 @@ impl<const N: usize> Table<N> {
     }
 
     fn inspect_segment(&self, frame: &[u8], segment: &Segment<'_>) -> Option<Probe> {
-        let Some((slot, row)) = self.find(|ends| segment.runs(&ends.remote, &ends.local)) else {
+        let Some((slot, row)) = self.find(segment.flow()) else {
             if self.listening.get() > 0 {
                 self.chain_all();
             }
@@ -271,11 +264,7 @@ impl<const N: usize> Table<N> {
     /// An error about a segment that is not in flight is not believed
     /// (RFC 5927, 4.1).
     fn note_icmp(&self, error: &IcmpError) {
-        let ends = Ends {
-            local: error.from,
-            remote: error.to,
-        };
-        let Some((slot, row)) = self.find(|other| *other == ends) else {
+        let Some((slot, row)) = self.find(error.quoted.reversed()) else {
             return;
         };
         let known = row.known.get();
@@ -310,7 +299,7 @@ impl<const N: usize> Table<N> {
         let Parsed::Tcp(segment) = &parsed else {
             return None;
         };
-        let (slot, row) = self.find(|ends| segment.runs(&ends.local, &ends.remote))?;
+        let (slot, row) = self.find(segment.flow().reversed())?;
         if segment.is_rst() {
             // The end, which is to be looked at.
             self.chain(slot, row);

@@ -1,0 +1,65 @@
+//! Both ends of a connection, and how they stand in the headers of a segment.
+
+use smoltcp::wire::{IpAddress, IpEndpoint};
+
+/// Both ends of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Ends {
+    pub(super) local: IpEndpoint,
+    pub(super) remote: IpEndpoint,
+}
+
+/// From whom to whom a segment goes, as its headers have it: that is compared for
+/// every frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Flow {
+    pub(super) addresses: Addresses,
+    /// The sender's first, in network order.
+    pub(super) ports: [[u8; 2]; 2],
+}
+
+/// The addresses of a packet, the sender's first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Addresses {
+    #[cfg(feature = "proto-ipv4")]
+    V4([[u8; 4]; 2]),
+    #[cfg(feature = "proto-ipv6")]
+    V6([[u8; 16]; 2]),
+}
+
+impl Flow {
+    /// That of the segments which arrive at the local end.
+    pub(super) fn arriving(ends: &Ends) -> Option<Self> {
+        let addresses = match (ends.remote.addr, ends.local.addr) {
+            #[cfg(feature = "proto-ipv4")]
+            (IpAddress::Ipv4(from), IpAddress::Ipv4(to)) => {
+                Addresses::V4([from.octets(), to.octets()])
+            }
+            #[cfg(feature = "proto-ipv6")]
+            (IpAddress::Ipv6(from), IpAddress::Ipv6(to)) => {
+                Addresses::V6([from.octets(), to.octets()])
+            }
+            #[allow(unreachable_patterns, reason = "there may be one version only")]
+            _ => return None,
+        };
+        let ports = [ends.remote.port, ends.local.port];
+        Some(Self {
+            addresses,
+            ports: ports.map(u16::to_be_bytes),
+        })
+    }
+
+    /// That of the segments in the other direction.
+    pub(super) const fn reversed(self) -> Self {
+        let [from, to] = self.ports;
+        Self {
+            addresses: match self.addresses {
+                #[cfg(feature = "proto-ipv4")]
+                Addresses::V4([from, to]) => Addresses::V4([to, from]),
+                #[cfg(feature = "proto-ipv6")]
+                Addresses::V6([from, to]) => Addresses::V6([to, from]),
+            },
+            ports: [to, from],
+        }
+    }
+}
