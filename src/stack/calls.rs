@@ -91,27 +91,9 @@ impl<const N: usize> Tracker<N> {
         bytes: &[u8],
     ) -> Result<(usize, Taken), WriteError> {
         let taken = self.take_in_for_write(net);
-        let accepted = self
-            .write_taken(net, id, taken, bytes)
-            // What was taken in may have to be answered.
-            .inspect_err(|_| self.send_behind(net))?;
-        if accepted > 0 {
-            self.send_written(net, id, taken);
-        }
+        let accepted = self.write_taken(net, id, taken, bytes);
+        let accepted = self.send_written(net, id, taken, accepted)?;
         Ok((accepted, taken))
-    }
-
-    /// What a write that was accepted does last.
-    fn send_written<D: Device + ?Sized>(
-        &mut self,
-        net: &mut Net<'_, '_, D>,
-        id: ConnectionId,
-        taken: Taken,
-    ) {
-        match taken {
-            Taken::Nothing => self.send_accepted(net, id),
-            Taken::All | Taken::More => self.send_behind(net),
-        }
     }
 
     /// What a write does first.
@@ -123,6 +105,23 @@ impl<const N: usize> Tracker<N> {
             return Taken::All;
         }
         self.ingest(net)
+    }
+
+    /// What a write does last.
+    fn send_written<D: Device + ?Sized>(
+        &mut self,
+        net: &mut Net<'_, '_, D>,
+        id: ConnectionId,
+        taken: Taken,
+        accepted: Result<usize, WriteError>,
+    ) -> Result<usize, WriteError> {
+        match (&accepted, taken) {
+            (Ok(0), _) => {}
+            (Ok(_), Taken::Nothing) => self.send_accepted(net, id),
+            // What was taken in may have to be answered.
+            (Ok(_), Taken::All | Taken::More) | (Err(_), _) => self.send_behind(net),
+        }
+        accepted
     }
 
     /// The middle of [`try_write`](Self::try_write), between taking in and
@@ -165,11 +164,7 @@ impl<const N: usize> Tracker<N> {
             });
             filled.unwrap_or(0)
         });
-        let accepted = written.inspect_err(|_| self.send_behind(net))?;
-        if accepted > 0 {
-            self.send_written(net, id, taken);
-        }
-        Ok(accepted)
+        self.send_written(net, id, taken, written)
     }
 
     /// Takes in what the device has received and says whether a write would

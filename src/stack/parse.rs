@@ -192,7 +192,7 @@ impl Segment<'_> {
     /// this length.
     #[inline(always)]
     pub(super) fn pseudo_sum(&self, len: usize) -> usize {
-        let [_, _, high, low] = u32::try_from(len).unwrap_or(u32::MAX).to_be_bytes();
+        let [high, low] = u16::try_from(len).unwrap_or(u16::MAX).to_be_bytes();
         add(self.ip.sum(), [0, PROTOCOL_TCP, high, low])
     }
 
@@ -358,9 +358,12 @@ fn parse_tcp<'f>(ip: IpHeader<'f>, octets: &'f [u8]) -> Parsed<'f> {
 /// been taken for a sign of the peer.
 #[inline(always)]
 pub(super) fn is_intact(segment: &Segment<'_>) -> bool {
-    let pseudo = segment.pseudo_sum(TCP_HEADER_LEN.wrapping_add(segment.rest.len()));
-    let header = sum_header(pseudo, segment.header);
-    segment.ip.is_intact() && is_complete(sum(header, segment.rest))
+    if !segment.ip.is_intact() {
+        return false;
+    }
+    let len = TCP_HEADER_LEN.wrapping_add(segment.rest.len());
+    let header = sum_header(segment.pseudo_sum(len), segment.header);
+    is_complete(sum(header, segment.rest))
 }
 
 /// Adds a word to a sum of the Internet checksum (RFC 1071), in the order of this

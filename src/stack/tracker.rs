@@ -350,11 +350,24 @@ impl<const N: usize> Tracker<N> {
         net: &mut Net<'_, '_, D>,
         id: ConnectionId,
     ) {
-        if self.is_held_back(id, net.now) {
+        let index = usize::from(id.slot);
+        let Some(slot) = self.slots.get(index) else {
+            return;
+        };
+        let pending = slot.connection.ledger().pending();
+        let in_flight = u64::from(self.table.in_flight(index));
+        // Nagle's algorithm (RFC 9293, 3.7.4), and no timer of smoltcp's can have
+        // been due for long.
+        let is_held_back = in_flight > 0
+            && pending.saturating_sub(in_flight) < SMALLEST_SEGMENT
+            && slot.connection.options().nagle() == Nagle::On
+            && net.now < self.rests_until;
+        if is_held_back {
             return;
         }
         for _ in 0..EGRESS_BURST {
-            if self.send_segments(net) == PollResult::None || self.unsent(id) == 0 {
+            let sent = self.send_segments(net);
+            if sent == PollResult::None || u64::from(self.table.in_flight(index)) >= pending {
                 break;
             }
         }
@@ -383,25 +396,6 @@ impl<const N: usize> Tracker<N> {
     /// be sent.
     pub(super) const fn disturb(&mut self) {
         self.rests_until = Instant::ZERO;
-    }
-
-    /// Whether Nagle's algorithm (RFC 9293, 3.7.4) holds back what was accepted, and
-    /// no timer of smoltcp's can have been due for long.
-    fn is_held_back(&self, id: ConnectionId, now: Instant) -> bool {
-        let is_in_flight = self.table.in_flight(usize::from(id.slot)) > 0;
-        let has_nagle = self
-            .slot(id)
-            .is_ok_and(|slot| slot.connection.options().nagle() == Nagle::On);
-        is_in_flight && has_nagle && self.unsent(id) < SMALLEST_SEGMENT && now < self.rests_until
-    }
-
-    /// How many accepted octets have not left yet.
-    fn unsent(&self, id: ConnectionId) -> u64 {
-        let in_flight = self.table.in_flight(usize::from(id.slot));
-        self.slot(id).map_or(0, |slot| {
-            let pending = slot.connection.ledger().pending();
-            pending.saturating_sub(u64::from(in_flight))
-        })
     }
 
     fn sync_received(
