@@ -101,20 +101,22 @@ pub(super) fn judge(segment: &Segment<'_>, known: &Known) -> Verdict {
     if segment.is_fin() && is_before(edge.wrapping_add(1), segment.end()) {
         return Verdict::Challenge;
     }
-    // A repetition of octets taken already, or a probe just before RCV.NXT, is
-    // the peer's as well (its ACK was lost).
-    let oldest = known.rcv_nxt.wrapping_sub(LARGEST_WINDOW);
-    let is_repetition = is_before(segment.seq(), known.rcv_nxt) && is_before(oldest, segment.seq());
     let is_recent_ack = !is_before(ack, known.snd_una.wrapping_sub(LARGEST_WINDOW));
     if !is_recent_ack {
         return Verdict::Unproven;
     }
-    let is_next = segment.seq() == known.rcv_nxt;
-    let is_ahead = !is_next && (in_window || segment.seq() == edge);
-    match (is_next || is_repetition, is_ahead) {
-        (true, _) => Verdict::Acceptable,
-        (_, true) if segment.len() == 0 => Verdict::Textless,
-        (_, true) if in_window => Verdict::Acceptable,
+    // What is expected next, as nearly always; or a repetition of octets taken
+    // already, or a probe just before RCV.NXT, which is the peer's as well (its ACK
+    // was lost).
+    let oldest = known.rcv_nxt.wrapping_sub(LARGEST_WINDOW);
+    let is_repetition =
+        || is_before(segment.seq(), known.rcv_nxt) && is_before(oldest, segment.seq());
+    if segment.seq() == known.rcv_nxt || is_repetition() {
+        return Verdict::Acceptable;
+    }
+    match in_window || segment.seq() == edge {
+        true if segment.len() == 0 => Verdict::Textless,
+        true if in_window => Verdict::Acceptable,
         _ => Verdict::Unproven,
     }
 }

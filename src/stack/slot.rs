@@ -236,9 +236,7 @@ impl Slot {
         if !is_plain {
             self.note_ending(change, facts, socket, pending, now);
         }
-        if facts.sent.is_some() {
-            self.note_sent(facts, now);
-        }
+        self.note_sent(facts, now);
         self.nudge(socket);
         (!is_plain).then(|| self.receipt(in_order, socket))
     }
@@ -266,9 +264,7 @@ impl Slot {
     #[inline]
     pub(super) fn sync_sent(&mut self, facts: Facts, socket: &tcp::Socket<'_>, now: Instant) {
         self.tcp = socket.state();
-        if facts.sent.is_some() {
-            self.note_sent(facts, now);
-        }
+        self.note_sent(facts, now);
     }
 
     /// How many octets came in order since the socket was last looked at.
@@ -422,11 +418,13 @@ impl Slot {
         }
     }
 
+    /// Takes in what left.
+    #[inline(always)]
     fn note_sent(&mut self, facts: Facts, now: Instant) {
-        for _ in 0..facts.resent {
-            self.connection.handle_sent(Sent::Retransmission, now);
-        }
         if let Some(sent) = facts.sent {
+            for _ in 0..facts.resent {
+                self.connection.handle_sent(Sent::Retransmission, now);
+            }
             self.connection.handle_sent(sent, now);
         }
     }
