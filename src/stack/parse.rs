@@ -369,8 +369,9 @@ pub(super) fn is_intact(segment: &Segment<'_>) -> bool {
 /// Adds a word to a sum of the Internet checksum (RFC 1071), in the order of this
 /// machine. Nothing is carried around yet: the word is added whole where two of them
 /// fit into a register, else its halves. A packet has fewer than 2^16 of either.
-const fn add(sum: usize, word: [u8; 4]) -> usize {
-    let word = u32::from_ne_bytes(word) as usize;
+fn add(sum: usize, word: [u8; 4]) -> usize {
+    // There is no machine with smaller registers.
+    let word = usize::try_from(u32::from_ne_bytes(word)).unwrap_or(0);
     match usize::BITS {
         64 => sum.wrapping_add(word),
         _ => sum.wrapping_add(word & 0xffff).wrapping_add(word >> 16),
@@ -379,7 +380,7 @@ const fn add(sum: usize, word: [u8; 4]) -> usize {
 
 /// The fixed part of a header, of IPv4 or of TCP, added to a sum: most of what is
 /// summed up, so it is spared the loop.
-const fn sum_header(seed: usize, header: &[u8; 20]) -> usize {
+fn sum_header(seed: usize, header: &[u8; 20]) -> usize {
     let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t] = *header;
     let sum = add(add(seed, [a, b, c, d]), [e, f, g, h]);
     add(add(add(sum, [i, j, k, l]), [m, n, o, p]), [q, r, s, t])

@@ -180,10 +180,10 @@ impl<const N: usize> Tracker<N> {
         let taken = self.take_in(net);
         let is_timer_due = self.next_timer <= net.now;
         self.run_timers(net.sockets, net.now);
-        match taken {
-            Taken::Nothing if is_timer_due => Taken::All,
-            taken => taken,
+        if taken == Taken::Nothing && is_timer_due {
+            return Taken::All;
         }
+        taken
     }
 
     /// When to poll again at the latest, if no frame arrives before;

@@ -243,9 +243,10 @@ impl<const N: usize> Table<N> {
             Phase::SynSent | Phase::SynCrossed => row.take_syn(segment),
             phase @ (Phase::Synchronised | Phase::PeerFinished) => {
                 let verdict = judge(segment, &known);
-                match phase {
-                    Phase::PeerFinished => behind_fin(verdict, segment, &known),
-                    _ => verdict,
+                if phase == Phase::PeerFinished {
+                    behind_fin(verdict, segment, &known)
+                } else {
+                    verdict
                 }
             }
         };
