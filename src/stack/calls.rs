@@ -115,11 +115,11 @@ impl<const N: usize> Tracker<N> {
         taken: Taken,
         accepted: Result<usize, WriteError>,
     ) -> Result<usize, WriteError> {
-        match (&accepted, taken) {
-            (Ok(0), _) => {}
-            (Ok(_), Taken::Nothing) => self.send_accepted(net, id),
+        match &accepted {
+            Ok(0) => {}
+            Ok(_) => self.send_accepted(net, id, taken),
             // What was taken in may have to be answered.
-            (Ok(_), Taken::All | Taken::More) | (Err(_), _) => self.send_behind(net),
+            Err(_) => self.send_behind(net),
         }
         accepted
     }

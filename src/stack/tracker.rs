@@ -342,13 +342,15 @@ impl<const N: usize> Tracker<N> {
         self.after_step(Step::Egress, net.sockets, net.now);
     }
 
-    /// As [`send_behind`](Self::send_behind), where nothing has happened since the
-    /// last sending but that connection `id` has accepted bytes: smoltcp, which
-    /// looks at every socket each time, is not asked once more than needed.
+    /// Sends what connection `id` has accepted, and one segment of each of the
+    /// others at the most: smoltcp, which looks at every socket each time, is not
+    /// asked once more than that needs. To be called behind
+    /// [`ingest`](Self::ingest), with what that has taken in.
     pub(super) fn send_accepted<D: Device + ?Sized>(
         &mut self,
         net: &mut Net<'_, '_, D>,
         id: ConnectionId,
+        taken: Taken,
     ) {
         let index = usize::from(id.slot);
         let Some(slot) = self.slots.get(index) else {
@@ -356,9 +358,10 @@ impl<const N: usize> Tracker<N> {
         };
         let pending = slot.connection.ledger().pending();
         let in_flight = u64::from(self.table.in_flight(index));
-        // Nagle's algorithm (RFC 9293, 3.7.4), and no timer of smoltcp's can have
-        // been due for long.
-        let is_held_back = in_flight > 0
+        // By Nagle's algorithm (RFC 9293, 3.7.4), with nothing to be answered and no
+        // timer of smoltcp's that can have been due for long.
+        let is_held_back = taken == Taken::Nothing
+            && in_flight > 0
             && pending.saturating_sub(in_flight) < SMALLEST_SEGMENT
             && slot.connection.options().nagle() == Nagle::On
             && net.now < self.rests_until;
