@@ -200,6 +200,7 @@ impl Slot {
 
     /// When the driver has to look at this slot at the latest. It may find that
     /// nothing is due yet.
+    #[inline]
     pub(super) fn timeout_bound(&self) -> Instant {
         self.connection.timeout_bound().min(self.linger_until)
     }
@@ -213,6 +214,7 @@ impl Slot {
 
     /// Takes in what an ingress step did to the socket and what was seen on the
     /// wire. What to tell the guard, where that is news.
+    #[inline]
     pub(super) fn sync_received(
         &mut self,
         facts: Facts,
@@ -430,6 +432,7 @@ impl Slot {
     }
 
     /// Whether the connection waits for a peer to connect.
+    #[inline]
     pub(super) fn is_listening(&self) -> bool {
         self.connection.state() == State::Listening
     }
