@@ -213,25 +213,16 @@ impl Connection {
     pub fn handle_write(&mut self) -> Result<Admission, WriteError> {
         let cell = self.look_up(Event::Write);
         debug_assert!(cell.next == self.state, "a write moves no state");
-        match (cell.action, self.ledger.room()) {
-            (Action::Accept, 0) => Err(WriteError::LedgerFull {
-                ledger: self.ledger,
-            }),
-            (Action::Accept, room) => Ok(Admission::Accept(room)),
-            (Action::Refuse, _) => Err(self.refuse()),
+        let (ledger, room) = (self.ledger, self.ledger.room());
+        if cell.action == Action::Accept && room > 0 {
+            Ok(Admission::Accept(room))
+        } else if cell.action == Action::Accept {
+            Err(WriteError::LedgerFull { ledger })
+        } else if cell.action == Action::Refuse {
+            Err(self.refuse())
+        } else {
             // The table has no other answer to a write than to wait.
-            (
-                Action::Wait
-                | Action::None
-                | Action::Ignore
-                | Action::Misuse
-                | Action::StartConnect
-                | Action::StartListen
-                | Action::Relisten
-                | Action::SendFin
-                | Action::Reset,
-                _,
-            ) => Ok(Admission::Wait),
+            Ok(Admission::Wait)
         }
     }
 
