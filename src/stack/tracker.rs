@@ -291,11 +291,7 @@ impl<const N: usize> Tracker<N> {
                 return taken;
             }
             taken = Taken::All;
-            if self.table.is_touched() {
-                self.collect(Step::Ingress, net.sockets, net.now);
-            } else {
-                self.disturb();
-            }
+            self.after_step(Step::Ingress, net.sockets, net.now);
         }
         Taken::More
     }
