@@ -1,0 +1,126 @@
+//! When what was accepted is handed to the device, and how late other things may
+//! be by a write that has nothing to send.
+
+mod common;
+
+use common::*;
+use lastbyte::stack::smoltcp::iface::SocketHandle;
+use lastbyte::stack::smoltcp::socket::{tcp, udp};
+use lastbyte::stack::smoltcp::wire::IpEndpoint;
+use lastbyte::{Clock, Instant, Nagle, Options};
+use lastbyte_shim::loopback::{Flags, PEER_V4};
+
+/// What an application does between two writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Between {
+    Nothing,
+    Polls,
+}
+
+/// When the first segment, which is lost, was sent again, where a small write
+/// follows every four milliseconds that Nagle's algorithm holds back.
+fn resent_at(between: Between) -> Instant {
+    let (mut us, id, raw, _) = scripted(Options::default());
+    us.write(id, 10);
+    assert_eq!(raw.recv().payload, pattern(0, 10));
+    let mut clock = us.world.clock();
+    for _ in 0..500 {
+        let until = us.now() + ms(4);
+        clock.wait(Some(until));
+        if between == Between::Polls {
+            us.stack.poll();
+        }
+        assert_eq!(us.try_write(id, 1), Ok(1));
+        if let Some(segment) = raw.try_recv() {
+            assert_eq!(segment.payload[..10], pattern(0, 10));
+            return us.now();
+        }
+    }
+    panic!("it was never sent again");
+}
+
+#[test]
+fn a_retransmission_is_hardly_late_behind_writes_that_are_held_back() {
+    let late = resent_at(Between::Nothing).since(resent_at(Between::Polls));
+    assert!(late <= ms(10), "{late:?}");
+}
+
+/// A socket of the application beside the connections, with datagrams to send.
+fn with_datagrams(us: &mut Us<1>, datagrams: usize) -> SocketHandle {
+    let buffer = || udp::PacketBuffer::new(vec![udp::PacketMetadata::EMPTY; 4], vec![0; 1_024]);
+    let mut socket = udp::Socket::new(buffer(), buffer());
+    socket.bind(9_000).expect("free");
+    let to = IpEndpoint::new(PEER_V4.into(), 9_001);
+    for _ in 0..datagrams {
+        socket.send_slice(b"datagram", to).expect("room");
+    }
+    us.stack.sockets_mut().add(socket)
+}
+
+/// smoltcp looks at every socket each time it is asked to send.
+#[test]
+fn a_write_that_is_held_back_leaves_other_sockets_to_the_next_poll() {
+    let (mut us, id, raw, _) = scripted(Options::default());
+    us.write(id, 10);
+    assert_eq!(raw.recv().payload, pattern(0, 10));
+    with_datagrams(&mut us, 1);
+    us.write(id, 10);
+    assert_eq!(raw.other_frames().len(), 0);
+    us.stack.poll();
+    assert_eq!(raw.other_frames().len(), 1);
+    raw.recv_nothing();
+}
+
+/// Also if it is held back itself: what waits may be the answer.
+#[test]
+fn a_write_that_takes_something_in_serves_other_sockets() {
+    let (mut us, id, raw, flow) = scripted(Options::default());
+    us.write(id, 10);
+    assert_eq!(raw.recv().payload, pattern(0, 10));
+    with_datagrams(&mut us, 1);
+    raw.send(&flow.ack());
+    us.write(id, 10);
+    assert_eq!(raw.other_frames().len(), 1);
+    raw.recv_nothing();
+}
+
+#[test]
+fn a_write_sends_one_frame_of_another_socket_and_a_poll_the_rest() {
+    let (mut us, id, raw, _) = scripted(Options::default());
+    with_datagrams(&mut us, 3);
+    us.write(id, 10);
+    assert_eq!(raw.recv().payload, pattern(0, 10));
+    assert_eq!(raw.other_frames().len(), 1);
+    us.stack.poll();
+    assert_eq!(raw.other_frames().len(), 2);
+}
+
+#[test]
+fn a_write_sends_all_that_it_has_added() {
+    let (mut us, id, raw, _) = scripted(options(|o| o.nagle(Nagle::Off)));
+    us.write(id, TX);
+    let mut sent = 0;
+    while let Some(segment) = raw.try_recv() {
+        sent += segment.payload.len();
+    }
+    assert_eq!(sent, TX);
+}
+
+/// smoltcp does not tell beforehand what it does about a socket whose address is
+/// gone.
+#[test]
+fn what_becomes_of_a_changed_interface_is_seen_at_the_next_poll() {
+    let (mut us, _, raw, _) = scripted(Options::default());
+    let buffer = || tcp::SocketBuffer::new(vec![0; 64]);
+    let mut socket = tcp::Socket::new(buffer(), buffer());
+    let context = us.stack.interface_mut().context();
+    let connecting = socket.connect(context, (PEER_V4, PORT), 9_000);
+    connecting.expect("a free port");
+    let handle = us.stack.sockets_mut().add(socket);
+    us.stack.poll();
+    assert!(raw.recv().is(Flags::SYN));
+    us.lose_addresses();
+    us.stack.poll();
+    let socket = us.stack.sockets_mut().get::<tcp::Socket<'_>>(handle);
+    assert_eq!(socket.state(), tcp::State::Closed);
+}
