@@ -123,6 +123,8 @@ fn what_becomes_of_a_changed_interface_is_seen_at_the_next_poll() {
     let connecting = socket.connect(context, (PEER_V4, PORT), 9_000);
     connecting.expect("a free port");
     let handle = us.stack.sockets_mut().add(socket);
+    // The neighbour is asked for first.
+    us.stack.poll();
     us.stack.poll();
     assert!(raw.recv().is(Flags::SYN));
     us.lose_addresses();
