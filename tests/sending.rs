@@ -124,8 +124,7 @@ fn what_becomes_of_a_changed_interface_is_seen_at_the_next_poll() {
     connecting.expect("a free port");
     let handle = us.stack.sockets_mut().add(socket);
     // The neighbour is asked for first.
-    us.stack.poll();
-    us.stack.poll();
+    us.stack.run_for(ms(1));
     assert!(raw.recv().is(Flags::SYN));
     us.lose_addresses();
     us.stack.poll();
