@@ -29,13 +29,13 @@ const INGRESS_BURST: u16 = 256;
 /// socket: more than any buffer holds, so that only a fault ever reaches it.
 const EGRESS_BURST: u32 = 1 << 20;
 
-/// A full segment is at least as long (RFC 9293, 3.7.1), for peers that are to be
-/// reckoned with. What a smaller one holds back leaves with the next poll.
+/// The segments of a peer that names no size (RFC 9293, 3.7.1). Less than one of them
+/// may be left to the next poll; a peer that names a smaller size has to wait so long.
 const SMALLEST_SEGMENT: u64 = 536;
 
-/// How long smoltcp is not asked for what is to be sent where it seems to have
-/// nothing. It is how late a retransmission may be, where writes follow each other
-/// of which none can send.
+/// How long smoltcp is not asked again for what is to be sent, where nothing seems to
+/// be. That late a retransmission may be, where writes follow each other of which none
+/// can send: a hundredth of the shortest timeout (RFC 6298, 2.4).
 const REST_MS: u32 = 10;
 
 /// A connection of a [`Tracker`] or a [`Stack`](super::Stack), from the call
@@ -120,9 +120,8 @@ pub struct Tracker<const N: usize> {
     pub(super) ports: Ports,
     /// Not later than the earliest timer of any connection.
     next_timer: Instant,
-    /// Until when smoltcp has nothing to send but what it tells of itself: it was
-    /// asked for all of it a moment ago, and nothing has changed that it keeps to
-    /// itself.
+    /// Until when smoltcp need not be asked for what it does not tell to be due: it
+    /// was asked a moment ago.
     rests_until: Instant,
     /// The interface's addresses when they were last compared.
     addresses: Vec<IpCidr, IFACE_MAX_ADDR_COUNT>,
@@ -373,9 +372,10 @@ impl<const N: usize> Tracker<N> {
         self.after_step(Step::Egress, net.sockets, net.now);
     }
 
-    /// Sends what is due, and says when to poll again at the latest. To be called
-    /// behind [`ingest`](Self::ingest), where nobody but this tracker and its owner
-    /// has had the interface: the owner tells by [`disturb`](Self::disturb).
+    /// Sends what is due, and says when to poll again at the latest. Does not ask
+    /// smoltcp for segments where it says that none is due. To be called behind
+    /// [`ingest`](Self::ingest), by an owner who tells by
+    /// [`disturb`](Self::disturb) that somebody else had the interface.
     pub(super) fn send_due<D: Device + ?Sized>(&mut self, net: &mut Net<'_, '_, D>) -> Instant {
         for _ in 0..EGRESS_BURST {
             let next = self.poll_at(net);
@@ -391,8 +391,8 @@ impl<const N: usize> Tracker<N> {
         self.poll_at(net)
     }
 
-    /// Something happened to the interface of which only asking it tells what is to
-    /// be sent.
+    /// Somebody may have changed the interface: only asking it tells what is to be
+    /// sent then.
     pub(super) const fn disturb(&mut self) {
         self.rests_until = Instant::ZERO;
     }

@@ -35,8 +35,10 @@ impl<'s, 'a, D: Device, C: Clock, const N: usize> Writer<'s, 'a, D, C, N> {
         Self { stack, id }
     }
 
-    /// Accepts as many of `bytes` as fit, without waiting. `Ok(0)`: no room at
-    /// present, or the connection is still being opened.
+    /// Accepts as many of `bytes` as fit, without waiting, and sends what may be
+    /// sent of them; of other connections one frame at the most, for which
+    /// [`Stack::poll`] is. `Ok(0)`: no room at present, or the connection is still
+    /// being opened.
     ///
     /// # Errors
     ///
