@@ -177,12 +177,14 @@ impl<const N: usize> Tracker<N> {
     /// The receiving half of a poll: takes in frames, runs timers.
     pub(super) fn ingest<D: Device + ?Sized>(&mut self, net: &mut Net<'_, '_, D>) -> Taken {
         let taken = self.take_in(net);
-        let is_timer_due = self.next_timer <= net.now;
-        self.run_timers(net.sockets, net.now);
-        if taken == Taken::Nothing && is_timer_due {
-            return Taken::All;
+        if self.next_timer > net.now {
+            return taken;
         }
-        taken
+        self.fire_timers(net.sockets, net.now);
+        match taken {
+            Taken::Nothing => Taken::All,
+            Taken::All | Taken::More => taken,
+        }
     }
 
     /// When to poll again at the latest, if no frame arrives before;
