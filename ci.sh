@@ -705,7 +705,7 @@ stage_mutants() {
     rm -rf "$output"
     mkdir -p "$output"
     # The quick and sharp ones first.
-    judge_mutants "$output" lastbyte --lib --test={conformance,guard,open,silence}
+    judge_mutants "$output" lastbyte --lib --test={conformance,guard,open,sending,silence}
     judge_mutants "$output" lastbyte --test={connection,machine,transitions,errors,embassy} \
         --test={connecting,reading,slots,limits}
     judge_mutants "$output" lastbyte --test={closed,finishing,fuzz_corpus,listening,peer_finished,tracker} \
