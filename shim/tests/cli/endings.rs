@@ -171,10 +171,7 @@ fn a_dropped_syn_is_a_connect_timeout() {
 
 fn a_peer_that_falls_silent_is_vanished() {
     // Its host loses the address, and so takes nothing for it and sends nothing.
-    let gone = format!(
-        "(sleep 0.5; ip address flush dev {TAP_NAME}) & {}",
-        peer("all")
-    );
+    let gone = peer(&format!("lose {TAP_NAME}"));
     let mut args = vec!["heartbeat", "--json", "--peer", &gone, "10.77.0.1:5000"];
     args.extend("--every 100ms --message x --silence-limit 2s".split(' '));
     let report = run(lastbyte(&args)).reports(7, "vanished");

@@ -7,6 +7,7 @@ Modes: all       reads to the end and prints how much it got
        unread N  waits for N bytes, then closes without reading them
        half N    reads N bytes, closes its own direction, reads to the end
        stop      accepts, and never reads
+       lose DEV  reads a byte, then takes the addresses from its device
        full      listens, with a queue that is full already
        chatty    sends 100,000 bytes, closes its own direction, reads to the end
 """
@@ -15,6 +16,7 @@ import array
 import fcntl
 import socket
 import struct
+import subprocess
 import sys
 import termios
 import time
@@ -81,6 +83,10 @@ def main():
         connection.shutdown(socket.SHUT_WR)
         read(connection)
     elif mode == "stop":
+        time.sleep(60)
+    elif mode == "lose":
+        read(connection, 1)
+        subprocess.run(["ip", "address", "flush", "dev", rest[0]], check=True)
         time.sleep(60)
 
 
