@@ -218,6 +218,9 @@ pub(super) enum Parsed<'f> {
 
 /// Reads a frame as it crosses a device of this medium. Anything truncated or
 /// malformed is [`Parsed::Other`]: the stack drops it as well.
+///
+/// With what it calls it is inlined in both directions, for each asks for another part
+/// of the segment: smaller and faster than to write all of it down.
 #[inline(always)]
 pub(super) fn parse(medium: Medium, frame: &[u8]) -> Parsed<'_> {
     match medium {

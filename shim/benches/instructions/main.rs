@@ -1,7 +1,7 @@
 //! What single calls cost, counted in instructions: lastbyte against the bare
 //! smoltcp calls that do the same work, over a wire in the process.
 //!
-//! `./ci.sh instructions` counts, and compares with `instructions.tsv`. Needs
+//! `./ci.sh instructions` counts, and compares with `baseline.tsv`. Needs
 //! valgrind and `gungraun-runner` of the version of `gungraun`. The counts do
 //! not scatter; they are those of one compiler on one kind of processor.
 
