@@ -529,6 +529,29 @@ mod tests {
         }
     }
 
+    /// RFC 791, 3.1: up to ten words of them stand in front of the segment.
+    #[test]
+    fn options_of_the_packet_are_passed_over_and_summed_up() {
+        let (from, to) = (IpAddress::v4(10, 0, 0, 1), IpAddress::v4(10, 0, 0, 2));
+        let plain = packet(from, to, b"four");
+        for words in 1..=10_u8 {
+            let options = usize::from(words) * 4;
+            let (header, segment) = plain.split_at(IPV4_HEADER_LEN);
+            let mut packet: Vec<u8, 160> = Vec::from_slice(header).expect("room");
+            assert!(packet.resize(IPV4_HEADER_LEN + options, words).is_ok());
+            assert!(packet.extend_from_slice(segment).is_ok());
+            packet[0] += words;
+            packet[3] += words * 4;
+            Ipv4Packet::new_unchecked(&mut packet[..]).fill_checksum();
+            assert!(is_taken(&packet), "{words} words of options");
+            packet[IPV4_HEADER_LEN + options - 1] ^= 1;
+            assert!(
+                !is_taken(&packet),
+                "{words} words of options, one bit turned"
+            );
+        }
+    }
+
     #[cfg(feature = "proto-ipv6")]
     #[test]
     fn a_changed_segment_of_ipv6_is_not_intact() {
