@@ -10,7 +10,7 @@ use lastbyte::stack::smoltcp::iface::SocketHandle;
 use lastbyte::stack::smoltcp::socket::{tcp, udp};
 use lastbyte::stack::smoltcp::wire::IpEndpoint;
 use lastbyte::{Clock, Instant, Nagle, Options};
-use lastbyte_shim::loopback::{Flags, PEER_V4, World, WorldConfig};
+use lastbyte_shim::loopback::{Flags, Handshake, PEER_V4, World, WorldConfig};
 
 /// What an application does between two writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,6 +108,40 @@ fn a_write_sends_all_that_it_has_added() {
         sent += segment.payload.len();
     }
     assert_eq!(sent, TX);
+}
+
+/// As [`a_write_sends_all_that_it_has_added`], where it had to wait for room.
+#[test]
+fn a_write_that_had_to_wait_sends_at_once_what_it_has_added() {
+    let (mut us, id, raw, mut flow) = scripted(options(|o| o.nagle(Nagle::Off)));
+    us.write(id, TX);
+    let mut sent = 0;
+    while let Some(segment) = raw.try_recv() {
+        sent += segment.payload.len();
+    }
+    assert_eq!(sent, TX);
+    flow.take(1_000);
+    let (acknowledgement, peer) = (flow.ack(), raw.clone());
+    us.world
+        .at(us.now() + ms(20), move |_| peer.send(&acknowledgement));
+    us.write(id, 100);
+    assert_eq!(raw.recv().payload, pattern(TX as u64, 100));
+}
+
+/// RFC 9293, 3.7.1 (MUST-15): it takes segments of 536 octets.
+#[test]
+fn a_full_segment_of_a_peer_that_names_no_size_is_not_held_back() {
+    for (len, leaves) in [(535, false), (536, true)] {
+        let silent = Handshake {
+            mss: None,
+            ..Handshake::default()
+        };
+        let (mut us, id, raw, _) = scripted_with(silent, Options::default());
+        us.write(id, 10);
+        assert_eq!(raw.recv().payload, pattern(0, 10));
+        us.write(id, len);
+        assert_eq!(raw.try_recv().is_some(), leaves, "{len} octets");
+    }
 }
 
 /// smoltcp does not tell beforehand what it does about a socket whose address is
