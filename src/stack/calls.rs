@@ -66,9 +66,9 @@ impl<const N: usize> Tracker<N> {
     // ---- writing ----
 
     /// Takes in what the device has received, then as much of `bytes` as fits
-    /// into the transmit buffer, and sends what may be sent of it. Others send
-    /// one frame at the most; [`poll`](Self::poll) sends the rest. `Ok(0)`: no
-    /// room at present, or the connection is still being opened.
+    /// into the transmit buffer, and sends what may be sent of it. What others
+    /// have to send is for [`poll`](Self::poll). `Ok(0)`: no room at present, or
+    /// the connection is still being opened.
     ///
     /// # Errors
     ///

@@ -339,9 +339,9 @@ impl<const N: usize> Tracker<N> {
         self.after_step(Step::Egress, net.sockets, net.now);
     }
 
-    /// Sends what connection `id` has accepted, and one segment of each of the
-    /// others at the most: smoltcp, which looks at every socket each time, is not
-    /// asked once more than that needs. To be called behind
+    /// Sends what connection `id` has accepted, and with each segment of it one of
+    /// each of the others at most: smoltcp, which looks at every socket each time,
+    /// is not asked once more than that needs. To be called behind
     /// [`ingest`](Self::ingest), with what that has taken in.
     pub(super) fn send_accepted<D: Device + ?Sized>(
         &mut self,

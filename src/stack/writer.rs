@@ -36,9 +36,8 @@ impl<'s, 'a, D: Device, C: Clock, const N: usize> Writer<'s, 'a, D, C, N> {
     }
 
     /// Accepts as many of `bytes` as fit, without waiting, and sends what may be
-    /// sent of them; of other connections one frame at the most, for which
-    /// [`Stack::poll`] is. `Ok(0)`: no room at present, or the connection is still
-    /// being opened.
+    /// sent of them. What other connections have to send is for [`Stack::poll`].
+    /// `Ok(0)`: no room at present, or the connection is still being opened.
     ///
     /// # Errors
     ///
