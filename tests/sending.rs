@@ -6,11 +6,11 @@ mod common;
 use core::time::Duration;
 
 use common::*;
-use lastbyte::stack::smoltcp::iface::SocketHandle;
+use lastbyte::stack::ConnectionId;
 use lastbyte::stack::smoltcp::socket::{tcp, udp};
 use lastbyte::stack::smoltcp::wire::IpEndpoint;
 use lastbyte::{Clock, Instant, Nagle, Options};
-use lastbyte_shim::loopback::{Flags, Handshake, PEER_V4, World, WorldConfig};
+use lastbyte_shim::loopback::{Flags, Handshake, PEER_V4, RawPeer, World, WorldConfig};
 
 /// What an application does between two writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +50,7 @@ fn a_retransmission_is_hardly_late_behind_writes_that_are_held_back() {
 }
 
 /// A socket of the application beside the connections, with datagrams to send.
-fn with_datagrams(us: &mut Us<1>, datagrams: usize) -> SocketHandle {
+fn with_datagrams(us: &mut Us<1>, datagrams: usize) {
     let buffer = || udp::PacketBuffer::new(vec![udp::PacketMetadata::EMPTY; 4], vec![0; 1_024]);
     let mut socket = udp::Socket::new(buffer(), buffer());
     socket.bind(9_000).expect("free");
@@ -58,7 +58,18 @@ fn with_datagrams(us: &mut Us<1>, datagrams: usize) -> SocketHandle {
     for _ in 0..datagrams {
         socket.send_slice(b"datagram", to).expect("room");
     }
-    us.stack.sockets_mut().add(socket)
+    us.stack.sockets_mut().add(socket);
+}
+
+/// Of a write that fills the transmit buffer, all leaves.
+#[track_caller]
+fn assert_all_leaves(us: &mut Us<1>, id: ConnectionId, raw: &RawPeer) {
+    us.write(id, TX);
+    let mut sent = 0;
+    while let Some(segment) = raw.try_recv() {
+        sent += segment.payload.len();
+    }
+    assert_eq!(sent, TX);
 }
 
 /// smoltcp looks at every socket each time it is asked to send.
@@ -102,24 +113,14 @@ fn a_write_sends_one_frame_of_another_socket_and_a_poll_the_rest() {
 #[test]
 fn a_write_sends_all_that_it_has_added() {
     let (mut us, id, raw, _) = scripted(options(|o| o.nagle(Nagle::Off)));
-    us.write(id, TX);
-    let mut sent = 0;
-    while let Some(segment) = raw.try_recv() {
-        sent += segment.payload.len();
-    }
-    assert_eq!(sent, TX);
+    assert_all_leaves(&mut us, id, &raw);
 }
 
 /// As [`a_write_sends_all_that_it_has_added`], where it had to wait for room.
 #[test]
 fn a_write_that_had_to_wait_sends_at_once_what_it_has_added() {
     let (mut us, id, raw, mut flow) = scripted(options(|o| o.nagle(Nagle::Off)));
-    us.write(id, TX);
-    let mut sent = 0;
-    while let Some(segment) = raw.try_recv() {
-        sent += segment.payload.len();
-    }
-    assert_eq!(sent, TX);
+    assert_all_leaves(&mut us, id, &raw);
     flow.take(1_000);
     let (acknowledgement, peer) = (flow.ack(), raw.clone());
     us.world
