@@ -368,7 +368,8 @@ fn what_the_peer_may_have_sent_is_hearing_it_and_what_it_cannot_have_is_not() {
     assert!(is_heard(at(0_u32.wrapping_sub(1 << 20))));
     assert!(!is_heard(at(1 << 31)), "older than any window");
     assert!(is_heard(at(edge)), "a closed window's bare ACK");
-    assert!(!is_heard(at(edge + 1)));
+    assert!(is_heard(at(edge + 1)), "a FIN at the edge was lost");
+    assert!(!is_heard(at(edge + 2)));
     let data_at = |ahead| move |flow: &Flow| at(ahead)(flow).with_payload(b"x");
     assert!(is_heard(data_at(1)), "it overtook another");
     assert!(is_heard(data_at(edge - 1)));

@@ -16,7 +16,8 @@
 //! - A bare ACK behind a hole, as a peer sends it whose last window of data was
 //!   lost, is put at RCV.NXT. At the edge of the window, where it then stands,
 //!   RFC 9293 drops it, and with it the news that our own data has arrived;
-//!   others, Linux among them, take it.
+//!   others, Linux among them, take it. The same goes for one octet further,
+//!   behind a lost FIN that stood at the edge.
 //! - Data behind the peer's FIN, which smoltcp would take, is left out of its
 //!   segment (RFC 9293, 3.10.7.4, step 7).
 //! - Nothing can answer a SYN of ours that has not left yet: no neighbour was
@@ -114,9 +115,13 @@ pub(super) fn judge(segment: &Segment<'_>, known: &Known) -> Verdict {
     if segment.seq() == known.rcv_nxt || is_repetition() {
         return Verdict::Acceptable;
     }
-    match in_window || segment.seq() == edge {
-        true if segment.len() == 0 => Verdict::Textless,
-        true if in_window => Verdict::Acceptable,
+    match segment.len() {
+        // At the edge, or behind a FIN there.
+        0 if is_within(segment.seq(), known.rcv_nxt, known.rcv_wnd.wrapping_add(2)) => {
+            Verdict::Textless
+        }
+        0 => Verdict::Unproven,
+        _ if in_window => Verdict::Acceptable,
         _ => Verdict::Unproven,
     }
 }

@@ -196,15 +196,17 @@ fn row_14_ack_too_old(family: Family) {
 }
 
 /// A peer whose last window of data was lost acknowledges ours from behind it,
-/// at the edge of our window. RFC 9293, 3.10.7.4, drops that; but the peer is
-/// there, and it has our data.
+/// at the edge of our window or behind a FIN there. RFC 9293, 3.10.7.4, drops
+/// that; but the peer is there, and it has our data.
 fn row_14_ack_at_the_edge(family: Family) {
     let mut script = Script::open(family, Options::default());
     let next = script.flow.seq;
     for (ahead, is_taken) in [
         (RX as u32 - 1, true),
         (RX as u32, true),
-        (RX as u32 + 1, false),
+        // A FIN at the edge was lost as well.
+        (RX as u32 + 1, true),
+        (RX as u32 + 2, false),
     ] {
         let before = script.us.ledger(script.id);
         script.write(10);

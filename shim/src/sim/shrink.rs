@@ -65,9 +65,12 @@ impl Shrinker {
         has_shrunk
     }
 
+    /// The last step stays: it ends the connection, and without it a slot that
+    /// is still taken is no finding.
     fn drop_steps(&mut self) -> bool {
         let mut has_shrunk = false;
-        for index in (0..self.best.plan.len()).rev() {
+        let last = self.best.plan.len().saturating_sub(1);
+        for index in (0..last).rev() {
             let mut candidate = self.best.clone();
             candidate.plan.remove(index);
             has_shrunk |= self.try_out(candidate);
