@@ -10,7 +10,7 @@ use lastbyte::stack::smoltcp::wire::{IpAddress, IpEndpoint, Ipv4Address, Ipv4Cid
 use lastbyte::{Cause, Options, State, Timeout};
 use lastbyte_shim::loopback::{
     Behaviour, Direction, Drops, Flags, Handshake, OUR_ADDRESSES, OUR_V4, OUR_V6, PEER_V4, PEER_V6,
-    PeerConfig, Presence, World, WorldConfig, smoltcp_time,
+    PeerConfig, Presence, Segment, World, WorldConfig, smoltcp_time,
 };
 
 fn world_with(presence: Presence, config: WorldConfig) -> World {
@@ -359,8 +359,7 @@ fn segments_of_somebody_else_do_not_end_it() {
     us.stack.run_for(ms(10));
     let syn = raw.recv();
     let ack = syn.seq.wrapping_add(1);
-    let segment =
-        |flags, ack| lastbyte_shim::loopback::Segment::new(PORT, syn.src_port, flags, 7, ack);
+    let segment = |flags, ack| Segment::new(PORT, syn.src_port, flags, 7, ack);
     let rst = Flags::RST | Flags::ACK;
     for stray in [
         segment(rst, ack.wrapping_add(1)),
@@ -369,7 +368,7 @@ fn segments_of_somebody_else_do_not_end_it() {
         segment(Flags::FIN | Flags::ACK, ack),
         segment(Flags::ACK, ack),
         segment(Flags::SYN | Flags::ACK, ack.wrapping_add(9)),
-        lastbyte_shim::loopback::Segment::new(PORT + 1, syn.src_port, rst, 0, ack),
+        Segment::new(PORT + 1, syn.src_port, rst, 0, ack),
     ] {
         raw.send(&stray);
         us.stack.poll();
@@ -389,9 +388,7 @@ fn a_simultaneous_open_is_an_open() {
     us.stack.run_for(ms(10));
     let syn = raw.recv();
     let ours = syn.seq.wrapping_add(1);
-    let segment = |flags, seq, ack| {
-        lastbyte_shim::loopback::Segment::new(PORT, syn.src_port, flags, seq, ack)
-    };
+    let segment = |flags, seq, ack| Segment::new(PORT, syn.src_port, flags, seq, ack);
     raw.send(&segment(Flags::SYN, 7, 0));
     us.stack.poll();
     assert_eq!(us.state(id), State::Connecting);
@@ -412,9 +409,7 @@ fn a_simultaneous_open_is_guarded_before_our_second_segment() {
     us.stack.run_for(ms(10));
     let syn = raw.recv();
     let ours = syn.seq.wrapping_add(1);
-    let segment = |flags, seq, ack| {
-        lastbyte_shim::loopback::Segment::new(PORT, syn.src_port, flags, seq, ack)
-    };
+    let segment = |flags, seq, ack| Segment::new(PORT, syn.src_port, flags, seq, ack);
     // All of it is there before anything of ours can leave.
     raw.send(&segment(Flags::SYN, 7, 0));
     raw.send(&segment(Flags::ACK, 8, ours));
@@ -469,4 +464,33 @@ fn an_address_lost_before_the_first_poll_is_noticed() {
     us.lose_addresses();
     us.stack.poll();
     us.assert_refused(id, Cause::AddressLost, 0, 0);
+}
+
+#[test]
+fn an_answer_that_the_stack_below_drops_is_none() {
+    let peers: [IpAddress; 2] = [PEER_V4.into(), PEER_V6.into()];
+    // For another station, and of another version of IP.
+    for (peer, octet) in [(peers[0], 0), (peers[1], 0), (peers[0], 14), (peers[1], 14)] {
+        let world = World::new(WorldConfig::instant());
+        let raw = world.raw();
+        let mut us = Us::<1>::new(&world);
+        let id = us.stack.connect((peer, PORT), Options::default());
+        let id = id.expect("a slot, a port and a route");
+        us.stack.run_for(ms(10));
+        let syn = raw.recv();
+        let flags = Flags::SYN | Flags::ACK;
+        let answer = Segment {
+            src: syn.dst,
+            dst: syn.src,
+            ..Segment::new(PORT, syn.src_port, flags, 7, syn.seq.wrapping_add(1))
+        };
+        let mut frame = answer.to_frame(world.config().medium);
+        frame[octet] ^= 0x20;
+        raw.send_frame(frame);
+        us.stack.poll();
+        assert_eq!(us.state(id), State::Connecting);
+        raw.send(&answer);
+        us.stack.poll();
+        assert_eq!(us.state(id), State::Open, "{peer}, octet {octet}");
+    }
 }

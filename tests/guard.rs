@@ -373,7 +373,19 @@ fn what_the_peer_may_have_sent_is_hearing_it_and_what_it_cannot_have_is_not() {
     let data_at = |ahead| move |flow: &Flow| at(ahead)(flow).with_payload(b"x");
     assert!(is_heard(data_at(1)), "it overtook another");
     assert!(is_heard(data_at(edge - 1)));
-    assert!(!is_heard(data_at(edge)));
+    assert!(is_heard(data_at(edge)), "it probes a closed window");
+    assert!(is_heard(data_at(edge + 1)));
+    assert!(!is_heard(data_at(edge + 2)));
+    let fin_at = |ahead, len| {
+        move |flow: &Flow| {
+            let fin = flow.segment(Flags::FIN | Flags::ACK);
+            fin.with_seq(flow.seq.wrapping_add(ahead))
+                .with_payload(vec![0; len])
+        }
+    };
+    assert!(is_heard(fin_at(edge, 0)), "a FIN at the edge");
+    assert!(is_heard(fin_at(0, RX + 1)), "a FIN beyond the window");
+    assert!(!is_heard(fin_at(edge + 2, 0)));
 }
 
 /// A segment in flight to one of the peer's addresses.

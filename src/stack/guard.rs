@@ -16,8 +16,8 @@
 //! - A bare ACK behind a hole, as a peer sends it whose last window of data was
 //!   lost, is put at RCV.NXT. At the edge of the window, where it then stands,
 //!   RFC 9293 drops it, and with it the news that our own data has arrived;
-//!   others, Linux among them, take it. The same goes for one octet further,
-//!   behind a lost FIN that stood at the edge.
+//!   others, Linux among them, take it. One octet further, behind a lost FIN that
+//!   stood at the edge, it is taken as well.
 //! - Data behind the peer's FIN, which smoltcp would take, is left out of its
 //!   segment (RFC 9293, 3.10.7.4, step 7).
 //! - Nothing can answer a SYN of ours that has not left yet: no neighbour was
@@ -65,6 +65,9 @@ pub(super) enum Verdict {
     Unproven,
     /// It is answered with a challenge ACK and goes no further.
     Challenge,
+    /// It proves that the peer is there; it is answered with a challenge ACK and
+    /// goes no further.
+    Answered,
     /// It proves that the peer is there, but only its header goes on.
     Textless,
     /// It goes no further, and nobody is told.
@@ -96,12 +99,6 @@ pub(super) fn judge(segment: &Segment<'_>, known: &Known) -> Verdict {
     if is_before(known.snd_nxt, ack) && !is_on(Sabotage::SndNxtRule) {
         return Verdict::Challenge;
     }
-    let edge = known.rcv_nxt.wrapping_add(known.rcv_wnd);
-    // The FIN itself occupies the last octet; one right at the edge is taken, as
-    // at a closed window.
-    if segment.is_fin() && is_before(edge.wrapping_add(1), segment.end()) {
-        return Verdict::Challenge;
-    }
     let is_recent_ack = !is_before(ack, known.snd_una.wrapping_sub(LARGEST_WINDOW));
     if !is_recent_ack {
         return Verdict::Unproven;
@@ -112,17 +109,20 @@ pub(super) fn judge(segment: &Segment<'_>, known: &Known) -> Verdict {
     let oldest = known.rcv_nxt.wrapping_sub(LARGEST_WINDOW);
     let is_repetition =
         || is_before(segment.seq(), known.rcv_nxt) && is_before(oldest, segment.seq());
-    if segment.seq() == known.rcv_nxt || is_repetition() {
-        return Verdict::Acceptable;
+    let is_next_or_old = segment.seq() == known.rcv_nxt || is_repetition();
+    // A FIN may stand right at the edge, as at a closed window, and what follows that
+    // one octet further.
+    let near = known.rcv_wnd.wrapping_add(2);
+    if !is_next_or_old && !is_within(segment.seq(), known.rcv_nxt, near) {
+        return Verdict::Unproven;
     }
-    match segment.len() {
-        // At the edge, or behind a FIN there.
-        0 if is_within(segment.seq(), known.rcv_nxt, known.rcv_wnd.wrapping_add(2)) => {
-            Verdict::Textless
-        }
-        0 => Verdict::Unproven,
-        _ if in_window => Verdict::Acceptable,
-        _ => Verdict::Unproven,
+    let behind_edge = known.rcv_nxt.wrapping_add(near);
+    if segment.is_fin() && !is_before(segment.end(), behind_edge) {
+        Verdict::Answered
+    } else if segment.len() == 0 && !is_next_or_old {
+        Verdict::Textless
+    } else {
+        Verdict::Acceptable
     }
 }
 
@@ -134,6 +134,7 @@ pub(super) fn behind_fin(verdict: Verdict, segment: &Segment<'_>, known: &Known)
     }
     match verdict {
         Verdict::Acceptable | Verdict::Textless => Verdict::Textless,
+        Verdict::Answered => Verdict::Answered,
         Verdict::Unproven | Verdict::Challenge => Verdict::Challenge,
         Verdict::Drop => Verdict::Drop,
     }

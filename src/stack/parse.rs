@@ -298,7 +298,10 @@ fn parse_ipv4(packet: &[u8]) -> Parsed<'_> {
 
 #[cfg(feature = "proto-ipv6")]
 fn parse_ipv6(packet: &[u8]) -> Parsed<'_> {
-    let Ok(ip) = Ipv6Packet::new_checked(packet) else {
+    let Some(ip) = Ipv6Packet::new_checked(packet)
+        .ok()
+        .filter(|ip| ip.version() == 6)
+    else {
         return Parsed::Other;
     };
     let (mut header, mut payload) = (ip.next_header(), ip.payload());

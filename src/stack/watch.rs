@@ -68,9 +68,9 @@ enum Phase {
     Opening,
     /// Our SYN has left: ICMP errors may be about it.
     SynSent,
-    /// The peer's own SYN has come since; whether it was taken is still to be
-    /// told (RFC 9293, 3.5, figure 7).
-    SynCrossed,
+    /// The peer's SYN has come since; whether the stack below took it is still to
+    /// be told. It has reasons of its own not to: a damaged link header, say.
+    SynSeen,
     /// Both SYNs are known (RFC 9293, 3.10.7.4): the rules hold.
     Synchronised,
     /// The peer's FIN is known as well.
@@ -201,7 +201,7 @@ impl<const N: usize> Table<N> {
             row.known.set(known);
             match (receipt.peer, row.phase.get()) {
                 (Sending::Finished, _) => row.phase.set(Phase::PeerFinished),
-                (Sending::Open, Phase::SynCrossed) => row.phase.set(Phase::Synchronised),
+                (Sending::Open, Phase::SynSeen) => row.phase.set(Phase::Synchronised),
                 (Sending::Unknown | Sending::Open, _) => {}
             }
         }
@@ -240,7 +240,7 @@ impl<const N: usize> Table<N> {
         let known = row.known.get();
         let verdict = match row.phase.get() {
             Phase::Opening => Verdict::Drop,
-            Phase::SynSent | Phase::SynCrossed => row.take_syn(segment),
+            Phase::SynSent | Phase::SynSeen => row.take_syn(segment),
             phase @ (Phase::Synchronised | Phase::PeerFinished) => {
                 let verdict = judge(segment, &known);
                 if phase == Phase::PeerFinished {
@@ -250,13 +250,18 @@ impl<const N: usize> Table<N> {
                 }
             }
         };
-        if matches!(verdict, Verdict::Acceptable | Verdict::Textless) {
+        if matches!(
+            verdict,
+            Verdict::Acceptable | Verdict::Textless | Verdict::Answered
+        ) {
             row.note_heard(segment);
         }
         let (seq, ack) = match verdict {
             Verdict::Acceptable | Verdict::Unproven => return None,
             Verdict::Drop => return Some(Probe::NOTHING),
-            Verdict::Challenge => (known.rcv_nxt.wrapping_sub(1), known.snd_una),
+            Verdict::Challenge | Verdict::Answered => {
+                (known.rcv_nxt.wrapping_sub(1), known.snd_una)
+            }
             Verdict::Textless => (known.rcv_nxt, segment.ack().unwrap_or(known.snd_una)),
         };
         Probe::new(self.medium, frame, segment, seq, ack)
@@ -272,7 +277,7 @@ impl<const N: usize> Table<N> {
         let oldest = match row.phase.get() {
             Phase::Opening => return,
             // The SYN itself, which counts as acknowledged elsewhere.
-            Phase::SynSent | Phase::SynCrossed => known.snd_una.wrapping_sub(1),
+            Phase::SynSent | Phase::SynSeen => known.snd_una.wrapping_sub(1),
             Phase::Synchronised | Phase::PeerFinished => known.snd_una,
         };
         if is_before(error.seq, oldest) || !is_before(error.seq, known.snd_nxt) {
@@ -332,10 +337,7 @@ impl Row {
         if segment.is_syn() && !segment.is_rst() {
             known.rcv_nxt = segment.seq().wrapping_add(1);
             self.known.set(known);
-            self.phase.set(match segment.ack() {
-                Some(_) => Phase::Synchronised,
-                None => Phase::SynCrossed,
-            });
+            self.phase.set(Phase::SynSeen);
         }
         Verdict::Acceptable
     }
@@ -377,9 +379,10 @@ impl Row {
             return None;
         } else if is_before(segment.seq(), known.snd_una) {
             // A keep-alive probe, which repeats an old octet (RFC 9293, 3.8.4).
-        } else if end == known.snd_nxt && segment.is_keep_alive() {
+        } else if segment.is_keep_alive() {
             // The octet it repeats is not old: a peer that lacks it would take
-            // this one, which has any value, for ours.
+            // this one, which has any value, for ours. It need not be the last
+            // in flight: a window probe may have left behind it.
             self.note_demanding();
             return Some(known.snd_una.wrapping_sub(1));
         } else {

@@ -16,6 +16,7 @@ rows!(
     row_29_window_shrink,
     row_30_lost_data_then_zero_window,
     row_30_lost_data_then_window_opens,
+    row_30_lost_data_then_window_probe,
     row_42_nothing_buffered_for_ever,
 );
 
@@ -199,6 +200,30 @@ fn row_30_lost_data_then_window_opens(family: Family) {
         script.run(secs(300));
         script.assert_open(u64::from(writes), u64::from(writes));
     }
+}
+
+/// The same where a window probe has taken a new octet past what was lost.
+fn row_30_lost_data_then_window_probe(family: Family) {
+    let mut script = Script::open(family, options(|o| o.nagle(Nagle::Off)));
+    for _ in 0..2 {
+        script.write(1);
+    }
+    script.expect_data(2);
+    script.flow.take(1);
+    for window in [0, 1_000, 0] {
+        script.flow.window = window;
+        script.send_ack();
+    }
+    script.write(60);
+    script.run(secs(90));
+    let new = script.flow.ack.wrapping_add(1);
+    let sent = script.take_all();
+    assert!(sent.iter().any(|s| s.seq == new && s.seq_len() == 1));
+    script.flow.window = 1;
+    script.send_ack();
+    let _taker = Taker::new(&script);
+    script.run(secs(600));
+    script.assert_open(62, 62);
 }
 
 /// RFC 9293, MUST-60 and MUST-61: the last byte leaves without another write,

@@ -63,10 +63,12 @@ impl Run<'_, '_> {
             Step::Pause(time) => self.wait_for(time),
             Step::Neglect(time) => {
                 let until = (now + time).min(self.next_happening().max(now));
+                self.truth.borrow_mut().neglected_since = now;
                 self.world.run_until(until);
                 // Whatever was due is late: a round trip seems to have taken as long.
                 self.oracle.stirred_at = self.world.now();
                 self.stack.poll();
+                self.truth.borrow_mut().neglected_since = Instant::NEVER;
             }
             Step::Flush => self.flush(id),
             Step::Read => self.read(id),

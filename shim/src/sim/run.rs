@@ -367,7 +367,10 @@ impl<'s, 'a> Run<'s, 'a> {
     /// What the peer received against what was accepted.
     pub(super) fn look_at_delivery(&mut self) {
         let truth = *self.truth.borrow();
-        let Some(port) = truth.local_port else { return };
+        // Without a handshake, what the peer received is another connection's.
+        let (Some(port), Handshake::Synchronised) = (truth.local_port, truth.opening) else {
+            return;
+        };
         let ledger = self.last.map_or(Ledger::ZERO, |report| report.ledger);
         let Some(received) = self.peer.received(self.world, port) else {
             return;

@@ -114,13 +114,17 @@ pub(super) struct Truth {
     began_at: Instant,
     /// How long a handshake may take.
     patience: Duration,
+    /// Since when nobody has served our end; never, while somebody does. It does
+    /// not give up before it is served.
+    pub(super) neglected_since: Instant,
     /// A FIN has arrived, in order or not.
     pub(super) saw_fin: Option<Instant>,
     /// A RST has arrived, at RCV.NXT or not.
     pub(super) saw_rst: Option<Instant>,
     /// When an intact segment of the peer's last arrived.
     pub(super) heard_at: Instant,
-    /// When a segment of ours last left.
+    /// When a segment of ours last left, or a question for the neighbour that has
+    /// to be answered first.
     pub(super) sent_at: Instant,
     /// When a neighbour last answered.
     pub(super) neighbour: Neighbour,
@@ -162,6 +166,7 @@ impl Truth {
             rcv_edge: 0,
             began_at: Instant::ZERO,
             patience,
+            neglected_since: Instant::NEVER,
             saw_fin: None,
             saw_rst: None,
             heard_at: Instant::ZERO,
@@ -214,6 +219,9 @@ impl Truth {
     pub(super) fn note_sent(&mut self, now: Instant, frame: &[u8]) {
         self.frames += 1;
         let Some(segment) = Header::parse(frame, self.medium) else {
+            if asks_for_neighbour(frame) {
+                self.sent_at = now;
+            }
             return;
         };
         let is_ours = self.local_port == Some(segment.src_port);
@@ -273,7 +281,8 @@ impl Truth {
             Opening::Unsent | Opening::Refused => {}
             Opening::SynSent => self.take_answer(now, &segment),
             // Our end has given up, and listens again.
-            Opening::SynReceived if now >= self.began_at + self.patience => {}
+            Opening::SynReceived
+                if now.min(self.neglected_since) >= self.began_at + self.patience => {}
             Opening::SynReceived if segment.rst => self.take_back(&segment),
             Opening::SynReceived | Opening::Synchronised => self.take(now, &segment),
         }
@@ -365,6 +374,13 @@ impl Truth {
             }
         }
     }
+}
+
+/// An ARP request (RFC 826), or a neighbour solicitation (RFC 4861, 4.3).
+fn asks_for_neighbour(frame: &[u8]) -> bool {
+    let is_arp = frame.get(12..14) == Some(&[0x08, 0x06]);
+    let is_icmpv6 = frame.get(12..14) == Some(&[0x86, 0xdd]) && frame.get(20) == Some(&58);
+    is_arp && frame.get(20..22) == Some(&[0, 1]) || is_icmpv6 && frame.get(54) == Some(&135)
 }
 
 /// ARP, neighbour solicitation or advertisement (RFC 4861, 4.3 and 4.4): each
