@@ -60,16 +60,16 @@ impl Known {
 pub(super) enum Verdict {
     /// It goes on, and proves that the peer is there.
     Acceptable,
+    /// It proves that the peer is there, but only its header goes on.
+    Textless,
+    /// It proves that the peer is there; it is answered with a challenge ACK and
+    /// goes no further.
+    Answered,
     /// It goes on; the stack below drops it or answers it. It proves nothing:
     /// anybody could have sent it.
     Unproven,
     /// It is answered with a challenge ACK and goes no further.
     Challenge,
-    /// It proves that the peer is there; it is answered with a challenge ACK and
-    /// goes no further.
-    Answered,
-    /// It proves that the peer is there, but only its header goes on.
-    Textless,
     /// It goes no further, and nobody is told.
     Drop,
 }
@@ -81,6 +81,16 @@ const LARGEST_WINDOW: u32 = 1 << 30;
 /// Judges a segment for a synchronised connection.
 #[inline]
 pub(super) fn judge(segment: &Segment<'_>, known: &Known) -> Verdict {
+    let in_flight = known.snd_nxt.wrapping_sub(known.snd_una);
+    let is_new = |ack| is_within(ack, known.snd_una, in_flight.wrapping_add(1));
+    // Nearly all are expected next, and acknowledge something new or nothing.
+    match segment.plain_ack().is_some_and(is_new) && segment.seq() == known.rcv_nxt {
+        true => Verdict::Acceptable,
+        false => judge_rare(segment, known),
+    }
+}
+
+fn judge_rare(segment: &Segment<'_>, known: &Known) -> Verdict {
     let in_window = is_within(segment.seq(), known.rcv_nxt, known.rcv_wnd);
     if segment.is_rst() {
         let is_taken = in_window && is_on(Sabotage::RstRule);
@@ -103,23 +113,22 @@ pub(super) fn judge(segment: &Segment<'_>, known: &Known) -> Verdict {
     if !is_recent_ack {
         return Verdict::Unproven;
     }
-    // What is expected next, as nearly always; or a repetition of octets taken
-    // already, or a probe just before RCV.NXT, which is the peer's as well (its ACK
-    // was lost).
+    judge_place(segment, known)
+}
+
+/// Judges a segment whose ACK number is good by where it stands.
+fn judge_place(segment: &Segment<'_>, known: &Known) -> Verdict {
+    let (seq, end) = (segment.seq(), segment.end());
+    // A repetition of octets taken already, or a probe just before RCV.NXT, is the
+    // peer's as well (its ACK was lost). A FIN may stand right at the edge, as at a
+    // closed window, and what follows that one octet further.
     let oldest = known.rcv_nxt.wrapping_sub(LARGEST_WINDOW);
-    let is_repetition =
-        || is_before(segment.seq(), known.rcv_nxt) && is_before(oldest, segment.seq());
-    let is_next_or_old = segment.seq() == known.rcv_nxt || is_repetition();
-    // A FIN may stand right at the edge, as at a closed window, and what follows that
-    // one octet further.
-    let near = known.rcv_wnd.wrapping_add(2);
-    if !is_next_or_old && !is_within(segment.seq(), known.rcv_nxt, near) {
-        return Verdict::Unproven;
-    }
-    let behind_edge = known.rcv_nxt.wrapping_add(near);
-    if segment.is_fin() && !is_before(segment.end(), behind_edge) {
+    let len = LARGEST_WINDOW.wrapping_add(known.rcv_wnd).wrapping_add(2);
+    if !is_within(seq, oldest, len) {
+        Verdict::Unproven
+    } else if segment.is_fin() && !is_within(end, oldest, len) {
         Verdict::Answered
-    } else if segment.len() == 0 && !is_next_or_old {
+    } else if seq == end && is_before(known.rcv_nxt, seq) {
         Verdict::Textless
     } else {
         Verdict::Acceptable

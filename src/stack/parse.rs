@@ -107,6 +107,15 @@ impl Segment<'_> {
         }
     }
 
+    /// The acknowledgement number of a segment that has nothing but that and data.
+    pub(super) const fn plain_ack(&self) -> Option<u32> {
+        let [_, _, _, _, _, _, _, _, a, b, c, d, _, flags, ..] = *self.header;
+        match flags & (Self::FIN | Self::SYN | Self::RST | Self::ACK) {
+            Self::ACK => Some(u32::from_be_bytes([a, b, c, d])),
+            _ => None,
+        }
+    }
+
     const fn has(&self, flag: u8) -> bool {
         let [_, _, _, _, _, _, _, _, _, _, _, _, _, flags, ..] = *self.header;
         flags & flag != 0
