@@ -20,6 +20,10 @@
 //!   stood at the edge, it is taken as well.
 //! - Data behind the peer's FIN, which smoltcp would take, is left out of its
 //!   segment (RFC 9293, 3.10.7.4, step 7).
+//! - An ACK of our FIN that leaves the window closed is told as one that opens it.
+//!   Where smoltcp was about to probe the window, it would go on in FIN-WAIT-2, with
+//!   nothing to send and without a pause. What else the segment carries, the peer
+//!   repeats.
 //! - Nothing can answer a SYN of ours that has not left yet: no neighbour was
 //!   found for it, say. smoltcp would take a SYN for the other half of a
 //!   simultaneous open, and panic for want of a window it has announced.
@@ -30,6 +34,7 @@
 
 use super::parse::Segment;
 use super::seq::{is_before, is_within};
+use crate::facts::Window;
 use crate::sabotage::{Sabotage, is_on};
 
 /// What is known of a synchronised connection when a segment for it arrives.
@@ -62,6 +67,9 @@ pub(super) enum Verdict {
     Acceptable,
     /// It proves that the peer is there, but only its header goes on.
     Textless,
+    /// It proves that the peer is there, but only its header goes on, with a window
+    /// that is open.
+    Opened,
     /// It proves that the peer is there; it is answered with a challenge ACK and
     /// goes no further.
     Answered,
@@ -135,16 +143,27 @@ fn judge_place(segment: &Segment<'_>, known: &Known) -> Verdict {
     }
 }
 
-/// The verdict on a segment for a connection whose peer has sent its FIN: there is
-/// no octet behind that.
-pub(super) fn behind_fin(verdict: Verdict, segment: &Segment<'_>, known: &Known) -> Verdict {
+/// Judges a segment for a connection whose peer has sent its FIN: there is no
+/// octet behind that.
+pub(super) fn judge_behind_fin(segment: &Segment<'_>, known: &Known) -> Verdict {
+    let verdict = judge_rare(segment, known);
     if segment.is_rst() || !is_before(known.rcv_nxt, segment.end()) {
         return verdict;
     }
     match verdict {
         Verdict::Acceptable | Verdict::Textless => Verdict::Textless,
-        Verdict::Answered => Verdict::Answered,
         Verdict::Unproven | Verdict::Challenge => Verdict::Challenge,
-        Verdict::Drop => Verdict::Drop,
+        Verdict::Opened | Verdict::Answered | Verdict::Drop => verdict,
+    }
+}
+
+/// Judges a segment for a connection on which our FIN has left, and the peer's has
+/// not been taken in.
+pub(super) fn judge_behind_our_fin(segment: &Segment<'_>, known: &Known) -> Verdict {
+    let is_last = segment.ack() == Some(known.snd_nxt) && known.snd_una != known.snd_nxt;
+    let is_closed = segment.window() == Window::Zero && !segment.is_rst();
+    match judge_rare(segment, known) {
+        Verdict::Acceptable | Verdict::Textless if is_last && is_closed => Verdict::Opened,
+        verdict => verdict,
     }
 }

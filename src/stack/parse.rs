@@ -165,13 +165,13 @@ impl Segment<'_> {
             .wrapping_add(u32::from_be_bytes([0, 0, 0, controls]))
     }
 
-    /// The header of a bare ACK with the ports and the window of this segment, at
-    /// these numbers, without a checksum.
-    pub(super) const fn bare_ack(&self, seq: u32, ack: u32) -> [u8; TCP_HEADER_LEN] {
+    /// The header of a bare ACK with the ports of this segment, at these numbers,
+    /// without a checksum.
+    pub(super) const fn bare_ack(&self, seq: u32, ack: u32, window: u16) -> [u8; TCP_HEADER_LEN] {
         let [a, b, c, d, ..] = *self.header;
         let [e, f, g, h] = seq.to_be_bytes();
         let [i, j, k, l] = ack.to_be_bytes();
-        let [m, n] = self.window_len().to_be_bytes();
+        let [m, n] = window.to_be_bytes();
         let offset = 0x50;
         [
             a,

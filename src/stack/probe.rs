@@ -35,14 +35,13 @@ impl Probe {
         len: 0,
     };
 
-    /// A bare ACK with the addresses and the window of `segment`, which came in
-    /// `frame`, at these numbers. `None` if `frame` is too short to be one.
+    /// A frame with the addresses of `segment`, which came in `frame`, and this TCP
+    /// header, whose checksum is filled in. `None` if `frame` is too short.
     pub(super) fn new(
         medium: Medium,
         frame: &[u8],
         segment: &Segment<'_>,
-        seq: u32,
-        ack: u32,
+        header: [u8; TCP_HEADER_LEN],
     ) -> Option<Self> {
         let link_len = link_header_len(medium);
         let ip_len = match frame.get(link_len)? >> 4 {
@@ -65,7 +64,7 @@ impl Probe {
             _ => shorten_ipv6(ip.first_chunk_mut()?),
         }
         let tcp = rest.first_chunk_mut::<TCP_HEADER_LEN>()?;
-        *tcp = segment.bare_ack(seq, ack);
+        *tcp = header;
         let checksum = checksum(sum(segment.pseudo_sum(TCP_HEADER_LEN), tcp));
         let [.., high, low, _, _] = tcp;
         [*high, *low] = checksum;

@@ -8,7 +8,7 @@
 //! that passes, and leaves facts in a [`Table`], to be collected after the step.
 
 use super::ends::{Ends, Flow};
-use super::guard::{Known, Verdict, behind_fin, judge};
+use super::guard::{Known, Verdict, judge, judge_behind_fin, judge_behind_our_fin};
 use super::icmp::IcmpError;
 use super::parse::{Parsed, Segment, is_intact, parse};
 use super::probe::{Probe, set_sequence};
@@ -73,7 +73,9 @@ enum Phase {
     SynSeen,
     /// Both SYNs are known (RFC 9293, 3.10.7.4): the rules hold.
     Synchronised,
-    /// The peer's FIN is known as well.
+    /// Our FIN has left as well.
+    Finishing,
+    /// The peer's FIN was taken in, whether ours has left or not.
     PeerFinished,
 }
 
@@ -241,30 +243,29 @@ impl<const N: usize> Table<N> {
         let verdict = match row.phase.get() {
             Phase::Opening => Verdict::Drop,
             Phase::SynSent | Phase::SynSeen => row.take_syn(segment),
-            phase @ (Phase::Synchronised | Phase::PeerFinished) => {
-                let verdict = judge(segment, &known);
-                if phase == Phase::PeerFinished {
-                    behind_fin(verdict, segment, &known)
-                } else {
-                    verdict
-                }
-            }
+            Phase::Synchronised => judge(segment, &known),
+            Phase::Finishing => judge_behind_our_fin(segment, &known),
+            Phase::PeerFinished => judge_behind_fin(segment, &known),
         };
         if matches!(
             verdict,
-            Verdict::Acceptable | Verdict::Textless | Verdict::Answered
+            Verdict::Acceptable | Verdict::Textless | Verdict::Opened | Verdict::Answered
         ) {
             row.note_heard(segment);
         }
-        let (seq, ack) = match verdict {
+        let ack = segment.ack().unwrap_or(known.snd_una);
+        let window = segment.window_len();
+        let (seq, ack, window) = match verdict {
             Verdict::Acceptable | Verdict::Unproven => return None,
             Verdict::Drop => return Some(Probe::NOTHING),
             Verdict::Challenge | Verdict::Answered => {
-                (known.rcv_nxt.wrapping_sub(1), known.snd_una)
+                (known.rcv_nxt.wrapping_sub(1), known.snd_una, window)
             }
-            Verdict::Textless => (known.rcv_nxt, segment.ack().unwrap_or(known.snd_una)),
+            Verdict::Textless => (known.rcv_nxt, ack, window),
+            Verdict::Opened => (known.rcv_nxt, ack, 1),
         };
-        Probe::new(self.medium, frame, segment, seq, ack)
+        let header = segment.bare_ack(seq, ack, window);
+        Probe::new(self.medium, frame, segment, header)
     }
 
     /// An error about a segment that is not in flight is not believed
@@ -278,7 +279,7 @@ impl<const N: usize> Table<N> {
             Phase::Opening => return,
             // The SYN itself, which counts as acknowledged elsewhere.
             Phase::SynSent | Phase::SynSeen => known.snd_una.wrapping_sub(1),
-            Phase::Synchronised | Phase::PeerFinished => known.snd_una,
+            Phase::Synchronised | Phase::Finishing | Phase::PeerFinished => known.snd_una,
         };
         if is_before(error.seq, oldest) || !is_before(error.seq, known.snd_nxt) {
             return;
@@ -375,6 +376,9 @@ impl Row {
                 snd_nxt: end,
                 ..known
             });
+            if segment.is_fin() && self.phase.get() == Phase::Synchronised {
+                self.phase.set(Phase::Finishing);
+            }
         } else if len == 0 {
             return None;
         } else if is_before(segment.seq(), known.snd_una) {

@@ -2,7 +2,9 @@
 
 use crate::common::*;
 use crate::script::{ENDED, PEERS, Script, numbers};
-use lastbyte_shim::loopback::{Bare, Flags, OUR_V4, OUR_V6, Segment, World, WorldConfig};
+use lastbyte_shim::loopback::{
+    Bare, Flags, OUR_V4, OUR_V6, Segment, World, WorldConfig, smoltcp_time,
+};
 use smoltcp::iface::PollResult;
 use smoltcp::socket::tcp;
 use smoltcp::wire::IpAddress;
@@ -171,6 +173,40 @@ fn fin_wait_2_has_no_end() {
         assert_eq!(script.bare.poll_at(), None);
         script.expect_silence(secs(500_000));
         assert_eq!(script.state(), tcp::State::FinWait2);
+    }
+}
+
+/// A window probe that is due when our FIN is acknowledged goes on in FIN-WAIT-2,
+/// with nothing to send, without a pause. RFC 9293, 3.8.6.1, probes while there
+/// is data to send, ever more rarely. Worked around in `src/stack/guard.rs`.
+#[test]
+fn fin_wait_2_probes_a_closed_window_without_a_pause() {
+    for peer in PEERS {
+        let mut script = Script::open(peer);
+        script.write(1);
+        script.expect_data(1);
+        script.flow.window = 0;
+        script.acknowledge(1);
+        script.write(1);
+        script.bare.socket().close();
+        script.run(secs(2));
+        let probe = script.said().pop().expect("a probe");
+        assert!(probe.is(Flags::FIN), "{probe}");
+        script.acknowledge(2);
+        assert_eq!(script.state(), tcp::State::FinWait2);
+        // Its `poll` would not return.
+        let Bare {
+            world,
+            iface,
+            sockets,
+            ..
+        } = &mut script.bare;
+        world.run_for(secs(10));
+        for _ in 0..1_000 {
+            let sent = iface.poll_egress(smoltcp_time(world.now()), &mut world.device(), sockets);
+            assert_eq!(sent, PollResult::SocketStateChanged);
+            assert_eq!(script.raw.recv().flags, Flags::ACK);
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use lastbyte_shim::loopback::{Flags, Handshake, Segment};
 rows!(
     row_04_send_after_close,
     row_34_finish_flushes,
+    row_34_finish_into_a_closed_window,
     row_35_finish_with_unread_data,
     row_36_abort,
     row_37_simultaneous_close,
@@ -88,6 +89,38 @@ fn row_34_finish_flushes(family: Family) {
     let last = script.take_all().pop().expect("the peer is told");
     assert!(last.is(Flags::RST), "{last}");
     script.expect_silence(secs(1_000));
+}
+
+/// The same where the window probe carries the last octet and the FIN, and the
+/// peer takes both and leaves its window closed: there is nothing left to probe
+/// for. (Bare smoltcp goes on, without a pause.)
+fn row_34_finish_into_a_closed_window(family: Family) {
+    for text in [vec![], vec![7; 3]] {
+        let mut script = Script::open(family, Options::default());
+        script.write(10);
+        script.expect_data(10);
+        script.flow.window = 0;
+        script.acknowledge(10);
+        script.write(1);
+        script.us.writer(script.id).begin_finish();
+        script.run(secs(2));
+        let probe = script.take_all().pop().expect("a probe");
+        assert!(probe.is(Flags::FIN) && probe.payload.len() == 1, "{probe}");
+        script.flow.take(2);
+        let ack = script.flow.ack().with_payload(text.clone());
+        script.send(&ack);
+        assert_eq!(script.state(), State::Closed(Cause::Finished));
+        assert_ledger(script.us.ledger(script.id), 11, 11);
+        // Not expect_silence: a flood would take it long.
+        script.raw.respond(|_, segment| panic!("it says {segment}"));
+        script.run(secs(20));
+        script.raw.respond(|_, _| {});
+        // What came with the ACK is taken when the peer repeats it.
+        script.send_data(text);
+        let fin = script.flow.fin();
+        script.send(&fin);
+        script.expect_ack();
+    }
 }
 
 /// RFC 9293, SHLD-3; RFC 2525, 2.17: who finishes without having read what

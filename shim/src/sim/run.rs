@@ -33,6 +33,10 @@ const AFTERMATH: Duration = Duration::from_secs(70);
 /// second: timers of both ends, and the pauses while a device is full.
 const WAITS_PER_SECOND: u64 = 12;
 
+/// The most frames our end may send without one of the peer's or an octet that was
+/// written as the reason.
+const FLOOD: u64 = 20_000;
+
 /// How a run went.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
@@ -222,6 +226,10 @@ impl<'s, 'a> Run<'s, 'a> {
             let detail = format!("{waits} waits for {reasons} reasons in {elapsed:?}");
             self.oracle.find(Rule::Busy, now, detail);
         }
+        if self.is_flooding() {
+            let detail = format!("{reasons} frames and steps, most of them ours");
+            self.oracle.find(Rule::Busy, now, detail);
+        }
         let aftermath = AFTERMATH + self.scenario.options.finish_limit();
         if elapsed > limit + aftermath + Duration::from_secs(5) {
             let detail = format!("it took {elapsed:?}");
@@ -314,9 +322,21 @@ impl<'s, 'a> Run<'s, 'a> {
     /// Serves the stack until something happens, or `until`.
     pub(super) fn wait(&mut self, until: Instant) {
         let next = self.next_happening().min(until);
-        self.stack.wait(next);
+        if self.is_flooding() {
+            // Nobody has to wait for the end of that.
+            self.world.run_until(next);
+        } else {
+            self.stack.wait(next);
+        }
         self.happen();
         self.look();
+    }
+
+    /// Whether our end has sent much more than anything gave reason for.
+    fn is_flooding(&self) -> bool {
+        let ours = self.world.counters(Direction::ToPeer).frames;
+        let theirs = self.world.counters(Direction::ToUs).frames;
+        ours > FLOOD + 4 * theirs + self.oracle.accepted
     }
 
     /// Holds the connection to the rules.

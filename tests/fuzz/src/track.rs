@@ -306,12 +306,15 @@ impl Track {
     }
 
     /// Whether it is in order, within the window, and acknowledges nothing
-    /// older than what may have been acknowledged before.
+    /// older than what may have been acknowledged before. Of one that closes the
+    /// window and acknowledges all there is, our FIN perhaps, the rest may be left.
     fn must_take(&self, segment: &Seen, ack: u32) -> bool {
         let fits = self
             .window_edge
             .is_some_and(|edge| !is_before(edge, segment.seq.wrapping_add(segment.text)));
+        let may_be_left = segment.len() > 0 && segment.window == 0 && ack == self.snd_nxt;
         segment.plain
+            && !may_be_left
             && self.sight == Sight::Clear
             && self.rcv_lo == self.rcv_hi
             && segment.seq == self.rcv_lo
