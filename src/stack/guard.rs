@@ -161,9 +161,13 @@ pub(super) fn judge_behind_fin(segment: &Segment<'_>, known: &Known) -> Verdict 
 /// not been taken in.
 pub(super) fn judge_behind_our_fin(segment: &Segment<'_>, known: &Known) -> Verdict {
     let is_last = segment.ack() == Some(known.snd_nxt) && known.snd_una != known.snd_nxt;
-    let is_closed = segment.window() == Window::Zero && !segment.is_rst();
+    let is_closed = segment.window() == Window::Zero;
+    // What is old altogether, the stack below drops; a RST it takes otherwise.
+    let is_taken = !is_before(segment.end(), known.rcv_nxt) && !segment.is_rst();
     match judge_rare(segment, known) {
-        Verdict::Acceptable | Verdict::Textless if is_last && is_closed => Verdict::Opened,
+        Verdict::Acceptable | Verdict::Textless if is_last && is_closed && is_taken => {
+            Verdict::Opened
+        }
         verdict => verdict,
     }
 }

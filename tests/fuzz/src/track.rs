@@ -262,7 +262,8 @@ impl Track {
     fn take_ordinary(&mut self, segment: &Seen, now: Instant) {
         let Some(ack) = segment.ack else { return };
         let text_end = segment.seq.wrapping_add(segment.text);
-        let furthest = self.rcv_hi.wrapping_add(self.room);
+        // Behind a FIN at the edge of the window, which may have been lost.
+        let furthest = self.rcv_hi.wrapping_add(self.room).wrapping_add(1);
         let is_acceptable = !is_before(self.snd_nxt, ack)
             && !is_before(furthest, segment.seq)
             && !is_before(text_end, self.rcv_lo);
