@@ -157,17 +157,16 @@ pub(super) fn judge_behind_fin(segment: &Segment<'_>, known: &Known) -> Verdict 
     }
 }
 
-/// Judges a segment for a connection on which our FIN has left, and the peer's has
-/// not been taken in.
+/// Judges a segment for a connection on which our FIN has left, and is not
+/// acknowledged; nor has the peer's been taken in.
 pub(super) fn judge_behind_our_fin(segment: &Segment<'_>, known: &Known) -> Verdict {
-    let is_last = segment.ack() == Some(known.snd_nxt) && known.snd_una != known.snd_nxt;
-    let is_closed = segment.window() == Window::Zero;
+    let verdict = judge_rare(segment, known);
+    let is_heard = matches!(verdict, Verdict::Acceptable | Verdict::Textless);
+    let is_last = segment.ack() == Some(known.snd_nxt) && segment.window() == Window::Zero;
     // What is old altogether, the stack below drops; a RST it takes otherwise.
     let is_taken = !is_before(segment.end(), known.rcv_nxt) && !segment.is_rst();
-    match judge_rare(segment, known) {
-        Verdict::Acceptable | Verdict::Textless if is_last && is_closed && is_taken => {
-            Verdict::Opened
-        }
-        verdict => verdict,
+    match is_heard && is_last && is_taken {
+        true => Verdict::Opened,
+        false => verdict,
     }
 }

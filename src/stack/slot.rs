@@ -287,10 +287,10 @@ impl Slot {
             peer: match socket.state() {
                 state if peer_has_closed(state) => Sending::Finished,
                 tcp::State::Closed | tcp::State::Listen | tcp::State::SynSent => Sending::Unknown,
+                tcp::State::FinWait2 => Sending::Alone,
                 tcp::State::SynReceived
                 | tcp::State::Established
                 | tcp::State::FinWait1
-                | tcp::State::FinWait2
                 | tcp::State::CloseWait
                 | tcp::State::Closing
                 | tcp::State::LastAck

@@ -52,6 +52,8 @@ pub(super) enum Sending {
     #[default]
     Unknown,
     Open,
+    /// As before, and our FIN is acknowledged.
+    Alone,
     /// Its FIN was taken in.
     Finished,
 }
@@ -73,7 +75,7 @@ enum Phase {
     SynSeen,
     /// Both SYNs are known (RFC 9293, 3.10.7.4): the rules hold.
     Synchronised,
-    /// Our FIN has left as well.
+    /// Our FIN has left as well, and is not acknowledged.
     Finishing,
     /// The peer's FIN was taken in, whether ours has left or not.
     PeerFinished,
@@ -203,7 +205,9 @@ impl<const N: usize> Table<N> {
             row.known.set(known);
             match (receipt.peer, row.phase.get()) {
                 (Sending::Finished, _) => row.phase.set(Phase::PeerFinished),
-                (Sending::Open, Phase::SynSeen) => row.phase.set(Phase::Synchronised),
+                (Sending::Open, Phase::SynSeen) | (Sending::Alone, _) => {
+                    row.phase.set(Phase::Synchronised);
+                }
                 (Sending::Unknown | Sending::Open, _) => {}
             }
         }
