@@ -98,6 +98,7 @@ pub(super) fn judge(segment: &Segment<'_>, known: &Known) -> Verdict {
     }
 }
 
+/// The same, by all the rules.
 fn judge_rare(segment: &Segment<'_>, known: &Known) -> Verdict {
     let in_window = is_within(segment.seq(), known.rcv_nxt, known.rcv_wnd);
     if segment.is_rst() {
