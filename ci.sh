@@ -37,6 +37,9 @@ readonly EXAMPLE_SECONDS=60
 readonly FUZZ_SECONDS="${FUZZ_SECONDS:-60}"
 readonly SIM_SEEDS=300000
 
+# With less than that left, CI keeps no build that no later stage uses.
+readonly DISK_SHORT_MIB=4096
+
 # How far a count may be off the baseline. They do not scatter, but the copying
 # of bytes is done in other ways on other processors.
 readonly INSTRUCTIONS_TOLERANCE_PERMILLE=20
@@ -80,7 +83,8 @@ Only when asked for:
 
   help      this text
 
-Builds go to $CARGO_TARGET_DIR, else to target/.
+Builds go to $CARGO_TARGET_DIR, else to target/. With CI=true they are made small,
+and where the disk is short each is removed as soon as no later stage uses it.
 TEXT
 }
 
@@ -107,6 +111,34 @@ target_dir() {
 }
 
 # ---- what the machine must have ----
+
+# Leaves out what only helps the next build, and what only a debugger reads; names
+# and lines stay in the backtraces of what is not optimised.
+spare_the_disk() {
+    export CARGO_INCREMENTAL=0
+    export CARGO_PROFILE_DEV_DEBUG=line-tables-only
+}
+
+disk_left_mib() {
+    mkdir -p "$(target_dir)"
+    df --output=avail --block-size=1M "$(target_dir)" | tail -n 1
+}
+
+# Where the disk is short: removes what none of the stages after this one uses.
+sweep() { # STAGE
+    local name names=()
+    (($(disk_left_mib) < DISK_SHORT_MIB)) || return 0
+    case "$1" in
+        examples) names=(debug doc) ;;
+        no_std) names=("${TARGETS[@]}" debug) ;;
+        no_panic) names=(no-panic no-panic-stack judge) ;;
+        budgets) names=(budgets) ;;
+        firmware) names=(firmware) ;;
+    esac
+    for name in "${names[@]}"; do
+        run rm -rf "$(target_dir)/$name"
+    done
+}
 
 need_cargo() {
     command -v cargo >/dev/null || fail "cargo is missing; see https://rustup.rs"
@@ -750,10 +782,16 @@ main() {
         }
     done
     need_cargo
+    if [[ "${CI:-}" == true ]]; then
+        spare_the_disk
+    fi
     for stage in "${stages[@]}"; do
         say "$stage"
         start=$SECONDS
         "stage_$stage"
+        if [[ "${CI:-}" == true ]]; then
+            sweep "$stage"
+        fi
         timings+=("$(printf '%-9s %4d s' "$stage" $((SECONDS - start)))")
     done
     say "all stages passed"
