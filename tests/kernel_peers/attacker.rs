@@ -244,7 +244,7 @@ fn a_segment_damaged_on_the_way_changes_nothing() {
                 }
                 assert_eq!(lab.stack.state(id), Ok(State::Open), "{offload}");
                 injector.send([&flow.rst()]);
-                let report = lab.wait_end(id, Duration::from_secs(2));
+                let report = lab.wait_end(id);
                 assert_eq!(report.cause, Some(Cause::PeerReset), "{offload}");
             },
         );
@@ -302,7 +302,7 @@ fn the_same_attacker_with_the_exact_number_resets() {
         writer.flush().unwrap();
         let flow = lab.flow(id);
         Injector::new(lab).send([&flow.rst()]);
-        let report = lab.wait_end(id, Duration::from_secs(2));
+        let report = lab.wait_end(id);
         assert_eq!(report.cause, Some(Cause::PeerReset));
         assert_eq!(report.ledger.acknowledged(), 1_000);
         lab.check(id);

@@ -30,6 +30,10 @@ pub const FORGED: &[u8] = b"forged";
 /// How long a peer may take to start.
 const START_LIMIT: Duration = Duration::from_secs(20);
 
+/// How long a test waits for what must come, on a machine that does something
+/// else as well. When exactly, other tests see in virtual time.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
 /// What this machine lacks for these tests; `None` if they can run.
 pub fn missing() -> Option<String> {
     let is_root = nix::unistd::Uid::effective().is_root();
@@ -127,6 +131,15 @@ pub fn server() -> IpEndpoint {
     (KERNEL_V4, PORT).into()
 }
 
+/// Fails if `limit` was not waited for, or has not ended the wait.
+#[track_caller]
+pub fn assert_waited(elapsed: Duration, limit: Duration) {
+    assert!(
+        (limit..limit + PATIENCE).contains(&elapsed),
+        "{elapsed:?} in place of {limit:?}"
+    );
+}
+
 /// Content that differs at every position.
 pub fn content(len: usize) -> Vec<u8> {
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
@@ -180,12 +193,12 @@ impl Lab<'_, '_> {
         self.stack.clock_mut().now()
     }
 
-    /// Serves the stack until the connection has ended, for `limit` at most.
+    /// Serves the stack until the connection has ended.
     #[track_caller]
-    pub fn wait_end(&mut self, id: ConnectionId, limit: Duration) -> Report {
-        let until = self.now() + limit;
+    pub fn wait_end(&mut self, id: ConnectionId) -> Report {
+        let until = self.now() + PATIENCE;
         while !self.stack.state(id).expect("a good id").is_closed() {
-            assert!(self.now() < until, "no end within {limit:?}");
+            assert!(self.now() < until, "no end within {PATIENCE:?}");
             self.stack.wait(until);
         }
         self.stack.report(id).expect("a good id")

@@ -11,6 +11,7 @@
 mod attacker;
 mod closing;
 mod conformance;
+mod effort;
 mod embassy;
 mod firewall;
 mod fixture;

@@ -2,7 +2,7 @@
 //! forget; `row_NN` is the number there.
 
 use crate::Case;
-use crate::fixture::{Lab, Seen, content, lab, quick, sha256};
+use crate::fixture::{Lab, PATIENCE, Seen, content, lab, quick, sha256};
 use crate::peer::Peer;
 use embedded_io::Write as _;
 use lastbyte::stack::ConnectionId;
@@ -71,7 +71,7 @@ fn row_17_fin_behind_full_receive_buffer() {
         let script = "c.sendall(bytes(500000)); c.shutdown(socket.SHUT_WR); drain(); say()";
         let mut peer = Peer::serving(script);
         let id = lab.connect(&mut peer, quick().build().unwrap());
-        let until = lab.now() + Duration::from_secs(3);
+        let until = lab.now() + PATIENCE;
         while lab.stack.state(id) == Ok(State::Open) {
             assert!(lab.now() < until, "the FIN is seen");
             lab.stack.wait(until);
@@ -150,7 +150,7 @@ fn row_31_keep_alive() {
         lab.stack.run_for(Duration::from_secs(2));
         assert_eq!(lab.stack.state(id), Ok(State::Open));
         lab.stack.device_mut().get_mut().set_dropping(true);
-        let report = lab.wait_end(id, Duration::from_secs(4));
+        let report = lab.wait_end(id);
         assert_eq!(report.cause, Some(Cause::Vanished));
         assert_eq!(report.ledger.undelivered(), 0);
         lab.check(id);
@@ -172,7 +172,7 @@ c.close(); print('gone', flush=True); hang()";
         // Nothing was told, so this write is the one that finds out.
         let mut writer = lab.stack.writer(id).unwrap();
         writer.write_all(&content(500)).unwrap();
-        let report = lab.wait_end(id, Duration::from_secs(2));
+        let report = lab.wait_end(id);
         assert_eq!(report.cause, Some(Cause::PeerReset));
         assert_eq!(report.ledger.acknowledged(), 1_000);
         assert_eq!(report.ledger.undelivered(), 500);

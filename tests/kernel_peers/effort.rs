@@ -1,0 +1,53 @@
+//! What a thread takes of the machine.
+
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::time::{ClockId, clock_gettime};
+use std::fmt;
+use std::time::Duration;
+
+/// More often nobody has a reason to wake in some seconds: probes, their answers
+/// and what the kernel asks come a few times.
+const MOST_SLEEPS: i64 = 100;
+
+/// What one thread has taken.
+#[derive(Debug, Clone, Copy)]
+pub struct Effort {
+    processor: Duration,
+    /// How often it gave up the processor to wait.
+    sleeps: i64,
+}
+
+impl Effort {
+    /// Of this thread, from its beginning.
+    pub fn now() -> Self {
+        let usage = getrusage(UsageWho::RUSAGE_THREAD).expect("every Linux has it");
+        let processor = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID);
+        Self {
+            processor: processor.expect("every Linux has it").into(),
+            sleeps: usage.voluntary_context_switches(),
+        }
+    }
+
+    /// What was taken since `self`, in `span`: that of a thread that waits, and
+    /// neither spins nor looks every now and then.
+    #[track_caller]
+    pub fn assert_at_rest_since(self, span: Duration) -> Self {
+        let now = Self::now();
+        let taken = Self {
+            processor: now.processor - self.processor,
+            sleeps: now.sleeps - self.sleeps,
+        };
+        assert!(
+            taken.sleeps < MOST_SLEEPS && taken.processor < span / 10,
+            "{taken} in {span:?}"
+        );
+        taken
+    }
+}
+
+impl fmt::Display for Effort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { processor, sleeps } = self;
+        write!(f, "{processor:?} of processor time, {sleeps} sleeps")
+    }
+}
