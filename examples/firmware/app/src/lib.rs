@@ -14,7 +14,7 @@
 //! The modules, in the order to read them: `session.rs` is what an application
 //! copies, one connection from opening to the last word about it;
 //! `heartbeat.rs` and `bulk.rs` are two uses of it; `settings.rs` is what an
-//! application replaces by constants.
+//! application replaces by constants; `laps.rs` is for the clock of a board.
 #![no_std]
 #![forbid(unsafe_code)]
 #![deny(
@@ -33,10 +33,12 @@
 mod backoff;
 mod bulk;
 mod heartbeat;
+mod laps;
 mod session;
 mod settings;
 
 pub use bulk::octet;
+pub use laps::Laps;
 pub use settings::{Mode, Settings, SettingsError, Why};
 
 use backoff::Backoff;

@@ -20,6 +20,7 @@ use cortex_m::{asm, interrupt};
 use cortex_m_rt::exception;
 use critical_section::Mutex;
 use lastbyte::{Clock, Instant};
+use lastbyte_firmware_app::Laps;
 
 /// Ticks in a microsecond, of both timers.
 const TICKS_PER_MICRO: u32 = chip::CLOCK_HZ / 1_000_000;
@@ -27,42 +28,24 @@ const TICKS_PER_MICRO: u32 = chip::CLOCK_HZ / 1_000_000;
 /// A lap of the 24-bit counter.
 const LAP: u32 = 1 << 24;
 
-/// The ticks up to the beginning of the lap that runs.
-static BEFORE: Mutex<Cell<u64>> = Mutex::new(Cell::new(0));
+static LAPS: Mutex<Cell<Laps>> = Mutex::new(Cell::new(Laps::new(LAP)));
 
 /// Microseconds since power-on, for the log too.
 pub fn micros() -> u64 {
     let ticks = critical_section::with(|cs| {
-        let before = BEFORE.borrow(cs).get();
-        let counter = SYST::get_current();
-        if SCB::is_pendst_pending() {
-            // A lap is over that was not added up. The counter may have been
-            // read before its end: read it again.
-            before + u64::from(LAP) + within_lap(SYST::get_current())
-        } else {
-            before + within_lap(counter)
-        }
+        let laps = LAPS.borrow(cs).get();
+        laps.ticks(SYST::get_current, SCB::is_pendst_pending)
     });
     ticks / u64::from(TICKS_PER_MICRO)
-}
-
-/// How far into the lap the counter is.
-fn within_lap(counter: u32) -> u64 {
-    match counter {
-        // It has come to its end, and is loaded with the next tick: the next
-        // lap has begun. Taken for the end of this one, time would jump ahead
-        // by a lap, and back.
-        0 => 0,
-        left => u64::from(LAP - 1).saturating_sub(u64::from(left)),
-    }
 }
 
 /// A lap is over.
 #[exception]
 fn SysTick() {
     critical_section::with(|cs| {
-        let before = BEFORE.borrow(cs);
-        before.set(before.get() + u64::from(LAP));
+        let mut laps = LAPS.borrow(cs).get();
+        laps.add();
+        LAPS.borrow(cs).set(laps);
     });
 }
 
