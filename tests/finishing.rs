@@ -217,6 +217,22 @@ fn a_rst_after_everything_is_acknowledged_changes_nothing() {
     us.assert_refused(id, Cause::Finished, 10, 10);
 }
 
+/// Whatever window it names: that of a RST is not looked at.
+#[test]
+fn a_rst_that_acknowledges_our_fin_is_a_reset() {
+    for window in [0, 1_000] {
+        let (mut us, id, raw, mut flow) = scripted(Options::default());
+        us.write(id, 10);
+        us.writer(id).begin_finish();
+        flow.take(11);
+        let rst = flow.segment(Flags::RST | Flags::ACK);
+        raw.send(&rst.with_window(window));
+        let error = us.writer(id).finish().expect_err("reset");
+        assert_error(error, Cause::PeerReset, 10, 10);
+        us.assert_refused(id, Cause::PeerReset, 10, 10);
+    }
+}
+
 #[test]
 fn a_rst_after_both_fins_acknowledges_nothing() {
     for (policy, cause) in [

@@ -143,9 +143,11 @@ fn row_12_syn_in_synchronized_challenged(family: Family) {
     let original = original.with_seq(script.flow.isn);
     assert_challenged(&mut script, &original);
     for ahead in [0, 1, RX as u32 - 1, 1 << 20, 1 << 31, u32::MAX] {
-        let syn = script.flow.segment(Flags::SYN);
-        let syn = syn.with_seq(script.flow.seq.wrapping_add(ahead));
-        assert_challenged(&mut script, &syn);
+        for flags in [Flags::SYN, Flags::SYN | Flags::ACK] {
+            let syn = script.flow.segment(flags);
+            let syn = syn.with_seq(script.flow.seq.wrapping_add(ahead));
+            assert_challenged(&mut script, &syn);
+        }
     }
     script.assert_alive();
 }
