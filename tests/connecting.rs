@@ -352,12 +352,7 @@ fn a_change_of_the_other_addresses_is_none_of_its_business() {
 
 #[test]
 fn segments_of_somebody_else_do_not_end_it() {
-    let world = World::new(WorldConfig::instant());
-    let raw = world.raw();
-    let mut us = Us::<1>::new(&world);
-    let id = us.connect(Options::default());
-    us.stack.run_for(ms(10));
-    let syn = raw.recv();
+    let (mut us, id, raw, syn) = connecting();
     let ack = syn.seq.wrapping_add(1);
     let segment = |flags, ack| Segment::new(PORT, syn.src_port, flags, 7, ack);
     let rst = Flags::RST | Flags::ACK;
@@ -381,12 +376,7 @@ fn segments_of_somebody_else_do_not_end_it() {
 
 #[test]
 fn a_simultaneous_open_is_an_open() {
-    let world = World::new(WorldConfig::instant());
-    let raw = world.raw();
-    let mut us = Us::<1>::new(&world);
-    let id = us.connect(Options::default());
-    us.stack.run_for(ms(10));
-    let syn = raw.recv();
+    let (mut us, id, raw, syn) = connecting();
     let ours = syn.seq.wrapping_add(1);
     let segment = |flags, seq, ack| Segment::new(PORT, syn.src_port, flags, seq, ack);
     raw.send(&segment(Flags::SYN, 7, 0));
@@ -402,12 +392,7 @@ fn a_simultaneous_open_is_an_open() {
 
 #[test]
 fn a_simultaneous_open_is_guarded_before_our_second_segment() {
-    let world = World::new(WorldConfig::instant());
-    let raw = world.raw();
-    let mut us = Us::<1>::new(&world);
-    let id = us.connect(Options::default());
-    us.stack.run_for(ms(10));
-    let syn = raw.recv();
+    let (mut us, id, raw, syn) = connecting();
     let ours = syn.seq.wrapping_add(1);
     let segment = |flags, seq, ack| Segment::new(PORT, syn.src_port, flags, seq, ack);
     // All of it is there before anything of ours can leave.

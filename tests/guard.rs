@@ -41,17 +41,6 @@ fn assert_challenged(
     us.stack.run_for(secs(2));
 }
 
-/// Our end is still connecting; its SYN was received.
-fn connecting() -> (Us<1>, ConnectionId, RawPeer, Segment) {
-    let world = World::new(WorldConfig::instant());
-    let raw = world.raw();
-    let mut us = Us::<1>::new(&world);
-    let id = us.connect(Options::default());
-    us.stack.run_for(ms(10));
-    let syn = raw.recv();
-    (us, id, raw, syn)
-}
-
 #[test]
 fn a_rst_in_the_window_but_not_exact_is_challenged() {
     let (mut us, id, raw, flow) = scripted(Options::default());

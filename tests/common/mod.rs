@@ -392,6 +392,18 @@ pub fn scripted_with(
     (us, id, raw, flow)
 }
 
+/// Our end is still connecting; its SYN was received.
+#[track_caller]
+pub fn connecting() -> (Us<1>, ConnectionId, RawPeer, Segment) {
+    let world = World::new(WorldConfig::instant());
+    let raw = world.raw();
+    let mut us = Us::<1>::new(&world);
+    let id = us.connect(Options::default());
+    us.stack.run_for(ms(10));
+    let syn = raw.recv();
+    (us, id, raw, syn)
+}
+
 /// The segments that our end hands to the wire from now on.
 #[derive(Clone)]
 pub struct Tap {
