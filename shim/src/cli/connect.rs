@@ -34,18 +34,7 @@ pub type HostWriter<'s, 'a> = Writer<'s, 'a, HostDevice, HostClock, 1>;
 /// Everything there has to be before the first segment leaves.
 #[derive(Debug)]
 pub struct Prepared {
-    /// The peer's process, if it is ours.
-    pub peer: Option<Peer>,
-    /// Where to connect to.
-    pub remote: SocketAddr,
-    /// Limits and policies of the connection.
-    pub options: Options,
-    /// SIGINT and SIGTERM.
-    pub signals: Signals,
-    /// The clock's watch of the input, if there is one to watch.
-    pub input: Option<Watch>,
-    /// The clock's watch of what the peer prints, if that goes through us.
-    pub output: Option<Watch>,
+    run: Run,
     device: HostDevice,
     clock: HostClock,
     setup: Setup,
@@ -103,13 +92,16 @@ pub fn prepare(
     };
     let mut setup = Setup::new(found.hardware_addr.into(), &found.addresses);
     setup.tx_buffer = args.tx_buffer;
-    Ok(Prepared {
+    let run = Run {
         peer: found.peer,
         remote,
         options,
         signals,
         input,
         output,
+    };
+    Ok(Prepared {
+        run,
         device,
         clock,
         setup,
@@ -118,27 +110,24 @@ pub fn prepare(
 }
 
 impl Prepared {
+    /// Where to connect to.
+    #[must_use]
+    pub const fn remote(&self) -> SocketAddr {
+        self.run.remote
+    }
+
     /// Makes the stack and lends it, with the rest, to `program`.
     ///
     /// # Errors
     ///
     /// The stack cannot be made of these parts.
     pub fn run<R>(self, program: impl FnOnce(&mut HostStack<'_>, Run) -> R) -> Result<R, Failure> {
-        let run = Run {
-            peer: self.peer,
-            remote: self.remote,
-            options: self.options,
-            signals: self.signals,
-            input: self.input,
-            output: self.output,
-        };
-        let gateway = self.gateway;
         self.setup
             .run(self.device, self.clock, |stack| {
-                if let Some(gateway) = gateway {
+                if let Some(gateway) = self.gateway {
                     add_route(stack, gateway)?;
                 }
-                Ok(program(stack, run))
+                Ok(program(stack, self.run))
             })
             .map_err(|error| Failure::other(error.to_string()))?
     }

@@ -84,7 +84,7 @@ pub fn run(
     feed: &mut impl Feed,
     line: Line,
 ) -> Result<u8, Failure> {
-    let remote = prepared.remote;
+    let remote = prepared.remote();
     prepared.run(|stack, mut run| {
         let offload = stack.device_mut().get_ref().offload();
         let offload = offload.towards(remote.ip());
