@@ -3,7 +3,7 @@
 
 use crate::Case;
 use crate::effort::Effort;
-use crate::fixture::{PORT, content, quick, server, sha256};
+use crate::fixture::{PATIENCE, PORT, content, quick, server, sha256};
 use crate::peer::Peer;
 use embassy_net_tuntap::TunTapDevice;
 use embedded_io::Write as _;
@@ -136,7 +136,7 @@ fn connect(
 ) -> ConnectionId {
     let wanted = SocketAddr::new(KERNEL_V4.into(), PORT);
     namespace
-        .wait_listening(wanted, Some(&mut peer.child), Duration::from_secs(20))
+        .wait_listening(wanted, Some(&mut peer.child), PATIENCE)
         .expect("the peer listens");
     let id = stack.connect(server(), options).expect("a free slot");
     stack.wait_open(id).expect("the peer accepts");

@@ -27,9 +27,6 @@ pub const PORT: u16 = 5000;
 /// sends: IP does not see them, and a capture tells by them what was forged.
 pub const FORGED: &[u8] = b"forged";
 
-/// How long a peer may take to start.
-const START_LIMIT: Duration = Duration::from_secs(20);
-
 /// How long a test waits for what must come, on a machine that does something
 /// else as well. When exactly, other tests see in virtual time.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -185,7 +182,7 @@ impl Lab<'_, '_> {
     pub fn wait_listening(&mut self, peer: &mut Peer, server: IpEndpoint) {
         let wanted = std::net::SocketAddr::new(server.addr.into(), server.port);
         self.namespace
-            .wait_listening(wanted, Some(&mut peer.child), START_LIMIT)
+            .wait_listening(wanted, Some(&mut peer.child), PATIENCE)
             .expect("the peer listens");
     }
 

@@ -7,8 +7,9 @@ use std::net::{Shutdown, SocketAddrV4, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long anything may take that is to happen.
-pub const LIMIT: Duration = Duration::from_secs(25);
+/// How long anything may take that is to happen, on a machine that does something
+/// else as well.
+pub const LIMIT: Duration = Duration::from_secs(60);
 
 /// How often it is looked whether it has.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
