@@ -233,6 +233,32 @@ fn a_rst_that_acknowledges_our_fin_is_a_reset() {
     }
 }
 
+/// RFC 9293, 3.10.7.4, step 1: what lies before RCV.NXT as a whole is not taken,
+/// whatever it acknowledges.
+#[test]
+fn an_old_segment_does_not_acknowledge_our_fin() {
+    for (flags, text) in [
+        (Flags::ACK, 1),
+        (Flags::ACK, 5),
+        (Flags::FIN | Flags::ACK, 0),
+    ] {
+        let (mut us, id, raw, mut flow) = scripted(Options::default());
+        raw.send(&flow.data(*b"taken"));
+        us.write(id, 10);
+        us.writer(id).begin_finish();
+        flow.take(11);
+        let old = flow.segment(flags).with_payload(vec![0; text]);
+        let seq = flow.seq.wrapping_sub(old.seq_len());
+        raw.send(&old.with_seq(seq).with_window(0));
+        us.stack.run_for(ms(10));
+        assert_eq!(us.state(id), FINISHING, "{flags:?}, {text}");
+        assert_eq!(us.ledger(id).acknowledged(), 0, "{flags:?}, {text}");
+        raw.send(&flow.ack());
+        let report = us.writer(id).finish().expect("finished");
+        assert_eq!(report.cause, Some(Cause::Finished));
+    }
+}
+
 #[test]
 fn a_rst_after_both_fins_acknowledges_nothing() {
     for (policy, cause) in [

@@ -165,8 +165,8 @@ pub(super) fn judge_behind_our_fin(segment: &Segment<'_>, known: &Known) -> Verd
     let is_heard = matches!(verdict, Verdict::Acceptable | Verdict::Textless);
     let is_last = segment.ack() == Some(known.snd_nxt) && segment.window() == Window::Zero;
     // What is old altogether, the stack below drops; a RST it takes otherwise.
-    let is_taken = !is_before(segment.end(), known.rcv_nxt) && !segment.is_rst();
-    match is_heard && is_last && is_taken {
+    let is_new = segment.seq() == known.rcv_nxt || is_before(known.rcv_nxt, segment.end());
+    match is_heard && is_last && is_new && !segment.is_rst() {
         true => Verdict::Opened,
         false => verdict,
     }

@@ -216,7 +216,10 @@ impl<'s, 'a> Run<'s, 'a> {
             self.look();
         }
         self.look_at_delivery();
-        self.look_at_aftermath();
+        let aftermath = AFTERMATH + self.scenario.options.finish_limit();
+        if self.id.is_some() {
+            self.wait_for(aftermath);
+        }
         let now = self.world.now();
         let (limit, elapsed) = (self.scenario.longest(), now.since(Instant::ZERO));
         let waits = self.world.waits();
@@ -230,11 +233,11 @@ impl<'s, 'a> Run<'s, 'a> {
             let detail = format!("{reasons} frames and steps, most of them ours");
             self.oracle.find(Rule::Busy, now, detail);
         }
-        let aftermath = AFTERMATH + self.scenario.options.finish_limit();
         if elapsed > limit + aftermath + Duration::from_secs(5) {
             let detail = format!("it took {elapsed:?}");
             self.oracle.find(Rule::Bounded, now, detail);
         }
+        self.look_at_what_is_left();
     }
 
     /// Frames and steps: what our end has to wake for.
@@ -414,11 +417,10 @@ impl<'s, 'a> Run<'s, 'a> {
     }
 
     /// Some time after the end nothing is due, and the slot can be used.
-    fn look_at_aftermath(&mut self) {
+    fn look_at_what_is_left(&mut self) {
         if self.id.is_none() {
             return;
         }
-        self.wait_for(AFTERMATH + self.scenario.options.finish_limit());
         let now = self.world.now();
         if !self.state().is_closed() {
             let detail = format!("{:?} behind the last step", self.state());
