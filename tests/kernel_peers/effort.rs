@@ -1,5 +1,6 @@
 //! What a thread takes of the machine.
 
+use nix::libc::c_long;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::time::{ClockId, clock_gettime};
 use std::fmt;
@@ -7,14 +8,14 @@ use std::time::Duration;
 
 /// More often nobody has a reason to wake in some seconds: probes, their answers
 /// and what the kernel asks come a few times.
-const MOST_SLEEPS: i64 = 100;
+const MOST_SLEEPS: c_long = 100;
 
 /// What one thread has taken.
 #[derive(Debug, Clone, Copy)]
 pub struct Effort {
     processor: Duration,
     /// How often it gave up the processor to wait.
-    sleeps: i64,
+    sleeps: c_long,
 }
 
 impl Effort {
