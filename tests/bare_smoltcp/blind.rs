@@ -108,3 +108,23 @@ fn data_behind_a_fin_is_taken_and_acknowledged() {
         assert_eq!(script.state(), tcp::State::CloseWait);
     }
 }
+
+/// A RST at RCV.NXT is dropped where that lies beyond the window, behind a FIN at the
+/// edge, until the FIN is acknowledged. By RFC 9293, MUST-66, it counts at a closed
+/// window. Not worked around: the peer has finished already, and what it still gets
+/// it answers with another RST.
+#[test]
+fn rst_behind_a_fin_at_the_edge_is_dropped() {
+    for peer in PEERS {
+        let mut script = Script::open_with_buffers(peer, 10);
+        let fin = script.flow.segment(Flags::FIN | Flags::ACK);
+        script.send(&fin.with_payload(*b"ten octets"));
+        script.flow.seq = script.flow.seq.wrapping_add(10 + 1);
+        let rst = script.flow.rst();
+        script.send(&rst);
+        assert_eq!(script.state(), tcp::State::CloseWait);
+        script.expect_ack();
+        script.send(&rst);
+        assert_eq!(script.told(), ENDED);
+    }
+}

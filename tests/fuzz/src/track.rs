@@ -246,7 +246,11 @@ impl Track {
         {
             self.may_una = max(self.may_una, ack);
         }
+        // Behind a FIN at the edge of the window smoltcp drops it, until it has
+        // acknowledged that FIN.
+        let is_beyond = self.window_edge.is_some_and(|edge| is_before(edge, seq));
         let is_certain = segment.plain
+            && !is_beyond
             && self.sight == Sight::Clear
             && self.phase == Phase::Established
             && self.rcv_lo == self.rcv_hi
