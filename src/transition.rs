@@ -57,18 +57,19 @@ const fn row(row: u8, next: State, action: Action) -> Transition {
 #[must_use]
 #[inline]
 pub fn transition(state: State, event: Event) -> Transition {
-    let cell = CELLS
-        .get(line(state))
-        .and_then(|cells| cells.get(column(event)));
-    match (cell, state) {
-        // The causes of an end share their cells.
-        (Some(&cell), State::Closed(_)) if cell.next.is_closed() => Transition {
-            next: state,
-            ..cell
-        },
-        (Some(&cell), _) => cell,
+    let number = line(state).wrapping_mul(COLUMNS).wrapping_add(column(event));
+    let outcome = CELLS
+        .get(number)
+        .and_then(|&outcome| OUTCOMES.get(usize::from(outcome)));
+    let (next, action) = match outcome {
+        Some(&(next, action)) => (next, action),
         // There is a cell for every state and every event.
-        (None, _) => row(0, state, Action::Ignore),
+        None => (None, Action::Ignore),
+    };
+    Transition {
+        row: u8::try_from(number).unwrap_or(0).wrapping_add(1),
+        next: next.unwrap_or(state),
+        action,
     }
 }
 
@@ -87,22 +88,68 @@ const LINES: [State; 9] = [
     State::Closed(Cause::PeerFinished),
 ];
 
+/// The next state, `None` for the present one, and the action.
+type Outcome = (Option<State>, Action);
+
+/// How many different outcomes there are.
+const DIFFERENT: usize = 26;
+
 /// What [`decide`] says of every state and event, worked out by the compiler: to
-/// look a cell up takes a small machine less room and time than to decide it.
+/// look a cell up takes a small machine less room and time than to decide it. Most
+/// cells are alike, so each is the number of one of the [`OUTCOMES`].
+static CELLS: [u8; COLUMNS * LINES.len()] = NUMBERED.0;
+
+/// The different outcomes, in the order in which they are first met.
+static OUTCOMES: [Outcome; DIFFERENT] = NUMBERED.1;
+
 #[expect(
     clippy::indexing_slicing,
+    clippy::as_conversions,
     reason = "an index out of range does not compile"
 )]
-static CELLS: [[Transition; COLUMNS]; LINES.len()] = {
-    let mut cells = [[row(0, State::Idle, Action::Ignore); COLUMNS]; LINES.len()];
-    let mut number = 0;
-    while number < COLUMNS * LINES.len() {
-        let (state, event) = (LINES[number / COLUMNS], Event::ALL[number % COLUMNS]);
-        cells[line(state)][column(event)] = decide(state, event);
+const NUMBERED: ([u8; COLUMNS * LINES.len()], [Outcome; DIFFERENT]) = {
+    let mut cells = [0; COLUMNS * LINES.len()];
+    let mut outcomes = [(None, Action::None); DIFFERENT];
+    let (mut number, mut known) = (0, 0);
+    while number < cells.len() {
+        let state = LINES[number / COLUMNS];
+        let cell = decide(state, Event::ALL[number % COLUMNS]);
+        let outcome = match index(cell.next) == index(state) {
+            true => (None, cell.action),
+            false => (Some(cell.next), cell.action),
+        };
+        let mut at = 0;
+        while at < known && !is_same(outcomes[at], outcome) {
+            at += 1;
+        }
+        if at == known {
+            outcomes[known] = outcome;
+            known += 1;
+        }
+        cells[number] = at as u8;
         number += 1;
     }
-    cells
+    assert!(known == DIFFERENT, "one cell of each kind");
+    (cells, outcomes)
 };
+
+#[expect(clippy::as_conversions, reason = "the number of a variant")]
+const fn is_same(a: Outcome, b: Outcome) -> bool {
+    let is_same_state = match (a.0, b.0) {
+        (Some(a), Some(b)) => index(a) == index(b),
+        (None, None) => true,
+        _ => false,
+    };
+    is_same_state && a.1 as u8 == b.1 as u8
+}
+
+/// The number of a state among all.
+const fn index(state: State) -> usize {
+    match state {
+        State::Closed(cause) => line(state) + cause as usize,
+        _ => line(state),
+    }
+}
 
 /// The line of a state in [`CELLS`].
 const fn line(state: State) -> usize {
