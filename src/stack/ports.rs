@@ -15,6 +15,7 @@ const BLOCKS: u32 = 8;
 /// seed says (RFC 6056, 3.3), so that a reboot does not begin with the ports of
 /// the boot before.
 #[derive(Debug)]
+#[repr(align(8))]
 pub(super) struct Ports {
     first: u16,
     /// How many ports there are, at least 1.

@@ -23,6 +23,7 @@ const _: () = assert!(size_of::<Probe>() <= 88);
 
 /// A frame of headers only.
 #[derive(Debug)]
+#[repr(align(8))]
 pub(super) struct Probe {
     frame: [u8; ROOM],
     len: usize,
