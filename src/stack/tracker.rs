@@ -359,7 +359,8 @@ impl<const N: usize> Tracker<N> {
         // timer of smoltcp's that can have been due for long.
         let is_held_back = taken == Taken::Nothing
             && in_flight > 0
-            && pending.saturating_sub(in_flight) < SMALLEST_SEGMENT
+            && pending.saturating_sub(in_flight)
+                < SMALLEST_SEGMENT.max(self.table.largest(index).into())
             && slot.connection.options().nagle() == Nagle::On
             && net.now < self.rests_until;
         if is_held_back {

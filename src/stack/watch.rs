@@ -90,6 +90,9 @@ struct Row {
     phase: Cell<Phase>,
     /// What is known of its sequence numbers, from its SYN on.
     known: Cell<Known>,
+    /// The most octets of sequence space that one segment had, as far as seen: the
+    /// peer takes so many at once.
+    largest: Cell<u16>,
     /// The row behind this one in the chain, [`END`] or [`UNCHAINED`].
     next: Cell<u16>,
 }
@@ -106,6 +109,7 @@ impl Row {
             facts: Cell::new(Facts::default()),
             phase: Cell::new(Phase::Opening),
             known: Cell::new(Known::UNKNOWN),
+            largest: Cell::new(0),
             next: Cell::new(UNCHAINED),
         }
     }
@@ -154,6 +158,7 @@ impl<const N: usize> Table<N> {
             row.facts.set(Facts::default());
             row.phase.set(Phase::Opening);
             row.known.set(Known::UNKNOWN);
+            row.largest.set(0);
         }
     }
 
@@ -219,6 +224,11 @@ impl<const N: usize> Table<N> {
             let known = row.known.get();
             known.snd_nxt.wrapping_sub(known.snd_una)
         })
+    }
+
+    /// The most octets of sequence space that a segment of ours had.
+    pub(super) fn largest(&self, slot: usize) -> u16 {
+        self.rows.get(slot).map_or(0, |row| row.largest.get())
     }
 
     /// Looks at a frame on its way in; a probe is to go on in its place.
@@ -380,6 +390,9 @@ impl Row {
                 snd_nxt: end,
                 ..known
             });
+            // A packet has fewer than 2^16 octets.
+            let len = u16::try_from(len).unwrap_or(u16::MAX);
+            self.largest.set(self.largest.get().max(len));
             if segment.is_fin() && self.phase.get() == Phase::Synchronised {
                 self.phase.set(Phase::Finishing);
             }
