@@ -2,12 +2,10 @@
 
 use crate::Instant;
 
-/// smoltcp's instants are signed microseconds; the crate's are capped to them,
-/// 292,000 years ahead.
-pub(super) fn to_smoltcp(instant: Instant) -> smoltcp::time::Instant {
-    let micros = instant.as_micros().cast_signed();
-    // Above what smoltcp can tell, the sign is lost: only `NEVER` is, in truth.
-    smoltcp::time::Instant::from_micros(if micros < 0 { i64::MAX } else { micros })
+/// smoltcp's instants are signed microseconds: the present is far from where the sign
+/// would be lost, 292,000 years ahead.
+pub(super) const fn to_smoltcp(now: Instant) -> smoltcp::time::Instant {
+    smoltcp::time::Instant::from_micros_const(now.as_micros().cast_signed())
 }
 
 /// An instant before the epoch, which smoltcp uses for "at once", becomes the
