@@ -423,6 +423,7 @@ fn sum_some(seed: usize, octets: &[u8]) -> usize {
 }
 
 /// A sum with its carries added: 16 bits.
+#[inline(never)]
 const fn folded(mut sum: usize) -> usize {
     while sum > 0xffff {
         sum = (sum & 0xffff).wrapping_add(sum >> 16);
