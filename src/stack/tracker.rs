@@ -253,7 +253,11 @@ impl<const N: usize> Tracker<N> {
 
     #[inline(never)]
     fn collect(&mut self, step: Step, sockets: &mut SocketSet<'_>, now: Instant) {
-        while let Some((index, facts)) = self.table.take_dirty() {
+        self.table.settle();
+        for index in 0..N {
+            let Some(facts) = self.table.take(index) else {
+                continue;
+            };
             match step {
                 Step::Ingress => self.sync_received(index, facts, sockets, now),
                 Step::Egress => self.sync_sent(index, facts, sockets, now),

@@ -58,11 +58,6 @@ pub(super) enum Sending {
     Finished,
 }
 
-/// The end of the chain of changed rows.
-const END: u16 = u16::MAX;
-/// A row that is not in the chain.
-const UNCHAINED: u16 = u16::MAX - 1;
-
 /// How far the two ends have agreed on sequence numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -93,8 +88,8 @@ struct Row {
     /// The most octets of sequence space that one segment had, as far as seen: the
     /// peer takes so many at once.
     largest: Cell<u16>,
-    /// The row behind this one in the chain, [`END`] or [`UNCHAINED`].
-    next: Cell<u16>,
+    /// Whether there are facts to collect.
+    is_touched: Cell<bool>,
 }
 
 // What one more connection costs in memory, of what is not free on a small
@@ -110,13 +105,12 @@ impl Row {
             phase: Cell::new(Phase::Opening),
             known: Cell::new(Known::UNKNOWN),
             largest: Cell::new(0),
-            next: Cell::new(UNCHAINED),
+            is_touched: Cell::new(false),
         }
     }
 }
 
-/// A row for each of at most `N` connections, and the chain of those with
-/// facts to collect.
+/// A row for each of at most `N` connections.
 #[derive(Debug)]
 pub(super) struct Table<const N: usize> {
     medium: Medium,
@@ -125,7 +119,8 @@ pub(super) struct Table<const N: usize> {
     /// Whether the device leaves it to us to fill in checksums.
     fills: bool,
     rows: [Row; N],
-    first: Cell<u16>,
+    /// Whether any row is touched.
+    is_touched: Cell<bool>,
     /// How many connections wait for a peer: while it is not zero, a segment
     /// for no known connection may open one.
     listening: Cell<u16>,
@@ -138,7 +133,7 @@ impl<const N: usize> Table<N> {
             verifies: device.checksum.tcp.rx(),
             fills: device.checksum.tcp.tx(),
             rows: core::array::from_fn(|_| Row::new()),
-            first: Cell::new(END),
+            is_touched: Cell::new(false),
             listening: Cell::new(0),
         }
     }
@@ -168,35 +163,34 @@ impl<const N: usize> Table<N> {
 
     /// Whether there is anything to collect.
     pub(super) fn is_touched(&self) -> bool {
-        self.first.get() != END
+        self.is_touched.get()
     }
 
-    /// The connection whose facts are to be collected next, and the facts.
-    pub(super) fn take_dirty(&self) -> Option<(usize, Facts)> {
-        let slot = usize::from(self.first.get());
+    /// All is collected.
+    pub(super) fn settle(&self) {
+        self.is_touched.set(false);
+    }
+
+    /// The facts of a connection, if there are any to collect.
+    pub(super) fn take(&self, slot: usize) -> Option<Facts> {
         let row = self.rows.get(slot)?;
-        self.first.set(row.next.replace(UNCHAINED));
-        Some((slot, row.facts.take()))
+        row.is_touched.take().then(|| row.facts.take())
     }
 
-    fn find(&self, arriving: Flow) -> Option<(usize, &Row)> {
-        let mut rows = self.rows.iter().enumerate();
-        rows.find(|(_, row)| row.flow == Some(arriving))
+    fn find(&self, arriving: Flow) -> Option<&Row> {
+        self.rows.iter().find(|row| row.flow == Some(arriving))
     }
 
-    /// Puts a row into the chain, unless it is there already.
-    fn chain(&self, slot: usize, row: &Row) {
-        if row.next.get() == UNCHAINED
-            && let Ok(index) = u16::try_from(slot)
-        {
-            row.next.set(self.first.replace(index));
-        }
+    /// There is something to collect for a row.
+    fn touch(&self, row: &Row) {
+        row.is_touched.set(true);
+        self.is_touched.set(true);
     }
 
-    /// Puts every row into the chain: a frame could not be told apart.
-    fn chain_all(&self) {
-        for (slot, row) in self.rows.iter().enumerate() {
-            self.chain(slot, row);
+    /// A frame could not be told apart: it may be for any row.
+    fn touch_all(&self) {
+        for row in &self.rows {
+            self.touch(row);
         }
     }
 
@@ -236,20 +230,20 @@ impl<const N: usize> Table<N> {
         match &parse(self.medium, frame) {
             Parsed::Tcp(segment) => return self.inspect_segment(frame, segment),
             Parsed::Icmp(error) => self.note_icmp(error),
-            Parsed::Opaque => self.chain_all(),
+            Parsed::Opaque => self.touch_all(),
             Parsed::Other => {}
         }
         None
     }
 
     fn inspect_segment(&self, frame: &[u8], segment: &Segment<'_>) -> Option<Probe> {
-        let Some((slot, row)) = self.find(segment.flow()) else {
+        let Some(row) = self.find(segment.flow()) else {
             if self.listening.get() > 0 {
-                self.chain_all();
+                self.touch_all();
             }
             return None;
         };
-        self.chain(slot, row);
+        self.touch(row);
         if self.verifies && !is_intact(segment) {
             return None;
         }
@@ -285,7 +279,7 @@ impl<const N: usize> Table<N> {
     /// An error about a segment that is not in flight is not believed
     /// (RFC 5927, 4.1).
     fn note_icmp(&self, error: &IcmpError) {
-        let Some((slot, row)) = self.find(error.quoted.reversed()) else {
+        let Some(row) = self.find(error.quoted.reversed()) else {
             return;
         };
         let known = row.known.get();
@@ -301,7 +295,7 @@ impl<const N: usize> Table<N> {
         let mut facts = row.facts.get();
         facts.icmp = Some(error.severity);
         row.facts.set(facts);
-        self.chain(slot, row);
+        self.touch(row);
     }
 
     /// Looks at a frame on its way out.
@@ -320,16 +314,16 @@ impl<const N: usize> Table<N> {
         let Parsed::Tcp(segment) = &parsed else {
             return None;
         };
-        let (slot, row) = self.find(segment.flow().reversed())?;
+        let row = self.find(segment.flow().reversed())?;
         if segment.is_rst() {
             // The end, which is to be looked at.
-            self.chain(slot, row);
+            self.touch(row);
             return None;
         }
         let len = segment.len();
         // A segment without sequence space (a bare ACK) asks for no answer.
         if len > 0 {
-            self.chain(slot, row);
+            self.touch(row);
         }
         row.note_sent(segment, len)
     }
