@@ -249,19 +249,18 @@ impl Connection {
         if transition(self.state, Event::Write).action != Action::Accept {
             return Err(self.error().unwrap_or(WriteError::NotOpen { ledger }));
         }
-        if bytes > ledger.room() {
+        let Some(bytes) = usize::try_from(bytes).ok().filter(|_| bytes <= ledger.room()) else {
             return Err(WriteError::LedgerFull { ledger });
-        }
+        };
         self.note_accepted(bytes, now);
         Ok(())
     }
 
     /// Counts bytes that were admitted and put into the transmit buffer.
     /// Returns whether timers were started.
-    pub(crate) fn note_accepted(&mut self, bytes: u64, now: Instant) -> bool {
+    pub(crate) fn note_accepted(&mut self, bytes: usize, now: Instant) -> bool {
         let is_first = self.ledger.pending() == 0;
-        let counted = self.ledger.accept(bytes);
-        debug_assert!(counted.is_ok());
+        self.ledger.accept(bytes);
         // No machine lives to see 2^64 writes.
         self.writes_accepted = self.writes_accepted.wrapping_add(1);
         // Behind bytes that are pending, whatever timers there are run.
@@ -334,6 +333,10 @@ impl Connection {
     /// be told whenever acknowledgements may have shortened it, and never when
     /// something else did.
     pub fn handle_pending(&mut self, pending: u64, now: Instant) {
+        self.note_pending(usize::try_from(pending).unwrap_or(usize::MAX), now);
+    }
+
+    pub(crate) fn note_pending(&mut self, pending: usize, now: Instant) {
         if self.state.is_established() && self.ledger.settle(pending) > 0 {
             self.retransmissions = 0;
             self.stall = Note::None;
@@ -418,7 +421,7 @@ impl Connection {
     /// The peer acknowledged our FIN.
     pub fn handle_fin_acknowledged(&mut self, now: Instant) -> Action {
         if matches!(self.state, State::Finishing(_)) {
-            self.handle_pending(0, now);
+            self.note_pending(0, now);
         }
         self.apply(Event::FinAcknowledged, now)
     }

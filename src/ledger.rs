@@ -18,23 +18,24 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Ledger {
-    accepted: u64,
-    /// Never above `accepted`.
     acknowledged: u64,
+    /// Accepted and not acknowledged: no more than a buffer holds.
+    pending: usize,
 }
 
 impl Ledger {
     /// Nothing accepted yet.
     pub const ZERO: Self = Self {
-        accepted: 0,
         acknowledged: 0,
+        pending: 0,
     };
 
     /// Bytes for which a write returned `Ok(n)`, since the connection was
     /// opened.
     #[must_use]
     pub const fn accepted(&self) -> u64 {
-        self.accepted
+        // What is accepted never exceeds 64 bits, so nothing wraps.
+        self.acknowledged.wrapping_add(self.pending())
     }
 
     /// Accepted bytes that the peer's TCP has acknowledged.
@@ -45,9 +46,14 @@ impl Ledger {
 
     /// Accepted bytes that are not acknowledged yet.
     #[must_use]
+    #[allow(clippy::as_conversions, reason = "const fn; no machine has more than 64 bits")]
     pub const fn pending(&self) -> u64 {
-        // `acknowledged` never exceeds `accepted`, so nothing wraps.
-        self.accepted.wrapping_sub(self.acknowledged)
+        self.pending as u64
+    }
+
+    /// [`pending`](Self::pending), as a number of octets in memory.
+    pub(crate) const fn in_memory(&self) -> usize {
+        self.pending
     }
 
     /// [`pending`](Self::pending), as it is called once the connection has
@@ -59,68 +65,24 @@ impl Ledger {
 
     /// How many more bytes can be counted: `u64::MAX` less those accepted.
     pub(crate) const fn room(&self) -> u64 {
-        u64::MAX.saturating_sub(self.accepted)
+        u64::MAX.saturating_sub(self.accepted())
     }
 
     /// Counts `bytes` as accepted; the caller has kept them within
-    /// [`room`](Self::room), else what exceeds it is reported back.
-    pub(crate) const fn accept(&mut self, bytes: u64) -> Result<(), Overflow> {
-        match self.accepted.checked_add(bytes) {
-            Some(accepted) => {
-                self.accepted = accepted;
-                Ok(())
-            }
-            None => Err(Overflow),
-        }
+    /// [`room`](Self::room).
+    pub(crate) const fn accept(&mut self, bytes: usize) {
+        self.pending = self.pending.wrapping_add(bytes);
     }
 
     /// Takes in that `pending` of the accepted bytes are still unacknowledged,
     /// and returns how many became acknowledged by that. A number of pending
     /// bytes above the present one takes nothing back.
-    pub(crate) const fn settle(&mut self, pending: u64) -> u64 {
-        let newly = self.pending().saturating_sub(pending);
-        self.acknowledged = self.acknowledged.wrapping_add(newly);
+    #[allow(clippy::as_conversions, reason = "const fn; no machine has more than 64 bits")]
+    pub(crate) const fn settle(&mut self, pending: usize) -> usize {
+        let newly = self.pending.saturating_sub(pending);
+        self.pending = self.pending.wrapping_sub(newly);
+        self.acknowledged = self.acknowledged.wrapping_add(newly as u64);
         newly
     }
 }
 
-/// The ledger cannot count that many bytes; it is unchanged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Overflow;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn identity_holds_through_accepting_and_settling() {
-        let mut ledger = Ledger::default();
-        assert_eq!(ledger.accept(1_000), Ok(()));
-        assert_eq!(ledger.settle(400), 600);
-        assert_eq!((ledger.acknowledged(), ledger.pending()), (600, 400));
-        assert_eq!(ledger.settle(400), 0);
-        assert_eq!(ledger.accept(50), Ok(()));
-        assert_eq!(ledger.pending(), 450);
-        assert_eq!(ledger.accepted(), ledger.acknowledged() + ledger.pending());
-    }
-
-    #[test]
-    fn acknowledged_is_never_taken_back() {
-        let mut ledger = Ledger::default();
-        assert_eq!(ledger.accept(10), Ok(()));
-        assert_eq!(ledger.settle(0), 10);
-        assert_eq!(ledger.settle(10), 0);
-        assert_eq!((ledger.acknowledged(), ledger.pending()), (10, 0));
-    }
-
-    #[test]
-    fn overflow_is_refused_and_changes_nothing() {
-        let mut ledger = Ledger::default();
-        assert_eq!(ledger.accept(u64::MAX - 1), Ok(()));
-        assert_eq!(ledger.room(), 1);
-        assert_eq!(ledger.accept(2), Err(Overflow));
-        assert_eq!(ledger.accepted(), u64::MAX - 1);
-        assert_eq!(ledger.accept(1), Ok(()));
-        assert_eq!(ledger.room(), 0);
-    }
-}

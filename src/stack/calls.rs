@@ -208,8 +208,7 @@ impl<const N: usize> Tracker<N> {
         let socket = net.sockets.get_mut::<tcp::Socket<'_>>(slot.handle);
         let accepted = enqueue(socket, room);
         if accepted > 0 {
-            let counted = u64::try_from(accepted).unwrap_or(u64::MAX);
-            let are_timers_new = slot.connection.note_accepted(counted, net.now);
+            let are_timers_new = slot.connection.note_accepted(accepted, net.now);
             socket.set_nagle_enabled(slot.connection.options().nagle() == Nagle::On);
             if are_timers_new {
                 let bound = slot.timeout_bound();

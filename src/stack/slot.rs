@@ -359,17 +359,17 @@ impl Slot {
         facts: Facts,
         socket: &tcp::Socket<'_>,
         now: Instant,
-    ) -> u64 {
+    ) -> usize {
         let connection = &mut self.connection;
-        let mut pending = u64::try_from(socket.send_queue()).unwrap_or(u64::MAX);
+        let mut pending = socket.send_queue();
         // The stack leaves the ACK number of a RST alone, but it counts: the
         // peer's TCP had those bytes when it sent it. (The octet of a FIN may be
         // among them; it is no byte of the queue.)
         if let (Some(credit), true) = (facts.rst, change.is_end()) {
-            pending = pending.saturating_sub(u64::from(credit));
+            pending = pending.saturating_sub(usize::try_from(credit).unwrap_or(usize::MAX));
         }
-        let has_settled = pending < connection.ledger().pending();
-        connection.handle_pending(pending, now);
+        let has_settled = pending < connection.ledger().in_memory();
+        connection.note_pending(pending, now);
         // What arrived in IP fragments passed the guard unseen; its effect
         // shows here all the same.
         let unseen = (has_settled || change.is_any()).then_some(Window::Open);
@@ -386,7 +386,7 @@ impl Slot {
         change: Change,
         facts: Facts,
         socket: &mut tcp::Socket<'_>,
-        pending: u64,
+        pending: usize,
         now: Instant,
     ) {
         use tcp::State::{FinWait2, LastAck, TimeWait};

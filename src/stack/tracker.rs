@@ -31,7 +31,7 @@ const EGRESS_BURST: u32 = 1 << 20;
 
 /// The segments of a peer that names no size (RFC 9293, 3.7.1). Less than one of them
 /// may be left to the next poll; a peer that names a smaller size has to wait so long.
-const SMALLEST_SEGMENT: u64 = 536;
+const SMALLEST_SEGMENT: usize = 536;
 
 /// How long smoltcp is not asked again for what is to be sent, where nothing seems to
 /// be. That late a retransmission may be, where writes follow each other of which none
@@ -357,8 +357,8 @@ impl<const N: usize> Tracker<N> {
         let Some(slot) = self.slots.get(index) else {
             return;
         };
-        let pending = slot.connection.ledger().pending();
-        let in_flight = u64::from(self.table.in_flight(index));
+        let pending = slot.connection.ledger().in_memory();
+        let in_flight = self.table.in_flight(index);
         // By Nagle's algorithm (RFC 9293, 3.7.4), with nothing to be answered and no
         // timer of smoltcp's that can have been due for long.
         let is_held_back = taken == Taken::Nothing
@@ -372,7 +372,7 @@ impl<const N: usize> Tracker<N> {
         }
         for _ in 0..EGRESS_BURST {
             let sent = self.send_segments(net);
-            if sent == PollResult::None || u64::from(self.table.in_flight(index)) >= pending {
+            if sent == PollResult::None || self.table.in_flight(index) >= pending {
                 break;
             }
         }

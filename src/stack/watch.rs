@@ -213,10 +213,10 @@ impl<const N: usize> Table<N> {
     }
 
     /// How many octets of sequence space were sent and are not acknowledged.
-    pub(super) fn in_flight(&self, slot: usize) -> u32 {
+    pub(super) fn in_flight(&self, slot: usize) -> usize {
         self.rows.get(slot).map_or(0, |row| {
             let known = row.known.get();
-            known.snd_nxt.wrapping_sub(known.snd_una)
+            usize::try_from(known.snd_nxt.wrapping_sub(known.snd_una)).unwrap_or(usize::MAX)
         })
     }
 
