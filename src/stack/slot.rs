@@ -207,6 +207,7 @@ impl Slot {
 
     /// Both ends, while segments between them are this connection's: from the
     /// handshake on until the socket has nothing more to say.
+    #[inline(never)]
     pub(super) fn ends_on_wire(&self, socket: &tcp::Socket<'_>) -> Option<Ends> {
         let is_over = socket.state() == tcp::State::Closed && !Self::is_rst_due(socket);
         self.ends.filter(|_| !is_over)
