@@ -98,9 +98,8 @@ pub struct Connection {
     retransmissions: u8,
     link: Link,
     opened_at: Instant,
+    /// When the peer was last heard; once the connection has ended, when it did.
     heard_at: Instant,
-    /// [`Instant::NEVER`] while the connection lives.
-    ended_at: Instant,
     discarded: u64,
     writes_accepted: u64,
     writes_refused: u64,
@@ -130,7 +129,6 @@ impl Connection {
             link: Link::NeverDown,
             opened_at: now,
             heard_at: now,
-            ended_at: Instant::NEVER,
             discarded: 0,
             writes_accepted: 0,
             writes_refused: 0,
@@ -160,7 +158,7 @@ impl Connection {
             self.state = cell.next;
             if let State::Closed(cause) = cell.next {
                 self.timers = Timers::OFF;
-                self.ended_at = now;
+                self.heard_at = now;
                 tell!(
                     info,
                     "connection {}: closed, {}: accepted {}, acknowledged {}, undelivered {}",
@@ -290,7 +288,7 @@ impl Connection {
         let action = self.apply(Event::Finish, now);
         if action == Action::SendFin {
             self.timers
-                .set(Timer::Finish, now, self.options.finish_ms());
+                .set(Timer::Phase, now, self.options.finish_ms());
         }
         action
     }
@@ -314,17 +312,17 @@ impl Connection {
             return;
         }
         self.timers
-            .start(Timer::Connect, now, self.options.connect_ms());
+            .start(Timer::Phase, now, self.options.connect_ms());
     }
 
     /// The peer gave up a half-done handshake while we listen.
     pub fn handle_handshake_dropped(&mut self) {
-        self.timers.stop(Timer::Connect);
+        self.timers.stop(Timer::Phase);
     }
 
     /// The handshake is complete.
     pub fn handle_established(&mut self, now: Instant) -> Action {
-        self.timers.stop(Timer::Connect);
+        self.timers.stop(Timer::Phase);
         self.heard_at = now;
         self.apply(Event::Established, now)
     }
@@ -498,12 +496,12 @@ impl Connection {
 
     fn fire(&mut self, timer: Timer, now: Instant) -> Action {
         match timer {
-            Timer::Connect => match (self.state, self.handshake) {
+            Timer::Phase => match (self.state, self.handshake) {
+                (State::Finishing(_), _) => self.apply(Event::FinishLimit, now),
                 (State::Connecting, Handshake::Unsent) => self.handle_unreachable(now),
                 _ => self.apply(Event::ConnectLimit, now),
             },
             Timer::Silence => self.apply(Event::SilenceLimit, now),
-            Timer::Finish => self.apply(Event::FinishLimit, now),
             Timer::Stall => {
                 self.note_stall();
                 Action::None

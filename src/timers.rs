@@ -5,12 +5,10 @@ use crate::Instant;
 /// What a timer stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Timer {
-    /// The handshake must be complete.
-    Connect,
     /// An answer of any kind must have arrived.
     Silence,
-    /// Our FIN must be acknowledged.
-    Finish,
+    /// The handshake must be complete; later, our FIN must be acknowledged.
+    Phase,
     /// Progress must have been made, else advice is due.
     Stall,
     /// Something must have crossed the wire, else the stack below is nudged.
@@ -19,21 +17,19 @@ pub(crate) enum Timer {
 
 impl Timer {
     /// Every timer, limits before advice.
-    const ALL: [Self; 5] = [
-        Self::Connect,
+    const ALL: [Self; 4] = [
         Self::Silence,
-        Self::Finish,
+        Self::Phase,
         Self::Stall,
         Self::Probe,
     ];
 
     const fn number(self) -> usize {
         match self {
-            Self::Connect => 0,
-            Self::Silence => 1,
-            Self::Finish => 2,
-            Self::Stall => 3,
-            Self::Probe => 4,
+            Self::Silence => 0,
+            Self::Phase => 1,
+            Self::Stall => 2,
+            Self::Probe => 3,
         }
     }
 }
@@ -86,7 +82,7 @@ impl Timers {
     /// The timer with the earliest deadline; of several at the same instant
     /// the first in the order of [`Timer`], so that a limit precedes advice.
     fn earliest(&self) -> (Timer, Instant) {
-        let mut earliest = (Timer::Connect, Instant::NEVER);
+        let mut earliest = (Timer::Phase, Instant::NEVER);
         for (timer, &deadline) in Timer::ALL.into_iter().zip(&self.deadlines) {
             if deadline < earliest.1 {
                 earliest = (timer, deadline);
@@ -129,13 +125,13 @@ mod tests {
     #[test]
     fn due_timers_come_in_the_order_of_their_deadlines() {
         let mut timers = Timers::OFF;
-        timers.set(Timer::Finish, Instant::ZERO, 20);
+        timers.set(Timer::Phase, Instant::ZERO, 20);
         timers.set(Timer::Silence, Instant::ZERO, 10);
         timers.set(Timer::Probe, Instant::ZERO, 30);
         assert_eq!(timers.next(), Instant::from_millis(10));
         let now = Instant::from_millis(20);
         assert_eq!(timers.take_due(now), Some(Timer::Silence));
-        assert_eq!(timers.take_due(now), Some(Timer::Finish));
+        assert_eq!(timers.take_due(now), Some(Timer::Phase));
         assert_eq!(timers.bound(), Instant::from_millis(10));
         assert_eq!(timers.take_due(now), None);
         assert_eq!(timers.next(), Instant::from_millis(30));

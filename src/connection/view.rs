@@ -129,6 +129,14 @@ impl Connection {
     /// The account of the whole connection as of `now`.
     #[must_use]
     pub fn report(&self, now: Instant) -> Report {
+        let until = match self.state {
+            State::Closed(_) | State::Idle => self.heard_at.min(now),
+            State::Connecting
+            | State::Listening
+            | State::Open
+            | State::PeerFinished(_)
+            | State::Finishing(_) => now,
+        };
         Report {
             cause: self.state.cause(),
             ledger: self.ledger,
@@ -136,7 +144,7 @@ impl Connection {
             writes_accepted: self.writes_accepted,
             writes_refused: self.writes_refused,
             link_was_down: self.link.was_down(),
-            elapsed: now.min(self.ended_at).since(self.opened_at),
+            elapsed: until.since(self.opened_at),
         }
     }
 }
