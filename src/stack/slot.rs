@@ -9,7 +9,7 @@ use crate::connection::Connection;
 use crate::facts::{Sent, Window};
 use crate::sabotage::{Sabotage, is_on};
 use crate::state::{Action, OnReceive, State};
-use smoltcp::iface::SocketHandle;
+use smoltcp::iface::{Interface, SocketHandle};
 use smoltcp::socket::tcp;
 use smoltcp::wire::IpListenEndpoint;
 
@@ -109,6 +109,12 @@ impl Slot {
             tcp: tcp::State::Closed,
             unread: 0,
         }
+    }
+
+    /// Whether the address of a connection that lives is gone.
+    pub(super) fn has_lost(&self, interface: &Interface) -> bool {
+        let lives = !matches!(self.connection.state(), State::Idle | State::Closed(_));
+        lives && self.ends.is_some_and(|ends| !interface.has_ip_addr(ends.local.addr))
     }
 
     /// How much is lost by opening this slot again: nothing while the socket is

@@ -14,12 +14,9 @@ use crate::Instant;
 use crate::limits::Nagle;
 use crate::state::Action;
 use core::fmt;
-use heapless::Vec;
-use smoltcp::config::IFACE_MAX_ADDR_COUNT;
 use smoltcp::iface::{Interface, PollIngressSingleResult, PollResult, SocketHandle, SocketSet};
 use smoltcp::phy::Device;
 use smoltcp::socket::tcp;
-use smoltcp::wire::IpCidr;
 
 /// How many frames one poll takes in before it sends: a flood must not keep
 /// the stack from answering.
@@ -123,8 +120,6 @@ pub struct Tracker<const N: usize> {
     /// Until when smoltcp need not be asked for what it does not tell to be due: it
     /// was asked a moment ago.
     rests_until: Instant,
-    /// The interface's addresses when they were last compared.
-    addresses: Vec<IpCidr, IFACE_MAX_ADDR_COUNT>,
     pub(super) link_is_up: bool,
 }
 
@@ -163,7 +158,6 @@ impl<const N: usize> Tracker<N> {
             ports: Ports::new(config.local_ports.clone(), config.seed),
             next_timer: Instant::NEVER,
             rests_until: Instant::ZERO,
-            addresses: Vec::new(),
             link_is_up: true,
         })
     }
@@ -214,28 +208,11 @@ impl<const N: usize> Tracker<N> {
         sockets: &mut SocketSet<'_>,
         now: Instant,
     ) {
-        if interface.ip_addrs() != self.addresses.as_slice() {
-            self.note_addresses(interface, sockets, now);
-        }
-    }
-
-    /// Ends the connections whose address is gone.
-    #[inline(never)]
-    fn note_addresses(&mut self, interface: &Interface, sockets: &mut SocketSet<'_>, now: Instant) {
-        self.addresses.clear();
-        for &address in interface.ip_addrs() {
-            // The capacities are the same.
-            let copied = self.addresses.push(address);
-            debug_assert!(copied.is_ok());
-        }
         for index in 0..N {
             let Some(slot) = self.slots.get_mut(index) else {
                 return;
             };
-            let is_lost = slot
-                .ends
-                .is_some_and(|ends| !interface.has_ip_addr(ends.local.addr));
-            if is_lost {
+            if slot.has_lost(interface) {
                 let action = slot.connection.handle_address_lost(now);
                 self.perform(index, action, sockets, now);
             }
