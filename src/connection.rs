@@ -548,6 +548,22 @@ impl Connection {
         self.timers.bound()
     }
 
+    /// Lets the driver be called once more, so long after the end: what is left of
+    /// the connection below is not to linger for ever.
+    #[cfg(feature = "smoltcp")]
+    pub(crate) fn linger(&mut self, now: Instant, limit_ms: u32) {
+        if self.state.is_closed() {
+            self.timers.start(Timer::Phase, now, limit_ms);
+        }
+    }
+
+    /// Whether it is that time. To be asked before
+    /// [`handle_timeout`](Self::handle_timeout).
+    #[cfg(feature = "smoltcp")]
+    pub(crate) fn has_lingered(&self, now: Instant) -> bool {
+        self.state.is_closed() && self.timers.bound() <= now
+    }
+
     /// Advice that has not been told yet.
     pub const fn poll_advice(&mut self) -> Option<Advice> {
         if self.stall.take() {

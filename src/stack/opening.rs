@@ -185,7 +185,6 @@ impl<const N: usize> Tracker<N> {
         if let Some(slot) = self.slots.get_mut(index) {
             sockets.get_mut::<tcp::Socket<'_>>(slot.handle).abort();
             slot.connection.handle_release(now);
-            slot.linger_until = Instant::NEVER;
             slot.unread = 0;
             self.table.assign(index, None);
         }

@@ -49,9 +49,6 @@ pub(super) struct Slot {
     pub(super) ends: Option<Ends>,
     /// Where to wait again after a broken handshake.
     pub(super) listen_at: IpListenEndpoint,
-    /// When a RST that has not left is given up; [`Instant::NEVER`] if none is
-    /// owed.
-    pub(super) linger_until: Instant,
     /// The socket's state when it was last looked at.
     pub(super) tcp: tcp::State,
     /// How many received octets were unread when it was last looked at.
@@ -105,7 +102,6 @@ impl Slot {
             generation: 0,
             ends: None,
             listen_at: IpListenEndpoint::default(),
-            linger_until: Instant::NEVER,
             tcp: tcp::State::Closed,
             unread: 0,
         }
@@ -143,7 +139,7 @@ impl Slot {
             Action::SendFin => return self.complete_finish(socket, now),
             Action::Reset => {
                 socket.abort();
-                self.linger_until = now.plus_millis(RST_PATIENCE_MS);
+                self.connection.linger(now, RST_PATIENCE_MS);
             }
             Action::Relisten => {
                 socket.abort();
@@ -189,10 +185,9 @@ impl Slot {
     /// Gives up what lingers behind the end of a connection for too long: a
     /// RST that could not leave, a peer that never closes its direction.
     pub(super) fn give_up(&mut self, socket: &mut tcp::Socket<'_>, now: Instant) {
-        if self.linger_until > now {
+        if !self.connection.has_lingered(now) {
             return;
         }
-        self.linger_until = Instant::NEVER;
         if Self::is_rst_due(socket) || socket.state() == tcp::State::FinWait2 {
             // A socket forgets the other end only when it is opened again. The
             // port is not zero and the socket is closed: this is not refused.
@@ -208,7 +203,7 @@ impl Slot {
     /// nothing is due yet.
     #[inline]
     pub(super) fn timeout_bound(&self) -> Instant {
-        self.connection.timeout_bound().min(self.linger_until)
+        self.connection.timeout_bound()
     }
 
     /// Both ends, while segments between them are this connection's: from the
@@ -419,7 +414,7 @@ impl Slot {
         if change.after == FinWait2 {
             // Our FIN is acknowledged; the peer's may never come.
             let patience_ms = self.connection.options().finish_ms();
-            self.linger_until = self.linger_until.min(now.plus_millis(patience_ms));
+            self.connection.linger(now, patience_ms);
         }
         if let Some(icmp) = facts.icmp {
             let action = self.connection.handle_icmp(icmp, now);
