@@ -247,7 +247,10 @@ impl Connection {
         if transition(self.state, Event::Write).action != Action::Accept {
             return Err(self.error().unwrap_or(WriteError::NotOpen { ledger }));
         }
-        let Some(bytes) = usize::try_from(bytes).ok().filter(|_| bytes <= ledger.room()) else {
+        let Some(bytes) = usize::try_from(bytes)
+            .ok()
+            .filter(|_| bytes <= ledger.room())
+        else {
             return Err(WriteError::LedgerFull { ledger });
         };
         self.note_accepted(bytes, now);
@@ -287,8 +290,7 @@ impl Connection {
     pub fn handle_finish(&mut self, now: Instant) -> Action {
         let action = self.apply(Event::Finish, now);
         if action == Action::SendFin {
-            self.timers
-                .set(Timer::Phase, now, self.options.finish_ms());
+            self.timers.set(Timer::Phase, now, self.options.finish_ms());
         }
         action
     }

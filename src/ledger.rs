@@ -46,7 +46,10 @@ impl Ledger {
 
     /// Accepted bytes that are not acknowledged yet.
     #[must_use]
-    #[allow(clippy::as_conversions, reason = "const fn; no machine has more than 64 bits")]
+    #[allow(
+        clippy::as_conversions,
+        reason = "const fn; no machine has more than 64 bits"
+    )]
     pub const fn pending(&self) -> u64 {
         self.pending as u64
     }
@@ -77,7 +80,10 @@ impl Ledger {
     /// Takes in that `pending` of the accepted bytes are still unacknowledged,
     /// and returns how many became acknowledged by that. A number of pending
     /// bytes above the present one takes nothing back.
-    #[allow(clippy::as_conversions, reason = "const fn; no machine has more than 64 bits")]
+    #[allow(
+        clippy::as_conversions,
+        reason = "const fn; no machine has more than 64 bits"
+    )]
     pub(crate) const fn settle(&mut self, pending: usize) -> usize {
         let newly = self.pending.saturating_sub(pending);
         self.pending = self.pending.wrapping_sub(newly);
@@ -85,4 +91,3 @@ impl Ledger {
         newly
     }
 }
-

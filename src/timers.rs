@@ -17,12 +17,7 @@ pub(crate) enum Timer {
 
 impl Timer {
     /// Every timer, limits before advice.
-    const ALL: [Self; 4] = [
-        Self::Silence,
-        Self::Phase,
-        Self::Stall,
-        Self::Probe,
-    ];
+    const ALL: [Self; 4] = [Self::Silence, Self::Phase, Self::Stall, Self::Probe];
 
     const fn number(self) -> usize {
         match self {

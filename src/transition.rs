@@ -57,7 +57,9 @@ const fn row(row: u8, next: State, action: Action) -> Transition {
 #[must_use]
 #[inline]
 pub fn transition(state: State, event: Event) -> Transition {
-    let number = line(state).wrapping_mul(COLUMNS).wrapping_add(column(event));
+    let number = line(state)
+        .wrapping_mul(COLUMNS)
+        .wrapping_add(column(event));
     let outcome = CELLS
         .get(number)
         .and_then(|&outcome| OUTCOMES.get(usize::from(outcome)));

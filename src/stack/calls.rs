@@ -308,8 +308,8 @@ impl<const N: usize> Tracker<N> {
         let slot = self.slot_mut(id)?;
         if slot.tenure == Tenure::Held {
             slot.tenure = Tenure::Free;
-            if let Some(ends) = slot.ends {
-                self.ports.give_back(ends.local.port, net.now);
+            if let Some(flow) = self.table.flow(usize::from(id.slot)) {
+                self.ports.give_back(flow.local().port, net.now);
             }
         }
         Ok(report)
@@ -396,7 +396,9 @@ impl<const N: usize> Tracker<N> {
         &self,
         id: ConnectionId,
     ) -> Result<Option<(IpEndpoint, IpEndpoint)>, UnknownConnection> {
-        Ok(self.slot(id)?.ends.map(|ends| (ends.local, ends.remote)))
+        self.slot(id)?;
+        let flow = self.table.flow(usize::from(id.slot));
+        Ok(flow.map(|flow| (flow.local(), flow.reversed().local())))
     }
 
     /// Records that the link went up or down, beside the cause of every

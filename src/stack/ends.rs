@@ -49,6 +49,20 @@ impl Flow {
         })
     }
 
+    /// Our end, if this is the way segments arrive.
+    pub(super) fn local(&self) -> IpEndpoint {
+        let [_, port] = self.ports;
+        IpEndpoint {
+            addr: match self.addresses {
+                #[cfg(feature = "proto-ipv4")]
+                Addresses::V4([_, to]) => IpAddress::Ipv4(to.into()),
+                #[cfg(feature = "proto-ipv6")]
+                Addresses::V6([_, to]) => IpAddress::Ipv6(to.into()),
+            },
+            port: u16::from_be_bytes(port),
+        }
+    }
+
     /// That of the segments in the other direction.
     pub(super) const fn reversed(self) -> Self {
         let [from, to] = self.ports;

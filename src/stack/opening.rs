@@ -111,11 +111,8 @@ impl<const N: usize> Tracker<N> {
         socket
             .connect(net.interface.context(), remote, (local, port))
             .map_err(|_| OpenError::NoRoute)?;
-        slot.ends = Some(Ends {
-            local: IpEndpoint::new(local, port),
-            remote,
-        });
-        self.table.assign(index, slot.ends);
+        let local = IpEndpoint::new(local, port);
+        self.table.assign(index, Some(Ends { local, remote }));
         let action = slot.connection.handle_connect(options, net.now);
         Ok(self.occupy(index, action, net.sockets, net.now))
     }
@@ -142,7 +139,6 @@ impl<const N: usize> Tracker<N> {
         let socket = net.sockets.get_mut::<tcp::Socket<'_>>(slot.handle);
         socket.listen(local).map_err(|_| OpenError::InvalidLocal)?;
         slot.listen_at = local;
-        slot.ends = None;
         self.table.assign(index, None);
         let action = slot.connection.handle_listen(options, net.now);
         Ok(self.occupy(index, action, net.sockets, net.now))
@@ -164,11 +160,13 @@ impl<const N: usize> Tracker<N> {
         sockets: &SocketSet<'_>,
         now: Instant,
     ) -> Result<u16, OpenError> {
-        let slots = &self.slots;
+        let (slots, table) = (&self.slots, &self.table);
         let is_in_use = |port| {
             slots.iter().enumerate().any(|(other, slot)| {
                 let is_held = slot.tenure == Tenure::Held
-                    && slot.ends.is_some_and(|ends| ends.local.port == port);
+                    && table
+                        .flow(other)
+                        .is_some_and(|flow| flow.local().port == port);
                 // A socket that was left in FIN-WAIT-2 or TIME-WAIT: its port is
                 // taken until the slot is opened again, which is now.
                 let socket = sockets.get::<tcp::Socket<'_>>(slot.handle);

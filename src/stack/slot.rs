@@ -1,7 +1,7 @@
 //! One connection bound to one smoltcp socket: what a poll step did to the
 //! socket, told to the connection as facts.
 
-use super::ends::Ends;
+use super::ends::Flow;
 use super::time::interval;
 use super::watch::{Facts, Receipt, Sending};
 use crate::Instant;
@@ -45,8 +45,6 @@ pub(super) struct Slot {
     pub(super) tenure: Tenure,
     /// Counts how often the slot was opened: an id of an earlier time is stale.
     pub(super) generation: u32,
-    /// Both ends, from the handshake on, and after the end for the report.
-    pub(super) ends: Option<Ends>,
     /// Where to wait again after a broken handshake.
     pub(super) listen_at: IpListenEndpoint,
     /// The socket's state when it was last looked at.
@@ -100,7 +98,6 @@ impl Slot {
             handle,
             tenure: Tenure::Free,
             generation: 0,
-            ends: None,
             listen_at: IpListenEndpoint::default(),
             tcp: tcp::State::Closed,
             unread: 0,
@@ -108,9 +105,9 @@ impl Slot {
     }
 
     /// Whether the address of a connection that lives is gone.
-    pub(super) fn has_lost(&self, interface: &Interface) -> bool {
+    pub(super) fn has_lost(&self, flow: Option<Flow>, interface: &Interface) -> bool {
         let lives = !matches!(self.connection.state(), State::Idle | State::Closed(_));
-        lives && self.ends.is_some_and(|ends| !interface.has_ip_addr(ends.local.addr))
+        lives && flow.is_some_and(|flow| !interface.has_ip_addr(flow.local().addr))
     }
 
     /// How much is lost by opening this slot again: nothing while the socket is
@@ -147,7 +144,6 @@ impl Slot {
                 // not refused.
                 let relisten = socket.listen(self.listen_at);
                 debug_assert!(relisten.is_ok());
-                self.ends = None;
             }
             // Opening is done where the endpoints are known; the rest owes
             // nothing to the socket.
@@ -206,12 +202,9 @@ impl Slot {
         self.connection.timeout_bound()
     }
 
-    /// Both ends, while segments between them are this connection's: from the
-    /// handshake on until the socket has nothing more to say.
-    #[inline(never)]
-    pub(super) fn ends_on_wire(&self, socket: &tcp::Socket<'_>) -> Option<Ends> {
-        let is_over = socket.state() == tcp::State::Closed && !Self::is_rst_due(socket);
-        self.ends.filter(|_| !is_over)
+    /// Whether there is nothing more to say.
+    pub(super) fn is_over(socket: &tcp::Socket<'_>) -> bool {
+        socket.state() == tcp::State::Closed && !Self::is_rst_due(socket)
     }
 
     /// Takes in what an ingress step did to the socket and what was seen on the
@@ -256,7 +249,6 @@ impl Slot {
         }
         self.drain(socket);
         if change.is_any() {
-            self.note_ends(change.after, socket);
             self.note_opening(change, now);
         }
         in_order
@@ -325,16 +317,6 @@ impl Slot {
             }
             let drained = u64::try_from(drained).unwrap_or(u64::MAX);
             self.connection.handle_discarded(drained);
-        }
-    }
-
-    fn note_ends(&mut self, after: tcp::State, socket: &tcp::Socket<'_>) {
-        if after == tcp::State::Listen {
-            self.ends = None;
-        } else if let (None, Some(local), Some(remote)) =
-            (self.ends, socket.local_endpoint(), socket.remote_endpoint())
-        {
-            self.ends = Some(Ends { local, remote });
         }
     }
 

@@ -6,6 +6,7 @@
 //! and looks after each one at the connections it touched, and only at those.
 
 use super::config::{Config, ConfigError};
+use super::ends::Ends;
 use super::ports::Ports;
 use super::slot::{Slot, Step};
 use super::time::{from_smoltcp, to_smoltcp};
@@ -212,7 +213,7 @@ impl<const N: usize> Tracker<N> {
             let Some(slot) = self.slots.get_mut(index) else {
                 return;
             };
-            if slot.has_lost(interface) {
+            if slot.has_lost(self.table.flow(index), interface) {
                 let action = slot.connection.handle_address_lost(now);
                 self.perform(index, action, sockets, now);
             }
@@ -400,7 +401,7 @@ impl<const N: usize> Tracker<N> {
         };
         let has_changed = before != (slot.is_listening(), slot.tcp);
         if has_changed {
-            self.table.assign(index, slot.ends_on_wire(socket));
+            self.note_ends(index, sockets);
         }
         self.table.advance(index, receipt);
         if has_changed {
@@ -414,12 +415,32 @@ impl<const N: usize> Tracker<N> {
         };
         let socket = sockets.get::<tcp::Socket<'_>>(slot.handle);
         slot.sync_sent(facts, socket, now);
-        if socket.state() == tcp::State::Closed {
-            // The RST has left: the ends are nobody's any more.
-            self.table.assign(index, slot.ends_on_wire(socket));
-        }
         let bound = slot.timeout_bound();
         self.look_by(bound);
+        if socket.state() == tcp::State::Closed {
+            // The RST has left.
+            self.note_ends(index, sockets);
+        }
+    }
+
+    /// Takes in between whom the segments of a connection go, and whether they still do.
+    #[inline(never)]
+    fn note_ends(&mut self, index: usize, sockets: &SocketSet<'_>) {
+        let Some(slot) = self.slots.get(index) else {
+            return;
+        };
+        let socket = sockets.get::<tcp::Socket<'_>>(slot.handle);
+        if socket.state() == tcp::State::Listen {
+            self.table.assign(index, None);
+        } else if Slot::is_over(socket) {
+            self.table.take_off(index);
+        } else if let (None, Some(local), Some(remote)) = (
+            self.table.flow(index),
+            socket.local_endpoint(),
+            socket.remote_endpoint(),
+        ) {
+            self.table.assign(index, Some(Ends { local, remote }));
+        }
     }
 
     /// Timers are to be looked at by this time at the latest.
@@ -442,9 +463,9 @@ impl<const N: usize> Tracker<N> {
         let socket = sockets.get_mut::<tcp::Socket<'_>>(slot.handle);
         slot.perform(action, socket, now);
         slot.nudge(socket);
-        self.table.assign(index, slot.ends_on_wire(socket));
         let bound = slot.timeout_bound();
         self.look_by(bound);
+        self.note_ends(index, sockets);
         match action {
             Action::None | Action::Ignore | Action::Misuse => {}
             // Whatever else is asked for may begin or end waiting for a peer.

@@ -79,8 +79,11 @@ enum Phase {
 /// What the guard knows of one connection.
 #[derive(Debug)]
 struct Row {
-    /// That of the segments that arrive for it, while it is on the wire.
+    /// That of the segments that arrive for it, from the handshake on; after the end,
+    /// for the report.
     flow: Option<Flow>,
+    /// Whether they are for it.
+    is_on_wire: bool,
     facts: Cell<Facts>,
     phase: Cell<Phase>,
     /// What is known of its sequence numbers, from its SYN on.
@@ -101,6 +104,7 @@ impl Row {
     fn new() -> Self {
         Self {
             flow: None,
+            is_on_wire: false,
             facts: Cell::new(Facts::default()),
             phase: Cell::new(Phase::Opening),
             known: Cell::new(Known::UNKNOWN),
@@ -145,16 +149,27 @@ impl<const N: usize> Table<N> {
     /// Says which segments belong to connection `slot` from now on. Where that
     /// is news, what was seen of the one before is forgotten.
     pub(super) fn assign(&mut self, slot: usize, ends: Option<Ends>) {
-        let flow = ends.as_ref().and_then(Flow::arriving);
-        if let Some(row) = self.rows.get_mut(slot)
-            && row.flow != flow
-        {
-            row.flow = flow;
+        if let Some(row) = self.rows.get_mut(slot) {
+            row.flow = ends.as_ref().and_then(Flow::arriving);
+            row.is_on_wire = true;
             row.facts.set(Facts::default());
             row.phase.set(Phase::Opening);
             row.known.set(Known::UNKNOWN);
             row.largest.set(0);
         }
+    }
+
+    /// The connection has nothing more to say: what comes from its other end is
+    /// nobody's.
+    pub(super) fn take_off(&mut self, slot: usize) {
+        if let Some(row) = self.rows.get_mut(slot) {
+            row.is_on_wire = false;
+        }
+    }
+
+    /// Both ends of the connection, also after its end, as segments arrive.
+    pub(super) fn flow(&self, slot: usize) -> Option<Flow> {
+        self.rows.get(slot)?.flow
     }
 
     pub(super) fn set_listening(&self, connections: u16) {
@@ -178,7 +193,9 @@ impl<const N: usize> Table<N> {
     }
 
     fn find(&self, arriving: Flow) -> Option<&Row> {
-        self.rows.iter().find(|row| row.flow == Some(arriving))
+        self.rows
+            .iter()
+            .find(|row| row.flow == Some(arriving) && row.is_on_wire)
     }
 
     /// There is something to collect for a row.
