@@ -260,6 +260,27 @@ pub(super) fn parse(medium: Medium, frame: &[u8]) -> Parsed<'_> {
     }
 }
 
+/// Reads a segment that leaves, as [`parse`] does. smoltcp made it: there are no options
+/// in front of it, and nothing behind it.
+#[inline(always)]
+pub(super) fn parse_sent(medium: Medium, frame: &[u8]) -> Parsed<'_> {
+    let Some(packet) = frame.get(link_header_len(medium)..) else {
+        return Parsed::Other;
+    };
+    #[cfg(feature = "proto-ipv4")]
+    if let Some((fixed, segment)) = packet.split_first_chunk::<IPV4_HEADER_LEN>() {
+        let [version, _, _, _, _, _, fragment, offset, _, protocol, ..] = *fixed;
+        if [version, fragment & 0x3f, offset, protocol] == [0x45, 0, 0, PROTOCOL_TCP] {
+            return parse_tcp(IpHeader::V4(fixed, &[]), segment);
+        }
+    }
+    #[cfg(feature = "proto-ipv6")]
+    if packet.first().map(|first| first >> 4) == Some(6) {
+        return parse_ipv6(packet);
+    }
+    Parsed::Other
+}
+
 /// The header is read in one piece (RFC 791, 3.1), for this runs for every
 /// frame: each accessor of a checked packet would look at the length again.
 #[cfg(feature = "proto-ipv4")]

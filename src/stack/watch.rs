@@ -10,7 +10,7 @@
 use super::ends::{Ends, Flow};
 use super::guard::{Known, Verdict, judge, judge_behind_fin, judge_behind_our_fin};
 use super::icmp::IcmpError;
-use super::parse::{Parsed, Segment, is_intact, parse};
+use super::parse::{Parsed, Segment, is_intact, parse, parse_sent};
 use super::probe::{Probe, set_sequence};
 use super::seq::is_before;
 use crate::facts::{Icmp, Sent, Window};
@@ -327,7 +327,7 @@ impl<const N: usize> Table<N> {
     /// Takes note of a segment that leaves; the sequence number that it must
     /// have instead, if it must have another.
     fn note_sent(&self, frame: &[u8]) -> Option<u32> {
-        let parsed = parse(self.medium, frame);
+        let parsed = parse_sent(self.medium, frame);
         let Parsed::Tcp(segment) = &parsed else {
             return None;
         };
