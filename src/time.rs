@@ -66,10 +66,10 @@ impl Instant {
     #[must_use]
     pub(crate) fn plus_millis(self, millis: u32) -> Self {
         // A u32 of milliseconds is at most 4.3e12 µs, so the product does not
-        // saturate.
-        let micros = u64::from(millis).saturating_mul(1_000);
+        // wrap; nor does the sum, for no clock comes near the end.
+        let micros = u64::from(millis).wrapping_mul(1_000);
         Self {
-            micros: self.micros.saturating_add(micros),
+            micros: self.micros.wrapping_add(micros),
         }
     }
 }
