@@ -109,7 +109,10 @@ impl Connection {
     /// A connection that is not open; `tag` names it in the log.
     #[must_use]
     pub fn new(tag: u16) -> Self {
-        Self::fresh(tag, Options::default(), Instant::ZERO)
+        Self {
+            heard_at: Instant::NEVER,
+            ..Self::fresh(tag, Options::default(), Instant::ZERO)
+        }
     }
 
     const fn fresh(tag: u16, options: Options, now: Instant) -> Self {
@@ -319,14 +322,19 @@ impl Connection {
 
     /// The peer gave up a half-done handshake while we listen.
     pub fn handle_handshake_dropped(&mut self) {
-        self.timers.stop(Timer::Phase);
+        if self.state == State::Listening {
+            self.timers.stop(Timer::Phase);
+        }
     }
 
     /// The handshake is complete.
     pub fn handle_established(&mut self, now: Instant) -> Action {
-        self.timers.stop(Timer::Phase);
-        self.heard_at = now;
-        self.apply(Event::Established, now)
+        let action = self.apply(Event::Established, now);
+        if action == Action::None {
+            self.timers.stop(Timer::Phase);
+            self.heard_at = now;
+        }
+        action
     }
 
     /// Of the accepted bytes, `pending` are still in the transmit buffer. To
