@@ -202,7 +202,7 @@ impl<const N: usize> Tracker<N> {
 
     /// To be called before the steps of a poll: notices a lost address before
     /// smoltcp clears what was queued behind it.
-    #[inline(always)]
+    #[inline(never)]
     pub fn before_steps(
         &mut self,
         interface: &Interface,
