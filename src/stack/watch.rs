@@ -192,6 +192,7 @@ impl<const N: usize> Table<N> {
         row.is_touched.take().then(|| row.facts.take())
     }
 
+    #[inline(never)]
     fn find(&self, arriving: Flow) -> Option<&Row> {
         self.rows
             .iter()
