@@ -138,7 +138,6 @@ impl<const N: usize> Tracker<N> {
         };
         let socket = net.sockets.get_mut::<tcp::Socket<'_>>(slot.handle);
         socket.listen(local).map_err(|_| OpenError::InvalidLocal)?;
-        slot.listen_at = local;
         self.table.assign(index, None);
         let action = slot.connection.handle_listen(options, net.now);
         Ok(self.occupy(index, action, net.sockets, net.now))

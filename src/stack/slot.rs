@@ -11,7 +11,6 @@ use crate::sabotage::{Sabotage, is_on};
 use crate::state::{Action, OnReceive, State};
 use smoltcp::iface::{Interface, SocketHandle};
 use smoltcp::socket::tcp;
-use smoltcp::wire::IpListenEndpoint;
 
 /// How long the RST of a connection that ended may wait for its neighbour to be
 /// found. After that it is dropped: the stack below would ask for the neighbour
@@ -45,8 +44,6 @@ pub(super) struct Slot {
     pub(super) tenure: Tenure,
     /// Counts how often the slot was opened: an id of an earlier time is stale.
     pub(super) generation: u32,
-    /// Where to wait again after a broken handshake.
-    pub(super) listen_at: IpListenEndpoint,
     /// The socket's state when it was last looked at.
     pub(super) tcp: tcp::State,
     /// How many received octets were unread when it was last looked at.
@@ -98,7 +95,6 @@ impl Slot {
             handle,
             tenure: Tenure::Free,
             generation: 0,
-            listen_at: IpListenEndpoint::default(),
             tcp: tcp::State::Closed,
             unread: 0,
         }
@@ -139,10 +135,11 @@ impl Slot {
                 self.connection.linger(now, RST_PATIENCE_MS);
             }
             Action::Relisten => {
+                let listened_at = socket.listen_endpoint();
                 socket.abort();
                 // The port is not zero and the socket is closed, so this is
                 // not refused.
-                let relisten = socket.listen(self.listen_at);
+                let relisten = socket.listen(listened_at);
                 debug_assert!(relisten.is_ok());
             }
             // Opening is done where the endpoints are known; the rest owes
