@@ -100,7 +100,8 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
             let tx = tcp::SocketBuffer::new(buffers.tx);
             sockets.add(tcp::Socket::new(rx, tx))
         });
-        let tracker = Tracker::new(&config, &device, handles)?;
+        let mut tracker = Tracker::new(&config, &device, handles)?;
+        tracker.is_owned = true;
         let mut smoltcp_config = smoltcp::iface::Config::new(config.hardware_addr);
         smoltcp_config.random_seed = config.seed;
         let now = super::time::to_smoltcp(clock.now());

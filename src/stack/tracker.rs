@@ -122,6 +122,9 @@ pub struct Tracker<const N: usize> {
     /// was asked a moment ago.
     rests_until: Instant,
     pub(super) link_is_up: bool,
+    /// Whether nobody has the interface but an owner who tells by
+    /// [`disturb`](Self::disturb) when somebody had.
+    pub(super) is_owned: bool,
 }
 
 /// Of the passes of a poll most find nothing to do: the question whether there
@@ -160,6 +163,7 @@ impl<const N: usize> Tracker<N> {
             next_timer: Instant::NEVER,
             rests_until: Instant::ZERO,
             link_is_up: true,
+            is_owned: false,
         })
     }
 
@@ -264,9 +268,16 @@ impl<const N: usize> Tracker<N> {
         }
     }
 
+    /// What comes before the steps, where it can matter.
+    fn look_at_addresses<D: Device + ?Sized>(&mut self, net: &mut Net<'_, '_, D>) {
+        if !self.is_owned || self.rests_until == Instant::ZERO {
+            self.before_steps(net.interface, net.sockets, net.now);
+        }
+    }
+
     /// Takes in frames that the device has received.
     fn take_in<D: Device + ?Sized>(&mut self, net: &mut Net<'_, '_, D>) -> Taken {
-        self.before_steps(net.interface, net.sockets, net.now);
+        self.look_at_addresses(net);
         net.interface.poll_maintenance(to_smoltcp(net.now));
         let mut taken = Taken::Nothing;
         for _ in 0..INGRESS_BURST {
@@ -306,7 +317,7 @@ impl<const N: usize> Tracker<N> {
     /// Sends what may be sent, in a call that has not taken in first: sending
     /// without an address would clear what was queued behind it.
     pub(super) fn send_out<D: Device + ?Sized>(&mut self, net: &mut Net<'_, '_, D>) {
-        self.before_steps(net.interface, net.sockets, net.now);
+        self.look_at_addresses(net);
         self.send_behind(net);
     }
 
