@@ -15,7 +15,7 @@ use super::probe::{Probe, set_sequence};
 use super::seq::is_before;
 use crate::facts::{Icmp, Sent, Window};
 use core::cell::Cell;
-use smoltcp::phy::{Device, DeviceCapabilities, Medium, PacketMeta, RxToken, TxToken};
+use smoltcp::phy::{Checksum, Device, DeviceCapabilities, Medium, PacketMeta, RxToken, TxToken};
 use smoltcp::time::Instant;
 
 /// What was seen of one connection since its facts were last taken.
@@ -192,7 +192,6 @@ impl<const N: usize> Table<N> {
         row.is_touched.take().then(|| row.facts.take())
     }
 
-    #[inline(never)]
     fn find(&self, arriving: Flow) -> Option<&Row> {
         self.rows
             .iter()
@@ -255,6 +254,10 @@ impl<const N: usize> Table<N> {
     }
 
     fn inspect_segment(&self, frame: &[u8], segment: &Segment<'_>) -> Option<Probe> {
+        // smoltcp does not look again: what is damaged goes no further.
+        if self.verifies && !is_intact(segment) {
+            return Some(Probe::NOTHING);
+        }
         let Some(row) = self.find(segment.flow()) else {
             if self.listening.get() > 0 {
                 self.touch_all();
@@ -262,9 +265,6 @@ impl<const N: usize> Table<N> {
             return None;
         };
         self.touch(row);
-        if self.verifies && !is_intact(segment) {
-            return None;
-        }
         let known = row.known.get();
         let verdict = match row.phase.get() {
             Phase::Opening => Verdict::Drop,
@@ -455,6 +455,37 @@ impl Row {
         let mut facts = self.facts.get();
         facts.sent = Some(Sent::Syn);
         self.facts.set(facts);
+    }
+}
+
+/// A device whose TCP segments somebody else has checked.
+pub(super) struct Checked<'d, D>(pub(super) &'d mut D);
+
+impl<D: Device> Device for Checked<'_, D> {
+    type RxToken<'t>
+        = D::RxToken<'t>
+    where
+        Self: 't;
+    type TxToken<'t>
+        = D::TxToken<'t>
+    where
+        Self: 't;
+
+    fn receive(&mut self, timestamp: Instant) -> Option<(Self::RxToken<'_>, Self::TxToken<'_>)> {
+        self.0.receive(timestamp)
+    }
+
+    fn transmit(&mut self, timestamp: Instant) -> Option<Self::TxToken<'_>> {
+        self.0.transmit(timestamp)
+    }
+
+    fn capabilities(&self) -> DeviceCapabilities {
+        let mut capabilities = self.0.capabilities();
+        capabilities.checksum.tcp = match capabilities.checksum.tcp.tx() {
+            true => Checksum::Tx,
+            false => Checksum::None,
+        };
+        capabilities
     }
 }
 
