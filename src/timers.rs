@@ -41,8 +41,12 @@ pub(crate) struct Timers {
 }
 
 impl Timers {
+    /// No limit is zero, so no deadline is the epoch. Memory full of it is cleared
+    /// memory, which takes less room to make than memory full of anything else.
+    const STOPPED: Instant = Instant::ZERO;
+
     pub(crate) const OFF: Self = Self {
-        deadlines: [Instant::NEVER; Timer::ALL.len()],
+        deadlines: [Self::STOPPED; Timer::ALL.len()],
         bound: Instant::NEVER,
     };
 
@@ -66,12 +70,12 @@ impl Timers {
 
     pub(crate) fn stop(&mut self, timer: Timer) {
         if let Some(deadline) = self.deadlines.get_mut(timer.number()) {
-            *deadline = Instant::NEVER;
+            *deadline = Self::STOPPED;
         }
     }
 
     pub(crate) fn is_running(&self, timer: Timer) -> bool {
-        self.deadlines.get(timer.number()) != Some(&Instant::NEVER)
+        self.deadlines.get(timer.number()) != Some(&Self::STOPPED)
     }
 
     /// The timer with the earliest deadline; of several at the same instant
@@ -79,7 +83,7 @@ impl Timers {
     fn earliest(&self) -> (Timer, Instant) {
         let mut earliest = (Timer::Phase, Instant::NEVER);
         for (timer, &deadline) in Timer::ALL.into_iter().zip(&self.deadlines) {
-            if deadline < earliest.1 {
+            if deadline != Self::STOPPED && deadline < earliest.1 {
                 earliest = (timer, deadline);
             }
         }
