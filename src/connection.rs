@@ -508,6 +508,8 @@ impl Connection {
         match timer {
             Timer::Phase => match (self.state, self.handshake) {
                 (State::Finishing(_), _) => self.apply(Event::FinishLimit, now),
+                // What lingers is the driver's business.
+                (State::Closed(_), _) => Action::None,
                 (State::Connecting, Handshake::Unsent) => self.handle_unreachable(now),
                 _ => self.apply(Event::ConnectLimit, now),
             },
