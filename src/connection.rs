@@ -109,10 +109,7 @@ impl Connection {
     /// A connection that is not open; `tag` names it in the log.
     #[must_use]
     pub fn new(tag: u16) -> Self {
-        Self {
-            heard_at: Instant::NEVER,
-            ..Self::fresh(tag, Options::default(), Instant::ZERO)
-        }
+        Self::fresh(tag, Options::default(), Instant::ZERO)
     }
 
     const fn fresh(tag: u16, options: Options, now: Instant) -> Self {
@@ -228,7 +225,6 @@ impl Connection {
     }
 
     /// The error of a state that refuses a write, which counts.
-    #[cold]
     fn refuse(&mut self) -> WriteError {
         self.writes_refused = self.writes_refused.saturating_add(1);
         let ledger = self.ledger;
@@ -275,7 +271,6 @@ impl Connection {
     }
 
     /// Starts the timers of the first byte that is pending.
-    #[inline(never)]
     fn start_waiting(&mut self, now: Instant) {
         if self.window == Window::Open {
             // They leave at once, or as soon as what is in flight is answered;
@@ -359,7 +354,6 @@ impl Connection {
     }
 
     /// A segment of the peer arrived, with this window.
-    #[inline]
     pub fn handle_heard(&mut self, window: Window, now: Instant) {
         if !self.state.is_established() {
             return;

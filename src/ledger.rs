@@ -3,11 +3,13 @@
 /// How many bytes were accepted from the application, and how many of them
 /// the peer's TCP has acknowledged.
 ///
-/// `accepted == acknowledged + pending` holds always, since the third is
-/// computed from the first two and neither of those can overtake the other.
+/// `accepted == acknowledged + pending` holds always, since the first is computed
+/// from the other two, and a byte only moves from pending to acknowledged.
 ///
-/// *Acknowledged* is a lower bound of what the peer's TCP received. It proves
-/// nothing about the peer's application, which may not have read a byte of it.
+/// *Acknowledged* is a lower bound of what the peer's TCP took in: an acceptable
+/// segment of it, other than a RST, has acknowledged them. (Some stacks acknowledge
+/// in a RST what they threw away.) It proves nothing about the peer's application,
+/// which may not have read a byte of it.
 ///
 /// ```
 /// use lastbyte::Ledger;
@@ -54,8 +56,9 @@ impl Ledger {
         self.pending as u64
     }
 
-    /// [`pending`](Self::pending), as a number of octets in memory.
-    pub(crate) const fn in_memory(&self) -> usize {
+    /// [`pending`](Self::pending), as a length in the transmit buffer.
+    #[cfg(feature = "smoltcp")]
+    pub(crate) const fn queued(&self) -> usize {
         self.pending
     }
 
@@ -89,5 +92,67 @@ impl Ledger {
         self.pending = self.pending.wrapping_sub(newly);
         self.acknowledged = self.acknowledged.wrapping_add(newly as u64);
         newly
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ledger(acknowledged: u64, pending: usize) -> Ledger {
+        Ledger {
+            acknowledged,
+            pending,
+        }
+    }
+
+    #[test]
+    fn accepted_is_the_sum_of_acknowledged_and_pending() {
+        let mut ledger = Ledger::ZERO;
+        ledger.accept(1_000);
+        assert_eq!(ledger.settle(400), 600);
+        assert_eq!((ledger.acknowledged(), ledger.pending()), (600, 400));
+        ledger.accept(50);
+        assert_eq!((ledger.accepted(), ledger.pending()), (1_050, 450));
+        assert_eq!(ledger.undelivered(), 450);
+    }
+
+    #[test]
+    fn a_byte_is_acknowledged_once() {
+        let mut ledger = ledger(7, 10);
+        assert_eq!(ledger.settle(4), 6);
+        assert_eq!(ledger.settle(4), 0);
+        assert_eq!((ledger.acknowledged(), ledger.pending()), (13, 4));
+    }
+
+    #[test]
+    fn more_pending_bytes_than_there_are_take_nothing_back() {
+        let mut ledger = ledger(10, 3);
+        assert_eq!(ledger.settle(5), 0);
+        assert_eq!((ledger.acknowledged(), ledger.pending()), (10, 3));
+        assert_eq!(ledger.settle(usize::MAX), 0);
+        assert_eq!(ledger.accepted(), 13);
+    }
+
+    #[test]
+    fn the_room_is_what_64_bits_still_count() {
+        assert_eq!(Ledger::ZERO.room(), u64::MAX);
+        let mut ledger = ledger(u64::MAX - 10, 9);
+        assert_eq!(ledger.room(), 1);
+        ledger.accept(1);
+        assert_eq!((ledger.room(), ledger.accepted()), (0, u64::MAX));
+        assert_eq!(ledger.settle(0), 10);
+        assert_eq!((ledger.room(), ledger.acknowledged()), (0, u64::MAX));
+    }
+
+    #[test]
+    fn the_identity_holds_across_32_bits() {
+        let mut ledger = ledger(u64::from(u32::MAX) - 1, 0);
+        for step in 1..=4_u64 {
+            ledger.accept(3);
+            ledger.settle(1);
+            assert_eq!(ledger.accepted(), u64::from(u32::MAX) - 1 + 3 * step);
+            assert_eq!(ledger.accepted(), ledger.acknowledged() + ledger.pending());
+        }
     }
 }

@@ -109,6 +109,6 @@ pub struct Report {
     pub writes_refused: u64,
     /// Whether the link was down at any time.
     pub link_was_down: bool,
-    /// From opening to the end, or to now.
+    /// From opening to the end, or to now. Zero for a connection that was never opened.
     pub elapsed: Duration,
 }

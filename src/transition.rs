@@ -116,7 +116,7 @@ const NUMBERED: ([u8; COLUMNS * LINES.len()], [Outcome; DIFFERENT]) = {
     while number < cells.len() {
         let state = LINES[number / COLUMNS];
         let cell = decide(state, Event::ALL[number % COLUMNS]);
-        let outcome = match index(cell.next) == index(state) {
+        let outcome = match is_same_state(cell.next, state) {
             true => (None, cell.action),
             false => (Some(cell.next), cell.action),
         };
@@ -135,22 +135,27 @@ const NUMBERED: ([u8; COLUMNS * LINES.len()], [Outcome; DIFFERENT]) = {
     (cells, outcomes)
 };
 
-#[expect(clippy::as_conversions, reason = "the number of a variant")]
+/// Whether two cells have the same outcome. `==` is no `const fn`.
 const fn is_same(a: Outcome, b: Outcome) -> bool {
-    let is_same_state = match (a.0, b.0) {
-        (Some(a), Some(b)) => index(a) == index(b),
+    let are_states_same = match (a.0, b.0) {
+        (Some(a), Some(b)) => is_same_state(a, b),
         (None, None) => true,
-        _ => false,
+        (Some(_), None) | (None, Some(_)) => false,
     };
-    is_same_state && a.1 as u8 == b.1 as u8
+    are_states_same && is_same_action(a.1, b.1)
 }
 
-/// The number of a state among all.
-const fn index(state: State) -> usize {
-    match state {
-        State::Closed(cause) => line(state) + cause as usize,
-        _ => line(state),
+#[expect(clippy::as_conversions, reason = "const fn; the number of a variant")]
+const fn is_same_state(a: State, b: State) -> bool {
+    match (a, b) {
+        (State::Closed(a), State::Closed(b)) => a as u8 == b as u8,
+        _ => line(a) == line(b),
     }
+}
+
+#[expect(clippy::as_conversions, reason = "const fn; the number of a variant")]
+const fn is_same_action(a: Action, b: Action) -> bool {
+    a as u8 == b as u8
 }
 
 /// The line of a state in [`CELLS`].

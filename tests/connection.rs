@@ -71,7 +71,7 @@ impl Checked {
             link_was_down: false,
             link_is_up: true,
             opened_at: Instant::ZERO,
-            ended_at: Instant::NEVER,
+            ended_at: Instant::ZERO,
             end: None,
         }
     }
@@ -166,6 +166,7 @@ impl Checked {
                 connection: self.connection,
                 now: self.now,
                 opened_at: self.now,
+                ended_at: Instant::NEVER,
                 link_is_up: self.link_is_up,
                 ..Self::new()
             };

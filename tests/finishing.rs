@@ -217,9 +217,9 @@ fn a_rst_after_everything_is_acknowledged_changes_nothing() {
     us.assert_refused(id, Cause::Finished, 10, 10);
 }
 
-/// Whatever window it names: that of a RST is not looked at.
+/// Whatever window it names: neither that of a RST counts, nor its ACK number.
 #[test]
-fn a_rst_that_acknowledges_our_fin_is_a_reset() {
+fn a_rst_that_acknowledges_our_fin_is_a_reset_and_acknowledges_nothing() {
     for window in [0, 1_000] {
         let (mut us, id, raw, mut flow) = scripted(Options::default());
         us.write(id, 10);
@@ -228,8 +228,8 @@ fn a_rst_that_acknowledges_our_fin_is_a_reset() {
         let rst = flow.segment(Flags::RST | Flags::ACK);
         raw.send(&rst.with_window(window));
         let error = us.writer(id).finish().expect_err("reset");
-        assert_error(error, Cause::PeerReset, 10, 10);
-        us.assert_refused(id, Cause::PeerReset, 10, 10);
+        assert_error(error, Cause::PeerReset, 10, 0);
+        us.assert_refused(id, Cause::PeerReset, 10, 0);
     }
 }
 

@@ -228,6 +228,18 @@ fn the_finish_limit_is_absolute() {
     assert!(connection.ledger().undelivered() > 0);
 }
 
+/// The handshake and the finish share a timer.
+#[test]
+fn a_late_fact_of_the_handshake_does_not_stop_the_finish_limit() {
+    let mut connection = open();
+    write(&mut connection, 100, at(0));
+    connection.handle_finish(secs(10));
+    assert_eq!(connection.handle_established(secs(11)), Action::Ignore);
+    connection.handle_handshake_dropped();
+    connection.handle_handshake_started(secs(12));
+    ends_at(&mut connection, secs(40), Cause::FinishTimeout);
+}
+
 #[test]
 fn a_drain_behind_the_peers_fin_is_bounded_and_tells_the_fin() {
     let mut connection = open();
@@ -431,6 +443,20 @@ fn a_link_that_was_down_is_told_beside_the_cause() {
 // ---- options ----
 
 #[track_caller]
+// ---- the report ----
+#[test]
+fn a_connection_that_was_released_or_never_opened_is_not_getting_older() {
+    let never = Connection::new(1);
+    assert_eq!(never.report(secs(50)).elapsed, Duration::ZERO);
+    let mut connection = open();
+    hear(&mut connection, 0, Window::Open, secs(7));
+    connection.handle_abort(secs(20));
+    let elapsed = Duration::from_secs(20);
+    assert_eq!(connection.report(secs(50)).elapsed, elapsed);
+    connection.handle_release(secs(60));
+    assert_eq!(connection.report(secs(90)).elapsed, elapsed);
+}
+
 fn limits(set: impl FnOnce(OptionsBuilder) -> OptionsBuilder) -> Options {
     set(Options::builder()).build().unwrap()
 }

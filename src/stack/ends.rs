@@ -28,6 +28,15 @@ pub(super) enum Addresses {
 }
 
 impl Flow {
+    /// Nobody's.
+    pub(super) const NONE: Self = Self {
+        #[cfg(feature = "proto-ipv4")]
+        addresses: Addresses::V4([[0; 4]; 2]),
+        #[cfg(not(feature = "proto-ipv4"))]
+        addresses: Addresses::V6([[0; 16]; 2]),
+        ports: [[0; 2]; 2],
+    };
+
     /// That of the segments which arrive at the local end.
     pub(super) fn arriving(ends: &Ends) -> Option<Self> {
         let addresses = match (ends.remote.addr, ends.local.addr) {

@@ -32,7 +32,7 @@
 //! connection (RFC 5961, 7): in place of the segment it is given a probe at
 //! RCV.NXT - 1, which it answers and otherwise ignores.
 
-use super::parse::Segment;
+use super::segment::Segment;
 use super::seq::{is_before, is_within};
 use crate::facts::Window;
 use crate::sabotage::{Sabotage, is_on};

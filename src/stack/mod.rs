@@ -46,6 +46,7 @@
 //! ```
 
 mod calls;
+mod checksum;
 mod config;
 mod driver;
 #[cfg(feature = "embassy-net-driver-v0.2")]
@@ -62,6 +63,7 @@ mod ports;
 mod probe;
 mod reader;
 mod reading;
+mod segment;
 mod seq;
 mod slot;
 mod time;

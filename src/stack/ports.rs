@@ -9,7 +9,7 @@ const TIME_WAIT_SECS: u32 = 60;
 
 /// Into how many blocks the range is divided; per block it is remembered when
 /// its ports may be used again. More blocks: finer, and more memory.
-const BLOCKS: u32 = 8;
+const BLOCKS: u32 = 4;
 
 /// Local ports for outgoing connections, in a sequence that starts where the
 /// seed says (RFC 6056, 3.3), so that a reboot does not begin with the ports of
@@ -24,7 +24,7 @@ pub(super) struct Ports {
     cursor: u32,
     /// Per block: when the last port of it that was given back is free again, in
     /// whole seconds of the clock, which take half the room.
-    free_at_secs: [u32; 8],
+    free_at_secs: [u32; 4],
 }
 
 impl Ports {
@@ -35,7 +35,7 @@ impl Ports {
             first,
             count,
             cursor: scramble(seed).checked_rem(count).unwrap_or(0),
-            free_at_secs: [0; 8],
+            free_at_secs: [0; 4],
         }
     }
 

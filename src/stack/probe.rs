@@ -3,7 +3,9 @@
 //! It is made of the headers of the other by hand. smoltcp's functions for it
 //! would be compiled in twice, and larger and slower for what smoltcp sends.
 
-use super::parse::{Segment, checksum, link_header_len, sum};
+use super::checksum::{checksum, sum};
+use super::parse::link_header_len;
+use super::segment::Segment;
 use smoltcp::phy::Medium;
 use smoltcp::wire::TCP_HEADER_LEN;
 
@@ -23,19 +25,12 @@ const _: () = assert!(size_of::<Probe>() <= 88);
 
 /// A frame of headers only.
 #[derive(Debug)]
-#[repr(align(8))]
 pub(super) struct Probe {
     frame: [u8; ROOM],
     len: usize,
 }
 
 impl Probe {
-    /// An empty frame, which the stack below drops without a word.
-    pub(super) const NOTHING: Self = Self {
-        frame: [0; ROOM],
-        len: 0,
-    };
-
     /// A frame with the addresses of `segment`, which came in `frame`, and this TCP
     /// header, whose checksum is filled in. `None` if `frame` is too short.
     pub(super) fn new(
@@ -55,7 +50,7 @@ impl Probe {
         let headers_len = link_len.wrapping_add(ip_len);
         let mut probe = Self {
             len: headers_len.wrapping_add(TCP_HEADER_LEN),
-            ..Self::NOTHING
+            frame: [0; ROOM],
         };
         let (headers, rest) = probe.frame.split_at_mut_checked(headers_len)?;
         headers.copy_from_slice(frame.get(..headers_len)?);

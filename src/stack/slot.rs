@@ -6,7 +6,7 @@ use super::time::interval;
 use super::watch::{Facts, Receipt, Sending};
 use crate::Instant;
 use crate::connection::Connection;
-use crate::facts::{Sent, Window};
+use crate::facts::Sent;
 use crate::sabotage::{Sabotage, is_on};
 use crate::state::{Action, OnReceive, State};
 use smoltcp::iface::{Interface, SocketHandle};
@@ -226,7 +226,7 @@ impl Slot {
             true => 0,
             false => self.note_coming(change, socket, now),
         };
-        let pending = self.note_heard(change, facts, socket, now);
+        let pending = self.note_heard(facts, socket, now);
         if !is_plain {
             self.note_ending(change, facts, socket, pending, now);
         }
@@ -249,15 +249,6 @@ impl Slot {
             self.note_opening(change, now);
         }
         in_order
-    }
-
-    /// Takes in what an egress step put on the wire. It acknowledges nothing, and
-    /// the one state change it makes that matters (a lost address) is told
-    /// beforehand.
-    #[inline]
-    pub(super) fn sync_sent(&mut self, facts: Facts, socket: &tcp::Socket<'_>, now: Instant) {
-        self.tcp = socket.state();
-        self.note_sent(facts, now);
     }
 
     /// How many octets came in order since the socket was last looked at.
@@ -334,28 +325,11 @@ impl Slot {
 
     /// Takes in what was acknowledged, and that the peer was heard. Returns how
     /// many octets are not acknowledged.
-    fn note_heard(
-        &mut self,
-        change: Change,
-        facts: Facts,
-        socket: &tcp::Socket<'_>,
-        now: Instant,
-    ) -> usize {
-        let connection = &mut self.connection;
-        let mut pending = socket.send_queue();
-        // The stack leaves the ACK number of a RST alone, but it counts: the
-        // peer's TCP had those bytes when it sent it. (The octet of a FIN may be
-        // among them; it is no byte of the queue.)
-        if let (Some(credit), true) = (facts.rst, change.is_end()) {
-            pending = pending.saturating_sub(usize::try_from(credit).unwrap_or(usize::MAX));
-        }
-        let has_settled = pending < connection.ledger().in_memory();
-        connection.note_pending(pending, now);
-        // What arrived in IP fragments passed the guard unseen; its effect
-        // shows here all the same.
-        let unseen = (has_settled || change.is_any()).then_some(Window::Open);
-        if let Some(window) = facts.heard.or(unseen) {
-            connection.handle_heard(window, now);
+    fn note_heard(&mut self, facts: Facts, socket: &tcp::Socket<'_>, now: Instant) -> usize {
+        let pending = socket.send_queue();
+        self.connection.note_pending(pending, now);
+        if let Some(window) = facts.heard {
+            self.connection.handle_heard(window, now);
         }
         pending
     }
@@ -379,7 +353,7 @@ impl Slot {
         // ACK empties the queue, also where the RST passed the guard unseen.
         // From TIME-WAIT only time leads there.
         let is_final_ack =
-            change.before == LastAck && change.is_end() && facts.rst.is_none() && pending == 0;
+            change.before == LastAck && change.is_end() && !facts.rst && pending == 0;
         if is_final_ack
             || matches!(change.after, FinWait2 | TimeWait)
                 && !matches!(change.before, FinWait2 | TimeWait)
@@ -403,7 +377,7 @@ impl Slot {
 
     /// Takes in what left.
     #[inline(always)]
-    fn note_sent(&mut self, facts: Facts, now: Instant) {
+    pub(super) fn note_sent(&mut self, facts: Facts, now: Instant) {
         if let Some(sent) = facts.sent {
             for _ in 0..facts.resent {
                 self.connection.handle_sent(Sent::Retransmission, now);

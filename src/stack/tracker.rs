@@ -235,8 +235,7 @@ impl<const N: usize> Tracker<N> {
 
     #[inline(never)]
     fn collect(&mut self, step: Step, sockets: &mut SocketSet<'_>, now: Instant) {
-        self.table.settle();
-        for index in 0..N {
+        for index in self.table.take_touched() {
             let Some(facts) = self.table.take(index) else {
                 continue;
             };
@@ -346,7 +345,7 @@ impl<const N: usize> Tracker<N> {
         let Some(slot) = self.slots.get(index) else {
             return;
         };
-        let pending = slot.connection.ledger().in_memory();
+        let pending = slot.connection.ledger().queued();
         let in_flight = self.table.in_flight(index);
         // By Nagle's algorithm (RFC 9293, 3.7.4), with nothing to be answered and no
         // timer of smoltcp's that can have been due for long.
@@ -416,20 +415,20 @@ impl<const N: usize> Tracker<N> {
         }
         self.table.advance(index, receipt);
         if has_changed {
-            self.count_listening();
+            self.look_for_listeners();
         }
     }
 
+    /// Takes in what an egress step put on the wire. It acknowledges nothing, and no
+    /// state of a socket that matters changes by it.
     fn sync_sent(&mut self, index: usize, facts: Facts, sockets: &SocketSet<'_>, now: Instant) {
         let Some(slot) = self.slots.get_mut(index) else {
             return;
         };
-        let socket = sockets.get::<tcp::Socket<'_>>(slot.handle);
-        slot.sync_sent(facts, socket, now);
+        slot.note_sent(facts, now);
         let bound = slot.timeout_bound();
         self.look_by(bound);
-        if socket.state() == tcp::State::Closed {
-            // The RST has left.
+        if facts.has_reset {
             self.note_ends(index, sockets);
         }
     }
@@ -487,13 +486,12 @@ impl<const N: usize> Tracker<N> {
             | Action::Wait
             | Action::Refuse
             | Action::SendFin
-            | Action::Reset => self.count_listening(),
+            | Action::Reset => self.look_for_listeners(),
         }
     }
 
-    fn count_listening(&self) {
-        let listening = self.slots.iter().filter(|slot| slot.is_listening());
-        self.table
-            .set_listening(listening.fold(0, |count, _| count.saturating_add(1)));
+    fn look_for_listeners(&self) {
+        let is_listening = self.slots.iter().any(Slot::is_listening);
+        self.table.set_listening(is_listening);
     }
 }

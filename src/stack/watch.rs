@@ -10,11 +10,13 @@
 use super::ends::{Ends, Flow};
 use super::guard::{Known, Verdict, judge, judge_behind_fin, judge_behind_our_fin};
 use super::icmp::IcmpError;
-use super::parse::{Parsed, Segment, is_intact, parse, parse_sent};
+use super::parse::{Checks, Parsed, parse, parse_sent};
 use super::probe::{Probe, set_sequence};
+use super::segment::Segment;
 use super::seq::is_before;
 use crate::facts::{Icmp, Sent, Window};
 use core::cell::Cell;
+use core::ops::Range;
 use smoltcp::phy::{Checksum, Device, DeviceCapabilities, Medium, PacketMeta, RxToken, TxToken};
 use smoltcp::time::Instant;
 
@@ -23,13 +25,14 @@ use smoltcp::time::Instant;
 pub(super) struct Facts {
     /// The peer was heard, and this was the last window it announced.
     pub(super) heard: Option<Window>,
-    /// The last segment heard was a RST, and its ACK number acknowledged this
-    /// many octets more than any segment before it.
-    pub(super) rst: Option<u32>,
+    /// The last segment heard was a RST.
+    pub(super) rst: bool,
     /// What left, the latest of the most telling kind.
     pub(super) sent: Option<Sent>,
     /// How many of the segments that left had been sent before.
     pub(super) resent: u8,
+    /// A RST of ours left.
+    pub(super) has_reset: bool,
     /// An ICMP error about one of our segments in flight.
     pub(super) icmp: Option<Icmp>,
 }
@@ -61,6 +64,11 @@ pub(super) enum Sending {
 /// How far the two ends have agreed on sequence numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
+    /// There is no connection.
+    Nobody,
+    /// It has ended, and nothing more is to be said: what comes from its other end is
+    /// nobody's. Who its ends were is still known, for the report.
+    Over,
     /// Nothing was sent yet: nothing can be judged, or quoted by ICMP.
     Opening,
     /// Our SYN has left: ICMP errors may be about it.
@@ -76,14 +84,17 @@ enum Phase {
     PeerFinished,
 }
 
+/// No row is touched.
+const NONE: u16 = u16::MAX;
+/// Several rows may be touched.
+const SEVERAL: u16 = u16::MAX - 1;
+
 /// What the guard knows of one connection.
 #[derive(Debug)]
 struct Row {
     /// That of the segments that arrive for it, from the handshake on; after the end,
     /// for the report.
-    flow: Option<Flow>,
-    /// Whether they are for it.
-    is_on_wire: bool,
+    flow: Flow,
     facts: Cell<Facts>,
     phase: Cell<Phase>,
     /// What is known of its sequence numbers, from its SYN on.
@@ -103,10 +114,9 @@ const _: () = assert!(size_of::<Row>() <= 96);
 impl Row {
     fn new() -> Self {
         Self {
-            flow: None,
-            is_on_wire: false,
+            flow: Flow::NONE,
             facts: Cell::new(Facts::default()),
-            phase: Cell::new(Phase::Opening),
+            phase: Cell::new(Phase::Nobody),
             known: Cell::new(Known::UNKNOWN),
             largest: Cell::new(0),
             is_touched: Cell::new(false),
@@ -118,27 +128,24 @@ impl Row {
 #[derive(Debug)]
 pub(super) struct Table<const N: usize> {
     medium: Medium,
-    /// Whether the device leaves it to us to check what it received.
-    verifies: bool,
     /// Whether the device leaves it to us to fill in checksums.
     fills: bool,
     rows: [Row; N],
-    /// Whether any row is touched.
-    is_touched: Cell<bool>,
-    /// How many connections wait for a peer: while it is not zero, a segment
-    /// for no known connection may open one.
-    listening: Cell<u16>,
+    /// The row that is touched, [`NONE`] or [`SEVERAL`].
+    touched: Cell<u16>,
+    /// Whether a connection waits for a peer: a segment for no known connection may open
+    /// it.
+    is_listening: Cell<bool>,
 }
 
 impl<const N: usize> Table<N> {
     pub(super) fn new(device: &DeviceCapabilities) -> Self {
         Self {
             medium: device.medium,
-            verifies: device.checksum.tcp.rx(),
             fills: device.checksum.tcp.tx(),
             rows: core::array::from_fn(|_| Row::new()),
-            is_touched: Cell::new(false),
-            listening: Cell::new(0),
+            touched: Cell::new(NONE),
+            is_listening: Cell::new(false),
         }
     }
 
@@ -150,10 +157,13 @@ impl<const N: usize> Table<N> {
     /// is news, what was seen of the one before is forgotten.
     pub(super) fn assign(&mut self, slot: usize, ends: Option<Ends>) {
         if let Some(row) = self.rows.get_mut(slot) {
-            row.flow = ends.as_ref().and_then(Flow::arriving);
-            row.is_on_wire = true;
+            let (flow, phase) = match ends.as_ref().and_then(Flow::arriving) {
+                Some(flow) => (flow, Phase::Opening),
+                None => (Flow::NONE, Phase::Nobody),
+            };
+            row.flow = flow;
             row.facts.set(Facts::default());
-            row.phase.set(Phase::Opening);
+            row.phase.set(phase);
             row.known.set(Known::UNKNOWN);
             row.largest.set(0);
         }
@@ -162,28 +172,38 @@ impl<const N: usize> Table<N> {
     /// The connection has nothing more to say: what comes from its other end is
     /// nobody's.
     pub(super) fn take_off(&mut self, slot: usize) {
-        if let Some(row) = self.rows.get_mut(slot) {
-            row.is_on_wire = false;
+        if let Some(row) = self.rows.get_mut(slot)
+            && row.phase.get() != Phase::Nobody
+        {
+            row.phase.set(Phase::Over);
         }
     }
 
     /// Both ends of the connection, also after its end, as segments arrive.
     pub(super) fn flow(&self, slot: usize) -> Option<Flow> {
-        self.rows.get(slot)?.flow
+        let row = self.rows.get(slot)?;
+        (row.phase.get() != Phase::Nobody).then_some(row.flow)
     }
 
-    pub(super) fn set_listening(&self, connections: u16) {
-        self.listening.set(connections);
+    pub(super) fn set_listening(&self, is_listening: bool) {
+        self.is_listening.set(is_listening);
     }
 
     /// Whether there is anything to collect.
     pub(super) fn is_touched(&self) -> bool {
-        self.is_touched.get()
+        self.touched.get() != NONE
     }
 
-    /// All is collected.
-    pub(super) fn settle(&self) {
-        self.is_touched.set(false);
+    /// The connections that may have facts to collect, all of them now. Most steps touch
+    /// one connection: the others are not looked at.
+    pub(super) fn take_touched(&self) -> Range<usize> {
+        match self.touched.replace(NONE) {
+            slot if N > 1 && slot != SEVERAL => {
+                let slot = usize::from(slot);
+                slot..slot.wrapping_add(1)
+            }
+            _ => 0..N,
+        }
     }
 
     /// The facts of a connection, if there are any to collect.
@@ -192,22 +212,29 @@ impl<const N: usize> Table<N> {
         row.is_touched.take().then(|| row.facts.take())
     }
 
-    fn find(&self, arriving: Flow) -> Option<&Row> {
-        self.rows
-            .iter()
-            .find(|row| row.flow == Some(arriving) && row.is_on_wire)
+    /// The connection to which such segments belong.
+    fn find(&self, arriving: Flow) -> Option<(usize, &Row)> {
+        let slot = self.rows.iter().position(|row| {
+            row.flow.ports == arriving.ports
+                && row.flow.addresses == arriving.addresses
+                && !matches!(row.phase.get(), Phase::Nobody | Phase::Over)
+        })?;
+        Some((slot, self.rows.get(slot)?))
     }
 
-    /// There is something to collect for a row.
-    fn touch(&self, row: &Row) {
+    /// There is something to collect for a connection.
+    fn touch(&self, slot: usize, row: &Row) {
         row.is_touched.set(true);
-        self.is_touched.set(true);
+        self.touched.set(match u16::try_from(slot) {
+            Ok(slot) if N > 1 && matches!(self.touched.get(), NONE) => slot,
+            _ => SEVERAL,
+        });
     }
 
-    /// A frame could not be told apart: it may be for any row.
+    /// A segment may open any connection that listens.
     fn touch_all(&self) {
-        for row in &self.rows {
-            self.touch(row);
+        for (slot, row) in self.rows.iter().enumerate() {
+            self.touch(slot, row);
         }
     }
 
@@ -242,32 +269,28 @@ impl<const N: usize> Table<N> {
         self.rows.get(slot).map_or(0, |row| row.largest.get())
     }
 
-    /// Looks at a frame on its way in; a probe is to go on in its place.
-    fn inspect(&self, frame: &[u8]) -> Option<Probe> {
-        match &parse(self.medium, frame) {
+    /// Decides what goes on of a frame that arrived, and notes what it says.
+    fn inspect(&self, frame: &[u8], checks: Checks) -> Onward {
+        match &parse(self.medium, frame, checks) {
             Parsed::Tcp(segment) => return self.inspect_segment(frame, segment),
+            Parsed::Withheld => return Onward::Nothing,
             Parsed::Icmp(error) => self.note_icmp(error),
-            Parsed::Opaque => self.touch_all(),
             Parsed::Other => {}
         }
-        None
+        Onward::Frame
     }
 
-    fn inspect_segment(&self, frame: &[u8], segment: &Segment<'_>) -> Option<Probe> {
-        // smoltcp does not look again: what is damaged goes no further.
-        if self.verifies && !is_intact(segment) {
-            return Some(Probe::NOTHING);
-        }
-        let Some(row) = self.find(segment.flow()) else {
-            if self.listening.get() > 0 {
+    fn inspect_segment(&self, frame: &[u8], segment: &Segment<'_>) -> Onward {
+        let Some((slot, row)) = self.find(segment.flow()) else {
+            if self.is_listening.get() {
                 self.touch_all();
             }
-            return None;
+            return Onward::Frame;
         };
-        self.touch(row);
+        self.touch(slot, row);
         let known = row.known.get();
         let verdict = match row.phase.get() {
-            Phase::Opening => Verdict::Drop,
+            Phase::Nobody | Phase::Over | Phase::Opening => Verdict::Drop,
             Phase::SynSent | Phase::SynSeen => row.take_syn(segment),
             Phase::Synchronised => judge(segment, &known),
             Phase::Finishing => judge_behind_our_fin(segment, &known),
@@ -282,8 +305,8 @@ impl<const N: usize> Table<N> {
         let ack = segment.ack().unwrap_or(known.snd_una);
         let window = segment.window_len();
         let (seq, ack, window) = match verdict {
-            Verdict::Acceptable | Verdict::Unproven => return None,
-            Verdict::Drop => return Some(Probe::NOTHING),
+            Verdict::Acceptable | Verdict::Unproven => return Onward::Frame,
+            Verdict::Drop => return Onward::Nothing,
             Verdict::Challenge | Verdict::Answered => {
                 (known.rcv_nxt.wrapping_sub(1), known.snd_una, window)
             }
@@ -291,18 +314,18 @@ impl<const N: usize> Table<N> {
             Verdict::Opened => (known.rcv_nxt, ack, 1),
         };
         let header = segment.bare_ack(seq, ack, window);
-        Probe::new(self.medium, frame, segment, header)
+        Probe::new(self.medium, frame, segment, header).map_or(Onward::Nothing, Onward::Probe)
     }
 
     /// An error about a segment that is not in flight is not believed
     /// (RFC 5927, 4.1).
     fn note_icmp(&self, error: &IcmpError) {
-        let Some(row) = self.find(error.quoted.reversed()) else {
+        let Some((slot, row)) = self.find(error.quoted.reversed()) else {
             return;
         };
         let known = row.known.get();
         let oldest = match row.phase.get() {
-            Phase::Opening => return,
+            Phase::Nobody | Phase::Over | Phase::Opening => return,
             // The SYN itself, which counts as acknowledged elsewhere.
             Phase::SynSent | Phase::SynSeen => known.snd_una.wrapping_sub(1),
             Phase::Synchronised | Phase::Finishing | Phase::PeerFinished => known.snd_una,
@@ -313,7 +336,7 @@ impl<const N: usize> Table<N> {
         let mut facts = row.facts.get();
         facts.icmp = Some(error.severity);
         row.facts.set(facts);
-        self.touch(row);
+        self.touch(slot, row);
     }
 
     /// Looks at a frame on its way out.
@@ -332,16 +355,18 @@ impl<const N: usize> Table<N> {
         let Parsed::Tcp(segment) = &parsed else {
             return None;
         };
-        let row = self.find(segment.flow().reversed())?;
+        let (slot, row) = self.find(segment.flow().reversed())?;
         if segment.is_rst() {
-            // The end, which is to be looked at.
-            self.touch(row);
+            let mut facts = row.facts.get();
+            facts.has_reset = true;
+            row.facts.set(facts);
+            self.touch(slot, row);
             return None;
         }
         let len = segment.len();
         // A segment without sequence space (a bare ACK) asks for no answer.
         if len > 0 {
-            self.touch(row);
+            self.touch(slot, row);
         }
         row.note_sent(segment, len)
     }
@@ -369,22 +394,22 @@ impl Row {
         Verdict::Acceptable
     }
 
-    /// Takes in a segment that is the peer's.
+    /// Takes in a segment that is the peer's. The ACK number of a RST counts for
+    /// nothing: some stacks acknowledge in it what they threw away.
     #[inline]
     fn note_heard(&self, segment: &Segment<'_>) {
         let mut known = self.known.get();
-        let mut newly_acknowledged = 0;
         if let Some(ack) = segment.ack()
             && is_before(known.snd_una, ack)
             && !is_before(known.snd_nxt, ack)
+            && !segment.is_rst()
         {
-            newly_acknowledged = ack.wrapping_sub(known.snd_una);
             known.snd_una = ack;
         }
         self.known.set(known);
         let mut facts = self.facts.get();
         facts.heard = Some(segment.window());
-        facts.rst = segment.is_rst().then_some(newly_acknowledged);
+        facts.rst = segment.is_rst();
         self.facts.set(facts);
     }
 
@@ -458,7 +483,8 @@ impl Row {
     }
 }
 
-/// A device whose TCP segments somebody else has checked.
+/// A device of whose packets the guard checks the headers of IPv4 and the segments of
+/// TCP, and nobody else does.
 pub(super) struct Checked<'d, D>(pub(super) &'d mut D);
 
 impl<D: Device> Device for Checked<'_, D> {
@@ -481,11 +507,18 @@ impl<D: Device> Device for Checked<'_, D> {
 
     fn capabilities(&self) -> DeviceCapabilities {
         let mut capabilities = self.0.capabilities();
-        capabilities.checksum.tcp = match capabilities.checksum.tcp.tx() {
-            true => Checksum::Tx,
-            false => Checksum::None,
-        };
+        let checksum = &mut capabilities.checksum;
+        checksum.ipv4 = unchecked(checksum.ipv4);
+        checksum.tcp = unchecked(checksum.tcp);
         capabilities
+    }
+}
+
+/// What is left to do of a checksum, where received ones are checked already.
+fn unchecked(checksum: Checksum) -> Checksum {
+    match checksum.tx() {
+        true => Checksum::Tx,
+        false => Checksum::None,
     }
 }
 
@@ -509,9 +542,15 @@ impl<D: Device + ?Sized, const N: usize> Device for Watch<'_, D, N> {
         Self: 't;
 
     fn receive(&mut self, timestamp: Instant) -> Option<(Self::RxToken<'_>, Self::TxToken<'_>)> {
-        let (rx, tx) = self.device.receive(timestamp)?;
+        let checks = Checks::of(&self.device.capabilities().checksum);
+        let (inner, tx) = self.device.receive(timestamp)?;
         let table = self.table;
-        Some((WatchRx { inner: rx, table }, WatchTx { inner: tx, table }))
+        let rx = WatchRx {
+            inner,
+            table,
+            checks,
+        };
+        Some((rx, WatchTx { inner: tx, table }))
     }
 
     fn transmit(&mut self, timestamp: Instant) -> Option<Self::TxToken<'_>> {
@@ -527,20 +566,40 @@ impl<D: Device + ?Sized, const N: usize> Device for Watch<'_, D, N> {
     }
 }
 
+/// What goes on of a frame that arrived.
+#[derive(Debug)]
+enum Onward {
+    /// The frame itself.
+    Frame,
+    Nothing,
+    /// This one in its place.
+    Probe(Probe),
+}
+
 /// A frame on its way in.
 #[derive(Debug)]
 pub struct WatchRx<'w, T, const N: usize> {
     inner: T,
     table: &'w Table<N>,
+    checks: Checks,
 }
 
 impl<T: RxToken, const N: usize> RxToken for WatchRx<'_, T, N> {
     fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
-        let table = self.table;
-        self.inner.consume(|frame| {
-            let probe = table.inspect(frame);
-            // One call for both, so that it is compiled in once.
-            f(probe.as_ref().map_or(frame, Probe::frame))
+        let Self {
+            inner,
+            table,
+            checks,
+        } = self;
+        inner.consume(|frame| {
+            let onward = table.inspect(frame, checks);
+            // One call for all, so that it is compiled in once.
+            f(match &onward {
+                Onward::Frame => frame,
+                // smoltcp drops an empty frame without a word.
+                Onward::Nothing => &[],
+                Onward::Probe(probe) => probe.frame(),
+            })
         })
     }
 

@@ -226,8 +226,8 @@ impl Lab<'_, '_> {
         endpoints.expect("opened")
     }
 
-    /// The highest acknowledgement that the peer sent to this port, as a count
-    /// of bytes behind our SYN (our FIN may be one of them).
+    /// The highest acknowledgement that the peer sent to this port other than in a
+    /// RST, as a count of bytes after our SYN (our FIN may be one of them).
     #[track_caller]
     fn acknowledged_on_wire(&mut self, id: ConnectionId) -> u64 {
         let (local, remote) = self.endpoints(id);
@@ -238,9 +238,8 @@ impl Lab<'_, '_> {
                 isn = Some(segment.seq);
             }
             let is_from_peer = segment.src_port == remote.port && segment.dst_port == local.port;
-            if let (true, true, Some(isn)) =
-                (is_from_peer && !is_forged, segment.is(Flags::ACK), isn)
-            {
+            let is_acknowledging = segment.is(Flags::ACK) && !segment.is(Flags::RST);
+            if let (true, true, Some(isn)) = (is_from_peer && !is_forged, is_acknowledging, isn) {
                 let acknowledged = segment.ack.wrapping_sub(isn.wrapping_add(1));
                 highest = highest.max(u64::from(acknowledged));
             }

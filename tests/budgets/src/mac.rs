@@ -210,6 +210,9 @@ impl Device for Mac {
         Some(Room { wire })
     }
 
+    // They are constants of a device, and asked for at each frame: with the answer in the
+    // caller, `guard` does not count how they are handed over.
+    #[inline(always)]
     fn capabilities(&self) -> DeviceCapabilities {
         let mut capabilities = DeviceCapabilities::default();
         capabilities.medium = Medium::Ethernet;

@@ -1,0 +1,218 @@
+//! A TCP segment as it stands in a frame.
+
+use super::checksum::{add, is_complete, sum, sum_header};
+use super::ends::{Addresses, Flow};
+use crate::facts::Window;
+#[cfg(feature = "proto-ipv4")]
+use smoltcp::wire::IPV4_HEADER_LEN;
+use smoltcp::wire::TCP_HEADER_LEN;
+
+/// TCP in the field of an IP header that names what follows.
+pub(super) const PROTOCOL_TCP: u8 = 6;
+
+/// Of the IP header in front of a segment, what counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum IpHeader<'f> {
+    /// The fixed part.
+    #[cfg(feature = "proto-ipv4")]
+    V4(&'f [u8; IPV4_HEADER_LEN]),
+    /// The addresses, that of the sender first.
+    #[cfg(feature = "proto-ipv6")]
+    V6(&'f [[u8; 16]; 2]),
+}
+
+/// A TCP segment as it stands in a frame, read where it is asked for: most
+/// frames are asked for little.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Segment<'f> {
+    ip: IpHeader<'f>,
+    /// The fixed part of the header (RFC 9293, 3.1).
+    header: &'f [u8; TCP_HEADER_LEN],
+    /// What follows it: options and payload.
+    rest: &'f [u8],
+    payload_len: u32,
+}
+
+impl IpHeader<'_> {
+    fn addresses(&self) -> Addresses {
+        match *self {
+            #[cfg(feature = "proto-ipv4")]
+            Self::V4(&[.., a, b, c, d, e, f, g, h]) => Addresses::V4([[a, b, c, d], [e, f, g, h]]),
+            #[cfg(feature = "proto-ipv6")]
+            Self::V6(addresses) => Addresses::V6(*addresses),
+        }
+    }
+
+    /// The sum of the addresses.
+    #[inline(always)]
+    fn sum(&self) -> usize {
+        match *self {
+            #[cfg(feature = "proto-ipv4")]
+            Self::V4(&[.., a, b, c, d, e, f, g, h]) => add(add(0, [a, b, c, d]), [e, f, g, h]),
+            #[cfg(feature = "proto-ipv6")]
+            Self::V6(addresses) => sum(0, addresses.as_flattened()),
+        }
+    }
+}
+
+impl<'f> Segment<'f> {
+    /// Reads the payload of an IP packet; `None` if a header does not fit into it.
+    #[inline(always)]
+    pub(super) fn read(ip: IpHeader<'f>, payload: &'f [u8]) -> Option<Self> {
+        let (header, rest) = payload.split_first_chunk::<TCP_HEADER_LEN>()?;
+        let [_, _, _, _, _, _, _, _, _, _, _, _, offset, ..] = *header;
+        // At least five words, and no more than there is.
+        let words = usize::from(offset >> 4).checked_sub(TCP_HEADER_LEN >> 2)?;
+        let payload_len = rest.len().checked_sub(words << 2)?;
+        Some(Self {
+            ip,
+            header,
+            rest,
+            // An IP packet holds fewer than 2^16 octets.
+            payload_len: u32::try_from(payload_len).unwrap_or(u32::MAX),
+        })
+    }
+}
+
+impl Segment<'_> {
+    const FIN: u8 = 0x01;
+    const SYN: u8 = 0x02;
+    const RST: u8 = 0x04;
+    const ACK: u8 = 0x10;
+
+    /// From whom to whom it goes.
+    #[inline(always)]
+    pub(super) fn flow(&self) -> Flow {
+        let [a, b, c, d, ..] = *self.header;
+        Flow {
+            addresses: self.ip.addresses(),
+            ports: [[a, b], [c, d]],
+        }
+    }
+
+    /// The sequence number of the first octet.
+    pub(super) const fn seq(&self) -> u32 {
+        let [_, _, _, _, a, b, c, d, ..] = *self.header;
+        u32::from_be_bytes([a, b, c, d])
+    }
+
+    /// The acknowledgement number, if the segment carries one.
+    pub(super) const fn ack(&self) -> Option<u32> {
+        let [_, _, _, _, _, _, _, _, a, b, c, d, ..] = *self.header;
+        match self.has(Self::ACK) {
+            true => Some(u32::from_be_bytes([a, b, c, d])),
+            false => None,
+        }
+    }
+
+    /// The acknowledgement number of a segment that has nothing but that and data.
+    pub(super) const fn plain_ack(&self) -> Option<u32> {
+        let [_, _, _, _, _, _, _, _, a, b, c, d, _, flags, ..] = *self.header;
+        match flags & (Self::FIN | Self::SYN | Self::RST | Self::ACK) {
+            Self::ACK => Some(u32::from_be_bytes([a, b, c, d])),
+            _ => None,
+        }
+    }
+
+    const fn has(&self, flag: u8) -> bool {
+        let [_, _, _, _, _, _, _, _, _, _, _, _, _, flags, ..] = *self.header;
+        flags & flag != 0
+    }
+
+    pub(super) const fn is_fin(&self) -> bool {
+        self.has(Self::FIN)
+    }
+
+    pub(super) const fn is_syn(&self) -> bool {
+        self.has(Self::SYN)
+    }
+
+    pub(super) const fn is_rst(&self) -> bool {
+        self.has(Self::RST)
+    }
+
+    /// Whether it looks like smoltcp's keep-alive probe: one octet, zero, and
+    /// no other flag. A segment of ours that repeats a last octet of zero, with
+    /// more queued behind it, looks the same; not to send that is harmless,
+    /// because what is sent instead is answered, and three answers make smoltcp
+    /// repeat everything.
+    pub(super) fn is_keep_alive(&self) -> bool {
+        let [.., flags, _, _, _, _, _, _] = *self.header;
+        flags == Self::ACK && self.payload_len == 1 && self.rest.last() == Some(&0)
+    }
+
+    /// The window field, not scaled.
+    pub(super) const fn window_len(&self) -> u16 {
+        let [_, _, _, _, _, _, _, _, _, _, _, _, _, _, high, low, ..] = *self.header;
+        u16::from_be_bytes([high, low])
+    }
+
+    /// What its sender would take in.
+    pub(super) const fn window(&self) -> Window {
+        match self.window_len() {
+            0 => Window::Zero,
+            _ => Window::Open,
+        }
+    }
+
+    /// Octets of sequence space: payload, SYN and FIN.
+    pub(super) const fn len(&self) -> u32 {
+        let [_, _, _, _, _, _, _, _, _, _, _, _, _, flags, ..] = *self.header;
+        let controls = (flags >> 1 & 1).wrapping_add(flags & 1);
+        self.payload_len
+            .wrapping_add(u32::from_be_bytes([0, 0, 0, controls]))
+    }
+
+    /// The header of a bare ACK with the ports of this segment, at these numbers,
+    /// without a checksum.
+    pub(super) const fn bare_ack(&self, seq: u32, ack: u32, window: u16) -> [u8; TCP_HEADER_LEN] {
+        let [a, b, c, d, ..] = *self.header;
+        let [e, f, g, h] = seq.to_be_bytes();
+        let [i, j, k, l] = ack.to_be_bytes();
+        let [m, n] = window.to_be_bytes();
+        let offset = 0x50;
+        [
+            a,
+            b,
+            c,
+            d,
+            e,
+            f,
+            g,
+            h,
+            i,
+            j,
+            k,
+            l,
+            offset,
+            Self::ACK,
+            m,
+            n,
+            0,
+            0,
+            0,
+            0,
+        ]
+    }
+
+    /// The sum of the pseudo header (RFC 9293, 3.1; RFC 8200, 8.1) of a segment of
+    /// this length.
+    #[inline(always)]
+    pub(super) fn pseudo_sum(&self, len: usize) -> usize {
+        let [high, low] = u16::try_from(len).unwrap_or(u16::MAX).to_be_bytes();
+        add(self.ip.sum(), [0, PROTOCOL_TCP, high, low])
+    }
+
+    /// The number behind its last octet of sequence space.
+    pub(super) const fn end(&self) -> u32 {
+        self.seq().wrapping_add(self.len())
+    }
+
+    /// Whether the checksum is right.
+    #[inline(always)]
+    pub(super) fn is_intact(&self) -> bool {
+        let len = TCP_HEADER_LEN.wrapping_add(self.rest.len());
+        let header = sum_header(self.pseudo_sum(len), self.header);
+        is_complete(sum(header, self.rest))
+    }
+}
