@@ -14,8 +14,8 @@ use lastbyte::stack::smoltcp::phy::{Device, RxToken, TxToken};
 use lastbyte::{Clock, Instant, Options};
 use lastbyte_shim::example::Failure;
 use lastbyte_shim::loopback::{
-    Behaviour, Direction, Drops, LoopClock, OUR_ADDRESSES, OUR_MAC, PEER_V4, World, WorldConfig,
-    smoltcp_time,
+    BEGINNING, Behaviour, Direction, Drops, LoopClock, OUR_ADDRESSES, OUR_MAC, PEER_V4, World,
+    WorldConfig, smoltcp_time,
 };
 use lastbyte_shim::setup::Setup;
 use std::cell::Cell;
@@ -123,7 +123,7 @@ fn main() -> Result<(), Failure> {
         while let Ok(()) = stack.writer(id)?.write_all(b"beat\n") {
             println!(
                 "{:>4} ms  beat",
-                stack.clock_mut().now().as_micros() / 1_000
+                stack.clock_mut().now().since(BEGINNING).as_millis()
             );
             stack.run_for(Duration::from_secs(1));
         }
@@ -142,12 +142,12 @@ fn main() -> Result<(), Failure> {
 
 /// What will happen to the cable and at the server.
 fn plan(world: &World, link: &Rc<Cell<LinkState>>) {
-    let closes_at = Instant::from_millis(6_500);
+    let closes_at = world.after(Duration::from_millis(6_500));
     let server = Behaviour::sink().closing_at(closes_at);
     world.peer().listen(5000, server);
     for (at_ms, state) in [(2_500, LinkState::Down), (4_000, LinkState::Up)] {
         let link = Rc::clone(link);
-        world.at(Instant::from_millis(at_ms), move |world| {
+        world.at(world.after(Duration::from_millis(at_ms)), move |world| {
             link.set(state);
             for direction in [Direction::ToPeer, Direction::ToUs] {
                 let drops = match state {

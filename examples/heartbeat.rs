@@ -7,9 +7,9 @@
 use embedded_io::Write;
 use lastbyte::stack::Stack;
 use lastbyte::stack::smoltcp::{phy::Device, wire::IpEndpoint};
-use lastbyte::{Clock, Instant, Options, WriteError};
+use lastbyte::{Clock, Options, WriteError};
 use lastbyte_shim::example::{Failure, Wire};
-use lastbyte_shim::loopback::Behaviour;
+use lastbyte_shim::loopback::{BEGINNING, Behaviour};
 use std::time::Duration;
 
 const BEAT: &[u8] = b"beat\n";
@@ -17,7 +17,7 @@ const BEAT: &[u8] = b"beat\n";
 fn main() -> Result<(), Failure> {
     match Wire::from_args()? {
         Wire::Loopback(lab) => {
-            let closes_at = Instant::from_millis(4_500);
+            let closes_at = BEGINNING + Duration::from_millis(4_500);
             lab.peer()
                 .listen(5000, Behaviour::sink().closing_at(closes_at));
             lab.run(|stack| heartbeat(stack, lab.server(5000)))

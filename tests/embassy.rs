@@ -15,7 +15,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use common::{
-    PORT, assert_call_timed_out, assert_error, assert_ledger, at_secs, buffers, ms, options,
+    PORT, assert_call_timed_out, assert_error, assert_ledger, at_ms, at_secs, buffers, ms, options,
     pattern, secs, storage,
 };
 use embassy_net_driver_channel as channel;
@@ -269,8 +269,8 @@ fn a_link_that_goes_down_while_a_write_blocks_is_in_the_report() {
         let limits = options(|o| o.silence_limit(secs(20)).call_limit(secs(50)));
         let id = rig.open(Behaviour::sink(), limits);
         assert!(!rig.report(id).link_was_down);
-        rig.set_link_at(Instant::from_millis(down), LinkState::Down);
-        rig.set_link_at(Instant::from_millis(up), LinkState::Up);
+        rig.set_link_at(at_ms(down), LinkState::Down);
+        rig.set_link_at(at_ms(up), LinkState::Up);
         cut(&rig.world, at_secs(1));
         rig.world.run_until(at_secs(1));
         let error = rig.stack.writer(id).unwrap().write_all(&[1; 2 * TX]);

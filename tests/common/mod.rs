@@ -14,8 +14,8 @@ use lastbyte::{
     WriteError,
 };
 use lastbyte_shim::loopback::{
-    Behaviour, Direction, Flow, Handshake, LoopClock, LoopDevice, OUR_ADDRESSES, PEER_V4, RawPeer,
-    Segment, World, WorldConfig, our_hardware_address,
+    BEGINNING, Behaviour, Direction, Flow, Handshake, LoopClock, LoopDevice, OUR_ADDRESSES,
+    PEER_V4, RawPeer, Segment, World, WorldConfig, our_hardware_address,
 };
 
 /// The peer's port.
@@ -38,12 +38,14 @@ pub const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
+/// So long after a world began.
 pub const fn at_ms(millis: u64) -> Instant {
-    Instant::from_millis(millis)
+    Instant::from_micros(BEGINNING.as_micros() + millis * 1_000)
 }
 
+/// So long after a world began.
 pub const fn at_secs(seconds: u64) -> Instant {
-    Instant::from_millis(seconds * 1_000)
+    at_ms(seconds * 1_000)
 }
 
 /// The bytes from number `from` on that every test writes. No two stretches

@@ -96,12 +96,12 @@ fn row_34_finish_flushes(family: Family) {
 /// for. (Bare smoltcp goes on, without a pause.)
 fn row_34_finish_into_a_closed_window(family: Family) {
     for text in [vec![], vec![7; 3]] {
-        let mut script = Script::open(family, Options::default());
-        script.write(10);
+        let mut script = Script::open_at(family, 10, Options::default());
+        script.write(11);
         script.expect_data(10);
+        // The window closes on the last octet.
         script.flow.window = 0;
         script.acknowledge(10);
-        script.write(1);
         script.us.writer(script.id).begin_finish();
         script.run(secs(2));
         let probe = script.take_all().pop().expect("a probe");

@@ -35,11 +35,12 @@ enum Row<'a> {
 /// The picture: segments by the time they were sent, notes in between.
 #[derive(Debug)]
 pub(super) struct Ladder<'a> {
+    begins_at: Instant,
     rows: Vec<(Instant, Row<'a>)>,
 }
 
 impl<'a> Ladder<'a> {
-    pub(super) fn new(entries: &'a [LogEntry], notes: Vec<Note>) -> Self {
+    pub(super) fn new(begins_at: Instant, entries: &'a [LogEntry], notes: Vec<Note>) -> Self {
         let segments = entries
             .iter()
             .filter(|entry| entry.summary.contains('>'))
@@ -48,7 +49,7 @@ impl<'a> Ladder<'a> {
         let mut rows: Vec<_> = notes.chain(segments).collect();
         // Stable: at the same instant, a call comes before what it sent.
         rows.sort_by_key(|(at, _)| *at);
-        Self { rows }
+        Self { begins_at, rows }
     }
 
     pub(super) fn draw(&self, out: &mut dyn Write, style: &Style) -> io::Result<()> {
@@ -59,7 +60,10 @@ impl<'a> Ladder<'a> {
             " ".repeat(WIDTH - 6)
         )?;
         for (at, row) in &self.rows {
-            let at = format!("{:>8.1}", at.as_micros() as f64 / 1_000.0);
+            let at = format!(
+                "{:>8.1}",
+                at.since(self.begins_at).as_micros() as f64 / 1_000.0
+            );
             let at = style.dim(&at);
             match row {
                 Row::Note(note) => {

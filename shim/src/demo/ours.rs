@@ -81,7 +81,7 @@ pub(super) fn play_close(out: &mut dyn Write, style: &Style) -> io::Result<()> {
         style.good(&report.ledger.undelivered().to_string())
     )?;
     writeln!(out)?;
-    Ladder::new(&log.entries(), notes).draw(out, style)
+    Ladder::new(world.config().begins_at, &log.entries(), notes).draw(out, style)
 }
 
 /// The error's first half, without the ledger, which is shown on its own.

@@ -2,11 +2,17 @@
 
 use std::time::Duration;
 
+use lastbyte::Instant;
 use smoltcp::phy::Medium;
 
 use super::PeerConfig;
 #[cfg(doc)]
 use super::{RawPeer, World};
+
+/// What the clock shows when a [`World`] begins, unless it is made otherwise:
+/// 3 h 17 min 41.123457 s. A clock that began at zero would hide what depends
+/// on it, as smoltcp's first window probe does.
+pub const BEGINNING: Instant = Instant::from_micros(11_861_123_457);
 
 /// What a [`World`] is made of. Every field has a default.
 #[derive(Debug, Clone)]
@@ -25,6 +31,8 @@ pub struct WorldConfig {
     pub queue_frames: usize,
     /// Whether checksums are made and checked. Default true.
     pub checksums: bool,
+    /// What the clock shows at the beginning. Default [`BEGINNING`].
+    pub begins_at: Instant,
     /// Virtual time after which a run counts as hung and panics. Default 10
     /// days.
     pub horizon: Duration,
@@ -40,6 +48,7 @@ impl Default for WorldConfig {
             mtu: 1514,
             queue_frames: 1024,
             checksums: true,
+            begins_at: BEGINNING,
             horizon: Duration::from_secs(10 * 24 * 60 * 60),
             peer: PeerConfig::default(),
         }

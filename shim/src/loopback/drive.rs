@@ -96,7 +96,7 @@ impl World {
             self.inner.now.set(time);
             self.inner.spins.set(0);
         }
-        let horizon = Instant::ZERO + self.inner.config.horizon;
+        let horizon = self.after(self.inner.config.horizon);
         assert!(
             self.now() <= horizon,
             "the run is hung: virtual time passed the horizon ({:?}); {self:?}",

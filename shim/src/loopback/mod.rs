@@ -36,7 +36,7 @@ pub use addresses::{
 };
 pub use bare::Bare;
 pub use clock::LoopClock;
-pub use config::WorldConfig;
+pub use config::{BEGINNING, WorldConfig};
 pub use device::{LoopDevice, RxToken, TxToken};
 pub use drops::Drops;
 pub use events::{EventLog, FrameEvent, LogEntry, Sender};

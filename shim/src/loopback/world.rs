@@ -56,7 +56,7 @@ pub(super) struct Inner {
 ///
 /// ```
 /// use std::time::Duration;
-/// use lastbyte::{Clock, Instant};
+/// use lastbyte::Clock;
 /// use lastbyte_shim::loopback::{Behaviour, OUR_ADDRESSES, PEER_V4, lastbyte_time};
 /// use lastbyte_shim::loopback::{World, WorldConfig, our_hardware_address, smoltcp_time};
 /// use smoltcp::iface::{Config, Interface, SocketSet};
@@ -65,7 +65,7 @@ pub(super) struct Inner {
 /// let world = World::new(WorldConfig { latency: Duration::from_millis(20), ..Default::default() });
 /// world.peer().listen(80, Behaviour::sink());
 /// // A reset at 10 s, whatever is going on then.
-/// world.at(Instant::from_millis(10_000), |world| world.peer().abort(80));
+/// world.at(world.after(Duration::from_secs(10)), |world| world.peer().abort(80));
 ///
 /// // Our end: any smoltcp interface on the world's device.
 /// let (mut device, mut clock) = (world.device(), world.clock());
@@ -94,7 +94,7 @@ pub(super) struct Inner {
 /// }
 /// assert_eq!(world.peer().received(80), b"hello");
 /// // The reset needed 20 ms to come here.
-/// assert_eq!(world.now(), Instant::from_millis(10_020));
+/// assert_eq!(world.now(), world.after(Duration::from_millis(10_020)));
 /// ```
 ///
 /// # Panics
@@ -110,13 +110,13 @@ pub struct World {
 }
 
 impl World {
-    /// A new world at time zero.
+    /// A new world, at the time [`WorldConfig::begins_at`].
     #[must_use]
     pub fn new(config: WorldConfig) -> Self {
         let peer = PeerCore::new(&config);
         Self {
             inner: Rc::new(Inner {
-                now: Cell::new(Instant::ZERO),
+                now: Cell::new(config.begins_at),
                 latency: [Cell::new(config.latency), Cell::new(config.latency)],
                 wire: RefCell::new(Wire::new(config.queue_frames)),
                 drops: Default::default(),
@@ -146,6 +146,12 @@ impl World {
     #[must_use]
     pub fn now(&self) -> Instant {
         self.inner.now.get()
+    }
+
+    /// The time so long after the beginning.
+    #[must_use]
+    pub fn after(&self, time: Duration) -> Instant {
+        self.inner.config.begins_at + time
     }
 
     /// Our end of the wire.
@@ -178,11 +184,11 @@ impl World {
     /// Runs `action` at that time, or as soon as possible if it has passed.
     ///
     /// ```
-    /// # use lastbyte::Instant;
+    /// # use std::time::Duration;
     /// # use lastbyte_shim::loopback::{Direction, Drops, World, WorldConfig};
     /// let world = World::new(WorldConfig::default());
     /// // The cable is cut at 5 s.
-    /// world.at(Instant::from_millis(5_000), |world| {
+    /// world.at(world.after(Duration::from_secs(5)), |world| {
     ///     world.set_drops(Direction::ToPeer, Drops::All);
     ///     world.set_drops(Direction::ToUs, Drops::All);
     /// });

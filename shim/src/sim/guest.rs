@@ -125,6 +125,8 @@ fn world() -> World {
             keep_bytes: 1 << 20,
             ..PeerConfig::default()
         },
+        // A scenario counts from zero.
+        begins_at: Instant::ZERO,
         ..WorldConfig::default()
     })
 }

@@ -74,6 +74,8 @@ pub(super) fn world_of(scenario: &Scenario) -> World {
             keep_bytes: 1 << 20,
             ..PeerConfig::default()
         },
+        // A scenario counts from zero.
+        begins_at: Instant::ZERO,
         ..WorldConfig::default()
     })
 }

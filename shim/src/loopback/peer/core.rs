@@ -32,12 +32,12 @@ pub(in crate::loopback) struct PeerCore {
 impl PeerCore {
     pub(in crate::loopback) fn new(world: &WorldConfig) -> Self {
         Self {
-            iface: new_interface(world, world.peer.seed, Instant::ZERO),
+            iface: new_interface(world, world.peer.seed, world.begins_at),
             sockets: SocketSet::new(Vec::new()),
             services: BTreeMap::new(),
             presence: world.peer.presence,
             config: world.peer.clone(),
-            now: Instant::ZERO,
+            now: world.begins_at,
         }
     }
 

@@ -169,11 +169,11 @@ impl Peer {
     /// start or stop reading, for example.
     ///
     /// ```
-    /// # use lastbyte::Instant;
+    /// # use std::time::Duration;
     /// # use lastbyte_shim::loopback::{Behaviour, Reads, World, WorldConfig};
     /// # let world = World::new(WorldConfig::default());
     /// world.peer().listen(80, Behaviour::silent());
-    /// world.at(Instant::from_millis(60_000), |world| {
+    /// world.at(world.after(Duration::from_secs(60)), |world| {
     ///     world.peer().change(80, |behaviour| behaviour.reads = Reads::Everything);
     /// });
     /// ```

@@ -96,7 +96,7 @@ fn actions_run_in_time_and_in_order() {
     let order = Rc::new(RefCell::new(Vec::new()));
     for (time, name) in [(20, "b"), (10, "a"), (20, "c")] {
         let order = Rc::clone(&order);
-        let time = Instant::from_millis(time);
+        let time = world.after(Duration::from_millis(time));
         world.at(time, move |world| {
             assert_eq!(world.now(), time);
             order.borrow_mut().push(name);
@@ -105,26 +105,26 @@ fn actions_run_in_time_and_in_order() {
             world.at(time, move |_| order.borrow_mut().push("then"));
         });
     }
-    world.run_until(Instant::from_millis(15));
+    world.run_until(world.after(Duration::from_millis(15)));
     assert_eq!(*order.borrow(), ["a", "then"]);
     world.run_for(Duration::from_millis(5));
     assert_eq!(*order.borrow(), ["a", "then", "b", "c", "then", "then"]);
-    assert_eq!(world.now(), Instant::from_millis(20));
+    assert_eq!(world.now(), world.after(Duration::from_millis(20)));
 }
 
 #[test]
 fn a_wait_ends_at_its_limit_and_without_one_is_a_stall() {
     let world = World::new(WorldConfig::default());
     let mut clock = world.clock();
-    clock.wait(Some(Instant::from_millis(3)));
-    assert_eq!(clock.now(), Instant::from_millis(3));
+    clock.wait(Some(world.after(Duration::from_millis(3))));
+    assert_eq!(clock.now(), world.after(Duration::from_millis(3)));
     assert!(!world.is_stalled());
     clock.wait(None);
-    assert_eq!(clock.now(), Instant::from_millis(3_600_003));
+    assert_eq!(clock.now(), world.after(Duration::from_millis(3_600_003)));
     assert!(world.is_stalled());
     // Something can happen again.
-    world.at(Instant::from_millis(3_700_000), |_| ());
-    clock.wait(Some(Instant::from_millis(3_800_000)));
+    world.at(world.after(Duration::from_millis(3_700_000)), |_| ());
+    clock.wait(Some(world.after(Duration::from_millis(3_800_000))));
     assert!(!world.is_stalled());
 }
 
@@ -155,8 +155,11 @@ fn the_log_says_what_was_dropped() {
     let entries = log.entries();
     assert_eq!(entries.len(), 3);
     assert!(entries[0].fate.is_lost() && !entries[1].fate.is_lost());
-    assert_eq!(entries[0].sent_at, Instant::ZERO);
-    assert_eq!(entries[1].sent_at, Instant::from_millis(1_000));
+    assert_eq!(entries[0].sent_at, world.after(Duration::ZERO));
+    assert_eq!(
+        entries[1].sent_at,
+        world.after(Duration::from_millis(1_000))
+    );
     assert!(log.to_string().contains("--x ARP"), "{log}");
     assert!(log.frames() > 3);
 }

@@ -21,9 +21,11 @@ fn connected(world: &World, behaviour: Behaviour) -> Bare {
 fn a_fin_comes_at_the_time_it_was_scheduled_for() {
     let world = World::new(WorldConfig::default());
     let mut bare = connected(&world, Behaviour::sink());
-    world.at(Instant::from_millis(5_000), |world| world.peer().close(80));
+    world.at(world.after(Duration::from_millis(5_000)), |world| {
+        world.peer().close(80)
+    });
     bare.run_until_state(tcp::State::CloseWait);
-    assert_eq!(world.now(), Instant::from_millis(5_001));
+    assert_eq!(world.now(), world.after(Duration::from_millis(5_001)));
     // Half-closed: it still reads.
     assert_eq!(bare.write(b"more"), 4);
     bare.run_until(|bare| bare.socket().send_queue() == 0);
@@ -36,10 +38,10 @@ fn a_fin_comes_at_the_time_it_was_scheduled_for() {
 #[test]
 fn a_behaviour_closes_at_a_time_as_well() {
     let world = World::new(WorldConfig::default());
-    let at = Instant::from_millis(3_000);
+    let at = world.after(Duration::from_millis(3_000));
     let mut bare = connected(&world, Behaviour::sink().closing_at(at));
     bare.run_until_state(tcp::State::CloseWait);
-    assert_eq!(world.now(), Instant::from_millis(3_001));
+    assert_eq!(world.now(), world.after(Duration::from_millis(3_001)));
 }
 
 #[test]
@@ -84,13 +86,19 @@ fn endings_grow_stronger_only() {
     let world = World::new(WorldConfig::default());
     let behaviour = Behaviour::sink()
         .closing_after(0)
-        .ending(When::At(Instant::from_millis(900)), Ending::Reset)
-        .ending(When::At(Instant::from_millis(950)), Ending::Fin);
+        .ending(
+            When::At(world.after(Duration::from_millis(900))),
+            Ending::Reset,
+        )
+        .ending(
+            When::At(world.after(Duration::from_millis(950))),
+            Ending::Fin,
+        );
     let mut bare = connected(&world, behaviour);
     bare.run_until_state(tcp::State::CloseWait);
-    assert!(world.now() < Instant::from_millis(100));
+    assert!(world.now() < world.after(Duration::from_millis(100)));
     bare.run_until_state(tcp::State::Closed);
-    assert_eq!(world.now(), Instant::from_millis(901));
+    assert_eq!(world.now(), world.after(Duration::from_millis(901)));
 }
 
 #[test]
@@ -116,7 +124,7 @@ fn without_a_listener_we_are_refused() {
     let mut bare = Bare::new(&world);
     bare.connect((PEER_V4, 80));
     bare.run_until_state(tcp::State::Closed);
-    assert!(world.now() < Instant::from_millis(10));
+    assert!(world.now() < world.after(Duration::from_millis(10)));
     assert_eq!(world.peer().state(80), None);
 }
 
@@ -224,7 +232,7 @@ fn an_hour_with_a_zero_window_takes_no_time() {
             written += socket.send_slice(&bytes[written..]).expect("open");
             bare.poll();
         }
-        bare.world.now() > Instant::from_millis(3_600_000)
+        bare.world.now() > world.after(Duration::from_millis(3_600_000))
     });
     assert_eq!(bare.socket().state(), tcp::State::Established);
     assert_eq!(world.peer().taken_in(80), 5_000);

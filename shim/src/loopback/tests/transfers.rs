@@ -54,7 +54,7 @@ fn it_does_without_checksums_and_without_latency() {
     });
     transfer(&world, PEER_V4, &pattern(MIB));
     // Only delayed acknowledgements take time.
-    assert!(world.now() < Instant::from_millis(10_000));
+    assert!(world.now() < world.after(Duration::from_millis(10_000)));
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn log_of_a_run(peer_seed: u64) -> (u64, u64) {
     config.peer.seed = peer_seed;
     let world = World::new(config);
     let log = world.record(0);
-    world.at(Instant::from_millis(7), |world| {
+    world.at(world.after(Duration::from_millis(7)), |world| {
         let slow = |behaviour: &mut Behaviour| {
             behaviour.reads = Reads::Rate {
                 bytes: 10_000,
@@ -104,7 +104,7 @@ fn a_handshake_over_20_ms_takes_two_round_trips_with_arp() {
     let mut bare = Bare::new(&world);
     bare.connect((PEER_V4, 80));
     bare.run_until_state(tcp::State::Established);
-    assert_eq!(world.now(), Instant::from_millis(80), "{log}");
+    assert_eq!(world.now(), world.after(Duration::from_millis(80)), "{log}");
     let kinds: Vec<_> = log.entries().into_iter().map(|e| e.summary).collect();
     assert!(kinds[0].starts_with("ARP"), "{log}");
     assert!(kinds[2].contains("SYN seq"), "{log}");
@@ -122,8 +122,14 @@ fn a_slow_reader_sets_the_pace() {
     assert_eq!(bare.write(&pattern(20_000)), 20_000);
     // 3000 bytes fit into the buffers; the rest waits for 17 reads or so.
     let took = world.now();
-    assert!(took > Instant::from_millis(15_000), "too fast: {took:?}");
-    assert!(took < Instant::from_millis(60_000), "too slow: {took:?}");
+    assert!(
+        took > world.after(Duration::from_millis(15_000)),
+        "too fast: {took:?}"
+    );
+    assert!(
+        took < world.after(Duration::from_millis(60_000)),
+        "too slow: {took:?}"
+    );
 }
 
 #[test]
@@ -162,7 +168,11 @@ fn flood(queue_frames: usize) {
     assert!(world.peer().connections(5000)[0].sent > 100_000);
     // A frame of 1460 bytes or more for each millisecond, if the peer goes on
     // as soon as the wire has room.
-    assert!(world.now() < Instant::from_millis(250), "{:?}", world.now());
+    assert!(
+        world.now() < world.after(Duration::from_millis(250)),
+        "{:?}",
+        world.now()
+    );
 }
 
 #[test]
