@@ -2,7 +2,7 @@
 
 use crate::common::*;
 use crate::rows;
-use crate::script::{Family, Script};
+use crate::script::{Script, Setting};
 use lastbyte::{Cause, OnPeerFin, OnReceive, Options, State};
 use lastbyte_shim::loopback::{Flags, Segment};
 
@@ -35,8 +35,8 @@ fn assert_challenged(script: &mut Script, segment: &Segment) {
 }
 
 /// RFC 5961, 3.2 (2): a RST at RCV.NXT ends the connection.
-fn row_05_rst_exact(family: Family) {
-    let mut script = Script::open(family, Options::default());
+fn row_05_rst_exact(on: Setting) {
+    let mut script = Script::open(on, Options::default());
     script.write(10);
     script.expect_data(10);
     script.acknowledge(4);
@@ -48,8 +48,8 @@ fn row_05_rst_exact(family: Family) {
 
 /// RFC 5961, 3.2 (3): a RST in the window but not at RCV.NXT is challenged; the
 /// peer, if it meant it, then sends the exact one.
-fn row_06_rst_in_window_challenged(family: Family) {
-    let mut script = Script::open(family, Options::default());
+fn row_06_rst_in_window_challenged(on: Setting) {
+    let mut script = Script::open(on, Options::default());
     script.write(10);
     script.expect_data(10);
     script.acknowledge(10);
@@ -73,9 +73,9 @@ fn row_06_rst_in_window_challenged(family: Family) {
 }
 
 /// The same behind the peer's FIN, where a writer may go on.
-fn row_06_rst_in_window_behind_fin(family: Family) {
+fn row_06_rst_in_window_behind_fin(on: Setting) {
     let half_close = options(|o| o.on_peer_fin(OnPeerFin::HalfClose));
-    let mut script = Script::open(family, half_close);
+    let mut script = Script::open(on, half_close);
     script.send_fin();
     script.expect_ack();
     let rst = script.flow.rst();
@@ -87,8 +87,8 @@ fn row_06_rst_in_window_behind_fin(family: Family) {
 }
 
 /// RFC 5961, 3.2 (1): a RST outside the window is dropped in silence.
-fn row_07_rst_out_of_window_dropped(family: Family) {
-    let mut script = Script::open(family, Options::default());
+fn row_07_rst_out_of_window_dropped(on: Setting) {
+    let mut script = Script::open(on, Options::default());
     for off in [u32::MAX, RX as u32, 1 << 20, 1 << 31, 3 << 30] {
         let rst = script.flow.rst();
         let rst = rst.with_seq(script.flow.seq.wrapping_add(off));
@@ -100,9 +100,9 @@ fn row_07_rst_out_of_window_dropped(family: Family) {
 }
 
 /// RFC 9293, MUST-66: a RST is taken in while our receive window is zero.
-fn row_08_rst_at_zero_receive_window(family: Family) {
+fn row_08_rst_at_zero_receive_window(on: Setting) {
     let keep = options(|o| o.on_receive(OnReceive::Keep));
-    let mut script = Script::open(family, keep);
+    let mut script = Script::open(on, keep);
     script.write(10);
     script.expect_data(10);
     script.flow.take(10);
@@ -124,8 +124,8 @@ fn row_08_rst_at_zero_receive_window(family: Family) {
 }
 
 /// RFC 9293, SHLD-2: a RST may carry data, which says why.
-fn row_09_rst_with_data(family: Family) {
-    let mut script = Script::open(family, Options::default());
+fn row_09_rst_with_data(on: Setting) {
+    let mut script = Script::open(on, Options::default());
     script.write(10);
     script.expect_data(10);
     let rst = script.flow.segment(Flags::RST | Flags::ACK);
@@ -137,8 +137,8 @@ fn row_09_rst_with_data(family: Family) {
 
 /// RFC 5961, 4.2: a SYN on a synchronised connection is challenged, whatever
 /// its sequence number.
-fn row_12_syn_in_synchronized_challenged(family: Family) {
-    let mut script = Script::open(family, Options::default());
+fn row_12_syn_in_synchronized_challenged(on: Setting) {
+    let mut script = Script::open(on, Options::default());
     let original = script.flow.segment(Flags::SYN | Flags::ACK);
     let original = original.with_seq(script.flow.isn);
     assert_challenged(&mut script, &original);
@@ -154,8 +154,8 @@ fn row_12_syn_in_synchronized_challenged(family: Family) {
 
 /// RFC 9293, 3.10.7.4, step 5: an acknowledgement of what was never sent is
 /// answered with an ACK and dropped, its data with it.
-fn row_13_ack_beyond_snd_nxt(family: Family) {
-    let mut script = Script::open_at(family, 10, Options::default());
+fn row_13_ack_beyond_snd_nxt(on: Setting) {
+    let mut script = Script::open_at(on, 10, Options::default());
     script.write(100);
     script.expect_data(10);
     for beyond in [11, 50, 100, 101, 1 << 20] {
@@ -178,8 +178,8 @@ fn row_13_ack_beyond_snd_nxt(family: Family) {
 }
 
 /// RFC 5961, 5.2: an acknowledgement of long ago does no harm.
-fn row_14_ack_too_old(family: Family) {
-    let mut script = Script::open(family, Options::default());
+fn row_14_ack_too_old(on: Setting) {
+    let mut script = Script::open(on, Options::default());
     script.write(1_000);
     script.expect_data(1_000);
     script.acknowledge(1_000);
@@ -200,8 +200,8 @@ fn row_14_ack_too_old(family: Family) {
 /// A peer whose last window of data was lost acknowledges ours from behind it,
 /// at the edge of our window or behind a FIN there. RFC 9293, 3.10.7.4, drops
 /// that; but the peer is there, and it has our data.
-fn row_14_ack_at_the_edge(family: Family) {
-    let mut script = Script::open(family, Options::default());
+fn row_14_ack_at_the_edge(on: Setting) {
+    let mut script = Script::open(on, Options::default());
     let next = script.flow.seq;
     for (ahead, is_taken) in [
         (RX as u32 - 1, true),
@@ -225,8 +225,8 @@ fn row_14_ack_at_the_edge(family: Family) {
 }
 
 /// RFC 9293, SHLD-31: a FIN behind a gap is no end before the gap is filled.
-fn row_15_fin_out_of_order(family: Family) {
-    let mut script = Script::open(family, Options::default());
+fn row_15_fin_out_of_order(on: Setting) {
+    let mut script = Script::open(on, Options::default());
     let gap = script.flow.segment(Flags::PSH | Flags::ACK);
     let gap = gap.with_payload(*b"12345");
     let fin = script.flow.segment(Flags::FIN | Flags::ACK);
@@ -245,8 +245,8 @@ fn row_15_fin_out_of_order(family: Family) {
 }
 
 /// RFC 9293, 3.10.7.4, step 1: a FIN outside the window is no end.
-fn row_16_fin_blind_out_of_window(family: Family) {
-    let mut script = Script::open(family, Options::default());
+fn row_16_fin_blind_out_of_window(on: Setting) {
+    let mut script = Script::open(on, Options::default());
     for off in [u32::MAX, RX as u32 + 1, 1 << 20, 1 << 31, 3 << 30] {
         let fin = script.flow.segment(Flags::FIN | Flags::ACK);
         let fin = fin.with_seq(script.flow.seq.wrapping_add(off));

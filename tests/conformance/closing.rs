@@ -2,7 +2,7 @@
 
 use crate::common::*;
 use crate::rows;
-use crate::script::{Family, Script};
+use crate::script::{Script, Setting};
 use lastbyte::{Cause, ClosedBy, Closer, Nagle, OnReceive, Options, State, WriteError};
 use lastbyte_shim::loopback::{Flags, Handshake, Segment};
 
@@ -18,8 +18,8 @@ rows!(
 );
 
 /// RFC 9293, 3.10.2: a write after our own finish is an error.
-fn row_04_send_after_close(family: Family) {
-    let mut script = Script::open(family, Options::default());
+fn row_04_send_after_close(on: Setting) {
+    let mut script = Script::open(on, Options::default());
     script.write(10);
     script.expect_data(10);
     script.us.writer(script.id).begin_finish();
@@ -47,8 +47,8 @@ fn row_04_send_after_close(family: Family) {
 
 /// RFC 9293, 3.6 and 3.9.1.4: finishing delivers what was accepted, or says
 /// what it could not.
-fn row_34_finish_flushes(family: Family) {
-    let mut script = Script::open_at(family, 1_000, Options::default());
+fn row_34_finish_flushes(on: Setting) {
+    let mut script = Script::open_at(on, 1_000, Options::default());
     for len in [1, 500, 1_000, 1_500] {
         script.write(len);
     }
@@ -71,7 +71,7 @@ fn row_34_finish_flushes(family: Family) {
     assert_ledger(script.us.ledger(script.id), 3_001, 3_001);
 
     // Acknowledgements that trickle do not extend the limit.
-    let mut script = Script::open_at(family, 10, Options::default());
+    let mut script = Script::open_at(on, 10, Options::default());
     script.write(3_000);
     let started = script.us.now();
     script.us.writer(script.id).begin_finish();
@@ -94,9 +94,9 @@ fn row_34_finish_flushes(family: Family) {
 /// The same where the window probe carries the last octet and the FIN, and the
 /// peer takes both and leaves its window closed: there is nothing left to probe
 /// for. (Bare smoltcp goes on, without a pause.)
-fn row_34_finish_into_a_closed_window(family: Family) {
+fn row_34_finish_into_a_closed_window(on: Setting) {
     for text in [vec![], vec![7; 3]] {
-        let mut script = Script::open_at(family, 10, Options::default());
+        let mut script = Script::open_at(on, 10, Options::default());
         script.write(11);
         script.expect_data(10);
         // The window closes on the last octet.
@@ -125,9 +125,9 @@ fn row_34_finish_into_a_closed_window(family: Family) {
 
 /// RFC 9293, SHLD-3; RFC 2525, 2.17: who finishes without having read what
 /// came tells the peer with a RST that it is lost; its own bytes first drain.
-fn row_35_finish_with_unread_data(family: Family) {
+fn row_35_finish_with_unread_data(on: Setting) {
     let keep = options(|o| o.on_receive(OnReceive::Keep));
-    let mut script = Script::open(family, keep);
+    let mut script = Script::open(on, keep);
     script.write(10);
     script.expect_data(10);
     script.send_data(*b"never read");
@@ -144,8 +144,8 @@ fn row_35_finish_with_unread_data(family: Family) {
 }
 
 /// RFC 9293, 3.10.5: aborting sends a RST at SND.NXT and reports the queue.
-fn row_36_abort(family: Family) {
-    let mut script = Script::open_at(family, 1_000, options(|o| o.nagle(Nagle::Off)));
+fn row_36_abort(on: Setting) {
+    let mut script = Script::open_at(on, 1_000, options(|o| o.nagle(Nagle::Off)));
     script.write(3_000);
     script.expect_data(1_000);
     script.acknowledge(400);
@@ -165,8 +165,8 @@ fn row_36_abort(family: Family) {
 
 /// RFC 9293, 3.6: both ends close at once; nothing is lost and nobody is at
 /// fault.
-fn row_37_simultaneous_close(family: Family) {
-    let mut script = Script::open(family, Options::default());
+fn row_37_simultaneous_close(on: Setting) {
+    let mut script = Script::open(on, Options::default());
     script.write(10);
     script.expect_data(10);
     script.acknowledge(10);
@@ -193,9 +193,9 @@ fn row_37_simultaneous_close(family: Family) {
 
 /// RFC 9293, 3.6, case 2: the peer closes first and the ACK of our FIN is lost.
 /// Our FIN is repeated, and it ends within the finish limit.
-fn row_38_last_ack_lost(family: Family) {
+fn row_38_last_ack_lost(on: Setting) {
     let in_last_ack = || {
-        let mut script = Script::open(family, Options::default());
+        let mut script = Script::open(on, Options::default());
         script.write(10);
         script.expect_data(10);
         script.flow.take(10);
@@ -242,8 +242,8 @@ fn row_38_last_ack_lost(family: Family) {
 
 /// RFC 9293, MUST-13; RFC 6191, 2: after an end in TIME-WAIT the slot can be
 /// used again at once, and old duplicates disturb nobody.
-fn row_40_time_wait_reuse(family: Family) {
-    let mut script = Script::open(family, Options::default());
+fn row_40_time_wait_reuse(on: Setting) {
+    let mut script = Script::open(on, Options::default());
     script.write(10);
     script.expect_data(10);
     script.acknowledge(10);
@@ -268,7 +268,7 @@ fn row_40_time_wait_reuse(family: Family) {
     let id = script
         .us
         .stack
-        .connect((family.peer(), PORT), Options::default());
+        .connect((on.family.peer(), PORT), Options::default());
     script.id = id.expect("the slot is free");
     let handshake = Handshake {
         isn: 1 << 30,

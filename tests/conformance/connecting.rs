@@ -2,7 +2,7 @@
 
 use crate::common::*;
 use crate::rows;
-use crate::script::{Family, Script};
+use crate::script::{Script, Setting};
 use lastbyte::{Advice, Cause, Options, State};
 use lastbyte_shim::loopback::Flags;
 
@@ -17,8 +17,8 @@ rows!(
 
 /// RFC 9293, 3.10.7.3: while connecting, a RST counts only if it acknowledges
 /// our SYN.
-fn row_10_syn_sent_rst_needs_ack(family: Family) {
-    let mut script = Script::connecting(family, Options::default());
+fn row_10_syn_sent_rst_needs_ack(on: Setting) {
+    let mut script = Script::connecting(on, Options::default());
     let answered = Flags::RST | Flags::ACK;
     for seq in [0, script.flow.seq, script.flow.ack] {
         script.send(&script.flow.rst().with_seq(seq));
@@ -35,8 +35,8 @@ fn row_10_syn_sent_rst_needs_ack(family: Family) {
 }
 
 /// RFC 9293, 3.8.3: a RST in answer to our SYN is a refusal.
-fn row_11_refused(family: Family) {
-    let mut script = Script::connecting(family, Options::default());
+fn row_11_refused(on: Setting) {
+    let mut script = Script::connecting(on, Options::default());
     let rst = script.flow.segment(Flags::RST | Flags::ACK);
     script.send(&rst.with_seq(0));
     script.assert_refused(Cause::Refused, 0, 0);
@@ -45,8 +45,8 @@ fn row_11_refused(family: Family) {
 }
 
 /// RFC 9293, 3.10.7.4, step 8: a FIN is dropped while connecting.
-fn row_18_fin_in_syn_sent(family: Family) {
-    let mut script = Script::connecting(family, Options::default());
+fn row_18_fin_in_syn_sent(on: Setting) {
+    let mut script = Script::connecting(on, Options::default());
     for flags in [Flags::FIN, Flags::FIN | Flags::ACK] {
         script.send(&script.flow.segment(flags));
         assert_eq!(script.state(), State::Connecting, "{flags}");
@@ -58,13 +58,13 @@ fn row_18_fin_in_syn_sent(family: Family) {
 
 /// RFC 9293, 3.9.1.1 and MUST-23: a SYN without an answer ends at the limit,
 /// which may be three minutes or more.
-fn row_23_connect_limit(family: Family) {
+fn row_23_connect_limit(on: Setting) {
     for (limit, options) in [
         (30, Options::default()),
         (180, options(|o| o.connect_limit(secs(180)))),
         (1_000, options(|o| o.connect_limit(secs(1_000)))),
     ] {
-        let mut script = Script::connecting(family, options);
+        let mut script = Script::connecting(on, options);
         let left = at_secs(limit).since(script.us.now());
         script.run(left - ms(1));
         assert_eq!(script.state(), State::Connecting, "{limit} s");
@@ -85,9 +85,9 @@ fn row_23_connect_limit(family: Family) {
 
 /// RFC 9293, MUST-47, MUST-54, MUST-56 and SHLD-25: errors that may pass are
 /// told and end nothing.
-fn row_32_icmp_soft(family: Family) {
-    for &code in family.soft_codes() {
-        let mut script = Script::connecting(family, Options::default());
+fn row_32_icmp_soft(on: Setting) {
+    for &code in on.family.soft_codes() {
+        let mut script = Script::connecting(on, Options::default());
         let syn = script.flow.segment(Flags::SYN);
         let syn = reversed(&script, syn.with_seq(script.flow.remote_isn));
         script.raw.send_unreachable(&syn, code);
@@ -112,9 +112,9 @@ fn row_32_icmp_soft(family: Family) {
 
 /// RFC 9293, SHLD-26: errors that will not pass end the attempt to connect; an
 /// open connection is only told (RFC 5927, 5.2).
-fn row_33_icmp_hard_while_connecting(family: Family) {
-    for &code in family.hard_codes() {
-        let mut script = Script::connecting(family, Options::default());
+fn row_33_icmp_hard_while_connecting(on: Setting) {
+    for &code in on.family.hard_codes() {
+        let mut script = Script::connecting(on, Options::default());
         let syn = script.flow.segment(Flags::SYN);
         let syn = reversed(&script, syn.with_seq(script.flow.remote_isn));
         script.raw.send_unreachable(&syn, code);
@@ -126,7 +126,7 @@ fn row_33_icmp_hard_while_connecting(family: Family) {
         );
         script.expect_silence(secs(1_000));
 
-        let mut script = Script::open(family, Options::default());
+        let mut script = Script::open(on, Options::default());
         script.write(10);
         let data = script.raw.recv();
         script.raw.send_unreachable(&data, code);

@@ -2,7 +2,7 @@
 
 use crate::common::*;
 use crate::rows;
-use crate::script::{Family, Script};
+use crate::script::{Script, Setting};
 use embedded_io::{Read, Write};
 use lastbyte::{Cause, Nagle, OnPeerFin, OnReceive, Options, State};
 use lastbyte_shim::loopback::Flags;
@@ -18,9 +18,9 @@ rows!(
 
 /// RFC 9293, 3.10.7.4, step 8: the user is told of a FIN, here by the very next
 /// write, in whichever way it is made.
-fn row_01_fin_signals_user(family: Family) {
+fn row_01_fin_signals_user(on: Setting) {
     for way in Way::ALL {
-        let mut script = Script::open(family, Options::default());
+        let mut script = Script::open(on, Options::default());
         script.write(10);
         script.expect_data(10);
         script.acknowledge(10);
@@ -37,10 +37,10 @@ fn row_01_fin_signals_user(family: Family) {
 }
 
 /// RFC 9293, MUST-12: a FIN and a RST are told apart.
-fn row_02_fin_vs_rst_distinct(family: Family) {
-    let mut closed = Script::open(family, Options::default());
+fn row_02_fin_vs_rst_distinct(on: Setting) {
+    let mut closed = Script::open(on, Options::default());
     closed.send_fin();
-    let mut reset = Script::open(family, Options::default());
+    let mut reset = Script::open(on, Options::default());
     reset.send(&reset.flow.rst());
     let fin = closed.us.try_write(closed.id, 1).expect_err("refused");
     let rst = reset.us.try_write(reset.id, 1).expect_err("refused");
@@ -51,9 +51,9 @@ fn row_02_fin_vs_rst_distinct(family: Family) {
 }
 
 /// RFC 9293, 3.10.2: sending in CLOSE-WAIT is legal for who wants it.
-fn row_03_close_wait_send_legal(family: Family) {
+fn row_03_close_wait_send_legal(on: Setting) {
     let half_close = options(|o| o.on_peer_fin(OnPeerFin::HalfClose).nagle(Nagle::Off));
-    let mut script = Script::open(family, half_close);
+    let mut script = Script::open(on, half_close);
     script.write(10);
     script.expect_data(10);
     script.send_fin();
@@ -77,9 +77,9 @@ fn row_03_close_wait_send_legal(family: Family) {
 
 /// RFC 9293, 3.10.7.4, step 8: a FIN that does not fit into the receive buffer
 /// counts once there is room, and the peer is told of the room.
-fn row_17_fin_behind_full_receive_buffer(family: Family) {
+fn row_17_fin_behind_full_receive_buffer(on: Setting) {
     let keep = options(|o| o.on_receive(OnReceive::Keep));
-    let mut script = Script::open(family, keep);
+    let mut script = Script::open(on, keep);
     script.send_data(vec![7; RX / 2]);
     script.send_data(vec![7; RX / 2]);
     script.run(ms(20));
@@ -107,7 +107,7 @@ fn row_17_fin_behind_full_receive_buffer(family: Family) {
 
     // A writer that discards what it receives finds the FIN with the very next
     // write, behind a whole window of data.
-    let mut script = Script::open(family, Options::default());
+    let mut script = Script::open(on, Options::default());
     for _ in 0..2 {
         let data = script.flow.data(vec![7; RX / 2]);
         script.raw.send(&data);
@@ -119,8 +119,8 @@ fn row_17_fin_behind_full_receive_buffer(family: Family) {
 }
 
 /// RFC 9293, 3.10.7.4, step 7: data behind a FIN is ignored.
-fn row_19_data_after_fin(family: Family) {
-    let mut script = Script::open(family, Options::default());
+fn row_19_data_after_fin(on: Setting) {
+    let mut script = Script::open(on, Options::default());
     script.send_data(*b"before");
     script.send_fin();
     script.run(ms(20));
@@ -138,8 +138,8 @@ fn row_19_data_after_fin(family: Family) {
 
 /// RFC 9293, 3.5.1, figures 9 and 10: a peer that has lost its state answers
 /// data with a RST; the write that finds out says so.
-fn row_39_half_open_discovery(family: Family) {
-    let mut script = Script::open(family, Options::default());
+fn row_39_half_open_discovery(on: Setting) {
+    let mut script = Script::open(on, Options::default());
     script.write(100);
     script.expect_data(100);
     script.acknowledge(100);

@@ -1,5 +1,6 @@
 //! What RFC 9293 and its neighbours ask of a TCP, as far as a writer notices:
-//! one test a row, each on IPv4 and on IPv6.
+//! one test a row, each on IPv4 and on IPv6, and each again with the sequence numbers
+//! of both ends at an edge of their space.
 //!
 //! The other end is a script of single segments, in virtual time. Each row
 //! looks at the outcome, at the ledger, and at the wire, silence included; and
@@ -10,6 +11,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod numbers;
 mod script;
 
 mod blind;
@@ -19,22 +21,34 @@ mod ending;
 mod silence;
 mod windows;
 
-/// Makes two tests of each row: `row::ipv4` and `row::ipv6`.
+/// Makes a test of each row for every setting: `row::ipv4`, `row::ipv6` and the
+/// same at the edges.
 macro_rules! rows {
     ($($row:ident),+ $(,)?) => {$(
         mod $row {
-            use crate::script::Family;
-
-            #[test]
-            fn ipv4() {
-                super::$row(Family::V4);
-            }
-
-            #[test]
-            fn ipv6() {
-                super::$row(Family::V6);
+            crate::settings! {
+                super::$row;
+                ipv4: V4, Anywhere;
+                ipv6: V6, Anywhere;
+                ipv4_numbers_at_2_to_31: V4, At31;
+                ipv6_numbers_at_2_to_31: V6, At31;
+                ipv4_numbers_at_2_to_32: V4, At32;
+                ipv6_numbers_at_2_to_32: V6, At32;
             }
         }
     )+};
 }
 pub(crate) use rows;
+
+macro_rules! settings {
+    ($row:path; $($name:ident: $family:ident, $numbers:ident;)+) => {$(
+        #[test]
+        fn $name() {
+            $row(crate::script::Setting {
+                family: crate::script::Family::$family,
+                numbers: crate::numbers::Numbers::$numbers,
+            });
+        }
+    )+};
+}
+pub(crate) use settings;

@@ -1,11 +1,12 @@
 //! One connection of ours with a script at the other end.
 
 use crate::common::*;
+use crate::numbers::Numbers;
 use lastbyte::stack::ConnectionId;
 use lastbyte::stack::smoltcp::wire::{IpAddress, IpEndpoint};
 use lastbyte::{Cause, Options, Report, State};
 use lastbyte_shim::loopback::{
-    Direction, Flags, Flow, Handshake, PEER_V4, PEER_V6, RawPeer, Segment, World, WorldConfig,
+    Direction, Flags, Flow, Handshake, PEER_V4, PEER_V6, RawPeer, Segment, World,
 };
 use std::time::Duration;
 
@@ -41,6 +42,13 @@ impl Family {
             Self::V6 => &[1, 4],
         }
     }
+}
+
+/// What a row runs on.
+#[derive(Debug, Clone, Copy)]
+pub struct Setting {
+    pub family: Family,
+    pub numbers: Numbers,
 }
 
 /// Compares every octet of data on the wire with what is written.
@@ -84,17 +92,17 @@ pub struct Script {
 impl Script {
     /// Our SYN was received; nothing was answered.
     #[track_caller]
-    pub fn connecting(family: Family, options: Options) -> Self {
-        let world = World::new(WorldConfig::instant());
+    pub fn connecting(on: Setting, options: Options) -> Self {
+        let (world, mut us) = on.numbers.place(on.family);
         watch_content(&world);
         let raw = world.raw();
-        let mut us = Us::new(&world);
-        let id = us.stack.connect((family.peer(), PORT), options);
+        let id = us.stack.connect((on.family.peer(), PORT), options);
         let id = id.expect("a slot, a port and a route");
         us.stack.run_for(ms(10));
         let syn = raw.recv();
         assert_eq!(syn.flags, Flags::SYN, "{syn}");
-        let Handshake { isn, window, .. } = Handshake::default();
+        on.numbers.assert_placed(syn.seq);
+        let (isn, window) = (on.numbers.of_peer(), Handshake::default().window);
         let flow = Flow {
             local: IpEndpoint::new(syn.dst, syn.dst_port),
             remote: IpEndpoint::new(syn.src, syn.src_port),
@@ -108,14 +116,14 @@ impl Script {
     }
 
     #[track_caller]
-    pub fn open(family: Family, options: Options) -> Self {
-        Self::open_at(family, Handshake::default().window, options)
+    pub fn open(on: Setting, options: Options) -> Self {
+        Self::open_at(on, Handshake::default().window, options)
     }
 
     /// The other end announces this window.
     #[track_caller]
-    pub fn open_at(family: Family, window: u16, options: Options) -> Self {
-        let mut script = Self::connecting(family, options);
+    pub fn open_at(on: Setting, window: u16, options: Options) -> Self {
+        let mut script = Self::connecting(on, options);
         script.flow.window = window;
         script.accept();
         script

@@ -2,7 +2,7 @@
 
 use crate::common::*;
 use crate::rows;
-use crate::script::{Family, Script};
+use crate::script::{Script, Setting};
 use lastbyte::{Advice, Cause, Instant, Options, OptionsError, State};
 use lastbyte_shim::loopback::Segment;
 use std::time::Duration;
@@ -43,23 +43,23 @@ fn assert_vanishes_at(mut script: Script, limit: Duration) {
 
 /// RFC 9293, MUST-20 and MUST-21: the application sets how long silence is
 /// borne.
-fn row_20_silence_limit_settable(family: Family) {
+fn row_20_silence_limit_settable(on: Setting) {
     for seconds in [3, 20, 300, 10_000] {
         let set = options(|o| o.silence_limit(secs(seconds)));
-        assert_vanishes_at(Script::open(family, set), secs(seconds));
+        assert_vanishes_at(Script::open(on, set), secs(seconds));
     }
 }
 
 /// RFC 9293, SHLD-11: without being set, it is at least 100 seconds.
-fn row_22_silence_default_100s(family: Family) {
-    assert_vanishes_at(Script::open(family, Options::default()), secs(100));
+fn row_22_silence_default_100s(on: Setting) {
+    assert_vanishes_at(Script::open(on, Options::default()), secs(100));
 }
 
 /// RFC 9293, SHLD-9 and SHLD-10: after three retransmissions the application
 /// is told, and the connection stays.
-fn row_21_stall_advice(family: Family) {
+fn row_21_stall_advice(on: Setting) {
     let later = options(|o| o.stall_advice_after(secs(90)));
-    let mut script = Script::open(family, later);
+    let mut script = Script::open(on, later);
     script.write(10);
     script.expect_data(10);
     let mut repeated = 0;
@@ -84,8 +84,8 @@ fn row_21_stall_advice(family: Family) {
 }
 
 /// RFC 9293, 3.10.8: everything in the queue is accounted for, sent or not.
-fn row_24_vanished_reports_queue(family: Family) {
-    let mut script = Script::open_at(family, 1_000, Options::default());
+fn row_24_vanished_reports_queue(on: Setting) {
+    let mut script = Script::open_at(on, 1_000, Options::default());
     script.write(TX);
     script.expect_data(1_000);
     script.acknowledge(600);
@@ -96,8 +96,8 @@ fn row_24_vanished_reports_queue(family: Family) {
 }
 
 /// RFC 5482 (a timeout of user data): an idle connection has none.
-fn row_25_silence_not_idle(family: Family) {
-    let mut script = Script::open(family, Options::default());
+fn row_25_silence_not_idle(on: Setting) {
+    let mut script = Script::open(on, Options::default());
     for _ in 0..3 {
         script.expect_silence(secs(100_000));
         script.assert_alive();
@@ -117,13 +117,13 @@ fn assert_vanishes_at_account(mut script: Script, account: u64) {
 
 /// RFC 5482, 3.1: a limit that is not above the retransmission timeout is
 /// refused; the least that is taken holds.
-fn row_26_silence_above_rto(family: Family) {
+fn row_26_silence_above_rto(on: Setting) {
     for short in [ms(1), ms(500), ms(1_000)] {
         let built = Options::builder().silence_limit(short).build();
         assert_eq!(built.err(), Some(OptionsError::SilenceWithinRetransmission));
     }
     let least = options(|o| o.silence_limit(ms(1_001)));
-    let mut script = Script::open(family, least);
+    let mut script = Script::open(on, least);
     script.write(10);
     script.expect_data(10);
     script.run(ms(1_000));
@@ -136,13 +136,13 @@ fn row_26_silence_above_rto(family: Family) {
 
 /// RFC 9293, MUST-24 to MUST-29: keep-alive is off unless asked for; one probe
 /// without an answer is not death, many are.
-fn row_31_keep_alive_policy(family: Family) {
-    let mut off = Script::open(family, Options::default());
+fn row_31_keep_alive_policy(on: Setting) {
+    let mut off = Script::open(on, Options::default());
     off.expect_silence(secs(100_000));
     off.assert_open(0, 0);
 
-    let on = options(|o| o.keep_alive(secs(20)).silence_limit(secs(60)));
-    let mut script = Script::open(family, on);
+    let probing = options(|o| o.keep_alive(secs(20)).silence_limit(secs(60)));
+    let mut script = Script::open(on, probing);
     script.assert_alive();
     // Every other probe is lost.
     for round in 0..100 {
@@ -175,8 +175,8 @@ fn row_31_keep_alive_policy(family: Family) {
 
 /// RFC 6298, 2 and 5.5: the first timeout is one second, each doubles the next,
 /// and what was sent twice is no measure of the round trip (Karn).
-fn row_41_retransmission_timer(family: Family) {
-    let mut script = Script::open(family, options(|o| o.silence_limit(secs(10_000))));
+fn row_41_retransmission_timer(on: Setting) {
+    let mut script = Script::open(on, options(|o| o.silence_limit(secs(10_000))));
     script.write(10);
     let first = script.raw.recv();
     script.run(secs(100));

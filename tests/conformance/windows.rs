@@ -2,7 +2,7 @@
 
 use crate::common::*;
 use crate::rows;
-use crate::script::{Family, Script};
+use crate::script::{Family, Script, Setting};
 use embedded_io::Write;
 use lastbyte::{Cause, Instant, Nagle, Options, State, Timeout, Window};
 use lastbyte_shim::loopback::{Flow, Segment};
@@ -63,8 +63,8 @@ impl Taker {
 /// A queue of 100 octets at a window that closed on it, and the peer that
 /// answers.
 #[track_caller]
-fn closed(family: Family, options: Options) -> (Script, Taker) {
-    let mut script = Script::open_at(family, 10, options);
+fn closed(on: Setting, options: Options) -> (Script, Taker) {
+    let mut script = Script::open_at(on, 10, options);
     script.write(110);
     script.expect_data(10);
     script.flow.window = 0;
@@ -76,15 +76,15 @@ fn closed(family: Family, options: Options) -> (Script, Taker) {
 
 /// RFC 9293, MUST-36, SHLD-29 and SHLD-30: a closed window is probed, first
 /// after one retransmission timeout, then ever more rarely.
-fn row_27_zero_window_probe(family: Family) {
-    let (script, taker) = closed(family, Options::default());
+fn row_27_zero_window_probe(on: Setting) {
+    let (script, taker) = closed(on, Options::default());
     script.raw.recv_nothing();
     let least = ms(900);
     assert_probed(script, &taker, least);
 
     // Written while the window was closed already: nothing is said of the first
     // probe but that it comes soon.
-    let mut script = Script::open(family, Options::default());
+    let mut script = Script::open(on, Options::default());
     script.write(10);
     script.expect_data(10);
     script.flow.window = 0;
@@ -122,9 +122,9 @@ fn assert_probed(mut script: Script, taker: &Taker, least: Duration) {
 
 /// RFC 9293, MUST-37; RFC 1122, 4.2.2.17: as long as probes are answered, the
 /// connection lives. A call that waited its limit is no end.
-fn row_28_zero_window_never_ends(family: Family) {
+fn row_28_zero_window_never_ends(on: Setting) {
     let limits = options(|o| o.call_limit(secs(30)).silence_limit(secs(100)));
-    let (mut script, taker) = closed(family, limits);
+    let (mut script, taker) = closed(on, limits);
     for _ in 0..20 {
         let before = script.us.now();
         let bytes = pattern(script.us.ledger(script.id).accepted(), 2 * TX);
@@ -165,8 +165,8 @@ fn row_28_zero_window_never_ends(family: Family) {
 
 /// RFC 9293, MUST-34, MUST-35, SHLD-16 and SHLD-17: a peer that takes back
 /// window loses nothing and ends nothing.
-fn row_29_window_shrink(family: Family) {
-    let mut script = Script::open_at(family, 2_000, options(|o| o.nagle(Nagle::Off)));
+fn row_29_window_shrink(on: Setting) {
+    let mut script = Script::open_at(on, 2_000, options(|o| o.nagle(Nagle::Off)));
     script.write(4_000);
     script.expect_data(2_000);
     // 500 octets are taken, and the edge moves back from 2,000 to 1,500.
@@ -189,8 +189,8 @@ fn row_29_window_shrink(family: Family) {
 
 /// RFC 9293, 3.8.6.1: data in flight is lost, then the window closes at the
 /// same ACK number: probes go on, and everything arrives in the end.
-fn row_30_lost_data_then_zero_window(family: Family) {
-    let mut script = Script::open(family, Options::default());
+fn row_30_lost_data_then_zero_window(on: Setting) {
+    let mut script = Script::open(on, Options::default());
     script.write(1_000);
     script.expect_data(1_000);
     script.flow.window = 0;
@@ -207,9 +207,9 @@ fn row_30_lost_data_then_zero_window(family: Family) {
 
 /// The same where the window is open again before anybody has asked: nothing
 /// but the octets written may be sent in their place.
-fn row_30_lost_data_then_window_opens(family: Family) {
+fn row_30_lost_data_then_window_opens(on: Setting) {
     for (writes, taken) in [(3, 1), (2, 0), (1, 0)] {
-        let mut script = Script::open(family, options(|o| o.nagle(Nagle::Off)));
+        let mut script = Script::open(on, options(|o| o.nagle(Nagle::Off)));
         for _ in 0..writes {
             script.write(1);
         }
@@ -227,8 +227,8 @@ fn row_30_lost_data_then_window_opens(family: Family) {
 }
 
 /// The same where a window probe has taken a new octet past what was lost.
-fn row_30_lost_data_then_window_probe(family: Family) {
-    let mut script = Script::open(family, options(|o| o.nagle(Nagle::Off)));
+fn row_30_lost_data_then_window_probe(on: Setting) {
+    let mut script = Script::open(on, options(|o| o.nagle(Nagle::Off)));
     for _ in 0..2 {
         script.write(1);
     }
@@ -252,14 +252,14 @@ fn row_30_lost_data_then_window_probe(family: Family) {
 
 /// RFC 9293, MUST-60 and MUST-61: the last byte leaves without another write,
 /// whatever held it back.
-fn row_42_nothing_buffered_for_ever(family: Family) {
+fn row_42_nothing_buffered_for_ever(on: Setting) {
     for nagle in [Nagle::On, Nagle::Off] {
-        let mss = match family {
+        let mss = match on.family {
             Family::V4 => 1_460,
             Family::V6 => 1_440,
         };
         // Behind a full segment, with nothing acknowledged yet.
-        let mut script = Script::open(family, options(|o| o.nagle(nagle)));
+        let mut script = Script::open(on, options(|o| o.nagle(nagle)));
         script.write(mss + 1);
         let sent: usize = script.take_all().iter().map(|s| s.payload.len()).sum();
         assert_eq!(sent, if nagle == Nagle::On { mss } else { mss + 1 });
@@ -271,7 +271,7 @@ fn row_42_nothing_buffered_for_ever(family: Family) {
         script.assert_open(all, all);
 
         // Beyond the window, one octet at a time.
-        let mut script = Script::open_at(family, 1, options(|o| o.nagle(nagle)));
+        let mut script = Script::open_at(on, 1, options(|o| o.nagle(nagle)));
         let taker = Taker::new(&script);
         script.write(3);
         script.run(secs(30));
@@ -279,7 +279,7 @@ fn row_42_nothing_buffered_for_ever(family: Family) {
         assert_eq!(taker.flow.get().ack, script.flow.ack.wrapping_add(3));
 
         // Lost, and lost again.
-        let mut script = Script::open(family, options(|o| o.nagle(nagle)));
+        let mut script = Script::open(on, options(|o| o.nagle(nagle)));
         script.write(1);
         script.run(secs(20));
         let copies = script.take_all();
