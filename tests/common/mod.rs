@@ -1,6 +1,8 @@
 //! A `Stack` in a `World`, and the questions every scripted test asks.
 #![allow(dead_code, reason = "each file of tests uses its part")]
 
+pub mod frames;
+
 use core::time::Duration;
 use std::cell::RefCell;
 use std::rc::Rc;

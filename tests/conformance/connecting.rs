@@ -13,6 +13,10 @@ rows!(
     row_23_connect_limit,
     row_32_icmp_soft,
     row_33_icmp_hard_while_connecting,
+    row_45_syn_sent_bare_syn_dropped,
+    row_59_syn_sent_bad_ack,
+    row_60_abort_in_syn_sent,
+    row_67_icmp_prohibited_while_connecting,
 );
 
 /// RFC 9293, 3.10.7.3: while connecting, a RST counts only if it acknowledges
@@ -65,7 +69,7 @@ fn row_23_connect_limit(on: Setting) {
         (1_000, options(|o| o.connect_limit(secs(1_000)))),
     ] {
         let mut script = Script::connecting(on, options);
-        let left = at_secs(limit).since(script.us.now());
+        let left = script.us.world.after(secs(limit)).since(script.us.now());
         script.run(left - ms(1));
         assert_eq!(script.state(), State::Connecting, "{limit} s");
         // It asks again and again, always the same.
@@ -161,4 +165,129 @@ fn reversed(
 fn assert_advice(script: &mut Script, advice: Advice) {
     assert_eq!(script.us.stack.poll_advice(script.id), Ok(Some(advice)));
     assert_eq!(script.us.stack.poll_advice(script.id), Ok(None));
+}
+
+/// A client has nothing to do with a SYN that does not acknowledge its own, which
+/// anybody could send: it opens nothing (the simultaneous open of RFC 9293, 3.5,
+/// takes two that call each other), and no RST behind it refuses anything.
+fn row_45_syn_sent_bare_syn_dropped(on: Setting) {
+    for seq in [0, 5_000, 1 << 31, u32::MAX] {
+        for is_followed in [false, true] {
+            let mut script = Script::connecting(on, Options::default());
+            let syn = script.flow.segment(Flags::SYN).with_seq(seq);
+            script.send(&syn);
+            script.send(&syn.with_payload(*b"data"));
+            if is_followed {
+                let next = seq.wrapping_add(1);
+                script.send(&script.flow.rst().with_seq(next));
+                let ack = script.flow.ack().with_seq(next);
+                script.send(&ack);
+                let rst = script.flow.segment(Flags::RST).with_seq(next);
+                script.send(&rst);
+            }
+            assert_eq!(script.state(), State::Connecting, "{seq}");
+            // It goes on asking as before.
+            script.run(secs(4));
+            let asked = script.take_all();
+            assert!(asked.iter().all(|s| s.flags == Flags::SYN), "{asked:?}");
+            assert!(!asked.is_empty());
+            script.accept();
+            script.assert_alive();
+        }
+    }
+}
+
+/// RFC 9293, 3.10.7.3: whatever acknowledges anything but our SYN is answered
+/// with a RST at its number, so that an old connection over there ends.
+fn row_59_syn_sent_bad_ack(on: Setting) {
+    for flags in [
+        Flags::ACK,
+        Flags::PSH | Flags::ACK,
+        Flags::FIN | Flags::ACK,
+        Flags::SYN | Flags::ACK,
+        Flags::FIN | Flags::PSH | Flags::ACK,
+    ] {
+        for wrong in [1, 1_000, 1 << 30, u32::MAX, 0_u32.wrapping_sub(1 << 30)] {
+            let mut script = Script::connecting(on, Options::default());
+            let ack = script.flow.ack.wrapping_add(wrong);
+            let mut segment = script.flow.segment(flags).with_ack(ack);
+            if flags.contains(Flags::PSH) {
+                segment = segment.with_payload(*b"old");
+            }
+            script.send(&segment);
+            let said = script.take_all();
+            let [rst] = said.as_slice() else {
+                panic!("{segment}: one RST was expected, not {said:?}");
+            };
+            assert_eq!((rst.flags, rst.seq), (Flags::RST, ack), "{segment}");
+            assert_eq!(script.state(), State::Connecting);
+            script.accept();
+            script.assert_alive();
+        }
+    }
+}
+
+/// RFC 9293, 3.10.5: in SYN-SENT there is nothing to reset at the peer, and no
+/// segment is sent, whichever way the attempt is given up.
+fn row_60_abort_in_syn_sent(on: Setting) {
+    for is_late in [false, true] {
+        let connecting = || {
+            let mut script = Script::connecting(on, Options::default());
+            if is_late {
+                script.run(ms(1_500));
+                script.take_all();
+                // Another SYN is due.
+                script.us.world.run_for(secs(3));
+            }
+            script
+        };
+        let mut script = connecting();
+        let report = script.us.writer(script.id).abort().expect("ours");
+        assert_eq!(report.cause, Some(Cause::Aborted));
+        script.expect_silence(secs(1_000));
+
+        let mut script = connecting();
+        script.us.stack.release(script.id).expect("ours");
+        script.expect_silence(secs(1_000));
+
+        let Script { us, raw, .. } = connecting();
+        drop(us);
+        raw.recv_nothing();
+    }
+    let mut script = Script::connecting(on, Options::default());
+    script.run(secs(30) - ms(20));
+    script.take_all();
+    script.run(ms(20));
+    assert_eq!(script.state(), State::Closed(Cause::ConnectTimeout));
+    script.expect_silence(secs(1_000));
+}
+
+/// RFC 9293, 3.9.2.2: a router that says at every SYN that it does not go on may
+/// be wrong for a while; at the connect limit it is why.
+fn row_67_icmp_prohibited_while_connecting(on: Setting) {
+    for &code in on.family.no_way_codes() {
+        let mut script = Script::connecting(on, Options::default());
+        let syn = script.flow.segment(Flags::SYN);
+        let syn = reversed(&script, syn.with_seq(script.flow.remote_isn));
+        script.raw.send_unreachable(&syn, code);
+        script
+            .raw
+            .respond(move |raw, syn| raw.send_unreachable(syn, code));
+        script.us.stack.poll();
+        assert_eq!(script.state(), State::Connecting, "code {code}");
+        assert_advice(&mut script, Advice::Icmp);
+        let left = script.us.world.after(secs(30)).since(script.us.now());
+        script.run(left.saturating_sub(ms(20)));
+        assert_eq!(script.state(), State::Connecting, "code {code}");
+        script.run(ms(40));
+        assert_eq!(script.state(), State::Closed(Cause::Unreachable), "{code}");
+        script.assert_refused(Cause::Unreachable, 0, 0);
+
+        // It was wrong for a while.
+        let mut script = Script::connecting(on, Options::default());
+        script.raw.send_unreachable(&syn, code);
+        script.us.stack.poll();
+        script.accept();
+        script.assert_alive();
+    }
 }

@@ -18,6 +18,10 @@ mod blind;
 mod closing;
 mod connecting;
 mod ending;
+mod isn;
+mod listening;
+mod receiving;
+mod resets;
 mod silence;
 mod windows;
 

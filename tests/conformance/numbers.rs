@@ -2,11 +2,11 @@
 //! every row puts both near an edge of the number space.
 
 use crate::common::*;
-use crate::script::Family;
-use lastbyte::Instant;
+use crate::script::{CALLER, Family, OURS};
 use lastbyte::stack::Config;
+use lastbyte::{Instant, Options};
 use lastbyte_shim::loopback::{
-    BEGINNING, Flags, Handshake, RawPeer, World, WorldConfig, our_hardware_address,
+    BEGINNING, Flags, Handshake, World, WorldConfig, our_hardware_address,
 };
 use std::time::Duration;
 
@@ -48,10 +48,11 @@ impl Numbers {
         }
     }
 
-    /// A world, and our end in it whose next connection to the peer begins at such
-    /// a number. A check of that: [`assert_placed`](Self::assert_placed).
+    /// A world, and our end in it whose first connection begins at such a number,
+    /// if `opening` opens it. A check of that:
+    /// [`assert_placed`](Self::assert_placed).
     #[track_caller]
-    pub fn place(self, family: Family) -> (World, Us<1>) {
+    pub fn place(self, family: Family, opening: Opening) -> (World, Us<1>) {
         let Some(edge) = self.edge() else {
             let world = World::new(WorldConfig::instant());
             let us = Us::new(&world);
@@ -60,7 +61,7 @@ impl Numbers {
         // Eight octets of data reach the edge.
         let wanted = edge.wrapping_sub(8);
         let seed = seed_of(wanted);
-        let off = wanted.wrapping_sub(isn_of(family, seed, BEGINNING));
+        let off = wanted.wrapping_sub(isn_of(family, opening, seed, BEGINNING));
         // Where numbers follow a clock, the time decides.
         let begins_at = match off.wrapping_add(NEAR) <= 2 * NEAR {
             true => BEGINNING,
@@ -90,23 +91,35 @@ fn end_at(seed: u64, begins_at: Instant) -> (World, Us<1>) {
     (world, us)
 }
 
-/// The first initial sequence number of such an end.
-#[track_caller]
-fn isn_of(family: Family, seed: u64, begins_at: Instant) -> u32 {
-    let (world, mut us) = end_at(seed, begins_at);
-    first_syn(&world.raw(), &mut us, family)
+/// Which end opens the connection.
+#[derive(Debug, Clone, Copy)]
+pub enum Opening {
+    Ours,
+    Peers,
 }
 
+/// The first initial sequence number of such an end.
 #[track_caller]
-fn first_syn(raw: &RawPeer, us: &mut Us<1>, family: Family) -> u32 {
-    let id = us
-        .stack
-        .connect((family.peer(), PORT), lastbyte::Options::default());
-    id.expect("a slot, a port and a route");
-    us.stack.run_for(ms(10));
-    let syn = raw.recv();
-    assert_eq!(syn.flags, Flags::SYN, "{syn}");
-    syn.seq
+fn isn_of(family: Family, opening: Opening, seed: u64, begins_at: Instant) -> u32 {
+    let (world, mut us) = end_at(seed, begins_at);
+    let (raw, options) = (world.raw(), Options::default());
+    match opening {
+        Opening::Ours => {
+            let id = us.stack.connect((family.peer(), PORT), options);
+            id.expect("a slot, a port and a route");
+            us.stack.run_for(ms(10));
+            let syn = raw.recv();
+            assert_eq!(syn.flags, Flags::SYN, "{syn}");
+            syn.seq
+        }
+        Opening::Peers => {
+            us.stack.listen(OURS, options).expect("a slot");
+            let call = raw.call(CALLER, (family.ours(), OURS), Handshake::default(), || {
+                us.stack.poll();
+            });
+            call.remote_isn
+        }
+    }
 }
 
 /// The seed from which smoltcp's generator (its `rand.rs`) draws `wanted` second.

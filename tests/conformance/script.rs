@@ -1,14 +1,20 @@
 //! One connection of ours with a script at the other end.
 
 use crate::common::*;
-use crate::numbers::Numbers;
+use crate::numbers::{Numbers, Opening};
 use lastbyte::stack::ConnectionId;
 use lastbyte::stack::smoltcp::wire::{IpAddress, IpEndpoint};
 use lastbyte::{Cause, Options, Report, State};
 use lastbyte_shim::loopback::{
-    Direction, Flags, Flow, Handshake, PEER_V4, PEER_V6, RawPeer, Segment, World,
+    Direction, Flags, Flow, Handshake, OUR_V4, OUR_V6, PEER_V4, PEER_V6, RawPeer, Segment, World,
 };
 use std::time::Duration;
+
+/// The port our end listens at.
+pub const OURS: u16 = 7_000;
+
+/// The port the peer calls from.
+pub const CALLER: u16 = 100;
 
 /// The family of addresses a row runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,12 +31,28 @@ impl Family {
         }
     }
 
+    pub fn ours(self) -> IpAddress {
+        match self {
+            Self::V4 => OUR_V4.into(),
+            Self::V6 => OUR_V6.into(),
+        }
+    }
+
     /// Codes of "destination unreachable" that may pass: network, host, route
     /// (RFC 792; for IPv6 no route, scope and address, RFC 4443, 3.1).
     pub fn soft_codes(self) -> &'static [u8] {
         match self {
             Self::V4 => &[0, 1, 5],
             Self::V6 => &[0, 2, 3],
+        }
+    }
+
+    /// Those of a router that knows no way to the host, or may not use it
+    /// (RFC 1812, 5.2.7.1; for IPv6 no route and address).
+    pub fn no_way_codes(self) -> &'static [u8] {
+        match self {
+            Self::V4 => &[0, 1, 9, 10, 13],
+            Self::V6 => &[0, 3],
         }
     }
 
@@ -93,7 +115,7 @@ impl Script {
     /// Our SYN was received; nothing was answered.
     #[track_caller]
     pub fn connecting(on: Setting, options: Options) -> Self {
-        let (world, mut us) = on.numbers.place(on.family);
+        let (world, mut us) = on.numbers.place(on.family, Opening::Ours);
         watch_content(&world);
         let raw = world.raw();
         let id = us.stack.connect((on.family.peer(), PORT), options);
@@ -113,6 +135,50 @@ impl Script {
             window,
         };
         Self { us, id, raw, flow }
+    }
+
+    /// Our end listens at [`OURS`]; nobody has called.
+    #[track_caller]
+    pub fn listening(on: Setting, options: Options) -> Self {
+        let (world, mut us) = on.numbers.place(on.family, Opening::Peers);
+        watch_content(&world);
+        let id = us.stack.listen(OURS, options).expect("a slot");
+        let local = IpEndpoint::new(on.family.peer(), CALLER);
+        let isn = on.numbers.of_peer();
+        let flow = Flow {
+            local,
+            remote: IpEndpoint::new(on.family.ours(), OURS),
+            isn,
+            remote_isn: 0,
+            seq: isn,
+            ack: 0,
+            window: Handshake::default().window,
+        };
+        let raw = world.raw();
+        Self { us, id, raw, flow }
+    }
+
+    /// The same, and the handshake with a caller is half done: our SYN|ACK was
+    /// received.
+    #[track_caller]
+    pub fn called(on: Setting, options: Options) -> Self {
+        let mut script = Self::listening(on, options);
+        script.call(CALLER);
+        on.numbers.assert_placed(script.flow.remote_isn);
+        script
+    }
+
+    /// Somebody calls from that port, and our end answers.
+    #[track_caller]
+    pub fn call(&mut self, from_port: u16) {
+        let handshake = Handshake {
+            isn: self.flow.isn,
+            ..Handshake::default()
+        };
+        let (raw, stack) = (self.raw.clone(), &mut self.us.stack);
+        self.flow = raw.call(from_port, self.flow.remote, handshake, || {
+            stack.poll();
+        });
     }
 
     #[track_caller]

@@ -139,6 +139,26 @@ impl RawPeer {
         handshake: Handshake,
         mut pump: impl FnMut(),
     ) -> Flow {
+        let flow = self.call(from_port, to, handshake, &mut pump);
+        self.send(&flow.ack());
+        pump();
+        flow
+    }
+
+    /// As [`RawPeer::open`], but the ACK of our SYN|ACK is not sent: the handshake
+    /// is half done.
+    ///
+    /// # Panics
+    ///
+    /// As [`RawPeer::open`].
+    #[track_caller]
+    pub fn call(
+        &self,
+        from_port: u16,
+        to: impl Into<IpEndpoint>,
+        handshake: Handshake,
+        mut pump: impl FnMut(),
+    ) -> Flow {
         let remote = to.into();
         let addr = match remote.addr {
             IpAddress::Ipv4(_) => crate::loopback::PEER_V4.into(),
@@ -164,8 +184,6 @@ impl RawPeer {
         );
         flow.remote_isn = answer.seq;
         flow.ack = answer.seq.wrapping_add(1);
-        self.send(&flow.ack());
-        pump();
         flow
     }
 

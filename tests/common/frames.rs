@@ -1,0 +1,70 @@
+//! Frames that no well-behaved peer would send like this.
+
+use lastbyte::stack::smoltcp::phy::Medium;
+use lastbyte_shim::loopback::Segment;
+
+/// Where the packet begins in a frame.
+fn link_len(medium: Medium) -> usize {
+    match medium {
+        Medium::Ethernet => 14,
+        Medium::Ip => 0,
+    }
+}
+
+/// The frame of `segment` as fragments (RFC 791, 3.2; RFC 8200, 4.5), cut at these
+/// places of its payload, which are multiples of eight. IPv6 without a cut is an
+/// atomic fragment (RFC 6946).
+pub fn fragments(segment: &Segment, medium: Medium, cuts: &[usize]) -> Vec<Vec<u8>> {
+    let frame = segment.to_frame(medium);
+    let (link, packet) = frame.split_at(link_len(medium));
+    let is_v6 = packet[0] >> 4 == 6;
+    let (header, payload) = packet.split_at(if is_v6 { 40 } else { 20 });
+    assert!(cuts.iter().all(|cut| cut % 8 == 0 && *cut < payload.len()));
+    let starts = [0].into_iter().chain(cuts.iter().copied());
+    let ends = cuts.iter().copied().chain([payload.len()]);
+    let pieces = starts.zip(ends).map(|(start, end)| {
+        let has_more = end < payload.len();
+        let header = match is_v6 {
+            true => v6_header(header, start, end - start, has_more),
+            false => v4_header(header, start, end - start, has_more),
+        };
+        [link, &header, &payload[start..end]].concat()
+    });
+    pieces.collect()
+}
+
+fn v4_header(header: &[u8], start: usize, len: usize, has_more: bool) -> Vec<u8> {
+    let mut header = header.to_vec();
+    let total = u16::try_from(header.len() + len).expect("a short packet");
+    header[2..4].copy_from_slice(&total.to_be_bytes());
+    header[4..6].copy_from_slice(&[0x77, 0x01]);
+    let offset = u16::try_from(start / 8).expect("a short packet");
+    let flags = u16::from(has_more) << 13;
+    header[6..8].copy_from_slice(&(flags | offset).to_be_bytes());
+    set_v4_checksum(&mut header);
+    header
+}
+
+/// Makes the checksum of an IPv4 header right.
+pub fn set_v4_checksum(header: &mut [u8]) {
+    header[10..12].fill(0);
+    let words = header
+        .chunks(2)
+        .map(|two| u16::from_be_bytes([two[0], two[1]]));
+    let sum: u32 = words.map(u32::from).sum();
+    let folded = (sum & 0xffff) + (sum >> 16);
+    let folded = (folded & 0xffff) + (folded >> 16);
+    header[10..12].copy_from_slice(&(!(folded as u16)).to_be_bytes());
+}
+
+fn v6_header(header: &[u8], start: usize, len: usize, has_more: bool) -> Vec<u8> {
+    let mut header = header.to_vec();
+    let next = header[6];
+    header[6] = 44;
+    let total = u16::try_from(8 + len).expect("a short packet");
+    header[4..6].copy_from_slice(&total.to_be_bytes());
+    let place = u16::try_from(start).expect("a short packet") | u16::from(has_more);
+    let [high, low] = place.to_be_bytes();
+    header.extend([next, 0, high, low, 0, 0, 0x77, 0x01]);
+    header
+}

@@ -1,0 +1,233 @@
+//! What a RST says, the peer's and ours.
+
+use crate::common::*;
+use crate::rows;
+use crate::script::{Script, Setting};
+use embedded_io::Write;
+use lastbyte::{Cause, Closer, Nagle, OnPeerFin, Options, State};
+use lastbyte_shim::loopback::{Flags, Segment};
+
+rows!(
+    row_44_rst_acknowledges_nothing,
+    row_44_rst_behind_the_peers_fin,
+    row_44_rst_while_finishing,
+    row_48_rst_at_snd_nxt,
+    row_48_rst_at_snd_nxt_at_a_limit,
+    row_48_rst_at_snd_nxt_by_drop,
+);
+
+/// How far beyond what it was sent a RST acknowledges: not at all, as lwIP does,
+/// or one octet, as uIP does.
+const BEYOND: [u32; 2] = [0, 1];
+
+/// 100 octets were sent, and five of them acknowledged.
+#[track_caller]
+fn five_of_a_hundred(on: Setting, options: Options) -> Script {
+    let mut script = Script::open(on, options);
+    script.write(100);
+    script.expect_data(100);
+    script.acknowledge(5);
+    script.take_all();
+    script
+}
+
+/// The RST of a TCP that knows the connection no more, in answer to a segment of
+/// which `in_flight` octets lie behind the script's ACK number: it throws them
+/// away and acknowledges them (RFC 9293, 3.10.7.1).
+fn forgotten(script: &Script, in_flight: u32) -> Segment {
+    let rst = script.flow.segment(Flags::RST | Flags::ACK);
+    rst.with_ack(script.flow.ack.wrapping_add(in_flight))
+}
+
+/// Flushing says that 95 octets are not known to be delivered.
+#[track_caller]
+fn assert_five_counted(script: &mut Script, cause: Cause) {
+    assert_eq!(script.state(), State::Closed(cause));
+    assert_ledger(script.us.ledger(script.id), 100, 5);
+    let flushed = script.us.writer(script.id).flush();
+    assert_error(flushed.expect_err("95 are lost"), cause, 100, 5);
+    script.expect_silence(secs(1_000));
+    assert_ledger(script.us.ledger(script.id), 100, 5);
+}
+
+/// RFC 9293, 3.10.7.1: the RST of a closed TCP acknowledges what that TCP has
+/// thrown away. No octet counts as acknowledged by it.
+fn row_44_rst_acknowledges_nothing(on: Setting) {
+    for beyond in BEYOND {
+        let mut script = five_of_a_hundred(on, Options::default());
+        let rst = forgotten(&script, 95 + beyond);
+        script.raw.send(&rst);
+        script.assert_refused(Cause::PeerReset, 100, 5);
+        assert_five_counted(&mut script, Cause::PeerReset);
+
+        // The peer restarted with an empty window of ours in flight.
+        let mut script = Script::open(on, Options::default());
+        script.write(100);
+        script.expect_data(100);
+        let rst = forgotten(&script, 100 + beyond);
+        script.send(&rst);
+        script.assert_refused(Cause::PeerReset, 100, 0);
+    }
+}
+
+/// The same where the peer's FIN was taken in before.
+fn row_44_rst_behind_the_peers_fin(on: Setting) {
+    for beyond in BEYOND {
+        let half_close = options(|o| o.on_peer_fin(OnPeerFin::HalfClose));
+        for (options, cause) in [
+            (half_close, Cause::PeerReset),
+            (Options::default(), Cause::PeerFinished),
+        ] {
+            let mut script = five_of_a_hundred(on, options);
+            script.send_fin();
+            script.expect_ack();
+            let rst = forgotten(&script, 95 + beyond);
+            script.send(&rst);
+            assert_five_counted(&mut script, cause);
+        }
+    }
+}
+
+/// The same while our end finishes: FIN-WAIT-1, CLOSING and LAST-ACK.
+fn row_44_rst_while_finishing(on: Setting) {
+    for beyond in BEYOND {
+        for (fin_first, fin_then, cause) in [
+            (false, false, Cause::PeerReset),
+            (false, true, Cause::PeerReset),
+            (true, false, Cause::PeerFinished),
+        ] {
+            let mut script = five_of_a_hundred(on, Options::default());
+            if fin_first {
+                script.send_fin();
+            }
+            script.us.writer(script.id).begin_finish();
+            if fin_then {
+                script.send_fin();
+            }
+            script.run(ms(20));
+            let fins = script.take_all();
+            assert!(fins.iter().any(|s| s.is(Flags::FIN)), "{fins:?}");
+            let closer = if fin_first { Closer::Peer } else { Closer::Us };
+            assert_eq!(script.state(), State::Finishing(closer));
+            let rst = forgotten(&script, 96 + beyond);
+            script.send(&rst);
+            let finished = script.us.writer(script.id).finished().expect("an end");
+            let error = finished.expect_err("95 are lost");
+            assert_ledger(error.ledger(), 100, 5);
+            assert_five_counted(&mut script, cause);
+        }
+    }
+}
+
+/// What may be due when our end resets.
+#[derive(Debug, Clone, Copy)]
+enum Due {
+    Nothing,
+    Retransmission,
+    /// The peer has taken back its window.
+    Window,
+    RetransmissionAndWindow,
+}
+
+impl Due {
+    const ALL: [Self; 4] = [
+        Self::Nothing,
+        Self::Retransmission,
+        Self::Window,
+        Self::RetransmissionAndWindow,
+    ];
+}
+
+/// 1,000 octets are in flight, and this is due.
+#[track_caller]
+fn in_flight(on: Setting, due: Due, options: Options) -> Script {
+    let mut script = Script::open_at(on, 1_000, options);
+    script.write(1_500);
+    script.expect_data(1_000);
+    if matches!(due, Due::Window | Due::RetransmissionAndWindow) {
+        script.flow.window = 0;
+        script.send_ack();
+    }
+    if matches!(due, Due::Retransmission | Due::RetransmissionAndWindow) {
+        // Nobody polls meanwhile.
+        script.us.world.run_for(ms(1_100));
+    }
+    script.raw.recv_nothing();
+    script
+}
+
+/// RFC 9293, 3.10.5: the RST of an abort is at SND.NXT, whatever else is due: a
+/// peer takes no other (RFC 5961, 3.2).
+fn row_48_rst_at_snd_nxt(on: Setting) {
+    for due in Due::ALL {
+        let mut script = in_flight(on, due, options(|o| o.nagle(Nagle::Off)));
+        script.us.writer(script.id).abort().expect("ours");
+        assert_rst_at(&script, 1_000, due);
+
+        let mut script = in_flight(on, due, options(|o| o.nagle(Nagle::Off)));
+        script.us.stack.release(script.id).expect("ours");
+        assert_rst_at(&script, 1_000, due);
+    }
+    // In CLOSE-WAIT.
+    let mut script = in_flight(on, Due::Nothing, options(|o| o.nagle(Nagle::Off)));
+    script.send_fin();
+    script.expect_ack();
+    script.us.world.run_for(ms(1_100));
+    script.us.writer(script.id).abort().expect("ours");
+    assert_rst_at(&script, 1_000, Due::Retransmission);
+}
+
+/// The same where a limit ends the connection: the silence limit at the very time
+/// of a retransmission, and the finish limit with our FIN in flight.
+fn row_48_rst_at_snd_nxt_at_a_limit(on: Setting) {
+    // Timeouts are due after 1, 3 and 7 s.
+    for limit in [3, 7, 50] {
+        let short = options(|o| o.silence_limit(secs(limit)));
+        let mut script = in_flight(on, Due::Nothing, short);
+        script.run(secs(limit));
+        let sent = script.take_all();
+        let last = sent.last().expect("the peer is told");
+        assert_eq!(script.state(), State::Closed(Cause::Vanished));
+        assert!(last.is(Flags::RST), "{limit} s: {sent:?}");
+        assert_eq!(last.seq, script.flow.ack.wrapping_add(1_000), "{limit} s");
+    }
+
+    let short = options(|o| o.finish_limit(secs(1)));
+    let mut script = Script::open(on, short);
+    script.write(10);
+    script.us.writer(script.id).begin_finish();
+    script.run(ms(500));
+    assert!(script.take_all().iter().any(|s| s.is(Flags::FIN)));
+    script.run(ms(500));
+    let sent = script.take_all();
+    assert_eq!(script.state(), State::Closed(Cause::FinishTimeout));
+    let last = sent.last().expect("the peer is told");
+    assert!(last.is(Flags::RST), "{sent:?}");
+    assert_eq!(last.seq, script.flow.ack.wrapping_add(11), "behind our FIN");
+}
+
+/// The same where the stack is dropped.
+fn row_48_rst_at_snd_nxt_by_drop(on: Setting) {
+    for due in Due::ALL {
+        let script = in_flight(on, due, options(|o| o.nagle(Nagle::Off)));
+        let Script { us, raw, flow, .. } = script;
+        drop(us);
+        let rst = raw.recv();
+        assert!(rst.is(Flags::RST), "{due:?}: {rst}");
+        assert_eq!(rst.seq, flow.ack.wrapping_add(1_000), "{due:?}: {rst}");
+        raw.recv_nothing();
+    }
+}
+
+/// Our end has sent a RST behind so many octets, and nothing else.
+#[track_caller]
+fn assert_rst_at(script: &Script, behind: u32, due: Due) {
+    let rst = script.raw.recv();
+    assert!(rst.is(Flags::RST), "{due:?}: {rst}");
+    assert_eq!(
+        rst.seq,
+        script.flow.ack.wrapping_add(behind),
+        "{due:?}: {rst}"
+    );
+    script.raw.recv_nothing();
+}
