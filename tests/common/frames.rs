@@ -1,7 +1,8 @@
 //! Frames that no well-behaved peer would send like this.
 
 use lastbyte::stack::smoltcp::phy::Medium;
-use lastbyte_shim::loopback::Segment;
+use lastbyte::stack::smoltcp::wire::IpAddress;
+use lastbyte_shim::loopback::{OUR_MAC, Segment};
 
 /// Where the packet begins in a frame.
 fn link_len(medium: Medium) -> usize {
@@ -46,15 +47,64 @@ fn v4_header(header: &[u8], start: usize, len: usize, has_more: bool) -> Vec<u8>
 }
 
 /// Makes the checksum of an IPv4 header right.
-pub fn set_v4_checksum(header: &mut [u8]) {
+fn set_v4_checksum(header: &mut [u8]) {
     header[10..12].fill(0);
-    let words = header
-        .chunks(2)
-        .map(|two| u16::from_be_bytes([two[0], two[1]]));
-    let sum: u32 = words.map(u32::from).sum();
+    let sum = checksum(header);
+    header[10..12].copy_from_slice(&sum);
+}
+
+/// RFC 1071.
+fn checksum(bytes: &[u8]) -> [u8; 2] {
+    let word = |two: &[u8]| u16::from_be_bytes([two[0], *two.get(1).unwrap_or(&0)]);
+    let sum: u32 = bytes.chunks(2).map(|two| u32::from(word(two))).sum();
     let folded = (sum & 0xffff) + (sum >> 16);
     let folded = (folded & 0xffff) + (folded >> 16);
-    header[10..12].copy_from_slice(&(!(folded as u16)).to_be_bytes());
+    (!(folded as u16)).to_be_bytes()
+}
+
+/// The frame of `segment`, at our hardware address whatever its own say.
+pub fn to_our_hardware(segment: &Segment, medium: Medium) -> Vec<u8> {
+    let mut frame = segment.to_frame(medium);
+    if medium == Medium::Ethernet {
+        frame[..6].copy_from_slice(&OUR_MAC.0);
+    }
+    frame
+}
+
+/// An ICMP message between these two, of the family of the segment that it quotes,
+/// with this type and code (RFC 792; RFC 4443).
+pub fn icmp(
+    medium: Medium,
+    (from, to): (IpAddress, IpAddress),
+    (kind, code): (u8, u8),
+    quoted: &Segment,
+) -> Vec<u8> {
+    let quote = quoted.to_frame(medium);
+    let quote = &quote[link_len(medium)..];
+    let mut message = [&[kind, code, 0, 0, 0, 0, 0, 0], quote].concat();
+    let carrier = Segment {
+        src: from,
+        dst: to,
+        ..quoted.clone()
+    };
+    let mut frame = to_our_hardware(&carrier, medium);
+    frame.truncate(link_len(medium) + if quote[0] >> 4 == 6 { 40 } else { 20 });
+    let header = &mut frame[link_len(medium)..];
+    let len = u16::try_from(message.len()).expect("a short packet");
+    if quote[0] >> 4 == 6 {
+        header[4..6].copy_from_slice(&len.to_be_bytes());
+        header[6] = 58;
+        let pseudo = [&header[8..40], &[0, 0], &header[4..6], &[0, 0, 0, 58]].concat();
+        let sum = checksum(&[&pseudo[..], &message].concat());
+        message[2..4].copy_from_slice(&sum);
+    } else {
+        header[2..4].copy_from_slice(&(len + 20).to_be_bytes());
+        header[9] = 1;
+        set_v4_checksum(header);
+        let sum = checksum(&message);
+        message[2..4].copy_from_slice(&sum);
+    }
+    [frame, message].concat()
 }
 
 fn v6_header(header: &[u8], start: usize, len: usize, has_more: bool) -> Vec<u8> {

@@ -1,6 +1,7 @@
 //! A `Stack` in a `World`, and the questions every scripted test asks.
 #![allow(dead_code, reason = "each file of tests uses its part")]
 
+pub mod devices;
 pub mod frames;
 
 use core::time::Duration;
@@ -9,6 +10,7 @@ use std::rc::Rc;
 
 use embedded_io::{Error, ErrorKind, Write, WriteReady};
 use lastbyte::stack::smoltcp::iface::SocketStorage;
+use lastbyte::stack::smoltcp::phy::Device;
 use lastbyte::stack::smoltcp::wire::{IpAddress, IpCidr};
 use lastbyte::stack::{Config, ConnectionId, SlotBuffers, Stack, Writer};
 use lastbyte::{
@@ -29,8 +31,8 @@ pub const TX: usize = 4096;
 /// Our receive buffer, unless a test wants another.
 pub const RX: usize = 2048;
 
-pub type OurStack<const N: usize> = Stack<'static, LoopDevice, LoopClock, N>;
-pub type OurWriter<'s, const N: usize> = Writer<'s, 'static, LoopDevice, LoopClock, N>;
+pub type OurStack<const N: usize, D = LoopDevice> = Stack<'static, D, LoopClock, N>;
+pub type OurWriter<'s, const N: usize, D = LoopDevice> = Writer<'s, 'static, D, LoopClock, N>;
 
 pub const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -149,9 +151,9 @@ pub enum Way {
 impl Way {
     pub const ALL: [Self; 4] = [Self::TryWrite, Self::WriteWith, Self::Write, Self::WriteAll];
 
-    pub fn write<const N: usize>(
+    pub fn write<const N: usize, D: Device>(
         self,
-        mut writer: OurWriter<'_, N>,
+        mut writer: OurWriter<'_, N, D>,
         bytes: &[u8],
     ) -> Result<usize, WriteError> {
         match self {
@@ -168,9 +170,9 @@ impl Way {
 }
 
 /// Our end.
-pub struct Us<const N: usize> {
+pub struct Us<const N: usize, D: Device = LoopDevice> {
     pub world: World,
-    pub stack: OurStack<N>,
+    pub stack: OurStack<N, D>,
 }
 
 /// The configuration a test starts from.
@@ -202,8 +204,19 @@ impl<const N: usize> Us<N> {
     }
 
     pub fn configured(world: &World, tx: usize, rx: usize, config: Config) -> Self {
-        let (device, clock) = (world.device(), world.clock());
-        let stack = Stack::new(device, clock, config, buffers(tx, rx), storage(N + 1));
+        Self::behind(world.device(), world, config, buffers(tx, rx))
+    }
+}
+
+impl<const N: usize, D: Device> Us<N, D> {
+    /// Our end behind this device of that world.
+    pub fn behind(
+        device: D,
+        world: &World,
+        config: Config,
+        buffers: [SlotBuffers<'static>; N],
+    ) -> Self {
+        let stack = Stack::new(device, world.clock(), config, buffers, storage(N + 1));
         let mut us = Self {
             world: world.clone(),
             stack: stack.expect("a good configuration"),
@@ -246,7 +259,7 @@ impl<const N: usize> Us<N> {
     }
 
     #[track_caller]
-    pub fn writer(&mut self, id: ConnectionId) -> OurWriter<'_, N> {
+    pub fn writer(&mut self, id: ConnectionId) -> OurWriter<'_, N, D> {
         self.stack.writer(id).expect("a connection of ours")
     }
 
@@ -385,10 +398,20 @@ pub fn scripted_with(
     handshake: Handshake,
     options: Options,
 ) -> (Us<1>, ConnectionId, RawPeer, Flow) {
+    scripted_to(PEER_V4, handshake, options)
+}
+
+#[track_caller]
+pub fn scripted_to(
+    to: impl Into<IpAddress>,
+    handshake: Handshake,
+    options: Options,
+) -> (Us<1>, ConnectionId, RawPeer, Flow) {
     let world = World::new(WorldConfig::instant());
     let raw = world.raw();
     let mut us = Us::new(&world);
-    let id = us.connect(options);
+    let id = us.stack.connect((to.into(), PORT), options);
+    let id = id.expect("a slot, a port and a route");
     let flow = raw.handshake(handshake, || {
         us.stack.poll();
     });
