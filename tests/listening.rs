@@ -123,20 +123,9 @@ fn several_listeners_share_a_port_and_further_peers_are_refused() {
 /// Sends a SYN and takes our SYN|ACK; the handshake is half done.
 #[track_caller]
 fn half_open<const N: usize>(us: &mut Us<N>, raw: &RawPeer, port: u16) -> Flow {
-    let syn = lastbyte_shim::loopback::Segment::new(port, OURS, Flags::SYN, 500, 0);
-    raw.send(&syn);
-    us.stack.run_for(ms(1));
-    let answer = raw.recv();
-    assert_eq!((answer.flags, answer.ack), (Flags::SYN | Flags::ACK, 501));
-    Flow {
-        local: IpEndpoint::new(PEER_V4.into(), port),
-        remote: IpEndpoint::new(OUR_V4.into(), OURS),
-        isn: 500,
-        remote_isn: answer.seq,
-        seq: 501,
-        ack: answer.seq.wrapping_add(1),
-        window: u16::MAX,
-    }
+    raw.call(port, (OUR_V4, OURS), Handshake::default(), || {
+        us.stack.run_for(ms(1));
+    })
 }
 
 #[test]
@@ -169,17 +158,17 @@ fn a_half_open_handshake_is_dropped_at_the_connect_limit() {
     let world = World::new(WorldConfig::instant());
     let raw = world.raw();
     let mut us = Us::<1>::new(&world);
-    let id = listening(&mut us, options(|o| o.connect_limit(secs(9))));
+    let id = listening(&mut us, options(|o| o.connect_limit(secs(4))));
     us.stack.run_for(secs(100));
     let began = us.now();
     half_open(&mut us, &raw, 100);
-    us.stack.run_for(secs(9) - ms(2));
+    us.stack.run_for(secs(4) - ms(2));
     assert!(
         us.stack.endpoints(id).unwrap().is_some(),
         "it is not given up"
     );
     us.stack.run_for(ms(2));
-    assert!(us.now() >= began + secs(9));
+    assert!(us.now() >= began + secs(4));
     assert_eq!(us.state(id), State::Listening);
     assert_eq!(us.stack.endpoints(id), Ok(None));
     while raw.try_recv().is_some() {}
@@ -200,14 +189,14 @@ fn each_handshake_has_the_whole_connect_limit() {
     let world = World::new(WorldConfig::instant());
     let raw = world.raw();
     let mut us = Us::<1>::new(&world);
-    let id = listening(&mut us, options(|o| o.connect_limit(secs(9))));
+    let id = listening(&mut us, options(|o| o.connect_limit(secs(4))));
     let first = half_open(&mut us, &raw, 100);
-    us.stack.run_for(secs(8));
+    us.stack.run_for(secs(3));
     while raw.try_recv().is_some() {}
     raw.send(&first.rst());
     us.stack.poll();
     let second = half_open(&mut us, &raw, 101);
-    us.stack.run_for(secs(8));
+    us.stack.run_for(secs(3));
     raw.send(&second.ack());
     us.stack.poll();
     assert_eq!(us.state(id), State::Open);
