@@ -263,6 +263,7 @@ stage_fmt() {
     run cargo fmt --manifest-path tests/no-panic/judge/Cargo.toml --check
     run cargo fmt --manifest-path tests/budgets/Cargo.toml --check
     run cargo fmt --manifest-path tests/fuzz/Cargo.toml --check
+    run cargo fmt --manifest-path tests/unification/Cargo.toml --check
 }
 
 stage_lint() {
@@ -301,6 +302,12 @@ stage_msrv() {
 stage_test() {
     want_network_tools
     run cargo test --locked --workspace --no-fail-fast
+    # lastbyte built for less than smoltcp is, both ways round.
+    local features
+    for features in ipv4,ip ipv6,ip ipv4,ethernet ipv6,ethernet; do
+        run cargo test --locked --manifest-path tests/unification/Cargo.toml \
+            --target-dir "$(target_dir)/unification" --features "$features" --no-fail-fast
+    done
 }
 
 stage_doc() {
