@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant as RealTime};
 
-use lastbyte::Instant;
 use smoltcp::socket::tcp;
 
 use super::{Bare, pattern};

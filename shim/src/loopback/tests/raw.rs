@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use lastbyte::Instant;
 use smoltcp::socket::tcp;
 use smoltcp::wire::IpAddress;
 
