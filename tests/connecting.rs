@@ -375,43 +375,6 @@ fn segments_of_somebody_else_do_not_end_it() {
 }
 
 #[test]
-fn a_simultaneous_open_is_an_open() {
-    let (mut us, id, raw, syn) = connecting();
-    let ours = syn.seq.wrapping_add(1);
-    let segment = |flags, seq, ack| Segment::new(PORT, syn.src_port, flags, seq, ack);
-    raw.send(&segment(Flags::SYN, 7, 0));
-    us.stack.poll();
-    assert_eq!(us.state(id), State::Connecting);
-    assert_eq!(raw.recv().flags, Flags::SYN | Flags::ACK);
-    raw.send(&segment(Flags::ACK, 8, ours));
-    us.stack.poll();
-    assert_eq!(us.state(id), State::Open);
-    us.write(id, 5);
-    assert_eq!(raw.recv().payload, pattern(0, 5));
-}
-
-#[test]
-fn a_simultaneous_open_is_guarded_before_our_second_segment() {
-    let (mut us, id, raw, syn) = connecting();
-    let ours = syn.seq.wrapping_add(1);
-    let segment = |flags, seq, ack| Segment::new(PORT, syn.src_port, flags, seq, ack);
-    // All of it is there before anything of ours can leave.
-    raw.send(&segment(Flags::SYN, 7, 0));
-    raw.send(&segment(Flags::ACK, 8, ours));
-    raw.send(&segment(Flags::RST, 9, 0));
-    let beyond = vec![0; 20_000];
-    raw.send(&segment(Flags::FIN | Flags::ACK, 8, ours).with_payload(beyond));
-    us.stack.poll();
-    assert_eq!(us.state(id), State::Open);
-    us.write(id, 5);
-    let sent = core::iter::from_fn(|| raw.try_recv());
-    assert!(
-        sent.last()
-            .is_some_and(|last| last.payload == pattern(0, 5))
-    );
-}
-
-#[test]
 fn a_fin_right_behind_the_handshake_is_seen() {
     let world = World::new(WorldConfig::default());
     world

@@ -5,7 +5,7 @@ use crate::rows;
 use crate::script::{Script, Setting};
 use embedded_io::Write;
 use lastbyte::{Cause, Closer, Nagle, OnPeerFin, Options, State};
-use lastbyte_shim::loopback::{Flags, Segment};
+use lastbyte_shim::loopback::{Flags, Flow, Segment};
 
 rows!(
     row_44_rst_acknowledges_nothing,
@@ -14,6 +14,7 @@ rows!(
     row_48_rst_at_snd_nxt,
     row_48_rst_at_snd_nxt_at_a_limit,
     row_48_rst_at_snd_nxt_by_drop,
+    row_48_rst_at_a_closed_window,
 );
 
 /// How far beyond what it was sent a RST acknowledges: not at all, as lwIP does,
@@ -230,4 +231,31 @@ fn assert_rst_at(script: &Script, behind: u32, due: Due) {
         "{due:?}: {rst}"
     );
     script.raw.recv_nothing();
+}
+
+/// A closed window takes a RST only where it stands (RFC 9293, 3.10.7.4, step 1;
+/// RFC 5961, 3.2): an octet that probed it and was refused does not count as sent.
+fn row_48_rst_at_a_closed_window(on: Setting) {
+    for pause in [ms(0), secs(1), secs(20)] {
+        let mut script = Script::open_at(on, 10, Options::default());
+        script.write(100);
+        script.expect_data(10);
+        script.flow.window = 0;
+        let flow = Flow {
+            ack: script.flow.ack.wrapping_add(10),
+            ..script.flow
+        };
+        // It answers each probe, and takes none.
+        script.raw.respond(move |raw, segment| {
+            if !segment.is(Flags::RST) {
+                raw.send(&flow.ack());
+            }
+        });
+        script.acknowledge(10);
+        script.run(pause);
+        script.take_all();
+        script.us.writer(script.id).abort().expect("ours");
+        script.expect_rst(0);
+        script.assert_refused(Cause::Aborted, 100, 10);
+    }
 }
