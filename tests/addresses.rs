@@ -186,8 +186,8 @@ fn what_goes_to_or_comes_from_no_host_is_dropped_in_silence() {
                 raw.send_frame(to_our_hardware(&segment, world.config().medium));
                 us.stack.run_for(secs(2));
                 raw.recv_nothing();
-                let told = raw.other_frames();
-                assert!(told.is_empty(), "{src} to {dst}: {told:?}");
+                let others = raw.other_frames();
+                assert!(others.is_empty(), "{src} to {dst}: {others:?}");
                 assert_eq!(us.stack.endpoints(id), Ok(None), "{src} to {dst}");
             }
             assert_eq!(us.state(id), State::Listening);

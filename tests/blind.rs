@@ -40,7 +40,7 @@ fn from_peer(syn: &Segment, flags: Flags, seq: u32, ack: u32) -> Segment {
     }
 }
 
-/// A flood of bare SYNs, each with a RST behind it, neither prolongs the attempt nor
+/// A flood of bare SYNs, each with a RST after it, neither prolongs the attempt nor
 /// ends it.
 #[test]
 fn bare_syns_neither_end_nor_prolong_an_attempt() {

@@ -139,7 +139,7 @@ fn a_device_that_stops_checking_is_asked_again() {
 }
 
 #[test]
-fn intact_segments_are_taken_whoever_checks_them() {
+fn intact_segments_are_taken_from_every_device() {
     for (ipv4, tcp) in [(true, true), (true, false), (false, true), (false, false)] {
         let mut fixture = Fixture::new(PEER_V4.into(), checked_by_us(ipv4, tcp));
         fixture.flow.take(10);

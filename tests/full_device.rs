@@ -38,12 +38,12 @@ fn assert_takes_nothing(written: Result<usize, WriteError>, way: Way, accepted: 
             assert_eq!(error.cause(), Some(Cause::PeerFinished), "{way:?}");
             assert_eq!(error.ledger().accepted(), accepted, "{way:?}");
         }
-        (Ok(taken), _) => panic!("{way:?} took {taken} octets behind a FIN"),
+        (Ok(taken), _) => panic!("{way:?} took {taken} octets after a FIN"),
     }
 }
 
 #[test]
-fn a_write_behind_a_fin_is_refused_though_the_transmit_queue_is_full() {
+fn a_write_after_a_fin_is_refused_though_the_transmit_queue_is_full() {
     for frames in [1, 2, 4] {
         for way in Way::ALL {
             let (mut us, id) = narrow(frames, secs(2), no_nagle());
@@ -96,7 +96,7 @@ fn a_write_goes_on_once_a_full_device_without_a_fin_has_room() {
 /// The room that was left when the write began goes to the answer of what is taken
 /// in by it.
 #[test]
-fn a_fin_behind_a_frame_whose_answer_fills_the_queue_counts() {
+fn a_fin_after_a_frame_whose_answer_fills_the_queue_counts() {
     for way in Way::ALL {
         let world = World::new(WorldConfig {
             queue_frames: 3,

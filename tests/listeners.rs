@@ -55,9 +55,9 @@ fn answered_after<const N: usize>(us: &mut Us<N>, raw: &RawPeer, port: u16) -> S
 }
 
 /// One spoofed SYN each time a listener is free does not keep a true caller out,
-/// nor is one told that nobody listens.
+/// nor is it reset.
 #[test]
-fn a_caller_gets_through_behind_one_that_never_completes() {
+fn a_caller_gets_through_after_one_that_never_completes() {
     fn check<const N: usize>() {
         let (mut us, ids, raw) = listening::<N>();
         for spoofed in 0..N {
@@ -182,7 +182,7 @@ fn served<const N: usize>(slot: Slot) -> (Us<N>, RawPeer, Flow) {
 }
 
 /// RFC 9293, 3.6.1; RFC 1122, 4.2.2.13: a caller that comes back from the same
-/// port, with numbers behind those of before, is accepted out of TIME-WAIT.
+/// port, with numbers beyond those of before, is accepted out of TIME-WAIT.
 #[test]
 fn a_client_with_a_fixed_port_comes_back_at_once() {
     fn check<const N: usize>(slot: Slot) {

@@ -108,7 +108,7 @@ fn a_fin_with_an_overtaken_ack_number_counts_in_every_state() {
 }
 
 /// The receive buffer has more room than was announced; a peer sends into it, and
-/// its FIN behind that. No octet is missing in front of the end.
+/// its FIN after that. No octet is missing in front of the end.
 #[test]
 fn no_octet_is_missing_in_front_of_a_fin_beyond_the_window() {
     for (free, read, beyond) in [
@@ -183,7 +183,7 @@ fn what_was_received_is_read_after_the_address_was_lost() {
 
 /// Our FIN is acknowledged, and then this came.
 #[track_caller]
-fn behind_our_finish() -> (Us<1>, ConnectionId, RawPeer, Flow) {
+fn after_our_finish() -> (Us<1>, ConnectionId, RawPeer, Flow) {
     let (mut us, id, raw, mut flow) = scripted(keep());
     us.writer(id).begin_finish();
     flow.take(1);
@@ -199,7 +199,7 @@ fn behind_our_finish() -> (Us<1>, ConnectionId, RawPeer, Flow) {
 #[test]
 fn what_was_received_is_read_after_a_peer_that_never_closes_was_given_up() {
     for pause in [secs(1), secs(29), secs(31), secs(1_000)] {
-        let (mut us, id, ..) = behind_our_finish();
+        let (mut us, id, ..) = after_our_finish();
         us.stack.run_for(pause);
         let (read, end) = read_all(&mut us, id);
         assert_eq!(read, UNREAD, "after {pause:?}");
@@ -211,7 +211,7 @@ fn what_was_received_is_read_after_a_peer_that_never_closes_was_given_up() {
 #[test]
 fn what_was_received_is_read_after_time_wait() {
     for pause in [secs(1), secs(9), secs(11), secs(61), secs(1_000)] {
-        let (mut us, id, raw, mut flow) = behind_our_finish();
+        let (mut us, id, raw, mut flow) = after_our_finish();
         raw.send(&flow.fin());
         us.stack.run_for(pause);
         let (read, end) = read_all(&mut us, id);

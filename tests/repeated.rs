@@ -12,7 +12,7 @@ use lastbyte_shim::loopback::{Flags, Handshake, Segment};
 #[test]
 fn a_lone_octet_is_sent_again_whatever_its_value_while_the_peer_sends() {
     for octet in [0, 1, 0x55, 0xff] {
-        for behind in [0, 1, 100] {
+        for more in [0, 1, 100] {
             let narrow = Handshake {
                 window: 1,
                 ..Handshake::default()
@@ -20,7 +20,7 @@ fn a_lone_octet_is_sent_again_whatever_its_value_while_the_peer_sends() {
             let (mut us, id, raw, mut flow) =
                 scripted_with(narrow, options(|o| o.nagle(Nagle::Off)));
             let mut bytes = vec![octet];
-            bytes.extend(vec![7; behind]);
+            bytes.extend(vec![7; more]);
             us.writer(id).write_all(&bytes).expect("room");
             let first = raw.recv();
             assert_eq!(first.payload, [octet]);
@@ -33,7 +33,7 @@ fn a_lone_octet_is_sent_again_whatever_its_value_while_the_peer_sends() {
                 let is_copy = |s: &Segment| s.seq == flow.ack && s.payload == [octet];
                 copies += said.filter(is_copy).count();
             }
-            assert!(copies >= 2, "octet {octet}, {behind} behind it: {copies}");
+            assert!(copies >= 2, "octet {octet}, {more} more: {copies}");
             flow.take(1);
             flow.window = 1_000;
             raw.send(&flow.ack());
@@ -46,7 +46,7 @@ fn a_lone_octet_is_sent_again_whatever_its_value_while_the_peer_sends() {
 
 /// Only our FIN is in flight, and lost; late answers to duplicates of ours arrive.
 #[test]
-fn a_fin_is_sent_again_behind_duplicate_acks() {
+fn a_fin_is_sent_again_after_duplicate_acks() {
     for duplicates in [2, 3, 4, 10] {
         for in_closing in [false, true] {
             let (mut us, id, raw, mut flow) = scripted(Options::default());
@@ -86,7 +86,7 @@ fn a_fin_is_sent_again_behind_duplicate_acks() {
 
 /// The same with data before the FIN, of which a part is acknowledged.
 #[test]
-fn data_and_fin_are_sent_again_behind_duplicate_acks() {
+fn data_and_fin_are_sent_again_after_duplicate_acks() {
     for acknowledged in [0, 4, 10] {
         let (mut us, id, raw, mut flow) = scripted(Options::default());
         us.write(id, 10);

@@ -89,7 +89,7 @@ fn a_fin_that_a_restarted_peer_threw_away_is_no_finish() {
 }
 
 #[test]
-fn a_rst_behind_the_fin_of_the_peer_acknowledges_nothing() {
+fn a_rst_after_the_fin_of_the_peer_acknowledges_nothing() {
     for beyond in [0, 1] {
         for (policy, cause) in [
             (OnPeerFin::Refuse, Cause::PeerFinished),
@@ -171,9 +171,9 @@ fn a_rst_with_data_counts_while_our_window_is_closed() {
     }
 }
 
-/// So does one at a closed window behind the peer's FIN.
+/// So does one at a closed window after the peer's FIN.
 #[test]
-fn a_rst_with_data_counts_behind_the_fin_of_the_peer() {
+fn a_rst_with_data_counts_after_the_fin_of_the_peer() {
     let (mut us, id, raw, mut flow) = full(OnPeerFin::HalfClose);
     raw.send(&flow.fin());
     us.stack.poll();
@@ -183,11 +183,11 @@ fn a_rst_with_data_counts_behind_the_fin_of_the_peer() {
     us.assert_refused(id, Cause::PeerReset, 0, 0);
 }
 
-/// What a caller with a strict TCP must see (RFC 5961, 3.2): the RST stands behind
-/// everything that was sent, however it comes about and though a retransmission is
-/// due.
+/// What a caller with a strict TCP must see (RFC 5961, 3.2): the RST has the number
+/// that follows everything sent, however it comes about and though a retransmission
+/// is due.
 #[test]
-fn every_rst_of_ours_stands_behind_what_was_sent() {
+fn every_rst_of_ours_follows_what_was_sent() {
     type End = fn(Us<1>, ConnectionId);
     let ends: [End; 3] = [
         |mut us, id| {

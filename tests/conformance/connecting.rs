@@ -169,7 +169,7 @@ fn assert_advice(script: &mut Script, advice: Advice) {
 
 /// A client has nothing to do with a SYN that does not acknowledge its own, which
 /// anybody could send: it opens nothing (the simultaneous open of RFC 9293, 3.5,
-/// takes two that call each other), and no RST behind it refuses anything.
+/// takes two that call each other), and no RST after it refuses anything.
 fn row_45_syn_sent_bare_syn_dropped(on: Setting) {
     for seq in [0, 5_000, 1 << 31, u32::MAX] {
         for is_followed in [false, true] {

@@ -96,7 +96,7 @@ fn row_68_isn_of_another_connection_is_no_help(on: Setting) {
     let (mut us, raw) = end(1, 49_152..=65_535);
     for port in 80..112 {
         let syn = refused(&mut us, &raw, on, port);
-        assert!(!forwards.contains(&syn.seq), "the seed tells {}", syn.seq);
+        assert!(!forwards.contains(&syn.seq), "the seed gives {}", syn.seq);
     }
 }
 

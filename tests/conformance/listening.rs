@@ -81,7 +81,7 @@ fn row_54_handshake_bounded(on: Setting) {
 }
 
 /// While a handshake is not complete, others who call are left to repeat their
-/// SYN: no RST tells them that nobody listens.
+/// SYN: none of them is reset.
 fn row_54_callers_meanwhile_are_not_reset(on: Setting) {
     let mut script = Script::called(on, Options::default());
     let other = Segment {

@@ -38,7 +38,7 @@ impl Numbers {
         }
     }
 
-    /// The peer's initial sequence number: its SYN, or a few octets of data behind
+    /// The peer's initial sequence number: its SYN, or a few octets of data after
     /// it, reach the edge.
     pub fn of_peer(self) -> u32 {
         match self {

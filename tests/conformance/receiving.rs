@@ -12,7 +12,7 @@ rows!(
     row_46_tcp_fragments_dropped,
     row_46_fragments_while_connecting,
     row_47_old_ack_number_ignored_alone,
-    row_61_data_behind_our_finish,
+    row_61_data_after_our_finish,
     row_62_challenge_budget,
     row_62_repeated_fin_is_acknowledged,
     row_62_window_probes_are_answered,
@@ -109,9 +109,9 @@ fn row_47_old_ack_number_ignored_alone(on: Setting) {
     }
 }
 
-/// RFC 9293, SHLD-3: data that comes behind our FIN and is never read was lost,
-/// and a RST tells the peer. What is read was not.
-fn row_61_data_behind_our_finish(on: Setting) {
+/// RFC 9293, SHLD-3: data that arrives after our FIN and is never read was lost,
+/// and a RST says so to the peer. What is read was not.
+fn row_61_data_after_our_finish(on: Setting) {
     let finished = |is_acknowledged: bool| {
         let keep = options(|o| o.on_receive(OnReceive::Keep));
         let mut script = Script::open(on, keep);
@@ -142,8 +142,8 @@ fn row_61_data_behind_our_finish(on: Setting) {
         let [rst] = rsts.as_slice() else {
             panic!("one RST was expected, not {said:?}");
         };
-        let behind = u32::from(!is_acknowledged);
-        assert_eq!(rst.seq, script.flow.ack.wrapping_add(behind), "{rst}");
+        let fin = u32::from(!is_acknowledged);
+        assert_eq!(rst.seq, script.flow.ack.wrapping_add(fin), "{rst}");
     }
 }
 

@@ -9,7 +9,7 @@ use lastbyte_shim::loopback::{Flags, Flow, Segment};
 
 rows!(
     row_44_rst_acknowledges_nothing,
-    row_44_rst_behind_the_peers_fin,
+    row_44_rst_after_the_peers_fin,
     row_44_rst_while_finishing,
     row_48_rst_at_snd_nxt,
     row_48_rst_at_snd_nxt_at_a_limit,
@@ -33,7 +33,7 @@ fn five_of_a_hundred(on: Setting, options: Options) -> Script {
 }
 
 /// The RST of a TCP that knows the connection no more, in answer to a segment of
-/// which `in_flight` octets lie behind the script's ACK number: it throws them
+/// which `in_flight` octets follow the script's ACK number: it throws them
 /// away and acknowledges them (RFC 9293, 3.10.7.1).
 fn forgotten(script: &Script, in_flight: u32) -> Segment {
     let rst = script.flow.segment(Flags::RST | Flags::ACK);
@@ -72,7 +72,7 @@ fn row_44_rst_acknowledges_nothing(on: Setting) {
 }
 
 /// The same where the peer's FIN was taken in before.
-fn row_44_rst_behind_the_peers_fin(on: Setting) {
+fn row_44_rst_after_the_peers_fin(on: Setting) {
     for beyond in BEYOND {
         let half_close = options(|o| o.on_peer_fin(OnPeerFin::HalfClose));
         for (options, cause) in [
@@ -187,7 +187,7 @@ fn row_48_rst_at_snd_nxt_at_a_limit(on: Setting) {
         let mut script = in_flight(on, Due::Nothing, short);
         script.run(secs(limit));
         let sent = script.take_all();
-        let last = sent.last().expect("the peer is told");
+        let last = sent.last().expect("a RST");
         assert_eq!(script.state(), State::Closed(Cause::Vanished));
         assert!(last.is(Flags::RST), "{limit} s: {sent:?}");
         assert_eq!(last.seq, script.flow.ack.wrapping_add(1_000), "{limit} s");
@@ -202,9 +202,9 @@ fn row_48_rst_at_snd_nxt_at_a_limit(on: Setting) {
     script.run(ms(500));
     let sent = script.take_all();
     assert_eq!(script.state(), State::Closed(Cause::FinishTimeout));
-    let last = sent.last().expect("the peer is told");
+    let last = sent.last().expect("a RST");
     assert!(last.is(Flags::RST), "{sent:?}");
-    assert_eq!(last.seq, script.flow.ack.wrapping_add(11), "behind our FIN");
+    assert_eq!(last.seq, script.flow.ack.wrapping_add(11), "after our FIN");
 }
 
 /// The same where the stack is dropped.
@@ -220,14 +220,14 @@ fn row_48_rst_at_snd_nxt_by_drop(on: Setting) {
     }
 }
 
-/// Our end has sent a RST behind so many octets, and nothing else.
+/// Our end has sent a RST that follows so many octets, and nothing else.
 #[track_caller]
-fn assert_rst_at(script: &Script, behind: u32, due: Due) {
+fn assert_rst_at(script: &Script, sent: u32, due: Due) {
     let rst = script.raw.recv();
     assert!(rst.is(Flags::RST), "{due:?}: {rst}");
     assert_eq!(
         rst.seq,
-        script.flow.ack.wrapping_add(behind),
+        script.flow.ack.wrapping_add(sent),
         "{due:?}: {rst}"
     );
     script.raw.recv_nothing();

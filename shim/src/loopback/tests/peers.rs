@@ -21,7 +21,7 @@ fn a_fin_comes_at_the_time_it_was_scheduled_for() {
     let world = World::new(WorldConfig::default());
     let mut bare = connected(&world, Behaviour::sink());
     world.at(world.after(Duration::from_millis(5_000)), |world| {
-        world.peer().close(80)
+        world.peer().close(80);
     });
     bare.run_until_state(tcp::State::CloseWait);
     assert_eq!(world.now(), world.after(Duration::from_millis(5_001)));
