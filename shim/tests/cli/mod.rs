@@ -7,6 +7,7 @@ use crate::common;
 mod arguments;
 mod endings;
 mod inputs;
+mod lwip;
 mod sim;
 mod taps;
 
@@ -25,10 +26,12 @@ pub(crate) use cases;
 pub fn all() -> Vec<Trial> {
     let network = missing_for_network();
     let tap = network.or_else(missing_for_tap);
+    let lwip = missing_for_tap().or_else(lwip::missing);
     [
         ("arguments", arguments::CASES, None),
         ("endings", endings::CASES, network),
         ("inputs", inputs::CASES, network),
+        ("lwip", lwip::CASES, lwip),
         ("sim", sim::CASES, None),
         ("taps", taps::CASES, tap),
     ]

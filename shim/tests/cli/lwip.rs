@@ -1,0 +1,362 @@
+//! The command against lwIP, the TCP of many small devices (`lwip/peer.c`).
+//!
+//! Each test makes a namespace with two TAPs, joined by a bridge: the command is
+//! on one, lwIP on the other. All processes in it end with it. lwIP itself counts
+//! what it took; nothing that the command says goes into that.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use tempfile::TempDir;
+
+use crate::cases::cases;
+use crate::common::{Done, LASTBYTE, Report, has_program, run};
+
+cases![
+    lwip_reads_all_and_the_content_is_equal,
+    a_heartbeat_that_lwip_reads_is_finished,
+    no_listener_is_refused,
+    an_abort_is_peer_reset,
+    an_abort_refuses_the_next_beat,
+    a_close_with_unread_bytes_is_peer_reset,
+    a_close_refuses_the_next_beat,
+    a_half_closed_lwip_takes_all_that_was_accepted,
+    what_a_closed_lwip_throws_away_is_undelivered,
+    a_closed_lwip_resets_who_goes_on_writing,
+    a_beat_that_meets_a_restarted_lwip_is_undelivered,
+    a_beat_that_meets_a_restarted_lwip_without_a_listener_is_undelivered,
+    a_stream_that_meets_a_restarted_lwip_is_undelivered,
+    a_restart_while_finishing_is_peer_reset,
+];
+
+/// Where Debian has the headers.
+const INCLUDE: [&str; 2] = ["-isystem", "/usr/include/lwip"];
+
+/// Options of `unshare` for a network that this user may change, and that ends
+/// with its first process.
+const NAMESPACE: [&str; 6] = [
+    "--user",
+    "--map-root-user",
+    "--net",
+    "--pid",
+    "--fork",
+    "--kill-child",
+];
+
+/// The script's arguments are those of the command.
+const SCRIPT: &str = r#"
+    ip link add bridge0 type bridge
+    ip link set bridge0 up
+    for tap in ours theirs; do
+        ip tuntap add dev $tap mode tap
+        ip link set $tap master bridge0 up
+    done
+    : >"$folder/said"
+    "$peer" theirs "$folder/copy" $role >>"$folder/said" &
+    until grep -q ready "$folder/said"; do
+        kill -0 $!
+        sleep 0.02
+    done
+    "$lastbyte" "$@" || exit $?
+"#;
+
+/// The length of most files, and a beat.
+const FILE: usize = 300_000;
+const BEAT: &str = "alive";
+
+/// What keeps these tests from running.
+pub fn missing() -> Option<&'static str> {
+    let has_headers = || {
+        let mut compiler = Command::new("cc");
+        compiler
+            .args(INCLUDE)
+            .args(["-E", "-include", "lwip/tcp.h", "-x", "c", "/dev/null"]);
+        succeeds(compiler)
+    };
+    let has_bridge = || {
+        let mut unshare = Command::new("unshare");
+        unshare
+            .args(NAMESPACE)
+            .args(["ip", "link", "add", "bridge0", "type", "bridge"]);
+        succeeds(unshare)
+    };
+    if !has_program("cc") {
+        Some("there is no C compiler to build lwIP's program (apt-get install gcc)")
+    } else if !has_headers() {
+        Some("there is no lwIP (apt-get install liblwip-dev)")
+    } else if !has_bridge() {
+        Some("no network with a bridge can be made here")
+    } else {
+        None
+    }
+}
+
+fn succeeds(mut command: Command) -> bool {
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
+/// lwIP's program, built once by each run of the tests.
+fn peer() -> &'static Path {
+    static PEER: OnceLock<PathBuf> = OnceLock::new();
+    PEER.get_or_init(|| {
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let built = tempfile::Builder::new()
+            .prefix("lwip-peer-")
+            .tempfile_in(target)
+            .expect("a file")
+            .into_temp_path();
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lwip/peer.c");
+        let status = Command::new("cc")
+            .args(["-Wall", "-Wextra", "-Werror", "-O1"])
+            .args(INCLUDE)
+            .arg("-o")
+            .args([built.as_os_str(), source.as_os_str()])
+            .arg("-llwip")
+            .status()
+            .expect("there is a compiler");
+        assert!(status.success(), "{} does not compile", source.display());
+        // In one step, so that another run never sees half of it.
+        let peer = target.join("lwip-peer");
+        built.persist(&peer).expect("the same folder");
+        peer
+    })
+}
+
+/// A run of the command against lwIP.
+#[derive(Debug)]
+struct Run {
+    done: Done,
+    /// What lwIP's program printed.
+    said: String,
+    /// What lwIP's application read.
+    copy: Vec<u8>,
+    /// What the command was to send, or its beginning.
+    content: Vec<u8>,
+}
+
+/// Runs the command, with these arguments behind the target, against lwIP in this
+/// role.
+#[track_caller]
+fn against(role: &str, command: &[&str], behind_target: &[&str], content: Vec<u8>) -> Run {
+    let folder = TempDir::new().expect("a folder");
+    let mut unshare = Command::new("unshare");
+    unshare
+        .args(NAMESPACE)
+        .args(["sh", "-ec", SCRIPT, "sh"])
+        .args(command)
+        .args("--json --tap ours --addr 10.77.0.2/24 10.77.0.1:5000".split(' '))
+        .args(behind_target)
+        .env("lastbyte", LASTBYTE)
+        .env("peer", peer())
+        .env("folder", folder.path())
+        .env("role", role)
+        .stdin(Stdio::null());
+    let done = run(unshare);
+    let said = std::fs::read_to_string(folder.path().join("said")).unwrap_or_default();
+    let copy = std::fs::read(folder.path().join("copy")).unwrap_or_default();
+    assert!(said.starts_with("ready"), "lwIP did not start: {done:#?}");
+    Run {
+        done,
+        said,
+        copy,
+        content,
+    }
+}
+
+/// Sends a file of `len` bytes.
+#[track_caller]
+fn send(role: &str, len: usize, options: &[&str]) -> Run {
+    // The top octets of a multiplicative hash: no part of it is like another.
+    let content: Vec<u8> = (0_u32..)
+        .map(|at| at.wrapping_mul(0x9e37_79b1).to_be_bytes()[0])
+        .take(len)
+        .collect();
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), &content).expect("room");
+    let path = file.path().to_str().expect("UTF-8");
+    against(role, &[&["send"], options].concat(), &[path], content)
+}
+
+/// Sends beats. lwIP delays an ACK by 250 ms at most, so each leaves by itself.
+#[track_caller]
+fn heartbeat(role: &str, options: &[&str]) -> Run {
+    let beats = ["heartbeat", "--every", "300ms", "--message", BEAT];
+    let content = BEAT.repeat(100).into_bytes();
+    against(role, &[&beats, options].concat(), &[], content)
+}
+
+/// A report of the command that was compared with what lwIP took.
+#[derive(Debug)]
+struct Compared {
+    report: Report,
+    /// Bytes that lwIP's TCP took, up to the end of the connection.
+    tcp: u64,
+    /// Bytes that its application read.
+    application: u64,
+}
+
+impl Run {
+    /// Checks exit code and cause, that no more is called acknowledged than lwIP's
+    /// TCP took, and that lwIP read what was sent.
+    #[track_caller]
+    fn reports(self, code: i32, cause: &str) -> Compared {
+        let report = self.done.reports(code, cause);
+        let took = self.said.lines().find_map(|line| {
+            let counts = line.strip_prefix("took application=")?;
+            let (application, tcp) = counts.split_once(" tcp=")?;
+            Some((application.parse().ok()?, tcp.parse().ok()?))
+        });
+        let (application, tcp): (u64, u64) = took.unwrap_or_default();
+        let acknowledged = report.number("acknowledged");
+        assert!(
+            acknowledged <= tcp,
+            "{acknowledged} acknowledged, lwIP's TCP took {tcp}: {report:#?}"
+        );
+        assert_eq!(self.copy.len() as u64, application, "{report:#?}");
+        assert!(
+            self.content.starts_with(&self.copy),
+            "lwIP read something else: {report:#?}"
+        );
+        Compared {
+            report,
+            tcp,
+            application,
+        }
+    }
+}
+
+impl Compared {
+    /// Checks that all that was accepted has been taken, read and acknowledged.
+    #[track_caller]
+    fn lost_nothing(self) -> Self {
+        let accepted = self.report.number("accepted");
+        let counts = [
+            self.report.number("acknowledged"),
+            self.tcp,
+            self.application,
+        ];
+        assert_eq!(counts, [accepted; 3], "{self:#?}");
+        self
+    }
+
+    /// Checks that something was lost, and nothing of it called acknowledged,
+    /// where lwIP acknowledged all that it took in segments without RST.
+    #[track_caller]
+    fn lost_what_lwip_did_not_take(self) -> Self {
+        assert_eq!(self.report.number("acknowledged"), self.tcp, "{self:#?}");
+        self.lost_something()
+    }
+
+    /// Checks that something was lost.
+    #[track_caller]
+    fn lost_something(self) -> Self {
+        assert!(self.report.number("accepted") > self.tcp, "{self:#?}");
+        assert!(self.report.number("undelivered") > 0, "{self:#?}");
+        self
+    }
+
+    /// Checks how many writes were refused.
+    #[track_caller]
+    fn refused(self, writes: u64) -> Self {
+        let refused = self.report.number("writes_refused");
+        assert_eq!(refused, writes, "{self:#?}");
+        self
+    }
+}
+
+fn lwip_reads_all_and_the_content_is_equal() {
+    for offload in ["none", "checksum", "tso"] {
+        let done = send("sink", FILE, &["--offload", offload])
+            .reports(0, "finished")
+            .lost_nothing();
+        assert_eq!(done.application, FILE as u64, "{done:#?}");
+    }
+}
+
+fn a_heartbeat_that_lwip_reads_is_finished() {
+    let done = heartbeat("sink", &["--count", "3"]).reports(0, "finished");
+    assert_eq!(done.lost_nothing().refused(0).tcp, 3 * BEAT.len() as u64);
+}
+
+fn no_listener_is_refused() {
+    let done = send("refuse", FILE, &[]).reports(5, "refused");
+    done.report.counts(0, 0);
+}
+
+fn an_abort_is_peer_reset() {
+    send("reset 100000", FILE, &[])
+        .reports(4, "peer_reset")
+        .lost_something();
+}
+
+fn an_abort_refuses_the_next_beat() {
+    heartbeat("reset 10", &[])
+        .reports(4, "peer_reset")
+        .refused(1);
+}
+
+fn a_close_with_unread_bytes_is_peer_reset() {
+    let done = send("close-unread 20000", FILE, &[]).reports(4, "peer_reset");
+    assert_eq!(done.lost_something().application, 0);
+}
+
+fn a_close_refuses_the_next_beat() {
+    heartbeat("close 10", &[])
+        .reports(3, "peer_finished")
+        .lost_nothing()
+        .refused(1);
+}
+
+fn a_half_closed_lwip_takes_all_that_was_accepted() {
+    let done = send("half-close 100000", FILE, &[]).reports(3, "peer_finished");
+    assert!(done.lost_nothing().tcp >= 100_000);
+}
+
+fn what_a_closed_lwip_throws_away_is_undelivered() {
+    // It answers data behind its FIN with a RST that acknowledges them.
+    send("close 100000", FILE, &[])
+        .reports(3, "peer_finished")
+        .lost_what_lwip_did_not_take();
+}
+
+fn a_closed_lwip_resets_who_goes_on_writing() {
+    send("close 100000", FILE, &["--half-close"])
+        .reports(4, "peer_reset")
+        .lost_what_lwip_did_not_take();
+}
+
+fn a_beat_that_meets_a_restarted_lwip_is_undelivered() {
+    let restart = format!("restart {} sink", BEAT.len());
+    heartbeat(&restart, &[])
+        .reports(4, "peer_reset")
+        .lost_what_lwip_did_not_take()
+        .refused(1);
+}
+
+fn a_beat_that_meets_a_restarted_lwip_without_a_listener_is_undelivered() {
+    let restart = format!("restart {} refuse", BEAT.len());
+    heartbeat(&restart, &[])
+        .reports(4, "peer_reset")
+        .lost_what_lwip_did_not_take()
+        .refused(1);
+}
+
+fn a_stream_that_meets_a_restarted_lwip_is_undelivered() {
+    send("restart 100000 sink", FILE, &[])
+        .reports(4, "peer_reset")
+        .lost_what_lwip_did_not_take();
+}
+
+fn a_restart_while_finishing_is_peer_reset() {
+    // The transmit buffer takes the whole file, so that the command finishes
+    // while lwIP reads.
+    let done = send("restart 1 sink", 60_000, &["--tx-buffer", "64KiB"]);
+    let done = done.reports(4, "peer_reset").lost_what_lwip_did_not_take();
+    assert_eq!(done.report.number("accepted"), 60_000);
+}
