@@ -166,12 +166,15 @@ need_targets() { # TARGET...
 # The tests with real peers look for these themselves and say what they leave
 # out, so nothing fails here.
 want_network_tools() {
-    local wanted=(ip:iproute2 nc:netcat-openbsd python3:python3 nft:nftables iptables:iptables)
+    # Commands, and a header by its path.
+    local wanted=(ip:iproute2 nc:netcat-openbsd python3:python3 nft:nftables iptables:iptables
+        cc:gcc /usr/include/lwip/lwip/tcp.h:liblwip-dev)
     local pair packages=()
     # Debian keeps some of them where only root looks.
     local PATH="$PATH:/usr/sbin:/sbin"
     for pair in "${wanted[@]}"; do
-        command -v "${pair%%:*}" >/dev/null || packages+=("${pair##*:}")
+        [[ "$pair" == /* && -e "${pair%%:*}" ]] || command -v "${pair%%:*}" >/dev/null ||
+            packages+=("${pair##*:}")
     done
     ((${#packages[@]} > 0)) || return 0
     local install="apt-get install -y --no-install-recommends ${packages[*]}"

@@ -57,7 +57,7 @@ fn is_written(path: &Path) -> bool {
     let extension = path.extension().and_then(OsStr::to_str);
     match extension {
         Some(extension) => {
-            ["rs", "toml", "md", "sh", "yml", "yaml", "x", "py"].contains(&extension)
+            ["rs", "toml", "md", "sh", "yml", "yaml", "x", "py", "c"].contains(&extension)
         }
         None => path.file_name() == Some(OsStr::new("run")),
     }

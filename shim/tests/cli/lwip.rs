@@ -1,8 +1,8 @@
 //! The command against lwIP, the TCP of many small devices (`lwip/peer.c`).
 //!
-//! Each test makes a namespace with two TAPs, joined by a bridge: the command is
-//! on one, lwIP on the other. All processes in it end with it. lwIP itself counts
-//! what it took; nothing that the command says goes into that.
+//! Each test makes a namespace with two TAPs on a bridge: one for the command, one
+//! for lwIP. All processes of the namespace end with it. The judge is what lwIP
+//! counts: the bytes that its TCP took, and those that its application read.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -44,14 +44,18 @@ const NAMESPACE: [&str; 6] = [
     "--kill-child",
 ];
 
-/// The script's arguments are those of the command.
-const SCRIPT: &str = r#"
+/// Two TAPs on a bridge.
+const NETWORK: &str = "
     ip link add bridge0 type bridge
     ip link set bridge0 up
     for tap in ours theirs; do
         ip tuntap add dev $tap mode tap
         ip link set $tap master bridge0 up
     done
+";
+
+/// lwIP, and when it is up the command, whose arguments are those of the script.
+const BOTH: &str = r#"
     : >"$folder/said"
     "$peer" theirs "$folder/copy" $role >>"$folder/said" &
     until grep -q ready "$folder/said"; do
@@ -74,19 +78,17 @@ pub fn missing() -> Option<&'static str> {
             .args(["-E", "-include", "lwip/tcp.h", "-x", "c", "/dev/null"]);
         succeeds(compiler)
     };
-    let has_bridge = || {
+    let has_network = || {
         let mut unshare = Command::new("unshare");
-        unshare
-            .args(NAMESPACE)
-            .args(["ip", "link", "add", "bridge0", "type", "bridge"]);
+        unshare.args(NAMESPACE).args(["sh", "-ec", NETWORK]);
         succeeds(unshare)
     };
     if !has_program("cc") {
         Some("there is no C compiler to build lwIP's program (apt-get install gcc)")
     } else if !has_headers() {
         Some("there is no lwIP (apt-get install liblwip-dev)")
-    } else if !has_bridge() {
-        Some("no network with a bridge can be made here")
+    } else if !has_network() {
+        Some("no network with two TAPs and a bridge can be made here")
     } else {
         None
     }
@@ -121,7 +123,7 @@ fn peer() -> &'static Path {
             .status()
             .expect("there is a compiler");
         assert!(status.success(), "{} does not compile", source.display());
-        // In one step, so that another run never sees half of it.
+        // In one step: another run of the tests may start it at any time.
         let peer = target.join("lwip-peer");
         built.persist(&peer).expect("the same folder");
         peer
@@ -140,18 +142,18 @@ struct Run {
     content: Vec<u8>,
 }
 
-/// Runs the command, with these arguments behind the target, against lwIP in this
-/// role.
+/// Runs the command against lwIP in this role. `after_target` are the arguments
+/// after the peer's address.
 #[track_caller]
-fn against(role: &str, command: &[&str], behind_target: &[&str], content: Vec<u8>) -> Run {
+fn against(role: &str, command: &[&str], after_target: &[&str], content: Vec<u8>) -> Run {
     let folder = TempDir::new().expect("a folder");
     let mut unshare = Command::new("unshare");
     unshare
         .args(NAMESPACE)
-        .args(["sh", "-ec", SCRIPT, "sh"])
+        .args(["sh", "-ec", &format!("{NETWORK}{BOTH}"), "sh"])
         .args(command)
         .args("--json --tap ours --addr 10.77.0.2/24 10.77.0.1:5000".split(' '))
-        .args(behind_target)
+        .args(after_target)
         .env("lastbyte", LASTBYTE)
         .env("peer", peer())
         .env("folder", folder.path())
@@ -183,7 +185,7 @@ fn send(role: &str, len: usize, options: &[&str]) -> Run {
     against(role, &[&["send"], options].concat(), &[path], content)
 }
 
-/// Sends beats. lwIP delays an ACK by 250 ms at most, so each leaves by itself.
+/// Sends beats. lwIP delays an ACK by 250 ms at most, so each beat leaves at once.
 #[track_caller]
 fn heartbeat(role: &str, options: &[&str]) -> Run {
     let beats = ["heartbeat", "--every", "300ms", "--message", BEAT];
@@ -191,19 +193,19 @@ fn heartbeat(role: &str, options: &[&str]) -> Run {
     against(role, &[&beats, options].concat(), &[], content)
 }
 
-/// A report of the command that was compared with what lwIP took.
+/// A report of the command, compared with what lwIP took.
 #[derive(Debug)]
 struct Compared {
     report: Report,
-    /// Bytes that lwIP's TCP took, up to the end of the connection.
+    /// Bytes that lwIP's TCP took.
     tcp: u64,
     /// Bytes that its application read.
     application: u64,
 }
 
 impl Run {
-    /// Checks exit code and cause, that no more is called acknowledged than lwIP's
-    /// TCP took, and that lwIP read what was sent.
+    /// Checks exit code and cause, that no more bytes count as acknowledged than
+    /// lwIP's TCP took, and that lwIP read what was sent.
     #[track_caller]
     fn reports(self, code: i32, cause: &str) -> Compared {
         let report = self.done.reports(code, cause);
@@ -232,7 +234,7 @@ impl Run {
 }
 
 impl Compared {
-    /// Checks that all that was accepted has been taken, read and acknowledged.
+    /// Checks that all accepted bytes were taken, read and acknowledged.
     #[track_caller]
     fn lost_nothing(self) -> Self {
         let accepted = self.report.number("accepted");
@@ -245,15 +247,16 @@ impl Compared {
         self
     }
 
-    /// Checks that something was lost, and nothing of it called acknowledged,
-    /// where lwIP acknowledged all that it took in segments without RST.
+    /// Checks that bytes were lost and that exactly the others count as
+    /// acknowledged. Only for roles in which lwIP acknowledges all that it took
+    /// before it sends a RST.
     #[track_caller]
     fn lost_what_lwip_did_not_take(self) -> Self {
         assert_eq!(self.report.number("acknowledged"), self.tcp, "{self:#?}");
         self.lost_something()
     }
 
-    /// Checks that something was lost.
+    /// Checks that bytes were lost.
     #[track_caller]
     fn lost_something(self) -> Self {
         assert!(self.report.number("accepted") > self.tcp, "{self:#?}");
@@ -319,7 +322,7 @@ fn a_half_closed_lwip_takes_all_that_was_accepted() {
 }
 
 fn what_a_closed_lwip_throws_away_is_undelivered() {
-    // It answers data behind its FIN with a RST that acknowledges them.
+    // It answers data after its FIN with a RST that acknowledges them.
     send("close 100000", FILE, &[])
         .reports(3, "peer_finished")
         .lost_what_lwip_did_not_take();
@@ -354,8 +357,8 @@ fn a_stream_that_meets_a_restarted_lwip_is_undelivered() {
 }
 
 fn a_restart_while_finishing_is_peer_reset() {
-    // The transmit buffer takes the whole file, so that the command finishes
-    // while lwIP reads.
+    // The transmit buffer holds the whole file, so the command is finishing when
+    // lwIP restarts.
     let done = send("restart 1 sink", 60_000, &["--tx-buffer", "64KiB"]);
     let done = done.reports(4, "peer_reset").lost_what_lwip_did_not_take();
     assert_eq!(done.report.number("accepted"), 60_000);

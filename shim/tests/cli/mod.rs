@@ -26,12 +26,11 @@ pub(crate) use cases;
 pub fn all() -> Vec<Trial> {
     let network = missing_for_network();
     let tap = network.or_else(missing_for_tap);
-    let lwip = missing_for_tap().or_else(lwip::missing);
     [
         ("arguments", arguments::CASES, None),
         ("endings", endings::CASES, network),
         ("inputs", inputs::CASES, network),
-        ("lwip", lwip::CASES, lwip),
+        ("lwip", lwip::CASES, lwip::missing()),
         ("sim", sim::CASES, None),
         ("taps", taps::CASES, tap),
     ]

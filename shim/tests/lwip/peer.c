@@ -17,14 +17,14 @@
  *     took application=A tcp=T       written before the segment that ends the
  *                                    connection can leave: the bytes that the
  *                                    application has read, and those by which
- *                                    lwIP's TCP has advanced RCV.NXT
+ *                                    lwIP's TCP has advanced RCV.NXT. Data that
+ *                                    lwIP throws away after tcp_close is not in it
  *
- * lwIP runs TCP in a thread of its own, and so all functions here that it calls.
- * The main thread only reads frames from the TAP and queues them for it. So no
- * data here needs a lock.
+ * lwIP calls these functions in a thread of its own. The main thread only reads
+ * frames from the TAP and queues them for that thread. So no data needs a lock.
  *
- * lwIP's tapif is not used: in Debian's build it overruns its buffers (PBUF_POOL)
- * with a frame of more than 592 octets.
+ * lwIP's tapif is not used: as Debian builds lwIP 2.1.3, a frame of more than 592
+ * octets overruns the buffer that tapif allocates (PBUF_POOL).
  */
 
 #include <fcntl.h>
@@ -46,7 +46,7 @@
 
 enum {
     PORT = 5000,
-    /* Nobody waits longer; the alarm outlives a restart. */
+    /* No test waits longer. The alarm survives a restart. */
     SECONDS_TO_LIVE = 60,
     MTU = 1500,
     LONGEST_FRAME = MTU + 14
@@ -68,7 +68,7 @@ static struct netif interface;
 
 /* The one connection. */
 static struct {
-    uint32_t first_sequence_number; /* of the data, behind the SYN */
+    uint32_t first_sequence_number; /* of the data, after the SYN */
     uint32_t application;           /* bytes read */
     uint32_t tcp;                   /* bytes that RCV.NXT has passed */
     int is_ended;                   /* the role has been played */
@@ -102,7 +102,7 @@ static void read_data(const struct pbuf *data)
     }
 }
 
-/* The peer's FIN counts in RCV.NXT, but is no byte. */
+/* The peer's FIN advances RCV.NXT, but is no byte. */
 static uint32_t bytes_taken_by_tcp(const struct tcp_pcb *pcb)
 {
     uint32_t has_fin = pcb->state >= CLOSE_WAIT;
@@ -120,7 +120,7 @@ static void restart(void *unused)
     die(program);
 }
 
-/* N bytes are there: ends the connection as the role wants it. */
+/* N bytes have arrived: ends the connection as the role requires. */
 static err_t end(struct tcp_pcb *pcb)
 {
     connection.is_ended = 1;
@@ -143,7 +143,7 @@ static err_t end(struct tcp_pcb *pcb)
     return tcp_close(pcb);
 }
 
-/* Data in sequence, or without any the peer's FIN. */
+/* Data in sequence has arrived, or if there is none, the peer's FIN. */
 static err_t on_received(void *unused, struct tcp_pcb *pcb, struct pbuf *data, err_t error)
 {
     LWIP_UNUSED_ARG(unused);
@@ -185,7 +185,7 @@ static void listen_on_port(void)
     tcp_accept(pcb, on_accepted);
 }
 
-/* A frame of lwIP's, without FCS. A TAP that takes none has lost it. */
+/* Sends a frame. If the TAP does not take it, it is lost. */
 static err_t transmit(struct netif *unused, struct pbuf *packet)
 {
     uint8_t frame[LONGEST_FRAME];
@@ -195,7 +195,7 @@ static err_t transmit(struct netif *unused, struct pbuf *packet)
     return write(device, frame, length) == (ssize_t)length ? ERR_OK : ERR_IF;
 }
 
-/* Takes frames from the TAP and gives them to lwIP's thread, until the alarm. */
+/* Queues the frames of the TAP for lwIP's thread, until the alarm. */
 static void receive(void)
 {
     uint8_t frame[LONGEST_FRAME];
@@ -210,7 +210,7 @@ static void receive(void)
         if (packet == NULL || pbuf_take(packet, frame, (uint16_t)length) != ERR_OK)
             die("pbuf");
         if (tcpip_inpkt(packet, &interface, ethernet_input) != ERR_OK)
-            pbuf_free(packet); /* lwIP's queue is full: lost */
+            pbuf_free(packet); /* the queue is full: the frame is lost */
     }
 }
 
@@ -241,7 +241,7 @@ static err_t start_interface(struct netif *netif)
     return ERR_OK;
 }
 
-/* lwIP is up, and calls this in its thread. */
+/* lwIP calls this in its thread when it is up. */
 static void on_started(void *unused)
 {
     ip4_addr_t address, netmask, gateway;
