@@ -18,6 +18,12 @@ impl Connection {
         self.state
     }
 
+    /// When it ended, if it has.
+    #[cfg(feature = "smoltcp")]
+    pub(crate) const fn ended_at(&self) -> Instant {
+        self.heard_at
+    }
+
     /// The account of every byte.
     #[must_use]
     pub const fn ledger(&self) -> Ledger {

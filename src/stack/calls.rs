@@ -305,13 +305,7 @@ impl<const N: usize> Tracker<N> {
         id: ConnectionId,
     ) -> Result<Report, UnknownConnection> {
         let report = self.abort(net, id)?;
-        let slot = self.slot_mut(id)?;
-        if slot.tenure == Tenure::Held {
-            slot.tenure = Tenure::Free;
-            if let Some(flow) = self.table.flow(usize::from(id.slot)) {
-                self.ports.give_back(flow.local().port, net.now);
-            }
-        }
+        self.slot_mut(id)?.tenure = Tenure::Free;
         Ok(report)
     }
 

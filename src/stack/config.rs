@@ -1,6 +1,7 @@
 //! What a stack is made from, and why it cannot be made.
 
 use super::parse::link_header_len;
+use super::secret::Secret;
 use core::fmt;
 use core::ops::RangeInclusive;
 use smoltcp::phy::{DeviceCapabilities, Medium};
@@ -12,25 +13,27 @@ const SMALLEST_MTU: usize = 68;
 
 /// What a [`Stack`](super::Stack) has to be told.
 ///
-/// The seed is a required argument: with the same seed and port after a reboot,
-/// a peer that remembers the connection of the boot before is never connected
-/// to again. Take it from a random number generator, or count boots in
-/// non-volatile memory.
+/// The seed is a required argument: 64 random bits, drawn at each boot, or what
+/// [`boot_seed`](super::boot_seed) makes of a secret of the device and a count of its
+/// boots. It is the key of local ports and of initial sequence numbers, so whoever
+/// can guess it (a constant, a bare counter, the time) can compute them, and put
+/// segments into connections without seeing any. Nor must it be logged; the `Debug`
+/// output of a configuration does not show it.
 ///
 /// ```
 /// use lastbyte::stack::Config;
 /// use lastbyte::stack::smoltcp::wire::EthernetAddress;
 ///
+/// # fn random() -> u64 { 0x9f4c_6b21_d7e0_835a }
 /// let mac = EthernetAddress([0x02, 0, 0, 0, 0, 1]);
-/// let boots = 17;
-/// let config = Config::new(mac.into(), boots).local_ports(50_000..=59_999);
+/// let config = Config::new(mac.into(), random()).local_ports(50_000..=59_999);
 /// # let _ = config;
 /// ```
 #[derive(Debug, Clone)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Config {
     pub(super) hardware_addr: HardwareAddress,
-    pub(super) seed: u64,
+    pub(super) secret: Secret,
     pub(super) local_ports: RangeInclusive<u16>,
 }
 
@@ -41,7 +44,7 @@ impl Config {
     pub const fn new(hardware_addr: HardwareAddress, seed: u64) -> Self {
         Self {
             hardware_addr,
-            seed,
+            secret: Secret::new(seed),
             local_ports: 49_152..=65_535,
         }
     }
@@ -51,6 +54,25 @@ impl Config {
     pub const fn local_ports(mut self, range: RangeInclusive<u16>) -> Self {
         self.local_ports = range;
         self
+    }
+
+    /// The seed for the interface of a [`Tracker`](super::Tracker), which the
+    /// application makes itself: to be put into
+    /// [`random_seed`](smoltcp::iface::Config::random_seed). smoltcp shows there, to
+    /// peers that connect to us, numbers from which this seed can be computed; that of
+    /// the configuration cannot.
+    ///
+    /// ```
+    /// use lastbyte::stack::{Config, smoltcp};
+    ///
+    /// # let (mac, seed) = (smoltcp::wire::EthernetAddress([2, 0, 0, 0, 0, 1]), 1);
+    /// let config = Config::new(mac.into(), seed);
+    /// let mut of_interface = smoltcp::iface::Config::new(mac.into());
+    /// of_interface.random_seed = config.interface_seed();
+    /// ```
+    #[must_use]
+    pub fn interface_seed(&self) -> u64 {
+        self.secret.interface_seed()
     }
 
     /// Checks everything that smoltcp would panic about, now or at the first

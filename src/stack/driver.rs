@@ -103,7 +103,7 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
         let mut tracker = Tracker::new(&config, &device, handles)?;
         tracker.is_owned = true;
         let mut smoltcp_config = smoltcp::iface::Config::new(config.hardware_addr);
-        smoltcp_config.random_seed = config.seed;
+        smoltcp_config.random_seed = config.interface_seed();
         let now = super::time::to_smoltcp(clock.now());
         let interface =
             Interface::new(smoltcp_config, &mut super::watch::Checked(&mut device), now);

@@ -106,13 +106,14 @@ impl<const N: usize> Tracker<N> {
         let Some(slot) = self.slots.get_mut(index) else {
             return Err(OpenError::NoSlot);
         };
+        let local = IpEndpoint::new(local, port);
+        let ends = Ends { local, remote };
+        self.table.assign(index, Some(ends));
+        let flow = self.table.flow(index).ok_or(OpenError::NoRoute)?;
+        let number = self.secret.sequence_number(&flow, net.now);
         let socket = net.sockets.get_mut::<tcp::Socket<'_>>(slot.handle);
         // Everything that smoltcp refuses here was checked above.
-        socket
-            .connect(net.interface.context(), remote, (local, port))
-            .map_err(|_| OpenError::NoRoute)?;
-        let local = IpEndpoint::new(local, port);
-        self.table.assign(index, Some(Ends { local, remote }));
+        super::isn::connect(socket, ends, number).map_err(|_| OpenError::NoRoute)?;
         let action = slot.connection.handle_connect(options, net.now);
         Ok(self.occupy(index, action, net.sockets, net.now))
     }
@@ -174,11 +175,36 @@ impl<const N: usize> Tracker<N> {
                 is_held || lingers
             })
         };
-        self.ports.allocate(now, is_in_use).ok_or(OpenError::NoPort)
+        self.ports
+            .allocate(self.secret, now, is_in_use)
+            .ok_or(OpenError::NoPort)
+    }
+
+    /// Lets the port of a connection rest where TIME-WAIT is owed: if we closed first
+    /// (RFC 9293, 3.6). That is so where a socket has come to TIME-WAIT, to be asked
+    /// when its state has changed, and where it is given up in FIN-WAIT-2, to be asked
+    /// before that. Whatever else ends a connection (a refusal, a RST of either side, a
+    /// limit, a FIN of the peer before ours) leaves the port free.
+    #[inline(never)]
+    pub(super) fn let_port_rest(&mut self, index: usize, owing: tcp::State, now: Instant) {
+        let (slot, flow) = (self.slots.get(index), self.table.flow(index));
+        let (Some(slot), Some(flow)) = (slot, flow) else {
+            return;
+        };
+        if slot.tcp != owing {
+            return;
+        }
+        let since = match owing {
+            // The connection has ended before, when our FIN was acknowledged.
+            tcp::State::FinWait2 => slot.connection.ended_at(),
+            _ => now,
+        };
+        self.ports.rest(self.secret, flow.local().port, since, now);
     }
 
     /// Empties a free slot: nothing of the connection before is left.
     fn vacate(&mut self, index: usize, sockets: &mut SocketSet<'_>, now: Instant) {
+        self.let_port_rest(index, tcp::State::FinWait2, now);
         if let Some(slot) = self.slots.get_mut(index) {
             sockets.get_mut::<tcp::Socket<'_>>(slot.handle).abort();
             slot.connection.handle_release(now);

@@ -1,61 +1,86 @@
 //! Which local port the next connection gets.
 
+use super::secret::{Secret, Way};
 use crate::Instant;
 use core::ops::RangeInclusive;
 
-/// How long the other end may remember a closed connection (TIME-WAIT, 60 s in
-/// the common stacks). A port is not given out again before.
-const TIME_WAIT_SECS: u32 = 60;
+/// The clock of rests ticks every 2^18 us, a good quarter of a second.
+const TICK_SHIFT: u32 = 18;
 
-/// Into how many blocks the range is divided; per block it is remembered when
-/// its ports may be used again. More blocks: finer, and more memory.
-const BLOCKS: u32 = 4;
+/// How long the port of a connection that we closed first is not given out again, in
+/// ticks: the TIME-WAIT of the common stacks, 60 s, which is twice a segment lifetime of
+/// 30 s (RFC 9293, 3.4.2), and the tick that has begun.
+const TIME_WAIT_TICKS: u8 = 230;
 
-/// Local ports for outgoing connections, in a sequence that starts where the
-/// seed says (RFC 6056, 3.3), so that a reboot does not begin with the ports of
-/// the boot before.
+/// Into how many blocks the range is divided at most; of each it is kept when its
+/// ports have rested. More blocks: finer, and an octet more each.
+const BLOCKS: usize = 8;
+
+/// Local ports for outgoing connections, which nobody outside can compute (RFC 6056,
+/// 3.2) and which do not come back before their TIME-WAIT is over.
+///
+/// The range is gone through block by block, and each block in an order that is drawn
+/// for this pass through it with the key of this boot. So the next port is any one of
+/// the block that was not given out in this pass, and that is all that the ports before
+/// it say. With the range by default a block has 2,048.
+///
+/// None of the algorithms in RFC 6056, 3.3, does for a small machine. Where ports are
+/// drawn (1 and 2), or begin where a hash of the ends says (3 and 4), a table would
+/// have to keep which of them rest; to one peer, 3 and 4 count up as well. Random
+/// increments (5) need no table, but each leaves out half its largest step: with the
+/// step of 500 that the RFC has, 65 connections would go through the whole range by
+/// default, and 66 in a minute would be too many. An order of its own for each pass
+/// leaves nothing out.
 #[derive(Debug)]
-#[repr(align(8))]
 pub(super) struct Ports {
     first: u16,
     /// How many ports there are, at least 1.
     count: u32,
-    /// The number of the next port to try, below `count`.
-    cursor: u32,
-    /// Per block: when the last port of it that was given back is free again, in
-    /// whole seconds of the clock, which take half the room.
-    free_at_secs: [u32; 4],
+    /// Counts passes through blocks, each in an order of its own. Modulo 8 it is the
+    /// block.
+    pass: u32,
+    /// How many ports this pass has given out or passed over.
+    next: u32,
+    /// The tick when `rests` was counted down.
+    counted_at: u32,
+    /// For how many ticks more a port of each block rests.
+    rests: [u8; BLOCKS],
 }
 
 impl Ports {
-    pub(super) fn new(range: RangeInclusive<u16>, seed: u64) -> Self {
+    pub(super) fn new(range: RangeInclusive<u16>, secret: Secret) -> Self {
         let first = *range.start();
-        let count = u32::from(range.end().saturating_sub(first)).saturating_add(1);
         Self {
             first,
-            count,
-            cursor: scramble(seed).checked_rem(count).unwrap_or(0),
-            free_at_secs: [0; 4],
+            count: u32::from(range.end().saturating_sub(first)).saturating_add(1),
+            pass: secret.first_pass(),
+            next: 0,
+            counted_at: 0,
+            rests: [0; BLOCKS],
         }
     }
 
-    /// The next port that neither is in use nor may be remembered by a peer;
-    /// `None` if there is no such port at present.
+    /// The next port that neither is in use nor rests; `None` if there is no such port
+    /// at present.
     pub(super) fn allocate(
         &mut self,
+        secret: Secret,
         now: Instant,
         is_in_use: impl Fn(u16) -> bool,
     ) -> Option<u16> {
-        let size = self.block_size();
-        for _ in 0..self.count {
-            let number = self.cursor;
-            let is_entry = number.checked_rem(size) == Some(0);
-            if is_entry && self.rests(number, now) {
-                self.cursor = self.wrapped(number.saturating_add(size));
+        self.count_down(now);
+        // The rest of this pass, every other block, and this one once more: fewer turns
+        // than twice the range.
+        for _ in 0..self.count.wrapping_mul(2).wrapping_add(16) {
+            let block = self.block();
+            let (start, len) = self.span(block);
+            if self.next >= len || self.next == 0 && self.rest_of(block) > 0 {
+                self.leave();
                 continue;
             }
-            self.cursor = self.wrapped(number.saturating_add(1));
-            let port = self.port(number);
+            let place = secret.place(self.pass, self.next, len, Way::There);
+            self.next = self.next.wrapping_add(1);
+            let port = self.port(start.saturating_add(place));
             if !is_in_use(port) {
                 return Some(port);
             }
@@ -63,151 +88,292 @@ impl Ports {
         None
     }
 
-    /// Whether a port of the block around `number` may still be remembered by
-    /// a peer. Asked when the sequence enters a block: those ahead inside of it
-    /// were last used a whole round ago, as the one at its entry.
-    fn rests(&self, number: u32, now: Instant) -> bool {
-        self.free_at_secs
-            .get(self.block(number))
-            .is_some_and(|&secs| Instant::from_millis(u64::from(secs).saturating_mul(1_000)) > now)
-    }
-
-    const fn wrapped(&self, number: u32) -> u32 {
-        if number < self.count { number } else { 0 }
-    }
-
-    /// Takes back a port whose connection ended just now.
-    pub(super) fn give_back(&mut self, port: u16, now: Instant) {
+    /// Keeps a port, if it is one of the range, from being given out for the time of
+    /// TIME-WAIT, which began at `since`, not later than `now`.
+    pub(super) fn rest(&mut self, secret: Secret, port: u16, since: Instant, now: Instant) {
+        self.count_down(now);
         let Some(number) = port.checked_sub(self.first).map(u32::from) else {
             return;
         };
-        if number >= self.count {
+        let block = number.checked_div(self.block_size()).unwrap_or(0);
+        let (start, len) = self.span(block);
+        let number = number.wrapping_sub(start);
+        let Some(of_block) = self.rests.get_mut(index(block)) else {
+            return;
+        };
+        if number >= len {
             return;
         }
-        let block = self.block(number);
-        if let Some(free_at_secs) = self.free_at_secs.get_mut(block) {
-            // A clock counts fewer than 2^32 seconds: 136 years.
-            let now_secs = now.as_micros().div_ceil(1_000_000);
-            let now_secs = u32::try_from(now_secs).unwrap_or(u32::MAX);
-            *free_at_secs = now_secs.saturating_add(TIME_WAIT_SECS);
+        let passed = ticks_between(ticks(since), self.counted_at);
+        let rest = TIME_WAIT_TICKS.saturating_sub(passed);
+        *of_block = rest.max(*of_block);
+        // A port that has been in use for a whole round may still be ahead.
+        if block == self.block() && secret.place(self.pass, number, len, Way::Back) >= self.next {
+            self.leave();
         }
     }
 
-    fn port(&self, number: u32) -> u16 {
-        // `number` is below `count`, which fits behind `first`.
-        self.first
-            .saturating_add(u16::try_from(number).unwrap_or(u16::MAX))
+    /// Takes in that it is `now`.
+    fn count_down(&mut self, now: Instant) {
+        let now = ticks(now);
+        let passed = ticks_between(self.counted_at, now);
+        self.counted_at = now;
+        for rest in &mut self.rests {
+            *rest = rest.saturating_sub(passed);
+        }
+    }
+
+    fn rest_of(&self, block: u32) -> u8 {
+        self.rests.get(index(block)).copied().unwrap_or(0)
+    }
+
+    /// Goes on to the next block.
+    const fn leave(&mut self) {
+        self.pass = self.pass.wrapping_add(1);
+        self.next = 0;
+    }
+
+    const fn block(&self) -> u32 {
+        self.pass & 7
     }
 
     const fn block_size(&self) -> u32 {
-        self.count.div_ceil(BLOCKS)
+        self.count.wrapping_add(7) >> 3
     }
 
-    fn block(&self, number: u32) -> usize {
-        let block = number.checked_div(self.block_size()).unwrap_or(0);
-        usize::try_from(block).unwrap_or(0)
+    /// The number of the first port of a block, and how many there are in it: none in
+    /// the last blocks of a range of few.
+    fn span(&self, block: u32) -> (u32, u32) {
+        let size = self.block_size();
+        let start = block.wrapping_mul(size);
+        (start, size.min(self.count.saturating_sub(start)))
+    }
+
+    fn port(&self, number: u32) -> u16 {
+        // `number` is below `count`, which fits above `first`.
+        self.first
+            .saturating_add(u16::try_from(number).unwrap_or(u16::MAX))
     }
 }
 
-/// Spreads the seed over all bits (the finaliser of `SplitMix64`), so that seeds
-/// that count up do not start at neighbouring ports.
-const fn scramble(seed: u64) -> u32 {
-    let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^= z >> 31;
-    // The upper half, which is the better mixed one; the mask makes the
-    // narrowing lossless.
-    #[allow(
-        clippy::as_conversions,
-        reason = "const fn; a shift by 32 leaves 32 bits"
-    )]
-    {
-        (z >> 32) as u32
-    }
+/// Modulo 2^32, which is 35 years.
+fn ticks(at: Instant) -> u32 {
+    let ticks = at.as_micros().wrapping_shr(TICK_SHIFT) & u64::from(u32::MAX);
+    u32::try_from(ticks).unwrap_or(0)
+}
+
+fn ticks_between(earlier: u32, later: u32) -> u8 {
+    u8::try_from(later.wrapping_sub(earlier)).unwrap_or(u8::MAX)
+}
+
+fn index(block: u32) -> usize {
+    usize::try_from(block).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const SECRET: Secret = Secret::new(0x0706_0504_0302_0100);
+    const DYNAMIC: RangeInclusive<u16> = 49_152..=65_535;
+
+    /// The clock of rests is as coarse as that.
+    const EARLY: u64 = 60_000;
+    const LATE: u64 = 60_300;
+
+    fn ports(range: RangeInclusive<u16>, seed: u64) -> impl FnMut() -> u16 {
+        let secret = Secret::new(seed);
+        let mut ports = Ports::new(range, secret);
+        move || ports.allocate(secret, Instant::ZERO, |_| false).unwrap()
+    }
+
     #[test]
-    fn the_seed_decides_where_the_sequence_starts() {
-        let mut starts = [0; 4];
-        for (seed, start) in (0..).zip(&mut starts) {
-            let mut ports = Ports::new(49_152..=65_535, seed);
-            *start = ports.allocate(Instant::ZERO, |_| false).unwrap();
+    fn seeds_next_to_each_other_have_nothing_in_common() {
+        let [mut a, mut b] = [1, 2].map(|seed| ports(DYNAMIC, seed));
+        let steps: [i32; 200] = core::array::from_fn(|_| i32::from(a()) - i32::from(b()));
+        let most = steps.map(|step| steps.iter().filter(|&&other| other == step).count());
+        assert!(most.into_iter().max() < Some(10), "{steps:?}");
+    }
+
+    /// Whoever guesses that the ports count up, or go on as they went last, is right as
+    /// often as chance is.
+    #[test]
+    fn the_next_port_is_not_the_last_and_a_constant() {
+        let mut next = ports(DYNAMIC, 3);
+        let seen: [u16; 4_096] = core::array::from_fn(|_| next());
+        let mut steps = [0_u16; 4_095];
+        for (step, pair) in steps.iter_mut().zip(seen.windows(2)) {
+            *step = pair[1].wrapping_sub(pair[0]);
         }
-        for (i, a) in starts.iter().enumerate() {
-            for b in &starts[i + 1..] {
-                assert!(a.abs_diff(*b) > 8, "{starts:?}");
-            }
+        let same = steps.windows(2).filter(|pair| pair[0] == pair[1]).count();
+        assert!(same < 20, "{same} steps like the one before");
+        for step in 1..=16 {
+            let right = steps.iter().filter(|&&other| other == step).count();
+            assert!(right < 20, "{right} steps of {step}");
+        }
+        // One bit of the port says nothing of that bit of the next one.
+        for bit in 0..11 {
+            let kept = seen
+                .windows(2)
+                .filter(|pair| (pair[0] ^ pair[1]) >> bit & 1 == 0);
+            let kept = kept.count();
+            assert!((1_850..2_250).contains(&kept), "bit {bit}: {kept}");
         }
     }
 
-    /// The first outputs of `SplitMix64` for these seeds, as published.
     #[test]
-    fn the_seed_is_spread_as_splitmix64_does() {
-        assert_eq!(scramble(0), 0xe220_a839);
-        assert_eq!(scramble(1), 0x910a_2dec);
+    fn the_next_pass_through_a_block_has_another_order() {
+        let mut next = ports(50_000..=50_799, 3);
+        let first: [u16; 800] = core::array::from_fn(|_| next());
+        let second: [u16; 800] = core::array::from_fn(|_| next());
+        let same = first.iter().zip(&second).filter(|(a, b)| a == b).count();
+        assert!(same < 40, "{same} in the same place");
+        let (mut a, mut b) = (first, second);
+        a.sort_unstable();
+        b.sort_unstable();
+        assert_eq!(a, b);
     }
 
     #[test]
     fn a_port_in_use_is_passed_over() {
-        let mut ports = Ports::new(50_000..=50_002, 7);
+        let mut ports = Ports::new(50_000..=50_002, SECRET);
         let now = Instant::ZERO;
-        let first = ports.allocate(now, |_| false).unwrap();
+        let first = ports.allocate(SECRET, now, |_| false).unwrap();
         for _ in 0..6 {
-            assert_ne!(ports.allocate(now, |port| port == first), Some(first));
+            let next = ports.allocate(SECRET, now, |port| port == first);
+            assert_ne!(next.unwrap(), first);
         }
-        assert_eq!(ports.allocate(now, |_| true), None);
+        assert_eq!(ports.allocate(SECRET, now, |_| true), None);
     }
 
     #[test]
-    fn a_port_given_back_rests_for_time_wait() {
-        let mut ports = Ports::new(50_000..=50_000, 1);
-        assert_eq!(ports.allocate(Instant::ZERO, |_| false), Some(50_000));
-        ports.give_back(50_000, Instant::ZERO);
-        assert_eq!(
-            ports.allocate(Instant::from_millis(59_999), |_| false),
-            None
-        );
-        assert_eq!(
-            ports.allocate(Instant::from_millis(60_000), |_| false),
-            Some(50_000)
-        );
+    fn every_free_port_is_found_wherever_the_order_stands() {
+        for count in (1..40).chain([255, 256, 257]) {
+            let range = 50_000..=50_000 + (count - 1);
+            let mut ports = Ports::new(range.clone(), SECRET);
+            for free in range.clone().chain(range) {
+                let found = ports.allocate(SECRET, Instant::ZERO, |port| port != free);
+                assert_eq!(found, Some(free), "of {count}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_port_rests_for_time_wait_and_not_longer() {
+        for begin in [0, 1, 262, 1_000_000_007] {
+            let at = |millis| Instant::from_millis(begin + millis);
+            let mut ports = Ports::new(50_000..=50_000, SECRET);
+            let mut allocate = |ports: &mut Ports, now| ports.allocate(SECRET, now, |_| false);
+            assert_eq!(allocate(&mut ports, at(0)), Some(50_000));
+            ports.rest(SECRET, 50_000, at(0), at(0));
+            assert_eq!(allocate(&mut ports, at(30_000)), None);
+            assert_eq!(allocate(&mut ports, at(EARLY)), None);
+            assert_eq!(allocate(&mut ports, at(LATE)), Some(50_000));
+            // Without rest it is free at once.
+            assert_eq!(allocate(&mut ports, at(LATE)), Some(50_000));
+            // TIME-WAIT may have begun before.
+            ports.rest(SECRET, 50_000, at(LATE), at(LATE + 50_000));
+            assert_eq!(allocate(&mut ports, at(LATE + EARLY)), None);
+            assert_eq!(allocate(&mut ports, at(LATE + LATE)), Some(50_000));
+            ports.rest(SECRET, 50_000, at(0), at(200_000));
+            assert_eq!(allocate(&mut ports, at(200_000)), Some(50_000));
+        }
     }
 
     #[test]
     fn every_port_of_the_widest_range_rests() {
-        for seed in 0..32 {
-            let mut ports = Ports::new(1..=u16::MAX, seed);
-            let port = ports.allocate(Instant::ZERO, |_| false);
-            let is_another = |other| Some(other) != port;
-            ports.give_back(port.unwrap(), Instant::ZERO);
-            let early = Instant::from_millis(59_999);
-            assert_eq!(ports.allocate(early, is_another), None, "seed {seed}");
-            let late = Instant::from_millis(60_000);
-            assert_eq!(ports.allocate(late, is_another), port, "seed {seed}");
+        let mut ports = Ports::new(1..=u16::MAX, SECRET);
+        let port = ports.allocate(SECRET, Instant::ZERO, |_| false);
+        let is_another = |other| Some(other) != port;
+        ports.rest(SECRET, port.unwrap(), Instant::ZERO, Instant::ZERO);
+        let early = Instant::from_millis(EARLY);
+        assert_eq!(ports.allocate(SECRET, early, is_another), None);
+        let late = Instant::from_millis(LATE);
+        assert_eq!(ports.allocate(SECRET, late, is_another), port);
+    }
+
+    /// It was given out a round ago, so this round comes to it once more.
+    #[test]
+    fn a_port_that_was_in_use_for_a_round_rests_as_well() {
+        for count in [1, 2, 8, 9, 16, 40, 800] {
+            let range = 50_000..=50_000 + (count - 1);
+            let mut ports = Ports::new(range, SECRET);
+            let now = Instant::from_millis(1_000);
+            let held = ports.allocate(SECRET, now, |_| false).unwrap();
+            for _ in 1..count {
+                let other = ports.allocate(SECRET, now, |port| port == held);
+                assert_ne!(other, Some(held));
+            }
+            // Anywhere in the next round.
+            for _ in 0..count / 3 {
+                ports.allocate(SECRET, now, |port| port == held).unwrap();
+            }
+            ports.rest(SECRET, held, now, now);
+            let early = Instant::from_millis(1_000 + EARLY);
+            for _ in 0..2 * count {
+                let next = ports.allocate(SECRET, early, |_| false);
+                assert_ne!(next, Some(held), "of {count}");
+            }
+            let late = Instant::from_millis(1_000 + LATE);
+            let is_found = (0..2 * count).any(|_| {
+                let next = ports.allocate(SECRET, late, |_| false);
+                next == Some(held)
+            });
+            assert!(is_found, "of {count}");
         }
     }
 
     #[test]
+    fn of_few_ports_one_that_rests_takes_no_other_along() {
+        let mut ports = Ports::new(50_000..=50_007, SECRET);
+        let now = Instant::ZERO;
+        let resting = ports.allocate(SECRET, now, |_| false).unwrap();
+        ports.rest(SECRET, resting, now, now);
+        let mut seen = [0; 8];
+        for _ in 0..70 {
+            let port = ports.allocate(SECRET, now, |_| false).unwrap();
+            seen[usize::from(port - 50_000)] += 1;
+        }
+        let expected = core::array::from_fn(|at| match at == usize::from(resting - 50_000) {
+            true => 0,
+            false => 10,
+        });
+        assert_eq!(seen, expected);
+    }
+
+    #[test]
     fn ten_thousand_ports_in_a_row_are_all_different() {
-        let mut ports = Ports::new(49_152..=65_535, 3);
+        let mut next = ports(DYNAMIC, 3);
         let mut seen = [false; 65_536];
         for _ in 0..10_000 {
-            let port = ports.allocate(Instant::ZERO, |_| false).unwrap();
-            assert!(!core::mem::replace(&mut seen[usize::from(port)], true));
-            ports.give_back(port, Instant::ZERO);
+            assert!(!core::mem::replace(&mut seen[usize::from(next())], true));
+        }
+    }
+
+    /// 200 connections a second, each of which owes TIME-WAIT.
+    #[test]
+    fn the_range_by_default_lasts_for_200_connections_a_second() {
+        let mut ports = Ports::new(DYNAMIC, SECRET);
+        let mut given_at = [None; 65_536];
+        for number in 0..40_000_u64 {
+            let now = Instant::from_millis(5 * number);
+            let port = ports.allocate(SECRET, now, |_| false);
+            let port = port.unwrap_or_else(|| panic!("none at {now:?}"));
+            if let Some(before) = given_at[usize::from(port)].replace(now) {
+                assert!(now.since(before).as_secs() >= 60);
+            }
+            ports.rest(SECRET, port, now, now);
         }
     }
 
     #[test]
     fn the_whole_port_space_is_a_legal_range() {
-        let mut ports = Ports::new(1..=u16::MAX, 9);
-        assert!(ports.allocate(Instant::ZERO, |_| false).is_some());
-        let mut ports = Ports::new(u16::MAX..=u16::MAX, 9);
-        assert_eq!(ports.allocate(Instant::ZERO, |_| false), Some(u16::MAX));
+        assert!(ports(1..=u16::MAX, 9)() > 0);
+        assert_eq!(ports(u16::MAX..=u16::MAX, 9)(), u16::MAX);
+        let mut ports = Ports::new(50_000..=50_010, SECRET);
+        for other in [1, 49_999, 50_011, u16::MAX] {
+            ports.rest(SECRET, other, Instant::ZERO, Instant::ZERO);
+        }
+        assert_eq!(ports.rests, [0; BLOCKS]);
     }
 }

@@ -50,6 +50,16 @@ pub(super) struct Slot {
     pub(super) unread: usize,
 }
 
+/// Closes a socket without a segment, and with nothing left in it of the other end.
+fn forget(socket: &mut tcp::Socket<'_>) {
+    // It forgets that only when it is opened again. The port is not zero and the socket
+    // is closed: this is not refused.
+    socket.abort();
+    let forgotten = socket.listen(1);
+    debug_assert!(forgotten.is_ok());
+    socket.close();
+}
+
 /// Whether the peer has closed its direction.
 const fn peer_has_closed(state: tcp::State) -> bool {
     matches!(
@@ -130,6 +140,9 @@ impl Slot {
     pub(super) fn perform(&mut self, action: Action, socket: &mut tcp::Socket<'_>, now: Instant) {
         match action {
             Action::SendFin => return self.complete_finish(socket, now),
+            // The peer has seen no more than a SYN: there is nothing to reset (RFC 9293,
+            // 3.10.5), and nothing that keeps the port.
+            Action::Reset if socket.state() == tcp::State::SynSent => forget(socket),
             Action::Reset => {
                 socket.abort();
                 self.connection.linger(now, RST_PATIENCE_MS);
@@ -175,19 +188,11 @@ impl Slot {
         socket.state() == tcp::State::Closed && socket.remote_endpoint().is_some()
     }
 
-    /// Gives up what lingers behind the end of a connection for too long: a
+    /// Gives up what has lingered behind the end of a connection for too long: a
     /// RST that could not leave, a peer that never closes its direction.
-    pub(super) fn give_up(&mut self, socket: &mut tcp::Socket<'_>, now: Instant) {
-        if !self.connection.has_lingered(now) {
-            return;
-        }
+    pub(super) fn give_up(&mut self, socket: &mut tcp::Socket<'_>) {
         if Self::is_rst_due(socket) || socket.state() == tcp::State::FinWait2 {
-            // A socket forgets the other end only when it is opened again. The
-            // port is not zero and the socket is closed: this is not refused.
-            socket.abort();
-            let forgotten = socket.listen(1);
-            debug_assert!(forgotten.is_ok());
-            socket.close();
+            forget(socket);
             self.tcp = socket.state();
         }
     }

@@ -8,6 +8,7 @@
 use super::config::{Config, ConfigError};
 use super::ends::Ends;
 use super::ports::Ports;
+use super::secret::Secret;
 use super::slot::{Slot, Step};
 use super::time::{from_smoltcp, to_smoltcp};
 use super::watch::{Facts, Table, Watch};
@@ -116,6 +117,7 @@ pub struct Tracker<const N: usize> {
     pub(super) slots: [Slot; N],
     pub(super) table: Table<N>,
     pub(super) ports: Ports,
+    pub(super) secret: Secret,
     /// Not later than the earliest timer of any connection.
     next_timer: Instant,
     /// Until when smoltcp need not be asked for what it does not tell to be due: it
@@ -159,7 +161,8 @@ impl<const N: usize> Tracker<N> {
         Ok(Self {
             slots,
             table: Table::new(&capabilities),
-            ports: Ports::new(config.local_ports.clone(), config.seed),
+            ports: Ports::new(config.local_ports.clone(), config.secret),
+            secret: config.secret,
             next_timer: Instant::NEVER,
             rests_until: Instant::ZERO,
             link_is_up: true,
@@ -258,10 +261,17 @@ impl<const N: usize> Tracker<N> {
     fn fire_timers(&mut self, sockets: &mut SocketSet<'_>, now: Instant) {
         self.next_timer = Instant::NEVER;
         for index in 0..N {
+            let slot = self.slots.get(index);
+            let has_lingered = slot.is_some_and(|slot| slot.connection.has_lingered(now));
+            if has_lingered {
+                self.let_port_rest(index, tcp::State::FinWait2, now);
+            }
             let Some(slot) = self.slots.get_mut(index) else {
                 return;
             };
-            slot.give_up(sockets.get_mut::<tcp::Socket<'_>>(slot.handle), now);
+            if has_lingered {
+                slot.give_up(sockets.get_mut::<tcp::Socket<'_>>(slot.handle));
+            }
             let action = slot.connection.handle_timeout(now);
             self.perform(index, action, sockets, now);
         }
@@ -411,6 +421,7 @@ impl<const N: usize> Tracker<N> {
         };
         let has_changed = before != (slot.is_listening(), slot.tcp);
         if has_changed {
+            self.let_port_rest(index, tcp::State::TimeWait, now);
             self.note_ends(index, sockets);
         }
         self.table.advance(index, receipt);

@@ -43,7 +43,9 @@
 //! | - | asks for ever for the neighbour a RST is for | `src/stack/slot.rs` |
 //! | - | answers the unknown with a RST without an ACK number | `src/stack/watch.rs` |
 //! | - | asks for a neighbour each second, without an error | `src/timers.rs` |
-//! | - | never connects with the seed and port of before a reboot | `src/stack/ports.rs`, `src/stack/config.rs` |
+//! | - | never connects with the seed and port of before a reboot | `src/stack/isn.rs`, `src/stack/ports.rs` |
+//! | - | has initial sequence numbers that a few of them tell | `src/stack/isn.rs` |
+//! | - | takes nothing but a number from the interface it connects with | nowhere: `src/stack/isn.rs` rests on it |
 //! | - | probes an octet in flight with a zero | `src/stack/watch.rs` |
 //! | - | repeats a segment beyond the window | nowhere: the peer drops it |
 //! | - | drops an ACK at the edge of its window | `src/stack/guard.rs` |

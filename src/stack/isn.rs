@@ -1,0 +1,144 @@
+//! Connecting with an initial sequence number of our own choice.
+//!
+//! smoltcp draws that number from the generator of the interface that it is given, and
+//! needs nothing else of it (the source address is given). So it is given an interface
+//! that is made for this one call, whose generator stands where its next number is
+//! the wanted one. No frame passes it. It is no larger than the interface of the
+//! stack, and takes as much of the call stack for the time of the call as making that
+//! one did.
+//!
+//! `tests/bare_smoltcp` pins what this rests on. If another crate turns on features of
+//! smoltcp with which an interface draws more numbers when it is made (IEEE 802.15.4,
+//! 6LoWPAN), the number is another, as hard to compute, that does not count up with
+//! the clock.
+
+use super::ends::Ends;
+use smoltcp::iface::{Config, Interface};
+use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
+use smoltcp::socket::tcp;
+use smoltcp::time::Instant;
+use smoltcp::wire::HardwareAddress;
+
+/// smoltcp's generator goes from a state to `state * FACTOR + TERM`, and its number is
+/// the 32 bits that begin at bit 29 less the three highest bits.
+const FACTOR: u64 = 0xbb2e_fcec_3c39_611d;
+const TERM: u64 = 0x7590_ef39;
+
+/// `FACTOR` times this is 1.
+const INVERSE: u64 = {
+    // By Newton's method: three bits are right, and each step doubles them.
+    let mut inverse = FACTOR;
+    let mut step = 0_u32;
+    while step < 5 {
+        inverse = inverse.wrapping_mul(2_u64.wrapping_sub(FACTOR.wrapping_mul(inverse)));
+        step = step.wrapping_add(1);
+    }
+    inverse
+};
+
+const fn step_back(state: u64) -> u64 {
+    state.wrapping_sub(TERM).wrapping_mul(INVERSE)
+}
+
+/// The seed of an interface whose next number is this one. With IPv4 it has drawn one
+/// before, the first identification of a packet; once in 65,536 times that must be
+/// drawn again, and the number is another.
+const fn seed_for(number: u32) -> u64 {
+    let [a, b, c, d] = number.to_le_bytes();
+    let last = u64::from_le_bytes([a, b, c, d, 0, 0, 0, 0]) << 29;
+    let before = step_back(last);
+    if cfg!(feature = "proto-ipv4") {
+        step_back(before)
+    } else {
+        before
+    }
+}
+
+#[cfg(feature = "medium-ethernet")]
+const MEDIUM: Medium = Medium::Ethernet;
+#[cfg(feature = "medium-ethernet")]
+const ADDRESS: HardwareAddress =
+    HardwareAddress::Ethernet(smoltcp::wire::EthernetAddress([2, 0, 0, 0, 0, 1]));
+#[cfg(not(feature = "medium-ethernet"))]
+const MEDIUM: Medium = Medium::Ip;
+#[cfg(not(feature = "medium-ethernet"))]
+const ADDRESS: HardwareAddress = HardwareAddress::Ip;
+
+/// Begins to connect, with this initial sequence number.
+#[inline(never)]
+pub(super) fn connect(
+    socket: &mut tcp::Socket<'_>,
+    ends: Ends,
+    number: u32,
+) -> Result<(), tcp::ConnectError> {
+    let mut config = Config::new(ADDRESS);
+    config.random_seed = seed_for(number);
+    let mut capabilities = DeviceCapabilities::default();
+    capabilities.medium = MEDIUM;
+    let mut scratch = Interface::new(config, &mut Described(capabilities), Instant::ZERO);
+    socket.connect(scratch.context(), ends.remote, ends.local)
+}
+
+/// What an interface asks of a device when it is made, and nothing that it may do with
+/// one: so that making one is compiled once, for whatever device.
+pub(super) struct Described(pub(super) DeviceCapabilities);
+
+/// No frame comes or goes.
+pub(super) enum Never {}
+
+impl RxToken for Never {
+    fn consume<R, F: FnOnce(&[u8]) -> R>(self, _: F) -> R {
+        match self {}
+    }
+}
+
+impl TxToken for Never {
+    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, _: usize, _: F) -> R {
+        match self {}
+    }
+}
+
+impl Device for Described {
+    type RxToken<'t> = Never;
+    type TxToken<'t> = Never;
+
+    fn receive(&mut self, _: Instant) -> Option<(Never, Never)> {
+        None
+    }
+
+    fn transmit(&mut self, _: Instant) -> Option<Never> {
+        None
+    }
+
+    fn capabilities(&self) -> DeviceCapabilities {
+        self.0.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// smoltcp's generator, as `rand.rs` of 0.14 has it.
+    fn draw(state: &mut u64) -> u32 {
+        *state = state
+            .wrapping_mul(0xbb2e_fcec_3c39_611d)
+            .wrapping_add(0x7590_ef39);
+        let shift = 29 - (*state >> 61);
+        u32::try_from(*state >> shift & 0xffff_ffff).unwrap()
+    }
+
+    #[test]
+    fn the_generator_comes_to_the_wanted_number() {
+        let mut number = 1_u32;
+        for _ in 0..1_000 {
+            number = number.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let mut state = seed_for(number);
+            if cfg!(feature = "proto-ipv4") {
+                draw(&mut state);
+            }
+            assert_eq!(draw(&mut state), number);
+        }
+        assert_eq!(INVERSE.wrapping_mul(FACTOR), 1);
+    }
+}
