@@ -54,7 +54,7 @@ impl<const N: usize> Owner<N> {
         let tracker = Tracker::new(&config, &device, handles).expect("a good one");
         let hardware = our_hardware_address(world.config().medium);
         let mut own_config = smoltcp::iface::Config::new(hardware);
-        own_config.random_seed = 42;
+        own_config.random_seed = config.interface_seed();
         let mut interface = Interface::new(own_config, &mut device, smoltcp_time(world.now()));
         interface.update_ip_addrs(|list| list.extend(OUR_ADDRESSES));
         Self {
@@ -430,6 +430,34 @@ impl TxToken for MarkedTx {
 
     fn set_meta(&mut self, meta: PacketMeta) {
         self.0.set(meta.segmentation_offload_size);
+    }
+}
+
+/// That of the connection, whatever interface it is given; the same as a stack's with
+/// the same seed, at the same time.
+#[test]
+fn its_initial_sequence_number_is_that_of_a_stack() {
+    let number = |connect: &dyn Fn(&World)| {
+        let world = World::new(WorldConfig::default());
+        let tap = Tap::new(&world);
+        connect(&world);
+        tap.take().first().expect("a SYN").seq
+    };
+    let of_stack = number(&|world| {
+        let mut us = Us::<1>::new(world);
+        us.connect(Options::default());
+        us.stack.run_for(ms(10));
+    });
+    for style in STYLES {
+        let of_tracker = number(&|world| {
+            let mut owner = Owner::<1>::new(world, style);
+            let (tracker, mut net) = owner.parts();
+            let remote = IpEndpoint::new(PEER_V4.into(), PORT);
+            let id = tracker.connect(&mut net, remote, Options::default());
+            id.expect("a slot");
+            owner.run_for(ms(10));
+        });
+        assert_eq!(of_tracker, of_stack);
     }
 }
 

@@ -3,9 +3,9 @@
 //! smoltcp draws that number from the generator of the interface that it is given, and
 //! needs nothing else of it (the source address is given). So it is given an interface
 //! that is made for this one call, whose generator stands where its next number is
-//! the wanted one. No frame passes it. It is no larger than the interface of the
-//! stack, and takes as much of the call stack for the time of the call as making that
-//! one did.
+//! the wanted one. No frame passes it. An optimising compiler leaves nothing of it but
+//! the generator; without, it takes as much of the call stack, for the time of the call,
+//! as making the stack's own interface did.
 //!
 //! `tests/bare_smoltcp` pins what this rests on. If another crate turns on features of
 //! smoltcp with which an interface draws more numbers when it is made (IEEE 802.15.4,
@@ -124,7 +124,7 @@ mod tests {
         *state = state
             .wrapping_mul(0xbb2e_fcec_3c39_611d)
             .wrapping_add(0x7590_ef39);
-        let shift = 29 - (*state >> 61);
+        let shift = 29_u64.wrapping_sub(*state >> 61);
         u32::try_from(*state >> shift & 0xffff_ffff).unwrap()
     }
 

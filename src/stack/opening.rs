@@ -194,10 +194,10 @@ impl<const N: usize> Tracker<N> {
         if slot.tcp != owing {
             return;
         }
-        let since = match owing {
-            // The connection has ended before, when our FIN was acknowledged.
-            tcp::State::FinWait2 => slot.connection.ended_at(),
-            _ => now,
+        // In FIN-WAIT-2, the connection ended when our FIN was acknowledged.
+        let since = match owing == tcp::State::FinWait2 {
+            true => slot.connection.ended_at(),
+            false => now,
         };
         self.ports.rest(self.secret, flow.local().port, since, now);
     }

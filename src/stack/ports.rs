@@ -263,7 +263,7 @@ mod tests {
         for begin in [0, 1, 262, 1_000_000_007] {
             let at = |millis| Instant::from_millis(begin + millis);
             let mut ports = Ports::new(50_000..=50_000, SECRET);
-            let mut allocate = |ports: &mut Ports, now| ports.allocate(SECRET, now, |_| false);
+            let allocate = |ports: &mut Ports, now| ports.allocate(SECRET, now, |_| false);
             assert_eq!(allocate(&mut ports, at(0)), Some(50_000));
             ports.rest(SECRET, 50_000, at(0), at(0));
             assert_eq!(allocate(&mut ports, at(30_000)), None);

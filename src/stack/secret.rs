@@ -17,12 +17,13 @@ use siphasher::sip::SipHasher24;
 ///
 /// The counter alone is no seed: anybody can count, and compute every local port and
 /// sequence number from it. Neither is the time since power-on. With the secret, the
-/// seeds of other boots, even if they were known, do not help to find this one. The
-/// hash is SipHash-2-4, and 64 bits of the result are what an attacker has to guess.
+/// seeds of other boots do not help to find this one, even if they are known. The hash
+/// is SipHash-2-4; its 64 bits are what an attacker would have to guess.
 ///
-/// Sources: RFC 6528, 3 (sequence numbers need a key that cannot be guessed); RFC
-/// 6056, 3.3 (so do ports); RFC 4086, 3 and 6.2.1 (counters, clocks and serial numbers
-/// are no randomness; how to stretch a secret that is).
+/// Sources: RFC 6528, 3 (sequence numbers need a secret key), RFC 6056, 3.4 (so do
+/// ports), RFC 4086, 3.4 and 6.2 (clocks, counters and serial numbers are no randomness;
+/// how to draw many numbers from one secret). A firmware that does not call it has
+/// nothing of it in its flash.
 ///
 /// ```
 /// use lastbyte::stack::smoltcp::wire::EthernetAddress;
@@ -132,8 +133,8 @@ impl Secret {
         }
     }
 
-    /// HalfSipHash-2-4 of a word and those after it. Its key has 64 bits, as many as the
-    /// seed. SipHash would take a small machine four to six times the room.
+    /// `HalfSipHash-2-4` of a word and those after it. Its key has 64 bits, as many as the
+    /// seed. `SipHash` would take a small machine four to six times the room.
     #[inline(never)]
     fn hash(self, first: u32, others: &[[u8; 4]]) -> u32 {
         let [low, high] = self.key;

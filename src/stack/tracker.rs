@@ -134,7 +134,8 @@ pub struct Tracker<const N: usize> {
 impl<const N: usize> Tracker<N> {
     /// A tracker over TCP sockets that the application has added to its set.
     /// They belong to the tracker from now on: they are configured, opened and
-    /// closed by it alone.
+    /// closed by it alone. The interface should have been made with
+    /// [`Config::interface_seed`].
     ///
     /// # Errors
     ///

@@ -41,8 +41,7 @@ impl Backoff {
         pause.saturating_sub(less)
     }
 
-    /// `SplitMix64`: enough for a jitter, also where the seeds are as near to each
-    /// other as the counts of two boots.
+    /// `SplitMix64`: enough for a jitter, and no secret: it can be run backwards.
     const fn random_octet(&mut self) -> u8 {
         self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mixed = self.random ^ (self.random >> 30);

@@ -44,7 +44,7 @@ pub use settings::{Mode, Settings, SettingsError, Why};
 use backoff::Backoff;
 use lastbyte::stack::smoltcp::phy::Device;
 use lastbyte::stack::smoltcp::wire::EthernetAddress;
-use lastbyte::stack::{Buffers, StackError};
+use lastbyte::stack::{Buffers, StackError, boot_seed};
 use lastbyte::{Cause, Clock};
 use session::{Ended, Session};
 
@@ -61,7 +61,8 @@ pub struct Board<D, C> {
     pub clock: C,
     /// The hardware address the device receives at.
     pub hardware_addr: EthernetAddress,
-    /// Differs at each boot: see the porting guide.
+    /// 64 bits that nobody can guess, others at each boot: see the porting guide. Not
+    /// to be logged.
     pub seed: u64,
     /// Looks whether there is a link. Called several times a second.
     pub link: fn(&mut D) -> Link,
@@ -123,16 +124,15 @@ pub fn run<D: Device, C: Clock, const TX: usize, const RX: usize>(
     buffers: &mut Buffers<1, TX, RX>,
 ) -> Outcome {
     defmt::info!(
-        "lastbyte: {} to {}:{} from {}, buffers tx={} rx={}, seed={}",
+        "lastbyte: {} to {}:{} from {}, buffers tx={} rx={}",
         settings.mode,
         settings.host,
         settings.port,
         settings.addr,
         TX,
-        RX,
-        board.seed
+        RX
     );
-    let backoff = Backoff::new(settings.backoff, settings.backoff_most, board.seed);
+    let backoff = Backoff::new(settings.backoff, settings.backoff_most, jitter(board.seed));
     // The storage of smoltcp's sockets: a few hundred octets of stack.
     let mut sockets = session::sockets();
     let outcome = match Session::new(board, settings, buffers.split(), &mut sockets) {
@@ -145,6 +145,12 @@ pub fn run<D: Device, C: Clock, const TX: usize, const RX: usize>(
         Outcome::Failed(error) => defmt::error!("failed: {}", error),
     }
     outcome
+}
+
+/// A seed for what is seen outside, from which the secret one cannot be computed.
+fn jitter(seed: u64) -> u64 {
+    let [a, b, c, d, e, f, g, h] = seed.to_le_bytes();
+    boot_seed(&[a, b, c, d, e, f, g, h, a, b, c, d, e, f, g, h], 0)
 }
 
 /// The work that outlives a connection.

@@ -33,7 +33,8 @@ pub struct Settings<'a> {
     pub addr: Ipv4Cidr,
     /// `gateway=`, or `none`. Default: 10.0.2.2.
     pub gateway: Option<Ipv4Addr>,
-    /// `seed=`: instead of the board's own.
+    /// `seed=`: instead of the board's own. For runs that are to be the same twice: a
+    /// seed on a command line is no secret.
     pub seed: Option<u64>,
     /// `message=`: the text of a beat. Default: beat.
     pub message: &'a str,

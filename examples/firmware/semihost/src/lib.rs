@@ -57,17 +57,17 @@ pub fn run<D: Device, C: Clock, const TX: usize, const RX: usize>(
     process::exit(outcome.exit_code().into())
 }
 
-/// A number that differs at each boot. The host's random numbers stand for the
-/// generator a real chip has; a chip that has none counts its boots in
-/// non-volatile memory.
+/// 64 random bits. The host's stand for those of the generator that a real chip has; a
+/// chip without one counts its boots in non-volatile memory and hashes the count with a
+/// secret of the device (`lastbyte::stack::boot_seed`).
 fn seed() -> u64 {
     let mut seed = [0; 8];
     let read = fs::File::open(c"/dev/urandom").and_then(|mut file| file.read(&mut seed));
     match read {
         Ok(8) => u64::from_le_bytes(seed),
         Ok(_) | Err(_) => {
-            // No constant in its place: with the same seed after a reboot, a
-            // peer that remembers the last boot is never connected to again.
+            // No constant in its place: local ports and sequence numbers could be
+            // computed from it.
             defmt::error!("the host gives no random number; give one with seed=");
             process::exit(BROKEN)
         }
