@@ -442,3 +442,13 @@ fn an_answer_that_the_stack_below_drops_is_none() {
         assert_eq!(us.state(id), State::Open, "{peer}, octet {octet}");
     }
 }
+
+/// The peer has no connection yet that a RST could end (RFC 9293, 3.10.5).
+#[test]
+fn giving_up_sends_nothing() {
+    let (mut us, id, raw, _) = connecting();
+    us.stack.release(id).expect("ours");
+    raw.recv_nothing_for(secs(10), || {
+        us.stack.poll();
+    });
+}

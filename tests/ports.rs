@@ -72,7 +72,7 @@ fn assert_owes_nothing(
 #[test]
 fn a_port_that_never_was_of_an_open_connection_is_free_at_once() {
     let quick = || options(|o| o.connect_limit(secs(5)));
-    let wait = |us: &mut Us<2>, _| us.stack.run_for(secs(10));
+    let wait = |us: &mut Us<2>, _| us.stack.run_for(ms(4_500));
     let refusing = world_with(Presence::Present);
     assert_owes_nothing(refusing, quick(), Cause::Refused, wait);
     let off = world_with(Presence::Absent);
@@ -267,6 +267,16 @@ fn a_slot_that_is_taken_in_fin_wait_2_leaves_its_port_at_rest() {
     assert_rests(&mut us);
     us.stack.run_for(ms(500));
     assert_free(&mut us);
+}
+
+/// After the finish limit it is given up, for nothing.
+#[test]
+fn a_peer_that_never_closes_lets_it_rest_for_a_minute() {
+    let world = listening(Behaviour::sink().staying_open());
+    let mut us = with_one_port(&world);
+    let id = us.open(options(|o| o.finish_limit(secs(20))));
+    us.writer(id).finish().expect("finished");
+    assert_rests_for_a_minute(&mut us);
 }
 
 /// The ports of so many connections, one after the other.

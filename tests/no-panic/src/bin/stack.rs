@@ -22,7 +22,7 @@ use lastbyte::stack::smoltcp::wire::{EthernetAddress, IpAddress, IpCidr, IpEndpo
 use lastbyte::stack::smoltcp::{iface, socket::tcp, time};
 use lastbyte::stack::{
     Buffers, Config, ConfigError, ConnectionId, Net, OpenError, Reader, Stack, StackError, Step,
-    Tracker, UnknownConnection, Writer,
+    Tracker, UnknownConnection, Writer, boot_seed,
 };
 use lastbyte::{Clock, Instant, Nagle, OnPeerFin, OnReceive, Options, ReadError, WriteError};
 
@@ -113,7 +113,8 @@ pub extern "C" fn _start() -> ! {
 
 fn config() -> Config {
     let address = EthernetAddress(any([2, 0, 0, 0, 0, 1]));
-    Config::new(address.into(), any(0)).local_ports(any(1)..=any(2))
+    let seed = boot_seed(&any([0; 16]), any(0));
+    Config::new(address.into(), seed).local_ports(any(1)..=any(2))
 }
 
 fn address() -> IpAddress {
