@@ -36,6 +36,9 @@ const PROBE_AFTER_MS: u32 = 2_000;
 /// RFC 6298, 2.5), with a margin. A nudge unseen for that long did not leave.
 const PROBE_OVERDUE_MS: u32 = 75_000;
 
+/// How long the handshake with one who calls may take: others wait meanwhile.
+const CALLER_LIMIT_MS: u32 = 5_000;
+
 /// Retransmissions without progress after which advice is given (RFC 9293,
 /// 3.8.3, R1; RFC 1122, 4.2.3.5).
 const STALL_RETRANSMISSIONS: u8 = 3;
@@ -311,8 +314,11 @@ impl Connection {
         if !matches!(self.state, State::Connecting | State::Listening) {
             return;
         }
-        self.timers
-            .start(Timer::Phase, now, self.options.connect_ms());
+        let limit_ms = match self.state == State::Listening && !is_on(Sabotage::HalfOpen) {
+            true => self.options.connect_ms().min(CALLER_LIMIT_MS),
+            false => self.options.connect_ms(),
+        };
+        self.timers.start(Timer::Phase, now, limit_ms);
     }
 
     /// The peer gave up a half-done handshake while we listen.
@@ -505,6 +511,9 @@ impl Connection {
                 // What lingers is the driver's business.
                 (State::Closed(_), _) => Action::None,
                 (State::Connecting, Handshake::Unsent) => self.handle_unreachable(now),
+                (State::Connecting, Handshake::Sent) if self.was_told_unreachable() => {
+                    self.handle_unreachable(now)
+                }
                 _ => self.apply(Event::ConnectLimit, now),
             },
             Timer::Silence => self.apply(Event::SilenceLimit, now),
@@ -525,6 +534,12 @@ impl Connection {
                 Action::None
             }
         }
+    }
+
+    /// Whether a router has said that there is no way to the peer at present. It has
+    /// nothing to say about a peer that has not answered for another reason.
+    fn was_told_unreachable(&self) -> bool {
+        self.icmp != Note::None && !is_on(Sabotage::Complaints)
     }
 
     fn note_stall(&mut self) {

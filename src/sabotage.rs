@@ -37,18 +37,88 @@ pub enum Sabotage {
     /// A write takes bytes without taking in first what the device has
     /// received.
     FirstWrite,
+    /// The ACK number of a RST is credited.
+    CreditRst,
+    /// A SYN without ACK goes on to the stack below while we connect.
+    BareSyn,
+    /// Fragments of TCP go on to the stack below.
+    Fragments,
+    /// A segment whose ACK number is older than another goes on as it is, and so is
+    /// dropped whole.
+    OldAck,
+    /// A write takes bytes although the device gives neither room nor frames.
+    FullDevice,
+    /// The RST of an abort leaves at SND.UNA after a retransmission timeout.
+    RstAtUna,
+    /// What is not intact is judged, and goes on.
+    Damaged,
+    /// A segment with any numbers counts as hearing the peer.
+    BlindHeard,
+    /// What was forged uses up the answers that the peer's own probes need.
+    ChallengeBudget,
+    /// A SYN to a group, or from where no peer can be, goes on to the stack below.
+    GroupSyn,
+    /// A listener waits for one caller as long as the connect limit, and resets the
+    /// others.
+    HalfOpen,
+    /// What was received and not read is lost with the end.
+    Unread,
+    /// Three duplicate ACKs keep our FIN from being repeated.
+    FinDuplicates,
+    /// The window of an older segment replaces that of a newer one.
+    StaleWindow,
+    /// A lost octet of value zero is taken for a keep-alive, and never repeated.
+    ZeroOctet,
+    /// A wrong ACK before the handshake is complete is not answered with a RST at its
+    /// number.
+    WrongAck,
+    /// An abort before the SYN was answered sends a RST.
+    LoudAbort,
+    /// A FIN beyond the announced window is taken, and its data cut off.
+    CutText,
+    /// A RST with data is ignored while the window is closed.
+    RstWithText,
+    /// Which ICMP errors there were while connecting is forgotten, and to whom they
+    /// were addressed.
+    Complaints,
+    /// A listener at an address that is not ours is opened.
+    DeafBind,
+    /// What was known of a connection in TIME-WAIT judges the SYN of the next.
+    StaleRow,
 }
 
 #[cfg(feature = "sabotage")]
 impl Sabotage {
     /// Every rule that can be broken.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 28] = [
         Self::RstRule,
         Self::SndNxtRule,
         Self::KeepAliveCure,
         Self::Latch,
         Self::Drain,
         Self::FirstWrite,
+        Self::CreditRst,
+        Self::BareSyn,
+        Self::Fragments,
+        Self::OldAck,
+        Self::FullDevice,
+        Self::RstAtUna,
+        Self::Damaged,
+        Self::BlindHeard,
+        Self::ChallengeBudget,
+        Self::GroupSyn,
+        Self::HalfOpen,
+        Self::Unread,
+        Self::FinDuplicates,
+        Self::StaleWindow,
+        Self::ZeroOctet,
+        Self::WrongAck,
+        Self::LoudAbort,
+        Self::CutText,
+        Self::RstWithText,
+        Self::Complaints,
+        Self::DeafBind,
+        Self::StaleRow,
     ];
 
     #[expect(clippy::as_conversions, reason = "the number of a variant")]

@@ -2,6 +2,7 @@
 //! of them blocks.
 
 use super::slot::{Slot, Tenure};
+use super::time::to_smoltcp;
 use super::tracker::{ConnectionId, Net, Taken, Tracker};
 use crate::Instant;
 use crate::error::WriteError;
@@ -49,6 +50,13 @@ impl From<UnknownConnection> for WriteError {
         }
     }
 }
+
+/// Whether the device takes a frame to send. A token that is not used takes nothing:
+/// smoltcp drops one with each frame that needs no answer.
+fn has_room<D: Device + ?Sized>(net: &mut Net<'_, '_, D>) -> bool {
+    is_on(Sabotage::FullDevice) || net.device.transmit(to_smoltcp(net.now)).is_some()
+}
+
 impl<const N: usize> Tracker<N> {
     pub(super) fn slot(&self, id: ConnectionId) -> Result<&Slot, UnknownConnection> {
         self.slots
@@ -105,7 +113,16 @@ impl<const N: usize> Tracker<N> {
         if is_on(Sabotage::FirstWrite) {
             return Taken::All;
         }
-        self.ingest(net)
+        self.take_in_all(net)
+    }
+
+    /// Takes in what the device has received; [`Taken::Full`] where it cannot be known
+    /// whether that is all.
+    pub(super) fn take_in_all<D: Device + ?Sized>(&mut self, net: &mut Net<'_, '_, D>) -> Taken {
+        match self.ingest(net) {
+            Taken::Nothing | Taken::All if !has_room(net) => Taken::Full,
+            taken => taken,
+        }
     }
 
     /// What a write does last.
@@ -199,9 +216,8 @@ impl<const N: usize> Tracker<N> {
     ) -> Result<usize, WriteError> {
         let slot = self.slot_mut(id)?;
         let room = match slot.connection.handle_write()? {
-            // Behind the burst there may be a FIN: nothing is accepted before
-            // the device is empty.
-            Admission::Accept(_) if taken == Taken::More => return Ok(0),
+            // In the device there may be a FIN: nothing is accepted before it is empty.
+            Admission::Accept(_) if matches!(taken, Taken::More | Taken::Full) => return Ok(0),
             Admission::Accept(room) => usize::try_from(room).unwrap_or(usize::MAX),
             Admission::Wait => return Ok(0),
         };
@@ -305,7 +321,11 @@ impl<const N: usize> Tracker<N> {
         id: ConnectionId,
     ) -> Result<Report, UnknownConnection> {
         let report = self.abort(net, id)?;
-        self.slot_mut(id)?.tenure = Tenure::Free;
+        let slot = self.slot_mut(id)?;
+        slot.tenure = Tenure::Free;
+        slot.drop_unread(net.sockets.get_mut(slot.handle), net.now);
+        let bound = slot.timeout_bound();
+        self.look_by(bound);
         Ok(report)
     }
 

@@ -11,6 +11,9 @@ use smoltcp::wire::HardwareAddress;
 /// smallest with room for data behind the headers.
 const SMALLEST_MTU: usize = 68;
 
+/// What the length field of IP can count (RFC 791, 3.1).
+const LARGEST_MTU: usize = 65_535;
+
 /// What a [`Stack`](super::Stack) has to be told.
 ///
 /// The seed is a required argument: 64 random bits, drawn at each boot, or what
@@ -103,6 +106,9 @@ impl Config {
         if mtu < SMALLEST_MTU {
             return Err(ConfigError::MtuTooSmall { mtu });
         }
+        if mtu > LARGEST_MTU {
+            return Err(ConfigError::MtuTooLarge { mtu });
+        }
         if self.local_ports.is_empty() || *self.local_ports.start() == 0 {
             return Err(ConfigError::NoLocalPorts);
         }
@@ -120,6 +126,12 @@ pub enum ConfigError {
         /// The device's limit.
         mtu: usize,
     },
+    /// The device carries IP packets of this many octets; the length field of IP counts
+    /// 65,535 at most (RFC 791, 3.1).
+    MtuTooLarge {
+        /// The device's limit.
+        mtu: usize,
+    },
     /// The hardware address is of another kind than the device.
     HardwareAddressMismatch,
     /// The hardware address is a group address.
@@ -131,9 +143,14 @@ pub enum ConfigError {
         /// The number of the connection, from 0.
         slot: usize,
     },
-    /// The receive buffer of this connection exceeds 1 GiB, the largest window
-    /// TCP can announce (RFC 7323, 2.3).
+    /// A buffer of this connection exceeds 1 GiB, the largest window of TCP (RFC 7323,
+    /// 2.3).
     BufferTooLarge {
+        /// The number of the connection, from 0.
+        slot: usize,
+    },
+    /// The socket of this connection is that of one before it.
+    SharedSocket {
         /// The number of the connection, from 0.
         slot: usize,
     },
@@ -153,6 +170,14 @@ impl fmt::Display for ConfigError {
                 f,
                 "the device's IP MTU of {mtu} is below the {SMALLEST_MTU} octets IPv4 needs"
             ),
+            Self::MtuTooLarge { mtu } => write!(
+                f,
+                "the device's IP MTU of {mtu} exceeds the {LARGEST_MTU} octets that IP can count"
+            ),
+            Self::SharedSocket { slot } => write!(
+                f,
+                "the socket of connection {slot} is that of another; add one for each"
+            ),
             Self::HardwareAddressMismatch => {
                 f.write_str("the hardware address does not fit the device's medium")
             }
@@ -165,7 +190,7 @@ impl fmt::Display for ConfigError {
                 )
             }
             Self::BufferTooLarge { slot } => {
-                write!(f, "the receive buffer of connection {slot} exceeds 1 GiB")
+                write!(f, "a buffer of connection {slot} exceeds 1 GiB")
             }
             Self::TooFewSockets { storage, needed } => write!(
                 f,
@@ -193,7 +218,7 @@ impl SlotBuffers<'_> {
         if self.tx.is_empty() || self.rx.is_empty() {
             return Err(ConfigError::EmptyBuffer { slot });
         }
-        if self.rx.len() > 1 << 30 {
+        if self.rx.len() > 1 << 30 || self.tx.len() > 1 << 30 {
             return Err(ConfigError::BufferTooLarge { slot });
         }
         Ok(())

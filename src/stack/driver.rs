@@ -389,7 +389,7 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
                 self.pause(limit, *started.get_or_insert(tried.at), tried)?;
             }
             let (tracker, mut net) = self.parts();
-            let taken = tracker.ingest(&mut net);
+            let taken = tracker.take_in_all(&mut net);
             let result = attempt(tracker, &mut net, taken);
             // Whatever came of it: what was taken in may have to be answered.
             if !matches!(result, Ok(None)) {
@@ -426,8 +426,12 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
         // Nothing was taken in since that try, so nothing is missed by
         // sleeping now; what arrives from here on ends the sleep.
         if tried.taken != Taken::More {
-            // Due already, right after sending: the device takes no more.
-            let next = tried.next.max(now.plus_millis(DEVICE_FULL_PAUSE_MS));
+            let soon = now.plus_millis(DEVICE_FULL_PAUSE_MS);
+            let next = match tried.taken == Taken::Full {
+                true => soon,
+                // Due already, right after sending: the device takes no more.
+                false => tried.next.max(soon),
+            };
             self.sleep(next.min(until));
             // Before the timers run: an end by one of them is told with it.
             self.look_at_link();

@@ -86,3 +86,40 @@ impl Flow {
         }
     }
 }
+
+impl Addresses {
+    /// Whether a segment may go from the first to the second: both are addresses of one
+    /// host each, neither the same nor a host's address for itself (RFC 9293, 3.9.2.3;
+    /// RFC 1122, 3.2.1.3; RFC 4291, 2.5). Directed broadcasts are not known here.
+    pub(super) fn are_hosts(&self) -> bool {
+        match *self {
+            #[cfg(feature = "proto-ipv4")]
+            Self::V4([from, to]) => from != to && is_host_v4(from) && is_host_v4(to),
+            #[cfg(feature = "proto-ipv6")]
+            Self::V6([from, to]) => from != to && is_host_v6(from) && is_host_v6(to),
+        }
+    }
+
+    /// Whether the second is an address of one host, and not one for itself.
+    pub(super) const fn is_to_host(&self) -> bool {
+        match *self {
+            #[cfg(feature = "proto-ipv4")]
+            Self::V4([_, to]) => is_host_v4(to),
+            #[cfg(feature = "proto-ipv6")]
+            Self::V6([_, to]) => is_host_v6(to),
+        }
+    }
+}
+
+/// Not 0.0.0.0/8, 127.0.0.0/8, a group, or one of class E.
+#[cfg(feature = "proto-ipv4")]
+const fn is_host_v4([first, ..]: [u8; 4]) -> bool {
+    first != 0 && first != 127 && first < 224
+}
+
+/// Not a group, and nothing that begins with 80 zeros: unspecified, loopback, mapped.
+#[cfg(feature = "proto-ipv6")]
+const fn is_host_v6(address: [u8; 16]) -> bool {
+    let bits = u128::from_be_bytes(address);
+    bits >> 120 != 0xff && bits >> 48 != 0
+}

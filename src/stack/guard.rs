@@ -1,36 +1,36 @@
-//! The rules for segments that arrive: what the stack below may see.
+//! The rules for segments that arrive: what smoltcp may see of each.
 //!
-//! smoltcp closes a connection for any RST in its window, drops a SYN without a
-//! word, and takes an acknowledgement of bytes that were never sent. Each rule
-//! here puts one of that right, before smoltcp sees the segment:
+//! smoltcp closes a connection for any RST in its window, drops a SYN without an
+//! answer, and takes an acknowledgement of bytes that were never sent. Each rule here
+//! puts one of that right, before smoltcp sees the segment:
 //!
-//! - A RST must be exactly at RCV.NXT (RFC 5961, 3.2). One that is only in the
-//!   window is answered with a challenge ACK; one outside is dropped, also if
-//!   it carries text that reaches into the window.
-//! - A SYN on a synchronised connection is answered with a challenge ACK
-//!   (RFC 5961, 4.2), and so is
-//! - a segment that acknowledges what was never sent (RFC 9293, 3.10.7.4,
-//!   step 5; RFC 5961, 5.2), and
-//! - a FIN beyond the window, whose data smoltcp would cut off while taking the
-//!   FIN (RFC 9293, 3.10.7.4, step 1).
-//! - A bare ACK behind a hole, as a peer sends it whose last window of data was
-//!   lost, is put at RCV.NXT. At the edge of the window, where it then stands,
-//!   RFC 9293 drops it, and with it the news that our own data has arrived;
-//!   others, Linux among them, take it. One octet further, behind a lost FIN that
-//!   stood at the edge, it is taken as well.
-//! - Data behind the peer's FIN, which smoltcp would take, is left out of its
-//!   segment (RFC 9293, 3.10.7.4, step 7).
-//! - An ACK of our FIN that leaves the window closed is told as one that opens it.
-//!   Where smoltcp was about to probe the window, it would go on in FIN-WAIT-2, with
-//!   nothing to send and without a pause. What else the segment carries, the peer
-//!   repeats.
-//! - Nothing can answer a SYN of ours that has not left yet: no neighbour was
-//!   found for it, say. smoltcp would take a SYN for the other half of a
-//!   simultaneous open, and panic for want of a window it has announced.
+//! - A client takes no SYN without ACK: a simultaneous open is what an attacker off the
+//!   path would ask for. What acknowledges anything but our SYN gets a RST (RFC 9293,
+//!   3.10.7.3). Nothing can answer a SYN of ours that has not left yet.
+//! - A RST must be exactly at RCV.NXT (RFC 5961, 3.2). One that is only in the window is
+//!   answered with a challenge ACK, one outside is dropped. Its data is left out, for
+//!   smoltcp would not take the RST at a closed window (RFC 1122, 4.2.2.12).
+//! - A SYN on a synchronised connection is answered with a challenge ACK (RFC 5961, 4.2),
+//!   and so is a segment that acknowledges what was never sent, or what is older than
+//!   anything in flight (RFC 5961, 5.2), and one that stands where the peer cannot send.
+//! - If the ACK number of a segment was overtaken by a newer one, smoltcp would drop the
+//!   segment. It is given the newer number, so that data and FIN count (RFC 9293,
+//!   3.10.7.4, step 5).
+//! - A repeated segment, a keep-alive, and a FIN beyond the announced window, whose data
+//!   smoltcp would cut off while taking the FIN, are answered with an ACK.
+//! - If the peer's last window of data was lost, its pure ACKs carry a sequence number
+//!   above RCV.NXT. smoltcp gets them at RCV.NXT, so that it takes the acknowledgement.
+//! - Data after the peer's FIN is left out of its segment (RFC 9293, 3.10.7.4, step 7).
+//! - While only our FIN is in flight, duplicate ACKs go no further: after three of them
+//!   smoltcp would never repeat the FIN. And an ACK of our FIN that leaves the window
+//!   closed is passed on as one that opens it, for smoltcp would probe that window in
+//!   FIN-WAIT-2 without a pause.
 //!
-//! The challenge ACK is smoltcp's own, limited to one a second for each
-//! connection (RFC 5961, 7): in place of the segment it is given a probe at
-//! RCV.NXT - 1, which it answers and otherwise ignores.
+//! Both kinds of answers are smoltcp's own. In place of a segment that anybody could have
+//! sent it gets a pure ACK at RCV.NXT - 1, which it answers once a second at most
+//! (RFC 5961, 7). In place of one that is the peer's it gets the same with an octet of
+//! data, which it answers each time. So forged segments do not use up the answers that the
+//! peer needs.
 
 use super::segment::Segment;
 use super::seq::{is_before, is_within};
@@ -42,12 +42,16 @@ use crate::sabotage::{Sabotage, is_on};
 pub(super) struct Known {
     /// SND.UNA: the oldest octet that is not acknowledged.
     pub(super) snd_una: u32,
-    /// SND.NXT: behind the last octet sent.
+    /// SND.NXT: the next octet to send.
     pub(super) snd_nxt: u32,
     /// RCV.NXT: the octet expected next.
     pub(super) rcv_nxt: u32,
-    /// RCV.WND: room for octets from RCV.NXT on.
+    /// RCV.WND: octets from RCV.NXT on that the peer was told it may send.
     pub(super) rcv_wnd: u32,
+    /// The most octets that were in flight at any time.
+    pub(super) most_in_flight: u32,
+    /// Octets of the receive buffer.
+    pub(super) buffer: u32,
 }
 
 impl Known {
@@ -57,40 +61,67 @@ impl Known {
         snd_nxt: 0,
         rcv_nxt: 0,
         rcv_wnd: 0,
+        most_in_flight: 0,
+        buffer: 0,
     };
+
+    /// How many octets of sequence space are sent and not acknowledged.
+    pub(super) const fn in_flight(&self) -> u32 {
+        self.snd_nxt.wrapping_sub(self.snd_una)
+    }
+
+    /// Whether a segment with an ACK number acknowledges nothing newer than the peer has
+    /// acknowledged already, and less than that.
+    pub(super) const fn is_overtaken(&self, ack: u32) -> bool {
+        is_before(ack, self.snd_una)
+    }
 }
 
 /// What becomes of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// It goes on, and proves that the peer is there.
+    /// It is the peer's, and goes on.
     Acceptable,
-    /// It proves that the peer is there, but only its header goes on.
+    /// It is the peer's, and goes on without its data.
     Textless,
-    /// It proves that the peer is there, but only its header goes on, with a window
-    /// that is open.
+    /// It is the peer's, and goes on with the newest ACK number in place of its own.
+    Overtaken,
+    /// It is the peer's, and goes on without its data and with a window that is open.
     Opened,
-    /// It proves that the peer is there; it is answered with a challenge ACK and
-    /// goes no further.
+    /// It is the peer's; it is answered with an ACK and goes no further.
     Answered,
-    /// It goes on; the stack below drops it or answers it. It proves nothing:
-    /// anybody could have sent it.
+    /// It is the peer's, and goes no further.
+    Taken,
+    /// It proves nothing, and goes on: smoltcp answers it with a RST.
     Unproven,
-    /// It is answered with a challenge ACK and goes no further.
+    /// It proves nothing; smoltcp gets a pure ACK with its numbers, and answers that with
+    /// a RST.
+    Refuted,
+    /// It proves nothing; it is answered with a challenge ACK and goes no further.
     Challenge,
-    /// It goes no further, and nobody is told.
+    /// It proves nothing, and goes no further.
     Drop,
 }
 
-/// The largest window there is (RFC 7323, 2.3): how far behind RCV.NXT or
-/// SND.UNA a segment of the past may lie.
-const LARGEST_WINDOW: u32 = 1 << 30;
+impl Verdict {
+    /// Whether the segment is the peer's, as far as an attacker off the path could tell.
+    pub(super) const fn is_heard(self) -> bool {
+        matches!(
+            self,
+            Self::Acceptable
+                | Self::Textless
+                | Self::Overtaken
+                | Self::Opened
+                | Self::Answered
+                | Self::Taken
+        )
+    }
+}
 
 /// Judges a segment for a synchronised connection.
 #[inline]
 pub(super) fn judge(segment: &Segment<'_>, known: &Known) -> Verdict {
-    let in_flight = known.snd_nxt.wrapping_sub(known.snd_una);
-    let is_new = |ack| is_within(ack, known.snd_una, in_flight.wrapping_add(1));
+    let is_new = |ack| is_within(ack, known.snd_una, known.in_flight().wrapping_add(1));
     // Nearly all are expected next, and acknowledge something new or nothing.
     match segment.plain_ack().is_some_and(is_new) && segment.seq() == known.rcv_nxt {
         true => Verdict::Acceptable,
@@ -100,74 +131,136 @@ pub(super) fn judge(segment: &Segment<'_>, known: &Known) -> Verdict {
 
 /// The same, by all the rules.
 fn judge_rare(segment: &Segment<'_>, known: &Known) -> Verdict {
-    let in_window = is_within(segment.seq(), known.rcv_nxt, known.rcv_wnd);
     if segment.is_rst() {
-        let is_taken = in_window && is_on(Sabotage::RstRule);
-        return match segment.seq() == known.rcv_nxt || is_taken {
-            true => Verdict::Acceptable,
-            false if in_window => Verdict::Challenge,
-            false => Verdict::Drop,
-        };
+        return judge_rst(segment, known);
     }
     if segment.is_syn() {
         return Verdict::Challenge;
     }
     let Some(ack) = segment.ack() else {
-        return Verdict::Unproven;
+        return Verdict::Drop;
     };
-    if is_before(known.snd_nxt, ack) && !is_on(Sabotage::SndNxtRule) {
-        return Verdict::Challenge;
+    let oldest = known.snd_una.wrapping_sub(known.most_in_flight);
+    let is_unsent = is_before(known.snd_nxt, ack) && !is_on(Sabotage::SndNxtRule);
+    let is_too_old = is_before(ack, oldest) && !is_on(Sabotage::BlindHeard);
+    match is_unsent || is_too_old {
+        true => Verdict::Challenge,
+        false => judge_place(segment, ack, known),
     }
-    let is_recent_ack = !is_before(ack, known.snd_una.wrapping_sub(LARGEST_WINDOW));
-    if !is_recent_ack {
-        return Verdict::Unproven;
+}
+
+fn judge_rst(segment: &Segment<'_>, known: &Known) -> Verdict {
+    let in_window = is_within(segment.seq(), known.rcv_nxt, known.rcv_wnd);
+    let is_taken = in_window && is_on(Sabotage::RstRule);
+    match segment.seq() == known.rcv_nxt || is_taken {
+        true if segment.payload_len() > 0 => Verdict::Textless,
+        true => Verdict::Acceptable,
+        false if in_window => Verdict::Challenge,
+        false => Verdict::Drop,
     }
-    judge_place(segment, known)
 }
 
 /// Judges a segment whose ACK number is good by where it stands.
-fn judge_place(segment: &Segment<'_>, known: &Known) -> Verdict {
+fn judge_place(segment: &Segment<'_>, ack: u32, known: &Known) -> Verdict {
     let (seq, end) = (segment.seq(), segment.end());
-    // A repetition of octets taken already, or a probe just before RCV.NXT, is the
-    // peer's as well (its ACK was lost). A FIN may stand right at the edge, as at a
-    // closed window, and what follows that one octet further.
-    let oldest = known.rcv_nxt.wrapping_sub(LARGEST_WINDOW);
-    let len = LARGEST_WINDOW.wrapping_add(known.rcv_wnd).wrapping_add(2);
+    // Data that was taken already may be repeated (its ACK was lost), and the octet before
+    // RCV.NXT may be a keep-alive. A FIN may stand right at the edge of the window, as at a
+    // closed one, and what follows that one octet further.
+    let before = known.buffer.wrapping_add(1);
+    let oldest = known.rcv_nxt.wrapping_sub(before);
+    let len = before.wrapping_add(known.rcv_wnd).wrapping_add(2);
+    let edge = known.rcv_nxt.wrapping_add(known.rcv_wnd);
     if !is_within(seq, oldest, len) {
-        Verdict::Unproven
-    } else if segment.is_fin() && !is_within(end, oldest, len) {
+        return match is_on(Sabotage::BlindHeard) {
+            true => Verdict::Acceptable,
+            false => Verdict::Challenge,
+        };
+    }
+    if is_before(seq, known.rcv_nxt) && !is_before(known.rcv_nxt, end) {
+        return match seq == end && seq != known.rcv_nxt.wrapping_sub(1) {
+            // A pure ACK that was overtaken.
+            true => Verdict::Taken,
+            false => Verdict::Answered,
+        };
+    }
+    if segment.is_fin() && is_before(edge, end.wrapping_sub(1)) {
         Verdict::Answered
     } else if seq == end && is_before(known.rcv_nxt, seq) {
         Verdict::Textless
+    } else if seq != end && known.is_overtaken(ack) && !is_on(Sabotage::OldAck) {
+        Verdict::Overtaken
     } else {
         Verdict::Acceptable
     }
 }
 
-/// Judges a segment for a connection whose peer has sent its FIN: there is no
-/// octet behind that.
-pub(super) fn judge_behind_fin(segment: &Segment<'_>, known: &Known) -> Verdict {
+/// Judges a segment in SYN-SENT (RFC 9293, 3.10.7.3).
+pub(super) fn judge_answer(segment: &Segment<'_>, known: &Known) -> Verdict {
+    match segment.ack() {
+        Some(ack) if ack == known.snd_nxt => match segment.is_rst() || segment.is_syn() {
+            true => Verdict::Acceptable,
+            false => Verdict::Drop,
+        },
+        Some(_) if !segment.is_rst() => Verdict::Refuted,
+        None if segment.is_syn() && is_on(Sabotage::BareSyn) => Verdict::Acceptable,
+        Some(_) | None => Verdict::Drop,
+    }
+}
+
+/// Judges a segment in SYN-RECEIVED: what acknowledges anything but our SYN gets a RST
+/// (RFC 9293, 3.10.7.4, step 5).
+pub(super) fn judge_syn_received(segment: &Segment<'_>, known: &Known) -> Verdict {
+    let is_wrong = segment.ack().is_some_and(|ack| ack != known.snd_nxt);
+    match is_wrong && !segment.is_rst() && !segment.is_syn() {
+        true => Verdict::Unproven,
+        false => judge_rare(segment, known),
+    }
+}
+
+/// Judges a segment for a connection whose peer has sent its FIN: there is no octet after
+/// that.
+pub(super) fn judge_after_fin(segment: &Segment<'_>, known: &Known) -> Verdict {
     let verdict = judge_rare(segment, known);
     if segment.is_rst() || !is_before(known.rcv_nxt, segment.end()) {
         return verdict;
     }
     match verdict {
-        Verdict::Acceptable | Verdict::Textless => Verdict::Textless,
-        Verdict::Unproven | Verdict::Challenge => Verdict::Challenge,
-        Verdict::Opened | Verdict::Answered | Verdict::Drop => verdict,
+        Verdict::Acceptable | Verdict::Textless | Verdict::Overtaken => Verdict::Textless,
+        Verdict::Opened
+        | Verdict::Answered
+        | Verdict::Taken
+        | Verdict::Unproven
+        | Verdict::Refuted
+        | Verdict::Challenge
+        | Verdict::Drop => verdict,
     }
 }
 
-/// Judges a segment for a connection on which our FIN has left, and is not
-/// acknowledged; nor has the peer's been taken in.
-pub(super) fn judge_behind_our_fin(segment: &Segment<'_>, known: &Known) -> Verdict {
-    let verdict = judge_rare(segment, known);
-    let is_heard = matches!(verdict, Verdict::Acceptable | Verdict::Textless);
+/// Judges a segment for a connection on which our FIN has left and is not acknowledged,
+/// and the peer's was not taken.
+pub(super) fn judge_after_our_fin(segment: &Segment<'_>, known: &Known) -> Verdict {
+    let verdict = without_duplicates(judge_rare(segment, known), segment, known);
+    let is_taken = matches!(verdict, Verdict::Acceptable | Verdict::Textless);
     let is_last = segment.ack() == Some(known.snd_nxt) && segment.window() == Window::Zero;
-    // What is old altogether, the stack below drops; a RST it takes otherwise.
-    let is_new = segment.seq() == known.rcv_nxt || is_before(known.rcv_nxt, segment.end());
-    match is_heard && is_last && is_new && !segment.is_rst() {
+    match is_taken && is_last && !segment.is_rst() {
         true => Verdict::Opened,
+        false => verdict,
+    }
+}
+
+/// Judges a segment for a connection on which both FINs are sent, and ours is not
+/// acknowledged.
+pub(super) fn judge_closing(segment: &Segment<'_>, known: &Known) -> Verdict {
+    without_duplicates(judge_after_fin(segment, known), segment, known)
+}
+
+/// Keeps a duplicate ACK from smoltcp while only our FIN is in flight.
+fn without_duplicates(verdict: Verdict, segment: &Segment<'_>, known: &Known) -> Verdict {
+    let is_duplicate = verdict == Verdict::Acceptable
+        && segment.plain_ack() == Some(known.snd_una)
+        && segment.payload_len() == 0;
+    match is_duplicate && known.in_flight() == 1 && !is_on(Sabotage::FinDuplicates) {
+        true => Verdict::Taken,
         false => verdict,
     }
 }

@@ -2,6 +2,7 @@
 
 use super::ends::{Addresses, Flow};
 use crate::facts::Icmp;
+use crate::sabotage::{Sabotage, is_on};
 #[cfg(feature = "proto-ipv4")]
 use smoltcp::wire::{Icmpv4Message, Icmpv4Packet};
 #[cfg(feature = "proto-ipv6")]
@@ -38,9 +39,10 @@ fn quoted(severity: Icmp, addresses: Addresses, segment: &[u8]) -> Option<IcmpEr
 }
 
 /// Reads an ICMP message of IPv4: Destination Unreachable (RFC 792; the codes
-/// as RFC 1122, 4.2.3.9 and RFC 9293, 3.9.2.2 weigh them).
+/// as RFC 1122, 4.2.3.9 and RFC 9293, 3.9.2.2 weigh them). It is for who has sent the
+/// quoted packet.
 #[cfg(feature = "proto-ipv4")]
-pub(super) fn parse_v4(message: &[u8]) -> Option<IcmpError> {
+pub(super) fn parse_v4(receiver: [u8; 4], message: &[u8]) -> Option<IcmpError> {
     let packet = Icmpv4Packet::new_checked(message).ok()?;
     if packet.msg_type() != Icmpv4Message::DstUnreachable || !packet.verify_checksum() {
         return None;
@@ -56,12 +58,16 @@ pub(super) fn parse_v4(message: &[u8]) -> Option<IcmpError> {
     }
     let (from, rest) = quote.get(12..)?.split_first_chunk::<4>()?;
     let (to, _) = rest.split_first_chunk::<4>()?;
+    if *from != receiver && !is_on(Sabotage::Complaints) {
+        return None;
+    }
     let addresses = Addresses::V4([*from, *to]);
     quoted(severity, addresses, quote.get(header_len..)?)
 }
 
-/// Reads an ICMPv6 message: Destination Unreachable (RFC 4443, 3.1). Forbidden
-/// (code 1) and no such port (code 4) will not pass.
+/// Reads an ICMPv6 message: Destination Unreachable (RFC 4443, 3.1), of which forbidden
+/// (codes 1, 5 and 6) and no such port (code 4) will not pass; or Parameter Problem
+/// (3.4) of a host that has no TCP (code 1). It is for who has sent the quoted packet.
 #[cfg(feature = "proto-ipv6")]
 pub(super) fn parse_v6(
     sender: Ipv6Address,
@@ -69,14 +75,13 @@ pub(super) fn parse_v6(
     message: &[u8],
 ) -> Option<IcmpError> {
     let packet = Icmpv6Packet::new_checked(message).ok()?;
-    if packet.msg_type() != Icmpv6Message::DstUnreachable
-        || !packet.verify_checksum(&sender, &receiver)
-    {
+    if !packet.verify_checksum(&sender, &receiver) {
         return None;
     }
-    let severity = match packet.msg_code() {
-        1 | 4 => Icmp::Hard,
-        _ => Icmp::Soft,
+    let severity = match (packet.msg_type(), packet.msg_code()) {
+        (Icmpv6Message::DstUnreachable, 1 | 4..=6) | (Icmpv6Message::ParamProblem, 1) => Icmp::Hard,
+        (Icmpv6Message::DstUnreachable, _) => Icmp::Soft,
+        _ => return None,
     };
     let quote = message.get(QUOTE..)?;
     if quote.get(6) != Some(&PROTOCOL_TCP) {
@@ -84,5 +89,8 @@ pub(super) fn parse_v6(
     }
     let (from, rest) = quote.get(8..)?.split_first_chunk::<16>()?;
     let (to, segment) = rest.split_first_chunk::<16>()?;
+    if *from != receiver.octets() && !is_on(Sabotage::Complaints) {
+        return None;
+    }
     quoted(severity, Addresses::V6([*from, *to]), segment)
 }

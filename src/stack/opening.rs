@@ -1,10 +1,11 @@
 //! Opening a connection: route, slot, port, socket.
 
-use super::ends::Ends;
+use super::ends::{Ends, Flow};
 use super::slot::Tenure;
 use super::tracker::{ConnectionId, Net, Tracker};
 use crate::Instant;
 use crate::limits::Options;
+use crate::sabotage::{Sabotage, is_on};
 use crate::state::Action;
 use core::fmt;
 use smoltcp::iface::{Interface, SocketSet};
@@ -23,7 +24,8 @@ pub enum OpenError {
     NoPort,
     /// The remote port is 0, or the remote address is not that of one host.
     InvalidRemote,
-    /// The local port to listen at is 0.
+    /// The local port to listen at is 0, or the address is not one of ours at which
+    /// somebody can call.
     InvalidLocal,
     /// Unreachable at once: no address of ours fits, or no route leads there.
     NoRoute,
@@ -35,7 +37,7 @@ impl fmt::Display for OpenError {
             Self::NoSlot => "every slot holds a connection; finish, abort or release one",
             Self::NoPort => "every local port is in use or in TIME-WAIT; wait, or widen the range",
             Self::InvalidRemote => "the remote port is 0 or the remote address is not one host's",
-            Self::InvalidLocal => "the port to listen at is 0",
+            Self::InvalidLocal => "the port to listen at is 0, or the address is not ours",
             Self::NoRoute => "unreachable: no address of ours or no route leads to the peer",
         })
     }
@@ -77,6 +79,17 @@ fn has_route(interface: &mut Interface, medium: Medium, remote: IpAddress, now: 
     true
 }
 
+/// Whether it is an address of ours at which another host can call.
+fn can_be_called(interface: &Interface, addr: IpAddress) -> bool {
+    let end = IpEndpoint::new(addr, 0);
+    let itself = Ends {
+        local: end,
+        remote: end,
+    };
+    interface.has_ip_addr(addr)
+        && Flow::arriving(&itself).is_some_and(|flow| flow.addresses.is_to_host())
+}
+
 impl<const N: usize> Tracker<N> {
     /// Starts connecting to `remote`. The SYN leaves with the next poll.
     ///
@@ -97,6 +110,16 @@ impl<const N: usize> Tracker<N> {
             .get_source_address(&remote.addr)
             .filter(|&source| net.interface.has_ip_addr(source))
             .ok_or(OpenError::NoRoute)?;
+        let peer = Ends {
+            local: IpEndpoint::new(local, 0),
+            remote,
+        };
+        self.table.note_addresses(net.interface);
+        // Neither a group, nor ourselves, nor of a version that the guard cannot read.
+        let flow = Flow::arriving(&peer).filter(|flow| self.table.may_talk(flow));
+        if flow.is_none() || net.interface.has_ip_addr(remote.addr) {
+            return Err(OpenError::InvalidRemote);
+        }
         if !has_route(net.interface, self.table.medium(), remote.addr, net.now) {
             return Err(OpenError::NoRoute);
         }
@@ -108,7 +131,7 @@ impl<const N: usize> Tracker<N> {
         };
         let local = IpEndpoint::new(local, port);
         let ends = Ends { local, remote };
-        self.table.assign(index, Some(ends));
+        self.table.assign(index, &ends);
         let flow = self.table.flow(index).ok_or(OpenError::NoRoute)?;
         let number = self.secret.sequence_number(&flow, net.now);
         let socket = net.sockets.get_mut::<tcp::Socket<'_>>(slot.handle);
@@ -129,7 +152,11 @@ impl<const N: usize> Tracker<N> {
         local: IpListenEndpoint,
         options: Options,
     ) -> Result<ConnectionId, OpenError> {
-        if local.port == 0 {
+        // The unspecified address stands for any of ours.
+        let addr = local.addr.filter(|addr| !addr.is_unspecified());
+        let local = IpListenEndpoint { addr, ..local };
+        let is_ours = addr.is_none_or(|addr| can_be_called(net.interface, addr));
+        if local.port == 0 || !is_ours && !is_on(Sabotage::DeafBind) {
             return Err(OpenError::InvalidLocal);
         }
         let index = self.vacancy(net.sockets).ok_or(OpenError::NoSlot)?;
@@ -139,7 +166,7 @@ impl<const N: usize> Tracker<N> {
         };
         let socket = net.sockets.get_mut::<tcp::Socket<'_>>(slot.handle);
         socket.listen(local).map_err(|_| OpenError::InvalidLocal)?;
-        self.table.assign(index, None);
+        self.table.listen(index, local.port);
         let action = slot.connection.handle_listen(options, net.now);
         Ok(self.occupy(index, action, net.sockets, net.now))
     }
@@ -209,7 +236,7 @@ impl<const N: usize> Tracker<N> {
             sockets.get_mut::<tcp::Socket<'_>>(slot.handle).abort();
             slot.connection.handle_release(now);
             slot.unread = 0;
-            self.table.assign(index, None);
+            self.table.clear(index);
         }
     }
 

@@ -4,6 +4,7 @@
 use super::checksum::{is_complete, sum, sum_header};
 use super::icmp::{self, IcmpError};
 use super::segment::{IpHeader, PROTOCOL_TCP, Segment};
+use crate::sabotage::{Sabotage, is_on};
 use smoltcp::phy::{ChecksumCapabilities, Medium};
 #[cfg(feature = "proto-ipv4")]
 use smoltcp::wire::IPV4_HEADER_LEN;
@@ -146,10 +147,13 @@ fn parse_ipv4(packet: &[u8], checks: Checks) -> Parsed<'_> {
     // The first two bits are no part of the fragment's place.
     let is_fragment = [fragment & 0x3f, offset] != [0, 0];
     match protocol {
-        PROTOCOL_TCP if is_fragment => Parsed::Withheld,
+        PROTOCOL_TCP if is_fragment && !is_on(Sabotage::Fragments) => Parsed::Withheld,
         _ if is_fragment => Parsed::Other,
         PROTOCOL_TCP => parse_tcp(IpHeader::V4(fixed), payload, checks),
-        PROTOCOL_ICMP => icmp::parse_v4(payload).map_or(Parsed::Other, Parsed::Icmp),
+        PROTOCOL_ICMP => {
+            let [.., a, b, c, d] = *fixed;
+            icmp::parse_v4([a, b, c, d], payload).map_or(Parsed::Other, Parsed::Icmp)
+        }
         _ => Parsed::Other,
     }
 }
@@ -214,7 +218,9 @@ fn behind_hop_by_hop(header: &[u8]) -> Option<(IpProtocol, &[u8])> {
 #[inline(always)]
 fn parse_tcp<'f>(ip: IpHeader<'f>, payload: &'f [u8], checks: Checks) -> Parsed<'f> {
     match Segment::read(ip, payload) {
-        Some(segment) if checks.tcp && !segment.is_intact() => Parsed::Withheld,
+        Some(segment) if checks.tcp && !segment.is_intact() && !is_on(Sabotage::Damaged) => {
+            Parsed::Withheld
+        }
         Some(segment) => Parsed::Tcp(segment),
         None => Parsed::Other,
     }

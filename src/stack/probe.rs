@@ -1,4 +1,4 @@
-//! A segment to be put in place of another: a bare ACK at other numbers.
+//! A segment to be put in place of another, with other numbers.
 //!
 //! It is made of the headers of the other by hand. smoltcp's functions for it
 //! would be compiled in twice, and larger and slower for what smoltcp sends.
@@ -17,13 +17,16 @@ const LONGEST_IP_HEADER_LEN: usize = if cfg!(feature = "proto-ipv6") {
     IPV4_HEADER_LEN
 };
 
-/// Room for the link header, the longer of the IP headers, and TCP's.
-const ROOM: usize = 14 + LONGEST_IP_HEADER_LEN + TCP_HEADER_LEN;
+/// How much of a payload fits in. The rest is left to be repeated by the peer.
+pub(super) const PAYLOAD: usize = 128;
+
+/// Room for the link header, the longer of the IP headers, TCP's, and a payload.
+const ROOM: usize = 14 + LONGEST_IP_HEADER_LEN + TCP_HEADER_LEN + PAYLOAD;
 
 // Every frame that comes in has one of these beside it on the stack.
-const _: () = assert!(size_of::<Probe>() <= 88);
+const _: () = assert!(size_of::<Probe>() <= 88 + PAYLOAD);
 
-/// A frame of headers only.
+/// A frame with a segment in it.
 #[derive(Debug)]
 pub(super) struct Probe {
     frame: [u8; ROOM],
@@ -31,13 +34,15 @@ pub(super) struct Probe {
 }
 
 impl Probe {
-    /// A frame with the addresses of `segment`, which came in `frame`, and this TCP
-    /// header, whose checksum is filled in. `None` if `frame` is too short.
+    /// A frame with the addresses of `segment`, which came in `frame`, this TCP header,
+    /// whose checksum is filled in, and this payload. `None` if `frame` is too short or the
+    /// payload too long.
     pub(super) fn new(
         medium: Medium,
         frame: &[u8],
         segment: &Segment<'_>,
         header: [u8; TCP_HEADER_LEN],
+        payload: &[u8],
     ) -> Option<Self> {
         let link_len = link_header_len(medium);
         let ip_len = match frame.get(link_len)? >> 4 {
@@ -48,20 +53,25 @@ impl Probe {
             _ => return None,
         };
         let headers_len = link_len.wrapping_add(ip_len);
+        let segment_len = TCP_HEADER_LEN.wrapping_add(payload.len());
         let mut probe = Self {
-            len: headers_len.wrapping_add(TCP_HEADER_LEN),
+            len: headers_len.wrapping_add(segment_len),
             frame: [0; ROOM],
         };
         let (headers, rest) = probe.frame.split_at_mut_checked(headers_len)?;
         headers.copy_from_slice(frame.get(..headers_len)?);
         let ip = headers.get_mut(link_len..)?;
+        // At most a payload above 20.
+        let len = u8::try_from(segment_len).ok()?;
         match ip_len {
-            IPV4_HEADER_LEN => shorten_ipv4(ip.first_chunk_mut()?),
-            _ => shorten_ipv6(ip.first_chunk_mut()?),
+            IPV4_HEADER_LEN => shorten_ipv4(ip.first_chunk_mut()?, len),
+            _ => shorten_ipv6(ip.first_chunk_mut()?, len),
         }
-        let tcp = rest.first_chunk_mut::<TCP_HEADER_LEN>()?;
+        let octets = rest.get_mut(..segment_len)?;
+        let (tcp, room) = octets.split_first_chunk_mut::<TCP_HEADER_LEN>()?;
         *tcp = header;
-        let checksum = checksum(sum(segment.pseudo_sum(TCP_HEADER_LEN), tcp));
+        room.copy_from_slice(payload);
+        let checksum = checksum(sum(sum(segment.pseudo_sum(segment_len), tcp), room));
         let [.., high, low, _, _] = tcp;
         [*high, *low] = checksum;
         Some(probe)
@@ -72,12 +82,13 @@ impl Probe {
     }
 }
 
-/// Makes it the header (RFC 791, 3.1) of a packet with a TCP header in it and no
-/// more, without options.
-fn shorten_ipv4(header: &mut [u8; IPV4_HEADER_LEN]) {
+/// Makes it the header (RFC 791, 3.1) of a packet with a segment of this length in it and
+/// no more, without options.
+fn shorten_ipv4(header: &mut [u8; IPV4_HEADER_LEN], len: u8) {
     header[0] = 0x45;
     header[2] = 0;
-    header[3] = 40;
+    // 148 octets at most.
+    header[3] = len.wrapping_add(20);
     header[10] = 0;
     header[11] = 0;
     let [high, low] = checksum(sum(0, header));
@@ -85,11 +96,11 @@ fn shorten_ipv4(header: &mut [u8; IPV4_HEADER_LEN]) {
     header[11] = low;
 }
 
-/// Makes it the header (RFC 8200, 3) of a packet with a TCP header in it and no
-/// more, without extension headers.
-fn shorten_ipv6(header: &mut [u8; IPV6_HEADER_LEN]) {
+/// Makes it the header (RFC 8200, 3) of a packet with a segment of this length in it and
+/// no more, without extension headers.
+fn shorten_ipv6(header: &mut [u8; IPV6_HEADER_LEN], len: u8) {
     header[4] = 0;
-    header[5] = 20;
+    header[5] = len;
     header[6] = 6;
 }
 

@@ -55,6 +55,16 @@ impl IpHeader<'_> {
     }
 }
 
+/// What a header says beside the ports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Fields {
+    pub(super) seq: u32,
+    pub(super) ack: u32,
+    pub(super) flags: u8,
+    /// Not scaled.
+    pub(super) window: u16,
+}
+
 impl<'f> Segment<'f> {
     /// Reads the payload of an IP packet; `None` if a header does not fit into it.
     #[inline(always)]
@@ -78,7 +88,7 @@ impl Segment<'_> {
     const FIN: u8 = 0x01;
     const SYN: u8 = 0x02;
     const RST: u8 = 0x04;
-    const ACK: u8 = 0x10;
+    pub(super) const ACK: u8 = 0x10;
 
     /// From whom to whom it goes.
     #[inline(always)]
@@ -131,14 +141,16 @@ impl Segment<'_> {
         self.has(Self::RST)
     }
 
-    /// Whether it looks like smoltcp's keep-alive probe: one octet, zero, and
-    /// no other flag. A segment of ours that repeats a last octet of zero, with
-    /// more queued behind it, looks the same; not to send that is harmless,
-    /// because what is sent instead is answered, and three answers make smoltcp
-    /// repeat everything.
+    /// Whether it looks like smoltcp's keep-alive probe: one octet, zero, and no other
+    /// flag. A segment of ours that repeats an octet of zero looks the same.
     pub(super) fn is_keep_alive(&self) -> bool {
         let [.., flags, _, _, _, _, _, _] = *self.header;
-        flags == Self::ACK && self.payload_len == 1 && self.rest.last() == Some(&0)
+        flags == Self::ACK && self.payload_len == 1 && self.ends_in_zero()
+    }
+
+    /// Whether its last octet of payload is zero.
+    pub(super) fn ends_in_zero(&self) -> bool {
+        self.payload_len > 0 && self.rest.last() == Some(&0)
     }
 
     /// The window field, not scaled.
@@ -163,36 +175,51 @@ impl Segment<'_> {
             .wrapping_add(u32::from_be_bytes([0, 0, 0, controls]))
     }
 
-    /// The header of a bare ACK with the ports of this segment, at these numbers,
-    /// without a checksum.
-    pub(super) const fn bare_ack(&self, seq: u32, ack: u32, window: u16) -> [u8; TCP_HEADER_LEN] {
+    /// The octets of the payload.
+    pub(super) fn payload(&self) -> &[u8] {
+        let len = usize::try_from(self.payload_len).unwrap_or(0);
+        let start = self.rest.len().saturating_sub(len);
+        self.rest.get(start..).unwrap_or(&[])
+    }
+
+    /// How many octets the payload has.
+    pub(super) const fn payload_len(&self) -> u32 {
+        self.payload_len
+    }
+
+    /// The flags of this segment that count in one which goes on in its place.
+    pub(super) const fn flags(&self) -> u8 {
+        let [_, _, _, _, _, _, _, _, _, _, _, _, _, flags, ..] = *self.header;
+        flags & (Self::FIN | Self::RST | Self::ACK)
+    }
+
+    /// The header of a segment with the ports of this one, without options and without a
+    /// checksum.
+    pub(super) const fn header(&self, fields: Fields) -> [u8; TCP_HEADER_LEN] {
         let [a, b, c, d, ..] = *self.header;
-        let [e, f, g, h] = seq.to_be_bytes();
-        let [i, j, k, l] = ack.to_be_bytes();
-        let [m, n] = window.to_be_bytes();
-        let offset = 0x50;
+        let [e, f, g, h] = fields.seq.to_be_bytes();
+        let [i, j, k, l] = fields.ack.to_be_bytes();
+        let [m, n] = fields.window.to_be_bytes();
+        let flags = fields.flags;
         [
-            a,
-            b,
-            c,
-            d,
-            e,
-            f,
-            g,
-            h,
-            i,
-            j,
-            k,
-            l,
-            offset,
-            Self::ACK,
-            m,
-            n,
-            0,
-            0,
-            0,
-            0,
+            a, b, c, d, e, f, g, h, i, j, k, l, 0x50, flags, m, n, 0, 0, 0, 0,
         ]
+    }
+
+    /// The window scale option of a SYN (RFC 7323, 2.2), if it has one.
+    pub(super) fn window_scale(&self) -> Option<u8> {
+        let len = usize::try_from(self.payload_len).unwrap_or(0);
+        let mut options = self.rest.get(..self.rest.len().saturating_sub(len))?;
+        loop {
+            match *options {
+                // The list ends, or what follows is padding.
+                [] | [0, ..] => return None,
+                [1, ref rest @ ..] => options = rest,
+                [3, 3, shift, ..] => return Some(shift.min(14)),
+                [_, len, ..] if len >= 2 => options = options.get(usize::from(len)..)?,
+                _ => return None,
+            }
+        }
     }
 
     /// The sum of the pseudo header (RFC 9293, 3.1; RFC 8200, 8.1) of a segment of

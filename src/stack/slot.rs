@@ -2,8 +2,8 @@
 //! socket, told to the connection as facts.
 
 use super::ends::Flow;
+use super::row::{Facts, Receipt, Sending};
 use super::time::interval;
-use super::watch::{Facts, Receipt, Sending};
 use crate::Instant;
 use crate::connection::Connection;
 use crate::facts::Sent;
@@ -16,6 +16,9 @@ use smoltcp::socket::tcp;
 /// found. After that it is dropped: the stack below would ask for the neighbour
 /// every second for ever.
 const RST_PATIENCE_MS: u32 = 5_000;
+
+/// Before smoltcp ends TIME-WAIT, after 10 s, and clears the receive buffer.
+const TIME_WAIT_MS: u32 = 9_000;
 
 /// Whether somebody still counts on a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,12 +102,12 @@ impl Change {
 }
 
 impl Slot {
-    pub(super) fn new(tag: u16, handle: SocketHandle) -> Self {
+    pub(super) fn new(tag: u16, generation: u32, handle: SocketHandle) -> Self {
         Self {
             connection: Connection::new(tag),
             handle,
             tenure: Tenure::Free,
-            generation: 0,
+            generation,
             tcp: tcp::State::Closed,
             unread: 0,
         }
@@ -190,10 +193,36 @@ impl Slot {
 
     /// Gives up what has lingered behind the end of a connection for too long: a
     /// RST that could not leave, a peer that never closes its direction.
-    pub(super) fn give_up(&mut self, socket: &mut tcp::Socket<'_>) {
-        if Self::is_rst_due(socket) || socket.state() == tcp::State::FinWait2 {
+    ///
+    /// To forget the other end is to lose what was received from it. While somebody may
+    /// read that, a RST goes on waiting, and so does a peer; and a socket leaves TIME-WAIT,
+    /// at whose end smoltcp clears its buffers, with a RST.
+    pub(super) fn give_up(&mut self, socket: &mut tcp::Socket<'_>, now: Instant) {
+        let may_be_read = self.has_unread(socket) && self.tenure == Tenure::Held;
+        if may_be_read && !is_on(Sabotage::Unread) {
+            if socket.state() == tcp::State::TimeWait {
+                socket.abort();
+            }
+            self.connection.linger(now, RST_PATIENCE_MS);
+        } else if Self::is_rst_due(socket) || socket.state() == tcp::State::FinWait2 {
             forget(socket);
+        }
+        self.tcp = socket.state();
+    }
+
+    /// Whether bytes of the peer wait for a reader.
+    pub(super) fn has_unread(&self, socket: &tcp::Socket<'_>) -> bool {
+        socket.recv_queue() > 0
+    }
+
+    /// Nobody reads any more: what the peer has sent, or still sends, is lost, and a RST
+    /// says so to it (RFC 9293, SHLD-3).
+    pub(super) fn drop_unread(&mut self, socket: &mut tcp::Socket<'_>, now: Instant) {
+        let is_owed = !matches!(socket.state(), tcp::State::Closed | tcp::State::TimeWait);
+        if is_owed && self.tenure == Tenure::Free && self.has_unread(socket) {
+            socket.abort();
             self.tcp = socket.state();
+            self.connection.linger(now, RST_PATIENCE_MS);
         }
     }
 
@@ -226,6 +255,8 @@ impl Slot {
         let is_plain = !change.is_any()
             && self.connection.state() == State::Open
             && socket.recv_queue() == self.unread
+            && !facts.fin
+            && !facts.reopens
             && facts.icmp.is_none();
         let in_order = match is_plain {
             true => 0,
@@ -267,21 +298,23 @@ impl Slot {
     /// What to tell the guard, once whatever was to be read is read.
     pub(super) fn receipt(&mut self, in_order: u32, socket: &tcp::Socket<'_>) -> Receipt {
         self.unread = socket.recv_queue();
-        let room = socket.recv_capacity().saturating_sub(self.unread);
         Receipt {
             in_order,
-            room: u32::try_from(room).unwrap_or(u32::MAX),
+            // At most 1 GiB.
+            buffer: u32::try_from(socket.recv_capacity()).unwrap_or(u32::MAX),
             peer: match socket.state() {
+                tcp::State::TimeWait => Sending::TimeWait,
                 state if peer_has_closed(state) => Sending::Finished,
-                tcp::State::Closed | tcp::State::Listen | tcp::State::SynSent => Sending::Unknown,
+                tcp::State::Closed
+                | tcp::State::Listen
+                | tcp::State::SynSent
+                | tcp::State::SynReceived => Sending::Unknown,
                 tcp::State::FinWait2 => Sending::Alone,
-                tcp::State::SynReceived
-                | tcp::State::Established
+                tcp::State::Established
                 | tcp::State::FinWait1
                 | tcp::State::CloseWait
                 | tcp::State::Closing
-                | tcp::State::LastAck
-                | tcp::State::TimeWait => Sending::Open,
+                | tcp::State::LastAck => Sending::Open,
             },
         }
     }
@@ -332,8 +365,10 @@ impl Slot {
     /// many octets are not acknowledged.
     fn note_heard(&mut self, facts: Facts, socket: &tcp::Socket<'_>, now: Instant) -> usize {
         let pending = socket.send_queue();
-        self.connection.note_pending(pending, now);
         if let Some(window) = facts.heard {
+            if !facts.rst {
+                self.connection.note_pending(pending, now);
+            }
             self.connection.handle_heard(window, now);
         }
         pending
@@ -351,7 +386,9 @@ impl Slot {
     ) {
         use tcp::State::{FinWait2, LastAck, TimeWait};
         let connection = &mut self.connection;
-        if change.is_peer_closing() {
+        // The guard saw the FIN come in order; if too much data was with it, smoltcp gets
+        // it only when the peer repeats it.
+        if facts.fin || change.is_peer_closing() {
             connection.handle_fin(now);
         }
         // From LAST-ACK, both the final ACK and a RST lead to CLOSED; only the
@@ -373,6 +410,13 @@ impl Slot {
             // Our FIN is acknowledged; the peer's may never come.
             let patience_ms = self.connection.options().finish_ms();
             self.connection.linger(now, patience_ms);
+        } else if change.after == TimeWait && self.has_unread(socket) {
+            self.connection.linger(now, TIME_WAIT_MS);
+        }
+        self.drop_unread(socket, now);
+        if facts.reopens && self.connection.state().is_closed() && socket.recv_queue() == 0 {
+            forget(socket);
+            self.tcp = socket.state();
         }
         if let Some(icmp) = facts.icmp {
             let action = self.connection.handle_icmp(icmp, now);
@@ -389,11 +433,5 @@ impl Slot {
             }
             self.connection.handle_sent(sent, now);
         }
-    }
-
-    /// Whether the connection waits for a peer to connect.
-    #[inline]
-    pub(super) fn is_listening(&self) -> bool {
-        self.connection.state() == State::Listening
     }
 }

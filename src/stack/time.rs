@@ -2,10 +2,11 @@
 
 use crate::Instant;
 
-/// smoltcp's instants are signed microseconds: the present is far from where the sign
-/// would be lost, 292,000 years ahead.
+/// smoltcp's instants are signed microseconds, and it adds to them. No clock comes near
+/// where that overflows; one that is wrong begins again there, 146,000 years ahead.
 pub(super) const fn to_smoltcp(now: Instant) -> smoltcp::time::Instant {
-    smoltcp::time::Instant::from_micros_const(now.as_micros().cast_signed())
+    let micros = now.as_micros() & (u64::MAX >> 2);
+    smoltcp::time::Instant::from_micros_const(micros.cast_signed())
 }
 
 /// An instant before the epoch, which smoltcp uses for "at once", becomes the

@@ -8,14 +8,17 @@
 use super::config::{Config, ConfigError};
 use super::ends::Ends;
 use super::ports::Ports;
+use super::row::Facts;
 use super::secret::Secret;
 use super::slot::{Slot, Step};
+use super::table::Table;
 use super::time::{from_smoltcp, to_smoltcp};
-use super::watch::{Facts, Table, Watch};
+use super::watch::Watch;
 use crate::Instant;
 use crate::limits::Nagle;
 use crate::state::Action;
 use core::fmt;
+use core::sync::atomic::{AtomicU32, Ordering};
 use smoltcp::iface::{Interface, PollIngressSingleResult, PollResult, SocketHandle, SocketSet};
 use smoltcp::phy::Device;
 use smoltcp::socket::tcp;
@@ -46,6 +49,24 @@ pub struct ConnectionId {
     pub(super) generation: u32,
 }
 
+/// Where the generations of a tracker begin: far from those of every other, so that an id
+/// of one names no connection of another.
+fn first_generation() -> u32 {
+    static TRACKERS: AtomicU32 = AtomicU32::new(0);
+    #[cfg(target_has_atomic = "32")]
+    let number = TRACKERS.fetch_add(1, Ordering::Relaxed);
+    // A machine without such an instruction has one core; an interrupt that makes a
+    // tracker in between is the exception.
+    #[cfg(not(target_has_atomic = "32"))]
+    let number = {
+        let number = TRACKERS.load(Ordering::Relaxed);
+        TRACKERS.store(number.wrapping_add(1), Ordering::Relaxed);
+        number
+    };
+    // The golden ratio of 2^32 spreads numbers that follow each other.
+    number.wrapping_mul(0x9e37_79b9)
+}
+
 /// What polling works on, lent for one call: the application keeps it.
 pub struct Net<'n, 'a, D: ?Sized> {
     /// The interface.
@@ -71,6 +92,9 @@ impl<D: ?Sized> fmt::Debug for Net<'_, '_, D> {
 pub(super) enum Taken {
     /// Nothing: there was no frame, and no timer was due.
     Nothing,
+    /// Nothing can be said of the rest: the device has no room for a frame to send, and most
+    /// devices give none that they have received then.
+    Full,
     /// It took in everything the device had.
     All,
     /// The burst is used up and there may be more.
@@ -153,9 +177,15 @@ impl<const N: usize> Tracker<N> {
         };
         let capabilities = device.capabilities();
         config.check(&capabilities)?;
+        for (slot, handle) in handles.iter().enumerate() {
+            if handles.iter().position(|other| other == handle) != Some(slot) {
+                return Err(ConfigError::SharedSocket { slot });
+            }
+        }
+        let first = first_generation();
         let mut tag = 0_u16;
         let slots = handles.map(|handle| {
-            let slot = Slot::new(tag, handle);
+            let slot = Slot::new(tag, first, handle);
             tag = tag.wrapping_add(1);
             slot
         });
@@ -186,7 +216,7 @@ impl<const N: usize> Tracker<N> {
         self.fire_timers(net.sockets, net.now);
         match taken {
             Taken::Nothing => Taken::All,
-            Taken::All | Taken::More => taken,
+            Taken::All | Taken::More | Taken::Full => taken,
         }
     }
 
@@ -217,6 +247,7 @@ impl<const N: usize> Tracker<N> {
         sockets: &mut SocketSet<'_>,
         now: Instant,
     ) {
+        self.table.note_addresses(interface);
         for index in 0..N {
             let Some(slot) = self.slots.get_mut(index) else {
                 return;
@@ -270,10 +301,10 @@ impl<const N: usize> Tracker<N> {
             let Some(slot) = self.slots.get_mut(index) else {
                 return;
             };
-            if has_lingered {
-                slot.give_up(sockets.get_mut::<tcp::Socket<'_>>(slot.handle));
-            }
             let action = slot.connection.handle_timeout(now);
+            if has_lingered {
+                slot.give_up(sockets.get_mut::<tcp::Socket<'_>>(slot.handle), now);
+            }
             self.perform(index, action, sockets, now);
         }
     }
@@ -414,21 +445,17 @@ impl<const N: usize> Tracker<N> {
             return;
         };
         let socket = sockets.get_mut::<tcp::Socket<'_>>(slot.handle);
-        let before = (slot.is_listening(), slot.tcp);
+        let before = slot.tcp;
         let receipt = slot.sync_received(facts, socket, now);
         self.next_timer = self.next_timer.min(slot.timeout_bound());
         let Some(receipt) = receipt else {
             return;
         };
-        let has_changed = before != (slot.is_listening(), slot.tcp);
-        if has_changed {
+        if before != slot.tcp {
             self.let_port_rest(index, tcp::State::TimeWait, now);
             self.note_ends(index, sockets);
         }
         self.table.advance(index, receipt);
-        if has_changed {
-            self.look_for_listeners();
-        }
     }
 
     /// Takes in what an egress step put on the wire. It acknowledges nothing, and no
@@ -453,7 +480,7 @@ impl<const N: usize> Tracker<N> {
         };
         let socket = sockets.get::<tcp::Socket<'_>>(slot.handle);
         if socket.state() == tcp::State::Listen {
-            self.table.assign(index, None);
+            self.table.listen(index, socket.listen_endpoint().port);
         } else if Slot::is_over(socket) {
             self.table.take_off(index);
         } else if let (None, Some(local), Some(remote)) = (
@@ -461,7 +488,7 @@ impl<const N: usize> Tracker<N> {
             socket.local_endpoint(),
             socket.remote_endpoint(),
         ) {
-            self.table.assign(index, Some(Ends { local, remote }));
+            self.table.assign(index, &Ends { local, remote });
         }
     }
 
@@ -488,22 +515,5 @@ impl<const N: usize> Tracker<N> {
         let bound = slot.timeout_bound();
         self.look_by(bound);
         self.note_ends(index, sockets);
-        match action {
-            Action::None | Action::Ignore | Action::Misuse => {}
-            // Whatever else is asked for may begin or end waiting for a peer.
-            Action::StartConnect
-            | Action::StartListen
-            | Action::Relisten
-            | Action::Accept
-            | Action::Wait
-            | Action::Refuse
-            | Action::SendFin
-            | Action::Reset => self.look_for_listeners(),
-        }
-    }
-
-    fn look_for_listeners(&self) {
-        let is_listening = self.slots.iter().any(Slot::is_listening);
-        self.table.set_listening(is_listening);
     }
 }

@@ -1,0 +1,470 @@
+//! What the guard knows of one connection, and how each segment changes it.
+
+use super::ends::{Addresses, Ends, Flow};
+use super::guard::{
+    Known, Verdict, judge, judge_after_fin, judge_after_our_fin, judge_answer, judge_closing,
+    judge_syn_received,
+};
+use super::segment::Segment;
+use super::seq::is_before;
+use crate::facts::{Icmp, Sent, Window};
+use crate::sabotage::{Sabotage, is_on};
+use core::cell::Cell;
+
+/// What was seen of one connection since its facts were last taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Facts {
+    /// The peer was heard, and this is its newest window.
+    pub(super) heard: Option<Window>,
+    /// A RST of the peer went on.
+    pub(super) rst: bool,
+    /// A FIN of the peer came in order.
+    pub(super) fin: bool,
+    /// The peer begins a new connection between the same ends, after TIME-WAIT was
+    /// entered.
+    pub(super) reopens: bool,
+    /// What left, the latest of the most telling kind.
+    pub(super) sent: Option<Sent>,
+    /// How many of the segments that left had been sent before.
+    pub(super) resent: u8,
+    /// A RST of ours left.
+    pub(super) has_reset: bool,
+    /// An ICMP error about one of our segments in flight.
+    pub(super) icmp: Option<Icmp>,
+}
+
+/// What the receiving side of a connection took in and can still take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Receipt {
+    /// Octets of sequence space that came in order since the last receipt.
+    pub(super) in_order: u32,
+    /// Octets of the receive buffer.
+    pub(super) buffer: u32,
+    /// Whether more will come.
+    pub(super) peer: Sending,
+}
+
+/// Whether the peer may still send data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Sending {
+    /// The handshake is not complete.
+    #[default]
+    Unknown,
+    Open,
+    /// As before, and our FIN is acknowledged.
+    Alone,
+    /// Its FIN was taken in.
+    Finished,
+    /// Both FINs are acknowledged, ours first.
+    TimeWait,
+}
+
+/// How far the two ends have agreed on sequence numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// There is no connection.
+    Nobody,
+    /// It has ended, and nothing more is to be said: what comes from its other end is
+    /// nobody's. Who its ends were is still known, for the report.
+    Over,
+    /// Somebody may call at the local port.
+    Listening,
+    /// Nothing was sent yet: nothing can be judged, or quoted by ICMP.
+    Opening,
+    /// Our SYN has left: ICMP errors may be about it.
+    SynSent,
+    /// The peer's answer has come since; whether smoltcp took it is still to be seen. It
+    /// has reasons of its own not to: a damaged link header, say.
+    SynSeen,
+    /// Our answer to the peer's SYN has left.
+    SynReceived,
+    /// Both SYNs are known (RFC 9293, 3.10.7.4): the rules hold.
+    Synchronised,
+    /// Our FIN has left as well, and is not acknowledged.
+    Finishing,
+    /// The peer's FIN was taken in, and ours has not left, or is acknowledged.
+    PeerFinished,
+    /// The peer's FIN was taken in, and ours has left and is not acknowledged.
+    Closing,
+    /// Both FINs are acknowledged, ours first.
+    TimeWait,
+}
+
+/// What the newest segments in both directions said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Newest {
+    /// The peer's window, as the field has it.
+    window: u16,
+    /// By how much the windows that we announce are shifted.
+    shift: u8,
+    /// Whether the last octet sent is zero.
+    ends_in_zero: bool,
+    /// Whether the last octet sent was sent into a closed window, and may be refused.
+    is_probe: bool,
+}
+
+/// What the guard knows of one connection.
+#[derive(Debug)]
+pub(super) struct Row {
+    /// That of the segments that arrive for it, from the handshake on; after the end,
+    /// for the report. While it listens, only our port counts.
+    pub(super) flow: Flow,
+    /// Whether the peer has called us.
+    pub(super) is_passive: bool,
+    pub(super) facts: Cell<Facts>,
+    pub(super) phase: Cell<Phase>,
+    /// What is known of its sequence numbers, from its SYN on.
+    pub(super) known: Cell<Known>,
+    newest: Cell<Newest>,
+    /// The most octets of sequence space that one segment had, as far as seen: the
+    /// peer takes so many at once.
+    pub(super) largest: Cell<u16>,
+    /// Whether there are facts to collect.
+    pub(super) is_touched: Cell<bool>,
+}
+
+// What one more connection costs in memory, of what is not free on a small machine.
+// `./ci.sh budgets` prints what they add up to; the address families that are in it make
+// the difference.
+const _: () = assert!(size_of::<Row>() <= 112);
+
+impl Row {
+    pub(super) fn new() -> Self {
+        Self {
+            flow: Flow::NONE,
+            is_passive: false,
+            facts: Cell::new(Facts::default()),
+            phase: Cell::new(Phase::Nobody),
+            known: Cell::new(Known::UNKNOWN),
+            newest: Cell::new(Newest {
+                window: 0,
+                shift: 0,
+                ends_in_zero: false,
+                is_probe: false,
+            }),
+            largest: Cell::new(0),
+            is_touched: Cell::new(false),
+        }
+    }
+
+    /// Forgets what was seen, and belongs to these ends from now on.
+    pub(super) fn assign(&mut self, ends: &Ends) {
+        let is_passive = self.phase.get() == Phase::Listening;
+        if let Some(flow) = Flow::arriving(ends) {
+            self.reset(flow, Phase::Opening);
+            self.is_passive = is_passive;
+        }
+    }
+
+    /// Forgets what was seen, and waits for somebody to call at this port.
+    pub(super) fn listen(&mut self, port: u16) {
+        let ports = [[0; 2], port.to_be_bytes()];
+        self.reset(
+            Flow {
+                ports,
+                ..Flow::NONE
+            },
+            Phase::Listening,
+        );
+    }
+
+    /// Forgets what was seen.
+    pub(super) fn reset(&mut self, flow: Flow, phase: Phase) {
+        let is_touched = self.is_touched.get();
+        *self = Self {
+            flow,
+            phase: Cell::new(phase),
+            is_touched: Cell::new(is_touched),
+            ..Self::new()
+        };
+    }
+
+    /// Whether segments of this flow are for it.
+    pub(super) fn is_for(&self, arriving: Flow) -> bool {
+        let is_none = |phase| matches!(phase, Phase::Nobody | Phase::Over | Phase::Listening);
+        self.flow.ports == arriving.ports
+            && self.flow.addresses == arriving.addresses
+            && !is_none(self.phase.get())
+    }
+
+    /// Both ends, if it has any.
+    pub(super) fn flow(&self) -> Option<Flow> {
+        match self.phase.get() {
+            Phase::Nobody | Phase::Listening => None,
+            Phase::Over
+            | Phase::Opening
+            | Phase::SynSent
+            | Phase::SynSeen
+            | Phase::SynReceived
+            | Phase::Synchronised
+            | Phase::Finishing
+            | Phase::PeerFinished
+            | Phase::Closing
+            | Phase::TimeWait => Some(self.flow),
+        }
+    }
+
+    /// Whether a caller at this port is to be answered, or waits for an answer.
+    pub(super) fn serves(&self, port: [u8; 2]) -> bool {
+        let [_, ours] = self.flow.ports;
+        let is_live = !matches!(self.phase.get(), Phase::Nobody | Phase::Over);
+        is_live && ours == port && (self.is_passive || self.phase.get() == Phase::Listening)
+    }
+
+    /// Takes in what the socket took in.
+    pub(super) fn advance(&self, receipt: Receipt) {
+        let mut known = self.known.get();
+        known.rcv_nxt = known.rcv_nxt.wrapping_add(receipt.in_order);
+        known.rcv_wnd = known.rcv_wnd.saturating_sub(receipt.in_order);
+        known.buffer = receipt.buffer;
+        self.known.set(known);
+        let has_fin_in_flight =
+            matches!(self.phase.get(), Phase::Finishing | Phase::Closing) && known.in_flight() > 0;
+        self.phase.set(match (receipt.peer, self.phase.get()) {
+            (Sending::Unknown, phase) => phase,
+            (Sending::Open, Phase::SynSeen | Phase::SynReceived) | (Sending::Alone, _) => {
+                Phase::Synchronised
+            }
+            (Sending::Open, phase) => phase,
+            (Sending::Finished, _) if has_fin_in_flight => Phase::Closing,
+            (Sending::Finished, _) => Phase::PeerFinished,
+            (Sending::TimeWait, _) => Phase::TimeWait,
+        });
+    }
+
+    /// Judges a segment that arrived, and notes what it says.
+    #[inline(always)]
+    pub(super) fn judge(&self, segment: &Segment<'_>) -> Verdict {
+        let known = self.known.get();
+        let verdict = match self.phase.get() {
+            Phase::Synchronised => judge(segment, &known),
+            Phase::SynSent | Phase::SynSeen => self.judge_answer(segment, known),
+            Phase::SynReceived => judge_syn_received(segment, &known),
+            Phase::Finishing => judge_after_our_fin(segment, &known),
+            Phase::PeerFinished => judge_after_fin(segment, &known),
+            Phase::Closing => judge_closing(segment, &known),
+            Phase::TimeWait => self.judge_in_time_wait(segment, &known),
+            Phase::Nobody | Phase::Over | Phase::Listening | Phase::Opening => Verdict::Drop,
+        };
+        if verdict.is_heard() {
+            self.note_heard(segment, verdict);
+        }
+        verdict
+    }
+
+    fn judge_answer(&self, segment: &Segment<'_>, mut known: Known) -> Verdict {
+        let verdict = judge_answer(segment, &known);
+        if verdict == Verdict::Acceptable && segment.is_syn() && !segment.is_rst() {
+            known.rcv_nxt = segment.seq().wrapping_add(1);
+            self.known.set(known);
+            self.phase.set(Phase::SynSeen);
+            if segment.window_scale().is_none() {
+                self.newest.set(Newest {
+                    shift: 0,
+                    ..self.newest.get()
+                });
+            }
+        }
+        verdict
+    }
+
+    /// A SYN beyond all that was received begins a new connection (RFC 9293, 3.6.1;
+    /// RFC 1122, 4.2.2.13). It is dropped, and so repeated when the old one is away.
+    fn judge_in_time_wait(&self, segment: &Segment<'_>, known: &Known) -> Verdict {
+        let begins = segment.is_syn() && segment.ack().is_none() && !segment.is_rst();
+        if begins && is_before(known.rcv_nxt, segment.seq()) && !is_on(Sabotage::StaleRow) {
+            let mut facts = self.facts.get();
+            facts.reopens = true;
+            self.facts.set(facts);
+            return Verdict::Drop;
+        }
+        judge_after_fin(segment, known)
+    }
+
+    /// Takes in a segment that is the peer's. The ACK number of a RST counts for
+    /// nothing: some stacks acknowledge in it what they threw away.
+    #[inline]
+    fn note_heard(&self, segment: &Segment<'_>, verdict: Verdict) {
+        let mut known = self.known.get();
+        let mut newest = self.newest.get();
+        let mut facts = self.facts.get();
+        facts.rst = segment.is_rst();
+        let goes_on = matches!(
+            verdict,
+            Verdict::Acceptable | Verdict::Textless | Verdict::Opened
+        );
+        if let Some(ack) = segment.ack()
+            && goes_on
+            && !segment.is_rst()
+            && !known.is_overtaken(ack)
+        {
+            if !is_before(known.snd_nxt, ack) {
+                known.snd_una = ack;
+                self.known.set(known);
+            }
+            newest.window = segment.window_len();
+            self.newest.set(newest);
+        }
+        let is_in_order = !is_before(known.rcv_nxt, segment.seq());
+        if segment.is_fin()
+            && is_in_order
+            && matches!(verdict, Verdict::Acceptable | Verdict::Overtaken)
+        {
+            facts.fin = true;
+        }
+        facts.heard = Some(match newest.window {
+            0 => Window::Zero,
+            _ => Window::Open,
+        });
+        self.facts.set(facts);
+    }
+
+    /// The newest window of the peer, as the field has it.
+    pub(super) fn window(&self) -> u16 {
+        self.newest.get().window
+    }
+
+    /// Takes in an ICMP error about a segment with this sequence number. It is not
+    /// believed if none such is in flight (RFC 5927, 4.1). Returns whether it was.
+    pub(super) fn note_icmp(&self, seq: u32, severity: Icmp) -> bool {
+        let known = self.known.get();
+        let oldest = match self.phase.get() {
+            Phase::Nobody | Phase::Over | Phase::Listening | Phase::Opening => return false,
+            // The SYN itself, which counts as acknowledged elsewhere.
+            Phase::SynSent | Phase::SynSeen | Phase::SynReceived => known.snd_una.wrapping_sub(1),
+            Phase::Synchronised
+            | Phase::Finishing
+            | Phase::PeerFinished
+            | Phase::Closing
+            | Phase::TimeWait => known.snd_una,
+        };
+        if is_before(seq, oldest) || !is_before(seq, known.snd_nxt) {
+            return false;
+        }
+        let mut facts = self.facts.get();
+        facts.icmp = Some(severity);
+        self.facts.set(facts);
+        true
+    }
+
+    /// Takes in a segment that left, with `len` octets of sequence space; the sequence
+    /// number that it must have instead, if it must have another.
+    #[inline]
+    pub(super) fn note_sent(&self, segment: &Segment<'_>, len: u32) -> Option<u32> {
+        if segment.is_syn() {
+            self.note_syn_sent(segment);
+            return None;
+        }
+        let mut known = self.known.get();
+        let mut newest = self.newest.get();
+        if let Some(ack) = segment.ack() {
+            let window = u32::from(segment.window_len()) << newest.shift;
+            let ahead = ack.wrapping_sub(known.rcv_nxt);
+            known.rcv_wnd = ahead.wrapping_add(window);
+        }
+        let end = segment.seq().wrapping_add(len);
+        if is_before(known.snd_nxt, end) {
+            known.snd_nxt = end;
+            known.most_in_flight = known.most_in_flight.max(known.in_flight());
+            self.known.set(known);
+            newest.ends_in_zero = segment.ends_in_zero();
+            newest.is_probe = newest.window == 0 && segment.payload_len() == 1;
+            self.newest.set(newest);
+            // A packet has fewer than 2^16 octets.
+            let len = u16::try_from(len).unwrap_or(u16::MAX);
+            self.largest.set(self.largest.get().max(len));
+            if segment.is_fin() {
+                self.note_fin_sent();
+            }
+            self.note_demanding();
+            return None;
+        }
+        self.known.set(known);
+        if len == 0 {
+            return None;
+        }
+        self.note_old_sent(segment, &known, newest)
+    }
+
+    /// Takes in a segment that left, none of which is new.
+    fn note_old_sent(&self, segment: &Segment<'_>, known: &Known, newest: Newest) -> Option<u32> {
+        let is_last = segment.end() == known.snd_nxt;
+        let is_known_zero = is_last && newest.ends_in_zero && !is_on(Sabotage::ZeroOctet);
+        if is_before(segment.seq(), known.snd_una) {
+            // A keep-alive probe, which repeats an old octet (RFC 9293, 3.8.4).
+            self.note_demanding();
+            None
+        } else if segment.is_keep_alive() && !is_known_zero {
+            // The octet it repeats is not old: a peer that lacks it would take this one,
+            // which has any value, for ours. It need not be the last in flight: a window
+            // probe may have left after it.
+            self.note_demanding();
+            Some(known.snd_una.wrapping_sub(1))
+        } else {
+            let mut facts = self.facts.get();
+            facts.resent = facts.resent.saturating_add(1);
+            facts.sent = facts.sent.or(Some(Sent::Demanding));
+            self.facts.set(facts);
+            None
+        }
+    }
+
+    /// Takes in a RST that left; the sequence number that it must have instead. That of
+    /// an abort is SND.NXT (RFC 9293, 3.10.5), which smoltcp goes back from at a
+    /// retransmission timeout. One that answers an ACK has the number of that, and
+    /// carries none itself.
+    pub(super) fn note_rst_sent(&self, segment: &Segment<'_>) -> Option<u32> {
+        let mut facts = self.facts.get();
+        facts.has_reset = true;
+        self.facts.set(facts);
+        let known = self.known.get();
+        // An octet that the closed window refused is not sent, as the peer sees it.
+        let probes = u32::from(self.newest.get().is_probe && known.in_flight() > 0);
+        let next = known.snd_nxt.wrapping_sub(probes);
+        let is_abort = segment.ack().is_some() && !is_on(Sabotage::RstAtUna);
+        (is_abort && segment.seq() != next).then_some(next)
+    }
+
+    fn note_fin_sent(&self) {
+        self.phase.set(match self.phase.get() {
+            Phase::Synchronised => Phase::Finishing,
+            Phase::PeerFinished => Phase::Closing,
+            phase => phase,
+        });
+    }
+
+    fn note_demanding(&self) {
+        let mut facts = self.facts.get();
+        facts.sent = Some(Sent::Demanding);
+        self.facts.set(facts);
+    }
+
+    fn note_syn_sent(&self, segment: &Segment<'_>) {
+        let mut known = self.known.get();
+        if let Some(ack) = segment.ack() {
+            // The peer's SYN came to a listener, unknown until now.
+            known.rcv_nxt = ack;
+            self.phase.set(Phase::SynReceived);
+        } else {
+            self.phase.set(Phase::SynSent);
+        }
+        // No octet of data is acknowledged by what follows the SYN.
+        known.snd_una = segment.end();
+        known.snd_nxt = known.snd_una;
+        // The window of a SYN is not scaled.
+        known.rcv_wnd = segment.window_len().into();
+        self.known.set(known);
+        self.newest.set(Newest {
+            shift: segment.window_scale().unwrap_or(0),
+            ..self.newest.get()
+        });
+        let mut facts = self.facts.get();
+        facts.sent = Some(Sent::Syn);
+        self.facts.set(facts);
+    }
+}
+
+/// Whether any segment may go between these ends.
+pub(super) fn may_talk(addresses: &Addresses) -> bool {
+    addresses.are_hosts() || is_on(Sabotage::GroupSyn)
+}

@@ -1,0 +1,329 @@
+//! The guard's table: a row for each connection, and what becomes of each frame.
+
+use super::ends::{Ends, Flow};
+use super::guard::Verdict;
+use super::icmp::IcmpError;
+use super::parse::{Checks, Parsed, parse, parse_sent};
+use super::probe::{PAYLOAD, Probe, set_sequence};
+use super::row::{Facts, Phase, Receipt, Row, may_talk};
+use super::segment::{Fields, Segment};
+use crate::sabotage::{Sabotage, is_on};
+use core::cell::Cell;
+use core::ops::Range;
+#[cfg(feature = "proto-ipv4")]
+use smoltcp::config::IFACE_MAX_ADDR_COUNT;
+use smoltcp::iface::Interface;
+use smoltcp::phy::{DeviceCapabilities, Medium};
+#[cfg(feature = "proto-ipv4")]
+use smoltcp::wire::IpCidr;
+
+/// No row is touched.
+const NONE: u16 = u16::MAX;
+/// Several rows may be touched.
+const SEVERAL: u16 = u16::MAX - 1;
+
+/// What goes on of a frame that arrived.
+#[derive(Debug)]
+pub(super) enum Onward {
+    /// The frame itself.
+    Frame,
+    Nothing,
+    /// This one in its place.
+    Probe(Probe),
+}
+
+/// A row for each of at most `N` connections.
+#[derive(Debug)]
+pub(super) struct Table<const N: usize> {
+    medium: Medium,
+    /// Whether the device leaves it to us to fill in checksums.
+    fills: bool,
+    rows: [Row; N],
+    /// The row that is touched, [`NONE`] or [`SEVERAL`].
+    touched: Cell<u16>,
+    /// The directed broadcast addresses of our networks; unspecified ones fill it up.
+    #[cfg(feature = "proto-ipv4")]
+    broadcasts: [[u8; 4]; IFACE_MAX_ADDR_COUNT],
+}
+
+impl<const N: usize> Table<N> {
+    pub(super) fn new(device: &DeviceCapabilities) -> Self {
+        Self {
+            medium: device.medium,
+            fills: device.checksum.tcp.tx(),
+            rows: core::array::from_fn(|_| Row::new()),
+            touched: Cell::new(NONE),
+            #[cfg(feature = "proto-ipv4")]
+            broadcasts: [[0; 4]; IFACE_MAX_ADDR_COUNT],
+        }
+    }
+
+    pub(super) const fn medium(&self) -> Medium {
+        self.medium
+    }
+
+    /// Segments between these ends belong to connection `slot` from now on.
+    pub(super) fn assign(&mut self, slot: usize, ends: &Ends) {
+        if let Some(row) = self.rows.get_mut(slot) {
+            row.assign(ends);
+        }
+    }
+
+    /// Connection `slot` waits for somebody to call at this port.
+    pub(super) fn listen(&mut self, slot: usize, port: u16) {
+        if let Some(row) = self.rows.get_mut(slot) {
+            row.listen(port);
+        }
+    }
+
+    /// There is no connection `slot`.
+    pub(super) fn clear(&mut self, slot: usize) {
+        if let Some(row) = self.rows.get_mut(slot) {
+            row.reset(Flow::NONE, Phase::Nobody);
+        }
+    }
+
+    /// The connection has nothing more to say: what comes from its other end is
+    /// nobody's.
+    pub(super) fn take_off(&mut self, slot: usize) {
+        if let Some(row) = self.rows.get_mut(slot)
+            && row.flow().is_some()
+        {
+            row.phase.set(Phase::Over);
+        }
+    }
+
+    /// Both ends of the connection, also after its end, as segments arrive.
+    pub(super) fn flow(&self, slot: usize) -> Option<Flow> {
+        self.rows.get(slot)?.flow()
+    }
+
+    /// Takes in which addresses we have.
+    pub(super) fn note_addresses(&mut self, interface: &Interface) {
+        #[cfg(feature = "proto-ipv4")]
+        {
+            let broadcast = |cidr: &IpCidr| match cidr {
+                IpCidr::Ipv4(cidr) => cidr.broadcast(),
+                #[allow(unreachable_patterns, reason = "there may be one version only")]
+                _ => None,
+            };
+            let mut known = interface.ip_addrs().iter().map(broadcast);
+            for place in &mut self.broadcasts {
+                let address = known.next().flatten();
+                *place = address.map_or([0; 4], |address| address.octets());
+            }
+        }
+        let _ = interface;
+    }
+
+    /// Whether a segment may go from the first to the second.
+    pub(super) fn may_talk(&self, flow: &Flow) -> bool {
+        let is_between_hosts = match flow.addresses {
+            #[cfg(feature = "proto-ipv4")]
+            super::ends::Addresses::V4(ends) => {
+                !ends.iter().any(|end| self.broadcasts.contains(end))
+            }
+            #[cfg(feature = "proto-ipv6")]
+            super::ends::Addresses::V6(_) => true,
+        };
+        may_talk(&flow.addresses) && (is_between_hosts || is_on(Sabotage::GroupSyn))
+    }
+
+    /// Whether there is anything to collect.
+    pub(super) fn is_touched(&self) -> bool {
+        self.touched.get() != NONE
+    }
+
+    /// The connections that may have facts to collect, all of them now. Most steps touch
+    /// one connection: the others are not looked at.
+    pub(super) fn take_touched(&self) -> Range<usize> {
+        match self.touched.replace(NONE) {
+            slot if N > 1 && slot != SEVERAL => {
+                let slot = usize::from(slot);
+                slot..slot.wrapping_add(1)
+            }
+            _ => 0..N,
+        }
+    }
+
+    /// The facts of a connection, if there are any to collect.
+    pub(super) fn take(&self, slot: usize) -> Option<Facts> {
+        let row = self.rows.get(slot)?;
+        row.is_touched.take().then(|| row.facts.take())
+    }
+
+    /// The connection to which such segments belong.
+    fn find(&self, arriving: Flow) -> Option<(usize, &Row)> {
+        let slot = self.rows.iter().position(|row| row.is_for(arriving))?;
+        Some((slot, self.rows.get(slot)?))
+    }
+
+    /// There is something to collect for a connection.
+    fn touch(&self, slot: usize, row: &Row) {
+        row.is_touched.set(true);
+        self.touched.set(match u16::try_from(slot) {
+            Ok(slot) if N > 1 && matches!(self.touched.get(), NONE) => slot,
+            _ => SEVERAL,
+        });
+    }
+
+    /// Takes in what the socket of a connection took in.
+    pub(super) fn advance(&self, slot: usize, receipt: Receipt) {
+        if let Some(row) = self.rows.get(slot) {
+            row.advance(receipt);
+        }
+    }
+
+    /// How many octets of sequence space were sent and are not acknowledged.
+    pub(super) fn in_flight(&self, slot: usize) -> usize {
+        self.rows.get(slot).map_or(0, |row| {
+            usize::try_from(row.known.get().in_flight()).unwrap_or(usize::MAX)
+        })
+    }
+
+    /// The most octets of sequence space that a segment of ours had.
+    pub(super) fn largest(&self, slot: usize) -> u16 {
+        self.rows.get(slot).map_or(0, |row| row.largest.get())
+    }
+
+    /// Decides what goes on of a frame that arrived, and notes what it says.
+    pub(super) fn inspect(&self, frame: &[u8], checks: Checks) -> Onward {
+        match &parse(self.medium, frame, checks) {
+            Parsed::Tcp(segment) => return self.inspect_segment(frame, segment),
+            Parsed::Withheld => return Onward::Nothing,
+            Parsed::Icmp(error) => self.note_icmp(error),
+            Parsed::Other => {}
+        }
+        Onward::Frame
+    }
+
+    fn inspect_segment(&self, frame: &[u8], segment: &Segment<'_>) -> Onward {
+        let Some((slot, row)) = self.find(segment.flow()) else {
+            return self.inspect_stranger(segment);
+        };
+        self.touch(slot, row);
+        let verdict = row.judge(segment);
+        match verdict {
+            Verdict::Acceptable | Verdict::Unproven => Onward::Frame,
+            Verdict::Drop | Verdict::Taken => Onward::Nothing,
+            Verdict::Textless
+            | Verdict::Overtaken
+            | Verdict::Opened
+            | Verdict::Answered
+            | Verdict::Refuted
+            | Verdict::Challenge => self.replace(frame, segment, row, verdict),
+        }
+    }
+
+    /// What goes on in place of a segment.
+    #[inline(never)]
+    fn replace(&self, frame: &[u8], segment: &Segment<'_>, row: &Row, verdict: Verdict) -> Onward {
+        let known = row.known.get();
+        let ack = segment.ack().unwrap_or(known.snd_una);
+        let mut fields = Fields {
+            seq: known.rcv_nxt,
+            ack,
+            flags: Segment::ACK,
+            window: segment.window_len(),
+        };
+        let mut payload: &[u8] = &[];
+        match verdict {
+            Verdict::Textless if segment.is_rst() => fields.flags = segment.flags(),
+            Verdict::Opened => fields.window = 1,
+            Verdict::Refuted => fields.seq = segment.seq(),
+            Verdict::Overtaken => {
+                let all = segment.payload();
+                payload = all.get(..PAYLOAD).unwrap_or(all);
+                fields.seq = segment.seq();
+                fields.ack = known.snd_una;
+                fields.window = row.window();
+                if payload.len() == all.len() {
+                    fields.flags = segment.flags();
+                }
+            }
+            Verdict::Answered | Verdict::Challenge => {
+                fields.seq = known.rcv_nxt.wrapping_sub(1);
+                fields.ack = known.snd_una;
+                let is_answered = verdict == Verdict::Answered;
+                if is_answered && !is_on(Sabotage::ChallengeBudget) {
+                    payload = &[0];
+                }
+            }
+            Verdict::Textless
+            | Verdict::Acceptable
+            | Verdict::Taken
+            | Verdict::Unproven
+            | Verdict::Drop => {}
+        }
+        let header = segment.header(fields);
+        Probe::new(self.medium, frame, segment, header, payload)
+            .map_or(Onward::Nothing, Onward::Probe)
+    }
+
+    /// Decides about a segment of no known connection. One that calls is for a connection
+    /// that listens at its port. While all who serve the port are busy, it is dropped: who
+    /// calls repeats it (RFC 9293, 3.8.1).
+    fn inspect_stranger(&self, segment: &Segment<'_>) -> Onward {
+        let flow = segment.flow();
+        // Nothing answers a group, nor what comes from one (RFC 9293, MUST-57, MUST-63).
+        if !self.may_talk(&flow) {
+            return Onward::Nothing;
+        }
+        if !segment.is_syn() || segment.is_rst() || segment.ack().is_some() {
+            return Onward::Frame;
+        }
+        let [_, port] = flow.ports;
+        let mut is_served = false;
+        let mut is_heard = false;
+        for (slot, row) in self.rows.iter().enumerate() {
+            if row.serves(port) {
+                is_served = true;
+                if row.phase.get() == Phase::Listening {
+                    is_heard = true;
+                    self.touch(slot, row);
+                }
+            }
+        }
+        match is_served && !is_heard && !is_on(Sabotage::HalfOpen) {
+            true => Onward::Nothing,
+            false => Onward::Frame,
+        }
+    }
+
+    fn note_icmp(&self, error: &IcmpError) {
+        if let Some((slot, row)) = self.find(error.quoted.reversed())
+            && row.note_icmp(error.seq, error.severity)
+        {
+            self.touch(slot, row);
+        }
+    }
+
+    /// Looks at a frame on its way out.
+    pub(super) fn inspect_sent(&self, frame: &mut [u8]) {
+        if let Some(seq) = self.note_sent(frame) {
+            // It was read as a segment a moment ago.
+            let moved = set_sequence(self.medium, frame, seq, self.fills);
+            debug_assert!(moved.is_some());
+        }
+    }
+
+    /// Takes note of a segment that leaves; the sequence number that it must
+    /// have instead, if it must have another.
+    fn note_sent(&self, frame: &[u8]) -> Option<u32> {
+        let parsed = parse_sent(self.medium, frame);
+        let Parsed::Tcp(segment) = &parsed else {
+            return None;
+        };
+        let (slot, row) = self.find(segment.flow().reversed())?;
+        if segment.is_rst() {
+            self.touch(slot, row);
+            return row.note_rst_sent(segment);
+        }
+        let len = segment.len();
+        // A segment without sequence space (a pure ACK) asks for no answer.
+        if len > 0 {
+            self.touch(slot, row);
+        }
+        row.note_sent(segment, len)
+    }
+}
