@@ -574,7 +574,7 @@ impl Connection {
     #[cfg(feature = "smoltcp")]
     pub(crate) fn linger(&mut self, now: Instant, limit_ms: u32) {
         if self.state.is_closed() {
-            self.timers.start(Timer::Phase, now, limit_ms);
+            self.timers.set(Timer::Phase, now, limit_ms);
         }
     }
 
