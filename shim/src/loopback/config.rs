@@ -13,6 +13,28 @@ use super::{RawPeer, World};
 /// 3 h 17 min 41.123457 s. A clock that began at zero would hide what depends
 /// on it, as smoltcp's first window probe does.
 pub const BEGINNING: Instant = Instant::from_micros(11_861_123_457);
+/// The checksums that our device takes care of: it fills in those of what it
+/// sends, and drops what arrives with a wrong one. What it does not take care of
+/// is left to the stack, each by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Offload {
+    /// Fills in that of the IPv4 header.
+    pub ipv4_tx: bool,
+    /// Verifies that of the IPv4 header.
+    pub ipv4_rx: bool,
+    /// Fills in that of TCP.
+    pub tcp_tx: bool,
+    /// Verifies that of TCP.
+    pub tcp_rx: bool,
+}
+
+impl Offload {
+    /// Whether the device takes care of none.
+    #[must_use]
+    pub fn is_none(self) -> bool {
+        self == Self::default()
+    }
+}
 
 /// What a [`World`] is made of. Every field has a default.
 #[derive(Debug, Clone)]
@@ -29,10 +51,15 @@ pub struct WorldConfig {
     /// on top is lost, and [counted](super::Counters::overflowed)). Default
     /// 1024.
     pub queue_frames: usize,
+    /// Frames of our end in flight at most, if fewer than `queue_frames`: our
+    /// device's transmit queue. Default 1024.
+    pub transmit_frames: usize,
     /// Whether checksums are made and checked. Default true.
     pub checksums: bool,
     /// What the clock shows at the beginning. Default [`BEGINNING`].
     pub begins_at: Instant,
+    /// What our device does about them in place of our stack. Default nothing.
+    pub offload: Offload,
     /// Virtual time after which a run counts as hung and panics. Default 10
     /// days.
     pub horizon: Duration,
@@ -47,8 +74,10 @@ impl Default for WorldConfig {
             medium: Medium::Ethernet,
             mtu: 1514,
             queue_frames: 1024,
+            transmit_frames: 1024,
             checksums: true,
             begins_at: BEGINNING,
+            offload: Offload::default(),
             horizon: Duration::from_secs(10 * 24 * 60 * 60),
             peer: PeerConfig::default(),
         }

@@ -5,7 +5,7 @@ use smoltcp::time::Instant;
 
 use super::frame::{TcpPeek, peek_tcp};
 use super::peer::Presence;
-use super::{Direction, World, WorldConfig};
+use super::{Direction, World, WorldConfig, offload};
 
 /// Our end of the wire: give it to the interface under test.
 ///
@@ -38,7 +38,13 @@ impl Device for LoopDevice {
         if !world.has_arrived(Direction::ToUs) || !world.may_send(direction) {
             return None;
         }
-        let frame = world.take_frame(Direction::ToUs)?;
+        let frame = loop {
+            let frame = world.take_frame(Direction::ToUs)?;
+            if offload::lets_in(world.config(), &frame) {
+                break frame;
+            }
+            world.recycle(frame);
+        };
         let tx = TxToken {
             world,
             direction,
@@ -57,7 +63,12 @@ impl Device for LoopDevice {
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
-        capabilities(self.world.config())
+        let config = self.world.config();
+        let mut capabilities = capabilities(config);
+        if config.checksums {
+            offload::announce(config.offload, &mut capabilities.checksum);
+        }
+        capabilities
     }
 }
 
@@ -100,6 +111,9 @@ impl phy::TxToken for TxToken<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
         let mut frame = self.world.buffer(len);
         let result = f(&mut frame);
+        if self.direction == Direction::ToPeer {
+            offload::fill_in(self.world.config(), &mut frame);
+        }
         let speaks = match self.presence {
             Presence::Present => true,
             Presence::Deaf => peek_tcp(&frame, self.world.config().medium).is_none(),

@@ -69,15 +69,14 @@ impl World {
 
     /// Whether our device has what our end waits for.
     fn concerns_us(&self) -> bool {
-        let wire = self.inner.wire.borrow();
         let refused = &self.inner.refused[Direction::ToPeer.index()];
-        let has_room = wire.has_room(Direction::ToPeer);
         if refused.get() {
             // A frame is of no use to our end while it cannot answer it.
+            let has_room = self.has_room(Direction::ToPeer);
             refused.set(!has_room);
             return has_room;
         }
-        wire.has_arrived(Direction::ToUs)
+        self.has_arrived(Direction::ToUs)
     }
 
     fn next_event(&self) -> Instant {

@@ -84,31 +84,62 @@ pub(crate) fn tcp_in_frame(frame: &[u8], medium: Medium) -> Option<(IpAddress, I
     }
 }
 
-/// Whether the checksums of a frame with a segment are right.
-pub(crate) fn is_intact(frame: &[u8], medium: Medium) -> bool {
-    let has_sound_header = ip_in_frame(frame, medium).is_some_and(|packet| {
-        // The header of IPv6 has no checksum.
+/// Whether the checksum of the IP header in a frame is right; that of IPv6 has
+/// none.
+pub(super) fn has_sound_header(frame: &[u8], medium: Medium) -> bool {
+    ip_in_frame(frame, medium).is_some_and(|packet| {
         packet.first().is_some_and(|first| first >> 4 == 6)
             || Ipv4Packet::new_checked(packet).is_ok_and(|ip| ip.verify_checksum())
-    });
-    has_sound_header
-        && tcp_in_frame(frame, medium).is_some_and(|(src, dst, bytes)| {
-            TcpPacket::new_checked(bytes).is_ok_and(|tcp| tcp.verify_checksum(&src, &dst))
-        })
+    })
+}
+
+/// Whether the TCP checksum of a frame with a segment is right.
+pub(super) fn has_sound_segment(frame: &[u8], medium: Medium) -> bool {
+    tcp_in_frame(frame, medium).is_some_and(|(src, dst, bytes)| {
+        TcpPacket::new_checked(bytes).is_ok_and(|tcp| tcp.verify_checksum(&src, &dst))
+    })
+}
+
+/// Whether the checksums of a frame with a segment are right.
+pub(crate) fn is_intact(frame: &[u8], medium: Medium) -> bool {
+    has_sound_header(frame, medium) && has_sound_segment(frame, medium)
 }
 
 /// The little of a segment that the peer's bookkeeping needs for each frame.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct TcpPeek {
+    pub(super) src_port: u16,
     pub(super) dst_port: u16,
     pub(super) rst: bool,
+    pub(super) fin: bool,
+    /// Octets of data.
+    pub(super) text: usize,
 }
 
 pub(super) fn peek_tcp(frame: &[u8], medium: Medium) -> Option<TcpPeek> {
     let (_, _, bytes) = tcp_in_frame(frame, medium)?;
     let tcp = TcpPacket::new_checked(bytes).ok()?;
     Some(TcpPeek {
+        src_port: tcp.src_port(),
         dst_port: tcp.dst_port(),
         rst: tcp.rst(),
+        fin: tcp.fin(),
+        text: tcp.payload().len(),
     })
+}
+
+/// Changes the segment in a frame, if there is one, and fills in its checksum.
+pub(super) fn change_segment(
+    frame: &mut [u8],
+    medium: Medium,
+    change: impl FnOnce(&mut TcpPacket<&mut [u8]>),
+) {
+    let Some((src, dst, bytes)) = tcp_in_frame(frame, medium) else {
+        return;
+    };
+    // A segment ends where its packet ends, which may be before the frame does.
+    let (at, len) = (bytes.as_ptr().addr() - frame.as_ptr().addr(), bytes.len());
+    let mut tcp = TcpPacket::new_unchecked(&mut frame[at..at + len]);
+    change(&mut tcp);
+    tcp.fill_checksum(&src, &dst);
 }

@@ -21,11 +21,17 @@ impl World {
     /// Whether the direction takes a frame. An end that is told no is woken
     /// when there is room again.
     pub(super) fn may_send(&self, direction: Direction) -> bool {
-        let has_room = self.inner.wire.borrow().has_room(direction);
+        let has_room = self.has_room(direction);
         if !has_room {
             self.inner.refused[direction.index()].set(true);
         }
         has_room
+    }
+
+    /// Whether the direction has room for a frame.
+    pub(super) fn has_room(&self, direction: Direction) -> bool {
+        let stands = direction == Direction::ToPeer && self.inner.is_stuck.get();
+        !stands && self.inner.wire.borrow().has_room(direction)
     }
 
     /// Whether an end waits for room in this direction.
@@ -36,6 +42,14 @@ impl World {
     /// Whether a frame waits at the far end of this direction.
     pub(super) fn has_arrived(&self, direction: Direction) -> bool {
         self.inner.wire.borrow().has_arrived(direction)
+    }
+
+    /// Lends the frame that waits first at the far end of this direction.
+    pub(super) fn with_next(&self, direction: Direction, look: impl FnOnce(&mut [u8])) {
+        let mut wire = self.inner.wire.borrow_mut();
+        if let Some(frame) = wire.next_arrived(direction) {
+            look(frame);
+        }
     }
 
     pub(super) fn take_frame(&self, direction: Direction) -> Option<Vec<u8>> {

@@ -103,8 +103,10 @@ struct Lane {
 pub(super) struct Wire {
     queue: BinaryHeap<Reverse<InFlight>>,
     lanes: [Lane; 2],
-    /// Frames in flight in one direction, and in one inbox, at most.
+    /// Frames in one inbox at most.
     capacity: usize,
+    /// Frames in flight in each direction at most.
+    in_flight: [usize; 2],
     /// Buffers to use again; never more than both directions can hold in
     /// flight.
     pool: Vec<Vec<u8>>,
@@ -112,11 +114,15 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    pub(super) fn new(capacity: usize) -> Self {
+    /// With so many frames in flight in each direction and in each inbox at most,
+    /// and so many of our end.
+    pub(super) fn new(capacity: usize, ours: usize) -> Self {
+        let capacity = capacity.max(1);
         Self {
             queue: BinaryHeap::new(),
             lanes: [Lane::default(), Lane::default()],
-            capacity: capacity.max(1),
+            capacity,
+            in_flight: [ours.clamp(1, capacity), capacity],
             pool: Vec::new(),
             next_number: 0,
         }
@@ -141,7 +147,7 @@ impl Wire {
     }
 
     pub(super) fn has_room(&self, direction: Direction) -> bool {
-        self.in_flight(direction) < self.capacity
+        self.in_flight(direction) < self.in_flight[direction.index()]
     }
 
     /// Counts a frame that is being sent and gives it its number.
@@ -212,6 +218,12 @@ impl Wire {
         inbox.back().map(Vec::as_slice)
     }
 
+    /// The frame that arrived first and was not taken yet.
+    pub(super) fn next_arrived(&mut self, direction: Direction) -> Option<&mut [u8]> {
+        let inbox = &mut self.lane(direction).inbox;
+        inbox.front_mut().map(Vec::as_mut_slice)
+    }
+
     pub(super) fn take(&mut self, direction: Direction) -> Option<Vec<u8>> {
         self.lane(direction).inbox.pop_front()
     }
@@ -240,7 +252,7 @@ mod tests {
 
     #[test]
     fn frames_arrive_by_time_and_then_by_number() {
-        let mut wire = Wire::new(8);
+        let mut wire = Wire::new(8, 8);
         wire.push(Instant::from_micros(5), 0, Direction::ToUs, vec![0]);
         wire.push(Instant::from_micros(3), 1, Direction::ToUs, vec![1]);
         wire.push(Instant::from_micros(5), 2, Direction::ToUs, vec![2]);
@@ -252,7 +264,7 @@ mod tests {
 
     #[test]
     fn a_full_wire_has_room_once_a_frame_has_arrived() {
-        let mut wire = Wire::new(2);
+        let mut wire = Wire::new(2, 2);
         wire.push(Instant::ZERO, 0, Direction::ToPeer, vec![0]);
         wire.push(Instant::from_micros(1), 1, Direction::ToPeer, vec![1]);
         assert!(!wire.has_room(Direction::ToPeer));
@@ -263,7 +275,7 @@ mod tests {
 
     #[test]
     fn a_full_inbox_loses_the_frame_that_comes_last() {
-        let mut wire = Wire::new(2);
+        let mut wire = Wire::new(2, 2);
         for number in 0..3 {
             wire.push(Instant::ZERO, number, Direction::ToPeer, vec![number as u8]);
         }

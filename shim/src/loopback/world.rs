@@ -27,6 +27,8 @@ pub(super) struct Inner {
     pub(super) drops: [RefCell<Drops>; 2],
     /// What decides on the frames that the drop switch lets through.
     pub(super) paths: [RefCell<Option<Box<dyn Path>>>; 2],
+    /// Whether our device takes no frame, whatever room there is.
+    pub(super) is_stuck: Cell<bool>,
     /// Set when an end was refused room; by direction.
     pub(super) refused: [Cell<bool>; 2],
     pub(super) observers: RefCell<Vec<Observer>>,
@@ -118,9 +120,10 @@ impl World {
             inner: Rc::new(Inner {
                 now: Cell::new(config.begins_at),
                 latency: [Cell::new(config.latency), Cell::new(config.latency)],
-                wire: RefCell::new(Wire::new(config.queue_frames)),
+                wire: RefCell::new(Wire::new(config.queue_frames, config.transmit_frames)),
                 drops: Default::default(),
                 paths: Default::default(),
+                is_stuck: Cell::new(false),
                 refused: Default::default(),
                 observers: RefCell::default(),
                 witnesses: RefCell::default(),
@@ -251,6 +254,19 @@ impl World {
     /// ```
     pub fn set_path(&self, direction: Direction, path: impl Path + 'static) {
         self.inner.paths[direction.index()].replace(Some(Box::new(path)));
+    }
+
+    /// Lets our device's transmit queue stand still, or move again. While it
+    /// stands, it gives no room for a frame, and so no frame that has arrived
+    /// either, as most drivers: what arrives waits.
+    pub fn set_stuck(&self, is_stuck: bool) {
+        self.inner.is_stuck.set(is_stuck);
+    }
+
+    /// Whether our device's transmit queue stands still, or is full.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        !self.has_room(Direction::ToPeer)
     }
 
     /// Sets how long a frame sent from now on travels.

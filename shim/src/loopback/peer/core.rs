@@ -13,6 +13,7 @@ use super::service::{Connection, Service, Sockets};
 use super::{Behaviour, Ending, PeerConfig, Presence};
 use crate::loopback::addresses::{PEER_ADDRESSES, PEER_MAC, hardware_address};
 use crate::loopback::device::{PeerDevice, Unplugged};
+use crate::loopback::frame::{change_segment, is_intact, peek_tcp};
 use crate::loopback::{Direction, World, WorldConfig, lastbyte_time, smoltcp_time};
 
 /// How long to leave an interface alone that asks to be polled at once and
@@ -49,6 +50,7 @@ impl PeerCore {
         self.iface.poll_maintenance(now);
         loop {
             let before = device.received;
+            world.with_next(Direction::ToPeer, |frame| self.hold_back_fin(world, frame));
             self.iface
                 .poll_ingress_single(now, &mut device, &mut self.sockets);
             if device.received == before {
@@ -68,6 +70,22 @@ impl PeerCore {
         }
         active |= self.serve_all();
         self.next_due(active, world.is_refused(Direction::ToUs))
+    }
+
+    /// Takes the FIN off a segment whose data the receive buffer has no room for:
+    /// smoltcp cuts such data off, and takes the FIN all the same, which no other
+    /// TCP does.
+    fn hold_back_fin(&self, world: &World, frame: &mut [u8]) {
+        let medium = world.config().medium;
+        let Some(segment) = peek_tcp(frame, medium).filter(|segment| segment.fin) else {
+            return;
+        };
+        let service = self.services.get(&segment.dst_port);
+        let room = service.and_then(|service| service.room(&self.sockets, segment.src_port));
+        let is_cut_off = room.is_some_and(|room| segment.text > room);
+        if is_cut_off && is_intact(frame, medium) {
+            change_segment(frame, medium, |tcp| tcp.set_fin(false));
+        }
     }
 
     fn serve_all(&mut self) -> bool {

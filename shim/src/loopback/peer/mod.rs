@@ -141,12 +141,22 @@ impl Peer {
     #[track_caller]
     pub fn connect(&self, local_port: u16, remote: impl Into<IpEndpoint>, behaviour: Behaviour) {
         let remote = remote.into();
-        let now = self.world.now();
-        let started = self.tell(|core| core.connect(local_port, remote, behaviour, now));
         assert!(
-            started,
+            self.try_connect(local_port, remote, behaviour),
             "the peer cannot connect from {local_port} to {remote}"
         );
+    }
+
+    /// As [`Peer::connect`]; whether it could begin.
+    pub fn try_connect(
+        &self,
+        local_port: u16,
+        remote: impl Into<IpEndpoint>,
+        behaviour: Behaviour,
+    ) -> bool {
+        let remote = remote.into();
+        let now = self.world.now();
+        self.tell(|core| core.connect(local_port, remote, behaviour, now))
     }
 
     /// Sends a FIN on every connection of `port` and keeps reading as before.

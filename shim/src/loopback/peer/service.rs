@@ -162,6 +162,16 @@ impl Service {
         Some(slot.handle)
     }
 
+    /// How much the socket that talks with this port of ours can take in.
+    pub(super) fn room(&self, sockets: &Sockets, our_port: u16) -> Option<usize> {
+        let mut slots = self.slots.iter();
+        slots.find_map(|slot| {
+            let socket = sockets.get::<tcp::Socket>(slot.handle);
+            let is_it = socket.remote_endpoint()?.port == our_port;
+            is_it.then(|| socket.recv_capacity() - socket.recv_queue())
+        })
+    }
+
     pub(super) fn end(&mut self, sockets: &mut Sockets, how: Ending) {
         for slot in &mut self.slots {
             slot.end(sockets.get_mut(slot.handle), how);

@@ -140,7 +140,7 @@ impl RawPeer {
     #[track_caller]
     pub fn send_unreachable(&self, segment: &Segment, code: u8) {
         let medium = self.world.config().medium;
-        self.send_frame(icmp::unreachable(medium, segment, code));
+        self.send_frame(icmp::unreachable(medium, segment, code, None));
     }
 
     /// The next segment our end has sent. If none has arrived, lets time pass
