@@ -1,97 +1,141 @@
-//! The application of a run: its plan, step by step.
+//! The applications of a run: their plans, step by step.
 
 use std::time::Duration;
 
-use embedded_io::{Read, ReadReady, Write};
-use lastbyte::stack::ConnectionId;
-use lastbyte::{Instant, OnReceive, State, WriteError};
-use smoltcp::wire::{IpAddress, IpEndpoint};
+use embedded_io::Write;
+use lastbyte::stack::{ConnectionId, OpenError};
+use lastbyte::{Instant, OnReceive, ReadError, State, WriteError};
+use smoltcp::wire::{IpAddress, IpEndpoint, IpListenEndpoint, Ipv4Address, Ipv6Address};
 
-use super::content::content_from;
-use super::oracle::Rule;
-use super::peers::PEER_PORT;
+use super::content::{Whose, content_from};
+use super::peers::{self, PEER_PORT};
 use super::recording::Note;
+use super::rule::Rule;
 use super::run::{OUR_PORT, Run};
-use super::scenario::{Family, Opening, Step};
-use crate::loopback::{PEER_V4, PEER_V6};
+use super::scenario::{Bind, Family, Opening, Step};
+use super::truth::PeerEnd;
+use crate::loopback::{OUR_V4, OUR_V6, PEER_V4, PEER_V6};
 
-impl Run<'_, '_> {
-    pub(super) fn open(&mut self) {
+/// The most an application reads at once.
+const PIECE: usize = 512;
+
+/// Reads that may be needed to see the end: more than any buffer holds.
+const PIECES: usize = 200;
+
+impl<const N: usize> Run<'_, '_, N> {
+    pub(super) fn open(&mut self, lane: usize) {
         let now = self.world.now();
-        self.truth.borrow_mut().begin(now);
-        self.oracle.begin(now);
-        self.oracle.done.address_lost = !self.has_address();
-        let options = self.scenario.options;
-        let opened = match self.scenario.opening {
+        let opening = self.lanes[lane].lane.opening;
+        let port = OUR_PORT + lane as u16;
+        let listens_at = matches!(opening, Opening::Listen(..)).then_some(port);
+        self.wire.borrow_mut().lane_mut(lane).begin(now, listens_at);
+        let has_address = self.has_address();
+        let live = &mut self.lanes[lane];
+        live.oracle.begin(now);
+        live.oracle.done.address_lost = !has_address;
+        live.read = 0;
+        let options = live.lane.options;
+        let opened = match opening {
             Opening::Connect => {
                 let peer: IpAddress = match self.scenario.family {
                     Family::V4 => PEER_V4.into(),
                     Family::V6 => PEER_V6.into(),
                 };
-                self.stack
-                    .connect(IpEndpoint::new(peer, PEER_PORT), options)
+                let peer = IpEndpoint::new(peer, PEER_PORT + lane as u16);
+                self.stack.connect(peer, options)
             }
-            Opening::Listen(_) => self.stack.listen(OUR_PORT, options),
+            Opening::Listen(bind, _) => {
+                let addr = bound(bind, self.scenario.family);
+                self.stack.listen(IpListenEndpoint { addr, port }, options)
+            }
         };
-        match opened {
-            Ok(id) => self.id = Some(id),
-            Err(_) if self.oracle.done.address_lost => self.id = None,
-            Err(error) => {
-                self.id = None;
-                self.oracle
-                    .find(Rule::Leak, now, format!("not opened: {error}"));
-            }
-        }
+        let may_fail = !has_address || matches!(opening, Opening::Listen(bind, _) if is_odd(bind));
+        self.note_opened(lane, opened, may_fail);
         self.look();
+    }
+
+    fn note_opened(
+        &mut self,
+        lane: usize,
+        opened: Result<ConnectionId, OpenError>,
+        may_fail: bool,
+    ) {
+        self.lanes[lane].id = opened.ok();
+        if let Err(error) = opened
+            && !may_fail
+        {
+            self.find(lane, Rule::Leak, format!("not opened: {error}"));
+        }
     }
 
     pub(super) fn has_address(&mut self) -> bool {
         !self.stack.interface_mut().ip_addrs().is_empty()
     }
 
-    pub(super) fn take(&mut self, step: Step) {
-        let Some(id) = self.id else {
+    pub(super) fn take(&mut self, lane: usize, step: Step) {
+        let Some(id) = self.id_of(lane) else {
             return;
         };
         let now = self.world.now();
         match step {
-            Step::Write(len) => self.write(id, len),
-            Step::WriteAll(len) => self.write_all(id, len),
+            Step::Write(len) => self.write(lane, id, len),
+            Step::WriteAll(len) => self.write_all(lane, id, len),
             Step::TryWrite(len) => {
-                self.try_write(id, len);
+                self.try_write(lane, id, len);
             }
             Step::Pause(time) => self.wait_for(time),
-            Step::Neglect(time) => {
-                let until = (now + time).min(self.next_happening().max(now));
-                self.truth.borrow_mut().neglected_since = now;
-                self.world.run_until(until);
-                // Whatever was due is late: a round trip seems to have taken as long.
-                self.oracle.stirred_at = self.world.now();
-                self.stack.poll();
-                self.truth.borrow_mut().neglected_since = Instant::NEVER;
+            Step::Neglect(time) => self.neglect(time),
+            Step::Flush => self.flush(lane, id),
+            Step::Read => {
+                self.read(lane, id);
             }
-            Step::Flush => self.flush(id),
-            Step::Read => self.read(id),
             Step::BeginFinish => {
-                self.oracle.done.finish_at.get_or_insert(now);
+                self.lanes[lane].oracle.done.finish_at.get_or_insert(now);
                 if let Ok(mut writer) = self.stack.writer(id) {
                     writer.begin_finish();
                 }
             }
-            Step::Finish => self.finish(id),
+            Step::Finish => self.finish(lane, id),
             Step::Abort => {
-                self.oracle.done.aborted = true;
+                self.note_abort(lane);
                 if let Ok(writer) = self.stack.writer(id) {
                     // The id is good, so there is nothing it could fail with.
                     let _ = writer.abort();
                 }
             }
             Step::Release => {
-                self.oracle.done.aborted = true;
+                self.note_abort(lane);
                 // As above.
                 let _ = self.stack.release(id);
             }
-            Step::Reopen => self.reopen(id),
+            Step::Reopen => self.reopen(lane, id),
+        }
+    }
+
+    /// The id of a connection, unless it was given back and its slot is another's.
+    fn id_of(&self, lane: usize) -> Option<ConnectionId> {
+        let is_another =
+            |id: &ConnectionId| N > 1 && self.is_given_back(lane) && self.stack.state(*id).is_err();
+        self.lanes[lane].id.filter(|id| !is_another(id))
+    }
+
+    fn note_abort(&mut self, lane: usize) {
+        self.lanes[lane].oracle.done.aborted = true;
+        self.wire.borrow_mut().lane_mut(lane).note_abort();
+    }
+
+    fn neglect(&mut self, time: Duration) {
+        let now = self.world.now();
+        let until = (now + time).min(self.next_happening().max(now));
+        for truth in self.wire.borrow_mut().lanes_mut() {
+            truth.neglected_since = now;
+        }
+        self.world.run_until(until);
+        // Whatever was due is late: a round trip seems to have taken as long.
+        self.excuse();
+        self.stack.poll();
+        for truth in self.wire.borrow_mut().lanes_mut() {
+            truth.neglected_since = Instant::NEVER;
         }
     }
 
@@ -103,37 +147,50 @@ impl Run<'_, '_> {
     }
 
     /// One attempt; how many bytes were taken, `None` if the end is known.
-    fn try_write(&mut self, id: ConnectionId, len: usize) -> Option<usize> {
-        let must = self.oracle.must_refuse(&self.truth.borrow());
-        let before = self.oracle.accepted;
-        let bytes = content_from(before, len);
+    fn try_write(&mut self, lane: usize, id: ConnectionId, len: usize) -> Option<usize> {
+        let must = self.must_refuse(lane);
+        let before = self.lanes[lane].oracle.accepted;
+        let bytes = content_from(Whose::Ours, before, len);
         let result = match self.stack.writer(id) {
             Ok(mut writer) => writer.try_write(bytes),
             Err(unknown) => Err(unknown.into()),
         };
-        self.oracle.accepted += result.unwrap_or(0) as u64;
-        let now = self.world.now();
-        self.note_write(before, result.map(|_| ()));
-        self.oracle
-            .look_at_write(must, before, result.map(|_| ()), now);
+        self.lanes[lane].oracle.accepted += result.unwrap_or(0) as u64;
+        self.note_write(lane, must, before, result.map(|_| ()));
         self.look();
         result.ok()
     }
 
-    fn note_write(&self, before: u64, result: Result<(), WriteError>) {
-        if self.oracle.accepted > before {
-            self.note(Note::Accepted(self.oracle.accepted - before));
-        }
-        if let Err(error) = result {
-            self.note(Note::Failed(error));
-        }
+    /// Whether the next write must be refused, for all that is certain.
+    fn must_refuse(&self, lane: usize) -> Option<PeerEnd> {
+        let truth = self.truth(lane);
+        self.lanes[lane].oracle.must_refuse(&truth)
     }
 
-    fn write(&mut self, id: ConnectionId, len: usize) {
-        let until = self.world.now() + self.scenario.options.call_limit();
+    fn note_write(
+        &mut self,
+        lane: usize,
+        must: Option<PeerEnd>,
+        before: u64,
+        result: Result<(), WriteError>,
+    ) {
+        let taken = self.lanes[lane].oracle.accepted - before;
+        if taken > 0 {
+            self.note(lane, Note::Accepted(taken));
+        }
+        if let Err(error) = result {
+            self.note(lane, Note::Failed(error));
+        }
+        let (now, is_full) = (self.world.now(), self.world.is_full());
+        let oracle = &mut self.lanes[lane].oracle;
+        oracle.look_at_write(must, before, result, is_full, now);
+    }
+
+    fn write(&mut self, lane: usize, id: ConnectionId, len: usize) {
+        let until = self.world.now() + self.lanes[lane].lane.options.call_limit();
         let mut left = len;
         loop {
-            match self.try_write(id, left) {
+            match self.try_write(lane, id, left) {
                 Some(taken) => left -= taken,
                 None => return,
             }
@@ -144,45 +201,44 @@ impl Run<'_, '_> {
         }
     }
 
-    fn write_all(&mut self, id: ConnectionId, len: usize) {
-        let must = self.oracle.must_refuse(&self.truth.borrow());
-        let before = self.oracle.accepted;
+    fn write_all(&mut self, lane: usize, id: ConnectionId, len: usize) {
+        let must = self.must_refuse(lane);
+        let before = self.lanes[lane].oracle.accepted;
         let started = self.world.now();
-        let bytes = content_from(before, len);
+        let bytes = content_from(Whose::Ours, before, len);
         let result = match self.stack.writer(id) {
             Ok(mut writer) => writer.write_all(bytes),
             Err(unknown) => Err(unknown.into()),
         };
-        let accepted = self.stack.report(id).map(|report| report.ledger.accepted());
-        self.oracle.accepted = match &result {
+        let reported = self.stack.report(id).map(|report| report.ledger.accepted());
+        let accepted = match &result {
             Ok(()) => before + len as u64,
             Err(error) => error.ledger().accepted(),
         };
-        let now = self.world.now();
-        if accepted != Ok(self.oracle.accepted) || self.oracle.accepted > before + len as u64 {
-            let detail = format!("{result:?}, {accepted:?}, {before} before");
-            self.oracle.find(Rule::Account, now, detail);
+        self.lanes[lane].oracle.accepted = accepted;
+        if reported != Ok(accepted) || accepted > before + len as u64 {
+            let detail = format!("{result:?}, {reported:?}, {before} before");
+            self.find(lane, Rule::Account, detail);
         }
         // A blocking call may have begun before the end arrived.
-        let must = must.filter(|_| now == started);
-        self.note_write(before, result);
-        self.oracle.look_at_write(must, before, result, now);
-        self.look_at_call(started);
+        let must = must.filter(|_| self.world.now() == started);
+        self.note_write(lane, must, before, result);
+        self.look_at_call(lane, started);
     }
 
     /// No blocking call takes much longer than its limit; `write_all` is as
     /// many calls as it takes, each with progress.
-    fn look_at_call(&mut self, started: Instant) {
-        let now = self.world.now();
-        let (took, limit) = (now.since(started), self.scenario.options.call_limit());
-        let calls = self.scenario.bytes() as u32 + 1;
+    fn look_at_call(&mut self, lane: usize, started: Instant) {
+        let took = self.world.now().since(started);
+        let lane_of = &self.lanes[lane].lane;
+        let limit = lane_of.options.call_limit();
+        let calls = lane_of.bytes() as u32 + 1;
         if took > limit.saturating_mul(calls) + Duration::from_secs(1) {
-            self.oracle
-                .find(Rule::Bounded, now, format!("a call took {took:?}"));
+            self.find(lane, Rule::Bounded, format!("a call took {took:?}"));
         }
     }
 
-    fn flush(&mut self, id: ConnectionId) {
+    fn flush(&mut self, lane: usize, id: ConnectionId) {
         let started = self.world.now();
         let result = match self.stack.writer(id) {
             Ok(mut writer) => writer.flush(),
@@ -193,93 +249,171 @@ impl Run<'_, '_> {
         match (result, ledger) {
             (Ok(()), Ok(ledger)) if ledger.pending() > 0 => {
                 let detail = format!("flushed with {ledger:?}");
-                self.oracle.find(Rule::Delivered, now, detail);
+                self.find(lane, Rule::Delivered, detail);
             }
             (Err(error), _) => {
-                self.note(Note::Failed(error));
-                self.oracle.look_at_error(error, now);
+                self.note(lane, Note::Failed(error));
+                self.lanes[lane].oracle.look_at_error(error, now);
             }
             _ => {}
         }
-        if now.since(started) > self.scenario.options.call_limit() + Duration::from_secs(1) {
+        let limit = self.lanes[lane].lane.options.call_limit();
+        if now.since(started) > limit + Duration::from_secs(1) {
             let detail = format!("flush took {:?}", now.since(started));
-            self.oracle.find(Rule::Bounded, now, detail);
+            self.find(lane, Rule::Bounded, detail);
         }
     }
 
-    fn read(&mut self, id: ConnectionId) {
-        if self.scenario.options.on_receive() == OnReceive::Discard {
+    // ---- reading ----
+
+    /// Reads what is there, once; whether there may be more.
+    fn read(&mut self, lane: usize, id: ConnectionId) -> bool {
+        if self.lanes[lane].lane.options.on_receive() == OnReceive::Discard {
+            return false;
+        }
+        let mut into = [0; PIECE];
+        let result = match self.stack.reader(id) {
+            Ok(mut reader) => reader.try_read(&mut into),
+            Err(unknown) => Err(ReadError::Ended(unknown.into())),
+        };
+        let before = self.lanes[lane].read;
+        match result {
+            Ok(None) => false,
+            Ok(Some(0)) => {
+                self.look_at_end_of_reading(lane, "the end of the stream");
+                false
+            }
+            Ok(Some(len)) => {
+                let bytes = &into[..len];
+                if bytes != content_from(Whose::Peers, before, len) {
+                    let detail = format!("{len} bytes after {before} are not the peer's");
+                    self.find(lane, Rule::Read, detail);
+                }
+                self.lanes[lane].read = before + len as u64;
+                true
+            }
+            Err(error) => {
+                self.look_at_end_of_reading(lane, &format!("{error:?}"));
+                false
+            }
+        }
+    }
+
+    /// Before the end everything could be read that was acknowledged to the peer.
+    fn look_at_end_of_reading(&mut self, lane: usize, end: &str) {
+        let (truth, read) = (self.truth(lane), self.lanes[lane].read);
+        let owed = truth.acknowledged_to_peer();
+        if read < owed {
+            let detail = format!("{owed} bytes were acknowledged, {read} read before {end}");
+            self.find(lane, Rule::Read, detail);
+        }
+    }
+
+    /// Reads all there is, until the end of the stream or of the connection.
+    pub(super) fn read_rest(&mut self, lane: usize) {
+        let Some(id) = self.id_of(lane) else {
+            return;
+        };
+        if self.gives_back(lane) {
             return;
         }
-        let mut into = [0; 512];
-        // Only where something is there: reading blocks.
-        if let Ok(mut reader) = self.stack.reader(id)
-            && reader.read_ready() == Ok(true)
-        {
-            // What is read is the peer's affair; an end is told by the look.
-            let _ = reader.read(&mut into);
+        for _ in 0..PIECES {
+            if !self.read(lane, id) {
+                return;
+            }
         }
     }
 
-    fn finish(&mut self, id: ConnectionId) {
+    // ---- ending ----
+
+    fn finish(&mut self, lane: usize, id: ConnectionId) {
         let now = self.world.now();
-        self.oracle.done.finish_at.get_or_insert(now);
+        let live = &mut self.lanes[lane];
+        live.oracle.done.finish_at.get_or_insert(now);
+        let limit = live.lane.options.finish_limit();
         let Ok(mut writer) = self.stack.writer(id) else {
             return;
         };
         if self.scenario.seed.is_multiple_of(2) {
             let outcome = writer.finish();
-            self.look_at_finish(outcome.map(|report| report.ledger.pending()));
+            self.look_at_finish(lane, outcome.map(|report| report.ledger.pending()));
             return;
         }
         writer.begin_finish();
         self.look();
-        let until = now + self.scenario.options.finish_limit() + Duration::from_secs(2);
+        let until = now + limit + Duration::from_secs(2);
         while self.world.now() < until {
             let outcome = match self.stack.writer(id) {
                 Ok(mut writer) => writer.finished(),
                 Err(_) => return,
             };
             if let Some(outcome) = outcome {
-                self.look_at_finish(outcome.map(|report| report.ledger.pending()));
+                self.look_at_finish(lane, outcome.map(|report| report.ledger.pending()));
                 // The id is good.
                 let _ = self.stack.release(id);
                 return;
             }
-            if self.state() == State::Idle || self.state() == State::Listening {
+            if self.state(lane) == State::Idle || self.state(lane) == State::Listening {
                 return;
             }
             self.wait(until);
         }
-        let detail = format!("no end after finishing: {:?}", self.state());
-        self.oracle.find(Rule::Bounded, self.world.now(), detail);
+        let detail = format!("no end after finishing: {:?}", self.state(lane));
+        self.find(lane, Rule::Bounded, detail);
     }
 
-    fn look_at_finish(&mut self, outcome: Result<u64, WriteError>) {
+    fn look_at_finish(&mut self, lane: usize, outcome: Result<u64, WriteError>) {
         let now = self.world.now();
         match outcome {
             Ok(0) => {}
             Ok(pending) => {
                 let detail = format!("finished with {pending} bytes pending");
-                self.oracle.find(Rule::Delivered, now, detail);
+                self.find(lane, Rule::Delivered, detail);
             }
             Err(error) => {
-                self.note(Note::Failed(error));
-                self.oracle.look_at_error(error, now);
+                self.note(lane, Note::Failed(error));
+                self.lanes[lane].oracle.look_at_error(error, now);
             }
         }
     }
 
-    fn reopen(&mut self, id: ConnectionId) {
+    fn reopen(&mut self, lane: usize, id: ConnectionId) {
         self.look();
-        self.look_at_delivery();
-        if !self.state().is_closed() {
+        self.look_at_delivery(lane);
+        if !self.state(lane).is_closed() {
             return;
         }
+        self.read_rest(lane);
         // Ended by itself: its slot is still held.
         let _ = self.stack.release(id);
         if self.has_address() {
-            self.open();
+            self.open(lane);
+            let spec = self.lanes[lane].lane;
+            peers::call_again(self.scenario, self.world, lane as u16, &spec);
         }
     }
+}
+
+/// Whether a listener there may be refused.
+const fn is_odd(bind: Bind) -> bool {
+    !matches!(bind, Bind::Port | Bind::Ours)
+}
+
+/// The address to listen at.
+fn bound(bind: Bind, family: Family) -> Option<IpAddress> {
+    let v4 = |ours: Ipv4Address, theirs: Ipv6Address| match family {
+        Family::V4 => ours.into(),
+        Family::V6 => theirs.into(),
+    };
+    Some(match bind {
+        Bind::Port => return None,
+        Bind::Ours => v4(OUR_V4, OUR_V6),
+        Bind::Unspecified => v4(Ipv4Address::UNSPECIFIED, Ipv6Address::UNSPECIFIED),
+        Bind::Group => v4(
+            Ipv4Address::new(224, 0, 0, 1),
+            Ipv6Address::new(0xff02, 0, 0, 0, 0, 0, 0, 1),
+        ),
+        Bind::Loopback => v4(Ipv4Address::LOCALHOST, Ipv6Address::LOCALHOST),
+        Bind::Foreign => v4(PEER_V4, PEER_V6),
+    })
 }

@@ -1,23 +1,42 @@
-//! What every run writes.
+//! What every run writes, and what its peers send.
 
 use std::sync::OnceLock;
 
 /// The most an application can write on one connection.
 const LONGEST_CONTENT: usize = 1 << 20;
 
-/// The bytes that every run writes, from the first on. No two stretches look
-/// alike, so that a lost, doubled or moved byte shows.
-fn content() -> &'static [u8] {
-    static CONTENT: OnceLock<Vec<u8>> = OnceLock::new();
-    CONTENT.get_or_init(|| {
-        let mix = |number: u64| (number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8;
+/// Whose bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Whose {
+    Ours,
+    Peers,
+}
+
+/// The bytes that every run writes and gets, from the first on. No two stretches
+/// look alike, so that a lost, doubled or moved byte shows; and every fourth is
+/// zero, as what a probe may make of it.
+fn content(whose: Whose) -> &'static [u8] {
+    static OURS: OnceLock<Vec<u8>> = OnceLock::new();
+    static PEERS: OnceLock<Vec<u8>> = OnceLock::new();
+    let (content, salt) = match whose {
+        Whose::Ours => (&OURS, 0x9e37_79b9_7f4a_7c15_u64),
+        Whose::Peers => (&PEERS, 0xd1b5_4a32_d192_ed03),
+    };
+    content.get_or_init(|| {
+        let mix = |number: u64| {
+            let mixed = number.wrapping_add(1).wrapping_mul(salt);
+            match (mixed >> 32) & 3 {
+                0 => 0,
+                _ => (mixed >> 56) as u8,
+            }
+        };
         (0..LONGEST_CONTENT as u64).map(mix).collect()
     })
 }
 
 /// The `len` bytes from number `from` on.
-pub(super) fn content_from(from: u64, len: usize) -> &'static [u8] {
+pub(super) fn content_from(whose: Whose, from: u64, len: usize) -> &'static [u8] {
     let from = usize::try_from(from).unwrap_or(usize::MAX);
-    let behind = content().get(from..).unwrap_or_default();
+    let behind = content(whose).get(from..).unwrap_or_default();
     behind.get(..len).unwrap_or(behind)
 }

@@ -39,10 +39,12 @@ impl Row {
     pub fn excuse(&self) -> Option<&'static str> {
         match self.event {
             Event::Connect | Event::Listen | Event::Release => excuse_opening(self),
-            Event::Write | Event::Finish | Event::Abort => match self.state {
-                State::Idle => Some("every run opens its only slot before it uses it"),
+            Event::Write | Event::Finish => match self.state {
+                State::Idle => Some("every run opens a slot before it uses it"),
                 _ => None,
             },
+            // A stack that is dropped aborts its slots, whatever they are.
+            Event::Abort => None,
             Event::ConnectLimit | Event::SilenceLimit | Event::FinishLimit => excuse_limit(self),
             _ => excuse_fact(self),
         }

@@ -5,17 +5,19 @@ use std::time::Duration;
 use lastbyte::{Instant, Nagle, OnPeerFin, OnReceive, Options};
 
 use super::dice::{Chance, Dice};
+use super::draw_outside::draw_happenings;
 use super::link::{Burst, Link, Links};
+use super::model::{Lost, Overrun, PeerModel, Relic, Restart, Rogue};
 use super::profile::Profile;
-use super::scenario::{
-    Family, Forgery, Happening, Network, Opening, PeerModel, Rogue, Scenario, Step,
-};
+use super::scenario::{Beside, Bind, Family, Network, Opening, Scenario, Step};
+use crate::loopback::Offload;
+use smoltcp::phy::Medium;
 
-const fn ms(millis: u64) -> Duration {
+pub(super) const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-const fn secs(seconds: u64) -> Duration {
+pub(super) const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
@@ -28,6 +30,8 @@ enum Stream {
     Options,
     Plan,
     Happenings,
+    Device,
+    Beside,
 }
 
 fn dice(seed: u64, stream: Stream) -> Dice {
@@ -39,18 +43,18 @@ pub(super) fn draw(profile: Profile, seed: u64) -> Scenario {
         return transfer(seed);
     }
     let mut any = Dice::new(seed, 0);
-    let options = draw_options(profile, &mut dice(seed, Stream::Options));
+    let options = draw_options(&mut dice(seed, Stream::Options));
     let peer = draw_peer(profile, &mut dice(seed, Stream::Peer));
-    let opening = match (peer, any.below(8)) {
-        (PeerModel::Rogue(_) | PeerModel::Refuses | PeerModel::Reboots(..), _) | (_, 1..) => {
-            Opening::Connect
-        }
-        (_, 0) => Opening::Listen(Instant::ZERO + any.time(secs(5))),
-    };
+    let opening = draw_opening(profile, peer, &mut any);
+    let family = any.pick(&[Family::V4, Family::V4, Family::V6]);
+    let (medium, offload, transmit_frames) = draw_device(profile, &mut dice(seed, Stream::Device));
     Scenario {
         seed,
         profile,
-        family: any.pick(&[Family::V4, Family::V4, Family::V6]),
+        family,
+        medium,
+        offload,
+        transmit_frames,
         network: Network::Links(Box::new(draw_links(
             profile,
             &mut dice(seed, Stream::Links),
@@ -61,9 +65,75 @@ pub(super) fn draw(profile: Profile, seed: u64) -> Scenario {
         tx_buffer: any.pick(&[64, 536, 1_460, 2_048, 4_096, 8_192]),
         rx_buffer: any.pick(&[64, 256, 512, 1_460, 2_048]),
         opening,
-        plan: draw_plan(&mut dice(seed, Stream::Plan)),
-        happenings: draw_happenings(profile, &mut dice(seed, Stream::Happenings)),
+        plan: draw_plan(options, &mut dice(seed, Stream::Plan)),
+        happenings: draw_happenings(profile, family, &mut dice(seed, Stream::Happenings)),
+        beside: draw_beside(profile, &mut dice(seed, Stream::Beside)),
     }
+}
+
+fn draw_opening(profile: Profile, peer: PeerModel, any: &mut Dice) -> Opening {
+    let listens = any.below(if profile == Profile::Hostile { 3 } else { 8 }) == 0;
+    let at = Instant::ZERO + any.time(secs(5));
+    let bind = match any.below(16) {
+        0..10 => Bind::Port,
+        10..13 => Bind::Ours,
+        13 => Bind::Unspecified,
+        14 => any.pick(&[Bind::Group, Bind::Loopback]),
+        _ => Bind::Foreign,
+    };
+    match peer {
+        PeerModel::Rogue(_) | PeerModel::Refuses | PeerModel::Reboots(..) => Opening::Connect,
+        _ if listens => Opening::Listen(bind, at),
+        _ => Opening::Connect,
+    }
+}
+
+/// What the frames begin with, and what our device takes care of and holds.
+fn draw_device(profile: Profile, dice: &mut Dice) -> (Medium, Offload, usize) {
+    let medium = dice.pick(&[
+        Medium::Ethernet,
+        Medium::Ethernet,
+        Medium::Ethernet,
+        Medium::Ip,
+    ]);
+    let mut offload = Offload::default();
+    if dice.below(4) == 0 {
+        offload = Offload {
+            ipv4_tx: dice.below(2) == 0,
+            ipv4_rx: dice.below(2) == 0,
+            tcp_tx: dice.below(2) == 0,
+            tcp_rx: dice.below(2) == 0,
+        };
+    }
+    // Frames are in the device until they are at the peer: over a long way they
+    // are few.
+    let is_short = matches!(profile, Profile::Lan | Profile::Wifi);
+    let frames = match dice.below(10) {
+        0 if is_short => dice.pick(&[1, 2, 4]),
+        _ => 1_024,
+    };
+    (medium, offload, frames)
+}
+
+fn draw_beside(profile: Profile, dice: &mut Dice) -> Vec<Beside> {
+    let count = match dice.below(8) {
+        0 => dice.between(1, Scenario::MOST_BESIDE as u64),
+        _ => 0,
+    };
+    let one = |_| {
+        let peer = match draw_peer(profile, dice) {
+            PeerModel::Rogue(_) => PeerModel::ReadsAll,
+            peer => peer,
+        };
+        let options = draw_options(dice);
+        Beside {
+            peer,
+            options,
+            opening: draw_opening(profile, peer, dice),
+            plan: draw_plan(options, dice),
+        }
+    };
+    (0..count).map(one).collect()
 }
 
 /// The same plan for every seed; only the network varies.
@@ -77,6 +147,9 @@ fn transfer(seed: u64) -> Scenario {
         seed,
         profile: Profile::Transfer,
         family: Family::V4,
+        medium: Medium::Ethernet,
+        offload: Offload::default(),
+        transmit_frames: 1_024,
         network: Network::Links(Box::new(Links::symmetric(link))),
         peer: PeerModel::ReadsAll,
         peer_buffer: 16_384,
@@ -86,6 +159,7 @@ fn transfer(seed: u64) -> Scenario {
         opening: Opening::Connect,
         plan: vec![Step::Write(8_192), Step::Finish],
         happenings: Vec::new(),
+        beside: Vec::new(),
     }
 }
 
@@ -121,6 +195,8 @@ fn draw_link(kind: Profile, dice: &mut Dice) -> Link {
     match kind {
         Profile::Lan | Profile::Transfer => Link {
             loss: Chance::per_million(dice.pick(&[0, 0, 100])),
+            reordering: Chance::percent(dice.pick(&[0, 0, 0, 2])),
+            held_back: ms(2),
             ..Link::with_latency(Duration::from_micros(dice.between(0, 500)))
         },
         Profile::Wifi => Link {
@@ -132,6 +208,8 @@ fn draw_link(kind: Profile, dice: &mut Dice) -> Link {
                 loss: Chance::percent(80),
             }),
             duplication: Chance::per_million(dice.pick(&[0, 1_000, 20_000])),
+            reordering: Chance::percent(dice.pick(&[0, 0, 3])),
+            held_back: ms(50),
             ..Link::with_latency(ms(dice.between(1, 5)))
         },
         Profile::Lte => Link {
@@ -164,12 +242,7 @@ fn draw_link(kind: Profile, dice: &mut Dice) -> Link {
 
 fn draw_peer(profile: Profile, dice: &mut Dice) -> PeerModel {
     if profile == Profile::Hostile && dice.below(2) == 0 {
-        return PeerModel::Rogue(match dice.below(4) {
-            0 => Rogue::ShrinksWindow,
-            1 => Rogue::TakesParts,
-            2 => Rogue::RepeatsItself,
-            _ => Rogue::FinsEarly(dice.below(6_000)),
-        });
+        return PeerModel::Rogue(draw_rogue(dice));
     }
     let soon = Instant::ZERO + dice.time(secs(10));
     match dice.below(20) {
@@ -207,7 +280,30 @@ fn draw_peer(profile: Profile, dice: &mut Dice) -> PeerModel {
     }
 }
 
-fn draw_options(profile: Profile, dice: &mut Dice) -> Options {
+fn draw_rogue(dice: &mut Dice) -> Rogue {
+    match dice.below(14) {
+        0 => Rogue::ShrinksWindow,
+        1 => Rogue::TakesParts,
+        2 => Rogue::RepeatsItself,
+        3 => Rogue::FinsEarly(dice.below(6_000)),
+        4 => Rogue::Narrow,
+        5 => Rogue::Duplicates,
+        6 => Rogue::StaleWindows,
+        7 => Rogue::OldAcks(dice.below(6_000)),
+        8 => Rogue::Overruns(dice.pick(&[Overrun::Fin, Overrun::Rst])),
+        9 => Rogue::KeepsAlive(ms(dice.between(1_100, 20_000))),
+        _ => Rogue::Restarts(Restart {
+            when: match dice.below(4) {
+                0 => Lost::AtFin,
+                1 => Lost::BehindItsFin(dice.below(2_000)),
+                _ => Lost::After(dice.pick(&[0, 1, 100, 4_000])),
+            },
+            like: dice.pick(&[Relic::Lwip, Relic::Uip, Relic::Linux]),
+        }),
+    }
+}
+
+fn draw_options(dice: &mut Dice) -> Options {
     let mut options = Options::builder();
     if dice.below(2) == 0 {
         options = options
@@ -222,7 +318,7 @@ fn draw_options(profile: Profile, dice: &mut Dice) -> Options {
     if dice.below(4) == 0 {
         options = options.on_peer_fin(OnPeerFin::HalfClose);
     }
-    if dice.below(4) == 0 && profile != Profile::Hostile {
+    if dice.below(4) == 0 {
         options = options.on_receive(OnReceive::Keep);
     }
     if dice.below(3) == 0 {
@@ -232,7 +328,8 @@ fn draw_options(profile: Profile, dice: &mut Dice) -> Options {
     options.build().unwrap_or_default()
 }
 
-fn draw_plan(dice: &mut Dice) -> Vec<Step> {
+fn draw_plan(options: Options, dice: &mut Dice) -> Vec<Step> {
+    let keeps = options.on_receive() == OnReceive::Keep;
     let mut plan = Vec::new();
     for _ in 0..dice.between(1, 6) {
         let len = dice.pick(&[1, 10, 100, 1_000, 3_000, 8_192]);
@@ -244,11 +341,15 @@ fn draw_plan(dice: &mut Dice) -> Vec<Step> {
             7..9 => Step::TryWrite(len),
             9..12 => Step::Pause(dice.time(pause)),
             12 => Step::Neglect(dice.time(pause)),
+            13 if keeps => Step::Read,
             13 => Step::Flush,
             14 => Step::Read,
             15 => Step::BeginFinish,
             _ => Step::Reopen,
         });
+        if plan.last() == Some(&Step::Reopen) && dice.below(2) == 0 {
+            plan.insert(plan.len() - 1, Step::Finish);
+        }
     }
     plan.push(match dice.below(10) {
         0..7 => Step::Finish,
@@ -256,45 +357,4 @@ fn draw_plan(dice: &mut Dice) -> Vec<Step> {
         _ => Step::Release,
     });
     plan
-}
-
-fn draw_happenings(profile: Profile, dice: &mut Dice) -> Vec<(Instant, Happening)> {
-    let mut happenings = Vec::new();
-    if dice.below(16) == 0 {
-        let at = Instant::ZERO + dice.time(secs(30));
-        happenings.push((at, Happening::AddressLost));
-    }
-    if dice.below(20) == 0 {
-        let down = Instant::ZERO + dice.time(secs(10));
-        let longest = dice.pick(&[ms(500), secs(20), secs(300)]);
-        happenings.push((down, Happening::LinkDown));
-        happenings.push((down + dice.time(longest), Happening::LinkUp));
-    }
-    if dice.below(12) == 0 {
-        let longest = dice.pick(&[ms(50), secs(1), secs(20)]);
-        let at = Instant::ZERO + dice.time(longest);
-        happenings.push((at, Happening::Unreachable(dice.below(6) as u8)));
-    }
-    if profile == Profile::Hostile {
-        for _ in 0..dice.between(1, 12) {
-            let longest = dice.pick(&[ms(50), secs(1), secs(60)]);
-            let at = Instant::ZERO + dice.time(longest);
-            happenings.push((at, Happening::Forged(draw_forgery(dice))));
-        }
-    }
-    happenings.sort_by_key(|(at, _)| *at);
-    happenings
-}
-
-/// Never exactly right: that nobody off the path can be.
-fn draw_forgery(dice: &mut Dice) -> Forgery {
-    let ahead = dice.pick(&[4, 64, 2_048, u64::from(u32::MAX) / 2]);
-    let off = dice.between(1, ahead) as u32;
-    match dice.below(4) {
-        0 => Forgery::Rst(off),
-        1 => Forgery::Syn(off),
-        2 => Forgery::Ack(off),
-        // Beyond any window, so that its data is never taken for the peer's.
-        _ => Forgery::Fin(off.max(100_000)),
-    }
 }

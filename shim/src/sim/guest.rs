@@ -77,7 +77,7 @@ pub fn run_app<R>(
     scenario: &Scenario,
     app: impl FnOnce(&mut GuestStack<'_>, IpEndpoint) -> R,
 ) -> Visit<R> {
-    visit(scenario, &world(), app)
+    visit(scenario, &world(scenario), app)
 }
 
 /// As [`run_app`], and keeps every frame: to be drawn
@@ -102,13 +102,14 @@ pub fn record_app<R>(
     scenario: &Scenario,
     app: impl FnOnce(&mut GuestStack<'_>, IpEndpoint) -> R,
 ) -> (Visit<R>, Recording) {
-    let world = world();
+    let world = world(scenario);
     let frames = keep_frames(&world);
     let visit = visit(scenario, &world, app);
     let recording = Recording {
         scenario: Scenario {
             plan: Vec::new(),
             happenings: Vec::new(),
+            beside: Vec::new(),
             ..scenario.clone()
         },
         frames: frames.take(),
@@ -117,9 +118,13 @@ pub fn record_app<R>(
     (visit, recording)
 }
 
-fn world() -> World {
+fn world(scenario: &Scenario) -> World {
     World::new(WorldConfig {
         latency: Duration::ZERO,
+        medium: scenario.medium,
+        mtu: scenario.mtu(),
+        offload: scenario.offload,
+        transmit_frames: scenario.transmit_frames,
         horizon: HORIZON,
         peer: PeerConfig {
             keep_bytes: 1 << 20,
@@ -140,6 +145,7 @@ fn visit<R>(
     let log = world.record(0);
     let scenario = &Scenario {
         opening: Opening::Connect,
+        beside: Vec::new(),
         ..scenario.clone()
     };
     let side = peers::install(scenario, world, BACKLOG);

@@ -63,16 +63,15 @@
 //! [`Sweep`] runs many.
 //!
 //! The oracle draws its conclusions from the wire and from the peer, with
-//! RFC 9293 in hand. Some things cannot be told from there; this is what it
-//! lets pass:
+//! RFC 9293 and RFC 5961 in hand. Some things cannot be told from there; this is
+//! what it lets pass:
 //!
 //! | seen | because |
 //! |---|---|
-//! | a FIN or data out of order, or with an old ACK, has no effect yet | a receiver may keep or drop it (RFC 9293, 3.10.7.4) |
-//! | `Unreachable` although the neighbour answered | nobody served our end before the limit, and no SYN has left |
-//! | `PeerReset` or `PeerFinished` once any RST or FIN has arrived | it may have been in order by then |
-//! | what the peer received, once a FIN of ours has left beyond its window | smoltcp repeats a segment whole, whatever the window; where it is the peer, it cuts the data off and takes the FIN |
-//! | nothing on the wire for 130 s with bytes pending | the longest pause between two probes is 60 s |
+//! | a FIN or data out of order, or beyond the announced window, has no effect yet | a receiver may keep or drop it (RFC 9293, 3.10.7.4) |
+//! | a FIN or data whose ACK number is older than all that was ever in flight has no effect | a receiver may take it for forged (RFC 5961, 5.2) |
+//! | `PeerReset` by a RST at the end of what arrived, in order or not | what is out of order may have been kept |
+//! | a write that takes nothing, and no error, while the device has no room | the FIN is in the device, which hands out nothing |
 //! | one wake without a reason behind the end | deadlines are looked at when they come |
 //!
 //! ```
@@ -89,15 +88,21 @@ mod content;
 mod coverage;
 mod dice;
 mod draw;
+mod draw_outside;
+mod forge;
 mod guest;
+mod happening;
+mod judge;
 mod ladder;
 mod link;
+mod model;
 mod oracle;
 mod pcap;
 mod peers;
 mod profile;
 mod recording;
 mod rogue;
+mod rule;
 mod run;
 mod scenario;
 mod script;
@@ -117,14 +122,14 @@ use crate::loopback::World;
 pub use coverage::{Coverage, Row};
 pub use dice::Chance;
 pub use guest::{GuestStack, Visit, record_app, run_app};
+pub use happening::{Answer, Astray, Forgery, Fragmented, Happening, Layer};
 pub use link::{Burst, Link, LinkPath, Links};
-pub use oracle::{Finding, Rule};
+pub use model::{Lost, Overrun, PeerModel, Relic, Restart, Rogue};
 pub use profile::{Profile, UnknownProfile};
 pub use recording::{Moment, Note, RecordedFrame, Recording};
+pub use rule::{Finding, Rule};
 pub use run::Outcome;
-pub use scenario::{
-    Family, Forgery, Happening, Network, Opening, PeerModel, Rogue, Scenario, Step,
-};
+pub use scenario::{Beside, Bind, Family, Network, Opening, Scenario, Step};
 pub use script::{Fault, Script, ScriptPath};
 pub use shrink::shrink;
 pub use sweep::{Failing, Summary, Sweep};

@@ -1,96 +1,20 @@
-//! The rules a run is held to.
+//! Holds one connection to the rules, from its opening to its end.
 
-use std::fmt;
 use std::time::Duration;
 
 use lastbyte::{Cause, Instant, Ledger, OnPeerFin, Options, Report, State, WriteError};
 
-use super::truth::{Neighbour, Opening, PeerEnd, Truth};
+use super::rule::{Finding, Rule};
+use super::truth::{Fault, Neighbour, PeerEnd, Truth};
 
-/// A promise that can be broken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Rule {
-    /// `accepted == acknowledged + pending`, and neither ever shrinks.
-    Ledger,
-    /// `acknowledged` is no more than the peer's TCP took in and acknowledged.
-    Acknowledged,
-    /// The peer received exactly the bytes that were accepted, from the first.
-    Content,
-    /// The first write after the peer's end is refused and takes nothing.
-    FirstWrite,
-    /// After the end every write is refused for the same first cause.
-    Latched,
-    /// Every error carries the ledger as it stands.
-    Account,
-    /// `flush` and `finish` succeed only if everything is acknowledged.
-    Delivered,
-    /// Every call and every connection ends within its limits.
-    Bounded,
-    /// The cause is what the world really did.
-    Cause,
-    /// With bytes pending and the connection open, something is always under
-    /// way.
-    Stalled,
-    /// Nothing fills the receive buffer of an application that never reads.
-    Discarded,
-    /// Our end does not run when there is nothing to do.
-    Busy,
-    /// Nothing of an ended connection is left: no timer, slot or port.
-    Leak,
-    /// Nothing panics.
-    Panic,
-}
+/// The longest pause between two probes of a closed window.
+const PERSISTENCE: Duration = Duration::from_secs(60);
 
-impl Rule {
-    /// What it says, in one line.
-    #[must_use]
-    pub const fn text(self) -> &'static str {
-        match self {
-            Self::Ledger => "accepted == acknowledged + pending, and neither shrinks",
-            Self::Acknowledged => "acknowledged is no more than the peer took in",
-            Self::Content => "the peer receives exactly what was accepted",
-            Self::FirstWrite => "the first write after the peer's end is refused",
-            Self::Latched => "the first cause stays",
-            Self::Account => "every error carries the ledger",
-            Self::Delivered => "flush and finish succeed only if all is acknowledged",
-            Self::Bounded => "every call and connection ends within its limits",
-            Self::Cause => "the cause is what really happened",
-            Self::Stalled => "with bytes pending, something is under way",
-            Self::Discarded => "what nobody reads is discarded",
-            Self::Busy => "no work without a reason",
-            Self::Leak => "nothing is left of an ended connection",
-            Self::Panic => "nothing panics",
-        }
-    }
-}
+/// What a try may be late, beyond a quarter of the user timeout.
+const SLACK: Duration = Duration::from_secs(3);
 
-/// A broken promise.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
-    /// Which.
-    pub rule: Rule,
-    /// When it was seen, in virtual time.
-    pub at: Instant,
-    /// What was seen.
-    pub detail: String,
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let at = self.at.since(Instant::ZERO);
-        write!(
-            f,
-            "{:?} at {at:?}: {} ({})",
-            self.rule,
-            self.detail,
-            self.rule.text()
-        )
-    }
-}
-
-/// How long our end may say nothing while bytes are pending: the longest pause
-/// between probes, and some.
-const LONGEST_PAUSE: Duration = Duration::from_secs(130);
+/// What an end may be late: the last try before it has about two seconds.
+const LAST_CHANCE: Duration = Duration::from_secs(4);
 
 /// What the application did that may end a connection.
 #[derive(Debug, Clone, Copy, Default)]
@@ -98,22 +22,31 @@ pub(super) struct Done {
     pub(super) finish_at: Option<Instant>,
     pub(super) aborted: bool,
     pub(super) address_lost: bool,
-    /// A router has complained about our SYN.
-    pub(super) complained: bool,
+    pub(super) link_is_down: bool,
+    /// What has arrived may still be in the device.
+    pub(super) device_is_full: bool,
+    /// A router said that our SYN will never get through.
+    pub(super) has_hard_error: bool,
+    /// A router said that our SYN does not get through, or must not.
+    pub(super) has_soft_error: bool,
 }
 
 /// Watches one connection from its opening to its end.
 #[derive(Debug)]
 pub(super) struct Oracle {
-    options: Options,
-    opened_at: Instant,
+    pub(super) options: Options,
+    pub(super) opened_at: Instant,
     /// The account when it was last looked at.
     last: Ledger,
     /// What the writes have returned, summed up.
     pub(super) accepted: u64,
     /// When a write last took something, or nobody had served our end before.
     pub(super) stirred_at: Instant,
-    ended: Option<Cause>,
+    /// Since when our end is served without a pause.
+    pub(super) served_at: Instant,
+    pub(super) ended: Option<Cause>,
+    /// A fault of the wire was told.
+    has_told: bool,
     pub(super) done: Done,
     pub(super) findings: Vec<Finding>,
 }
@@ -126,7 +59,9 @@ impl Oracle {
             last: Ledger::ZERO,
             accepted: 0,
             stirred_at: now,
+            served_at: now,
             ended: None,
+            has_told: false,
             done: Done::default(),
             findings: Vec::new(),
         }
@@ -146,7 +81,14 @@ impl Oracle {
     }
 
     /// Looks at the connection, whatever it is doing.
-    pub(super) fn look(&mut self, state: State, report: &Report, truth: &Truth, now: Instant) {
+    pub(super) fn look(
+        &mut self,
+        state: State,
+        report: &Report,
+        truth: &Truth,
+        neighbour: Neighbour,
+        now: Instant,
+    ) {
         self.look_at_ledger(report.ledger, truth, now);
         if self.ended.is_some() && report.cause != self.ended {
             let detail = format!("{:?} became {:?}", self.ended, report.cause);
@@ -154,13 +96,41 @@ impl Oracle {
         }
         if let (None, Some(cause)) = (self.ended, report.cause) {
             self.ended = Some(cause);
-            if let Err(why) = self.judge(cause, truth, now) {
+            if let Err(why) = self.judge(cause, truth, neighbour, now) {
                 self.find(Rule::Cause, now, format!("{cause:?}, but {why}"));
             }
         }
         if self.ended.is_none() {
-            self.look_at_life(state, report.ledger, truth, now);
+            self.look_at_life(state, now);
+            self.look_at_progress(state, report.ledger, truth, now);
         }
+        self.look_at_wire(state, truth, now);
+    }
+
+    /// What left our end and should not have, or should and has not.
+    fn look_at_wire(&mut self, state: State, truth: &Truth, now: Instant) {
+        if self.has_told {
+            return;
+        }
+        let before = self.findings.len();
+        if let Some(fault) = truth.fault {
+            let rule = match fault {
+                Fault::CallerReset => Rule::Listens,
+                Fault::NeverArrived => Rule::Read,
+                _ => Rule::Answers,
+            };
+            self.find(rule, now, fault.text().to_owned());
+        }
+        if self.ended.is_none() && !self.done.address_lost {
+            if let Some(late) = truth.owed.late(now) {
+                self.find(Rule::Answers, now, late.to_owned());
+            }
+            if state == State::Listening && truth.owed.is_deaf(now) {
+                let detail = "a caller gets no answer".to_owned();
+                self.find(Rule::Listens, now, detail);
+            }
+        }
+        self.has_told = self.findings.len() > before;
     }
 
     fn look_at_ledger(&mut self, ledger: Ledger, truth: &Truth, now: Instant) {
@@ -183,13 +153,50 @@ impl Oracle {
         self.last = ledger;
     }
 
-    fn look_at_life(&mut self, state: State, ledger: Ledger, truth: &Truth, now: Instant) {
-        let waits = state.is_established() && ledger.pending() > 0;
-        let quiet = now.since(truth.sent_at.max(truth.heard_at).max(self.stirred_at));
-        if waits && quiet > LONGEST_PAUSE {
-            let detail = format!("{ledger:?}, and nothing on the wire for {quiet:?}");
-            self.find(Rule::Stalled, now, detail);
+    /// With bytes pending or a FIN in flight, tries are no further apart than a
+    /// quarter of the user timeout, and do not go on for longer than it.
+    fn look_at_progress(&mut self, state: State, ledger: Ledger, truth: &Truth, now: Instant) {
+        let is_open = state.is_established() || matches!(state, State::Finishing(_));
+        if !is_open || self.done.address_lost || self.done.link_is_down {
+            return;
         }
+        let patience = self.options.silence_limit();
+        let pause = match truth.is_window_open() {
+            true => (patience / 4).max(SLACK) + SLACK,
+            false => PERSISTENCE + SLACK,
+        };
+        let active_at = truth.sent_at.max(truth.heard_at).max(self.stirred_at);
+        let is_quiet = ledger.pending() > 0 && now.since(active_at) > pause;
+        let last_try = truth
+            .last_try()
+            .map(|at| now.since(at.max(self.stirred_at)));
+        if is_quiet || last_try.is_some_and(|since| since > pause) {
+            let quiet = now.since(active_at);
+            let detail = format!(
+                "{ledger:?}: nothing on the wire for {quiet:?}, the oldest octet left {last_try:?} ago"
+            );
+            self.find(Rule::Stalled, now, detail);
+            // Once is enough.
+            self.stirred_at = now;
+        }
+        // Our end may have been asleep when its time was over.
+        let longest = patience + LAST_CHANCE;
+        let is_awake = now.since(self.served_at) > LAST_CHANCE;
+        let asked = truth.waits_since().map(|at| now.since(at));
+        if is_awake && asked.is_some_and(|asked| asked > longest) {
+            let detail = format!("nothing acceptable was heard for {asked:?}");
+            self.find(Rule::Bounded, now, detail);
+            self.served_at = now;
+        }
+        let stands = truth.stands_since().map(|at| now.since(at));
+        if is_awake && stands.is_some_and(|stands| stands > longest) {
+            let detail = format!("{ledger:?}: nothing was acknowledged for {stands:?}");
+            self.find(Rule::Bounded, now, detail);
+            self.served_at = now;
+        }
+    }
+
+    fn look_at_life(&mut self, state: State, now: Instant) {
         let is_late =
             |limit: Duration, since: Instant| now.since(since) > limit + Duration::from_secs(1);
         if state == State::Connecting && is_late(self.options.connect_limit(), self.opened_at) {
@@ -208,6 +215,9 @@ impl Oracle {
             // What arrives for a lost address concerns nobody.
             return None;
         }
+        if !truth.is_certain() {
+            return None;
+        }
         match (truth.peer_end, self.options.on_peer_fin()) {
             (PeerEnd::Open, _) | (PeerEnd::Fin, OnPeerFin::HalfClose) => None,
             (end, _) => Some(end),
@@ -220,6 +230,7 @@ impl Oracle {
         must: Option<PeerEnd>,
         before: u64,
         result: Result<(), WriteError>,
+        is_device_full: bool,
         now: Instant,
     ) {
         let took = self.accepted - before;
@@ -243,7 +254,7 @@ impl Oracle {
                 let detail = format!("{error:?} after {:?}", self.ended);
                 self.find(Rule::Latched, now, detail);
             }
-        } else if must.is_some() && took == 0 {
+        } else if must.is_some() && took == 0 && !is_device_full {
             let detail = format!("a write was put off after {must:?}");
             self.find(Rule::FirstWrite, now, detail);
         }
@@ -260,64 +271,6 @@ impl Oracle {
         if cause.is_some() && self.ended.is_some() && cause != self.ended {
             let detail = format!("{error:?} after {:?}", self.ended);
             self.find(Rule::Latched, now, detail);
-        }
-    }
-
-    /// Whether the world gave reason for this cause.
-    fn judge(&self, cause: Cause, truth: &Truth, now: Instant) -> Result<(), String> {
-        let options = &self.options;
-        let holds = |is_so: bool, why: &str| is_so.then_some(()).ok_or_else(|| why.to_owned());
-        let lasted = |limit: Duration, since: Instant| now.since(since) >= limit;
-        match cause {
-            Cause::PeerFinished => holds(truth.saw_fin.is_some(), "no FIN has arrived"),
-            Cause::PeerReset => holds(truth.saw_rst.is_some(), "no RST has arrived"),
-            Cause::Refused => holds(truth.opening == Opening::Refused, "nothing refused the SYN"),
-            Cause::Unreachable => {
-                let is_known =
-                    matches!(truth.neighbour, Neighbour::Answered(at) if at >= self.opened_at);
-                // The answer may have come while nobody served our end.
-                let is_unsent = truth.opening == Opening::Unsent;
-                if self.done.complained {
-                    return Ok(());
-                }
-                holds(!is_known || is_unsent, "the neighbour has answered")?;
-                holds(
-                    lasted(options.connect_limit(), self.opened_at),
-                    "it is early",
-                )
-            }
-            Cause::ConnectTimeout => {
-                let is_known = matches!(truth.neighbour, Neighbour::Answered(_));
-                holds(is_known, "the neighbour has never answered")?;
-                holds(
-                    truth.opening != Opening::Synchronised,
-                    "the SYN was answered",
-                )?;
-                holds(
-                    lasted(options.connect_limit(), self.opened_at),
-                    "it is early",
-                )
-            }
-            Cause::Vanished => {
-                let silence = now.since(truth.heard_at);
-                holds(
-                    silence >= options.silence_limit(),
-                    &format!("the peer was heard {silence:?} ago"),
-                )
-            }
-            Cause::FinishTimeout => {
-                let begun = self.done.finish_at;
-                holds(begun.is_some(), "nobody finished")?;
-                let since = begun.unwrap_or(now);
-                holds(lasted(options.finish_limit(), since), "it is early")
-            }
-            Cause::AddressLost => holds(self.done.address_lost, "the address is there"),
-            Cause::Finished => {
-                holds(self.done.finish_at.is_some(), "nobody finished")?;
-                let acknowledged = truth.acknowledged();
-                holds(acknowledged >= self.accepted, "not all was acknowledged")
-            }
-            Cause::Aborted => holds(self.done.aborted, "nobody aborted"),
         }
     }
 }

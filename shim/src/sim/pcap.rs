@@ -3,13 +3,13 @@
 use std::io::{self, Write};
 
 use lastbyte::Instant;
-use smoltcp::phy::{PcapLinkType, PcapSink};
+use smoltcp::phy::{Medium, PcapLinkType, PcapSink};
 
 use super::recording::{RecordedFrame, Recording};
 use crate::loopback::{Direction, Fate, Sender, smoltcp_time};
 
 impl Recording {
-    /// Writes what crossed the interface of our end, as a pcap file of Ethernet
+    /// Writes what crossed the interface of our end, as a pcap file of its
     /// frames: ours when they were sent, those of the peer whenever a copy
     /// arrived, with what the wire had done to it, and forged ones.
     ///
@@ -35,7 +35,10 @@ impl Recording {
         seen.sort_by_key(|sight| sight.at);
         // smoltcp makes the records; a `Vec` takes them without fail.
         let mut record = Vec::new();
-        record.global_header(PcapLinkType::Ethernet);
+        record.global_header(match self.scenario.medium {
+            Medium::Ethernet => PcapLinkType::Ethernet,
+            Medium::Ip => PcapLinkType::Ip,
+        });
         out.write_all(&record)?;
         for sight in seen {
             record.clear();

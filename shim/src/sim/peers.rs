@@ -2,17 +2,25 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use lastbyte::Instant;
 use smoltcp::wire::{IpAddress, IpEndpoint};
 
+use super::content::{Whose, content_from};
+use super::model::PeerModel;
 use super::rogue::{self, Taken};
-use super::scenario::{Family, Network, Opening, PeerModel, Scenario};
+use super::run::OUR_PORT;
+use super::scenario::{Family, Lane, Network, Opening, Scenario};
 use crate::loopback::{Behaviour, Direction, OUR_V4, OUR_V6, Presence, Reads, World};
 
-/// The peer's port, whoever connects. No protocol is known for it, so that a
+/// The peer's port of the first connection, whoever connects; the others have those
+/// after it. No protocol is known for it, so that a
 /// reader of captures takes the data for data.
 pub(super) const PEER_PORT: u16 = 4_000;
+
+/// How long after our end listens again the peer calls again.
+const CALLS_AGAIN_AFTER: Duration = Duration::from_millis(500);
 
 /// Where to ask what the peer received.
 #[derive(Debug)]
@@ -67,33 +75,59 @@ pub(super) fn install(scenario: &Scenario, world: &World, backlog: usize) -> Pee
         | PeerModel::Answers(_)
         | PeerModel::Rogue(_) => {}
     }
-    if scenario.peer == PeerModel::Refuses {
-        return PeerSide::Stack;
-    }
-    let behaviour = behaviour(scenario).backlog(backlog);
-    match scenario.opening {
-        Opening::Connect => peer.listen(PEER_PORT, behaviour),
-        Opening::Listen(at) => {
-            let ours: IpAddress = match scenario.family {
-                Family::V4 => OUR_V4.into(),
-                Family::V6 => OUR_V6.into(),
-            };
-            let to = IpEndpoint::new(ours, super::run::OUR_PORT);
-            world.at(at, move |world| {
-                world.peer().connect(PEER_PORT, to, behaviour);
-            });
+    for (number, lane) in (0..).zip(scenario.lanes()) {
+        if lane.peer != PeerModel::Refuses {
+            serve(scenario, world, number, &lane, backlog);
         }
     }
     PeerSide::Stack
 }
 
-fn behaviour(scenario: &Scenario) -> Behaviour {
+/// Our end of the connection with this number, as the peer calls it.
+fn our_end(family: Family, number: u16) -> IpEndpoint {
+    let ours: IpAddress = match family {
+        Family::V4 => OUR_V4.into(),
+        Family::V6 => OUR_V6.into(),
+    };
+    IpEndpoint::new(ours, OUR_PORT + number)
+}
+
+/// Lets the peer listen, or call at its time.
+fn serve(scenario: &Scenario, world: &World, number: u16, lane: &Lane<'_>, backlog: usize) {
+    let behaviour = behaviour(scenario, lane).backlog(backlog);
+    match lane.opening {
+        Opening::Connect => world.peer().listen(PEER_PORT + number, behaviour),
+        Opening::Listen(_, at) => {
+            let to = our_end(scenario.family, number);
+            world.at(at, move |world| {
+                world.peer().try_connect(PEER_PORT + number, to, behaviour);
+            });
+        }
+    }
+}
+
+/// Lets the peer call again, from the port of before.
+pub(super) fn call_again(scenario: &Scenario, world: &World, number: u16, lane: &Lane<'_>) {
+    let again = Lane {
+        opening: match lane.opening {
+            Opening::Listen(bind, _) => Opening::Listen(bind, world.now() + CALLS_AGAIN_AFTER),
+            Opening::Connect => return,
+        },
+        ..*lane
+    };
+    if lane.peer != PeerModel::Refuses {
+        serve(scenario, world, number, &again, 1);
+    }
+}
+
+fn behaviour(scenario: &Scenario, lane: &Lane<'_>) -> Behaviour {
     let sink = Behaviour {
         rx_buffer: scenario.peer_buffer,
         tx_buffer: 1_024,
         ..Behaviour::sink()
     };
-    match scenario.peer {
+    let content = |len| content_from(Whose::Peers, 0, len);
+    match lane.peer {
         PeerModel::StaysOpen => sink.staying_open(),
         PeerModel::ReadsSlowly { bytes, every } => sink.reading(bytes, every),
         PeerModel::ReadsFrom(_) => Behaviour {
@@ -104,8 +138,8 @@ fn behaviour(scenario: &Scenario) -> Behaviour {
         PeerModel::Exits(after) => sink.exiting_after(after),
         PeerModel::Resets(after) => sink.aborting_after(after),
         PeerModel::ResetsAt(at) => sink.aborting_at(at),
-        PeerModel::Floods(len) => sink.sending(vec![b'f'; len]).staying_open(),
-        PeerModel::Answers(len) => sink.sending(vec![b'a'; len]).closing_after_sending(),
+        PeerModel::Floods(len) => sink.sending(content(len)).staying_open(),
+        PeerModel::Answers(len) => sink.sending(content(len)).closing_after_sending(),
         PeerModel::ReadsAll
         | PeerModel::Refuses
         | PeerModel::NeverAnswers
@@ -117,19 +151,32 @@ fn behaviour(scenario: &Scenario) -> Behaviour {
 }
 
 impl PeerSide {
-    /// The bytes its TCP took in on the connection with this port of ours;
+    /// The bytes its TCP took in on the connection of this number, with this port of
+    /// ours, which are the same for one
+    /// after the other if we listen: the last that called by then;
     /// `None` if it knows of none.
-    pub(super) fn received(&self, world: &World, our_port: u16) -> Option<Vec<u8>> {
+    pub(super) fn received(
+        &self,
+        world: &World,
+        number: u16,
+        our_port: u16,
+        called_by: Option<Instant>,
+    ) -> Option<Vec<u8>> {
         match self {
             Self::Stack => {
                 let of_ours = |remote: IpEndpoint| remote.port == our_port;
-                let connections = world.peer().connections(PEER_PORT);
+                let connections = world.peer().connections(PEER_PORT + number);
                 // An old SYN may have opened a second one, which gets nowhere.
                 let of_ours = connections
                     .into_iter()
                     .filter(|connection| connection.remote.is_some_and(of_ours));
-                let most = of_ours.max_by_key(|connection| connection.taken_in);
-                most.map(|connection| connection.received)
+                let it = match called_by {
+                    Some(at) => of_ours
+                        .filter(|connection| connection.began_at <= at)
+                        .max_by_key(|connection| connection.number),
+                    None => of_ours.max_by_key(|connection| connection.taken_in),
+                };
+                it.map(|connection| connection.received)
             }
             Self::Rogue(taken) => {
                 let taken = taken.borrow();

@@ -6,8 +6,9 @@ use std::rc::Rc;
 
 use lastbyte::{Instant, Ledger, State, WriteError};
 
-use super::oracle::Finding;
-use super::scenario::{Happening, Scenario, Step};
+use super::happening::Happening;
+use super::rule::Finding;
+use super::scenario::{Scenario, Step};
 use crate::loopback::{Direction, Fate, FrameEvent, Segment, Sender, World};
 use smoltcp::phy::Medium;
 
@@ -22,6 +23,8 @@ pub struct RecordedFrame {
     pub sender: Sender,
     /// What the wire did to it.
     pub fate: Fate,
+    /// What it begins with.
+    pub medium: Medium,
     /// The frame as it was sent.
     pub bytes: Vec<u8>,
 }
@@ -30,7 +33,7 @@ impl RecordedFrame {
     /// The segment in it, as it was sent.
     #[must_use]
     pub fn segment(&self) -> Option<Segment> {
-        Segment::parse(&self.bytes, Medium::Ethernet, self.sent_at)
+        Segment::parse(&self.bytes, self.medium, self.sent_at)
     }
 
     /// One line: flags, numbers, length.
@@ -42,7 +45,7 @@ impl RecordedFrame {
             fate: self.fate,
             direction: self.direction,
             sender: self.sender,
-            medium: Medium::Ethernet,
+            medium: self.medium,
             frame: &self.bytes,
         }
         .summary()
@@ -71,6 +74,8 @@ pub enum Note {
 pub struct Moment {
     /// When.
     pub at: Instant,
+    /// Which connection: 0 is the first, the others are those beside it.
+    pub connection: usize,
     /// The state then.
     pub state: State,
     /// The account then.
@@ -103,15 +108,28 @@ impl Tape {
         }
     }
 
-    pub(super) fn note(&self, at: Instant, state: State, ledger: Ledger, note: Note) {
+    pub(super) fn is_on(&self) -> bool {
+        self.moments.is_some()
+    }
+
+    pub(super) fn note(
+        &self,
+        at: Instant,
+        connection: usize,
+        state: State,
+        ledger: Ledger,
+        note: Note,
+    ) {
         let Some(moments) = &self.moments else { return };
         let mut moments = moments.borrow_mut();
         let is_news = moments
-            .last()
+            .iter()
+            .rfind(|last| last.connection == connection)
             .is_none_or(|last| (last.state, last.ledger) != (state, ledger));
         if is_news || note != Note::Changed {
             moments.push(Moment {
                 at,
+                connection,
                 state,
                 ledger,
                 note,
@@ -136,6 +154,7 @@ pub(super) fn keep_frames(world: &World) -> Rc<RefCell<Vec<RecordedFrame>>> {
             direction: event.direction,
             sender: event.sender,
             fate: event.fate,
+            medium: event.medium,
             bytes: event.frame.to_vec(),
         });
     });
@@ -197,6 +216,9 @@ impl fmt::Display for RecordedFrame {
 impl fmt::Display for Moment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (at, state, ledger) = (Clock(self.at), self.state, self.ledger);
+        if self.connection > 0 {
+            write!(f, "#{} ", self.connection)?;
+        }
         let account = format!(
             "{state:?}, accepted {}, acknowledged {}",
             ledger.accepted(),

@@ -1,13 +1,29 @@
-//! The scripted peer that bends the rules.
+//! The scripted peers: TCPs that bend the rules, lie, or forget.
+//!
+//! - Numbers that are right stand in a [`Flow`]; each kind sends what it wants
+//!   beside them.
+//! - What a rogue sends, it sends from what our end has acknowledged: so it needs
+//!   no timer to repeat it.
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use crate::loopback::{Flags, Flow, RawPeer, Segment, World};
 use smoltcp::wire::IpEndpoint;
 
+use super::content::{Whose, content_from};
 use super::dice::{Chance, Dice};
-use super::scenario::Rogue;
+use super::model::{Lost, Overrun, Relic, Restart, Rogue};
+
+/// How often a rogue speaks by itself at most.
+const MOST_TIMES: u32 = 40;
+
+/// How many bytes a narrow window lets through, one by one.
+const NARROW: u64 = 40;
+
+/// How much a rogue sends at once.
+const CHUNK: usize = 100;
 
 /// What the rogue's TCP took in.
 #[derive(Debug, Default)]
@@ -28,22 +44,52 @@ struct State {
     buffer: u16,
     /// Its FIN has been sent, at this number.
     fin_at: Option<u32>,
+    /// The ACK number of the segment before.
+    old_ack: u32,
+    /// What our end acknowledged last, and the window it gave.
+    heard: (u32, u16),
+    /// FINs of ours that came.
+    fins: u32,
+    /// It has forgotten the connection.
+    is_lost: bool,
 }
 
 /// Puts a rogue in the peer's place; what it takes in.
 pub(super) fn install(world: &World, kind: Rogue, seed: u64, buffer: usize) -> Rc<RefCell<Taken>> {
     let taken = Rc::new(RefCell::new(Taken::default()));
-    let mut state = State {
+    let state = Rc::new(RefCell::new(State {
         kind,
         dice: Dice::new(seed, 99),
         flow: None,
         taken: Rc::clone(&taken),
         buffer: u16::try_from(buffer).unwrap_or(u16::MAX),
         fin_at: None,
+        old_ack: 0,
+        heard: (0, 0),
+        fins: 0,
+        is_lost: false,
+    }));
+    let every = match kind {
+        Rogue::KeepsAlive(every) => Some(every),
+        Rogue::Overruns(_) => Some(Duration::from_secs(2)),
+        _ => None,
     };
+    if let Some(every) = every {
+        speak_often(world, Rc::clone(&state), every, MOST_TIMES);
+    }
     let raw = world.raw();
-    raw.respond(move |raw, segment| state.answer(raw, segment));
+    raw.respond(move |raw, segment| state.borrow_mut().answer(raw, segment));
     taken
+}
+
+fn speak_often(world: &World, state: Rc<RefCell<State>>, every: Duration, times: u32) {
+    if times == 0 {
+        return;
+    }
+    world.at(world.now() + every, move |world| {
+        state.borrow_mut().speak_unasked(&world.raw());
+        speak_often(world, state, every, times - 1);
+    });
 }
 
 impl State {
@@ -62,9 +108,19 @@ impl State {
         if is_new || segment.is(Flags::RST) {
             return;
         }
+        if segment.is(Flags::ACK) {
+            self.heard = (segment.ack, segment.window);
+        }
+        if self.loses(&flow, segment) {
+            self.is_lost = true;
+        }
+        if self.is_lost {
+            self.answer_as_a_stranger(raw, segment);
+            return;
+        }
+        self.old_ack = flow.ack;
         self.take(&mut flow, segment);
-        let asks = segment.seq_len() > 0;
-        if asks {
+        if segment.seq_len() > 0 {
             self.speak(raw, &mut flow);
         }
         self.flow = Some(flow);
@@ -79,9 +135,14 @@ impl State {
             remote_isn: syn.seq,
             seq: isn.wrapping_add(1),
             ack: syn.seq.wrapping_add(1),
-            window: self.buffer,
+            window: match self.kind {
+                Rogue::Narrow => 1,
+                _ => self.buffer,
+            },
         });
-        self.fin_at = None;
+        (self.fin_at, self.fins, self.is_lost) = (None, 0, false);
+        self.old_ack = syn.seq.wrapping_add(1);
+        self.heard = (isn.wrapping_add(1), 0);
         *self.taken.borrow_mut() = Taken {
             bytes: Vec::new(),
             port: syn.src_port,
@@ -91,9 +152,10 @@ impl State {
     fn greet(&self, raw: &RawPeer) {
         let Some(flow) = self.flow else { return };
         let greeting = flow.segment(Flags::SYN | Flags::ACK).with_seq(flow.isn);
+        // The window is that before anything was taken.
         raw.send(&Segment {
             mss: Some(1_000),
-            ..greeting
+            ..greeting.with_ack(flow.remote_isn.wrapping_add(1))
         });
     }
 
@@ -105,7 +167,7 @@ impl State {
         };
         let len = match self.kind {
             Rogue::TakesParts => self.dice.between(0, fresh.len() as u64) as usize,
-            Rogue::ShrinksWindow | Rogue::RepeatsItself | Rogue::FinsEarly(_) => fresh.len(),
+            _ => fresh.len(),
         };
         let len = len.min(usize::from(flow.window));
         self.taken
@@ -114,8 +176,14 @@ impl State {
             .extend_from_slice(&fresh[..len]);
         flow.take(len as u32);
         if segment.is(Flags::FIN) && len == fresh.len() && skip <= segment.payload.len() {
-            flow.take(1);
+            self.fins += 1;
+            let is_ignored = self.kind == Rogue::Duplicates && self.fins == 1;
+            flow.take(u32::from(!is_ignored));
         }
+    }
+
+    fn has_read(&self) -> u64 {
+        self.taken.borrow().bytes.len() as u64
     }
 
     fn speak(&mut self, raw: &RawPeer, flow: &mut Flow) {
@@ -138,16 +206,156 @@ impl State {
                 let fin = flow.segment(Flags::FIN | Flags::ACK);
                 raw.send(&fin.with_seq(flow.seq.wrapping_add(ahead)));
             }
-            Rogue::TakesParts | Rogue::FinsEarly(_) => {}
+            Rogue::Duplicates if self.fins < 2 => {
+                for _ in 0..3 {
+                    raw.send(&flow.ack());
+                }
+            }
+            Rogue::Narrow if self.has_read() >= NARROW => flow.window = self.buffer,
+            Rogue::StaleWindows => return self.speak_of_old_windows(raw, flow),
+            Rogue::TakesParts
+            | Rogue::FinsEarly(_)
+            | Rogue::Narrow
+            | Rogue::Duplicates
+            | Rogue::OldAcks(_)
+            | Rogue::Overruns(_)
+            | Rogue::KeepsAlive(_)
+            | Rogue::Restarts(_) => {}
         }
         raw.send(&flow.ack());
-        let read = self.taken.borrow().bytes.len() as u64;
-        if let Rogue::FinsEarly(after) = self.kind
-            && read >= after
-        {
+        match self.kind {
+            Rogue::FinsEarly(after) => self.fin(raw, flow, after, flow.ack),
+            Rogue::Restarts(Restart {
+                when: Lost::BehindItsFin(after),
+                ..
+            }) => self.fin(raw, flow, after, flow.ack),
+            Rogue::OldAcks(after) => {
+                self.send_text(raw, flow, CHUNK, self.old_ack);
+                self.fin(raw, flow, after, self.old_ack);
+            }
+            Rogue::Overruns(_) => {
+                let window = usize::from(self.heard.1);
+                self.send_text(raw, flow, window, flow.ack);
+            }
+            _ => {}
+        }
+    }
+
+    /// Sends its FIN once it has read so much, with this ACK number.
+    fn fin(&mut self, raw: &RawPeer, flow: &mut Flow, after: u64, ack: u32) {
+        if self.has_read() >= after {
             let at = *self.fin_at.get_or_insert(flow.seq);
             flow.seq = at.wrapping_add(1);
-            raw.send(&flow.segment(Flags::FIN | Flags::ACK).with_seq(at));
+            let fin = flow.segment(Flags::FIN | Flags::ACK);
+            raw.send(&fin.with_seq(at).with_ack(ack));
         }
+    }
+
+    /// What it sends from number `seq` on, that long, within our window or not.
+    fn text(flow: &Flow, seq: u32, len: usize) -> Segment {
+        let from = seq.wrapping_sub(flow.isn.wrapping_add(1));
+        let content = content_from(Whose::Peers, from.into(), len);
+        flow.segment(Flags::PSH | Flags::ACK)
+            .with_seq(seq)
+            .with_payload(content)
+    }
+
+    /// Sends data from what our end has acknowledged on, as far as its window goes.
+    fn send_text(&self, raw: &RawPeer, flow: &mut Flow, len: usize, ack: u32) {
+        let (seq, window) = self.heard;
+        let len = len.min(usize::from(window));
+        if len == 0 || self.fin_at.is_some() {
+            return;
+        }
+        raw.send(&Self::text(flow, seq, len).with_ack(ack));
+        flow.seq = seq.wrapping_add(len as u32);
+    }
+
+    /// Two segments with a small window at last; then, in other portions, what was
+    /// in them before, with the large window of before.
+    fn speak_of_old_windows(&self, raw: &RawPeer, flow: &mut Flow) {
+        let (seq, window) = self.heard;
+        if window < 3 {
+            raw.send(&flow.ack());
+            return;
+        }
+        let small = self.buffer.min(64);
+        raw.send(&Self::text(flow, seq, 1).with_window(self.buffer));
+        raw.send(&Self::text(flow, seq.wrapping_add(1), 1).with_window(small));
+        raw.send(&Self::text(flow, seq, 3).with_window(self.buffer));
+        flow.window = small;
+        flow.seq = seq.wrapping_add(3);
+    }
+
+    /// What it says without being asked.
+    fn speak_unasked(&mut self, raw: &RawPeer) {
+        let Some(flow) = self.flow.filter(|_| !self.is_lost) else {
+            return;
+        };
+        let (seq, window) = self.heard;
+        let has_begun = seq != flow.isn.wrapping_add(1);
+        match self.kind {
+            Rogue::KeepsAlive(_) => raw.send(&flow.ack().with_seq(flow.seq.wrapping_sub(1))),
+            Rogue::Overruns(Overrun::Fin) if has_begun => self.overrun(raw, &flow),
+            Rogue::Overruns(Overrun::Rst) if has_begun && window == 0 => {
+                let segment = Self::text(&flow, seq, 50);
+                raw.send(&segment.with_flags(Flags::RST | Flags::ACK));
+                self.is_lost = true;
+            }
+            _ => {}
+        }
+    }
+
+    /// The rest of what it has, and a FIN: more than our window takes at first.
+    fn overrun(&mut self, raw: &RawPeer, flow: &Flow) {
+        let (seq, window) = self.heard;
+        if self.fin_at.is_none() && window == 0 {
+            return;
+        }
+        let most = seq.wrapping_add(u32::from(window)).wrapping_add(50);
+        let at = *self.fin_at.get_or_insert(most);
+        let len = at.wrapping_sub(seq) as i32;
+        if let Ok(len) = usize::try_from(len) {
+            let segment = Self::text(flow, seq, len);
+            raw.send(&segment.with_flags(Flags::FIN | Flags::PSH | Flags::ACK));
+        }
+    }
+
+    // ---- restarts ----
+
+    /// Whether this segment of ours finds the peer without its state.
+    fn loses(&self, flow: &Flow, segment: &Segment) -> bool {
+        let Rogue::Restarts(Restart { when, .. }) = self.kind else {
+            return false;
+        };
+        let end = segment.seq.wrapping_add(segment.payload.len() as u32);
+        let is_new = (end.wrapping_sub(flow.ack) as i32) > 0;
+        match when {
+            Lost::After(bytes) => is_new && self.has_read() >= bytes,
+            Lost::AtFin => segment.is(Flags::FIN),
+            Lost::BehindItsFin(_) => {
+                let is_fin_known = self.fin_at.is_some_and(|at| at != segment.ack);
+                is_fin_known && (is_new || segment.is(Flags::FIN))
+            }
+        }
+    }
+
+    /// As a TCP that knows of no connection.
+    fn answer_as_a_stranger(&self, raw: &RawPeer, segment: &Segment) {
+        let Rogue::Restarts(Restart { like, .. }) = self.kind else {
+            return;
+        };
+        let all = segment.seq.wrapping_add(segment.seq_len());
+        let (flags, ack) = match like {
+            Relic::Lwip => (Flags::RST | Flags::ACK, all),
+            Relic::Uip => (Flags::RST | Flags::ACK, all.wrapping_add(1)),
+            Relic::Linux => (Flags::RST, 0),
+        };
+        let (from, to) = (segment.dst_port, segment.src_port);
+        raw.send(&Segment {
+            src: segment.dst,
+            dst: segment.src,
+            ..Segment::new(from, to, flags, segment.ack, ack)
+        });
     }
 }

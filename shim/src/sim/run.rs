@@ -7,23 +7,25 @@ use std::time::Duration;
 use lastbyte::stack::{Config, ConnectionId, SlotBuffers, Stack};
 use lastbyte::{Cause, Instant, Ledger, OnReceive, Report, State};
 use smoltcp::iface::SocketStorage;
-use smoltcp::phy::Medium;
-use smoltcp::wire::IpAddress;
 
-use super::content::content_from;
+use super::content::{Whose, content_from};
 use super::dice::Chance;
-use super::oracle::{Finding, Oracle, Rule};
-use super::peers::{self, PEER_PORT, PeerSide};
+use super::happening::{Forgery, Happening};
+use super::model::PeerModel;
+use super::oracle::Oracle;
+use super::peers::{self, PeerSide};
 use super::recording::{Note, Tape};
-use super::scenario::{Family, Forgery, Happening, Network, Scenario};
-use super::truth::{FinPlace, Opening as Handshake, Truth};
+use super::rule::{Finding, Rule};
+use super::scenario::{Lane, Network, Opening, Scenario, Step};
+use super::truth::{Opening as Handshake, Truth, Wire};
 use crate::loopback::{
-    Direction, Flags, LoopClock, LoopDevice, OUR_ADDRESSES, OUR_V4, OUR_V6, PEER_V4, PEER_V6,
-    PeerConfig, Segment, World, WorldConfig, our_hardware_address, unreachable,
+    Direction, LoopClock, LoopDevice, OUR_ADDRESSES, PEER_V4, PeerConfig, World, WorldConfig,
+    our_hardware_address,
 };
 
-/// The port our end listens on; see [`PEER_PORT`].
-pub(super) const OUR_PORT: u16 = 4_001;
+/// The port our end listens on for the first connection; the others have those
+/// after it. Far from [`PEER_PORT`](peers::PEER_PORT).
+pub(super) const OUR_PORT: u16 = 4_101;
 
 /// How long behind the end nothing may be left: longer than TIME-WAIT and a
 /// RST that waits for its neighbour.
@@ -32,6 +34,9 @@ const AFTERMATH: Duration = Duration::from_secs(70);
 /// The most our end may wait without a frame or a step as the reason, for each
 /// second: timers of both ends, and the pauses while a device is full.
 const WAITS_PER_SECOND: u64 = 12;
+
+/// The same while its device has no room: nothing says when it will have some.
+const WAITS_PER_STUCK_SECOND: u64 = 1_100;
 
 /// The most frames our end may send without one of the peer's or an octet that was
 /// written as the reason.
@@ -58,17 +63,24 @@ pub struct Outcome {
 /// What a run needs beside the scenario.
 #[derive(Debug, Default)]
 pub(super) struct Arena {
-    tx: Vec<u8>,
-    rx: Vec<u8>,
+    tx: [Vec<u8>; MOST],
+    rx: [Vec<u8>; MOST],
 }
 
-type RunStack<'a> = Stack<'a, LoopDevice, LoopClock, 1>;
+/// How many connections a run has at most.
+const MOST: usize = 1 + Scenario::MOST_BESIDE;
+
+type RunStack<'a, const N: usize> = Stack<'a, LoopDevice, LoopClock, N>;
 
 /// A world for `scenario`, without its peer.
 pub(super) fn world_of(scenario: &Scenario) -> World {
     let longest = scenario.longest() + AFTERMATH + scenario.options.finish_limit();
     World::new(WorldConfig {
         latency: Duration::ZERO,
+        medium: scenario.medium,
+        mtu: scenario.mtu(),
+        offload: scenario.offload,
+        transmit_frames: scenario.transmit_frames,
         horizon: longest * 2 + Duration::from_secs(3_600),
         peer: PeerConfig {
             keep_bytes: 1 << 20,
@@ -87,51 +99,65 @@ pub(super) fn run_in(
     arena: &mut Arena,
     tape: &Tape,
 ) -> Outcome {
+    // With room for one only, a slot is opened again at once.
+    match scenario.lanes().count() {
+        1 => run_with::<1>(scenario, world, arena, tape),
+        _ => run_with::<MOST>(scenario, world, arena, tape),
+    }
+}
+
+fn run_with<const N: usize>(
+    scenario: &Scenario,
+    world: &World,
+    arena: &mut Arena,
+    tape: &Tape,
+) -> Outcome {
     let medium = world.config().medium;
     let damages = match &scenario.network {
         Network::Links(links) => links.to_us.corruption != Chance::NEVER,
         Network::Script { .. } => true,
     };
-    let truth = Rc::new(RefCell::new(Truth::new(
-        medium,
-        damages,
-        scenario.options.connect_limit(),
-    )));
-    watch(world, &truth);
+    let patience = scenario.lanes().map(|lane| lane.options.connect_limit());
+    let wire = Rc::new(RefCell::new(Wire::new(medium, damages, patience)));
+    watch(world, &wire);
     let log = world.record(0);
     let peer = peers::install(scenario, world, 1);
 
-    arena.tx.resize(scenario.tx_buffer, 0);
-    arena.rx.resize(scenario.rx_buffer, 0);
-    let buffers = SlotBuffers {
-        tx: &mut arena.tx,
-        rx: &mut arena.rx,
-    };
-    let mut storage = [SocketStorage::EMPTY];
+    let Arena { tx, rx } = arena;
+    let mut memory = tx.iter_mut().zip(rx);
+    let buffers: [SlotBuffers<'_>; N] = std::array::from_fn(|_| match memory.next() {
+        Some((tx, rx)) => {
+            tx.resize(scenario.tx_buffer, 0);
+            rx.resize(scenario.rx_buffer, 0);
+            SlotBuffers { tx, rx }
+        }
+        None => SlotBuffers {
+            tx: &mut [],
+            rx: &mut [],
+        },
+    });
+    let mut storage = [SocketStorage::EMPTY; N];
     let config = Config::new(our_hardware_address(medium), scenario.seed | 1);
-    let stack = Stack::new(
-        world.device(),
-        world.clock(),
-        config,
-        [buffers],
-        &mut storage,
-    );
+    let stack = Stack::new(world.device(), world.clock(), config, buffers, &mut storage);
     let mut run = match stack {
-        Ok(stack) => Run::new(scenario, world, stack, truth, peer, tape),
+        Ok(stack) => Run::new(scenario, world, stack, wire, peer, tape),
         Err(error) => return broken(world, format!("no stack: {error}")),
     };
     run.play();
-    for finding in &run.oracle.findings {
-        run.note(Note::Found(finding.clone()));
+    let findings = run.findings();
+    for finding in &findings {
+        run.note(0, Note::Found(finding.clone()));
     }
-    let frames = log.frames();
+    let first = run.lanes.first().and_then(|lane| lane.last);
+    // What is left is given up now, on the wire as well.
+    drop(run);
     Outcome {
         hash: log.hash(),
-        cause: run.last.and_then(|report| report.cause),
-        ledger: run.last.map_or(Ledger::ZERO, |report| report.ledger),
+        cause: first.and_then(|report| report.cause),
+        ledger: first.map_or(Ledger::ZERO, |report| report.ledger),
         elapsed: world.now().since(Instant::ZERO),
-        findings: run.oracle.findings,
-        frames,
+        findings,
+        frames: log.frames(),
     }
 }
 
@@ -151,15 +177,15 @@ pub(super) fn broken(world: &World, detail: String) -> Outcome {
     }
 }
 
-/// Tells `truth` of everything that leaves our end and arrives there.
-fn watch(world: &World, truth: &Rc<RefCell<Truth>>) {
-    let sent = Rc::clone(truth);
+/// Tells `wire` of everything that leaves our end and arrives there.
+fn watch(world: &World, wire: &Rc<RefCell<Wire>>) {
+    let sent = Rc::clone(wire);
     world.observe(move |_, event| {
         if event.direction == Direction::ToPeer {
             sent.borrow_mut().note_sent(event.sent_at, event.frame);
         }
     });
-    let arrived = Rc::clone(truth);
+    let arrived = Rc::clone(wire);
     world.witness(move |now, direction, frame| {
         if direction == Direction::ToUs {
             arrived.borrow_mut().note_arrival(now, frame);
@@ -167,161 +193,182 @@ fn watch(world: &World, truth: &Rc<RefCell<Truth>>) {
     });
 }
 
-/// A run going on.
-pub(super) struct Run<'s, 'a> {
-    pub(super) scenario: &'s Scenario,
-    pub(super) world: &'s World,
-    pub(super) stack: RunStack<'a>,
+/// One connection of a run.
+#[derive(Debug)]
+pub(super) struct Live<'s> {
+    pub(super) lane: Lane<'s>,
     pub(super) id: Option<ConnectionId>,
-    pub(super) truth: Rc<RefCell<Truth>>,
-    pub(super) peer: PeerSide,
     pub(super) oracle: Oracle,
-    /// How many of the happenings have happened.
-    pub(super) happened: usize,
     /// What the connection said last.
     pub(super) last: Option<Report>,
+    /// Bytes of the peer's that the application has read.
+    pub(super) read: u64,
+}
+
+/// Forged segments that arrive one after the other.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Storm {
+    pub(super) forgery: Forgery,
+    pub(super) next: Instant,
+    pub(super) every: Duration,
+    pub(super) left: u32,
+}
+
+/// A run going on.
+pub(super) struct Run<'s, 'a, const N: usize> {
+    pub(super) scenario: &'s Scenario,
+    pub(super) world: &'s World,
+    pub(super) stack: RunStack<'a, N>,
+    pub(super) wire: Rc<RefCell<Wire>>,
+    pub(super) peer: PeerSide,
+    pub(super) lanes: Vec<Live<'s>>,
+    /// How many of the happenings have happened.
+    pub(super) happened: usize,
+    pub(super) storm: Option<Storm>,
     pub(super) tape: &'s Tape,
 }
 
-impl<'s, 'a> Run<'s, 'a> {
+impl<'s, 'a, const N: usize> Run<'s, 'a, N> {
     fn new(
         scenario: &'s Scenario,
         world: &'s World,
-        mut stack: RunStack<'a>,
-        truth: Rc<RefCell<Truth>>,
+        mut stack: RunStack<'a, N>,
+        wire: Rc<RefCell<Wire>>,
         peer: PeerSide,
         tape: &'s Tape,
     ) -> Self {
         stack
             .interface_mut()
             .update_ip_addrs(|list| list.extend(OUR_ADDRESSES));
+        let live = |lane: Lane<'s>| Live {
+            lane,
+            id: None,
+            oracle: Oracle::new(lane.options, world.now()),
+            last: None,
+            read: 0,
+        };
         Self {
             scenario,
             world,
             stack,
-            id: None,
-            truth,
+            wire,
             peer,
-            oracle: Oracle::new(scenario.options, world.now()),
+            lanes: scenario.lanes().map(live).collect(),
             happened: 0,
-            last: None,
+            storm: None,
             tape,
         }
     }
 
     fn play(&mut self) {
-        self.open();
-        for &step in &self.scenario.plan {
-            self.happen();
-            self.note(Note::Step(step));
-            self.take(step);
-            self.look();
+        let all = 0..self.lanes.len();
+        for lane in all.clone() {
+            self.open(lane);
         }
-        self.look_at_delivery();
-        let aftermath = AFTERMATH + self.scenario.options.finish_limit();
-        if self.id.is_some() {
+        let steps = self.lanes.iter().map(|live| live.lane.plan.len());
+        for number in 0..steps.max().unwrap_or(0) {
+            for lane in all.clone() {
+                if let Some(&step) = self.lanes[lane].lane.plan.get(number) {
+                    self.happen();
+                    self.note(lane, Note::Step(step));
+                    self.take(lane, step);
+                    self.look();
+                }
+            }
+        }
+        let reads_late = self.scenario.seed % 4 < 2;
+        for lane in all.clone() {
+            self.look_at_delivery(lane);
+            if !reads_late {
+                self.read_rest(lane);
+            }
+        }
+        let patience = self
+            .lanes
+            .iter()
+            .map(|live| live.lane.options.finish_limit());
+        let aftermath = AFTERMATH + patience.max().unwrap_or_default();
+        if self.is_any_open() {
             self.wait_for(aftermath);
         }
+        for lane in all {
+            if reads_late {
+                self.read_rest(lane);
+            }
+        }
+        self.look_at_work(aftermath);
+        self.look_at_what_is_left();
+    }
+
+    fn is_any_open(&self) -> bool {
+        self.lanes.iter().any(|live| live.id.is_some())
+    }
+
+    pub(super) fn find(&mut self, lane: usize, rule: Rule, detail: String) {
+        let now = self.world.now();
+        self.lanes[lane].oracle.find(rule, now, detail);
+    }
+
+    /// What was found, in the order of time; those of others say of which.
+    fn findings(&mut self) -> Vec<Finding> {
+        let mut all = Vec::new();
+        for (number, live) in self.lanes.iter_mut().enumerate() {
+            let findings = std::mem::take(&mut live.oracle.findings);
+            all.extend(findings.into_iter().map(|finding| match number {
+                0 => finding,
+                _ => Finding {
+                    detail: format!("{} (connection {number} beside)", finding.detail),
+                    ..finding
+                },
+            }));
+        }
+        all.sort_by_key(|finding| finding.at);
+        all
+    }
+
+    /// How much our end did, and for how long.
+    fn look_at_work(&mut self, aftermath: Duration) {
         let now = self.world.now();
         let (limit, elapsed) = (self.scenario.longest(), now.since(Instant::ZERO));
         let waits = self.world.waits();
         let reasons = self.reasons();
-        let allowed = 100 + 4 * reasons + WAITS_PER_SECOND * elapsed.as_secs();
+        let allowed = 100
+            + 4 * reasons
+            + WAITS_PER_SECOND * N as u64 * elapsed.as_secs()
+            + WAITS_PER_STUCK_SECOND * self.stuck_for(elapsed).as_secs();
         if waits > allowed {
             let detail = format!("{waits} waits for {reasons} reasons in {elapsed:?}");
-            self.oracle.find(Rule::Busy, now, detail);
+            self.find(0, Rule::Busy, detail);
         }
         if self.is_flooding() {
             let detail = format!("{reasons} frames and steps, most of them ours");
-            self.oracle.find(Rule::Busy, now, detail);
+            self.find(0, Rule::Busy, detail);
         }
         if elapsed > limit + aftermath + Duration::from_secs(5) {
             let detail = format!("it took {elapsed:?}");
-            self.oracle.find(Rule::Bounded, now, detail);
+            self.find(0, Rule::Bounded, detail);
         }
-        self.look_at_what_is_left();
     }
 
-    /// Frames and steps: what our end has to wake for.
+    /// How long our device may have had no room.
+    fn stuck_for(&self, elapsed: Duration) -> Duration {
+        if self.scenario.transmit_frames < 1_024 {
+            return elapsed;
+        }
+        let happenings = self.scenario.happenings.iter();
+        let stuck = happenings.map(|(_, happening)| match happening {
+            Happening::Stuck(time) => *time + Duration::from_secs(1),
+            _ => Duration::ZERO,
+        });
+        stuck.sum()
+    }
+
+    /// Frames, steps and what happens: what our end has to wake for.
     fn reasons(&self) -> u64 {
         let frames =
             [Direction::ToPeer, Direction::ToUs].map(|way| self.world.counters(way).frames);
-        frames.iter().sum::<u64>() + self.scenario.plan.len() as u64
-    }
-
-    // ---- the world ----
-
-    pub(super) fn next_happening(&self) -> Instant {
-        let next = self.scenario.happenings.get(self.happened);
-        next.map_or(Instant::NEVER, |(at, _)| *at)
-    }
-
-    /// Lets happen what is due.
-    pub(super) fn happen(&mut self) {
-        while self.next_happening() <= self.world.now() {
-            let (_, happening) = self.scenario.happenings[self.happened];
-            self.happened += 1;
-            self.note(Note::Happened(happening));
-            match happening {
-                Happening::AddressLost => {
-                    self.oracle.done.address_lost = true;
-                    self.stack
-                        .interface_mut()
-                        .update_ip_addrs(|list| list.truncate(0));
-                }
-                Happening::LinkDown => self.stack.set_link(false),
-                Happening::LinkUp => self.stack.set_link(true),
-                Happening::Forged(forgery) => self.forge(forgery),
-                Happening::Unreachable(code) => self.complain(code),
-            }
-        }
-    }
-
-    fn forge(&self, forgery: Forgery) {
-        let truth = *self.truth.borrow();
-        let (Handshake::Synchronised, Some(port)) = (truth.opening, truth.local_port) else {
-            return;
-        };
-        let (dst, src) = self.addresses();
-        let (rcv, snd) = (truth.rcv_max(), truth.snd_nxt());
-        let (flags, seq, ack) = match forgery {
-            Forgery::Rst(off) => (Flags::RST, rcv.wrapping_add(off), 0),
-            Forgery::Syn(off) => (Flags::SYN, rcv.wrapping_add(off), 0),
-            Forgery::Ack(off) => (Flags::ACK, rcv, snd.wrapping_add(off)),
-            Forgery::Fin(off) => (Flags::FIN | Flags::ACK, rcv.wrapping_add(off), snd),
-        };
-        let segment = Segment {
-            src,
-            dst,
-            ..Segment::new(PEER_PORT, port, flags, seq, ack)
-        };
-        let frame = segment.to_frame(Medium::Ethernet);
-        self.world.inject(Direction::ToUs, frame);
-    }
-
-    /// A router complains about a segment in flight.
-    fn complain(&mut self, code: u8) {
-        let truth = *self.truth.borrow();
-        let (Some(seq), Some(port)) = (truth.in_flight(), truth.local_port) else {
-            return;
-        };
-        let (src, dst) = self.addresses();
-        let segment = Segment {
-            src,
-            dst,
-            ..Segment::new(port, PEER_PORT, Flags::ACK, seq, 0)
-        };
-        self.oracle.done.complained |= truth.opening != Handshake::Synchronised;
-        let frame = unreachable(Medium::Ethernet, &segment, code);
-        self.world.inject(Direction::ToUs, frame);
-    }
-
-    /// Ours and the peer's.
-    fn addresses(&self) -> (IpAddress, IpAddress) {
-        match self.scenario.family {
-            Family::V4 => (OUR_V4.into(), PEER_V4.into()),
-            Family::V6 => (OUR_V6.into(), PEER_V6.into()),
-        }
+        let steps: usize = self.lanes.iter().map(|live| live.lane.plan.len()).sum();
+        frames.iter().sum::<u64>() + (steps + self.scenario.happenings.len()) as u64
     }
 
     /// Serves the stack until something happens, or `until`.
@@ -341,30 +388,76 @@ impl<'s, 'a> Run<'s, 'a> {
     fn is_flooding(&self) -> bool {
         let ours = self.world.counters(Direction::ToPeer).frames;
         let theirs = self.world.counters(Direction::ToUs).frames;
-        ours > FLOOD + 4 * theirs + self.oracle.accepted
+        let written: u64 = self.lanes.iter().map(|live| live.oracle.accepted).sum();
+        ours > FLOOD + 4 * theirs + written
     }
 
-    /// Holds the connection to the rules.
+    pub(super) fn truth(&self, lane: usize) -> Truth {
+        *self.wire.borrow().lane(lane)
+    }
+
+    /// Holds the connections to the rules.
     pub(super) fn look(&mut self) {
-        let Some(id) = self.id else { return };
-        let now = self.world.now();
-        match (self.stack.state(id), self.stack.report(id)) {
-            (Ok(state), Ok(report)) => {
-                self.last = Some(report);
-                self.note(Note::Changed);
-                let truth = *self.truth.borrow();
-                self.oracle.look(state, &report, &truth, now);
-                self.look_at_buffer(id, now);
-            }
-            _ => self
-                .oracle
-                .find(Rule::Leak, now, "the id is stale".to_owned()),
+        let is_full = self.world.is_full();
+        if is_full {
+            self.excuse();
+        }
+        for live in &mut self.lanes {
+            live.oracle.done.device_is_full = is_full;
+        }
+        for lane in 0..self.lanes.len() {
+            self.look_at(lane);
         }
     }
 
+    /// Nobody could serve our end before now.
+    pub(super) fn excuse(&mut self) {
+        let now = self.world.now();
+        let mut wire = self.wire.borrow_mut();
+        wire.lanes_mut().for_each(|truth| truth.excuse(now));
+        for live in &mut self.lanes {
+            live.oracle.stirred_at = now;
+            live.oracle.served_at = now;
+        }
+    }
+
+    fn look_at(&mut self, lane: usize) {
+        let Some(id) = self.lanes[lane].id else {
+            return;
+        };
+        let now = self.world.now();
+        match (self.stack.state(id), self.stack.report(id)) {
+            (Ok(state), Ok(report)) => {
+                self.lanes[lane].last = Some(report);
+                self.note(lane, Note::Changed);
+                let mut wire = self.wire.borrow_mut();
+                let neighbour = wire.neighbour;
+                let truth = wire.lane_mut(lane);
+                if state != State::Listening {
+                    truth.stop_listening();
+                }
+                self.lanes[lane]
+                    .oracle
+                    .look(state, &report, truth, neighbour, now);
+                drop(wire);
+                self.look_at_buffer(lane, id);
+            }
+            // Given back, and its slot taken by another.
+            _ if self.is_given_back(lane) && N > 1 => {}
+            _ => self.find(lane, Rule::Leak, "the id is stale".to_owned()),
+        }
+    }
+
+    /// Whether the application has no more use for a connection, so that its slot may
+    /// be opened again.
+    pub(super) fn is_given_back(&self, lane: usize) -> bool {
+        let done = &self.lanes[lane].oracle.done;
+        done.aborted || done.finish_at.is_some()
+    }
+
     /// Where nothing is kept, the peer's FIN is never hidden by a full buffer.
-    fn look_at_buffer(&mut self, id: ConnectionId, now: Instant) {
-        let is_full = self.scenario.options.on_receive() == OnReceive::Discard
+    fn look_at_buffer(&mut self, lane: usize, id: ConnectionId) {
+        let is_full = self.lanes[lane].lane.options.on_receive() == OnReceive::Discard
             && self.stack.writer(id).is_ok_and(|mut writer| {
                 writer.progress().is_ok_and(|progress| {
                     progress.state.is_established() && progress.is_receive_full
@@ -372,61 +465,67 @@ impl<'s, 'a> Run<'s, 'a> {
             });
         if is_full {
             let detail = "the receive buffer is full".to_owned();
-            self.oracle.find(Rule::Discarded, now, detail);
+            self.find(lane, Rule::Discarded, detail);
         }
     }
 
-    pub(super) fn note(&self, note: Note) {
-        let ledger = self.last.map_or(Ledger::ZERO, |report| report.ledger);
-        self.tape.note(self.world.now(), self.state(), ledger, note);
+    pub(super) fn note(&self, lane: usize, note: Note) {
+        if !self.tape.is_on() {
+            return;
+        }
+        let last = self.lanes.get(lane).and_then(|live| live.last);
+        let ledger = last.map_or(Ledger::ZERO, |report| report.ledger);
+        let state = self.state(lane);
+        self.tape.note(self.world.now(), lane, state, ledger, note);
     }
 
-    pub(super) fn state(&self) -> State {
-        self.id
-            .and_then(|id| self.stack.state(id).ok())
+    pub(super) fn state(&self, lane: usize) -> State {
+        let id = self.lanes.get(lane).and_then(|live| live.id);
+        id.and_then(|id| self.stack.state(id).ok())
             .unwrap_or(State::Idle)
     }
 
     // ---- behind the end ----
 
     /// What the peer received against what was accepted.
-    pub(super) fn look_at_delivery(&mut self) {
-        let truth = *self.truth.borrow();
+    pub(super) fn look_at_delivery(&mut self, lane: usize) {
+        let truth = self.truth(lane);
         // Without a handshake, what the peer received is another connection's.
         let (Some(port), Handshake::Synchronised) = (truth.local_port, truth.opening) else {
             return;
         };
-        let ledger = self.last.map_or(Ledger::ZERO, |report| report.ledger);
-        let Some(received) = self.peer.received(self.world, port) else {
+        let live = &self.lanes[lane];
+        let ledger = live.last.map_or(Ledger::ZERO, |report| report.ledger);
+        let accepted = live.oracle.accepted;
+        let we_listen = matches!(live.lane.opening, Opening::Listen(..));
+        let called_by = we_listen.then_some(truth.opened_at);
+        let received = self.peer.received(self.world, lane as u16, port, called_by);
+        let Some(received) = received else {
             return;
         };
-        let now = self.world.now();
         let taken_in = received.len() as u64;
-        // smoltcp repeats a segment whole, also beyond the peer's window; and
-        // where it is the peer, it takes the FIN at the end of what it cuts off.
-        // From there on the two count differently.
-        if truth.fin == FinPlace::Beyond {
-            return;
-        }
         if ledger.acknowledged() > taken_in {
             let detail = format!("{ledger:?}, but the peer took in {taken_in}");
-            self.oracle.find(Rule::Acknowledged, now, detail);
+            self.find(lane, Rule::Acknowledged, detail);
         }
-        if received != content_from(0, received.len()) || taken_in > self.oracle.accepted {
+        if received != content_from(Whose::Ours, 0, received.len()) || taken_in > accepted {
             let detail = format!("the peer received {taken_in} bytes that are not ours");
-            self.oracle.find(Rule::Content, now, detail);
+            self.find(lane, Rule::Content, detail);
         }
     }
 
-    /// Some time after the end nothing is due, and the slot can be used.
+    /// Some time after the end nothing is due, and the slots can be used.
     fn look_at_what_is_left(&mut self) {
-        if self.id.is_none() {
+        if !self.is_any_open() {
             return;
         }
         let now = self.world.now();
-        if !self.state().is_closed() {
-            let detail = format!("{:?} behind the last step", self.state());
-            self.oracle.find(Rule::Bounded, now, detail);
+        for lane in 0..self.lanes.len() {
+            let state = self.state(lane);
+            if self.lanes[lane].id.is_some() && !(state.is_closed() || state == State::Idle) {
+                let detail = format!("{state:?} behind the last step");
+                self.find(lane, Rule::Bounded, detail);
+            }
         }
         // One wake without a reason is allowed: deadlines are looked at when they
         // come, not when they are taken back.
@@ -434,17 +533,21 @@ impl<'s, 'a> Run<'s, 'a> {
             self.world.run_until(at);
         }
         if let Some(at) = self.stack.poll() {
-            let detail = format!("something is due at {at:?}");
-            self.oracle.find(Rule::Leak, now, detail);
+            let detail = format!("something is due at {at:?} ({now:?} now)");
+            self.find(0, Rule::Leak, detail);
         }
-        if self.has_address()
-            && self
-                .stack
-                .connect((PEER_V4, 9), self.scenario.options)
-                .is_err()
-        {
-            self.oracle
-                .find(Rule::Leak, now, "the slot cannot be used".to_owned());
+        for _ in 0..N {
+            let options = self.scenario.options;
+            if self.has_address() && self.stack.connect((PEER_V4, 9), options).is_err() {
+                self.find(0, Rule::Leak, "a slot cannot be used".to_owned());
+            }
         }
+    }
+
+    /// Whether the plan of a connection gave it back in the end.
+    pub(super) fn gives_back(&self, lane: usize) -> bool {
+        let plan = self.lanes[lane].lane.plan;
+        plan.iter().any(|step| matches!(step, Step::Release))
+            || matches!(self.lanes[lane].lane.peer, PeerModel::Refuses)
     }
 }

@@ -4,10 +4,14 @@ use std::fmt;
 use std::time::Duration;
 
 use lastbyte::{Instant, Options};
+use smoltcp::phy::Medium;
 
+use super::happening::Happening;
 use super::link::Links;
+use super::model::PeerModel;
 use super::profile::Profile;
 use super::script::Script;
+use crate::loopback::Offload;
 
 /// The family of addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,92 +27,26 @@ pub enum Family {
 pub enum Opening {
     /// Our end connects.
     Connect,
-    /// Our end listens, and the peer connects at that time.
-    Listen(Instant),
+    /// Our end listens there, and the peer connects at that time; again half a
+    /// second after each [`Step::Reopen`].
+    Listen(Bind, Instant),
 }
 
-/// What the peer is and does.
+/// Where our end listens; the port is always the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PeerModel {
-    /// Reads everything, and closes after our FIN.
-    ReadsAll,
-    /// Reads everything and never closes its direction.
-    StaysOpen,
-    /// Reads so many bytes, then pauses.
-    ReadsSlowly {
-        /// Bytes read at once.
-        bytes: usize,
-        /// Pause after each read.
-        every: Duration,
-    },
-    /// Does not read before that time; [`Instant::NEVER`]: never.
-    ReadsFrom(Instant),
-    /// Half-closes after so many bytes and keeps reading.
-    HalfCloses(u64),
-    /// Exits after so many bytes; what arrives later is answered with a RST.
-    Exits(u64),
-    /// Sends a RST after so many bytes.
-    Resets(u64),
-    /// Sends a RST at that time.
-    ResetsAt(Instant),
-    /// Nobody listens.
-    Refuses,
-    /// Its machine answers neighbour discovery, but never TCP.
-    NeverAnswers,
-    /// Its machine is not there.
-    Absent,
-    /// It falls silent at one time and is back at the other.
-    Vanishes(Instant, Instant),
-    /// Its machine starts anew at that time, with this seed.
-    Reboots(Instant, u64),
-    /// Sends so many bytes as fast as it may, and never closes.
-    Floods(usize),
-    /// Answers with this, half-closes, and keeps reading.
-    Answers(usize),
-    /// A TCP of its own that bends the rules: see [`Rogue`].
-    Rogue(Rogue),
-}
-
-/// A scripted peer that misbehaves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rogue {
-    /// Its window grows and shrinks at will, zero included.
-    ShrinksWindow,
-    /// Takes a part of each segment.
-    TakesParts,
-    /// Says everything twice, old ACKs included.
-    RepeatsItself,
-    /// Sends FINs behind holes before the right one, after so many bytes.
-    FinsEarly(u64),
-}
-
-/// A segment that somebody else sends in the peer's name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Forgery {
-    /// A RST that many numbers behind RCV.NXT.
-    Rst(u32),
-    /// A SYN at that distance.
-    Syn(u32),
-    /// An ACK that far beyond SND.NXT.
-    Ack(u32),
-    /// A FIN with data at that distance.
-    Fin(u32),
-}
-
-/// Something that happens to our end from outside, at its time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Happening {
-    /// The addresses of our interface are removed.
-    AddressLost,
-    /// The driver reports that the link is down; nothing passes.
-    LinkDown,
-    /// The driver reports that the link is up again.
-    LinkUp,
-    /// A forged segment arrives.
-    Forged(Forgery),
-    /// A router says with ICMP that a segment in flight cannot be
-    /// delivered; the code is that of "destination unreachable".
-    Unreachable(u8),
+pub enum Bind {
+    /// At the port.
+    Port,
+    /// At our own address.
+    Ours,
+    /// At 0.0.0.0 or `::`.
+    Unspecified,
+    /// At a group.
+    Group,
+    /// At the loopback address.
+    Loopback,
+    /// At an address that is not ours.
+    Foreign,
 }
 
 /// What the application does next.
@@ -154,6 +92,20 @@ pub enum Network {
     },
 }
 
+/// One more connection on the same stack, with a peer of its own on the same
+/// machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Beside {
+    /// The peer. What concerns its whole machine counts for nothing here.
+    pub peer: PeerModel,
+    /// Limits and policies of this connection.
+    pub options: Options,
+    /// Who begins.
+    pub opening: Opening,
+    /// The application: its steps alternate with those of the others.
+    pub plan: Vec<Step>,
+}
+
 /// One run, written down. Two runs of one scenario are the same, bit for bit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scenario {
@@ -163,6 +115,12 @@ pub struct Scenario {
     pub profile: Profile,
     /// The family of addresses.
     pub family: Family,
+    /// What the frames begin with.
+    pub medium: Medium,
+    /// The checksums that our device takes care of.
+    pub offload: Offload,
+    /// How many frames our device's transmit queue holds.
+    pub transmit_frames: usize,
     /// The network.
     pub network: Network,
     /// The peer.
@@ -181,18 +139,77 @@ pub struct Scenario {
     pub plan: Vec<Step>,
     /// What else happens, in the order of time.
     pub happenings: Vec<(Instant, Happening)>,
+    /// Other connections at the same time, [`MOST_BESIDE`](Self::MOST_BESIDE) at
+    /// most.
+    pub beside: Vec<Beside>,
 }
 
 impl Scenario {
+    /// How many connections there may be beside the first.
+    pub const MOST_BESIDE: usize = 2;
+
     /// The scenario that `seed` stands for in this profile.
     #[must_use]
     pub fn new(profile: Profile, seed: u64) -> Self {
         super::draw::draw(profile, seed)
     }
 
-    /// Bytes the application would like to write.
+    /// The longest frame.
+    pub(super) const fn mtu(&self) -> usize {
+        match self.medium {
+            Medium::Ethernet => 1_514,
+            Medium::Ip => 1_500,
+        }
+    }
+
+    /// The first connection and those beside it.
+    pub(super) fn lanes(&self) -> impl Iterator<Item = Lane<'_>> {
+        let first = Lane {
+            peer: self.peer,
+            options: self.options,
+            opening: self.opening,
+            plan: &self.plan,
+        };
+        let most = match self.peer {
+            // It speaks for the whole machine.
+            PeerModel::Rogue(_) => 0,
+            _ => Self::MOST_BESIDE,
+        };
+        let beside = self.beside.iter().take(most);
+        let others = beside.map(|other| Lane {
+            peer: other.peer,
+            options: other.options,
+            opening: other.opening,
+            plan: &other.plan,
+        });
+        std::iter::once(first).chain(others)
+    }
+
+    /// Bytes the applications would like to write.
     #[must_use]
     pub fn bytes(&self) -> usize {
+        self.lanes().map(|lane| lane.bytes()).sum()
+    }
+
+    /// How long the run may take: every step has its limit, and so has what
+    /// comes behind the last one.
+    #[must_use]
+    pub fn longest(&self) -> Duration {
+        self.lanes().map(|lane| lane.longest()).sum()
+    }
+}
+
+/// One connection of a scenario.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lane<'s> {
+    pub(super) peer: PeerModel,
+    pub(super) options: Options,
+    pub(super) opening: Opening,
+    pub(super) plan: &'s [Step],
+}
+
+impl Lane<'_> {
+    pub(super) fn bytes(&self) -> usize {
         let steps = self.plan.iter();
         steps
             .map(|step| match *step {
@@ -210,16 +227,13 @@ impl Scenario {
             .sum()
     }
 
-    /// How long the run may take: every step has its limit, and so has what
-    /// comes behind the last one.
-    #[must_use]
-    pub fn longest(&self) -> Duration {
+    fn longest(&self) -> Duration {
         let options = &self.options;
         let call = options.call_limit();
         let opening = options.connect_limit();
         let arrival = match self.opening {
             Opening::Connect => Duration::ZERO,
-            Opening::Listen(at) => at.since(Instant::ZERO) + call,
+            Opening::Listen(_, at) => at.since(Instant::ZERO) + call,
         };
         let steps: Duration = self
             .plan
@@ -243,9 +257,13 @@ impl fmt::Display for Scenario {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "seed {} of {}, {:?}",
-            self.seed, self.profile, self.family
+            "seed {} of {}, {:?} over {:?}",
+            self.seed, self.profile, self.family, self.medium
         )?;
+        if !self.offload.is_none() || self.transmit_frames < 1_024 {
+            let (frames, offload) = (self.transmit_frames, self.offload);
+            writeln!(f, "  our device   holds {frames} frames, {offload:?}")?;
+        }
         match &self.network {
             Network::Links(links) => {
                 writeln!(f, "  to the peer  {}", links.to_peer)?;
@@ -273,6 +291,10 @@ impl fmt::Display for Scenario {
         writeln!(f, "  limits       {:?}", self.options)?;
         writeln!(f, "  opening      {:?}", self.opening)?;
         writeln!(f, "  plan         {:?}", self.plan)?;
-        write!(f, "  happenings   {:?}", self.happenings)
+        write!(f, "  happenings   {:?}", self.happenings)?;
+        for (number, other) in (1..).zip(&self.beside) {
+            write!(f, "\n  beside {number}     {other:?}")?;
+        }
+        Ok(())
     }
 }

@@ -2,13 +2,16 @@
 
 use lastbyte::{Instant, Options};
 
+use super::happening::Happening;
 use super::link::Link;
-use super::oracle::Rule;
+use super::model::PeerModel;
 use super::recording::Recording;
-use super::scenario::{Family, Network, Opening, PeerModel, Scenario, Step};
+use super::rule::Rule;
+use super::scenario::{Bind, Family, Network, Opening, Scenario, Step};
 use super::script::Script;
 use super::{record, run};
-use crate::loopback::Direction;
+use crate::loopback::{Direction, Offload};
+use smoltcp::phy::Medium;
 
 /// Runs that shrinking may take at most.
 const PATIENCE: u32 = 2_000;
@@ -55,13 +58,37 @@ impl Shrinker {
 
     /// One round over everything that can be left out; whether anything was.
     fn simplify(&mut self) -> bool {
-        let mut has_shrunk = self.drop_steps();
+        let mut has_shrunk = self.drop_beside();
+        has_shrunk |= self.drop_steps();
         has_shrunk |= self.shorten_steps();
         has_shrunk |= self.drop_happenings();
         for simpler in simpler_wholes(&self.best) {
             has_shrunk |= self.try_out(simpler);
         }
         has_shrunk |= self.simplify_links();
+        has_shrunk
+    }
+
+    /// Fewer connections, and simpler ones.
+    fn drop_beside(&mut self) -> bool {
+        let mut has_shrunk = false;
+        for index in (0..self.best.beside.len()).rev() {
+            let mut candidate = self.best.clone();
+            candidate.beside.remove(index);
+            if self.try_out(candidate) {
+                has_shrunk = true;
+                continue;
+            }
+            let mut candidate = self.best.clone();
+            let other = &mut candidate.beside[index];
+            (other.peer, other.options) = (PeerModel::ReadsAll, Options::default());
+            has_shrunk |= self.try_out(candidate);
+            for step in (0..self.best.beside[index].plan.len().saturating_sub(1)).rev() {
+                let mut candidate = self.best.clone();
+                candidate.beside[index].plan.remove(step);
+                has_shrunk |= self.try_out(candidate);
+            }
+        }
         has_shrunk
     }
 
@@ -97,8 +124,14 @@ impl Shrinker {
         let mut has_shrunk = false;
         for index in (0..self.best.happenings.len()).rev() {
             let mut candidate = self.best.clone();
-            candidate.happenings.remove(index);
-            has_shrunk |= self.try_out(candidate);
+            let (at, happening) = candidate.happenings.remove(index);
+            if self.try_out(candidate) {
+                has_shrunk = true;
+            } else if let Some(shorter) = shorter(happening) {
+                let mut candidate = self.best.clone();
+                candidate.happenings[index] = (at, shorter);
+                has_shrunk |= self.try_out(candidate);
+            }
         }
         has_shrunk
     }
@@ -200,14 +233,34 @@ fn simpler_wholes(scenario: &Scenario) -> Vec<Scenario> {
         change(&|s| s.family = Family::V4),
         change(&|s| s.opening = Opening::Connect),
         change(&|s| {
-            if let Opening::Listen(_) = s.opening {
-                s.opening = Opening::Listen(Instant::ZERO);
+            if let Opening::Listen(..) = s.opening {
+                s.opening = Opening::Listen(Bind::Port, Instant::ZERO);
             }
         }),
+        change(&|s| s.medium = Medium::Ethernet),
+        change(&|s| s.offload = Offload::default()),
+        change(&|s| s.transmit_frames = 1_024),
         change(&|s| s.peer_buffer = 16_384),
         change(&|s| s.tx_buffer = 4_096),
         change(&|s| s.rx_buffer = 1_460),
     ]
+}
+
+/// Half of what happens for some time; `None` if that is nothing.
+fn shorter(happening: Happening) -> Option<Happening> {
+    match happening {
+        Happening::Storm {
+            forgery,
+            times,
+            every,
+        } if times > 1 => Some(Happening::Storm {
+            forgery,
+            times: times / 2,
+            every,
+        }),
+        Happening::Stuck(time) if time.as_micros() > 1 => Some(Happening::Stuck(time / 2)),
+        _ => None,
+    }
 }
 
 /// Half of what a step does; `None` if that is nothing.

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use lastbyte::Cause;
 
-use super::oracle::Finding;
 use super::profile::Profile;
+use super::rule::Finding;
 use super::run::Outcome;
 use super::scenario::Scenario;
 

@@ -47,12 +47,18 @@ pub(super) const fn class_of(state: State) -> &'static str {
 /// What `moments` say, in order, each thing once.
 pub(super) fn blocks(moments: &[Moment]) -> Vec<Block> {
     let mut known = (State::Idle, Ledger::ZERO);
-    let blocks = moments.iter().enumerate().map(|(number, moment)| {
+    // There is one life line: that of the first connection.
+    let mut moments = moments
+        .iter()
+        .filter(|moment| moment.connection == 0)
+        .peekable();
+    let blocks = std::iter::from_fn(|| {
+        let moment = moments.next()?;
         let mut block = Block::of(moment, known);
         known = (moment.state, moment.ledger);
-        let next = moments.get(number + 1).map(|next| next.at);
+        let next = moments.peek().map(|next| next.at);
         block.unseen_until = next.filter(|_| blocks_the_view(&moment.note));
-        block
+        Some(block)
     });
     blocks.filter(|block| !block.lines.is_empty()).collect()
 }

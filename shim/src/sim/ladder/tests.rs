@@ -1,12 +1,14 @@
 use roxmltree::{Document, Node};
 
-use super::super::oracle::{Finding, Rule};
+use super::super::model::PeerModel;
 use super::super::recording::{Moment, Note, Recording};
-use super::super::scenario::{PeerModel, Scenario, Step};
+use super::super::rule::{Finding, Rule};
+use super::super::scenario::{Scenario, Step};
 use super::super::{Chance, Link, Links, Network, Profile, record};
 use super::*;
 use crate::loopback::{Damage, Fate, Sender};
 use lastbyte::{Ledger, Options, State};
+use smoltcp::phy::Medium;
 
 fn has_class(node: &Node<'_, '_>, class: &str) -> bool {
     let classes = node.attribute("class").unwrap_or_default();
@@ -86,7 +88,9 @@ fn assert_complete(recording: &Recording) {
     assert_eq!(copies.count(), number(is_doubled));
 
     let noted = |is_one: fn(&Note) -> bool| {
+        // The life line is that of the first connection.
         let moments = recording.moments.iter();
+        let moments = moments.filter(|moment| moment.connection == 0);
         moments.filter(|moment| is_one(&moment.note)).count()
     };
     assert_eq!(
@@ -198,6 +202,7 @@ fn words_may_hold_anything() {
         detail,
     };
     recording.moments.push(Moment {
+        connection: 0,
         at: Instant::ZERO,
         state: State::Open,
         ledger: Ledger::ZERO,
@@ -218,6 +223,7 @@ fn of_a_very_long_run_both_ends_are_drawn() {
     for number in 0..5_000 {
         let at = Instant::from_micros(number * 1_000);
         recording.frames.push(RecordedFrame {
+            medium: Medium::Ethernet,
             sent_at: at,
             fate: Fate::Arrives {
                 at: at + Duration::from_micros(1),

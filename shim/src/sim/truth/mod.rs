@@ -1,63 +1,40 @@
 //! What really happened on the wire, seen from outside both ends.
 //!
 //! The oracle's own bookkeeping: it knows which of our segments left and which
-//! of the peer's arrived, and draws its conclusions from RFC 9293 alone, not
-//! from the code it judges. Where it cannot be sure (segments out of order,
-//! which a receiver may keep or drop), it claims nothing.
+//! of the peer's arrived, and draws its conclusions from RFC 9293 and RFC 5961
+//! alone, not from the code it judges. Where it cannot be sure (segments out of
+//! order, which a receiver may keep or drop), it claims nothing.
+//!
+//! It trusts no RST's ACK number: some TCPs acknowledge in it what they threw
+//! away.
+//!
+//! - `header`: the numbers of a segment.
+//! - `sent`, `arrived`: what a segment of ours, and of the peer's, changes.
+//! - `reach`: what our end may have of the peer's octets.
+//! - `window`: how far our end may send.
+//! - `owed`: answers that are due.
+
+mod arrived;
+mod header;
+mod owed;
+mod reach;
+mod sent;
+mod window;
 
 use std::time::Duration;
 
 use lastbyte::Instant;
 use smoltcp::phy::Medium;
-use smoltcp::wire::TcpPacket;
 
-use crate::loopback::{is_intact, tcp_in_frame};
+use super::peers::PEER_PORT;
+use crate::loopback::is_intact;
+use header::Header;
+use owed::Owed;
+use reach::Reach;
+use window::SendWindow;
 
-/// The largest window there is (RFC 7323, 2.3).
-const LARGEST_WINDOW: u32 = 1 << 30;
-
-pub(super) fn is_before(a: u32, b: u32) -> bool {
-    (a.wrapping_sub(b) as i32) < 0
-}
-
-/// The numbers of a segment whose checksum is right.
-#[derive(Debug, Clone, Copy)]
-struct Header {
-    src_port: u16,
-    dst_port: u16,
-    seq: u32,
-    ack: Option<u32>,
-    /// Octets of data.
-    text: u32,
-    window: u16,
-    syn: bool,
-    fin: bool,
-    rst: bool,
-}
-
-impl Header {
-    fn parse(frame: &[u8], medium: Medium) -> Option<Self> {
-        let (_, _, bytes) = tcp_in_frame(frame, medium)?;
-        let tcp = TcpPacket::new_checked(bytes).ok()?;
-        Some(Self {
-            src_port: tcp.src_port(),
-            dst_port: tcp.dst_port(),
-            seq: tcp.seq_number().0 as u32,
-            ack: tcp.ack().then(|| tcp.ack_number().0 as u32),
-            text: tcp.payload().len() as u32,
-            window: tcp.window_len(),
-            syn: tcp.syn(),
-            fin: tcp.fin(),
-            rst: tcp.rst(),
-        })
-    }
-
-    /// Behind its last octet of sequence space.
-    fn end(&self) -> u32 {
-        let controls = u32::from(self.syn) + u32::from(self.fin);
-        self.seq.wrapping_add(self.text).wrapping_add(controls)
-    }
-}
+/// How long a listener may be busy with one caller.
+pub(super) const HANDSHAKE: Duration = Duration::from_secs(5);
 
 /// What a connection has seen of its opening.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,60 +62,118 @@ pub(super) enum PeerEnd {
     Rst,
 }
 
+/// What must never leave our end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// A segment of ours comes from an address that is not ours.
+    ForeignSource,
+    /// Our end, which connects, has taken a SYN without ACK.
+    SimultaneousOpen,
+    /// The RST of an abort stands elsewhere than at SND.NXT.
+    RstElsewhere,
+    /// Something left for a connection that was given up before it was open.
+    AfterSilentAbort,
+    /// A caller was reset while our end listened.
+    CallerReset,
+    /// Our end acknowledges what never arrived.
+    NeverArrived,
+    /// New data left beyond the peer's window.
+    BeyondWindow,
+}
+
+impl Fault {
+    pub(super) const fn text(self) -> &'static str {
+        match self {
+            Self::ForeignSource => "a segment came from an address that is not ours",
+            Self::SimultaneousOpen => "a SYN|ACK answered a SYN without ACK while connecting",
+            Self::RstElsewhere => "the RST of an abort left elsewhere than at SND.NXT",
+            Self::AfterSilentAbort => "a segment left after an abort before the handshake",
+            Self::CallerReset => "a caller was reset while our end listened",
+            Self::NeverArrived => "our end acknowledged what never arrived from the peer",
+            Self::BeyondWindow => "new data left beyond the peer's window",
+        }
+    }
+}
+
+/// When the oldest octet in flight left.
+#[derive(Debug, Clone, Copy)]
+struct Tries {
+    /// Which.
+    number: u32,
+    /// When it last left.
+    last: Instant,
+}
+
 /// The wire of one connection.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Truth {
-    medium: Medium,
-    /// Whether frames are damaged, so that checksums have to be looked at.
-    verifies: bool,
+    /// Our port, while our end listens there.
+    pub(super) listens_at: Option<u16>,
     /// Our port, from our SYN or SYN|ACK on.
     pub(super) local_port: Option<u16>,
     pub(super) opening: Opening,
     pub(super) peer_end: PeerEnd,
+    /// Whether our end may have given up before it heard that it was connected.
+    is_blurred: bool,
+
     iss: u32,
     snd_nxt: u32,
-    /// The highest acceptable ACK that arrived.
+    /// The highest acceptable ACK that arrived, RSTs left out.
     snd_una: u32,
-    /// The edge of the window that the peer announced.
-    snd_edge: u32,
-    /// What became of our FIN.
-    pub(super) fin: FinPlace,
+    window: SendWindow,
+    /// The most octets that were in flight.
+    largest_flight: u32,
+    tries: Tries,
+    /// When something was acknowledged, the window was closed, or something left
+    /// with nothing in flight.
+    progress_at: Instant,
+    /// The last octet before SND.NXT, if it is a probe of a closed window.
+    probe: Option<u32>,
+    /// A RST of ours has left.
+    has_reset: bool,
+
+    /// The number of the peer's first octet.
+    first: u32,
     /// RCV.NXT as it is at least: from arrivals in order, and from what our
     /// end acknowledged.
     rcv_nxt: u32,
-    /// RCV.NXT as it is at most: behind everything that arrived.
-    rcv_max: u32,
+    /// RCV.NXT as it is at most.
+    reach: Reach,
+    /// The number of the peer's FIN, if one has arrived, in order or not.
+    fin: Option<u32>,
     /// The edge of the window that our end announced.
     rcv_edge: u32,
+    /// The highest number that our end has acknowledged.
+    told: u32,
+    /// RCV.NXT of the connection before between the same ends.
+    before: Option<u32>,
+
     /// When our SYN or SYN|ACK first left.
     began_at: Instant,
+    /// When both SYNs were known at our end.
+    pub(super) opened_at: Instant,
     /// How long a handshake may take.
     patience: Duration,
     /// Since when nobody has served our end; never, while somebody does. It does
     /// not give up before it is served.
     pub(super) neglected_since: Instant,
-    /// A FIN has arrived, in order or not.
-    pub(super) saw_fin: Option<Instant>,
-    /// A RST has arrived, at RCV.NXT or not.
+    /// A RST has arrived that our end may have taken.
     pub(super) saw_rst: Option<Instant>,
-    /// When an intact segment of the peer's last arrived.
+    /// When an acceptable segment of the peer's last arrived.
     pub(super) heard_at: Instant,
+    /// When the first segment left since that asks for an answer.
+    asked_at: Option<Instant>,
     /// When a segment of ours last left, or a question for the neighbour that has
     /// to be answered first.
     pub(super) sent_at: Instant,
-    /// When a neighbour last answered.
-    pub(super) neighbour: Neighbour,
-    /// Frames of ours that left since the beginning.
-    pub(super) frames: u64,
-}
-
-/// Where our FIN stood in the peer's window.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum FinPlace {
-    /// In it, or right behind it, whenever it left.
-    Within,
-    /// It has left beyond the window, at the end of data beyond it.
-    Beyond,
+    pub(super) owed: Owed,
+    pub(super) fault: Option<Fault>,
+    /// Until when our end may be busy with a stranger.
+    busy_until: Instant,
+    /// The number after the SYN of a caller.
+    call: Option<u32>,
+    /// Given up before the handshake: no segment may say so.
+    is_given_up: bool,
 }
 
 /// Whether the peer's hardware address is known.
@@ -149,50 +184,72 @@ pub(super) enum Neighbour {
 }
 
 impl Truth {
-    pub(super) fn new(medium: Medium, verifies: bool, patience: Duration) -> Self {
+    fn new(patience: Duration) -> Self {
         Self {
-            medium,
-            verifies,
+            listens_at: None,
             local_port: None,
             opening: Opening::Unsent,
             peer_end: PeerEnd::Open,
+            is_blurred: false,
             iss: 0,
             snd_nxt: 0,
             snd_una: 0,
-            snd_edge: 0,
-            fin: FinPlace::Within,
+            window: SendWindow::new(0),
+            largest_flight: 0,
+            tries: Tries {
+                number: 0,
+                last: Instant::ZERO,
+            },
+            progress_at: Instant::ZERO,
+            probe: None,
+            has_reset: false,
+            first: 0,
             rcv_nxt: 0,
-            rcv_max: 0,
+            reach: Reach::new(0),
+            fin: None,
             rcv_edge: 0,
+            told: 0,
+            before: None,
             began_at: Instant::ZERO,
-            patience,
+            opened_at: Instant::ZERO,
+            patience: patience.min(HANDSHAKE),
             neglected_since: Instant::NEVER,
-            saw_fin: None,
             saw_rst: None,
             heard_at: Instant::ZERO,
+            asked_at: None,
             sent_at: Instant::ZERO,
-            neighbour: match medium {
-                Medium::Ethernet => Neighbour::Unknown,
-                Medium::Ip => Neighbour::Answered(Instant::ZERO),
-            },
-            frames: 0,
+            owed: Owed::default(),
+            fault: None,
+            busy_until: Instant::ZERO,
+            call: None,
+            is_given_up: false,
         }
     }
 
-    /// Another connection begins.
-    pub(super) fn begin(&mut self, now: Instant) {
+    /// Another connection begins, which listens at that port or connects.
+    pub(super) fn begin(&mut self, now: Instant, listens_at: Option<u16>) {
+        let was_known = matches!(self.opening, Opening::Synchronised);
         *self = Self {
+            listens_at,
             heard_at: now,
             sent_at: now,
-            neighbour: self.neighbour,
-            frames: self.frames,
-            ..Self::new(self.medium, self.verifies, self.patience)
+            progress_at: now,
+            patience: self.patience,
+            fault: self.fault,
+            busy_until: self.busy_until,
+            before: match was_known {
+                true => Some(self.reach.end),
+                false => self.before,
+            },
+            ..Self::new(self.patience)
         };
     }
 
+    // ---- for the forger ----
+
     /// RCV.NXT at most.
     pub(super) fn rcv_max(&self) -> u32 {
-        self.rcv_max
+        self.reach.end
     }
 
     pub(super) fn snd_nxt(&self) -> u32 {
@@ -204,62 +261,175 @@ impl Truth {
         match self.opening {
             Opening::Unsent | Opening::Refused => None,
             Opening::SynSent | Opening::SynReceived => Some(self.iss),
-            Opening::Synchronised => Some(self.snd_una).filter(|_| self.snd_una != self.snd_nxt),
+            Opening::Synchronised => Some(self.snd_una).filter(|_| self.has_in_flight()),
         }
     }
+
+    // ---- for the oracle ----
 
     /// Octets of ours that acknowledgements have arrived for; our FIN may be
     /// one of them.
     pub(super) fn acknowledged(&self) -> u64 {
         let first = self.iss.wrapping_add(1);
-        u64::from(self.snd_una.wrapping_sub(first))
+        match self.local_port {
+            Some(_) => u64::from(self.snd_una.wrapping_sub(first)),
+            None => 0,
+        }
+    }
+
+    /// Octets of the peer's that our end has acknowledged: it has them.
+    pub(super) fn acknowledged_to_peer(&self) -> u64 {
+        let all = self.told.wrapping_sub(self.first);
+        let fin = self.fin.is_some_and(|fin| self.told == fin.wrapping_add(1));
+        match self.opening {
+            Opening::Synchronised => u64::from(all - u32::from(fin && all > 0)),
+            _ => 0,
+        }
+    }
+
+    /// Whether our end is certain to be connected.
+    pub(super) fn is_certain(&self) -> bool {
+        self.opening == Opening::Synchronised && !self.is_blurred
+    }
+
+    /// Whether our end may have taken a FIN.
+    pub(super) fn may_have_fin(&self) -> bool {
+        self.fin
+            .is_some_and(|fin| !header::is_before(self.reach.end, fin.wrapping_add(1)))
+    }
+
+    fn has_in_flight(&self) -> bool {
+        self.snd_una != self.snd_nxt
+    }
+
+    /// Whether the peer's window is open, as far as our end knows.
+    pub(super) fn is_window_open(&self) -> bool {
+        header::is_before(self.snd_una, self.window.edge)
+    }
+
+    /// Since when our end has asked without an answer.
+    pub(super) fn asked_since(&self) -> Option<Instant> {
+        self.asked_at
+    }
+
+    /// The same, if octets are in flight.
+    pub(super) fn waits_since(&self) -> Option<Instant> {
+        let is_due = self.opening == Opening::Synchronised && self.has_in_flight();
+        self.asked_at.filter(|_| is_due)
+    }
+
+    /// When the oldest octet last left that is in flight, with an open window.
+    pub(super) fn last_try(&self) -> Option<Instant> {
+        let is_due = self.opening == Opening::Synchronised
+            && self.has_in_flight()
+            && self.is_window_open()
+            && self.tries.number == self.snd_una;
+        is_due.then_some(self.tries.last)
+    }
+
+    /// Since when nothing is acknowledged of what is in flight in an open window.
+    pub(super) fn stands_since(&self) -> Option<Instant> {
+        let is_due = self.opening == Opening::Synchronised && self.has_in_flight();
+        (is_due && self.is_window_open()).then_some(self.progress_at)
+    }
+
+    // ---- what is not on the wire ----
+
+    /// Nobody could serve our end before now.
+    pub(super) fn excuse(&mut self, now: Instant) {
+        self.owed.excuse(now);
+        self.tries.last = self.tries.last.max(now);
+    }
+
+    /// Our end does not listen, or no more.
+    pub(super) fn stop_listening(&mut self) {
+        if self.listens_at.take().is_some() {
+            self.owed.forget_greeting();
+        }
+    }
+
+    /// Our end has aborted or released the connection.
+    pub(super) fn note_abort(&mut self) {
+        self.is_given_up = self.opening == Opening::SynSent;
+    }
+
+    /// A stranger's SYN arrives.
+    pub(super) fn note_stranger(&mut self, now: Instant) {
+        self.busy_until = now + HANDSHAKE + Duration::from_millis(500);
+        self.owed.forget_greeting();
+    }
+
+    /// A segment arrives that acknowledges `ack`, which it must not, before the
+    /// handshake is complete.
+    pub(super) fn note_wrong_ack(&mut self, now: Instant, ack: u32) {
+        if matches!(self.opening, Opening::SynSent | Opening::SynReceived) {
+            self.owed.owe_rst(now, ack);
+        }
+    }
+}
+
+/// The wires of all connections of a run.
+#[derive(Debug)]
+pub(super) struct Wire {
+    medium: Medium,
+    /// Whether frames are damaged, so that checksums have to be looked at.
+    verifies: bool,
+    /// When a neighbour last answered.
+    pub(super) neighbour: Neighbour,
+    lanes: Vec<Truth>,
+}
+
+impl Wire {
+    /// Of connections whose handshakes have so much time.
+    pub(super) fn new(
+        medium: Medium,
+        verifies: bool,
+        patience: impl Iterator<Item = Duration>,
+    ) -> Self {
+        Self {
+            medium,
+            verifies,
+            neighbour: match medium {
+                Medium::Ethernet => Neighbour::Unknown,
+                Medium::Ip => Neighbour::Answered(Instant::ZERO),
+            },
+            lanes: patience.map(Truth::new).collect(),
+        }
+    }
+
+    /// The wire of one connection.
+    pub(super) fn lane(&self, number: usize) -> &Truth {
+        &self.lanes[number]
+    }
+
+    pub(super) fn lane_mut(&mut self, number: usize) -> &mut Truth {
+        &mut self.lanes[number]
+    }
+
+    pub(super) fn lanes_mut(&mut self) -> impl Iterator<Item = &mut Truth> {
+        self.lanes.iter_mut()
+    }
+
+    /// The connection with the peer's port.
+    fn of_port(&mut self, port: u16) -> Option<&mut Truth> {
+        let number = port.checked_sub(PEER_PORT)?;
+        self.lanes.get_mut(usize::from(number))
     }
 
     /// A frame of ours leaves.
     pub(super) fn note_sent(&mut self, now: Instant, frame: &[u8]) {
-        self.frames += 1;
         let Some(segment) = Header::parse(frame, self.medium) else {
             if asks_for_neighbour(frame) {
-                self.sent_at = now;
+                self.lanes
+                    .iter_mut()
+                    .for_each(|lane| lane.note_question(now));
             }
             return;
         };
-        let is_ours = self.local_port == Some(segment.src_port);
-        if segment.syn && !segment.rst && !(is_ours && self.iss == segment.seq) {
-            self.local_port = Some(segment.src_port);
-            self.iss = segment.seq;
-            self.snd_nxt = segment.end();
-            self.snd_una = segment.end();
-            self.snd_edge = segment.end();
-            self.began_at = now;
-            self.opening = Opening::SynSent;
-        }
-        if self.local_port != Some(segment.src_port) {
-            return;
-        }
-        self.sent_at = now;
-        if segment.fin && is_before(self.snd_edge.wrapping_add(1), segment.end()) {
-            self.fin = FinPlace::Beyond;
-        }
-        if !segment.rst && is_before(self.snd_nxt, segment.end()) {
-            self.snd_nxt = segment.end();
-        }
-        if let (Some(ack), false) = (segment.ack, segment.rst) {
-            if segment.syn {
-                // Our answer to the peer's SYN.
-                self.rcv_nxt = ack;
-                self.rcv_max = ack;
-                self.rcv_edge = ack.wrapping_add(u32::from(segment.window));
-                if self.opening == Opening::SynSent {
-                    self.opening = Opening::SynReceived;
-                }
-            } else if is_before(self.rcv_nxt, ack) {
-                self.rcv_nxt = ack;
-            }
-            let edge = ack.wrapping_add(u32::from(segment.window));
-            if is_before(self.rcv_edge, edge) {
-                self.rcv_edge = edge;
-            }
+        if let Some(lane) = self.of_port(segment.dst_port) {
+            lane.note_sent(now, &segment);
+        } else if !sent::is_ours(segment.src) {
+            self.lanes[0].fault.get_or_insert(Fault::ForeignSource);
         }
     }
 
@@ -271,107 +441,11 @@ impl Truth {
             }
             return;
         };
-        if self.local_port != Some(segment.dst_port) {
-            return;
-        }
         if self.verifies && !is_intact(frame, self.medium) {
             return;
         }
-        match self.opening {
-            Opening::Unsent | Opening::Refused => {}
-            Opening::SynSent => self.take_answer(now, &segment),
-            // Our end has given up, and listens again.
-            Opening::SynReceived
-                if now.min(self.neglected_since) >= self.began_at + self.patience => {}
-            Opening::SynReceived if segment.rst => self.take_back(&segment),
-            Opening::SynReceived | Opening::Synchronised => self.take(now, &segment),
-        }
-    }
-
-    /// RFC 9293, 3.10.7.3.
-    fn take_answer(&mut self, now: Instant, segment: &Header) {
-        if segment.ack != Some(self.snd_nxt) {
-            return;
-        }
-        if segment.rst {
-            self.opening = Opening::Refused;
-        } else if segment.syn {
-            self.heard_at = now;
-            self.rcv_nxt = segment.seq.wrapping_add(1);
-            self.rcv_edge = self.rcv_nxt;
-            self.rcv_max = self.rcv_nxt;
-            self.snd_edge = self.snd_nxt.wrapping_add(u32::from(segment.window));
-            self.opening = Opening::Synchronised;
-        }
-    }
-
-    /// A RST before the handshake is complete: our end listens again.
-    fn take_back(&mut self, segment: &Header) {
-        if segment.seq == self.rcv_nxt {
-            self.local_port = None;
-            self.opening = Opening::Unsent;
-        }
-    }
-
-    /// RFC 9293, 3.10.7.4, as far as is certain.
-    fn take(&mut self, now: Instant, segment: &Header) {
-        if segment.rst {
-            self.saw_rst.get_or_insert(now);
-            if segment.seq == self.rcv_nxt {
-                self.heard_at = now;
-                self.peer_end = PeerEnd::Rst;
-                self.credit(segment);
-            }
-            return;
-        }
-        let distance = segment.seq.wrapping_sub(self.rcv_nxt) as i32;
-        let acknowledges_the_future = segment.ack.is_none_or(|ack| is_before(self.snd_nxt, ack));
-        if segment.syn || acknowledges_the_future || distance.unsigned_abs() > LARGEST_WINDOW {
-            return;
-        }
-        let is_current = segment.ack.is_some_and(|ack| !is_before(ack, self.snd_una));
-        self.credit(segment);
-        if is_before(self.rcv_edge.wrapping_add(1), segment.seq) {
-            return;
-        }
-        self.heard_at = now;
-        if is_before(self.rcv_max, segment.end()) {
-            self.rcv_max = segment.end();
-        }
-        if self.opening == Opening::SynReceived && segment.ack == Some(self.snd_nxt) {
-            self.opening = Opening::Synchronised;
-        }
-        if segment.fin {
-            self.saw_fin.get_or_insert(now);
-        }
-        let is_in_order = !is_before(self.rcv_nxt, segment.seq);
-        let text_end = segment.seq.wrapping_add(segment.text);
-        let fits = !is_before(self.rcv_edge, text_end);
-        // What acknowledges less than was acknowledged before is old: a receiver
-        // may drop it whole.
-        if !is_in_order || !fits || !is_current || self.peer_end != PeerEnd::Open {
-            return;
-        }
-        if is_before(self.rcv_nxt, segment.end()) {
-            self.rcv_nxt = segment.end();
-            if segment.fin {
-                self.peer_end = PeerEnd::Fin;
-            }
-        }
-    }
-
-    fn credit(&mut self, segment: &Header) {
-        if let Some(ack) = segment.ack
-            && is_before(self.snd_una, ack)
-            && !is_before(self.snd_nxt, ack)
-        {
-            self.snd_una = ack;
-        }
-        if let Some(ack) = segment.ack {
-            let edge = ack.wrapping_add(u32::from(segment.window));
-            if is_before(self.snd_edge, edge) {
-                self.snd_edge = edge;
-            }
+        if let Some(lane) = self.of_port(segment.src_port) {
+            lane.note_arrival(now, &segment);
         }
     }
 }

@@ -1,0 +1,82 @@
+//! Whether the world gave reason for a cause.
+
+use std::time::Duration;
+
+use lastbyte::{Cause, Instant};
+
+use super::oracle::Oracle;
+use super::truth::{Neighbour, Opening, Truth};
+
+/// How long before the limit an answer comes in time.
+const BEFORE_THE_END: Duration = Duration::from_secs(2);
+
+impl Oracle {
+    /// Whether the world gave reason for this cause.
+    pub(super) fn judge(
+        &self,
+        cause: Cause,
+        truth: &Truth,
+        neighbour: Neighbour,
+        now: Instant,
+    ) -> Result<(), String> {
+        let options = &self.options;
+        let holds = |is_so: bool, why: &str| is_so.then_some(()).ok_or_else(|| why.to_owned());
+        let lasted = |limit: Duration, since: Instant| now.since(since) >= limit;
+        match cause {
+            Cause::PeerFinished => holds(truth.may_have_fin(), "no FIN has arrived in order"),
+            Cause::PeerReset => holds(truth.saw_rst.is_some(), "no RST has arrived at RCV.NXT"),
+            Cause::Refused => holds(truth.opening == Opening::Refused, "nothing refused the SYN"),
+            Cause::Unreachable if self.done.has_hard_error => Ok(()),
+            Cause::Unreachable => {
+                // An answer at the very end comes too late for a SYN.
+                let is_known = matches!(neighbour, Neighbour::Answered(at)
+                    if at >= self.opened_at && at + BEFORE_THE_END <= now);
+                let is_told = self.done.has_soft_error;
+                holds(is_told || !is_known, "the neighbour has answered")?;
+                holds(
+                    lasted(options.connect_limit(), self.opened_at),
+                    "it is early",
+                )
+            }
+            Cause::ConnectTimeout => {
+                let is_known = matches!(neighbour, Neighbour::Answered(_));
+                holds(is_known, "the neighbour has never answered")?;
+                holds(!self.done.has_soft_error, "a router has said why")?;
+                holds(!self.done.has_hard_error, "it will never get through")?;
+                let is_answered = truth.opening == Opening::Synchronised;
+                holds(
+                    !is_answered || self.done.device_is_full,
+                    "the SYN was answered",
+                )?;
+                holds(
+                    lasted(options.connect_limit(), self.opened_at),
+                    "it is early",
+                )
+            }
+            Cause::Vanished => {
+                let silence = now.since(truth.heard_at);
+                holds(
+                    silence >= options.silence_limit(),
+                    &format!("the peer was heard {silence:?} ago"),
+                )?;
+                // Nothing may have left at all: no neighbour, no room in the device.
+                let asked = truth.asked_since().map(|at| now.since(at));
+                let is_due = asked.is_none_or(|asked| asked >= options.silence_limit());
+                holds(is_due, &format!("it was asked {asked:?} ago"))
+            }
+            Cause::FinishTimeout => {
+                let begun = self.done.finish_at;
+                holds(begun.is_some(), "nobody finished")?;
+                let since = begun.unwrap_or(now);
+                holds(lasted(options.finish_limit(), since), "it is early")
+            }
+            Cause::AddressLost => holds(self.done.address_lost, "the address is there"),
+            Cause::Finished => {
+                holds(self.done.finish_at.is_some(), "nobody finished")?;
+                let acknowledged = truth.acknowledged();
+                holds(acknowledged >= self.accepted, "not all was acknowledged")
+            }
+            Cause::Aborted => holds(self.done.aborted, "nobody aborted"),
+        }
+    }
+}

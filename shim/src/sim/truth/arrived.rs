@@ -1,0 +1,180 @@
+//! What a segment of the peer's changes.
+
+use lastbyte::Instant;
+
+use super::header::{Header, is_before, later};
+use super::{Opening, PeerEnd, Tries, Truth};
+
+/// The largest window there is (RFC 7323, 2.3).
+const LARGEST_WINDOW: u32 = 1 << 30;
+
+impl Truth {
+    /// An intact segment arrives from the peer's port.
+    pub(super) fn note_arrival(&mut self, now: Instant, segment: &Header) {
+        let is_call = segment.syn && segment.ack.is_none() && !segment.rst;
+        if is_call && self.listens_at == Some(segment.dst_port) {
+            self.take_call(now, segment);
+        }
+        if self.local_port != Some(segment.dst_port) {
+            return;
+        }
+        match self.opening {
+            Opening::Unsent | Opening::Refused => {}
+            Opening::SynSent => self.take_answer(now, segment),
+            Opening::SynReceived if segment.rst => self.take_back(segment),
+            Opening::SynReceived => {
+                let served = now.min(self.neglected_since);
+                self.is_blurred |= served >= self.began_at + self.patience;
+                self.take(now, segment);
+            }
+            Opening::Synchronised => self.take(now, segment),
+        }
+    }
+
+    /// A SYN for our listener: it has to be answered, unless our end may be busy
+    /// with another caller, or may still remember a connection with this one.
+    fn take_call(&mut self, now: Instant, syn: &Header) {
+        self.call = Some(syn.end());
+        let is_handshaking =
+            self.opening == Opening::SynReceived && now < self.began_at + self.patience * 2;
+        let is_new = self.before.is_none_or(|rcv| is_before(rcv, syn.seq));
+        let is_free = matches!(self.opening, Opening::Unsent | Opening::SynReceived);
+        if is_free && is_new && !is_handshaking && now >= self.busy_until {
+            self.owed.owe_greeting(now);
+        }
+    }
+
+    /// RFC 9293, 3.10.7.3. A SYN without ACK is nobody's that we know of.
+    fn take_answer(&mut self, now: Instant, segment: &Header) {
+        if segment.ack != Some(self.snd_nxt) {
+            return;
+        }
+        if segment.rst {
+            self.opening = Opening::Refused;
+        } else if segment.syn {
+            self.hear(now);
+            // What our end announces is known once it says so.
+            self.expect(segment.seq.wrapping_add(1), 0);
+            self.window.open(segment.seq, self.snd_nxt, segment.window);
+            self.open(now);
+        }
+    }
+
+    fn open(&mut self, now: Instant) {
+        self.opening = Opening::Synchronised;
+        self.opened_at = now;
+        self.progress_at = now;
+        self.owed.forget_rst();
+    }
+
+    /// A RST before the handshake is complete: our end listens again.
+    fn take_back(&mut self, segment: &Header) {
+        if segment.seq == self.rcv_nxt {
+            self.local_port = None;
+            self.opening = Opening::Unsent;
+        }
+    }
+
+    fn hear(&mut self, now: Instant) {
+        self.heard_at = now;
+        self.asked_at = None;
+    }
+
+    /// RFC 9293, 3.10.7.4, as far as is certain.
+    fn take(&mut self, now: Instant, segment: &Header) {
+        if segment.rst {
+            self.take_rst(now, segment);
+            return;
+        }
+        let Some(ack) = segment.ack else { return };
+        let distance = segment.seq.wrapping_sub(self.rcv_nxt) as i32;
+        let is_far = distance.unsigned_abs() > LARGEST_WINDOW;
+        // A FIN may stand right at the edge.
+        let is_beyond = is_before(self.rcv_edge.wrapping_add(1), segment.seq);
+        if segment.syn || is_before(self.snd_nxt, ack) || is_far || is_beyond {
+            return;
+        }
+        if self.opening == Opening::SynReceived {
+            if ack != self.snd_nxt {
+                return;
+            }
+            self.window.open(segment.seq, ack, segment.window);
+            self.open(now);
+        }
+        self.note_debt(now, segment);
+        self.hear(now);
+        self.credit(now, ack);
+        let is_certain = self.take_text(segment, ack);
+        self.window
+            .take(now, segment.seq, ack, segment.window, is_certain);
+        if !self.is_window_open() {
+            self.progress_at = now;
+        }
+    }
+
+    /// A RST counts at RCV.NXT (RFC 5961, 3.2), and acknowledges nothing.
+    fn take_rst(&mut self, now: Instant, segment: &Header) {
+        let is_possible =
+            !is_before(segment.seq, self.rcv_nxt) && !is_before(self.reach.end, segment.seq);
+        if !is_possible {
+            return;
+        }
+        self.saw_rst.get_or_insert(now);
+        self.hear(now);
+        if self.rcv_nxt == self.reach.end && !self.is_blurred {
+            self.peer_end = PeerEnd::Rst;
+        }
+    }
+
+    /// What lies before RCV.NXT asks for an ACK: a probe, or what was lost of our
+    /// own.
+    fn note_debt(&mut self, now: Instant, segment: &Header) {
+        let is_probe = segment.seq == self.told.wrapping_sub(1) && segment.text <= 1;
+        let is_repeated = segment.len() > 0 && !is_before(self.told, segment.end());
+        let lives = self.is_certain() && self.peer_end != PeerEnd::Rst && !self.has_reset;
+        if lives && self.rcv_nxt == self.reach.end && (is_probe || is_repeated) {
+            self.owed.owe_ack(now);
+        }
+    }
+
+    fn credit(&mut self, now: Instant, ack: u32) {
+        if is_before(self.snd_una, ack) {
+            self.snd_una = ack;
+            self.progress_at = now;
+            // What is the oldest now has left some time ago; its timer starts again
+            // (RFC 6298, 5.3).
+            self.tries = Tries {
+                number: ack,
+                last: now,
+            };
+        }
+    }
+
+    /// Takes in data and FIN; whether our end must take the segment as well. Its
+    /// ACK number may be old (RFC 9293, 3.10.7.4, step 5), within what RFC 5961,
+    /// 5.2 lets pass.
+    fn take_text(&mut self, segment: &Header, ack: u32) -> bool {
+        let text_end = segment.text_end();
+        let is_after_fin = self.peer_end != PeerEnd::Open;
+        if !is_after_fin {
+            self.reach.add(segment.seq, segment.end());
+            if segment.fin && self.fin.is_none_or(|fin| is_before(text_end, fin)) {
+                self.fin = Some(text_end);
+            }
+        }
+        let is_in_order =
+            !is_before(self.rcv_nxt, segment.seq) && !is_before(text_end, self.rcv_nxt);
+        let fits = !is_before(self.rcv_edge, text_end);
+        let is_recent = !is_before(ack, self.snd_una.wrapping_sub(self.largest_flight));
+        if !is_in_order || !fits || !is_recent || self.is_blurred {
+            return false;
+        }
+        if !is_after_fin {
+            self.rcv_nxt = later(self.rcv_nxt, segment.end());
+            if segment.fin {
+                self.peer_end = PeerEnd::Fin;
+            }
+        }
+        true
+    }
+}

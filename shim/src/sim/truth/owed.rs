@@ -1,0 +1,125 @@
+//! What our end owes the wire: answers that RFC 9293 demands, and when.
+
+use std::time::Duration;
+
+use lastbyte::Instant;
+
+/// How long an answer may take: an ACK may be delayed, and must not wait for
+/// another second.
+const AT_ONCE: Duration = Duration::from_millis(250);
+
+/// How long a caller may wait for a SYN|ACK: its neighbour may have to be found.
+const SOON: Duration = Duration::from_secs(3);
+
+/// An answer that is due.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Debt {
+    /// Since when.
+    since: Option<Instant>,
+    /// It was paid late.
+    was_late: bool,
+}
+
+impl Debt {
+    fn owe(&mut self, now: Instant) {
+        self.since.get_or_insert(now);
+    }
+
+    fn pay(&mut self, now: Instant, tolerance: Duration) {
+        let took = self.since.take().map(|since| now.since(since));
+        self.was_late |= took.is_some_and(|took| took > tolerance);
+    }
+
+    fn is_late(&self, now: Instant, tolerance: Duration) -> bool {
+        let waits = self.since.map(|since| now.since(since));
+        self.was_late || waits.is_some_and(|waits| waits > tolerance)
+    }
+
+    fn excuse(&mut self, now: Instant) {
+        self.since = self.since.map(|since| since.max(now));
+    }
+}
+
+/// What is owed on one connection.
+#[derive(Debug, Clone, Copy, Default)]
+pub(in crate::sim) struct Owed {
+    /// An ACK for a probe, or for what the peer repeats.
+    ack: Debt,
+    /// When the peer last asked for one.
+    asked_at: Option<Instant>,
+    /// A RST at this number.
+    rst: Debt,
+    rst_at: u32,
+    /// A SYN|ACK.
+    greeting: Debt,
+}
+
+impl Owed {
+    /// The peer asks for an ACK. Such answers may be limited to one a second
+    /// (RFC 5961, 7).
+    pub(super) fn owe_ack(&mut self, now: Instant) {
+        let is_new = self
+            .asked_at
+            .is_none_or(|at| now.since(at) > Duration::from_secs(1));
+        if is_new {
+            self.asked_at = Some(now);
+            self.ack.owe(now);
+        }
+    }
+
+    pub(super) fn pay_ack(&mut self, now: Instant) {
+        self.ack.pay(now, AT_ONCE);
+    }
+
+    /// A segment with this ACK number has to be answered with a RST there.
+    pub(super) fn owe_rst(&mut self, now: Instant, at: u32) {
+        self.rst_at = at;
+        self.rst.owe(now);
+    }
+
+    pub(super) fn pay_rst(&mut self, now: Instant, at: u32) {
+        if at == self.rst_at {
+            self.rst.pay(now, AT_ONCE);
+        }
+    }
+
+    /// Nothing is refused any more: the handshake is over.
+    pub(super) fn forget_rst(&mut self) {
+        self.rst = Debt::default();
+    }
+
+    pub(super) fn owe_greeting(&mut self, now: Instant) {
+        self.greeting.owe(now);
+    }
+
+    pub(super) fn pay_greeting(&mut self, now: Instant) {
+        self.greeting.pay(now, SOON);
+    }
+
+    pub(super) fn forget_greeting(&mut self) {
+        self.greeting.since = None;
+    }
+
+    /// Whatever is due could not be done before now.
+    pub(super) fn excuse(&mut self, now: Instant) {
+        for debt in [&mut self.ack, &mut self.rst, &mut self.greeting] {
+            debt.excuse(now);
+        }
+    }
+
+    /// What was not answered in time, if anything.
+    pub(in crate::sim) fn late(&self, now: Instant) -> Option<&'static str> {
+        if self.ack.is_late(now, AT_ONCE) {
+            Some("a probe of the peer, or what it repeats, is not acknowledged at once")
+        } else if self.rst.is_late(now, AT_ONCE) {
+            Some("a wrong ACK before the handshake is not answered with a RST at its number")
+        } else {
+            None
+        }
+    }
+
+    /// Whether a caller waits for too long.
+    pub(in crate::sim) fn is_deaf(&self, now: Instant) -> bool {
+        self.greeting.is_late(now, SOON)
+    }
+}
