@@ -41,7 +41,7 @@ pub(super) fn draw_happenings(
             let at = Instant::ZERO + dice.time(longest);
             happenings.push((at, Happening::Forged(draw_forgery(dice))));
         }
-        if dice.below(12) == 0 {
+        if dice.below(8) == 0 {
             let at = Instant::ZERO + dice.time(secs(5));
             happenings.push((at, draw_storm(dice)));
         }
@@ -63,7 +63,22 @@ fn draw_complaint(family: Family, dice: &mut Dice) -> Happening {
     }
 }
 
+/// Many forged segments: fast, so that nothing else is answered; or slowly, so that
+/// the peer seems to be there.
 fn draw_storm(dice: &mut Dice) -> Happening {
+    if dice.below(2) == 0 {
+        let number = dice.number();
+        let blind = Forgery::Blind {
+            seq: number as u32,
+            ack: (number >> 32) as u32,
+        };
+        let damaged = [Forgery::Damaged(Layer::Ip), Forgery::Damaged(Layer::Tcp)];
+        return Happening::Storm {
+            forgery: dice.pick(&[blind, blind, damaged[0], damaged[1]]),
+            times: 100,
+            every: ms(dice.between(500, 2_000)),
+        };
+    }
     let off = dice.between(1, 60) as u32;
     Happening::Storm {
         forgery: dice.pick(&[Forgery::Rst(off), Forgery::Syn(off), Forgery::Ack(off)]),

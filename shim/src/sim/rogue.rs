@@ -233,9 +233,14 @@ impl State {
                 self.send_text(raw, flow, CHUNK, self.old_ack);
                 self.fin(raw, flow, after, self.old_ack);
             }
-            Rogue::Overruns(_) => {
+            Rogue::Overruns(end) => {
                 let window = usize::from(self.heard.1);
-                self.send_text(raw, flow, window, flow.ack);
+                let len = match end {
+                    // What is read then opens it further than our end says.
+                    Overrun::Fin => window / 2,
+                    Overrun::Rst => window,
+                };
+                self.send_text(raw, flow, len, flow.ack);
             }
             _ => {}
         }

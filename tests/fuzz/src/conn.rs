@@ -23,6 +23,8 @@ pub struct Conn {
     /// The sum of what writes have returned.
     accepted: u64,
     acknowledged: u64,
+    /// The sum of what reads have returned.
+    read: u64,
     /// The first cause that was told.
     cause: Option<Cause>,
     state: State,
@@ -37,6 +39,7 @@ impl Conn {
             deeds: Deeds::default(),
             accepted: 0,
             acknowledged: 0,
+            read: 0,
             cause: None,
             state: State::Idle,
         }
@@ -145,11 +148,18 @@ impl Conn {
         result: Result<usize, WriteError>,
         report: &Report,
         track: Option<&Track>,
+        foreseen: Option<&Track>,
     ) {
         let owed = self.owed(track);
         match result {
             Ok(accepted) => {
                 assert!(accepted <= len);
+                // The end is in the device, which gives nothing: then nothing is taken.
+                let waits = self.owed(foreseen);
+                assert!(
+                    waits.is_none() || accepted == 0,
+                    "{accepted} octets were taken, and {waits:?} waits: {self:?} {track:?}"
+                );
                 assert_eq!(owed, None, "it was written on: {self:?} {track:?}");
                 assert_eq!(self.cause, None, "it was written on: {self:?}");
                 self.accepted += accepted as u64;
@@ -189,9 +199,48 @@ impl Conn {
         }
     }
 
-    pub fn has_read(&self, result: Result<Option<usize>, ReadError>, report: &Report) {
-        if let Err(ReadError::Ended(error)) = result {
-            self.refused(error, report);
+    /// The reader gets the octets that the peer has sent, which [`octet`] makes, and
+    /// before the end all that was acknowledged.
+    pub fn has_read(
+        &mut self,
+        result: Result<Option<usize>, ReadError>,
+        bytes: &[u8],
+        report: &Report,
+        track: Option<&Track>,
+    ) {
+        let readable = track.map_or(0, Track::readable);
+        match result {
+            Ok(None) => {}
+            Ok(Some(0)) if bytes.is_empty() => {}
+            Ok(Some(0)) => {
+                let may_end = track.is_some_and(|track| track.may_be(Cause::PeerFinished));
+                assert!(may_end, "the end of the stream? {self:?} {track:?}");
+                assert!(
+                    self.read >= readable,
+                    "{readable} at least: {self:?} {track:?}"
+                );
+            }
+            Ok(Some(len)) => {
+                let first = track.map_or(0, Track::first);
+                for (number, &byte) in (self.read..).zip(&bytes[..len]) {
+                    let sent = octet(first.wrapping_add(number as u32));
+                    assert_eq!(byte, sent, "octet {number}: {self:?} {track:?}");
+                }
+                self.read += len as u64;
+            }
+            Err(ReadError::Ended(error)) => {
+                self.refused(error, report);
+                assert!(
+                    self.read >= readable,
+                    "{readable} at least: {self:?} {track:?}"
+                );
+            }
+            Err(_) => {}
         }
     }
+}
+
+/// What stands at this place of the peer's stream, whoever sends it.
+pub const fn octet(seq: u32) -> u8 {
+    (seq.wrapping_mul(0x9e37_79b9) >> 24) as u8
 }

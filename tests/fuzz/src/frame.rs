@@ -1,7 +1,9 @@
 //! Frames, sound and broken.
 
-use super::input::Mangle;
-use lastbyte_shim::loopback::Segment;
+use super::input::{Astray, Mangle};
+use lastbyte_shim::loopback::{
+    Flags, OUR_MAC, OUR_V4, OUR_V6, PEER_MAC, PEER_V4, PEER_V6, Segment,
+};
 use smoltcp::phy::Medium;
 use smoltcp::wire::{IpAddress, Ipv4Address, Ipv4Packet, Ipv6Address};
 
@@ -12,11 +14,73 @@ const FRAGMENT_HEADER: u8 = 44;
 /// Hop-by-hop, routing, fragment, no next header, destination options.
 const EXTENSIONS: [u8; 5] = [0, 43, FRAGMENT_HEADER, 59, 60];
 
-/// The frame of `segment`, with this wrong about it, if anything.
-pub fn build(medium: Medium, segment: &Segment, mangle: Option<Mangle>) -> Vec<u8> {
-    let Some(mangle) = mangle else {
-        return segment.to_frame(medium);
+/// The frames of `segment`, with this wrong about it, if anything: mostly one.
+pub fn build(medium: Medium, segment: &Segment, mangle: Option<Mangle>) -> Vec<Vec<u8>> {
+    match mangle {
+        None => vec![segment.to_frame(medium)],
+        Some(Mangle::Split(at)) => split(segment.to_frame(medium), link_len(medium), at),
+        Some(mangle) => vec![mangled(medium, segment, mangle)],
+    }
+}
+
+const fn link_len(medium: Medium) -> usize {
+    match medium {
+        Medium::Ethernet => 14,
+        Medium::Ip => 0,
+    }
+}
+
+/// A SYN from or to where no connection can be, or from somebody who says no more.
+pub fn astray(medium: Medium, astray: Astray, ipv6: bool, port: u16) -> Vec<u8> {
+    let v4 = |a, b, c, d| IpAddress::from(Ipv4Address::new(a, b, c, d));
+    let v6 = |a, g, h| IpAddress::from(Ipv6Address::new(a, 0, 0, 0, 0, 0, g, h));
+    let (ours, peers, stranger) = match ipv6 {
+        false => (OUR_V4.into(), PEER_V4.into(), v4(10, 77, 0, 9)),
+        true => (OUR_V6.into(), PEER_V6.into(), v6(0xfd77, 0, 9)),
     };
+    let loopback = match ipv6 {
+        false => v4(127, 0, 0, 1),
+        true => v6(0, 0, 1),
+    };
+    let (src, dst) = match (astray, ipv6) {
+        (Astray::Broadcast, false) => (peers, v4(10, 77, 0, 255)),
+        (Astray::LimitedBroadcast, false) => (peers, v4(255, 255, 255, 255)),
+        (Astray::Group, false) => (peers, v4(224, 0, 0, 1)),
+        (Astray::Broadcast | Astray::Group, true) => (peers, v6(0xff02, 0, 1)),
+        (Astray::LimitedBroadcast, true) => (
+            peers,
+            Ipv6Address::new(0xff02, 0, 0, 0, 0, 1, 0xff00, 2).into(),
+        ),
+        (Astray::ToLoopback, _) => (peers, loopback),
+        (Astray::FromLoopback, _) => (loopback, ours),
+        (Astray::FromOurselves, _) => (ours, ours),
+        (Astray::FromMapped, true) => {
+            (Ipv4Address::new(10, 77, 0, 1).to_ipv6_mapped().into(), ours)
+        }
+        (Astray::FromMapped | Astray::Stranger, _) => (stranger, ours),
+    };
+    let syn = Segment {
+        src,
+        dst,
+        ..Segment::new(9_000, port, Flags::SYN, 77, 0)
+    };
+    let mut frame = syn.to_frame(medium);
+    if medium == Medium::Ethernet {
+        let is_group = !matches!(
+            astray,
+            Astray::ToLoopback
+                | Astray::FromLoopback
+                | Astray::FromOurselves
+                | Astray::FromMapped
+                | Astray::Stranger
+        );
+        frame[..6].copy_from_slice(if is_group { &BROADCAST } else { &OUR_MAC.0 });
+        frame[6..12].copy_from_slice(&PEER_MAC.0);
+    }
+    frame
+}
+
+fn mangled(medium: Medium, segment: &Segment, mangle: Mangle) -> Vec<u8> {
     let mut segment = segment.clone();
     match mangle {
         Mangle::OtherPort => segment.src_port ^= 1,
@@ -29,10 +93,7 @@ pub fn build(medium: Medium, segment: &Segment, mangle: Option<Mangle>) -> Vec<u
         _ => {}
     }
     let mut frame = segment.to_frame(medium);
-    let link = match medium {
-        Medium::Ethernet => 14,
-        Medium::Ip => 0,
-    };
+    let link = link_len(medium);
     let is_v4 = frame[link] >> 4 == 4;
     match mangle {
         Mangle::OtherPort | Mangle::OtherAddress => {}
@@ -63,7 +124,11 @@ pub fn build(medium: Medium, segment: &Segment, mangle: Option<Mangle>) -> Vec<u
         }
         Mangle::ForeignMac if link > 0 => frame[..6].copy_from_slice(&FOREIGN),
         Mangle::BroadcastMac if link > 0 => frame[..6].copy_from_slice(&BROADCAST),
-        Mangle::Vlan | Mangle::Extension(_) | Mangle::ForeignMac | Mangle::BroadcastMac => {}
+        Mangle::Vlan
+        | Mangle::Extension(_)
+        | Mangle::ForeignMac
+        | Mangle::BroadcastMac
+        | Mangle::Split(_) => {}
         Mangle::Flip { at, bits } => {
             let at = usize::from(at) % frame.len();
             frame[at] ^= bits;
@@ -75,6 +140,30 @@ pub fn build(medium: Medium, segment: &Segment, mangle: Option<Mangle>) -> Vec<u
 fn fragment(packet: &mut [u8], field: u16) {
     packet[6..8].copy_from_slice(&field.to_be_bytes());
     Ipv4Packet::new_unchecked(packet).fill_checksum();
+}
+
+/// Two fragments of a packet of IPv4, the first with so many times eight octets; one
+/// whole packet of IPv6.
+fn split(frame: Vec<u8>, link: usize, at: u8) -> Vec<Vec<u8>> {
+    let headers = link + 20;
+    let at = headers + 8 * (1 + usize::from(at) % 8);
+    if frame[link] >> 4 != 4 || at >= frame.len() {
+        return vec![frame];
+    }
+    let part = |range: std::ops::Range<usize>, more: bool| {
+        let offset = (range.start - headers) as u16;
+        let mut fragment = [&frame[..headers], &frame[range]].concat();
+        let len = (fragment.len() - link) as u16;
+        let mut packet = Ipv4Packet::new_unchecked(&mut fragment[link..]);
+        packet.set_total_len(len);
+        packet.set_ident(77);
+        packet.set_dont_frag(false);
+        packet.set_more_frags(more);
+        packet.set_frag_offset(offset);
+        packet.fill_checksum();
+        fragment
+    };
+    vec![part(headers..at, true), part(at..frame.len(), false)]
 }
 
 /// Puts a header of eight octets between those of IPv6 and TCP.

@@ -1,10 +1,12 @@
 //! The operations, and the questions after each.
 
-use super::conn::Conn;
-use super::frame::build;
+use super::conn::{Conn, octet};
+use super::frame::{astray, build};
 use super::input::{
     AckOf, Call, Control, Event, Head, Number, OPERATIONS, Opening, Operation, SegmentOf, SeqOf,
+    Which,
 };
+use super::seen::is_built_for;
 use super::tap::Tap;
 use super::track::{Track, Tracks};
 use arbitrary::{Arbitrary, Unstructured};
@@ -14,8 +16,8 @@ use lastbyte::stack::smoltcp::iface::SocketStorage;
 use lastbyte::stack::{Config, ConnectionId, SlotBuffers, Stack};
 use lastbyte::{Nagle, OnPeerFin, OnReceive, Options};
 use lastbyte_shim::loopback::{
-    Flags, LoopClock, OUR_ADDRESSES, OUR_V4, OUR_V6, PEER_V4, PEER_V6, RawPeer, Segment, World,
-    WorldConfig, our_hardware_address,
+    Flags, LoopClock, OUR_ADDRESSES, OUR_V4, OUR_V6, Offload, PEER_V4, PEER_V6, RawPeer, Segment,
+    World, WorldConfig, our_hardware_address,
 };
 use smoltcp::phy::Medium;
 use smoltcp::wire::{IpAddress, IpCidr, IpEndpoint};
@@ -27,6 +29,9 @@ use std::rc::Rc;
 const PEER_PORT: u16 = 80;
 const LISTEN_AT: u16 = 5000;
 const CALLER: u16 = 7000;
+
+/// How many connections there are.
+const N: usize = Which::COUNT;
 
 /// The longest payload: more than the largest buffer.
 const LONGEST: u16 = 2500;
@@ -52,12 +57,20 @@ pub fn run(input: &[u8]) {
     } else {
         Medium::Ip
     };
-    let world = World::new(match medium {
+    let bit = |number: u8| head.offload >> number & 1 == 1;
+    let config = match medium {
         Medium::Ethernet => WorldConfig::instant(),
-        Medium::Ip => WorldConfig {
-            latency: Duration::ZERO,
-            ..WorldConfig::ip()
+        Medium::Ip => WorldConfig::ip(),
+    };
+    let world = World::new(WorldConfig {
+        latency: Duration::ZERO,
+        offload: Offload {
+            ipv4_tx: bit(0),
+            ipv4_rx: bit(1),
+            tcp_tx: bit(2),
+            tcp_rx: bit(3),
         },
+        ..config
     });
     let is_traced = std::env::var_os(TRACE).is_some();
     if is_traced {
@@ -66,9 +79,9 @@ pub fn run(input: &[u8]) {
     }
     let (tx, rx) = (head.tx.octets(), head.rx.octets());
     let tracks = Rc::new(RefCell::new(Tracks::new(medium, rx)));
-    let mut memory = [(); 2].map(|()| (vec![0; tx], vec![0; rx]));
+    let mut memory = [(); N].map(|()| (vec![0; tx], vec![0; rx]));
     let buffers = memory.each_mut().map(|(tx, rx)| SlotBuffers { tx, rx });
-    let mut storage = [SocketStorage::EMPTY; 2];
+    let mut storage = [SocketStorage::EMPTY; N];
     let stack = Stack::new(
         Tap::new(&world, &tracks),
         world.clock(),
@@ -76,13 +89,18 @@ pub fn run(input: &[u8]) {
         buffers,
         &mut storage,
     );
+    if medium == Medium::Ip && !cfg!(feature = "medium-ip") {
+        assert!(stack.is_err(), "our end was not built for this medium");
+        return;
+    }
     let mut harness = Harness {
         raw: world.raw(),
         world,
         tracks,
         stack: stack.expect("a good configuration"),
-        conns: [None, None],
-        openings: [head.first; 2],
+        conns: [const { None }; N],
+        openings: [head.first; N],
+        waiting: Vec::new(),
     };
     harness.set_addresses(&OUR_ADDRESSES);
     harness.open(0, head.first);
@@ -107,10 +125,12 @@ struct Harness<'a> {
     world: World,
     raw: RawPeer,
     tracks: Rc<RefCell<Tracks>>,
-    stack: Stack<'a, Tap, LoopClock, 2>,
-    conns: [Option<Conn>; 2],
+    stack: Stack<'a, Tap, LoopClock, N>,
+    conns: [Option<Conn>; N],
     /// How each was opened last.
-    openings: [Opening; 2],
+    openings: [Opening; N],
+    /// What has arrived while the device stands still.
+    waiting: Vec<Vec<u8>>,
 }
 
 fn options(opening: Opening) -> Options {
@@ -172,33 +192,46 @@ impl Harness<'_> {
     fn perform(&mut self, operation: Operation) {
         match operation {
             Operation::Segment {
-                second,
+                which,
                 poll,
                 segment,
             } => {
-                self.send(usize::from(second), segment);
+                self.send(which.number(), segment);
                 if poll {
                     self.stack.poll();
                 }
             }
-            Operation::Call { second, call } => self.call(usize::from(second), &call),
-            Operation::AckAll { second, window } => {
-                self.send(usize::from(second), plain(Control::Ack, window));
+            Operation::Call { which, call } => self.call(which.number(), &call),
+            Operation::AckAll { which, window } => {
+                self.send(which.number(), plain(Control::Ack, window));
                 self.stack.poll();
             }
             Operation::Icmp {
-                second,
+                which,
                 code,
                 seq,
                 len,
             } => {
-                self.send_icmp(usize::from(second), code, seq, len);
+                self.send_icmp(which.number(), code, seq, len);
                 self.stack.poll();
             }
             Operation::Event(event) => self.happen(&event),
-            Operation::Reopen { second, opening } => self.open(usize::from(second), opening),
+            Operation::Reopen { which, opening } => self.open(which.number(), opening),
+            Operation::Astray {
+                which,
+                astray: what,
+                ipv6,
+                poll,
+            } => {
+                let port = LISTEN_AT + which.number() as u16;
+                let medium = self.world.config().medium;
+                self.send_frame(astray(medium, what, ipv6, port));
+                if poll {
+                    self.stack.poll();
+                }
+            }
             Operation::Raw { bytes, poll } => {
-                self.raw.send_frame(bytes);
+                self.send_frame(bytes);
                 if poll {
                     self.stack.poll();
                 }
@@ -221,15 +254,23 @@ impl Harness<'_> {
                 }
             }
             Event::AddressesBack => self.set_addresses(&OUR_ADDRESSES),
+            Event::Stuck(is_stuck) => {
+                self.world.set_stuck(is_stuck);
+                self.waiting.clear();
+            }
             Event::Link(up) => self.stack.set_link(up),
             Event::Neighbours(answer) => self.raw.answer_neighbours(answer),
             Event::Poll => {
-                let is_due = |stack: &mut Stack<'_, Tap, LoopClock, 2>, now| {
+                let is_due = |stack: &mut Stack<'_, Tap, LoopClock, N>, now| {
                     stack.poll().is_some_and(|at| at <= now)
                 };
                 let now = self.world.now();
                 let is_busy = (0..BUSY_POLLS).all(|_| is_due(&mut self.stack, now));
-                assert!(!is_busy, "due for ever: {:?}", self.stack);
+                assert!(
+                    !is_busy || self.world.is_full(),
+                    "due for ever: {:?}",
+                    self.stack
+                );
             }
         }
     }
@@ -280,10 +321,20 @@ impl Harness<'_> {
             dst: ours.addr,
             ..Segment::new(theirs.port, ours.port, flags(what.control), seq, ack)
                 .with_window(what.window)
-                .with_payload(vec![0x5a; usize::from(what.len % LONGEST)])
+                .with_payload(text(seq, flags(what.control), what.len % LONGEST))
         };
         let medium = self.world.config().medium;
-        self.raw.send_frame(build(medium, &segment, what.mangle));
+        for frame in build(medium, &segment, what.mangle) {
+            self.send_frame(frame);
+        }
+    }
+
+    /// A frame comes to the device, which gives it out, or keeps it for now.
+    fn send_frame(&mut self, frame: Vec<u8>) {
+        if self.world.is_full() {
+            self.waiting.push(frame.clone());
+        }
+        self.raw.send_frame(frame);
     }
 
     fn send_icmp(&mut self, which: usize, code: u8, seq: AckOf, len: u8) {
@@ -328,11 +379,13 @@ impl Harness<'_> {
         let opened = if opening.listen {
             self.stack.listen(LISTEN_AT + which as u16, options).ok()
         } else {
-            let peer: IpAddress = match opening.ipv6 {
-                false => PEER_V4.into(),
-                true => PEER_V6.into(),
-            };
-            self.stack.connect((peer, PEER_PORT), options).ok()
+            let (peer, may_open) = target(&opening);
+            let opened = self.stack.connect((peer, PEER_PORT), options).ok();
+            assert!(
+                may_open || opened.is_none(),
+                "it connects to {peer}, which is no host we can reach"
+            );
+            opened
         };
         self.openings[which] = opening;
         let Some(id) = opened else { return };
@@ -400,7 +453,8 @@ impl Harness<'_> {
             }
             Call::Read(len) => {
                 let mut into = vec![0; usize::from(len)];
-                Outcome::HasRead(self.stack.reader(id)?.try_read(&mut into))
+                let result = self.stack.reader(id)?.try_read(&mut into);
+                Outcome::HasRead(result, into)
             }
             Call::Flush => Outcome::Flushed(self.stack.writer(id)?.flush()),
             Call::BeginFinish => {
@@ -427,6 +481,10 @@ impl Harness<'_> {
     fn judge(&mut self, which: usize, outcome: Outcome) {
         let ends = self.ends(which);
         let mut tracks = self.tracks.borrow_mut();
+        let foreseen = match self.world.is_full() {
+            true => tracks.foresee(ends, &self.waiting),
+            false => None,
+        };
         let track = tracks.get(ends).map(|track| &*track);
         let Some(conn) = self.conns[which].as_mut() else {
             return;
@@ -435,9 +493,11 @@ impl Harness<'_> {
             return;
         };
         match outcome {
-            Outcome::Wrote(len, result) => conn.wrote(len, result, &report, track),
+            Outcome::Wrote(len, result) => {
+                conn.wrote(len, result, &report, track, foreseen.as_ref());
+            }
             Outcome::Flushed(result) => conn.flushed(result, &report),
-            Outcome::HasRead(result) => conn.has_read(result, &report),
+            Outcome::HasRead(result, bytes) => conn.has_read(result, &bytes, &report, track),
             Outcome::Finished(Ok(finished)) => {
                 assert_eq!(finished.ledger.pending(), 0, "finished? {conn:?}");
             }
@@ -448,7 +508,7 @@ impl Harness<'_> {
 
     fn check(&mut self) {
         let now = self.world.now();
-        for which in 0..2 {
+        for which in 0..N {
             let ends = self.ends(which);
             let mut tracks = self.tracks.borrow_mut();
             let track: Option<&Track> = tracks.get(ends).map(|track| &*track);
@@ -466,12 +526,43 @@ impl Harness<'_> {
     }
 }
 
+/// The octets of the peer's stream in a segment at this number.
+fn text(seq: u32, flags: Flags, len: u16) -> Vec<u8> {
+    let seq = seq.wrapping_add(u32::from(flags.contains(Flags::SYN)));
+    let numbers = 0..u32::from(len);
+    numbers
+        .map(|number| octet(seq.wrapping_add(number)))
+        .collect()
+}
+
 enum Outcome {
     Wrote(usize, Result<usize, lastbyte::WriteError>),
-    HasRead(Result<Option<usize>, lastbyte::ReadError>),
+    HasRead(Result<Option<usize>, lastbyte::ReadError>, Vec<u8>),
     Flushed(Result<(), lastbyte::WriteError>),
     Finished(Result<lastbyte::Report, lastbyte::WriteError>),
     Nothing,
+}
+
+/// Where to connect to, and whether that may begin.
+fn target(opening: &Opening) -> (IpAddress, bool) {
+    use smoltcp::wire::{Ipv4Address, Ipv6Address};
+    let mapped = |v4: Ipv4Address| v4.to_ipv6_mapped().into();
+    let odd = match (opening.target % 32, opening.ipv6) {
+        (1, false) => OUR_V4.into(),
+        (1, true) => OUR_V6.into(),
+        (2, false) => Ipv4Address::new(10, 77, 0, 255).into(),
+        (2 | 3, true) => mapped(PEER_V4),
+        (3, false) => Ipv4Address::BROADCAST.into(),
+        (4, false) => Ipv4Address::new(127, 0, 0, 1).into(),
+        (4, true) => Ipv6Address::LOCALHOST.into(),
+        (5, false) => Ipv4Address::new(224, 0, 0, 1).into(),
+        (5, true) => Ipv6Address::new(0xff02, 0, 0, 0, 0, 0, 0, 1).into(),
+        (6, false) => Ipv4Address::UNSPECIFIED.into(),
+        (6, true) => Ipv6Address::UNSPECIFIED.into(),
+        (_, false) => return (PEER_V4.into(), is_built_for(PEER_V4.into())),
+        (_, true) => return (PEER_V6.into(), is_built_for(PEER_V6.into())),
+    };
+    (odd, false)
 }
 
 /// A segment at the present numbers.

@@ -9,6 +9,8 @@ pub const OPERATIONS: usize = 64;
 #[derive(Debug, Arbitrary)]
 pub struct Head {
     pub ethernet: bool,
+    /// The checksums that the device takes care of, a bit each.
+    pub offload: u8,
     pub tx: BufferSize,
     pub rx: BufferSize,
     pub first: Opening,
@@ -47,6 +49,20 @@ pub struct Opening {
     pub handshake: bool,
     pub window: u16,
     pub isn: Number,
+    /// Where to connect to: few of them are the peer's neighbours.
+    pub target: u8,
+}
+
+/// Which of the connections.
+#[derive(Debug, Clone, Copy, Arbitrary)]
+pub struct Which(u8);
+
+impl Which {
+    pub const COUNT: usize = 4;
+
+    pub fn number(self) -> usize {
+        usize::from(self.0) % Self::COUNT
+    }
 }
 
 /// A number in the neighbourhood of one that matters.
@@ -56,6 +72,8 @@ pub enum Number {
     Near(i8),
     Off(i16),
     Far(u32),
+    /// Whatever matters.
+    Blind(u32),
 }
 
 impl Number {
@@ -65,6 +83,7 @@ impl Number {
             Self::Near(off) => base.wrapping_add_signed(off as i32),
             Self::Off(off) => base.wrapping_add_signed(off as i32),
             Self::Far(off) => base.wrapping_add(off),
+            Self::Blind(number) => number,
         }
     }
 }
@@ -104,6 +123,8 @@ pub enum Mangle {
     Vlan,
     /// The fragment field of IPv4 (flags and offset), or a fragment header.
     Fragment(u16),
+    /// All of it, in two fragments of IPv4; the first has so many times eight octets.
+    Split(u8),
     /// A header of IPv6 between the two: its number, its place in a list.
     Extension(u8),
     ForeignMac,
@@ -151,35 +172,55 @@ pub enum Event {
     Link(bool),
     Neighbours(bool),
     Poll,
+    /// The device's transmit queue stands still; `false`: it moves again.
+    Stuck(bool),
 }
 
-/// `second` tells which of the two connections is meant.
+/// A SYN that concerns no connection.
+#[derive(Debug, Clone, Copy, Arbitrary)]
+pub enum Astray {
+    Broadcast,
+    LimitedBroadcast,
+    Group,
+    ToLoopback,
+    FromLoopback,
+    FromOurselves,
+    FromMapped,
+    Stranger,
+}
+
 #[derive(Debug, Arbitrary)]
 pub enum Operation {
     Segment {
-        second: bool,
+        which: Which,
         poll: bool,
         segment: SegmentOf,
     },
     Call {
-        second: bool,
+        which: Which,
         call: Call,
     },
     /// The peer takes in everything and says so.
     AckAll {
-        second: bool,
+        which: Which,
         window: u16,
     },
     Icmp {
-        second: bool,
+        which: Which,
         code: u8,
         seq: AckOf,
         len: u8,
     },
     Event(Event),
     Reopen {
-        second: bool,
+        which: Which,
         opening: Opening,
+    },
+    Astray {
+        which: Which,
+        astray: Astray,
+        ipv6: bool,
+        poll: bool,
     },
     Raw {
         bytes: Vec<u8>,

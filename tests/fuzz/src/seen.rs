@@ -7,7 +7,8 @@ use smoltcp::wire::{
     TcpPacket,
 };
 
-/// A TCP segment with right checksums.
+/// A TCP segment that may count: with right checksums, in one piece, over a version of
+/// IP that the crate under test knows.
 #[derive(Debug, Clone, Copy)]
 pub struct Seen {
     pub from: IpEndpoint,
@@ -37,7 +38,17 @@ impl Seen {
     }
 }
 
-/// The segment in a frame, if our end may take it for one.
+/// Whether the crate under test was built for this version of IP. What smoltcp was
+/// built for does not matter.
+pub const fn is_built_for(address: IpAddress) -> bool {
+    match address {
+        IpAddress::Ipv4(_) => cfg!(feature = "proto-ipv4"),
+        IpAddress::Ipv6(_) => cfg!(feature = "proto-ipv6"),
+    }
+}
+
+/// The segment in a frame, whatever may come of it, if its checksums are right and it is
+/// for our end, or from it.
 pub fn see(medium: Medium, frame: &[u8]) -> Option<Seen> {
     if medium == Medium::Ip {
         return see_packet(frame, true);
@@ -62,35 +73,39 @@ fn see_packet(packet: &[u8], plain: bool) -> Option<Seen> {
             if ip.next_header() != IpProtocol::Tcp || !ip.verify_checksum() {
                 return None;
             }
-            let is_whole = !ip.more_frags() && ip.frag_offset() == 0;
-            let plain = plain && is_whole && ip.header_len() == 20;
+            if ip.more_frags() || ip.frag_offset() > 0 {
+                // A fragment of TCP is nothing.
+                return None;
+            }
+            let plain = plain && ip.header_len() == 20;
             let (from, to) = (ip.src_addr().into(), ip.dst_addr().into());
             see_segment(from, to, ip.payload(), plain)
         }
-        6 => {
-            let ip = Ipv6Packet::new_checked(packet).ok()?;
-            let (from, to) = (ip.src_addr().into(), ip.dst_addr().into());
-            let mut payload = ip.payload();
-            let mut header = ip.next_header();
-            let mut plain = plain;
-            // However many extension headers there are.
-            for _ in 0..8 {
-                if header == IpProtocol::Tcp {
-                    return see_segment(from, to, payload, plain);
-                }
-                plain = false;
-                let (&next, &len) = (payload.first()?, payload.get(1)?);
-                let len = match header {
-                    IpProtocol::Ipv6Frag => 8,
-                    _ => 8 + 8 * usize::from(len),
-                };
-                header = next.into();
-                payload = payload.get(len..)?;
-            }
-            None
-        }
+        6 => see_ipv6(packet, plain),
         _ => None,
     }
+}
+
+fn see_ipv6(packet: &[u8], plain: bool) -> Option<Seen> {
+    let ip = Ipv6Packet::new_checked(packet).ok()?;
+    let (from, to) = (ip.src_addr().into(), ip.dst_addr().into());
+    let mut payload = ip.payload();
+    let mut header = ip.next_header();
+    let mut plain = plain;
+    // However many extension headers there are.
+    for _ in 0..8 {
+        match header {
+            IpProtocol::Tcp => return see_segment(from, to, payload, plain),
+            // As above.
+            IpProtocol::Ipv6Frag => return None,
+            _ => {}
+        }
+        plain = false;
+        let (&next, &len) = (payload.first()?, payload.get(1)?);
+        header = next.into();
+        payload = payload.get(8 + 8 * usize::from(len)..)?;
+    }
+    None
 }
 
 fn see_segment(from: IpAddress, to: IpAddress, octets: &[u8], plain: bool) -> Option<Seen> {

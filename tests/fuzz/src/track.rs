@@ -11,9 +11,14 @@
 //!
 //! In between lies what depends on how a stack keeps segments out of order,
 //! on options, on odd frames: nothing is asked there.
+//!
+//! It is written from RFC 9293 (3.10.7) and RFC 5961: a RST acknowledges nothing,
+//! wherever it stands; a SYN without ACK is nobody's while we connect; an ACK number
+//! that is older than another is ignored, and the rest of its segment counts.
 
-use super::seen::{Seen, see};
+use super::seen::{Seen, is_built_for, see};
 use lastbyte::{Cause, Instant};
+use lastbyte_shim::loopback::OUR_ADDRESSES;
 use smoltcp::phy::Medium;
 use smoltcp::wire::IpEndpoint;
 
@@ -44,18 +49,28 @@ enum Sight {
 }
 
 /// One connection, as seen at the device.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Track {
     local: IpEndpoint,
     remote: IpEndpoint,
     phase: Phase,
     sight: Sight,
+    /// Our end began.
+    calls: bool,
     iss: u32,
     /// Behind the last octet our end sent.
     pub snd_nxt: u32,
     /// The highest acknowledgement that may count, and the one that must.
     pub may_una: u32,
     must_una: u32,
+    /// The most octets that were in flight.
+    largest_flight: u32,
+    /// Our FIN has left.
+    has_finished: bool,
+    /// The number of the peer's first octet.
+    first: u32,
+    /// The highest number that our end has acknowledged.
+    told: u32,
     /// RCV.NXT is one of these, and of those between.
     rcv_lo: u32,
     pub rcv_hi: u32,
@@ -83,10 +98,15 @@ impl Track {
             remote: syn.to,
             phase: Phase::SynSent,
             sight: Sight::Clear,
+            calls: syn.ack.is_none(),
             iss: syn.seq,
             snd_nxt: first,
             may_una: first,
             must_una: first,
+            largest_flight: 0,
+            has_finished: false,
+            first: 0,
+            told: 0,
             rcv_lo: 0,
             rcv_hi: 0,
             held: Vec::new(),
@@ -138,6 +158,20 @@ impl Track {
         self.phase != Phase::SynSent
     }
 
+    /// The number of the peer's octet that the reader gets first.
+    pub fn first(&self) -> u32 {
+        self.first
+    }
+
+    /// Octets of the peer's that our end has acknowledged: the reader gets them.
+    pub fn readable(&self) -> u64 {
+        if self.phase == Phase::SynSent || self.sight == Sight::Blurred {
+            return 0;
+        }
+        let all = self.told.wrapping_sub(self.first);
+        u64::from(all.saturating_sub(u32::from(self.may_fin)))
+    }
+
     /// Whether this number was sent by our end, the SYN's included.
     pub fn has_sent(&self, seq: u32) -> bool {
         !is_before(seq, self.iss) && is_before(seq, self.snd_nxt)
@@ -164,11 +198,18 @@ impl Track {
             (self.must_end, self.must_rst) = (None, false);
             return;
         }
-        self.snd_nxt = max(self.snd_nxt, segment.seq.wrapping_add(segment.len()));
+        let end = segment.seq.wrapping_add(segment.len());
+        self.snd_nxt = max(self.snd_nxt, end);
+        let flight = self.snd_nxt.wrapping_sub(self.must_una);
+        self.largest_flight = self.largest_flight.max(flight);
+        self.has_finished |= segment.fin;
         let Some(ack) = segment.ack else { return };
+        assert!(
+            !(segment.syn && self.calls),
+            "a SYN without ACK was answered while our end connects: {segment:?} {self:?}"
+        );
         if self.phase == Phase::SynSent {
-            self.rcv_lo = ack;
-            self.rcv_hi = ack;
+            self.expect(ack);
             self.phase = if segment.syn {
                 Phase::SynReceived
             } else {
@@ -184,8 +225,16 @@ impl Track {
         // What it told is exact. What would have followed at once is not held.
         self.rcv_lo = ack;
         self.rcv_hi = ack;
+        self.told = ack;
         self.held.retain(|(start, _)| is_before(ack, *start));
         self.window_edge = Some(ack.wrapping_add(u32::from(segment.window)));
+    }
+
+    fn expect(&mut self, first: u32) {
+        self.rcv_lo = first;
+        self.rcv_hi = first;
+        self.first = first;
+        self.told = first;
     }
 
     // ---- what our end takes ----
@@ -205,24 +254,22 @@ impl Track {
         }
     }
 
+    /// RFC 9293, 3.10.7.3. Nothing counts that does not acknowledge our SYN.
     fn take_answer(&mut self, segment: &Seen) {
-        let is_ours = segment.ack == Some(self.iss.wrapping_add(1));
+        if segment.ack != Some(self.iss.wrapping_add(1)) {
+            return;
+        }
         if segment.rst {
-            self.may_refuse |= is_ours;
-        } else if segment.syn && (is_ours || segment.ack.is_none()) {
+            self.may_refuse = true;
+        } else if segment.syn {
             if !segment.plain {
                 // It may have been taken, or the next one may be instead: only
                 // what our end then acknowledges will tell.
                 self.blur();
                 return self.take_anything(segment);
             }
-            self.rcv_lo = segment.seq.wrapping_add(1);
-            self.rcv_hi = self.rcv_lo;
-            self.phase = if is_ours {
-                Phase::Established
-            } else {
-                Phase::SynReceived
-            };
+            self.expect(segment.seq.wrapping_add(1));
+            self.phase = Phase::Established;
         }
     }
 
@@ -234,27 +281,18 @@ impl Track {
         self.held.push((start, end));
     }
 
+    /// RFC 5961, 3.2: it counts exactly at RCV.NXT, with data or without, whatever the
+    /// window; and acknowledges nothing.
     fn take_rst(&mut self, segment: &Seen) {
         let seq = segment.seq;
         if is_before(seq, self.rcv_lo) || is_before(self.rcv_hi, seq) {
             return;
         }
         self.may_rst = true;
-        self.may_refuse |= self.phase == Phase::SynReceived;
-        if let Some(ack) = segment.ack
-            && !is_before(self.snd_nxt, ack)
-        {
-            self.may_una = max(self.may_una, ack);
-        }
-        // Behind a FIN at the edge of the window smoltcp drops it, until it has
-        // acknowledged that FIN.
-        let is_beyond = self.window_edge.is_some_and(|edge| is_before(edge, seq));
         let is_certain = segment.plain
-            && !is_beyond
             && self.sight == Sight::Clear
             && self.phase == Phase::Established
-            && self.rcv_lo == self.rcv_hi
-            && segment.text == 0;
+            && self.rcv_lo == self.rcv_hi;
         if is_certain {
             self.must_rst = true;
             self.must_end.get_or_insert(Cause::PeerReset);
@@ -265,6 +303,9 @@ impl Track {
 
     fn take_ordinary(&mut self, segment: &Seen, now: Instant) {
         let Some(ack) = segment.ack else { return };
+        if self.phase == Phase::SynReceived && is_before(ack, self.snd_nxt) {
+            return;
+        }
         let text_end = segment.seq.wrapping_add(segment.text);
         // Behind a FIN at the edge of the window, which may have been lost.
         let furthest = self.rcv_hi.wrapping_add(self.room).wrapping_add(1);
@@ -310,20 +351,20 @@ impl Track {
         }
     }
 
-    /// Whether it is in order, within the window, and acknowledges nothing
-    /// older than what may have been acknowledged before. Of one that closes the
-    /// window and acknowledges all there is, our FIN perhaps, the rest may be left.
+    /// Whether it is in order and within the window, and its ACK number no older than
+    /// what RFC 5961, 5.2 lets pass. Of one that acknowledges our FIN and closes the
+    /// window the rest may be left: nothing is written any more.
     fn must_take(&self, segment: &Seen, ack: u32) -> bool {
         let fits = self
             .window_edge
             .is_some_and(|edge| !is_before(edge, segment.seq.wrapping_add(segment.text)));
-        let may_be_left = segment.len() > 0 && segment.window == 0 && ack == self.snd_nxt;
+        let may_be_left = self.has_finished && segment.window == 0 && ack == self.snd_nxt;
         segment.plain
             && !may_be_left
             && self.sight == Sight::Clear
             && self.rcv_lo == self.rcv_hi
             && segment.seq == self.rcv_lo
-            && !is_before(ack, self.may_una)
+            && !is_before(ack, self.may_una.wrapping_sub(self.largest_flight))
             && fits
     }
 
@@ -379,16 +420,42 @@ impl Tracks {
     pub fn take_in(&mut self, frame: &[u8]) {
         let now = self.now;
         if let Some(segment) = see(self.medium, frame)
+            && is_built_for(segment.from.addr)
             && let Some(track) = self.get((segment.to, segment.from))
         {
             track.take_in(&segment, now);
         }
     }
 
+    /// The end that must be noticed once the device has given out these frames.
+    pub fn foresee(&mut self, ends: (IpEndpoint, IpEndpoint), frames: &[Vec<u8>]) -> Option<Track> {
+        let (medium, now) = (self.medium, self.now);
+        let mut track = self.get(ends)?.clone();
+        for frame in frames {
+            if let Some(segment) = see(medium, frame)
+                && (segment.to, segment.from) == ends
+            {
+                track.take_in(&segment, now);
+            }
+        }
+        Some(track)
+    }
+
     pub fn give_out(&mut self, frame: &[u8]) {
         let Some(segment) = see(self.medium, frame) else {
             return;
         };
+        let is_ours = OUR_ADDRESSES
+            .iter()
+            .any(|own| own.address() == segment.from.addr);
+        assert!(
+            is_ours,
+            "it comes from an address that is not ours: {segment:?}"
+        );
+        assert!(
+            is_built_for(segment.from.addr),
+            "our end was not built for this version of IP: {segment:?}"
+        );
         let ends = (segment.from, segment.to);
         if segment.syn {
             let is_known = self.get(ends).is_some_and(|track| track.iss == segment.seq);

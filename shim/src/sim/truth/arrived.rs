@@ -3,7 +3,7 @@
 use lastbyte::Instant;
 
 use super::header::{Header, is_before, later};
-use super::{Opening, PeerEnd, Tries, Truth};
+use super::{HANDSHAKE, Opening, PeerEnd, Tries, Truth};
 
 /// The largest window there is (RFC 7323, 2.3).
 const LARGEST_WINDOW: u32 = 1 << 30;
@@ -36,7 +36,7 @@ impl Truth {
     fn take_call(&mut self, now: Instant, syn: &Header) {
         self.call = Some(syn.end());
         let is_handshaking =
-            self.opening == Opening::SynReceived && now < self.began_at + self.patience * 2;
+            self.opening == Opening::SynReceived && now < self.greeted_at + HANDSHAKE;
         let is_new = self.before.is_none_or(|rcv| is_before(rcv, syn.seq));
         let is_free = matches!(self.opening, Opening::Unsent | Opening::SynReceived);
         if is_free && is_new && !is_handshaking && now >= self.busy_until {
@@ -105,9 +105,10 @@ impl Truth {
         self.hear(now);
         self.credit(now, ack);
         let is_certain = self.take_text(segment, ack);
+        let was_open = self.is_window_open();
         self.window
             .take(now, segment.seq, ack, segment.window, is_certain);
-        if !self.is_window_open() {
+        if !(was_open && self.is_window_open()) {
             self.progress_at = now;
         }
     }

@@ -150,6 +150,8 @@ pub(super) struct Truth {
 
     /// When our SYN or SYN|ACK first left.
     began_at: Instant,
+    /// When our SYN|ACK last left.
+    greeted_at: Instant,
     /// When both SYNs were known at our end.
     pub(super) opened_at: Instant,
     /// How long a handshake may take.
@@ -211,6 +213,7 @@ impl Truth {
             told: 0,
             before: None,
             began_at: Instant::ZERO,
+            greeted_at: Instant::ZERO,
             opened_at: Instant::ZERO,
             patience: patience.min(HANDSHAKE),
             neglected_since: Instant::NEVER,
@@ -315,7 +318,9 @@ impl Truth {
     /// The same, if octets are in flight.
     pub(super) fn waits_since(&self) -> Option<Instant> {
         let is_due = self.opening == Opening::Synchronised && self.has_in_flight();
-        self.asked_at.filter(|_| is_due)
+        // A probe that was not needed may have been left without an answer before.
+        let asked_at = self.asked_at.map(|at| at.max(self.progress_at));
+        asked_at.filter(|_| is_due)
     }
 
     /// When the oldest octet last left that is in flight, with an open window.

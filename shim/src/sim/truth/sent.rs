@@ -76,6 +76,7 @@ impl Truth {
         }
         // Our answer to the peer's SYN.
         self.owed.pay_greeting(now);
+        self.greeted_at = now;
         self.ask(now);
         if self.opening == Opening::SynSent {
             self.expect(ack, segment.window);
@@ -102,8 +103,11 @@ impl Truth {
         }
         // What is repeated is repeated whole.
         let is_new = segment.text > 0 && !is_before(segment.seq, self.snd_nxt);
+        // A closed window is probed wherever SND.NXT stands.
         let is_probe = segment.text == 1;
-        if is_new && self.is_certain() && !self.window.allows(now, segment.text_end(), is_probe) {
+        let may_probe = is_probe && !self.is_window_open();
+        let fits = may_probe || self.window.allows(now, segment.text_end(), is_probe);
+        if is_new && self.is_certain() && !fits {
             self.fault.get_or_insert(Fault::BeyondWindow);
         }
         if is_before(self.snd_nxt, end) {
