@@ -13,7 +13,19 @@ mod fuzz;
 
 /// The rules about what the device has given out. Those about time, and about
 /// what still waits in the device, are the simulator's.
-const RULES: [Sabotage; 3] = [Sabotage::RstRule, Sabotage::SndNxtRule, Sabotage::Latch];
+const RULES: [Sabotage; 11] = [
+    Sabotage::RstRule,
+    Sabotage::SndNxtRule,
+    Sabotage::Latch,
+    Sabotage::CreditRst,
+    Sabotage::BareSyn,
+    Sabotage::Fragments,
+    Sabotage::OldAck,
+    Sabotage::FullDevice,
+    Sabotage::Damaged,
+    Sabotage::GroupSyn,
+    Sabotage::RstWithText,
+];
 
 // One test: what is broken is broken for the whole process.
 #[test]

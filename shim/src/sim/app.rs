@@ -280,7 +280,7 @@ impl<const N: usize> Run<'_, '_, N> {
         match result {
             Ok(None) => false,
             Ok(Some(0)) => {
-                self.look_at_end_of_reading(lane, "the end of the stream");
+                self.look_at_end_of_stream(lane);
                 false
             }
             Ok(Some(len)) => {
@@ -305,6 +305,16 @@ impl<const N: usize> Run<'_, '_, N> {
         let owed = truth.acknowledged_to_peer();
         if read < owed {
             let detail = format!("{owed} bytes were acknowledged, {read} read before {end}");
+            self.find(lane, Rule::Read, detail);
+        }
+    }
+
+    /// The end of the stream is where the peer's FIN stands.
+    fn look_at_end_of_stream(&mut self, lane: usize) {
+        let (truth, read) = (self.truth(lane), self.lanes[lane].read);
+        let sent = truth.sent_before_fin();
+        if sent != Some(read) {
+            let detail = format!("the end of the stream after {read} bytes of {sent:?}");
             self.find(lane, Rule::Read, detail);
         }
     }

@@ -43,8 +43,16 @@ pub(super) fn draw(profile: Profile, seed: u64) -> Scenario {
         return transfer(seed);
     }
     let mut any = Dice::new(seed, 0);
-    let options = draw_options(&mut dice(seed, Stream::Options));
     let peer = draw_peer(profile, &mut dice(seed, Stream::Peer));
+    let overrun = match peer {
+        PeerModel::Rogue(Rogue::Overruns(overrun)) => Some(overrun),
+        _ => None,
+    };
+    let options = draw_options(overrun.is_some(), &mut dice(seed, Stream::Options));
+    let mut plan = draw_plan(options, &mut dice(seed, Stream::Plan));
+    if let Some(overrun) = overrun {
+        plan.splice(..plan.len() - 1, overrun_plan(overrun));
+    }
     let opening = draw_opening(profile, peer, &mut any);
     let family = any.pick(&[Family::V4, Family::V4, Family::V6]);
     let (medium, offload, transmit_frames) = draw_device(profile, &mut dice(seed, Stream::Device));
@@ -65,8 +73,8 @@ pub(super) fn draw(profile: Profile, seed: u64) -> Scenario {
         tx_buffer: any.pick(&[64, 536, 1_460, 2_048, 4_096, 8_192]),
         rx_buffer: any.pick(&[64, 256, 512, 1_460, 2_048]),
         opening,
-        plan: draw_plan(options, &mut dice(seed, Stream::Plan)),
-        happenings: draw_happenings(profile, family, &mut dice(seed, Stream::Happenings)),
+        plan,
+        happenings: draw_happenings(profile, family, peer, &mut dice(seed, Stream::Happenings)),
         beside: draw_beside(profile, &mut dice(seed, Stream::Beside)),
     }
 }
@@ -125,7 +133,7 @@ fn draw_beside(profile: Profile, dice: &mut Dice) -> Vec<Beside> {
             PeerModel::Rogue(_) => PeerModel::ReadsAll,
             peer => peer,
         };
-        let options = draw_options(dice);
+        let options = draw_options(false, dice);
         Beside {
             peer,
             options,
@@ -303,7 +311,24 @@ fn draw_rogue(dice: &mut Dice) -> Rogue {
     }
 }
 
-fn draw_options(dice: &mut Dice) -> Options {
+/// What lets such a peer do what it wants: it sends more every other second.
+fn overrun_plan(overrun: Overrun) -> Vec<Step> {
+    match overrun {
+        // Half of our window is full; reading a part does not make it worth telling.
+        Overrun::Fin => vec![
+            Step::Write(100),
+            Step::Pause(ms(500)),
+            Step::Read,
+            Step::Pause(secs(5)),
+            Step::Read,
+        ],
+        // All of it is full, and nobody reads.
+        Overrun::Rst => vec![Step::Write(100), Step::Pause(secs(5)), Step::Write(100)],
+    }
+}
+
+/// `keeps`: what is received is for the application to read.
+fn draw_options(keeps: bool, dice: &mut Dice) -> Options {
     let mut options = Options::builder();
     if dice.below(2) == 0 {
         options = options
@@ -318,7 +343,7 @@ fn draw_options(dice: &mut Dice) -> Options {
     if dice.below(4) == 0 {
         options = options.on_peer_fin(OnPeerFin::HalfClose);
     }
-    if dice.below(4) == 0 {
+    if dice.below(4) == 0 || keeps {
         options = options.on_receive(OnReceive::Keep);
     }
     if dice.below(3) == 0 {

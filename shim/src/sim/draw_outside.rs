@@ -5,12 +5,14 @@ use lastbyte::Instant;
 use super::dice::Dice;
 use super::draw::{ms, secs};
 use super::happening::{Answer, Astray, Forgery, Fragmented, Happening, Layer};
+use super::model::{PeerModel, Rogue};
 use super::profile::Profile;
 use super::scenario::Family;
 
 pub(super) fn draw_happenings(
     profile: Profile,
     family: Family,
+    peer: PeerModel,
     dice: &mut Dice,
 ) -> Vec<(Instant, Happening)> {
     let mut happenings = Vec::new();
@@ -29,8 +31,8 @@ pub(super) fn draw_happenings(
         let at = Instant::ZERO + dice.time(longest);
         happenings.push((at, draw_complaint(family, dice)));
     }
-    if dice.below(12) == 0 {
-        let longest = dice.pick(&[ms(50), secs(5), secs(20)]);
+    if dice.below(8) == 0 {
+        let longest = dice.pick(&[ms(50), secs(1), secs(5)]);
         let at = Instant::ZERO + dice.time(longest);
         let time = dice.pick(&[ms(5), ms(50), ms(50), ms(500)]);
         happenings.push((at, Happening::Stuck(time)));
@@ -41,9 +43,10 @@ pub(super) fn draw_happenings(
             let at = Instant::ZERO + dice.time(longest);
             happenings.push((at, Happening::Forged(draw_forgery(dice))));
         }
-        if dice.below(8) == 0 {
+        let probes = matches!(peer, PeerModel::Rogue(Rogue::KeepsAlive(_)));
+        if probes || dice.below(8) == 0 {
             let at = Instant::ZERO + dice.time(secs(5));
-            happenings.push((at, draw_storm(dice)));
+            happenings.push((at, draw_storm(probes, dice)));
         }
     }
     happenings.sort_by_key(|(at, _)| *at);
@@ -65,8 +68,8 @@ fn draw_complaint(family: Family, dice: &mut Dice) -> Happening {
 
 /// Many forged segments: fast, so that nothing else is answered; or slowly, so that
 /// the peer seems to be there.
-fn draw_storm(dice: &mut Dice) -> Happening {
-    if dice.below(2) == 0 {
+fn draw_storm(is_fast: bool, dice: &mut Dice) -> Happening {
+    if !is_fast && dice.below(2) == 0 {
         let number = dice.number();
         let blind = Forgery::Blind {
             seq: number as u32,

@@ -71,6 +71,7 @@
 //! | a FIN or data out of order, or beyond the announced window, has no effect yet | a receiver may keep or drop it (RFC 9293, 3.10.7.4) |
 //! | a FIN or data whose ACK number is older than all that was ever in flight has no effect | a receiver may take it for forged (RFC 5961, 5.2) |
 //! | `PeerReset` by a RST at the end of what arrived, in order or not | what is out of order may have been kept |
+//! | octets beyond the peer's window at the end of a repeated segment | smoltcp repeats a segment whole; the peer takes what it has room for |
 //! | a write that takes nothing, and no error, while the device has no room | the FIN is in the device, which hands out nothing |
 //! | one wake without a reason behind the end | deadlines are looked at when they come |
 //!

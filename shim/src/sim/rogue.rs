@@ -52,6 +52,8 @@ struct State {
     fins: u32,
     /// It has forgotten the connection.
     is_lost: bool,
+    /// Our end has reset it.
+    is_over: bool,
 }
 
 /// Puts a rogue in the peer's place; what it takes in.
@@ -68,6 +70,7 @@ pub(super) fn install(world: &World, kind: Rogue, seed: u64, buffer: usize) -> R
         heard: (0, 0),
         fins: 0,
         is_lost: false,
+        is_over: false,
     }));
     let every = match kind {
         Rogue::KeepsAlive(every) => Some(every),
@@ -105,7 +108,11 @@ impl State {
             return;
         }
         let Some(mut flow) = self.flow else { return };
-        if is_new || segment.is(Flags::RST) {
+        if is_new {
+            return;
+        }
+        if segment.is(Flags::RST) {
+            self.is_over = true;
             return;
         }
         if segment.is(Flags::ACK) {
@@ -140,7 +147,8 @@ impl State {
                 _ => self.buffer,
             },
         });
-        (self.fin_at, self.fins, self.is_lost) = (None, 0, false);
+        (self.fin_at, self.fins) = (None, 0);
+        (self.is_lost, self.is_over) = (false, false);
         self.old_ack = syn.seq.wrapping_add(1);
         self.heard = (isn.wrapping_add(1), 0);
         *self.taken.borrow_mut() = Taken {
@@ -294,7 +302,7 @@ impl State {
 
     /// What it says without being asked.
     fn speak_unasked(&mut self, raw: &RawPeer) {
-        let Some(flow) = self.flow.filter(|_| !self.is_lost) else {
+        let Some(flow) = self.flow.filter(|_| !self.is_lost && !self.is_over) else {
             return;
         };
         let (seq, window) = self.heard;

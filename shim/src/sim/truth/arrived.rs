@@ -92,6 +92,7 @@ impl Truth {
         // A FIN may stand right at the edge.
         let is_beyond = is_before(self.rcv_edge.wrapping_add(1), segment.seq);
         if segment.syn || is_before(self.snd_nxt, ack) || is_far || is_beyond {
+            self.owed.note_question(now);
             return;
         }
         if self.opening == Opening::SynReceived {
@@ -135,6 +136,8 @@ impl Truth {
         let lives = self.is_certain() && self.peer_end != PeerEnd::Rst && !self.has_reset;
         if lives && self.rcv_nxt == self.reach.end && (is_probe || is_repeated) {
             self.owed.owe_ack(now);
+        } else if is_before(self.rcv_edge, segment.end()) {
+            self.owed.note_question(now);
         }
     }
 

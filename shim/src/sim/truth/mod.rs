@@ -21,6 +21,9 @@ mod reach;
 mod sent;
 mod window;
 
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use lastbyte::Instant;
@@ -288,6 +291,12 @@ impl Truth {
             Opening::Synchronised => u64::from(all - u32::from(fin && all > 0)),
             _ => 0,
         }
+    }
+
+    /// Octets that the peer sent before its FIN, if our end may have taken that.
+    pub(super) fn sent_before_fin(&self) -> Option<u64> {
+        let fin = self.fin.filter(|_| self.may_have_fin())?;
+        Some(u64::from(fin.wrapping_sub(self.first)))
     }
 
     /// Whether our end is certain to be connected.

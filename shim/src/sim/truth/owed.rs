@@ -67,6 +67,11 @@ impl Owed {
         }
     }
 
+    /// The peer has sent what has to be answered, but not at once.
+    pub(super) fn note_question(&mut self, now: Instant) {
+        self.asked_at = Some(now);
+    }
+
     pub(super) fn pay_ack(&mut self, now: Instant) {
         self.ack.pay(now, AT_ONCE);
     }

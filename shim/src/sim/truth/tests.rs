@@ -1,0 +1,137 @@
+//! The truth against single segments: what it takes for certain, and what not.
+
+use super::*;
+use crate::loopback::{Flags, OUR_V4, PEER_V4, Segment};
+
+const OURS: u16 = 50_000;
+/// Our initial sequence number, and the peer's.
+const ISS: u32 = 1_000;
+const IRS: u32 = 9_000;
+
+fn at(millis: u64) -> Instant {
+    Instant::from_millis(millis)
+}
+
+fn from_us(flags: Flags, seq: u32, ack: u32, len: usize) -> Vec<u8> {
+    Segment {
+        src: OUR_V4.into(),
+        dst: PEER_V4.into(),
+        ..Segment::new(OURS, PEER_PORT, flags, seq, ack)
+            .with_window(1_000)
+            .with_payload(vec![1; len])
+    }
+    .to_frame(Medium::Ip)
+}
+
+fn from_peer(flags: Flags, seq: u32, ack: u32, len: usize) -> Vec<u8> {
+    Segment::new(PEER_PORT, OURS, flags, seq, ack)
+        .with_window(500)
+        .with_payload(vec![2; len])
+        .to_frame(Medium::Ip)
+}
+
+/// Connected, with 100 octets in flight.
+fn open() -> Wire {
+    let mut wire = Wire::new(Medium::Ip, true, [Duration::from_secs(30)].into_iter());
+    wire.lane_mut(0).begin(at(0), None);
+    wire.note_sent(at(0), &from_us(Flags::SYN, ISS, 0, 0));
+    let answer = Flags::SYN | Flags::ACK;
+    wire.note_arrival(at(1), &from_peer(answer, IRS, ISS + 1, 0));
+    wire.note_sent(at(1), &from_us(Flags::ACK, ISS + 1, IRS + 1, 0));
+    wire.note_sent(at(1), &from_us(Flags::ACK, ISS + 1, IRS + 1, 100));
+    wire
+}
+
+#[test]
+fn a_rst_acknowledges_nothing() {
+    let mut wire = open();
+    let flags = Flags::RST | Flags::ACK;
+    wire.note_arrival(at(2), &from_peer(flags, IRS + 1, ISS + 101, 0));
+    assert_eq!(wire.lane(0).acknowledged(), 0);
+    assert_eq!(wire.lane(0).peer_end, PeerEnd::Rst);
+}
+
+#[test]
+fn a_rst_with_data_counts_at_a_closed_window_and_one_beside_rcv_nxt_does_not() {
+    for (seq, end) in [
+        (IRS + 1, PeerEnd::Rst),
+        (IRS + 2, PeerEnd::Open),
+        (IRS, PeerEnd::Open),
+    ] {
+        let mut wire = open();
+        wire.note_arrival(at(2), &from_peer(Flags::RST, seq, 0, 10));
+        assert_eq!(wire.lane(0).peer_end, end);
+    }
+}
+
+#[test]
+fn a_fin_counts_whose_ack_number_is_old() {
+    let mut wire = open();
+    wire.note_arrival(at(2), &from_peer(Flags::ACK, IRS + 1, ISS + 101, 0));
+    assert_eq!(wire.lane(0).acknowledged(), 100);
+    let fin = Flags::FIN | Flags::ACK;
+    wire.note_arrival(at(3), &from_peer(fin, IRS + 1, ISS + 51, 10));
+    assert_eq!(wire.lane(0).peer_end, PeerEnd::Fin);
+    assert_eq!(wire.lane(0).sent_before_fin(), Some(10));
+}
+
+#[test]
+fn an_ack_number_older_than_all_that_was_in_flight_is_no_certainty() {
+    let mut wire = open();
+    wire.note_arrival(at(2), &from_peer(Flags::ACK, IRS + 1, ISS + 101, 0));
+    let fin = Flags::FIN | Flags::ACK;
+    let old = ISS.wrapping_sub(100);
+    wire.note_arrival(at(3), &from_peer(fin, IRS + 1, old, 0));
+    assert_eq!(wire.lane(0).peer_end, PeerEnd::Open);
+}
+
+#[test]
+fn a_syn_without_ack_opens_nothing() {
+    let mut wire = Wire::new(Medium::Ip, true, [Duration::from_secs(30)].into_iter());
+    wire.lane_mut(0).begin(at(0), None);
+    wire.note_sent(at(0), &from_us(Flags::SYN, ISS, 0, 0));
+    wire.note_arrival(at(1), &from_peer(Flags::SYN, IRS, 0, 0));
+    assert_eq!(wire.lane(0).opening, Opening::SynSent);
+    let answer = Flags::SYN | Flags::ACK;
+    wire.note_sent(at(2), &from_us(answer, ISS, IRS + 1, 0));
+    assert_eq!(wire.lane(0).fault, Some(Fault::SimultaneousOpen));
+}
+
+#[test]
+fn an_older_window_changes_nothing() {
+    let mut wire = open();
+    let window = |window, seq, len| {
+        Segment::new(PEER_PORT, OURS, Flags::ACK, seq, ISS + 101)
+            .with_window(window)
+            .with_payload(vec![2; len])
+            .to_frame(Medium::Ip)
+    };
+    wire.note_arrival(at(2), &window(500, IRS + 1, 1));
+    wire.note_arrival(at(3), &window(10, IRS + 2, 1));
+    wire.note_arrival(at(4), &window(500, IRS + 1, 3));
+    wire.note_sent(at(5), &from_us(Flags::ACK, ISS + 101, IRS + 4, 10));
+    assert_eq!(wire.lane(0).fault, None);
+    wire.note_sent(at(5), &from_us(Flags::ACK, ISS + 111, IRS + 4, 2));
+    assert_eq!(wire.lane(0).fault, Some(Fault::BeyondWindow));
+}
+
+#[test]
+fn a_probe_of_the_peer_is_answered_at_once_or_told() {
+    for (answered_at, is_late) in [(100, false), (400, true)] {
+        let mut wire = open();
+        wire.note_arrival(at(50), &from_peer(Flags::ACK, IRS, ISS + 101, 0));
+        assert_eq!(wire.lane(0).owed.late(at(60)), None);
+        wire.note_sent(at(answered_at), &from_us(Flags::ACK, ISS + 101, IRS + 1, 0));
+        assert_eq!(wire.lane(0).owed.late(at(5_000)).is_some(), is_late);
+    }
+}
+
+#[test]
+fn the_rst_of_an_abort_stands_at_snd_nxt() {
+    for (seq, fault) in [(ISS + 101, None), (ISS + 1, Some(Fault::RstElsewhere))] {
+        let mut wire = open();
+        let flags = Flags::RST | Flags::ACK;
+        wire.note_sent(at(2), &from_us(flags, seq, IRS + 1, 0));
+        assert_eq!(wire.lane(0).fault, fault);
+    }
+}
