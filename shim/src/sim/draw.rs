@@ -124,7 +124,7 @@ fn draw_device(profile: Profile, dice: &mut Dice) -> (Medium, Offload, usize) {
 }
 
 fn draw_beside(profile: Profile, dice: &mut Dice) -> Vec<Beside> {
-    let count = match dice.below(8) {
+    let count = match dice.below(12) {
         0 => dice.between(1, Scenario::MOST_BESIDE as u64),
         _ => 0,
     };

@@ -26,7 +26,7 @@ pub(super) fn draw_happenings(
         happenings.push((down, Happening::LinkDown));
         happenings.push((down + dice.time(longest), Happening::LinkUp));
     }
-    if dice.below(12) == 0 {
+    if dice.below(8) == 0 {
         let longest = dice.pick(&[ms(50), secs(1), secs(20)]);
         let at = Instant::ZERO + dice.time(longest);
         happenings.push((at, draw_complaint(family, dice)));
@@ -58,7 +58,11 @@ fn draw_complaint(family: Family, dice: &mut Dice) -> Happening {
         Family::V4 => 14,
         Family::V6 => 7,
     };
-    let code = dice.below(codes) as u8;
+    // Half of them are the hard ones (RFC 1122, 4.2.3.9).
+    let code = match (dice.below(2), family) {
+        (0, Family::V4) => dice.between(2, 4),
+        _ => dice.below(codes),
+    } as u8;
     match (dice.below(6), family) {
         (0, _) => Happening::Misdirected(code),
         (1, Family::V6) => Happening::ParameterProblem(dice.below(3) as u8),
