@@ -84,6 +84,7 @@
 //! }
 //! ```
 
+mod aftermath;
 mod app;
 mod content;
 mod coverage;

@@ -8,18 +8,16 @@ use lastbyte::stack::{Config, ConnectionId, SlotBuffers, Stack};
 use lastbyte::{Cause, Instant, Ledger, OnReceive, Report, State};
 use smoltcp::iface::SocketStorage;
 
-use super::content::{Whose, content_from};
 use super::dice::Chance;
-use super::happening::{Forgery, Happening};
-use super::model::PeerModel;
+use super::happening::Forgery;
 use super::oracle::Oracle;
 use super::peers::{self, PeerSide};
 use super::recording::{Note, Tape};
 use super::rule::{Finding, Rule};
-use super::scenario::{Lane, Network, Opening, Scenario, Step};
-use super::truth::{Opening as Handshake, Truth, Wire};
+use super::scenario::{Lane, Network, Scenario};
+use super::truth::{Truth, Wire};
 use crate::loopback::{
-    Direction, LoopClock, LoopDevice, OUR_ADDRESSES, PEER_V4, PeerConfig, World, WorldConfig,
+    Direction, LoopClock, LoopDevice, OUR_ADDRESSES, PeerConfig, World, WorldConfig,
     our_hardware_address,
 };
 
@@ -30,13 +28,6 @@ pub(super) const OUR_PORT: u16 = 4_101;
 /// How long behind the end nothing may be left: longer than TIME-WAIT and a
 /// RST that waits for its neighbour.
 const AFTERMATH: Duration = Duration::from_secs(70);
-
-/// The most our end may wait without a frame or a step as the reason, for each
-/// second: timers of both ends, and the pauses while a device is full.
-const WAITS_PER_SECOND: u64 = 12;
-
-/// The same while its device has no room: nothing says when it will have some.
-const WAITS_PER_STUCK_SECOND: u64 = 1_100;
 
 /// The most frames our end may send without one of the peer's or an octet that was
 /// written as the reason.
@@ -300,7 +291,7 @@ impl<'s, 'a, const N: usize> Run<'s, 'a, N> {
         self.look_at_what_is_left();
     }
 
-    fn is_any_open(&self) -> bool {
+    pub(super) fn is_any_open(&self) -> bool {
         self.lanes.iter().any(|live| live.id.is_some())
     }
 
@@ -326,51 +317,6 @@ impl<'s, 'a, const N: usize> Run<'s, 'a, N> {
         all
     }
 
-    /// How much our end did, and for how long.
-    fn look_at_work(&mut self, aftermath: Duration) {
-        let now = self.world.now();
-        let (limit, elapsed) = (self.scenario.longest(), now.since(Instant::ZERO));
-        let waits = self.world.waits();
-        let reasons = self.reasons();
-        let allowed = 100
-            + 4 * reasons
-            + WAITS_PER_SECOND * N as u64 * elapsed.as_secs()
-            + WAITS_PER_STUCK_SECOND * self.stuck_for(elapsed).as_secs();
-        if waits > allowed {
-            let detail = format!("{waits} waits for {reasons} reasons in {elapsed:?}");
-            self.find(0, Rule::Busy, detail);
-        }
-        if self.is_flooding() {
-            let detail = format!("{reasons} frames and steps, most of them ours");
-            self.find(0, Rule::Busy, detail);
-        }
-        if elapsed > limit + aftermath + Duration::from_secs(5) {
-            let detail = format!("it took {elapsed:?}");
-            self.find(0, Rule::Bounded, detail);
-        }
-    }
-
-    /// How long our device may have had no room.
-    fn stuck_for(&self, elapsed: Duration) -> Duration {
-        if self.scenario.transmit_frames < 1_024 {
-            return elapsed;
-        }
-        let happenings = self.scenario.happenings.iter();
-        let stuck = happenings.map(|(_, happening)| match happening {
-            Happening::Stuck(time) => *time + Duration::from_secs(1),
-            _ => Duration::ZERO,
-        });
-        stuck.sum()
-    }
-
-    /// Frames, steps and what happens: what our end has to wake for.
-    fn reasons(&self) -> u64 {
-        let frames =
-            [Direction::ToPeer, Direction::ToUs].map(|way| self.world.counters(way).frames);
-        let steps: usize = self.lanes.iter().map(|live| live.lane.plan.len()).sum();
-        frames.iter().sum::<u64>() + (steps + self.scenario.happenings.len()) as u64
-    }
-
     /// Serves the stack until something happens, or `until`.
     pub(super) fn wait(&mut self, until: Instant) {
         let next = self.next_happening().min(until);
@@ -385,7 +331,7 @@ impl<'s, 'a, const N: usize> Run<'s, 'a, N> {
     }
 
     /// Whether our end has sent much more than anything gave reason for.
-    fn is_flooding(&self) -> bool {
+    pub(super) fn is_flooding(&self) -> bool {
         let ours = self.world.counters(Direction::ToPeer).frames;
         let theirs = self.world.counters(Direction::ToUs).frames;
         let written: u64 = self.lanes.iter().map(|live| live.oracle.accepted).sum();
@@ -483,71 +429,5 @@ impl<'s, 'a, const N: usize> Run<'s, 'a, N> {
         let id = self.lanes.get(lane).and_then(|live| live.id);
         id.and_then(|id| self.stack.state(id).ok())
             .unwrap_or(State::Idle)
-    }
-
-    // ---- behind the end ----
-
-    /// What the peer received against what was accepted.
-    pub(super) fn look_at_delivery(&mut self, lane: usize) {
-        let truth = self.truth(lane);
-        // Without a handshake, what the peer received is another connection's.
-        let (Some(port), Handshake::Synchronised) = (truth.local_port, truth.opening) else {
-            return;
-        };
-        let live = &self.lanes[lane];
-        let ledger = live.last.map_or(Ledger::ZERO, |report| report.ledger);
-        let accepted = live.oracle.accepted;
-        let we_listen = matches!(live.lane.opening, Opening::Listen(..));
-        let called_by = we_listen.then_some(truth.opened_at);
-        let received = self.peer.received(self.world, lane as u16, port, called_by);
-        let Some(received) = received else {
-            return;
-        };
-        let taken_in = received.len() as u64;
-        if ledger.acknowledged() > taken_in {
-            let detail = format!("{ledger:?}, but the peer took in {taken_in}");
-            self.find(lane, Rule::Acknowledged, detail);
-        }
-        if received != content_from(Whose::Ours, 0, received.len()) || taken_in > accepted {
-            let detail = format!("the peer received {taken_in} bytes that are not ours");
-            self.find(lane, Rule::Content, detail);
-        }
-    }
-
-    /// Some time after the end nothing is due, and the slots can be used.
-    fn look_at_what_is_left(&mut self) {
-        if !self.is_any_open() {
-            return;
-        }
-        let now = self.world.now();
-        for lane in 0..self.lanes.len() {
-            let state = self.state(lane);
-            if self.lanes[lane].id.is_some() && !(state.is_closed() || state == State::Idle) {
-                let detail = format!("{state:?} behind the last step");
-                self.find(lane, Rule::Bounded, detail);
-            }
-        }
-        // One wake without a reason is allowed: deadlines are looked at when they
-        // come, not when they are taken back.
-        if let Some(at) = self.stack.poll() {
-            self.world.run_until(at);
-        }
-        if let Some(at) = self.stack.poll() {
-            let detail = format!("something is due at {at:?} ({now:?} now)");
-            self.find(0, Rule::Leak, detail);
-        }
-        for _ in 0..N {
-            let options = self.scenario.options;
-            if self.has_address() && self.stack.connect((PEER_V4, 9), options).is_err() {
-                self.find(0, Rule::Leak, "a slot cannot be used".to_owned());
-            }
-        }
-    }
-
-    /// Whether the plan of a connection gave it back in the end.
-    pub(super) fn gives_back(&self, lane: usize) -> bool {
-        let plan = self.lanes[lane].lane.plan;
-        plan.iter().any(|step| matches!(step, Step::Release))
-            || matches!(self.lanes[lane].lane.peer, PeerModel::Refuses)
     }
 }

@@ -1,0 +1,133 @@
+//! What is asked of a run once its plans are at their end: what arrived at the peer,
+//! how much work it was, what is left.
+
+use std::time::Duration;
+
+use lastbyte::{Instant, Ledger, State};
+
+use super::content::{Whose, content_from};
+use super::happening::Happening;
+use super::model::PeerModel;
+use super::rule::Rule;
+use super::run::Run;
+use super::scenario::{Opening, Step};
+use super::truth::Opening as Handshake;
+use crate::loopback::{Direction, PEER_V4};
+
+/// The most our end may wait without a frame or a step as the reason, for each
+/// second: timers of both ends, and the pauses while a device is full.
+const WAITS_PER_SECOND: u64 = 12;
+
+/// The same while its device has no room: nothing says when it will have some.
+const WAITS_PER_STUCK_SECOND: u64 = 1_100;
+
+impl<const N: usize> Run<'_, '_, N> {
+    /// How much our end did, and for how long.
+    pub(super) fn look_at_work(&mut self, aftermath: Duration) {
+        let now = self.world.now();
+        let (limit, elapsed) = (self.scenario.longest(), now.since(Instant::ZERO));
+        let waits = self.world.waits();
+        let reasons = self.reasons();
+        let allowed = 100
+            + 4 * reasons
+            + WAITS_PER_SECOND * N as u64 * elapsed.as_secs()
+            + WAITS_PER_STUCK_SECOND * self.stuck_for(elapsed).as_secs();
+        if waits > allowed {
+            let detail = format!("{waits} waits for {reasons} reasons in {elapsed:?}");
+            self.find(0, Rule::Busy, detail);
+        }
+        if self.is_flooding() {
+            let detail = format!("{reasons} frames and steps, most of them ours");
+            self.find(0, Rule::Busy, detail);
+        }
+        if elapsed > limit + aftermath + Duration::from_secs(5) {
+            let detail = format!("it took {elapsed:?}");
+            self.find(0, Rule::Bounded, detail);
+        }
+    }
+
+    /// How long our device may have had no room.
+    fn stuck_for(&self, elapsed: Duration) -> Duration {
+        if self.scenario.transmit_frames < 1_024 {
+            return elapsed;
+        }
+        let happenings = self.scenario.happenings.iter();
+        let stuck = happenings.map(|(_, happening)| match happening {
+            Happening::Stuck(time) => *time + Duration::from_secs(1),
+            _ => Duration::ZERO,
+        });
+        stuck.sum()
+    }
+
+    /// Frames, steps and what happens: what our end has to wake for.
+    fn reasons(&self) -> u64 {
+        let frames =
+            [Direction::ToPeer, Direction::ToUs].map(|way| self.world.counters(way).frames);
+        let steps: usize = self.lanes.iter().map(|live| live.lane.plan.len()).sum();
+        frames.iter().sum::<u64>() + (steps + self.scenario.happenings.len()) as u64
+    }
+
+    /// What the peer received against what was accepted.
+    pub(super) fn look_at_delivery(&mut self, lane: usize) {
+        let truth = self.truth(lane);
+        // Without a handshake, what the peer received is another connection's.
+        let (Some(port), Handshake::Synchronised) = (truth.local_port, truth.opening) else {
+            return;
+        };
+        let live = &self.lanes[lane];
+        let ledger = live.last.map_or(Ledger::ZERO, |report| report.ledger);
+        let accepted = live.oracle.accepted;
+        let we_listen = matches!(live.lane.opening, Opening::Listen(..));
+        let called_by = we_listen.then_some(truth.opened_at);
+        let received = self.peer.received(self.world, lane as u16, port, called_by);
+        let Some(received) = received else {
+            return;
+        };
+        let taken_in = received.len() as u64;
+        if ledger.acknowledged() > taken_in {
+            let detail = format!("{ledger:?}, but the peer took in {taken_in}");
+            self.find(lane, Rule::Acknowledged, detail);
+        }
+        if received != content_from(Whose::Ours, 0, received.len()) || taken_in > accepted {
+            let detail = format!("the peer received {taken_in} bytes that are not ours");
+            self.find(lane, Rule::Content, detail);
+        }
+    }
+
+    /// Some time after the end nothing is due, and the slots can be used.
+    pub(super) fn look_at_what_is_left(&mut self) {
+        if !self.is_any_open() {
+            return;
+        }
+        let now = self.world.now();
+        for lane in 0..self.lanes.len() {
+            let state = self.state(lane);
+            if self.lanes[lane].id.is_some() && !(state.is_closed() || state == State::Idle) {
+                let detail = format!("{state:?} behind the last step");
+                self.find(lane, Rule::Bounded, detail);
+            }
+        }
+        // One wake without a reason is allowed: deadlines are looked at when they
+        // come, not when they are taken back.
+        if let Some(at) = self.stack.poll() {
+            self.world.run_until(at);
+        }
+        if let Some(at) = self.stack.poll() {
+            let detail = format!("something is due at {at:?} ({now:?} now)");
+            self.find(0, Rule::Leak, detail);
+        }
+        for _ in 0..N {
+            let options = self.scenario.options;
+            if self.has_address() && self.stack.connect((PEER_V4, 9), options).is_err() {
+                self.find(0, Rule::Leak, "a slot cannot be used".to_owned());
+            }
+        }
+    }
+
+    /// Whether the plan of a connection gave it back in the end.
+    pub(super) fn gives_back(&self, lane: usize) -> bool {
+        let plan = self.lanes[lane].lane.plan;
+        plan.iter().any(|step| matches!(step, Step::Release))
+            || matches!(self.lanes[lane].lane.peer, PeerModel::Refuses)
+    }
+}
