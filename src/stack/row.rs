@@ -99,8 +99,10 @@ struct Newest {
     shift: u8,
     /// Whether the last octet sent is zero.
     ends_in_zero: bool,
-    /// Whether the last octet sent was sent into a closed window, and may be refused.
+    /// Whether the last octet sent was sent into a closed window.
     is_probe: bool,
+    /// Whether the peer has said since that it did not take that octet.
+    is_refused: bool,
 }
 
 /// What the guard knows of one connection.
@@ -141,6 +143,7 @@ impl Row {
                 shift: 0,
                 ends_in_zero: false,
                 is_probe: false,
+                is_refused: false,
             }),
             largest: Cell::new(0),
             is_touched: Cell::new(false),
@@ -303,6 +306,7 @@ impl Row {
                 self.known.set(known);
             }
             newest.window = segment.window_len();
+            newest.is_refused = newest.is_probe && known.in_flight() > 0;
             self.newest.set(newest);
         }
         let is_in_order = !is_before(known.rcv_nxt, segment.seq());
@@ -369,6 +373,7 @@ impl Row {
             self.known.set(known);
             newest.ends_in_zero = segment.ends_in_zero();
             newest.is_probe = newest.window == 0 && segment.payload_len() == 1;
+            newest.is_refused = false;
             self.newest.set(newest);
             // A packet has fewer than 2^16 octets.
             let len = u16::try_from(len).unwrap_or(u16::MAX);
@@ -419,8 +424,8 @@ impl Row {
         self.facts.set(facts);
         let known = self.known.get();
         // An octet that the closed window refused is not sent, as the peer sees it.
-        let probes = u32::from(self.newest.get().is_probe && known.in_flight() > 0);
-        let next = known.snd_nxt.wrapping_sub(probes);
+        let refused = u32::from(self.newest.get().is_refused && known.in_flight() > 0);
+        let next = known.snd_nxt.wrapping_sub(refused);
         let is_abort = segment.ack().is_some() && !is_on(Sabotage::RstAtUna);
         (is_abort && segment.seq() != next).then_some(next)
     }

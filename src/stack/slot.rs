@@ -198,8 +198,7 @@ impl Slot {
     /// read that, a RST goes on waiting, and so does a peer; and a socket leaves TIME-WAIT,
     /// at whose end smoltcp clears its buffers, with a RST.
     pub(super) fn give_up(&mut self, socket: &mut tcp::Socket<'_>, now: Instant) {
-        let may_be_read = self.has_unread(socket) && self.tenure == Tenure::Held;
-        if may_be_read && !is_on(Sabotage::Unread) {
+        if self.has_unread(socket) && !is_on(Sabotage::Unread) {
             if socket.state() == tcp::State::TimeWait {
                 socket.abort();
             }

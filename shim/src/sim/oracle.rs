@@ -7,14 +7,12 @@ use lastbyte::{Cause, Instant, Ledger, OnPeerFin, Options, Report, State, WriteE
 use super::rule::{Finding, Rule};
 use super::truth::{Fault, Neighbour, PeerEnd, Truth};
 
-/// The longest pause between two probes of a closed window.
-const PERSISTENCE: Duration = Duration::from_secs(60);
+/// How long our end may say nothing while bytes are pending: the longest pause between
+/// two probes of a closed window or two retransmissions, and some.
+const LONGEST_PAUSE: Duration = Duration::from_secs(130);
 
-/// What a try may be late, beyond a quarter of the user timeout.
-const SLACK: Duration = Duration::from_secs(3);
-
-/// What an end may be late: the last try before it has about two seconds.
-const LAST_CHANCE: Duration = Duration::from_secs(4);
+/// What an end may be late: a timer is coarse.
+const LATE: Duration = Duration::from_secs(4);
 
 /// What the application did that may end a connection.
 #[derive(Debug, Clone, Copy, Default)]
@@ -153,18 +151,15 @@ impl Oracle {
         self.last = ledger;
     }
 
-    /// With bytes pending or a FIN in flight, tries are no further apart than a
-    /// quarter of the user timeout, and do not go on for longer than it.
+    /// With bytes pending or a FIN in flight, tries go on, and not for longer than the
+    /// user timeout if nothing is heard.
     fn look_at_progress(&mut self, state: State, ledger: Ledger, truth: &Truth, now: Instant) {
         let is_open = state.is_established() || matches!(state, State::Finishing(_));
         if !is_open || self.done.address_lost || self.done.link_is_down {
             return;
         }
         let patience = self.options.silence_limit();
-        let pause = match truth.is_window_open() {
-            true => (patience / 4).max(SLACK) + SLACK,
-            false => PERSISTENCE + SLACK,
-        };
+        let pause = LONGEST_PAUSE;
         let active_at = truth.sent_at.max(truth.heard_at).max(self.stirred_at);
         let is_quiet = ledger.pending() > 0 && now.since(active_at) > pause;
         let last_try = truth
@@ -180,17 +175,11 @@ impl Oracle {
             self.stirred_at = now;
         }
         // Our end may have been asleep when its time was over.
-        let longest = patience + LAST_CHANCE;
-        let is_awake = now.since(self.served_at) > LAST_CHANCE;
+        let longest = patience + LONGEST_PAUSE + LATE;
+        let is_awake = now.since(self.served_at) > LATE;
         let asked = truth.waits_since().map(|at| now.since(at));
         if is_awake && asked.is_some_and(|asked| asked > longest) {
             let detail = format!("nothing acceptable was heard for {asked:?}");
-            self.find(Rule::Bounded, now, detail);
-            self.served_at = now;
-        }
-        let stands = truth.stands_since().map(|at| now.since(at));
-        if is_awake && stands.is_some_and(|stands| stands > longest) {
-            let detail = format!("{ledger:?}: nothing was acknowledged for {stands:?}");
             self.find(Rule::Bounded, now, detail);
             self.served_at = now;
         }
