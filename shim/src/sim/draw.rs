@@ -6,6 +6,7 @@ use lastbyte::{Instant, Nagle, OnPeerFin, OnReceive, Options};
 
 use super::dice::{Chance, Dice};
 use super::draw_outside::draw_happenings;
+use super::happening::Happening;
 use super::link::{Burst, Link, Links};
 use super::model::{Lost, Overrun, PeerModel, Relic, Restart, Rogue};
 use super::profile::Profile;
@@ -32,6 +33,7 @@ enum Stream {
     Happenings,
     Device,
     Beside,
+    Coincidence,
 }
 
 fn dice(seed: u64, stream: Stream) -> Dice {
@@ -56,7 +58,7 @@ pub(super) fn draw(profile: Profile, seed: u64) -> Scenario {
     let opening = draw_opening(profile, peer, &mut any);
     let family = any.pick(&[Family::V4, Family::V4, Family::V6]);
     let (medium, offload, transmit_frames) = draw_device(profile, &mut dice(seed, Stream::Device));
-    Scenario {
+    let mut scenario = Scenario {
         seed,
         profile,
         family,
@@ -76,7 +78,57 @@ pub(super) fn draw(profile: Profile, seed: u64) -> Scenario {
         plan,
         happenings: draw_happenings(profile, family, peer, &mut dice(seed, Stream::Happenings)),
         beside: draw_beside(profile, &mut dice(seed, Stream::Beside)),
+    };
+    coincide(&mut scenario, &mut dice(seed, Stream::Coincidence));
+    scenario
+}
+
+/// What has to come together, and seldom does by chance.
+fn coincide(scenario: &mut Scenario, dice: &mut Dice) {
+    if dice.below(48) > 0 || matches!(scenario.peer, PeerModel::Rogue(_)) {
+        return;
     }
+    let Some(&last) = scenario.plan.last() else {
+        return;
+    };
+    scenario.peer = PeerModel::HalfCloses(dice.below(600));
+    scenario.opening = Opening::Connect;
+    scenario.plan = dribble(dice);
+    scenario.plan.push(last);
+    let pick = dice.below(3);
+    if pick == 0 {
+        // A FIN waits in the device while something is written.
+        let at = Instant::ZERO + dice.time(ms(300));
+        scenario.happenings = vec![(at, Happening::Stuck(ms(150)))];
+    } else if let (1, Network::Links(links)) = (pick, &mut scenario.network) {
+        // A FIN is overtaken by an ACK.
+        links.to_us.reordering = Chance::percent(30);
+        links.to_us.held_back = ms(200);
+    } else {
+        // A caller comes back while its last connection is in TIME-WAIT.
+        scenario.peer = PeerModel::ReadsAll;
+        scenario.opening = Opening::Listen(Bind::Port, Instant::ZERO);
+        let once = [Step::Write(100), Step::Finish];
+        scenario.plan = [&once[..], &[Step::Reopen], &once[..]].concat();
+        scenario.happenings.clear();
+        scenario.beside = vec![Beside {
+            peer: PeerModel::ReadsAll,
+            options: Options::default(),
+            opening: Opening::Connect,
+            plan: vec![Step::Finish],
+        }];
+    }
+}
+
+/// Little by little, so that some write comes while a FIN is late, or waits in the
+/// device.
+fn dribble(dice: &mut Dice) -> Vec<Step> {
+    let mut plan = Vec::new();
+    for _ in 0..dice.between(4, 12) {
+        plan.push(Step::TryWrite(dice.between(1, 300) as usize));
+        plan.push(Step::Pause(dice.time(ms(60))));
+    }
+    plan
 }
 
 fn draw_opening(profile: Profile, peer: PeerModel, any: &mut Dice) -> Opening {
@@ -264,8 +316,8 @@ fn draw_peer(profile: Profile, dice: &mut Dice) -> PeerModel {
             0 => Instant::NEVER,
             _ => Instant::ZERO + dice.time(secs(1_000)),
         }),
-        7 | 8 => PeerModel::HalfCloses(dice.below(10_000)),
-        9 | 10 => PeerModel::Exits(dice.below(10_000)),
+        7 | 8 => PeerModel::HalfCloses(draw_bytes(dice)),
+        9 | 10 => PeerModel::Exits(draw_bytes(dice)),
         11 => PeerModel::Resets(dice.below(10_000)),
         12 => PeerModel::ResetsAt(soon),
         13 => PeerModel::Refuses,
@@ -286,6 +338,12 @@ fn draw_peer(profile: Profile, dice: &mut Dice) -> PeerModel {
             every: secs(dice.between(30, 90)),
         },
     }
+}
+
+/// After how many bytes a peer has had enough.
+fn draw_bytes(dice: &mut Dice) -> u64 {
+    let most = dice.pick(&[1_000, 10_000]);
+    dice.below(most)
 }
 
 fn draw_rogue(dice: &mut Dice) -> Rogue {
