@@ -59,6 +59,8 @@ enum Probe {
 enum Handshake {
     Unsent,
     Sent,
+    /// One has left, and a router has said that there is no way.
+    Unreachable,
 }
 
 /// One connection: its state, its ledger and its timers.
@@ -387,7 +389,7 @@ impl Connection {
 
     /// A segment of ours left.
     pub fn handle_sent(&mut self, sent: Sent, now: Instant) {
-        if sent == Sent::Syn {
+        if sent == Sent::Syn && self.handshake == Handshake::Unsent {
             self.handshake = Handshake::Sent;
         }
         let is_established = self.state.is_established();
@@ -455,6 +457,10 @@ impl Connection {
         self.icmp.raise();
         match icmp {
             Icmp::Hard => self.handle_unreachable(now),
+            Icmp::Unreachable => {
+                self.handshake = Handshake::Unreachable;
+                Action::None
+            }
             Icmp::Soft => Action::None,
         }
     }
@@ -511,7 +517,7 @@ impl Connection {
                 // What lingers is the driver's business.
                 (State::Closed(_), _) => Action::None,
                 (State::Connecting, Handshake::Unsent) => self.handle_unreachable(now),
-                (State::Connecting, Handshake::Sent) if self.was_told_unreachable() => {
+                (State::Connecting, Handshake::Unreachable) if !is_on(Sabotage::Complaints) => {
                     self.handle_unreachable(now)
                 }
                 _ => self.apply(Event::ConnectLimit, now),
@@ -534,12 +540,6 @@ impl Connection {
                 Action::None
             }
         }
-    }
-
-    /// Whether a router has said that there is no way to the peer at present. It has
-    /// nothing to say about a peer that has not answered for another reason.
-    fn was_told_unreachable(&self) -> bool {
-        self.icmp != Note::None && !is_on(Sabotage::Complaints)
     }
 
     fn note_stall(&mut self) {

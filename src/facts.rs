@@ -36,8 +36,13 @@ pub enum Admission {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Icmp {
-    /// The network or the host cannot be reached at present; it may pass.
+    /// Something hinders; it may pass, and it may have nothing to do with the way to the
+    /// peer.
     Soft,
+    /// A router says that the network or the host cannot be reached at present, or that
+    /// it is not allowed (codes 0, 1, 9, 10 and 13; of ICMPv6 0 and 3). It may pass, but
+    /// if nothing else is heard, this is why.
+    Unreachable,
     /// No such protocol or port there, or it is forbidden; it will not pass.
     Hard,
 }

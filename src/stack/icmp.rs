@@ -49,6 +49,7 @@ pub(super) fn parse_v4(receiver: [u8; 4], message: &[u8]) -> Option<IcmpError> {
     }
     let severity = match packet.msg_code() {
         2..=4 => Icmp::Hard,
+        0 | 1 | 9 | 10 | 13 => Icmp::Unreachable,
         _ => Icmp::Soft,
     };
     let quote = message.get(QUOTE..)?;
@@ -80,6 +81,7 @@ pub(super) fn parse_v6(
     }
     let severity = match (packet.msg_type(), packet.msg_code()) {
         (Icmpv6Message::DstUnreachable, 1 | 4..=6) | (Icmpv6Message::ParamProblem, 1) => Icmp::Hard,
+        (Icmpv6Message::DstUnreachable, 0 | 3) => Icmp::Unreachable,
         (Icmpv6Message::DstUnreachable, _) => Icmp::Soft,
         _ => return None,
     };

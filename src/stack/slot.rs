@@ -198,12 +198,13 @@ impl Slot {
     /// read that, a RST goes on waiting, and so does a peer; and a socket leaves TIME-WAIT,
     /// at whose end smoltcp clears its buffers, with a RST.
     pub(super) fn give_up(&mut self, socket: &mut tcp::Socket<'_>, now: Instant) {
-        if self.has_unread(socket) && !is_on(Sabotage::Unread) {
-            if socket.state() == tcp::State::TimeWait {
-                socket.abort();
-            }
+        if self.has_unread(socket) && socket.state() == tcp::State::TimeWait {
+            socket.abort();
+        }
+        let lingers = Self::is_rst_due(socket) || socket.state() == tcp::State::FinWait2;
+        if lingers && self.has_unread(socket) && !is_on(Sabotage::Unread) {
             self.connection.linger(now, RST_PATIENCE_MS);
-        } else if Self::is_rst_due(socket) || socket.state() == tcp::State::FinWait2 {
+        } else if lingers {
             forget(socket);
         }
         self.tcp = socket.state();

@@ -48,7 +48,10 @@ impl Oracle {
                 holds(is_known, "the neighbour has never answered")?;
                 holds(!self.done.has_soft_error, "a router has said why")?;
                 holds(!self.done.has_hard_error, "it will never get through")?;
-                let is_answered = truth.opening == Opening::Synchronised;
+                // The application may have been busy elsewhere when the limit was reached.
+                let limit_at = self.opened_at + options.connect_limit();
+                let is_answered =
+                    truth.opening == Opening::Synchronised && truth.heard_at <= limit_at;
                 holds(
                     !is_answered || self.done.device_is_full,
                     "the SYN was answered",

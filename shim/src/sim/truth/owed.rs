@@ -50,8 +50,10 @@ pub(in crate::sim) struct Owed {
     /// A RST at this number.
     rst: Debt,
     rst_at: u32,
-    /// A SYN|ACK.
+    /// A SYN|ACK, from the second call on: the first may only clear away what was left of
+    /// a connection between the same ends.
     greeting: Debt,
+    has_called: bool,
 }
 
 impl Owed {
@@ -94,7 +96,10 @@ impl Owed {
     }
 
     pub(super) fn owe_greeting(&mut self, now: Instant) {
-        self.greeting.owe(now);
+        if self.has_called {
+            self.greeting.owe(now);
+        }
+        self.has_called = true;
     }
 
     pub(super) fn pay_greeting(&mut self, now: Instant) {

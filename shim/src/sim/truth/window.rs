@@ -5,7 +5,8 @@ use lastbyte::Instant;
 use super::header::{is_before, later};
 
 /// How far our end may send, by SND.WL1 and SND.WL2 (RFC 9293, 3.10.7.4,
-/// step 5): an older segment changes nothing.
+/// step 5). What an older segment says counts as well: smoltcp keeps neither number, and
+/// of a segment that fills a gap it takes the window with the data.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct SendWindow {
     /// The number before which our end may send.
@@ -42,11 +43,8 @@ impl SendWindow {
     /// must take it.
     pub(super) fn take(&mut self, now: Instant, seq: u32, ack: u32, window: u16, is_certain: bool) {
         let is_older = is_before(seq, self.wl1) || seq == self.wl1 && is_before(ack, self.wl2);
-        if is_older {
-            return;
-        }
         let edge = ack.wrapping_add(u32::from(window));
-        if !is_certain {
+        if is_older || !is_certain {
             self.edge = later(self.edge, edge);
             return;
         }
