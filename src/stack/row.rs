@@ -99,9 +99,10 @@ struct Newest {
     shift: u8,
     /// Whether the last octet sent is zero.
     ends_in_zero: bool,
-    /// Whether the last octet sent was sent into a closed window.
-    is_probe: bool,
-    /// Whether the peer has said since that it did not take that octet.
+    /// How much of what was sent last was sent into a closed window: an octet, and perhaps
+    /// a FIN.
+    probe: u8,
+    /// Whether the peer has said since that it did not take it.
     is_refused: bool,
 }
 
@@ -142,7 +143,7 @@ impl Row {
                 window: 0,
                 shift: 0,
                 ends_in_zero: false,
-                is_probe: false,
+                probe: 0,
                 is_refused: false,
             }),
             largest: Cell::new(0),
@@ -306,7 +307,7 @@ impl Row {
                 self.known.set(known);
             }
             newest.window = segment.window_len();
-            newest.is_refused = newest.is_probe && known.in_flight() > 0;
+            newest.is_refused = newest.probe > 0 && known.in_flight() > 0;
             self.newest.set(newest);
         }
         let is_in_order = !is_before(known.rcv_nxt, segment.seq());
@@ -372,7 +373,10 @@ impl Row {
             known.most_in_flight = known.most_in_flight.max(known.in_flight());
             self.known.set(known);
             newest.ends_in_zero = segment.ends_in_zero();
-            newest.is_probe = newest.window == 0 && segment.payload_len() == 1;
+            newest.probe = match newest.window == 0 && segment.payload_len() == 1 {
+                true => 1_u8.wrapping_add(segment.is_fin().into()),
+                false => 0,
+            };
             newest.is_refused = false;
             self.newest.set(newest);
             // A packet has fewer than 2^16 octets.
@@ -423,8 +427,12 @@ impl Row {
         facts.has_reset = true;
         self.facts.set(facts);
         let known = self.known.get();
-        // An octet that the closed window refused is not sent, as the peer sees it.
-        let refused = u32::from(self.newest.get().is_refused && known.in_flight() > 0);
+        // What the closed window refused is not sent, as the peer sees it.
+        let newest = self.newest.get();
+        let refused = match newest.is_refused && known.in_flight() > 0 {
+            true => newest.probe.into(),
+            false => 0,
+        };
         let next = known.snd_nxt.wrapping_sub(refused);
         let is_abort = segment.ack().is_some() && !is_on(Sabotage::RstAtUna);
         (is_abort && segment.seq() != next).then_some(next)

@@ -194,15 +194,16 @@ impl Slot {
     /// Gives up what has lingered behind the end of a connection for too long: a
     /// RST that could not leave, a peer that never closes its direction.
     ///
-    /// To forget the other end is to lose what was received from it. While somebody may
-    /// read that, a RST goes on waiting, and so does a peer; and a socket leaves TIME-WAIT,
-    /// at whose end smoltcp clears its buffers, with a RST.
+    /// To forget the other end is to lose what was received from it. While the owner of the
+    /// slot may read that, a RST goes on waiting, and so does a peer; and a socket leaves
+    /// TIME-WAIT, at whose end smoltcp clears its buffers, with a RST.
     pub(super) fn give_up(&mut self, socket: &mut tcp::Socket<'_>, now: Instant) {
-        if self.has_unread(socket) && socket.state() == tcp::State::TimeWait {
-            socket.abort();
-        }
+        let has_unread = self.has_unread(socket) && !is_on(Sabotage::Unread);
         let lingers = Self::is_rst_due(socket) || socket.state() == tcp::State::FinWait2;
-        if lingers && self.has_unread(socket) && !is_on(Sabotage::Unread) {
+        if has_unread && socket.state() == tcp::State::TimeWait {
+            socket.abort();
+            self.connection.linger(now, RST_PATIENCE_MS);
+        } else if has_unread && lingers && self.tenure == Tenure::Held {
             self.connection.linger(now, RST_PATIENCE_MS);
         } else if lingers {
             forget(socket);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use embedded_io::Write;
 use lastbyte::stack::{ConnectionId, OpenError};
-use lastbyte::{Instant, OnReceive, ReadError, State, WriteError};
+use lastbyte::{Cause, Instant, OnReceive, ReadError, State, WriteError};
 use smoltcp::wire::{IpAddress, IpEndpoint, IpListenEndpoint, Ipv4Address, Ipv6Address};
 
 use super::content::{Whose, content_from};
@@ -303,8 +303,15 @@ impl<const N: usize> Run<'_, '_, N> {
     fn look_at_end_of_reading(&mut self, lane: usize, end: &str) {
         let (truth, read) = (self.truth(lane), self.lanes[lane].read);
         let owed = truth.acknowledged_to_peer();
-        // smoltcp clears what was received for an address that is gone.
-        if read < owed && !self.lanes[lane].oracle.done.address_lost {
+        // smoltcp clears what was received for an address that is gone, and what was left by
+        // a connection whose RST could not leave is cleared with it.
+        let oracle = &self.lanes[lane].oracle;
+        let owes_rst = matches!(
+            oracle.ended,
+            Some(Cause::Vanished | Cause::FinishTimeout | Cause::Aborted)
+        );
+        let is_cleared = oracle.done.address_lost || owes_rst && !truth.has_reset;
+        if read < owed && !is_cleared {
             let detail = format!("{owed} bytes were acknowledged, {read} read before {end}");
             self.find(lane, Rule::Read, detail);
         }

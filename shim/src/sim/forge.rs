@@ -65,6 +65,10 @@ impl<const N: usize> Run<'_, '_, N> {
             Happening::LinkUp => self.set_link(true),
             Happening::Stuck(time) => {
                 self.world.set_stuck(true);
+                let until = self.world.now() + time;
+                for truth in self.wire.borrow_mut().lanes_mut() {
+                    truth.owed.note_stuck(until);
+                }
                 self.world.at(self.world.now() + time, |world| {
                     world.set_stuck(false);
                 });

@@ -73,7 +73,7 @@
 //! | `PeerReset` by a RST at the end of what arrived, in order or not | what is out of order may have been kept |
 //! | octets beyond the peer's window at the end of a repeated segment | smoltcp repeats a segment whole; the peer takes what it has room for |
 //! | octets up to the edge of an older window | smoltcp keeps no SND.WL1 and SND.WL2 |
-//! | received bytes are gone with our address | smoltcp clears the buffers of such a socket |
+//! | received bytes are gone with our address, or with a RST that could not leave for a released connection | smoltcp clears the buffers of such a socket |
 //! | a first SYN without an answer | it may clear away what TIME-WAIT has left; who calls repeats it |
 //! | a write that takes nothing, and no error, while the device has no room | the FIN is in the device, which hands out nothing |
 //! | one wake without a reason behind the end | deadlines are looked at when they come |

@@ -89,9 +89,15 @@ impl Truth {
         let Some(ack) = segment.ack else { return };
         let distance = segment.seq.wrapping_sub(self.rcv_nxt) as i32;
         let is_far = distance.unsigned_abs() > LARGEST_WINDOW;
+        // So it may for what is older than a whole window of its own.
+        let oldest = self.told.wrapping_sub(self.largest_window).wrapping_sub(1);
+        let is_far = is_far || is_before(segment.seq, oldest);
         // A FIN may stand right at the edge.
         let is_beyond = is_before(self.rcv_edge.wrapping_add(1), segment.seq);
-        if segment.syn || is_before(self.snd_nxt, ack) || is_far || is_beyond {
+        // A receiver may take for forged what is older than all that was in flight.
+        let is_too_old = is_before(ack, self.snd_una.wrapping_sub(self.largest_flight));
+        let is_odd = is_before(self.snd_nxt, ack) || is_too_old;
+        if segment.syn || is_odd || is_far || is_beyond {
             self.owed.note_question(now);
             return;
         }

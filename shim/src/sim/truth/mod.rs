@@ -133,7 +133,7 @@ pub(super) struct Truth {
     /// The last octet before SND.NXT, if it is a probe of a closed window.
     probe: Option<u32>,
     /// A RST of ours has left.
-    has_reset: bool,
+    pub(super) has_reset: bool,
 
     /// The number of the peer's first octet.
     first: u32,
@@ -146,6 +146,8 @@ pub(super) struct Truth {
     fin: Option<u32>,
     /// The edge of the window that our end announced.
     rcv_edge: u32,
+    /// The largest of these windows.
+    largest_window: u32,
     /// The highest number that our end has acknowledged.
     told: u32,
     /// RCV.NXT of the connection before between the same ends.
@@ -213,6 +215,7 @@ impl Truth {
             reach: Reach::new(0),
             fin: None,
             rcv_edge: 0,
+            largest_window: 0,
             told: 0,
             before: None,
             began_at: Instant::ZERO,

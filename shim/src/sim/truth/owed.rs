@@ -8,8 +8,9 @@ use lastbyte::Instant;
 /// another second.
 const AT_ONCE: Duration = Duration::from_millis(250);
 
-/// How long a caller may wait for a SYN|ACK: its neighbour may have to be found.
-const SOON: Duration = Duration::from_secs(3);
+/// How long a caller may wait for a SYN|ACK: somebody may have called before and not
+/// complete the handshake, and its neighbour may have to be found.
+const SOON: Duration = Duration::from_secs(12);
 
 /// An answer that is due.
 #[derive(Debug, Clone, Copy, Default)]
@@ -54,6 +55,8 @@ pub(in crate::sim) struct Owed {
     /// a connection between the same ends.
     greeting: Debt,
     has_called: bool,
+    /// Until when nothing can leave.
+    stuck_until: Instant,
 }
 
 impl Owed {
@@ -65,7 +68,7 @@ impl Owed {
             .is_none_or(|at| now.since(at) > Duration::from_secs(1));
         if is_new {
             self.asked_at = Some(now);
-            self.ack.owe(now);
+            self.ack.owe(now.max(self.stuck_until));
         }
     }
 
@@ -81,7 +84,7 @@ impl Owed {
     /// A segment with this ACK number has to be answered with a RST there.
     pub(super) fn owe_rst(&mut self, now: Instant, at: u32) {
         self.rst_at = at;
-        self.rst.owe(now);
+        self.rst.owe(now.max(self.stuck_until));
     }
 
     pub(super) fn pay_rst(&mut self, now: Instant, at: u32) {
@@ -97,7 +100,7 @@ impl Owed {
 
     pub(super) fn owe_greeting(&mut self, now: Instant) {
         if self.has_called {
-            self.greeting.owe(now);
+            self.greeting.owe(now.max(self.stuck_until));
         }
         self.has_called = true;
     }
@@ -108,6 +111,12 @@ impl Owed {
 
     pub(super) fn forget_greeting(&mut self) {
         self.greeting.since = None;
+    }
+
+    /// Nothing can leave until then.
+    pub(in crate::sim) fn note_stuck(&mut self, until: Instant) {
+        self.stuck_until = until;
+        self.excuse(until);
     }
 
     /// Whatever is due could not be done before now.

@@ -111,7 +111,7 @@ impl Truth {
             self.fault.get_or_insert(Fault::BeyondWindow);
         }
         if is_before(self.snd_nxt, end) {
-            let is_within = self.window.allows(now, end, false);
+            let is_within = !is_before(self.window.edge, end);
             self.probe = (is_probe && !is_within).then_some(segment.seq);
             if !self.has_in_flight() {
                 self.progress_at = now;
@@ -147,6 +147,8 @@ impl Truth {
         self.rcv_nxt = later(self.rcv_nxt, ack);
         let edge = ack.wrapping_add(u32::from(window));
         self.rcv_edge = later(self.rcv_edge, edge);
+        let window = self.rcv_edge.wrapping_sub(self.told);
+        self.largest_window = self.largest_window.max(window);
     }
 
     fn note_rst_sent(&mut self, now: Instant, segment: &Header) {
