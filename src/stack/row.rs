@@ -434,7 +434,9 @@ impl Row {
             false => 0,
         };
         let next = known.snd_nxt.wrapping_sub(refused);
-        let is_abort = segment.ack().is_some() && !is_on(Sabotage::RstAtUna);
+        let is_abort = segment.ack().is_some()
+            && self.phase.get() != Phase::Opening
+            && !is_on(Sabotage::RstAtUna);
         (is_abort && segment.seq() != next).then_some(next)
     }
 

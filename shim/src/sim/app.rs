@@ -130,6 +130,9 @@ impl<const N: usize> Run<'_, '_, N> {
         for truth in self.wire.borrow_mut().lanes_mut() {
             truth.neglected_since = now;
         }
+        for live in &mut self.lanes {
+            live.oracle.done.was_neglected = true;
+        }
         self.world.run_until(until);
         // Whatever was due is late: a round trip seems to have taken as long.
         self.excuse();
@@ -310,7 +313,8 @@ impl<const N: usize> Run<'_, '_, N> {
             oracle.ended,
             Some(Cause::Vanished | Cause::FinishTimeout | Cause::Aborted)
         );
-        let is_cleared = oracle.done.address_lost || owes_rst && !truth.has_reset;
+        let owes_rst = owes_rst || oracle.done.was_neglected;
+        let is_cleared = oracle.done.address_lost || owes_rst && !truth.has_aborted;
         if read < owed && !is_cleared {
             let detail = format!("{owed} bytes were acknowledged, {read} read before {end}");
             self.find(lane, Rule::Read, detail);

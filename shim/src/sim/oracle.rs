@@ -20,6 +20,8 @@ pub(super) struct Done {
     pub(super) finish_at: Option<Instant>,
     pub(super) aborted: bool,
     pub(super) address_lost: bool,
+    /// Nobody served the stack for a while: what was due by then was late.
+    pub(super) was_neglected: bool,
     pub(super) link_is_down: bool,
     /// What has arrived may still be in the device.
     pub(super) device_is_full: bool,
@@ -162,14 +164,9 @@ impl Oracle {
         let pause = LONGEST_PAUSE;
         let active_at = truth.sent_at.max(truth.heard_at).max(self.stirred_at);
         let is_quiet = ledger.pending() > 0 && now.since(active_at) > pause;
-        let last_try = truth
-            .last_try()
-            .map(|at| now.since(at.max(self.stirred_at)));
-        if is_quiet || last_try.is_some_and(|since| since > pause) {
+        if is_quiet {
             let quiet = now.since(active_at);
-            let detail = format!(
-                "{ledger:?}: nothing on the wire for {quiet:?}, the oldest octet left {last_try:?} ago"
-            );
+            let detail = format!("{ledger:?}: nothing on the wire for {quiet:?}");
             self.find(Rule::Stalled, now, detail);
             // Once is enough.
             self.stirred_at = now;

@@ -3,7 +3,7 @@
 use lastbyte::Instant;
 
 use super::header::{Header, is_before, later};
-use super::{HANDSHAKE, Opening, PeerEnd, Tries, Truth};
+use super::{HANDSHAKE, Opening, PeerEnd, Truth};
 
 /// The largest window there is (RFC 7323, 2.3).
 const LARGEST_WINDOW: u32 = 1 << 30;
@@ -151,12 +151,6 @@ impl Truth {
         if is_before(self.snd_una, ack) {
             self.snd_una = ack;
             self.progress_at = now;
-            // What is the oldest now has left some time ago; its timer starts again
-            // (RFC 6298, 5.3).
-            self.tries = Tries {
-                number: ack,
-                last: now,
-            };
         }
     }
 

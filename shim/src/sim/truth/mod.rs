@@ -98,15 +98,6 @@ impl Fault {
     }
 }
 
-/// When the oldest octet in flight left.
-#[derive(Debug, Clone, Copy)]
-struct Tries {
-    /// Which.
-    number: u32,
-    /// When it last left.
-    last: Instant,
-}
-
 /// The wire of one connection.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Truth {
@@ -126,14 +117,15 @@ pub(super) struct Truth {
     window: SendWindow,
     /// The most octets that were in flight.
     largest_flight: u32,
-    tries: Tries,
     /// When something was acknowledged, the window was closed, or something left
     /// with nothing in flight.
     progress_at: Instant,
     /// The last octet before SND.NXT, if it is a probe of a closed window.
     probe: Option<u32>,
     /// A RST of ours has left.
-    pub(super) has_reset: bool,
+    has_reset: bool,
+    /// The RST of an abort has left.
+    pub(super) has_aborted: bool,
 
     /// The number of the peer's first octet.
     first: u32,
@@ -203,13 +195,10 @@ impl Truth {
             snd_una: 0,
             window: SendWindow::new(0),
             largest_flight: 0,
-            tries: Tries {
-                number: 0,
-                last: Instant::ZERO,
-            },
             progress_at: Instant::ZERO,
             probe: None,
             has_reset: false,
+            has_aborted: false,
             first: 0,
             rcv_nxt: 0,
             reach: Reach::new(0),
@@ -322,12 +311,7 @@ impl Truth {
         header::is_before(self.snd_una, self.window.edge)
     }
 
-    /// Since when our end has asked without an answer.
-    pub(super) fn asked_since(&self) -> Option<Instant> {
-        self.asked_at
-    }
-
-    /// The same, if octets are in flight.
+    /// Since when our end has asked without an answer, if octets are in flight.
     pub(super) fn waits_since(&self) -> Option<Instant> {
         let is_due = self.opening == Opening::Synchronised && self.has_in_flight();
         // A probe that was not needed may have been left without an answer before.
@@ -335,27 +319,11 @@ impl Truth {
         asked_at.filter(|_| is_due)
     }
 
-    /// When the oldest octet last left that is in flight, with an open window.
-    pub(super) fn last_try(&self) -> Option<Instant> {
-        let is_due = self.opening == Opening::Synchronised
-            && self.has_in_flight()
-            && self.is_window_open()
-            && self.tries.number == self.snd_una;
-        is_due.then_some(self.tries.last)
-    }
-
-    /// Since when nothing is acknowledged of what is in flight in an open window.
-    pub(super) fn stands_since(&self) -> Option<Instant> {
-        let is_due = self.opening == Opening::Synchronised && self.has_in_flight();
-        (is_due && self.is_window_open()).then_some(self.progress_at)
-    }
-
     // ---- what is not on the wire ----
 
     /// Nobody could serve our end before now.
     pub(super) fn excuse(&mut self, now: Instant) {
         self.owed.excuse(now);
-        self.tries.last = self.tries.last.max(now);
     }
 
     /// Our end does not listen, or no more.

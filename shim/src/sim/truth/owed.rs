@@ -9,8 +9,8 @@ use lastbyte::Instant;
 const AT_ONCE: Duration = Duration::from_millis(250);
 
 /// How long a caller may wait for a SYN|ACK: somebody may have called before and not
-/// complete the handshake, and its neighbour may have to be found.
-const SOON: Duration = Duration::from_secs(12);
+/// complete the handshake, and on a bad link its neighbour may be hard to find.
+const SOON: Duration = Duration::from_secs(40);
 
 /// An answer that is due.
 #[derive(Debug, Clone, Copy, Default)]

@@ -4,7 +4,7 @@ use lastbyte::Instant;
 use smoltcp::wire::IpAddress;
 
 use super::header::{Header, is_before, later};
-use super::{Fault, Opening, Reach, SendWindow, Tries, Truth};
+use super::{Fault, Opening, Reach, SendWindow, Truth};
 use crate::loopback::OUR_ADDRESSES;
 
 /// Whether this is an address that our end ever has.
@@ -120,13 +120,6 @@ impl Truth {
             let flight = self.snd_nxt.wrapping_sub(self.snd_una);
             self.largest_flight = self.largest_flight.max(flight);
         }
-        let covers_oldest = !is_before(self.snd_una, segment.seq) && is_before(self.snd_una, end);
-        if covers_oldest {
-            self.tries = Tries {
-                number: self.snd_una,
-                last: now,
-            };
-        }
         self.ask(now);
     }
 
@@ -174,5 +167,6 @@ impl Truth {
             self.fault.get_or_insert(Fault::RstElsewhere);
         }
         self.has_reset = true;
+        self.has_aborted |= is_abort;
     }
 }
