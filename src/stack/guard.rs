@@ -46,6 +46,9 @@ pub(super) struct Known {
     pub(super) snd_nxt: u32,
     /// RCV.NXT: the octet expected next.
     pub(super) rcv_nxt: u32,
+    /// The octet after all that has arrived in order. It is ahead of RCV.NXT if smoltcp
+    /// could not be given all of that.
+    pub(super) arrived: u32,
     /// RCV.WND: octets from RCV.NXT on that the peer was told it may send.
     pub(super) rcv_wnd: u32,
     /// The most octets that were in flight at any time.
@@ -60,6 +63,7 @@ impl Known {
         snd_una: 0,
         snd_nxt: 0,
         rcv_nxt: 0,
+        arrived: 0,
         rcv_wnd: 0,
         most_in_flight: 0,
         buffer: 0,

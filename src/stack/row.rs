@@ -221,6 +221,9 @@ impl Row {
         known.rcv_nxt = known.rcv_nxt.wrapping_add(receipt.in_order);
         known.rcv_wnd = known.rcv_wnd.saturating_sub(receipt.in_order);
         known.buffer = receipt.buffer;
+        if is_before(known.arrived, known.rcv_nxt) {
+            known.arrived = known.rcv_nxt;
+        }
         self.known.set(known);
         let has_fin_in_flight =
             matches!(self.phase.get(), Phase::Finishing | Phase::Closing) && known.in_flight() > 0;
@@ -260,6 +263,7 @@ impl Row {
         let verdict = judge_answer(segment, &known);
         if verdict == Verdict::Acceptable && segment.is_syn() && !segment.is_rst() {
             known.rcv_nxt = segment.seq().wrapping_add(1);
+            known.arrived = known.rcv_nxt;
             self.known.set(known);
             self.phase.set(Phase::SynSeen);
             if segment.window_scale().is_none() {
@@ -310,12 +314,16 @@ impl Row {
             newest.is_refused = newest.probe > 0 && known.in_flight() > 0;
             self.newest.set(newest);
         }
-        let is_in_order = !is_before(known.rcv_nxt, segment.seq());
-        if segment.is_fin()
-            && is_in_order
-            && matches!(verdict, Verdict::Acceptable | Verdict::Overtaken)
-        {
-            facts.fin = true;
+        let is_taken = matches!(verdict, Verdict::Acceptable | Verdict::Overtaken);
+        if is_taken && segment.len() > 0 && !is_before(known.arrived, segment.seq()) {
+            facts.fin |= segment.is_fin();
+            let edge = known.rcv_nxt.wrapping_add(known.rcv_wnd);
+            let end = segment.seq().wrapping_add(segment.payload_len());
+            let end = if is_before(edge, end) { edge } else { end };
+            if is_before(known.arrived, end) {
+                known.arrived = end;
+                self.known.set(known);
+            }
         }
         facts.heard = Some(match newest.window {
             0 => Window::Zero,
@@ -459,6 +467,7 @@ impl Row {
         if let Some(ack) = segment.ack() {
             // The peer's SYN came to a listener, unknown until now.
             known.rcv_nxt = ack;
+            known.arrived = ack;
             self.phase.set(Phase::SynReceived);
         } else {
             self.phase.set(Phase::SynSent);

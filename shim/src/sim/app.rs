@@ -313,6 +313,8 @@ impl<const N: usize> Run<'_, '_, N> {
             oracle.ended,
             Some(Cause::Vanished | Cause::FinishTimeout | Cause::Aborted)
         );
+        // Finishing with unread bytes ends with a RST in place of a FIN.
+        let owes_rst = owes_rst || !truth.has_finished;
         let owes_rst = owes_rst || oracle.done.was_neglected;
         let is_cleared = oracle.done.address_lost || owes_rst && !truth.has_aborted;
         if read < owed && !is_cleared {

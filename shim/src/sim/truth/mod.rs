@@ -124,6 +124,8 @@ pub(super) struct Truth {
     probe: Option<u32>,
     /// A RST of ours has left.
     has_reset: bool,
+    /// A FIN of ours has left.
+    pub(super) has_finished: bool,
     /// The RST of an abort has left.
     pub(super) has_aborted: bool,
 
@@ -198,6 +200,7 @@ impl Truth {
             progress_at: Instant::ZERO,
             probe: None,
             has_reset: false,
+            has_finished: false,
             has_aborted: false,
             first: 0,
             rcv_nxt: 0,
@@ -405,9 +408,11 @@ impl Wire {
     pub(super) fn note_sent(&mut self, now: Instant, frame: &[u8]) {
         let Some(segment) = Header::parse(frame, self.medium) else {
             if asks_for_neighbour(frame) {
-                self.lanes
-                    .iter_mut()
-                    .for_each(|lane| lane.note_question(now));
+                for lane in &mut self.lanes {
+                    lane.note_question(now);
+                    // A SYN|ACK cannot leave before that is answered.
+                    lane.owed.excuse(now);
+                }
             }
             return;
         };

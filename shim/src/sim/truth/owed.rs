@@ -120,7 +120,7 @@ impl Owed {
     }
 
     /// Whatever is due could not be done before now.
-    pub(super) fn excuse(&mut self, now: Instant) {
+    pub(in crate::sim) fn excuse(&mut self, now: Instant) {
         for debt in [&mut self.ack, &mut self.rst, &mut self.greeting] {
             debt.excuse(now);
         }

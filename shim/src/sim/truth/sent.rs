@@ -120,6 +120,7 @@ impl Truth {
             let flight = self.snd_nxt.wrapping_sub(self.snd_una);
             self.largest_flight = self.largest_flight.max(flight);
         }
+        self.has_finished |= segment.fin;
         self.ask(now);
     }
 
