@@ -303,6 +303,9 @@ impl<const N: usize> Tracker<N> {
         id: ConnectionId,
     ) -> Result<Report, UnknownConnection> {
         let now = net.now;
+        self.slot(id)?;
+        // What the peer has said decides where the RST has to stand.
+        self.ingest(net);
         let action = self.slot_mut(id)?.connection.handle_abort(now);
         self.perform(usize::from(id.slot), action, net.sockets, net.now);
         self.send_out(net);

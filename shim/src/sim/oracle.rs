@@ -125,7 +125,7 @@ impl Oracle {
             if let Some(late) = truth.owed.late(now) {
                 self.find(Rule::Answers, now, late.to_owned());
             }
-            if state == State::Listening && truth.owed.is_deaf(now) {
+            if state == State::Listening && truth.owed.is_deaf() {
                 let detail = "a caller gets no answer".to_owned();
                 self.find(Rule::Listens, now, detail);
             }

@@ -40,7 +40,7 @@ impl Truth {
         let is_new = self.before.is_none_or(|rcv| is_before(rcv, syn.seq));
         let is_free = matches!(self.opening, Opening::Unsent | Opening::SynReceived);
         if is_free && is_new && !is_handshaking && now >= self.busy_until {
-            self.owed.owe_greeting(now);
+            self.owed.owe_greeting();
         }
     }
 

@@ -8,9 +8,10 @@ use lastbyte::Instant;
 /// another second.
 const AT_ONCE: Duration = Duration::from_millis(250);
 
-/// How long a caller may wait for a SYN|ACK: somebody may have called before and not
-/// complete the handshake, and on a bad link its neighbour may be hard to find.
-const SOON: Duration = Duration::from_secs(40);
+/// How many calls in a row may go without an answer: the first may only clear away what
+/// was left of a connection between the same ends, and others come while somebody else
+/// does not complete a handshake.
+const CALLS: u8 = 4;
 
 /// An answer that is due.
 #[derive(Debug, Clone, Copy, Default)]
@@ -51,10 +52,8 @@ pub(in crate::sim) struct Owed {
     /// A RST at this number.
     rst: Debt,
     rst_at: u32,
-    /// A SYN|ACK, from the second call on: the first may only clear away what was left of
-    /// a connection between the same ends.
-    greeting: Debt,
-    has_called: bool,
+    /// How many SYNs have come since a SYN|ACK was due.
+    calls: u8,
     /// Until when nothing can leave.
     stuck_until: Instant,
 }
@@ -98,19 +97,12 @@ impl Owed {
         self.rst = Debt::default();
     }
 
-    pub(super) fn owe_greeting(&mut self, now: Instant) {
-        if self.has_called {
-            self.greeting.owe(now.max(self.stuck_until));
-        }
-        self.has_called = true;
-    }
-
-    pub(super) fn pay_greeting(&mut self, now: Instant) {
-        self.greeting.pay(now, SOON);
+    pub(super) fn owe_greeting(&mut self) {
+        self.calls = self.calls.saturating_add(1);
     }
 
     pub(super) fn forget_greeting(&mut self) {
-        self.greeting.since = None;
+        self.calls = 0;
     }
 
     /// Nothing can leave until then.
@@ -121,7 +113,8 @@ impl Owed {
 
     /// Whatever is due could not be done before now.
     pub(in crate::sim) fn excuse(&mut self, now: Instant) {
-        for debt in [&mut self.ack, &mut self.rst, &mut self.greeting] {
+        self.calls = 0;
+        for debt in [&mut self.ack, &mut self.rst] {
             debt.excuse(now);
         }
     }
@@ -138,7 +131,7 @@ impl Owed {
     }
 
     /// Whether a caller waits for too long.
-    pub(in crate::sim) fn is_deaf(&self, now: Instant) -> bool {
-        self.greeting.is_late(now, SOON)
+    pub(in crate::sim) const fn is_deaf(&self) -> bool {
+        self.calls > CALLS
     }
 }

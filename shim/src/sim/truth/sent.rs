@@ -75,7 +75,7 @@ impl Truth {
             return;
         }
         // Our answer to the peer's SYN.
-        self.owed.pay_greeting(now);
+        self.owed.forget_greeting();
         self.greeted_at = now;
         self.ask(now);
         if self.opening == Opening::SynSent {
