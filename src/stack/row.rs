@@ -380,7 +380,7 @@ impl Row {
             known.snd_nxt = end;
             known.most_in_flight = known.most_in_flight.max(known.in_flight());
             self.known.set(known);
-            newest.ends_in_zero = segment.ends_in_zero();
+            newest.ends_in_zero = segment.ends_in_zero() && !segment.is_fin();
             newest.probe = match newest.window == 0 && segment.payload_len() == 1 {
                 true => 1_u8.wrapping_add(segment.is_fin().into()),
                 false => 0,

@@ -93,7 +93,9 @@ impl Truth {
         let oldest = self.told.wrapping_sub(self.largest_window).wrapping_sub(1);
         let is_far = is_far || is_before(segment.seq, oldest);
         // A FIN may stand right at the edge.
-        let is_beyond = is_before(self.rcv_edge.wrapping_add(1), segment.seq);
+        // What our end announces in answer to what came just before counts already.
+        let edge = self.rcv_edge.wrapping_add(self.largest_window);
+        let is_beyond = is_before(edge.wrapping_add(1), segment.seq);
         // A receiver may take for forged what is older than all that was in flight.
         let is_too_old = is_before(ack, self.snd_una.wrapping_sub(self.largest_flight));
         let is_odd = is_before(self.snd_nxt, ack) || is_too_old;
@@ -109,10 +111,14 @@ impl Truth {
             self.open(now);
         }
         self.note_debt(now, segment);
-        self.hear(now);
+        if !is_before(self.rcv_edge.wrapping_add(1), segment.seq) {
+            self.hear(now);
+        }
         self.credit(now, ack);
         let is_certain = self.take_text(segment, ack);
         let was_open = self.is_window_open();
+        // The window of a segment counts only with its ACK number.
+        let is_certain = is_certain && !is_before(ack, self.snd_una);
         self.window
             .take(now, segment.seq, ack, segment.window, is_certain);
         if !(was_open && self.is_window_open()) {
