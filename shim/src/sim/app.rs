@@ -313,8 +313,9 @@ impl<const N: usize> Run<'_, '_, N> {
             oracle.ended,
             Some(Cause::Vanished | Cause::FinishTimeout | Cause::Aborted)
         );
-        // Finishing with unread bytes ends with a RST in place of a FIN.
-        let owes_rst = owes_rst || !truth.has_finished;
+        // Finishing with unread bytes ends with a RST in place of a FIN, and so does the
+        // release of a connection whose peer goes on.
+        let owes_rst = owes_rst || !truth.has_finished || !truth.may_have_fin();
         let owes_rst = owes_rst || oracle.done.was_neglected;
         let is_cleared = oracle.done.address_lost || owes_rst && !truth.has_aborted;
         if read < owed && !is_cleared {

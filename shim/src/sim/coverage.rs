@@ -7,7 +7,7 @@
 use std::fmt;
 
 use lastbyte::transition::transition;
-use lastbyte::{Cause, Closer, Event, State, coverage};
+use lastbyte::{Cause, Closer, Event, OnPeerFin, State, coverage};
 
 /// One cell of the transition table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,11 +93,13 @@ fn excuse_fact(row: &Row) -> Option<&'static str> {
         (State::Idle, _) => Some("nothing on the wire belongs to it"),
         (_, Event::Established) if !is_opening => Some("the handshake completes once"),
         (_, Event::PeerFin(_)) if is_opening => Some("the handshake is told before the FIN"),
-        (State::PeerFinished(_) | State::Finishing(Closer::Peer), Event::PeerFin(_)) => {
-            Some("a FIN is told once")
+        (State::PeerFinished(OnPeerFin::Refuse), Event::PeerFin(OnPeerFin::HalfClose))
+        | (State::PeerFinished(OnPeerFin::HalfClose), Event::PeerFin(_))
+        | (State::Finishing(Closer::Peer), Event::PeerFin(OnPeerFin::HalfClose)) => {
+            Some("a FIN that comes again meets the policy of before")
         }
         (State::Listening, Event::PeerRst) => Some("the socket listens again by itself"),
-        (State::Listening, Event::Unreachable) => Some("an error about a SYN|ACK is not believed"),
+        (State::Closed(_), Event::AddressLost) => Some("whose address it was is not looked at"),
         (State::Closed(_), Event::Unreachable) => Some("an ended connection hears no ICMP error"),
         (State::Finishing(_), _) => None,
         (State::Closed(_), Event::FinAcknowledged) => Some("it was told as the end"),

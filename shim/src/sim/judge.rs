@@ -17,6 +17,7 @@ impl Oracle {
         cause: Cause,
         truth: &Truth,
         neighbour: Neighbour,
+        // When it ended.
         now: Instant,
     ) -> Result<(), String> {
         let options = &self.options;
@@ -64,7 +65,7 @@ impl Oracle {
             Cause::Vanished => {
                 let silence = now.since(truth.heard_at);
                 holds(
-                    silence >= options.silence_limit(),
+                    silence >= options.silence_limit() || truth.heard_at > now,
                     &format!("the peer was heard {silence:?} ago"),
                 )?;
                 Ok(())

@@ -96,7 +96,9 @@ impl Oracle {
         }
         if let (None, Some(cause)) = (self.ended, report.cause) {
             self.ended = Some(cause);
-            if let Err(why) = self.judge(cause, truth, neighbour, now) {
+            // The application may look late.
+            let ended_at = self.opened_at + report.elapsed;
+            if let Err(why) = self.judge(cause, truth, neighbour, ended_at) {
                 self.find(Rule::Cause, now, format!("{cause:?}, but {why}"));
             }
         }

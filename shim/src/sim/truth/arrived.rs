@@ -120,7 +120,7 @@ impl Truth {
         // The window of a segment counts only with its ACK number.
         let is_certain = is_certain && !is_before(ack, self.snd_una);
         self.window
-            .take(now, segment.seq, ack, segment.window, is_certain);
+            .take(segment.seq, ack, segment.window, is_certain);
         if !(was_open && self.is_window_open()) {
             self.progress_at = now;
         }

@@ -106,7 +106,7 @@ impl Truth {
         // A closed window is probed wherever SND.NXT stands.
         let is_probe = segment.text == 1;
         let may_probe = is_probe && !self.is_window_open();
-        let fits = may_probe || self.window.allows(now, segment.text_end(), is_probe);
+        let fits = may_probe || self.window.allows(segment.text_end(), is_probe);
         if is_new && self.is_certain() && !fits {
             self.fault.get_or_insert(Fault::BeyondWindow);
         }

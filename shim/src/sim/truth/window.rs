@@ -1,7 +1,5 @@
 //! The window that the peer gives our end.
 
-use lastbyte::Instant;
-
 use super::header::{is_before, later};
 
 /// How far our end may send, by SND.WL1 and SND.WL2 (RFC 9293, 3.10.7.4,
@@ -11,9 +9,8 @@ use super::header::{is_before, later};
 pub(super) struct SendWindow {
     /// The number before which our end may send.
     pub(super) edge: u32,
-    /// The same before the last change, which counts as well at its time.
-    before: u32,
-    changed_at: Instant,
+    /// The furthest of these.
+    furthest: u32,
     wl1: u32,
     wl2: u32,
 }
@@ -23,8 +20,7 @@ impl SendWindow {
     pub(super) const fn new(edge: u32) -> Self {
         Self {
             edge,
-            before: edge,
-            changed_at: Instant::ZERO,
+            furthest: edge,
             wl1: 0,
             wl2: 0,
         }
@@ -41,27 +37,20 @@ impl SendWindow {
 
     /// Takes in the window of a segment that has arrived; `is_certain` if our end
     /// must take it.
-    pub(super) fn take(&mut self, now: Instant, seq: u32, ack: u32, window: u16, is_certain: bool) {
+    pub(super) fn take(&mut self, seq: u32, ack: u32, window: u16, is_certain: bool) {
         let is_older = is_before(seq, self.wl1) || seq == self.wl1 && is_before(ack, self.wl2);
         let edge = ack.wrapping_add(u32::from(window));
+        self.furthest = later(self.furthest, edge);
         if is_older || !is_certain {
             self.edge = later(self.edge, edge);
             return;
         }
-        self.before = match now == self.changed_at {
-            true => later(self.before, self.edge),
-            false => self.edge,
-        };
-        self.changed_at = now;
         (self.wl1, self.wl2, self.edge) = (seq, ack, edge);
     }
 
-    /// Whether data up to `end` may leave; a probe is one octet further.
-    pub(super) fn allows(&self, now: Instant, end: u32, is_probe: bool) -> bool {
-        let edge = match now == self.changed_at {
-            true => later(self.edge, self.before),
-            false => self.edge,
-        };
-        !is_before(edge.wrapping_add(u32::from(is_probe)), end)
+    /// Whether data up to `end` may leave; a probe is one octet further. A peer should not
+    /// take back what it has announced (RFC 9293, 3.8.6), so every edge counts.
+    pub(super) fn allows(&self, end: u32, is_probe: bool) -> bool {
+        !is_before(self.furthest.wrapping_add(u32::from(is_probe)), end)
     }
 }
