@@ -135,6 +135,9 @@ pub(super) fn judge(segment: &Segment<'_>, known: &Known) -> Verdict {
 
 /// The same, by all the rules.
 fn judge_rare(segment: &Segment<'_>, known: &Known) -> Verdict {
+    if segment.is_nonsense() {
+        return Verdict::Drop;
+    }
     if segment.is_rst() {
         return judge_rst(segment, known);
     }
@@ -201,6 +204,7 @@ fn judge_place(segment: &Segment<'_>, ack: u32, known: &Known) -> Verdict {
 /// Judges a segment in SYN-SENT (RFC 9293, 3.10.7.3).
 pub(super) fn judge_answer(segment: &Segment<'_>, known: &Known) -> Verdict {
     match segment.ack() {
+        _ if segment.is_nonsense() => Verdict::Drop,
         Some(ack) if ack == known.snd_nxt => match segment.is_rst() || segment.is_syn() {
             true => Verdict::Acceptable,
             false => Verdict::Drop,

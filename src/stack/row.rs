@@ -314,7 +314,8 @@ impl Row {
             newest.is_refused = newest.probe > 0 && known.in_flight() > 0;
             self.newest.set(newest);
         }
-        let is_taken = matches!(verdict, Verdict::Acceptable | Verdict::Overtaken);
+        let is_taken =
+            matches!(verdict, Verdict::Acceptable | Verdict::Overtaken) && !segment.is_rst();
         if is_taken && segment.len() > 0 && !is_before(known.arrived, segment.seq()) {
             facts.fin |= segment.is_fin();
             let edge = known.rcv_nxt.wrapping_add(known.rcv_wnd);

@@ -129,6 +129,12 @@ impl Segment<'_> {
         flags & flag != 0
     }
 
+    /// Whether it has more than one of SYN, FIN and RST: it means nothing then.
+    pub(super) const fn is_nonsense(&self) -> bool {
+        let [_, _, _, _, _, _, _, _, _, _, _, _, _, flags, ..] = *self.header;
+        (flags & (Self::SYN | Self::FIN | Self::RST)).count_ones() > 1
+    }
+
     pub(super) const fn is_fin(&self) -> bool {
         self.has(Self::FIN)
     }

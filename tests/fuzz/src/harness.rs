@@ -350,7 +350,7 @@ impl Harness<'_> {
         let code = code % 8;
         let is_hard = match ours.addr {
             IpAddress::Ipv4(_) => matches!(code, 2..=4),
-            IpAddress::Ipv6(_) => matches!(code, 1 | 4),
+            IpAddress::Ipv6(_) => matches!(code, 1 | 4..=6),
         };
         if is_hard && track.has_sent(seq) {
             track.may_unreachable = true;

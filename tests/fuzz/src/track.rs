@@ -317,9 +317,12 @@ impl Track {
         }
         let has_finished = self.must_end == Some(Cause::PeerFinished);
         let must = self.must_take(segment, ack) && !has_finished;
+        let is_overtaken = is_before(ack, self.may_una);
         self.may_una = max(self.may_una, ack);
         if has_finished {
-            // There is nothing behind a FIN.
+            // There is nothing after a FIN. But of the segment with the FIN our end may have
+            // left some to be repeated, and what is repeated may contradict it.
+            self.hold(segment.seq, text_end.wrapping_add(u32::from(segment.fin)));
             return;
         }
         let may_fin = segment.fin
@@ -340,7 +343,11 @@ impl Track {
             self.phase = Phase::Established;
             self.must_una = max(self.must_una, ack);
             self.heard_at = Some(now);
-            self.rcv_lo = end;
+            // With an ACK number that was overtaken, some of the text may be left to be
+            // repeated.
+            if segment.text == 0 || !is_overtaken {
+                self.rcv_lo = end;
+            }
         }
         if may_fin {
             if must {
