@@ -29,16 +29,27 @@ const fn expected(sabotage: Sabotage) -> &'static [Rule] {
         Sabotage::OldAck => &[Rule::FirstWrite, Rule::Read],
         Sabotage::FullDevice | Sabotage::RstWithText => &[Rule::FirstWrite],
         Sabotage::Damaged | Sabotage::Complaints => &[Rule::Cause],
-        Sabotage::BlindHeard => &[Rule::Bounded],
         Sabotage::RstAtUna
         | Sabotage::ChallengeBudget
-        | Sabotage::StaleWindow
         | Sabotage::WrongAck
         | Sabotage::LoudAbort => &[Rule::Answers],
         Sabotage::GroupSyn => &[Rule::Answers, Rule::Listens],
         Sabotage::HalfOpen | Sabotage::DeafBind | Sabotage::StaleRow => &[Rule::Listens],
         Sabotage::Unread | Sabotage::CutText => &[Rule::Read],
-        Sabotage::FinDuplicates | Sabotage::ZeroOctet => &[Rule::Stalled],
+        Sabotage::BlindHeard | Sabotage::FinDuplicates | Sabotage::ZeroOctet => &[],
+    }
+}
+
+/// What the simulator cannot see, and the tests that do: a connection that lives too long
+/// or makes no progress is not held to a time yet.
+const fn seen_by(sabotage: Sabotage) -> Option<&'static str> {
+    match sabotage {
+        Sabotage::BlindHeard => Some("row_69_blind_segment_is_not_heard"),
+        Sabotage::FinDuplicates => Some("a_fin_is_sent_again_after_duplicate_acks"),
+        Sabotage::ZeroOctet => {
+            Some("a_lone_octet_is_sent_again_whatever_its_value_while_the_peer_sends")
+        }
+        _ => None,
     }
 }
 
@@ -79,6 +90,10 @@ fn every_sabotage_is_found() {
     for sabotage in Sabotage::ALL {
         set(sabotage);
         let name = format!("{sabotage:?}");
+        if let Some(test) = seen_by(sabotage) {
+            println!("{name:<15} seen by the test {test}");
+            continue;
+        }
         let Some(Failing {
             profile,
             seed,

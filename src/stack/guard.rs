@@ -160,7 +160,7 @@ fn judge_rst(segment: &Segment<'_>, known: &Known) -> Verdict {
     let in_window = is_within(segment.seq(), known.rcv_nxt, known.rcv_wnd);
     let is_taken = in_window && is_on(Sabotage::RstRule);
     match segment.seq() == known.rcv_nxt || is_taken {
-        true if segment.payload_len() > 0 => Verdict::Textless,
+        true if segment.payload_len() > 0 && !is_on(Sabotage::RstWithText) => Verdict::Textless,
         true => Verdict::Acceptable,
         false if in_window => Verdict::Challenge,
         false => Verdict::Drop,
@@ -190,12 +190,15 @@ fn judge_place(segment: &Segment<'_>, ack: u32, known: &Known) -> Verdict {
             false => Verdict::Answered,
         };
     }
-    if segment.is_fin() && is_before(edge, end.wrapping_sub(1)) {
+    if segment.is_fin() && is_before(edge, end.wrapping_sub(1)) && !is_on(Sabotage::CutText) {
         Verdict::Answered
     } else if seq == end && is_before(known.rcv_nxt, seq) {
         Verdict::Textless
-    } else if seq != end && known.is_overtaken(ack) && !is_on(Sabotage::OldAck) {
-        Verdict::Overtaken
+    } else if seq != end && known.is_overtaken(ack) {
+        match is_on(Sabotage::OldAck) {
+            true => Verdict::Taken,
+            false => Verdict::Overtaken,
+        }
     } else {
         Verdict::Acceptable
     }
@@ -209,7 +212,7 @@ pub(super) fn judge_answer(segment: &Segment<'_>, known: &Known) -> Verdict {
             true => Verdict::Acceptable,
             false => Verdict::Drop,
         },
-        Some(_) if !segment.is_rst() => Verdict::Refuted,
+        Some(_) if !segment.is_rst() && !is_on(Sabotage::WrongAck) => Verdict::Refuted,
         None if segment.is_syn() && is_on(Sabotage::BareSyn) => Verdict::Acceptable,
         Some(_) | None => Verdict::Drop,
     }
@@ -219,7 +222,7 @@ pub(super) fn judge_answer(segment: &Segment<'_>, known: &Known) -> Verdict {
 /// (RFC 9293, 3.10.7.4, step 5).
 pub(super) fn judge_syn_received(segment: &Segment<'_>, known: &Known) -> Verdict {
     let is_wrong = segment.ack().is_some_and(|ack| ack != known.snd_nxt);
-    match is_wrong && !segment.is_rst() && !segment.is_syn() {
+    match is_wrong && !segment.is_rst() && !segment.is_syn() && !is_on(Sabotage::WrongAck) {
         true => Verdict::Unproven,
         false => judge_rare(segment, known),
     }

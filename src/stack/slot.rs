@@ -145,7 +145,11 @@ impl Slot {
             Action::SendFin => return self.complete_finish(socket, now),
             // The peer has seen no more than a SYN: there is nothing to reset (RFC 9293,
             // 3.10.5), and nothing that keeps the port.
-            Action::Reset if socket.state() == tcp::State::SynSent => forget(socket),
+            Action::Reset
+                if socket.state() == tcp::State::SynSent && !is_on(Sabotage::LoudAbort) =>
+            {
+                forget(socket);
+            }
             Action::Reset => {
                 socket.abort();
                 self.connection.linger(now, RST_PATIENCE_MS);
@@ -369,6 +373,8 @@ impl Slot {
         if let Some(window) = facts.heard {
             if !facts.rst {
                 self.connection.note_pending(pending, now);
+            } else if is_on(Sabotage::CreditRst) {
+                self.connection.note_pending(0, now);
             }
             self.connection.handle_heard(window, now);
         }

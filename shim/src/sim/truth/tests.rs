@@ -97,8 +97,9 @@ fn a_syn_without_ack_opens_nothing() {
     assert_eq!(wire.lane(0).fault, Some(Fault::SimultaneousOpen));
 }
 
+/// What the peer has announced once it should not take back (RFC 9293, 3.8.6).
 #[test]
-fn an_older_window_changes_nothing() {
+fn data_stays_within_the_furthest_window() {
     let mut wire = open();
     let window = |window, seq, len| {
         Segment::new(PEER_PORT, OURS, Flags::ACK, seq, ISS + 101)
@@ -108,10 +109,10 @@ fn an_older_window_changes_nothing() {
     };
     wire.note_arrival(at(2), &window(500, IRS + 1, 1));
     wire.note_arrival(at(3), &window(10, IRS + 2, 1));
-    wire.note_arrival(at(4), &window(500, IRS + 1, 3));
-    wire.note_sent(at(5), &from_us(Flags::ACK, ISS + 101, IRS + 4, 10));
+    let furthest = ISS + 101 + 500;
+    wire.note_sent(at(5), &from_us(Flags::ACK, furthest - 10, IRS + 4, 10));
     assert_eq!(wire.lane(0).fault, None);
-    wire.note_sent(at(5), &from_us(Flags::ACK, ISS + 111, IRS + 4, 2));
+    wire.note_sent(at(5), &from_us(Flags::ACK, furthest, IRS + 4, 2));
     assert_eq!(wire.lane(0).fault, Some(Fault::BeyondWindow));
 }
 
