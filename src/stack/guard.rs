@@ -36,48 +36,43 @@ use super::segment::Segment;
 use super::seq::{is_before, is_within};
 use crate::facts::Window;
 use crate::sabotage::{Sabotage, is_on};
+use core::cell::Cell;
 
-/// What is known of a synchronised connection when a segment for it arrives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What is known of a synchronised connection when a segment for it arrives. Each number
+/// is in a cell of its own: most segments read and change few of them.
+#[derive(Debug, Clone, Default)]
 pub(super) struct Known {
     /// SND.UNA: the oldest octet that is not acknowledged.
-    pub(super) snd_una: u32,
+    pub(super) snd_una: Cell<u32>,
     /// SND.NXT: the next octet to send.
-    pub(super) snd_nxt: u32,
+    pub(super) snd_nxt: Cell<u32>,
     /// RCV.NXT: the octet expected next.
-    pub(super) rcv_nxt: u32,
+    pub(super) rcv_nxt: Cell<u32>,
     /// The octet after all that has arrived in order. It is ahead of RCV.NXT if smoltcp
     /// could not be given all of that.
-    pub(super) arrived: u32,
+    pub(super) arrived: Cell<u32>,
     /// RCV.WND: octets from RCV.NXT on that the peer was told it may send.
-    pub(super) rcv_wnd: u32,
+    pub(super) rcv_wnd: Cell<u32>,
     /// The most octets that were in flight at any time.
-    pub(super) most_in_flight: u32,
+    pub(super) most_in_flight: Cell<u32>,
     /// Octets of the receive buffer.
-    pub(super) buffer: u32,
+    pub(super) buffer: Cell<u32>,
 }
 
 impl Known {
-    /// Before the first segment.
-    pub(super) const UNKNOWN: Self = Self {
-        snd_una: 0,
-        snd_nxt: 0,
-        rcv_nxt: 0,
-        arrived: 0,
-        rcv_wnd: 0,
-        most_in_flight: 0,
-        buffer: 0,
-    };
-
     /// How many octets of sequence space are sent and not acknowledged.
-    pub(super) const fn in_flight(&self) -> u32 {
-        self.snd_nxt.wrapping_sub(self.snd_una)
+    pub(super) fn in_flight(&self) -> u32 {
+        self.snd_nxt.get().wrapping_sub(self.snd_una.get())
     }
 
-    /// Whether a segment with an ACK number acknowledges nothing newer than the peer has
-    /// acknowledged already, and less than that.
-    pub(super) const fn is_overtaken(&self, ack: u32) -> bool {
-        is_before(ack, self.snd_una)
+    /// The number after the window that was announced to the peer.
+    pub(super) fn edge(&self) -> u32 {
+        self.rcv_nxt.get().wrapping_add(self.rcv_wnd.get())
+    }
+
+    /// Whether the peer has acknowledged more than this before.
+    pub(super) fn is_overtaken(&self, ack: u32) -> bool {
+        is_before(ack, self.snd_una.get())
     }
 }
 
@@ -123,18 +118,7 @@ impl Verdict {
 }
 
 /// Judges a segment for a synchronised connection.
-#[inline]
 pub(super) fn judge(segment: &Segment<'_>, known: &Known) -> Verdict {
-    let is_new = |ack| is_within(ack, known.snd_una, known.in_flight().wrapping_add(1));
-    // Nearly all are expected next, and acknowledge something new or nothing.
-    match segment.plain_ack().is_some_and(is_new) && segment.seq() == known.rcv_nxt {
-        true => Verdict::Acceptable,
-        false => judge_rare(segment, known),
-    }
-}
-
-/// The same, by all the rules.
-fn judge_rare(segment: &Segment<'_>, known: &Known) -> Verdict {
     if segment.is_nonsense() {
         return Verdict::Drop;
     }
@@ -147,8 +131,8 @@ fn judge_rare(segment: &Segment<'_>, known: &Known) -> Verdict {
     let Some(ack) = segment.ack() else {
         return Verdict::Drop;
     };
-    let oldest = known.snd_una.wrapping_sub(known.most_in_flight);
-    let is_unsent = is_before(known.snd_nxt, ack) && !is_on(Sabotage::SndNxtRule);
+    let oldest = known.snd_una.get().wrapping_sub(known.most_in_flight.get());
+    let is_unsent = is_before(known.snd_nxt.get(), ack) && !is_on(Sabotage::SndNxtRule);
     let is_too_old = is_before(ack, oldest) && !is_on(Sabotage::BlindHeard);
     match is_unsent || is_too_old {
         true => Verdict::Challenge,
@@ -157,9 +141,9 @@ fn judge_rare(segment: &Segment<'_>, known: &Known) -> Verdict {
 }
 
 fn judge_rst(segment: &Segment<'_>, known: &Known) -> Verdict {
-    let in_window = is_within(segment.seq(), known.rcv_nxt, known.rcv_wnd);
+    let in_window = is_within(segment.seq(), known.rcv_nxt.get(), known.rcv_wnd.get());
     let is_taken = in_window && is_on(Sabotage::RstRule);
-    match segment.seq() == known.rcv_nxt || is_taken {
+    match segment.seq() == known.rcv_nxt.get() || is_taken {
         true if segment.payload_len() > 0 && !is_on(Sabotage::RstWithText) => Verdict::Textless,
         true => Verdict::Acceptable,
         false if in_window => Verdict::Challenge,
@@ -173,18 +157,18 @@ fn judge_place(segment: &Segment<'_>, ack: u32, known: &Known) -> Verdict {
     // Data that was taken already may be repeated (its ACK was lost), and the octet before
     // RCV.NXT may be a keep-alive. A FIN may stand right at the edge of the window, as at a
     // closed one, and what follows that one octet further.
-    let before = known.buffer.wrapping_add(1);
-    let oldest = known.rcv_nxt.wrapping_sub(before);
-    let len = before.wrapping_add(known.rcv_wnd).wrapping_add(2);
-    let edge = known.rcv_nxt.wrapping_add(known.rcv_wnd);
+    let before = known.buffer.get().wrapping_add(1);
+    let oldest = known.rcv_nxt.get().wrapping_sub(before);
+    let len = before.wrapping_add(known.rcv_wnd.get()).wrapping_add(2);
+    let edge = known.edge();
     if !is_within(seq, oldest, len) {
         return match is_on(Sabotage::BlindHeard) {
             true => Verdict::Acceptable,
             false => Verdict::Challenge,
         };
     }
-    if is_before(seq, known.rcv_nxt) && !is_before(known.rcv_nxt, end) {
-        return match seq == end && seq != known.rcv_nxt.wrapping_sub(1) {
+    if is_before(seq, known.rcv_nxt.get()) && !is_before(known.rcv_nxt.get(), end) {
+        return match seq == end && seq != known.rcv_nxt.get().wrapping_sub(1) {
             // A pure ACK that was overtaken.
             true => Verdict::Taken,
             false => Verdict::Answered,
@@ -192,7 +176,7 @@ fn judge_place(segment: &Segment<'_>, ack: u32, known: &Known) -> Verdict {
     }
     if segment.is_fin() && is_before(edge, end.wrapping_sub(1)) && !is_on(Sabotage::CutText) {
         Verdict::Answered
-    } else if seq == end && is_before(known.rcv_nxt, seq) {
+    } else if seq == end && is_before(known.rcv_nxt.get(), seq) {
         Verdict::Textless
     } else if seq != end && known.is_overtaken(ack) {
         match is_on(Sabotage::OldAck) {
@@ -208,7 +192,7 @@ fn judge_place(segment: &Segment<'_>, ack: u32, known: &Known) -> Verdict {
 pub(super) fn judge_answer(segment: &Segment<'_>, known: &Known) -> Verdict {
     match segment.ack() {
         _ if segment.is_nonsense() => Verdict::Drop,
-        Some(ack) if ack == known.snd_nxt => match segment.is_rst() || segment.is_syn() {
+        Some(ack) if ack == known.snd_nxt.get() => match segment.is_rst() || segment.is_syn() {
             true => Verdict::Acceptable,
             false => Verdict::Drop,
         },
@@ -221,18 +205,18 @@ pub(super) fn judge_answer(segment: &Segment<'_>, known: &Known) -> Verdict {
 /// Judges a segment in SYN-RECEIVED: what acknowledges anything but our SYN gets a RST
 /// (RFC 9293, 3.10.7.4, step 5).
 pub(super) fn judge_syn_received(segment: &Segment<'_>, known: &Known) -> Verdict {
-    let is_wrong = segment.ack().is_some_and(|ack| ack != known.snd_nxt);
+    let is_wrong = segment.ack().is_some_and(|ack| ack != known.snd_nxt.get());
     match is_wrong && !segment.is_rst() && !segment.is_syn() && !is_on(Sabotage::WrongAck) {
         true => Verdict::Unproven,
-        false => judge_rare(segment, known),
+        false => judge(segment, known),
     }
 }
 
 /// Judges a segment for a connection whose peer has sent its FIN: there is no octet after
 /// that.
 pub(super) fn judge_after_fin(segment: &Segment<'_>, known: &Known) -> Verdict {
-    let verdict = judge_rare(segment, known);
-    if segment.is_rst() || !is_before(known.rcv_nxt, segment.end()) {
+    let verdict = judge(segment, known);
+    if segment.is_rst() || !is_before(known.rcv_nxt.get(), segment.end()) {
         return verdict;
     }
     match verdict {
@@ -250,9 +234,9 @@ pub(super) fn judge_after_fin(segment: &Segment<'_>, known: &Known) -> Verdict {
 /// Judges a segment for a connection on which our FIN has left and is not acknowledged,
 /// and the peer's was not taken.
 pub(super) fn judge_after_our_fin(segment: &Segment<'_>, known: &Known) -> Verdict {
-    let verdict = without_duplicates(judge_rare(segment, known), segment, known);
+    let verdict = without_duplicates(judge(segment, known), segment, known);
     let is_taken = matches!(verdict, Verdict::Acceptable | Verdict::Textless);
-    let is_last = segment.ack() == Some(known.snd_nxt) && segment.window() == Window::Zero;
+    let is_last = segment.ack() == Some(known.snd_nxt.get()) && segment.window() == Window::Zero;
     match is_taken && is_last && !segment.is_rst() {
         true => Verdict::Opened,
         false => verdict,
@@ -268,7 +252,7 @@ pub(super) fn judge_closing(segment: &Segment<'_>, known: &Known) -> Verdict {
 /// Keeps a duplicate ACK from smoltcp while only our FIN is in flight.
 fn without_duplicates(verdict: Verdict, segment: &Segment<'_>, known: &Known) -> Verdict {
     let is_duplicate = verdict == Verdict::Acceptable
-        && segment.plain_ack() == Some(known.snd_una)
+        && segment.plain_ack() == Some(known.snd_una.get())
         && segment.payload_len() == 0;
     match is_duplicate && known.in_flight() == 1 && !is_on(Sabotage::FinDuplicates) {
         true => Verdict::Taken,

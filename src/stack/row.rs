@@ -117,7 +117,7 @@ pub(super) struct Row {
     pub(super) facts: Cell<Facts>,
     pub(super) phase: Cell<Phase>,
     /// What is known of its sequence numbers, from its SYN on.
-    pub(super) known: Cell<Known>,
+    pub(super) known: Known,
     newest: Cell<Newest>,
     /// The most octets of sequence space that one segment had, as far as seen: the
     /// peer takes so many at once.
@@ -138,7 +138,7 @@ impl Row {
             is_passive: false,
             facts: Cell::new(Facts::default()),
             phase: Cell::new(Phase::Nobody),
-            known: Cell::new(Known::UNKNOWN),
+            known: Known::default(),
             newest: Cell::new(Newest {
                 window: 0,
                 shift: 0,
@@ -217,14 +217,15 @@ impl Row {
 
     /// Takes in what the socket took in.
     pub(super) fn advance(&self, receipt: Receipt) {
-        let mut known = self.known.get();
-        known.rcv_nxt = known.rcv_nxt.wrapping_add(receipt.in_order);
-        known.rcv_wnd = known.rcv_wnd.saturating_sub(receipt.in_order);
-        known.buffer = receipt.buffer;
-        if is_before(known.arrived, known.rcv_nxt) {
-            known.arrived = known.rcv_nxt;
+        let known = &self.known;
+        let rcv_nxt = known.rcv_nxt.get().wrapping_add(receipt.in_order);
+        known.rcv_nxt.set(rcv_nxt);
+        let rcv_wnd = known.rcv_wnd.get().saturating_sub(receipt.in_order);
+        known.rcv_wnd.set(rcv_wnd);
+        known.buffer.set(receipt.buffer);
+        if is_before(known.arrived.get(), rcv_nxt) {
+            known.arrived.set(rcv_nxt);
         }
-        self.known.set(known);
         let has_fin_in_flight =
             matches!(self.phase.get(), Phase::Finishing | Phase::Closing) && known.in_flight() > 0;
         self.phase.set(match (receipt.peer, self.phase.get()) {
@@ -239,18 +240,48 @@ impl Row {
         });
     }
 
-    /// Judges a segment that arrived, and notes what it says.
+    /// Takes in a segment that is expected next and has an ACK and data at most, as nearly
+    /// all are. Whether it is one.
     #[inline(always)]
+    pub(super) fn take_plain(&self, segment: &Segment<'_>) -> bool {
+        let (known, newest) = (&self.known, self.newest.get());
+        let Some(ack) = segment.plain_ack() else {
+            return false;
+        };
+        let newly = ack.wrapping_sub(known.snd_una.get());
+        let is_expected = self.phase.get() == Phase::Synchronised
+            && segment.seq() == known.rcv_nxt.get()
+            && newly <= known.in_flight()
+            && segment.payload_len() <= known.rcv_wnd.get()
+            && newest.probe == 0;
+        if is_expected {
+            known.snd_una.set(ack);
+            if segment.payload_len() > 0 {
+                known.arrived.set(segment.end());
+            }
+            self.newest.set(Newest {
+                window: segment.window_len(),
+                ..newest
+            });
+            let mut facts = self.facts.get();
+            facts.heard = Some(segment.window());
+            facts.rst = false;
+            self.facts.set(facts);
+        }
+        is_expected
+    }
+
+    /// Judges any other segment, and notes what it says.
     pub(super) fn judge(&self, segment: &Segment<'_>) -> Verdict {
-        let known = self.known.get();
+        let known = &self.known;
         let verdict = match self.phase.get() {
-            Phase::Synchronised => judge(segment, &known),
-            Phase::SynSent | Phase::SynSeen => self.judge_answer(segment, known),
-            Phase::SynReceived => judge_syn_received(segment, &known),
-            Phase::Finishing => judge_after_our_fin(segment, &known),
-            Phase::PeerFinished => judge_after_fin(segment, &known),
-            Phase::Closing => judge_closing(segment, &known),
-            Phase::TimeWait => self.judge_in_time_wait(segment, &known),
+            Phase::Synchronised => judge(segment, known),
+            Phase::SynSent | Phase::SynSeen => self.judge_answer(segment),
+            Phase::SynReceived => judge_syn_received(segment, known),
+            Phase::Finishing => judge_after_our_fin(segment, known),
+            Phase::PeerFinished => judge_after_fin(segment, known),
+            Phase::Closing => judge_closing(segment, known),
+            Phase::TimeWait => self.judge_in_time_wait(segment),
             Phase::Nobody | Phase::Over | Phase::Listening | Phase::Opening => Verdict::Drop,
         };
         if verdict.is_heard() {
@@ -259,12 +290,12 @@ impl Row {
         verdict
     }
 
-    fn judge_answer(&self, segment: &Segment<'_>, mut known: Known) -> Verdict {
-        let verdict = judge_answer(segment, &known);
+    fn judge_answer(&self, segment: &Segment<'_>) -> Verdict {
+        let verdict = judge_answer(segment, &self.known);
         if verdict == Verdict::Acceptable && segment.is_syn() && !segment.is_rst() {
-            known.rcv_nxt = segment.seq().wrapping_add(1);
-            known.arrived = known.rcv_nxt;
-            self.known.set(known);
+            let next = segment.seq().wrapping_add(1);
+            self.known.rcv_nxt.set(next);
+            self.known.arrived.set(next);
             self.phase.set(Phase::SynSeen);
             if segment.window_scale().is_none() {
                 self.newest.set(Newest {
@@ -278,22 +309,24 @@ impl Row {
 
     /// A SYN beyond all that was received begins a new connection (RFC 9293, 3.6.1;
     /// RFC 1122, 4.2.2.13). It is dropped, and so repeated when the old one is away.
-    fn judge_in_time_wait(&self, segment: &Segment<'_>, known: &Known) -> Verdict {
+    fn judge_in_time_wait(&self, segment: &Segment<'_>) -> Verdict {
         let begins = segment.is_syn() && segment.ack().is_none() && !segment.is_rst();
-        if begins && is_before(known.rcv_nxt, segment.seq()) && !is_on(Sabotage::StaleRow) {
+        if begins
+            && is_before(self.known.rcv_nxt.get(), segment.seq())
+            && !is_on(Sabotage::StaleRow)
+        {
             let mut facts = self.facts.get();
             facts.reopens = true;
             self.facts.set(facts);
             return Verdict::Drop;
         }
-        judge_after_fin(segment, known)
+        judge_after_fin(segment, &self.known)
     }
 
     /// Takes in a segment that is the peer's. The ACK number of a RST counts for
     /// nothing: some stacks acknowledge in it what they threw away.
-    #[inline]
     fn note_heard(&self, segment: &Segment<'_>, verdict: Verdict) {
-        let mut known = self.known.get();
+        let known = &self.known;
         let mut newest = self.newest.get();
         let mut facts = self.facts.get();
         facts.rst = segment.is_rst();
@@ -306,9 +339,8 @@ impl Row {
             && !segment.is_rst()
             && !known.is_overtaken(ack)
         {
-            if !is_before(known.snd_nxt, ack) {
-                known.snd_una = ack;
-                self.known.set(known);
+            if !is_before(known.snd_nxt.get(), ack) {
+                known.snd_una.set(ack);
             }
             newest.window = segment.window_len();
             newest.is_refused = newest.probe > 0 && known.in_flight() > 0;
@@ -316,14 +348,14 @@ impl Row {
         }
         let is_taken =
             matches!(verdict, Verdict::Acceptable | Verdict::Overtaken) && !segment.is_rst();
-        if is_taken && segment.len() > 0 && !is_before(known.arrived, segment.seq()) {
+        let arrived = known.arrived.get();
+        if is_taken && segment.len() > 0 && !is_before(arrived, segment.seq()) {
             facts.fin |= segment.is_fin();
-            let edge = known.rcv_nxt.wrapping_add(known.rcv_wnd);
             let end = segment.seq().wrapping_add(segment.payload_len());
+            let edge = known.edge();
             let end = if is_before(edge, end) { edge } else { end };
-            if is_before(known.arrived, end) {
-                known.arrived = end;
-                self.known.set(known);
+            if is_before(arrived, end) {
+                known.arrived.set(end);
             }
         }
         facts.heard = Some(match newest.window {
@@ -341,18 +373,18 @@ impl Row {
     /// Takes in an ICMP error about a segment with this sequence number. It is not
     /// believed if none such is in flight (RFC 5927, 4.1). Returns whether it was.
     pub(super) fn note_icmp(&self, seq: u32, severity: Icmp) -> bool {
-        let known = self.known.get();
+        let snd_una = self.known.snd_una.get();
         let oldest = match self.phase.get() {
             Phase::Nobody | Phase::Over | Phase::Listening | Phase::Opening => return false,
             // The SYN itself, which counts as acknowledged elsewhere.
-            Phase::SynSent | Phase::SynSeen | Phase::SynReceived => known.snd_una.wrapping_sub(1),
+            Phase::SynSent | Phase::SynSeen | Phase::SynReceived => snd_una.wrapping_sub(1),
             Phase::Synchronised
             | Phase::Finishing
             | Phase::PeerFinished
             | Phase::Closing
-            | Phase::TimeWait => known.snd_una,
+            | Phase::TimeWait => snd_una,
         };
-        if is_before(seq, oldest) || !is_before(seq, known.snd_nxt) {
+        if is_before(seq, oldest) || !is_before(seq, self.known.snd_nxt.get()) {
             return false;
         }
         let mut facts = self.facts.get();
@@ -369,46 +401,48 @@ impl Row {
             self.note_syn_sent(segment);
             return None;
         }
-        let mut known = self.known.get();
+        let known = &self.known;
         let mut newest = self.newest.get();
         if let Some(ack) = segment.ack() {
             let window = u32::from(segment.window_len()) << newest.shift;
-            let ahead = ack.wrapping_sub(known.rcv_nxt);
-            known.rcv_wnd = ahead.wrapping_add(window);
+            let ahead = ack.wrapping_sub(known.rcv_nxt.get());
+            known.rcv_wnd.set(ahead.wrapping_add(window));
         }
-        let end = segment.seq().wrapping_add(len);
-        if is_before(known.snd_nxt, end) {
-            known.snd_nxt = end;
-            known.most_in_flight = known.most_in_flight.max(known.in_flight());
-            self.known.set(known);
-            newest.ends_in_zero = segment.ends_in_zero() && !segment.is_fin();
-            newest.probe = match newest.window == 0 && segment.payload_len() == 1 {
-                true => 1_u8.wrapping_add(segment.is_fin().into()),
-                false => 0,
-            };
-            newest.is_refused = false;
-            self.newest.set(newest);
-            // A packet has fewer than 2^16 octets.
-            let len = u16::try_from(len).unwrap_or(u16::MAX);
-            self.largest.set(self.largest.get().max(len));
-            if segment.is_fin() {
-                self.note_fin_sent();
-            }
-            self.note_demanding();
-            return None;
-        }
-        self.known.set(known);
         if len == 0 {
             return None;
         }
-        self.note_old_sent(segment, &known, newest)
+        let end = segment.seq().wrapping_add(len);
+        if !is_before(known.snd_nxt.get(), end) {
+            return self.note_old_sent(segment);
+        }
+        known.snd_nxt.set(end);
+        let most = known.most_in_flight.get().max(known.in_flight());
+        known.most_in_flight.set(most);
+        newest.ends_in_zero = segment.ends_in_zero() && !segment.is_fin();
+        newest.probe = match newest.window == 0 && segment.payload_len() == 1 {
+            true => 1_u8.wrapping_add(segment.is_fin().into()),
+            false => 0,
+        };
+        newest.is_refused = false;
+        self.newest.set(newest);
+        // A packet has fewer than 2^16 octets.
+        let len = u16::try_from(len).unwrap_or(u16::MAX);
+        self.largest.set(self.largest.get().max(len));
+        if segment.is_fin() {
+            self.note_fin_sent();
+        }
+        self.note_demanding();
+        None
     }
 
     /// Takes in a segment that left, none of which is new.
-    fn note_old_sent(&self, segment: &Segment<'_>, known: &Known, newest: Newest) -> Option<u32> {
-        let is_last = segment.end() == known.snd_nxt;
+    #[inline(never)]
+    fn note_old_sent(&self, segment: &Segment<'_>) -> Option<u32> {
+        let snd_una = self.known.snd_una.get();
+        let newest = self.newest.get();
+        let is_last = segment.end() == self.known.snd_nxt.get();
         let is_known_zero = is_last && newest.ends_in_zero && !is_on(Sabotage::ZeroOctet);
-        if is_before(segment.seq(), known.snd_una) {
+        if is_before(segment.seq(), snd_una) {
             // A keep-alive probe, which repeats an old octet (RFC 9293, 3.8.4).
             self.note_demanding();
             None
@@ -417,7 +451,7 @@ impl Row {
             // which has any value, for ours. It need not be the last in flight: a window
             // probe may have left after it.
             self.note_demanding();
-            Some(known.snd_una.wrapping_sub(1))
+            Some(snd_una.wrapping_sub(1))
         } else {
             let mut facts = self.facts.get();
             facts.resent = facts.resent.saturating_add(1);
@@ -435,14 +469,14 @@ impl Row {
         let mut facts = self.facts.get();
         facts.has_reset = true;
         self.facts.set(facts);
-        let known = self.known.get();
+        let known = &self.known;
         // What the closed window refused is not sent, as the peer sees it.
         let newest = self.newest.get();
         let refused = match newest.is_refused && known.in_flight() > 0 {
             true => newest.probe.into(),
             false => 0,
         };
-        let next = known.snd_nxt.wrapping_sub(refused);
+        let next = known.snd_nxt.get().wrapping_sub(refused);
         let is_abort = segment.ack().is_some()
             && self.phase.get() != Phase::Opening
             && !is_on(Sabotage::RstAtUna);
@@ -464,21 +498,20 @@ impl Row {
     }
 
     fn note_syn_sent(&self, segment: &Segment<'_>) {
-        let mut known = self.known.get();
+        let known = &self.known;
         if let Some(ack) = segment.ack() {
             // The peer's SYN came to a listener, unknown until now.
-            known.rcv_nxt = ack;
-            known.arrived = ack;
+            known.rcv_nxt.set(ack);
+            known.arrived.set(ack);
             self.phase.set(Phase::SynReceived);
         } else {
             self.phase.set(Phase::SynSent);
         }
         // No octet of data is acknowledged by what follows the SYN.
-        known.snd_una = segment.end();
-        known.snd_nxt = known.snd_una;
+        known.snd_una.set(segment.end());
+        known.snd_nxt.set(segment.end());
         // The window of a SYN is not scaled.
-        known.rcv_wnd = segment.window_len().into();
-        self.known.set(known);
+        known.rcv_wnd.set(segment.window_len().into());
         self.newest.set(Newest {
             shift: segment.window_scale().unwrap_or(0),
             ..self.newest.get()

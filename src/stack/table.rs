@@ -177,7 +177,7 @@ impl<const N: usize> Table<N> {
     /// How many octets of sequence space were sent and are not acknowledged.
     pub(super) fn in_flight(&self, slot: usize) -> usize {
         self.rows.get(slot).map_or(0, |row| {
-            usize::try_from(row.known.get().in_flight()).unwrap_or(usize::MAX)
+            usize::try_from(row.known.in_flight()).unwrap_or(usize::MAX)
         })
     }
 
@@ -202,6 +202,14 @@ impl<const N: usize> Table<N> {
             return self.inspect_stranger(segment);
         };
         self.touch(slot, row);
+        match row.take_plain(segment) {
+            true => Onward::Frame,
+            false => self.inspect_rare(frame, segment, row),
+        }
+    }
+
+    #[inline(never)]
+    fn inspect_rare(&self, frame: &[u8], segment: &Segment<'_>, row: &Row) -> Onward {
         let verdict = row.judge(segment);
         match verdict {
             Verdict::Acceptable | Verdict::Unproven => Onward::Frame,
@@ -216,12 +224,11 @@ impl<const N: usize> Table<N> {
     }
 
     /// What goes on in place of a segment.
-    #[inline(never)]
     fn replace(&self, frame: &[u8], segment: &Segment<'_>, row: &Row, verdict: Verdict) -> Onward {
-        let known = row.known.get();
-        let ack = segment.ack().unwrap_or(known.snd_una);
+        let (rcv_nxt, snd_una) = (row.known.rcv_nxt.get(), row.known.snd_una.get());
+        let ack = segment.ack().unwrap_or(snd_una);
         let mut fields = Fields {
-            seq: known.rcv_nxt,
+            seq: rcv_nxt,
             ack,
             flags: Segment::ACK,
             window: segment.window_len(),
@@ -235,15 +242,15 @@ impl<const N: usize> Table<N> {
                 let all = segment.payload();
                 payload = all.get(..PAYLOAD).unwrap_or(all);
                 fields.seq = segment.seq();
-                fields.ack = known.snd_una;
+                fields.ack = snd_una;
                 fields.window = row.window();
                 if payload.len() == all.len() {
                     fields.flags = segment.flags();
                 }
             }
             Verdict::Answered | Verdict::Challenge => {
-                fields.seq = known.rcv_nxt.wrapping_sub(1);
-                fields.ack = known.snd_una;
+                fields.seq = rcv_nxt.wrapping_sub(1);
+                fields.ack = snd_una;
                 let is_answered = verdict == Verdict::Answered;
                 if is_answered && !is_on(Sabotage::ChallengeBudget) {
                     payload = &[0];
@@ -263,6 +270,7 @@ impl<const N: usize> Table<N> {
     /// Decides about a segment of no known connection. One that calls is for a connection
     /// that listens at its port. While all who serve the port are busy, it is dropped: who
     /// calls repeats it (RFC 9293, 3.8.1).
+    #[inline(never)]
     fn inspect_stranger(&self, segment: &Segment<'_>) -> Onward {
         let flow = segment.flow();
         // Nothing answers a group, nor what comes from one (RFC 9293, MUST-57, MUST-63).
