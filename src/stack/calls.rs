@@ -119,10 +119,11 @@ impl<const N: usize> Tracker<N> {
     /// Takes in what the device has received; [`Taken::Full`] where it cannot be known
     /// whether that is all.
     pub(super) fn take_in_all<D: Device + ?Sized>(&mut self, net: &mut Net<'_, '_, D>) -> Taken {
-        match self.ingest(net) {
-            Taken::Nothing | Taken::All if !has_room(net) => Taken::Full,
-            taken => taken,
+        let taken = self.ingest(net);
+        if matches!(taken, Taken::Nothing | Taken::All) && !has_room(net) {
+            return Taken::Full;
         }
+        taken
     }
 
     /// What a write does last.

@@ -404,7 +404,7 @@ impl Row {
         let known = &self.known;
         let mut newest = self.newest.get();
         if let Some(ack) = segment.ack() {
-            let window = u32::from(segment.window_len()) << newest.shift;
+            let window = u32::from(segment.window_len()).wrapping_shl(newest.shift.into());
             let ahead = ack.wrapping_sub(known.rcv_nxt.get());
             known.rcv_wnd.set(ahead.wrapping_add(window));
         }
@@ -484,11 +484,12 @@ impl Row {
     }
 
     fn note_fin_sent(&self) {
-        self.phase.set(match self.phase.get() {
-            Phase::Synchronised => Phase::Finishing,
-            Phase::PeerFinished => Phase::Closing,
-            phase => phase,
-        });
+        let phase = self.phase.get();
+        if phase == Phase::Synchronised {
+            self.phase.set(Phase::Finishing);
+        } else if phase == Phase::PeerFinished {
+            self.phase.set(Phase::Closing);
+        }
     }
 
     fn note_demanding(&self) {

@@ -24,6 +24,7 @@ const SEVERAL: u16 = u16::MAX - 1;
 
 /// What goes on of a frame that arrived.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "there is no heap to box it on")]
 pub(super) enum Onward {
     /// The frame itself.
     Frame,
@@ -102,10 +103,13 @@ impl<const N: usize> Table<N> {
     pub(super) fn note_addresses(&mut self, interface: &Interface) {
         #[cfg(feature = "proto-ipv4")]
         {
-            let broadcast = |cidr: &IpCidr| match cidr {
-                IpCidr::Ipv4(cidr) => cidr.broadcast(),
-                #[allow(unreachable_patterns, reason = "there may be one version only")]
-                _ => None,
+            #[allow(irrefutable_let_patterns, reason = "there may be one version only")]
+            let broadcast = |cidr: &IpCidr| {
+                if let IpCidr::Ipv4(cidr) = cidr {
+                    cidr.broadcast()
+                } else {
+                    None
+                }
             };
             let mut known = interface.ip_addrs().iter().map(broadcast);
             for place in &mut self.broadcasts {

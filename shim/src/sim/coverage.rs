@@ -93,9 +93,11 @@ fn excuse_fact(row: &Row) -> Option<&'static str> {
         (State::Idle, _) => Some("nothing on the wire belongs to it"),
         (_, Event::Established) if !is_opening => Some("the handshake completes once"),
         (_, Event::PeerFin(_)) if is_opening => Some("the handshake is told before the FIN"),
-        (State::PeerFinished(OnPeerFin::Refuse), Event::PeerFin(OnPeerFin::HalfClose))
-        | (State::PeerFinished(OnPeerFin::HalfClose), Event::PeerFin(_))
-        | (State::Finishing(Closer::Peer), Event::PeerFin(OnPeerFin::HalfClose)) => {
+        (
+            State::PeerFinished(OnPeerFin::Refuse) | State::Finishing(Closer::Peer),
+            Event::PeerFin(OnPeerFin::HalfClose),
+        )
+        | (State::PeerFinished(OnPeerFin::HalfClose), Event::PeerFin(_)) => {
             Some("a FIN that comes again meets the policy of before")
         }
         (State::Listening, Event::PeerRst) => Some("the socket listens again by itself"),

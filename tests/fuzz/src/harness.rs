@@ -57,21 +57,7 @@ pub fn run(input: &[u8]) {
     } else {
         Medium::Ip
     };
-    let bit = |number: u8| head.offload >> number & 1 == 1;
-    let config = match medium {
-        Medium::Ethernet => WorldConfig::instant(),
-        Medium::Ip => WorldConfig::ip(),
-    };
-    let world = World::new(WorldConfig {
-        latency: Duration::ZERO,
-        offload: Offload {
-            ipv4_tx: bit(0),
-            ipv4_rx: bit(1),
-            tcp_tx: bit(2),
-            tcp_rx: bit(3),
-        },
-        ..config
-    });
+    let world = make_world(&head, medium);
     let is_traced = std::env::var_os(TRACE).is_some();
     if is_traced {
         println!("{head:?}");
@@ -119,6 +105,24 @@ pub fn run(input: &[u8]) {
     }
     harness.stack.run_for(Duration::from_secs(1));
     harness.check();
+}
+
+fn make_world(head: &Head, medium: Medium) -> World {
+    let bit = |number: u8| head.offload >> number & 1 == 1;
+    let config = match medium {
+        Medium::Ethernet => WorldConfig::instant(),
+        Medium::Ip => WorldConfig::ip(),
+    };
+    World::new(WorldConfig {
+        latency: Duration::ZERO,
+        offload: Offload {
+            ipv4_tx: bit(0),
+            ipv4_rx: bit(1),
+            tcp_tx: bit(2),
+            tcp_rx: bit(3),
+        },
+        ..config
+    })
 }
 
 struct Harness<'a> {

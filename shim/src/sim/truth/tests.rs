@@ -110,9 +110,9 @@ fn data_stays_within_the_furthest_window() {
     wire.note_arrival(at(2), &window(500, IRS + 1, 1));
     wire.note_arrival(at(3), &window(10, IRS + 2, 1));
     let furthest = ISS + 101 + 500;
-    wire.note_sent(at(5), &from_us(Flags::ACK, furthest - 10, IRS + 4, 10));
+    wire.note_sent(at(5), &from_us(Flags::ACK, furthest - 10, IRS + 3, 10));
     assert_eq!(wire.lane(0).fault, None);
-    wire.note_sent(at(5), &from_us(Flags::ACK, furthest, IRS + 4, 2));
+    wire.note_sent(at(5), &from_us(Flags::ACK, furthest, IRS + 3, 2));
     assert_eq!(wire.lane(0).fault, Some(Fault::BeyondWindow));
 }
 
