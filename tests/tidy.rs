@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const LONGEST_SOURCE: usize = 500;
 const LONGEST_TEST: usize = 700;
 
-const TOP_LEVEL: [&str; 11] = [
+const TOP_LEVEL: [&str; 12] = [
     "ARCHITECTURE.md",
     "CHANGELOG.md",
     "Cargo.lock",
@@ -16,6 +16,7 @@ const TOP_LEVEL: [&str; 11] = [
     "README.md",
     "ci.sh",
     "clippy.toml",
+    "docs",
     "examples",
     "shim",
     "src",
