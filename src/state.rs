@@ -273,6 +273,7 @@ impl fmt::Display for Event {
 }
 
 /// What the driver has to do after an event.
+#[must_use = "the socket has to follow the state machine"]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Action {

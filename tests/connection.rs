@@ -118,7 +118,7 @@ impl Checked {
             Step::Fin => drop_action(connection.handle_fin(now)),
             Step::Rst => drop_action(connection.handle_rst(now)),
             Step::FinAcknowledged => {
-                connection.handle_fin_acknowledged(now);
+                let _ = connection.handle_fin_acknowledged(now);
                 if matches!(before, State::Finishing(_)) {
                     self.settle(0);
                 }
@@ -126,7 +126,7 @@ impl Checked {
             Step::Finish => drop_action(connection.handle_finish(now)),
             Step::Abort => drop_action(connection.handle_abort(now)),
             Step::Release => {
-                connection.handle_release(now);
+                let _ = connection.handle_release(now);
                 if before.is_closed() {
                     self.end = None;
                 }
@@ -389,7 +389,7 @@ fn opening_again_starts_afresh_whatever_came_before() {
     let mut again = Checked::new().after(&used).connection;
     let mut first = Connection::new(7);
     let now = Checked::new().after(&used).now;
-    first.handle_connect(options(OnPeerFin::HalfClose), now);
+    let _ = first.handle_connect(options(OnPeerFin::HalfClose), now);
     // Every field is printed, so nothing can be left over unseen.
     assert_eq!(format!("{again:?}"), format!("{first:?}"));
     assert_eq!(again.poll_advice(), None);

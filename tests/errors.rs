@@ -11,8 +11,8 @@ use lastbyte::{
 fn ledger() -> Ledger {
     let now = Instant::ZERO;
     let mut connection = Connection::new(1);
-    connection.handle_connect(Options::default(), now);
-    connection.handle_established(now);
+    let _ = connection.handle_connect(Options::default(), now);
+    let _ = connection.handle_established(now);
     connection.handle_accepted(30, now).unwrap();
     connection.handle_pending(10, now);
     connection.ledger()

@@ -33,7 +33,7 @@ fn connecting(options: Options) -> Connection {
 fn open_with(options: Options) -> Connection {
     let mut connection = connecting(options);
     connection.handle_sent(Sent::Syn, at(0));
-    connection.handle_established(at(0));
+    let _ = connection.handle_established(at(0));
     assert_eq!(connection.state(), State::Open);
     connection
 }
@@ -63,7 +63,7 @@ fn pass_to(connection: &mut Connection, until: Instant) {
         if due > until {
             return;
         }
-        connection.handle_timeout(due);
+        let _ = connection.handle_timeout(due);
     }
     panic!("the timers do not come to rest");
 }
@@ -106,7 +106,7 @@ fn the_connect_limit_ends_with_the_handshake() {
 fn a_listener_drops_a_handshake_that_takes_too_long_and_gives_the_next_its_own_time() {
     let mut listener = Connection::new(1);
     let short = Options::builder().connect_limit(Duration::from_secs(4));
-    listener.handle_listen(short.build().expect("sound"), at(0));
+    let _ = listener.handle_listen(short.build().expect("sound"), at(0));
     assert_eq!(listener.poll_timeout(), Instant::NEVER);
     for start in [100, 500] {
         listener.handle_handshake_started(secs(start));
@@ -122,7 +122,7 @@ fn a_listener_drops_a_handshake_that_takes_too_long_and_gives_the_next_its_own_t
 #[test]
 fn a_listener_whose_address_is_lost_waits_again_without_a_limit() {
     let mut listener = Connection::new(1);
-    listener.handle_listen(Options::default(), at(0));
+    let _ = listener.handle_listen(Options::default(), at(0));
     listener.handle_handshake_started(at(0));
     assert_eq!(listener.handle_address_lost(at(1)), Action::Relisten);
     assert_eq!(listener.poll_timeout(), Instant::NEVER);
@@ -208,7 +208,7 @@ fn probes_that_cannot_leave_count_as_silence_in_the_end() {
 #[test]
 fn a_fin_of_ours_that_is_not_answered_is_silence() {
     let mut connection = open_with(limits(|b| b.finish_limit(Duration::from_secs(300))));
-    connection.handle_finish(at(0));
+    let _ = connection.handle_finish(at(0));
     connection.handle_sent(Sent::Demanding, secs(5));
     ends_at(&mut connection, secs(105), Cause::Vanished);
 }
@@ -223,7 +223,7 @@ fn the_finish_limit_is_absolute() {
     for second in 11..40 {
         hear(&mut connection, 1_000 - second, Window::Open, secs(second));
         // Asking again is no new time.
-        connection.handle_finish(secs(second));
+        let _ = connection.handle_finish(secs(second));
     }
     ends_at(&mut connection, secs(40), Cause::FinishTimeout);
     assert!(connection.ledger().undelivered() > 0);
@@ -234,7 +234,7 @@ fn the_finish_limit_is_absolute() {
 fn a_late_fact_of_the_handshake_does_not_stop_the_finish_limit() {
     let mut connection = open();
     write(&mut connection, 100, at(0));
-    connection.handle_finish(secs(10));
+    let _ = connection.handle_finish(secs(10));
     assert_eq!(connection.handle_established(secs(11)), Action::Ignore);
     connection.handle_handshake_dropped();
     connection.handle_handshake_started(secs(12));
@@ -245,8 +245,8 @@ fn a_late_fact_of_the_handshake_does_not_stop_the_finish_limit() {
 fn a_drain_behind_the_peers_fin_is_bounded_and_tells_the_fin() {
     let mut connection = open();
     write(&mut connection, 100, at(0));
-    connection.handle_fin(at(0));
-    connection.handle_finish(at(0));
+    let _ = connection.handle_fin(at(0));
+    let _ = connection.handle_finish(at(0));
     ends_at(&mut connection, secs(30), Cause::PeerFinished);
     assert!(connection.outcome().is_some_and(|end| end.is_err()));
 }
@@ -255,7 +255,7 @@ fn a_drain_behind_the_peers_fin_is_bounded_and_tells_the_fin() {
 fn a_finish_that_is_answered_ends_the_limits() {
     let mut connection = open();
     write(&mut connection, 100, at(0));
-    connection.handle_finish(at(0));
+    let _ = connection.handle_finish(at(0));
     connection.handle_sent(Sent::Demanding, at(0));
     assert_eq!(connection.handle_fin_acknowledged(secs(29)), Action::None);
     assert_eq!(connection.outcome(), Some(Ok(())));
@@ -351,7 +351,7 @@ fn a_wire_that_is_not_quiet_is_not_nudged() {
 #[test]
 fn a_fin_without_bytes_before_it_is_repeated_and_not_nudged() {
     let mut connection = open();
-    connection.handle_finish(at(0));
+    let _ = connection.handle_finish(at(0));
     connection.handle_sent(Sent::Demanding, at(0));
     pass_to(&mut connection, at(20_000));
     assert_eq!(connection.keep_alive(), None);
@@ -418,7 +418,7 @@ fn a_call_is_not_blamed_on_a_peer_that_is_not_there() {
     // Nor on one that has gone.
     let mut ended = open();
     ended.handle_heard(Window::Open, at(2));
-    ended.handle_rst(at(3));
+    let _ = ended.handle_rst(at(3));
     assert_eq!(ended.call_timed_out(at(1)), error);
 }
 
@@ -431,12 +431,12 @@ fn a_link_that_was_down_is_told_beside_the_cause() {
     assert!(!connection.report(at(1)).link_was_down);
     connection.handle_link(false);
     connection.handle_link(true);
-    connection.handle_rst(at(2));
+    let _ = connection.handle_rst(at(2));
     assert!(connection.report(at(3)).link_was_down);
     assert_eq!(connection.state(), State::Closed(Cause::PeerReset));
 
     let mut ended = open();
-    ended.handle_rst(at(2));
+    let _ = ended.handle_rst(at(2));
     ended.handle_link(false);
     assert!(!ended.report(at(3)).link_was_down);
 }
@@ -451,10 +451,10 @@ fn a_connection_that_was_released_or_never_opened_is_not_getting_older() {
     assert_eq!(never.report(secs(50)).elapsed, Duration::ZERO);
     let mut connection = open();
     hear(&mut connection, 0, Window::Open, secs(7));
-    connection.handle_abort(secs(20));
+    let _ = connection.handle_abort(secs(20));
     let elapsed = Duration::from_secs(20);
     assert_eq!(connection.report(secs(50)).elapsed, elapsed);
-    connection.handle_release(secs(60));
+    let _ = connection.handle_release(secs(60));
     assert_eq!(connection.report(secs(90)).elapsed, elapsed);
 }
 

@@ -233,8 +233,10 @@ impl<const N: usize> Tracker<N> {
     fn vacate(&mut self, index: usize, sockets: &mut SocketSet<'_>, now: Instant) {
         self.let_port_rest(index, tcp::State::FinWait2, now);
         if let Some(slot) = self.slots.get_mut(index) {
-            sockets.get_mut::<tcp::Socket<'_>>(slot.handle).abort();
-            slot.connection.handle_release(now);
+            let action = slot.connection.handle_release(now);
+            let socket = sockets.get_mut(slot.handle);
+            slot.perform(action, socket, now);
+            socket.abort();
             slot.unread = 0;
             self.table.clear(index);
         }

@@ -287,7 +287,7 @@ impl Slot {
         }
         self.drain(socket);
         if change.is_any() {
-            self.note_opening(change, now);
+            self.note_opening(change, socket, now);
         }
         in_order
     }
@@ -352,7 +352,7 @@ impl Slot {
     }
 
     /// Takes in how far the handshake has come.
-    fn note_opening(&mut self, change: Change, now: Instant) {
+    fn note_opening(&mut self, change: Change, socket: &mut tcp::Socket<'_>, now: Instant) {
         use tcp::State::{Closed, Listen, SynReceived};
         let connection = &mut self.connection;
         match (change.before, change.after) {
@@ -362,7 +362,8 @@ impl Slot {
         }
         let was_opening = is_opening(change.before) && !is_opening(change.after);
         if was_opening && change.after != Closed {
-            connection.handle_established(now);
+            let action = self.connection.handle_established(now);
+            self.perform(action, socket, now);
         }
     }
 
@@ -392,11 +393,11 @@ impl Slot {
         now: Instant,
     ) {
         use tcp::State::{FinWait2, LastAck, TimeWait};
-        let connection = &mut self.connection;
         // The guard saw the FIN come in order; if too much data was with it, smoltcp gets
         // it only when the peer repeats it.
         if facts.fin || change.is_peer_closing() {
-            connection.handle_fin(now);
+            let action = self.connection.handle_fin(now);
+            self.perform(action, socket, now);
         }
         // From LAST-ACK, both the final ACK and a RST lead to CLOSED; only the
         // ACK empties the queue, also where the RST passed the guard unseen.
@@ -407,10 +408,12 @@ impl Slot {
             || matches!(change.after, FinWait2 | TimeWait)
                 && !matches!(change.before, FinWait2 | TimeWait)
         {
-            connection.handle_fin_acknowledged(now);
+            let action = self.connection.handle_fin_acknowledged(now);
+            self.perform(action, socket, now);
         }
         if change.is_end() && change.before != TimeWait && !is_final_ack {
-            connection.handle_rst(now);
+            let action = self.connection.handle_rst(now);
+            self.perform(action, socket, now);
         }
         self.complete_finish(socket, now);
         if change.after == FinWait2 {
