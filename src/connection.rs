@@ -142,6 +142,7 @@ impl Connection {
 
     /// What the table says of an event now. Inlined, for a write asks it, and then
     /// the column is known.
+    // tuning: look-up-by-column
     #[inline(always)]
     fn look_up(&self, event: Event) -> Transition {
         let mut cell = transition(self.state, event);

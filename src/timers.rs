@@ -52,6 +52,7 @@ impl Timers {
 
     /// Sets a timer to `limit_ms` from now on. Not inlined: it is called from
     /// everywhere, and arithmetic on 64 bits takes much room.
+    // tuning: deadline-once
     #[inline(never)]
     pub(crate) fn set(&mut self, timer: Timer, now: Instant, limit_ms: u32) {
         let at = now.plus_millis(limit_ms);

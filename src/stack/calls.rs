@@ -24,7 +24,8 @@ use smoltcp::wire::IpEndpoint;
 /// segments may wait with its ACK for what we hold back (RFC 9293, 3.8.6.3).
 const LARGE_BUFFER: usize = 16 * 1_460;
 
-/// The id names no connection: its slot has been opened again since.
+/// The id names no connection of this tracker: its slot has been opened again since, or
+/// it is the id of another tracker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct UnknownConnection;
@@ -75,8 +76,9 @@ impl<const N: usize> Tracker<N> {
 
     /// Takes in what the device has received, then as much of `bytes` as fits
     /// into the transmit buffer, and sends what may be sent of it. What others
-    /// have to send is for [`poll`](Self::poll). `Ok(0)`: no room at present, or
-    /// the connection is still being opened.
+    /// have to send is for [`poll`](Self::poll). `Ok(0)`: no room at present, in the
+    /// buffer or in the device (which may hold back a FIN then), or the connection is
+    /// still being opened.
     ///
     /// # Errors
     ///

@@ -40,6 +40,7 @@ fn sum_some(seed: usize, octets: &[u8]) -> usize {
 }
 
 /// A sum with its carries added: 16 bits.
+// tuning: fold-once
 #[inline(never)]
 const fn folded(mut sum: usize) -> usize {
     while sum > 0xffff {

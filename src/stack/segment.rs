@@ -44,6 +44,7 @@ impl IpHeader<'_> {
     }
 
     /// The sum of the addresses.
+    // tuning: parse-in-place
     #[inline(always)]
     fn sum(&self) -> usize {
         match *self {
@@ -67,6 +68,7 @@ pub(super) struct Fields {
 
 impl<'f> Segment<'f> {
     /// Reads the payload of an IP packet; `None` if a header does not fit into it.
+    // tuning: parse-in-place
     #[inline(always)]
     pub(super) fn read(ip: IpHeader<'f>, payload: &'f [u8]) -> Option<Self> {
         let (header, rest) = payload.split_first_chunk::<TCP_HEADER_LEN>()?;
@@ -91,6 +93,7 @@ impl Segment<'_> {
     pub(super) const ACK: u8 = 0x10;
 
     /// From whom to whom it goes.
+    // tuning: parse-in-place
     #[inline(always)]
     pub(super) fn flow(&self) -> Flow {
         let [a, b, c, d, ..] = *self.header;
@@ -230,6 +233,7 @@ impl Segment<'_> {
 
     /// The sum of the pseudo header (RFC 9293, 3.1; RFC 8200, 8.1) of a segment of
     /// this length.
+    // tuning: parse-in-place
     #[inline(always)]
     pub(super) fn pseudo_sum(&self, len: usize) -> usize {
         let [high, low] = u16::try_from(len).unwrap_or(u16::MAX).to_be_bytes();
@@ -242,6 +246,7 @@ impl Segment<'_> {
     }
 
     /// Whether the checksum is right.
+    // tuning: parse-in-place
     #[inline(always)]
     pub(super) fn is_intact(&self) -> bool {
         let len = TCP_HEADER_LEN.wrapping_add(self.rest.len());

@@ -278,6 +278,7 @@ impl Slot {
 
     /// Takes in what came in, and how far the handshake has come. Returns how many
     /// octets of sequence space came in order.
+    // tuning: coming-apart
     #[inline(never)]
     fn note_coming(&mut self, change: Change, socket: &mut tcp::Socket<'_>, now: Instant) -> u32 {
         self.tcp = change.after;
@@ -383,6 +384,7 @@ impl Slot {
     }
 
     /// Takes in the end of either direction, and what it leads to.
+    // tuning: ending-apart
     #[inline(never)]
     fn note_ending(
         &mut self,
@@ -435,6 +437,7 @@ impl Slot {
     }
 
     /// Takes in what left.
+    // tuning: sent-in-place
     #[inline(always)]
     pub(super) fn note_sent(&mut self, facts: Facts, now: Instant) {
         if let Some(sent) = facts.sent {

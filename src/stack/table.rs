@@ -212,6 +212,7 @@ impl<const N: usize> Table<N> {
         }
     }
 
+    // tuning: rare-apart
     #[inline(never)]
     fn inspect_rare(&self, frame: &[u8], segment: &Segment<'_>, row: &Row) -> Onward {
         let verdict = row.judge(segment);
@@ -274,6 +275,7 @@ impl<const N: usize> Table<N> {
     /// Decides about a segment of no known connection. One that calls is for a connection
     /// that listens at its port. While all who serve the port are busy, it is dropped: who
     /// calls repeats it (RFC 9293, 3.8.1).
+    // tuning: stranger-apart
     #[inline(never)]
     fn inspect_stranger(&self, segment: &Segment<'_>) -> Onward {
         let flow = segment.flow();

@@ -240,6 +240,7 @@ impl<const N: usize> Tracker<N> {
 
     /// To be called before the steps of a poll: notices a lost address before
     /// smoltcp clears what was queued behind it.
+    // tuning: addresses-apart
     #[inline(never)]
     pub fn before_steps(
         &mut self,
@@ -261,6 +262,7 @@ impl<const N: usize> Tracker<N> {
 
     /// To be called after each step: tells the connections that it touched
     /// what it did to them.
+    // tuning: collect-apart
     #[inline(always)]
     pub fn after_step(&mut self, step: Step, sockets: &mut SocketSet<'_>, now: Instant) {
         if self.table.is_touched() {
@@ -268,6 +270,7 @@ impl<const N: usize> Tracker<N> {
         }
     }
 
+    // tuning: collect-apart
     #[inline(never)]
     fn collect(&mut self, step: Step, sockets: &mut SocketSet<'_>, now: Instant) {
         for index in self.table.take_touched() {
@@ -282,6 +285,7 @@ impl<const N: usize> Tracker<N> {
     }
 
     /// To be called after the ingress steps: fires the timers that are due.
+    // tuning: timers-apart
     #[inline(always)]
     pub fn run_timers(&mut self, sockets: &mut SocketSet<'_>, now: Instant) {
         if self.next_timer <= now {
@@ -289,6 +293,7 @@ impl<const N: usize> Tracker<N> {
         }
     }
 
+    // tuning: timers-apart
     #[inline(never)]
     fn fire_timers(&mut self, sockets: &mut SocketSet<'_>, now: Instant) {
         self.next_timer = Instant::NEVER;
@@ -333,6 +338,7 @@ impl<const N: usize> Tracker<N> {
 
     /// A function of its own, so that what taking in a frame prepares is not
     /// prepared where there is none.
+    // tuning: frame-apart
     #[inline(never)]
     fn take_in_frame<D: Device + ?Sized>(
         &self,
@@ -345,6 +351,7 @@ impl<const N: usize> Tracker<N> {
         )
     }
 
+    // tuning: egress-once
     #[inline(never)]
     fn send_segments<D: Device + ?Sized>(&mut self, net: &mut Net<'_, '_, D>) -> PollResult {
         self.rests_until = net.now.plus_millis(REST_MS);
@@ -473,6 +480,7 @@ impl<const N: usize> Tracker<N> {
     }
 
     /// Takes in between whom the segments of a connection go, and whether they still do.
+    // tuning: ends-once
     #[inline(never)]
     fn note_ends(&mut self, index: usize, sockets: &SocketSet<'_>) {
         let Some(slot) = self.slots.get(index) else {

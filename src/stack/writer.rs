@@ -37,7 +37,8 @@ impl<'s, 'a, D: Device, C: Clock, const N: usize> Writer<'s, 'a, D, C, N> {
 
     /// Accepts as many of `bytes` as fit, without waiting, and sends what may be
     /// sent of them. What other connections have to send is for [`Stack::poll`].
-    /// `Ok(0)`: no room at present, or the connection is still being opened.
+    /// `Ok(0)`: no room at present, in the buffer or in the device (which may hold back
+    /// a FIN then), or the connection is still being opened.
     ///
     /// # Errors
     ///
