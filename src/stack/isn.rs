@@ -65,8 +65,6 @@ const MEDIUM: Medium = Medium::Ip;
 const ADDRESS: HardwareAddress = HardwareAddress::Ip;
 
 /// Begins to connect, with this initial sequence number.
-// tuning: isn-apart
-#[inline(never)]
 pub(super) fn connect(
     socket: &mut tcp::Socket<'_>,
     ends: Ends,

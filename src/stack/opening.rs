@@ -212,8 +212,6 @@ impl<const N: usize> Tracker<N> {
     /// when its state has changed, and where it is given up in FIN-WAIT-2, to be asked
     /// before that. Whatever else ends a connection (a refusal, a RST of either side, a
     /// limit, a FIN of the peer before ours) leaves the port free.
-    // tuning: rest-once
-    #[inline(never)]
     pub(super) fn let_port_rest(&mut self, index: usize, owing: tcp::State, now: Instant) {
         let (slot, flow) = (self.slots.get(index), self.table.flow(index));
         let (Some(slot), Some(flow)) = (slot, flow) else {

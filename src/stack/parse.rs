@@ -89,8 +89,6 @@ pub(super) fn parse(medium: Medium, frame: &[u8], checks: Checks) -> Parsed<'_> 
 
 /// Reads a segment that leaves, as [`parse`] does. smoltcp made it: there are no options
 /// in front of it, and nothing behind it.
-// tuning: parse-in-place
-#[inline(always)]
 pub(super) fn parse_sent(medium: Medium, frame: &[u8]) -> Parsed<'_> {
     let Some(packet) = frame.get(link_header_len(medium)..) else {
         return Parsed::Other;
@@ -216,8 +214,6 @@ fn behind_hop_by_hop(header: &[u8]) -> Option<(IpProtocol, &[u8])> {
 }
 
 /// The segment in the payload of an IP packet, unless it is damaged.
-// tuning: parse-in-place
-#[inline(always)]
 fn parse_tcp<'f>(ip: IpHeader<'f>, payload: &'f [u8], checks: Checks) -> Parsed<'f> {
     match Segment::read(ip, payload) {
         Some(segment) if checks.tcp && !segment.is_intact() && !is_on(Sabotage::Damaged) => {

@@ -242,8 +242,6 @@ impl Row {
 
     /// Takes in a segment that is expected next and has an ACK and data at most, as nearly
     /// all are. Whether it is one.
-    // tuning: plain-first
-    #[inline(always)]
     pub(super) fn take_plain(&self, segment: &Segment<'_>) -> bool {
         let (known, newest) = (&self.known, self.newest.get());
         let Some(ack) = segment.plain_ack() else {
@@ -437,8 +435,6 @@ impl Row {
     }
 
     /// Takes in a segment that left, none of which is new.
-    // tuning: old-apart
-    #[inline(never)]
     fn note_old_sent(&self, segment: &Segment<'_>) -> Option<u32> {
         let snd_una = self.known.snd_una.get();
         let newest = self.newest.get();

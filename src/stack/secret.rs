@@ -135,8 +135,6 @@ impl Secret {
 
     /// `HalfSipHash-2-4` of a word and those after it. Its key has 64 bits, as many as the
     /// seed. `SipHash` would take a small machine four to six times the room.
-    // tuning: hash-once
-    #[inline(never)]
     fn hash(self, first: u32, others: &[[u8; 4]]) -> u32 {
         let [low, high] = self.key;
         let mut v = [low, high, low ^ 0x6c79_6765, high ^ 0x7465_6462];

@@ -44,8 +44,6 @@ impl IpHeader<'_> {
     }
 
     /// The sum of the addresses.
-    // tuning: parse-in-place
-    #[inline(always)]
     fn sum(&self) -> usize {
         match *self {
             #[cfg(feature = "proto-ipv4")]
@@ -68,8 +66,6 @@ pub(super) struct Fields {
 
 impl<'f> Segment<'f> {
     /// Reads the payload of an IP packet; `None` if a header does not fit into it.
-    // tuning: parse-in-place
-    #[inline(always)]
     pub(super) fn read(ip: IpHeader<'f>, payload: &'f [u8]) -> Option<Self> {
         let (header, rest) = payload.split_first_chunk::<TCP_HEADER_LEN>()?;
         let [_, _, _, _, _, _, _, _, _, _, _, _, offset, ..] = *header;
@@ -93,8 +89,6 @@ impl Segment<'_> {
     pub(super) const ACK: u8 = 0x10;
 
     /// From whom to whom it goes.
-    // tuning: parse-in-place
-    #[inline(always)]
     pub(super) fn flow(&self) -> Flow {
         let [a, b, c, d, ..] = *self.header;
         Flow {
@@ -233,8 +227,6 @@ impl Segment<'_> {
 
     /// The sum of the pseudo header (RFC 9293, 3.1; RFC 8200, 8.1) of a segment of
     /// this length.
-    // tuning: parse-in-place
-    #[inline(always)]
     pub(super) fn pseudo_sum(&self, len: usize) -> usize {
         let [high, low] = u16::try_from(len).unwrap_or(u16::MAX).to_be_bytes();
         add(self.ip.sum(), [0, PROTOCOL_TCP, high, low])
@@ -246,8 +238,6 @@ impl Segment<'_> {
     }
 
     /// Whether the checksum is right.
-    // tuning: parse-in-place
-    #[inline(always)]
     pub(super) fn is_intact(&self) -> bool {
         let len = TCP_HEADER_LEN.wrapping_add(self.rest.len());
         let header = sum_header(self.pseudo_sum(len), self.header);

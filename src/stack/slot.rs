@@ -278,8 +278,6 @@ impl Slot {
 
     /// Takes in what came in, and how far the handshake has come. Returns how many
     /// octets of sequence space came in order.
-    // tuning: coming-apart
-    #[inline(never)]
     fn note_coming(&mut self, change: Change, socket: &mut tcp::Socket<'_>, now: Instant) -> u32 {
         self.tcp = change.after;
         let mut in_order = self.take_receipt(socket);
@@ -384,8 +382,6 @@ impl Slot {
     }
 
     /// Takes in the end of either direction, and what it leads to.
-    // tuning: ending-apart
-    #[inline(never)]
     fn note_ending(
         &mut self,
         change: Change,

@@ -262,16 +262,12 @@ impl<const N: usize> Tracker<N> {
 
     /// To be called after each step: tells the connections that it touched
     /// what it did to them.
-    // tuning: collect-apart
-    #[inline(always)]
     pub fn after_step(&mut self, step: Step, sockets: &mut SocketSet<'_>, now: Instant) {
         if self.table.is_touched() {
             self.collect(step, sockets, now);
         }
     }
 
-    // tuning: collect-apart
-    #[inline(never)]
     fn collect(&mut self, step: Step, sockets: &mut SocketSet<'_>, now: Instant) {
         for index in self.table.take_touched() {
             let Some(facts) = self.table.take(index) else {
@@ -285,16 +281,12 @@ impl<const N: usize> Tracker<N> {
     }
 
     /// To be called after the ingress steps: fires the timers that are due.
-    // tuning: timers-apart
-    #[inline(always)]
     pub fn run_timers(&mut self, sockets: &mut SocketSet<'_>, now: Instant) {
         if self.next_timer <= now {
             self.fire_timers(sockets, now);
         }
     }
 
-    // tuning: timers-apart
-    #[inline(never)]
     fn fire_timers(&mut self, sockets: &mut SocketSet<'_>, now: Instant) {
         self.next_timer = Instant::NEVER;
         for index in 0..N {
@@ -351,8 +343,6 @@ impl<const N: usize> Tracker<N> {
         )
     }
 
-    // tuning: egress-once
-    #[inline(never)]
     fn send_segments<D: Device + ?Sized>(&mut self, net: &mut Net<'_, '_, D>) -> PollResult {
         self.rests_until = net.now.plus_millis(REST_MS);
         net.interface.poll_egress(
@@ -480,8 +470,6 @@ impl<const N: usize> Tracker<N> {
     }
 
     /// Takes in between whom the segments of a connection go, and whether they still do.
-    // tuning: ends-once
-    #[inline(never)]
     fn note_ends(&mut self, index: usize, sockets: &SocketSet<'_>) {
         let Some(slot) = self.slots.get(index) else {
             return;
