@@ -348,7 +348,8 @@ impl Row {
         let is_taken =
             matches!(verdict, Verdict::Acceptable | Verdict::Overtaken) && !segment.is_rst();
         let arrived = known.arrived.get();
-        if is_taken && segment.len() > 0 && !is_before(arrived, segment.seq()) {
+        if is_taken && segment.len() > 0 && !segment.is_syn() && !is_before(arrived, segment.seq())
+        {
             facts.fin |= segment.is_fin();
             let end = segment.seq().wrapping_add(segment.payload_len());
             let edge = known.edge();
@@ -402,7 +403,9 @@ impl Row {
         }
         let known = &self.known;
         let mut newest = self.newest.get();
-        if let Some(ack) = segment.ack() {
+        // What a keep-alive announces, smoltcp forgets at once.
+        let is_keep_alive = len > 0 && is_before(segment.seq(), known.snd_una.get());
+        if let Some(ack) = segment.ack().filter(|_| !is_keep_alive) {
             let window = u32::from(segment.window_len()).wrapping_shl(newest.shift.into());
             let ahead = ack.wrapping_sub(known.rcv_nxt.get());
             known.rcv_wnd.set(ahead.wrapping_add(window));

@@ -236,6 +236,15 @@ fn the_first_thousands_of_seeds_break_no_rule() {
     assert_eq!(summary.seeds, 3_000);
 }
 
+/// smoltcp forgets the window that its keep-alive announces, and cuts at the one before.
+#[test]
+fn a_fin_beyond_what_only_a_keep_alive_announced_waits_for_its_data() {
+    for seed in [5_328_139, 5_809_592] {
+        let findings = run(&Scenario::new(Profile::Hostile, seed)).findings;
+        assert!(findings.is_empty(), "seed {seed}: {findings:?}");
+    }
+}
+
 #[test]
 fn what_panics_is_a_finding() {
     // A write of more than the run has content for: the account cannot hold.
