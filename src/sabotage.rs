@@ -22,9 +22,9 @@ use core::sync::atomic::{AtomicU8, Ordering};
 pub enum Sabotage {
     /// None: everything works.
     None,
-    /// A RST anywhere in the window goes on to the stack below.
+    /// A RST anywhere in the window goes on to smoltcp.
     RstRule,
-    /// An acknowledgement of octets never sent goes on to the stack below.
+    /// An acknowledgement of octets never sent goes on to smoltcp.
     SndNxtRule,
     /// No keep-alive is asked for, however long nothing crosses the wire with
     /// bytes pending.
@@ -39,9 +39,9 @@ pub enum Sabotage {
     FirstWrite,
     /// The ACK number of a RST is credited.
     CreditRst,
-    /// A SYN without ACK goes on to the stack below while we connect.
+    /// A SYN without ACK goes on to smoltcp while we connect.
     BareSyn,
-    /// Fragments of TCP go on to the stack below.
+    /// Fragments of TCP go on to smoltcp.
     Fragments,
     /// A segment whose ACK number is older than another goes on as it is, and so is
     /// dropped whole.
@@ -56,7 +56,7 @@ pub enum Sabotage {
     BlindHeard,
     /// What was forged uses up the answers that the peer's own probes need.
     ChallengeBudget,
-    /// A SYN to a group, or from where no peer can be, goes on to the stack below.
+    /// A SYN to a group, or from where no peer can be, goes on to smoltcp.
     GroupSyn,
     /// A listener waits for one caller as long as the connect limit, and resets the
     /// others.
