@@ -65,6 +65,9 @@ pub enum Sabotage {
     Unread,
     /// Three duplicate ACKs keep our FIN from being repeated.
     FinDuplicates,
+    /// After three duplicate ACKs new data leaves beyond a window that is narrower than a
+    /// segment.
+    NarrowWindow,
     /// A lost octet of value zero is taken for a keep-alive, and never repeated.
     ZeroOctet,
     /// A wrong ACK before the handshake is complete is not answered with a RST at its
@@ -88,7 +91,7 @@ pub enum Sabotage {
 #[cfg(feature = "sabotage")]
 impl Sabotage {
     /// Every rule that can be broken.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::RstRule,
         Self::SndNxtRule,
         Self::KeepAliveCure,
@@ -108,6 +111,7 @@ impl Sabotage {
         Self::HalfOpen,
         Self::Unread,
         Self::FinDuplicates,
+        Self::NarrowWindow,
         Self::ZeroOctet,
         Self::WrongAck,
         Self::LoudAbort,

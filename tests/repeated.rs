@@ -4,8 +4,11 @@ mod common;
 
 use common::*;
 use embedded_io::Write;
+use lastbyte::stack::ConnectionId;
 use lastbyte::{Cause, Nagle, Options, State};
-use lastbyte_shim::loopback::{Flags, Handshake, Segment};
+use lastbyte_shim::loopback::{
+    Flags, Flow, Handshake, OUR_V4, RawPeer, Segment, World, WorldConfig,
+};
 
 /// One octet fits into the window and is lost; the peer, which knows of nothing,
 /// goes on sending.
@@ -106,5 +109,91 @@ fn data_and_fin_are_sent_again_after_duplicate_acks() {
         us.stack.poll();
         let report = us.writer(id).finish().expect("acknowledged");
         assert_ledger(report.ledger, 10, 10);
+    }
+}
+
+/// Who began the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Began {
+    Us,
+    Peer,
+}
+
+/// Connected to a script with this handshake, whoever began.
+fn connected(began: Began, handshake: Handshake) -> (Us<1>, ConnectionId, RawPeer, Flow) {
+    let without_nagle = options(|o| o.nagle(Nagle::Off));
+    if began == Began::Us {
+        return scripted_with(handshake, without_nagle);
+    }
+    let world = World::new(WorldConfig::instant());
+    let raw = world.raw();
+    let mut us = Us::new(&world);
+    let id = us.stack.listen(PORT, without_nagle).expect("a free slot");
+    let flow = raw.call(100, (OUR_V4, PORT), handshake, || {
+        us.stack.poll();
+    });
+    (us, id, raw, flow)
+}
+
+/// Of 100 octets in flight the first are lost, and the peer says so four times. What it
+/// gets is no more than its window of `window` octets; whether it gets them at once.
+fn hears_four_duplicates(began: Began, window: u16, window_scale: Option<u8>) -> bool {
+    let narrow = Handshake {
+        window,
+        window_scale,
+        ..Handshake::default()
+    };
+    let (mut us, id, raw, mut flow) = connected(began, narrow);
+    // The window of a SYN is not scaled (RFC 7323, 2.2).
+    let shift = window_scale.unwrap_or(0);
+    flow.window = window >> shift;
+    raw.send(&flow.ack());
+    for _ in 0..10 {
+        us.write(id, 10);
+    }
+    us.write(id, 900);
+    while raw.try_recv().is_some() {}
+    for _ in 0..4 {
+        raw.send(&flow.ack());
+        us.stack.poll();
+    }
+    us.stack.run_for(ms(20));
+    let edge = flow.ack + (u32::from(flow.window) << shift);
+    let again: Vec<_> = core::iter::from_fn(|| raw.try_recv()).collect();
+    for segment in &again {
+        let end = segment.seq + segment.seq_len();
+        assert!(end <= edge, "{began:?}, window {window}: {segment:?}");
+    }
+    // Whatever came of it, all is sent again and taken.
+    us.stack.run_for(secs(5));
+    while let Some(segment) = raw.try_recv() {
+        if segment.seq == flow.ack {
+            flow.take(segment.seq_len().min(edge - flow.ack));
+        }
+    }
+    assert!(flow.ack > again.first().map_or(0, |first| first.seq));
+    again.iter().any(|segment| !segment.payload.is_empty())
+}
+
+/// RFC 9293, 3.10.2 and 3.8.6: nothing is sent beyond the peer's window. smoltcp repeats
+/// a whole segment after three duplicate ACKs, filled up with new data.
+#[test]
+fn duplicate_acks_send_nothing_beyond_a_narrow_window() {
+    for began in [Began::Us, Began::Peer] {
+        for window in [100, 300, 999] {
+            assert!(!hears_four_duplicates(began, window, None), "{window}");
+            assert!(!hears_four_duplicates(began, window, Some(0)), "{window}");
+        }
+        assert!(!hears_four_duplicates(began, 768, Some(7)));
+    }
+}
+
+/// RFC 5681, 3.2: where a whole segment fits into the window, three duplicate ACKs lead to
+/// a fast retransmission; also of a peer whose windows are scaled.
+#[test]
+fn duplicate_acks_repeat_at_once_what_fits_into_the_window() {
+    for began in [Began::Us, Began::Peer] {
+        assert!(hears_four_duplicates(began, 1_460, None), "{began:?}");
+        assert!(hears_four_duplicates(began, 64_000, Some(7)), "{began:?}");
     }
 }

@@ -36,7 +36,10 @@ const fn expected(sabotage: Sabotage) -> &'static [Rule] {
         Sabotage::GroupSyn => &[Rule::Answers, Rule::Listens],
         Sabotage::HalfOpen | Sabotage::DeafBind | Sabotage::StaleRow => &[Rule::Listens],
         Sabotage::Unread | Sabotage::CutText => &[Rule::Read],
-        Sabotage::BlindHeard | Sabotage::FinDuplicates | Sabotage::ZeroOctet => &[],
+        Sabotage::BlindHeard
+        | Sabotage::FinDuplicates
+        | Sabotage::NarrowWindow
+        | Sabotage::ZeroOctet => &[],
     }
 }
 
@@ -46,6 +49,7 @@ const fn seen_by(sabotage: Sabotage) -> Option<&'static str> {
     match sabotage {
         Sabotage::BlindHeard => Some("row_69_blind_segment_is_not_heard"),
         Sabotage::FinDuplicates => Some("a_fin_is_sent_again_after_duplicate_acks"),
+        Sabotage::NarrowWindow => Some("duplicate_acks_send_nothing_beyond_a_narrow_window"),
         Sabotage::ZeroOctet => {
             Some("a_lone_octet_is_sent_again_whatever_its_value_while_the_peer_sends")
         }

@@ -233,6 +233,7 @@ impl<const N: usize> Tracker<N> {
                 let bound = slot.timeout_bound();
                 self.look_by(bound);
             }
+            self.table.note_queued(usize::from(id.slot), accepted);
         } else if !socket.can_send() && socket.send_capacity() < LARGE_BUFFER {
             // The buffer is full, so nothing is gained by waiting for more to
             // send with what is left in it; the peer may wait with its ACK.

@@ -22,7 +22,9 @@
 //!   above RCV.NXT. smoltcp gets them at RCV.NXT, so that it takes the acknowledgement.
 //! - Data after the peer's FIN is left out of its segment (RFC 9293, 3.10.7.4, step 7).
 //! - While only our FIN is in flight, duplicate ACKs go no further: after three of them
-//!   smoltcp would never repeat the FIN. And an ACK of our FIN that leaves the window
+//!   smoltcp would never repeat the FIN. Nor while more data waits, less than a
+//!   segment is in flight, and the window is narrower than one: smoltcp would repeat a
+//!   whole segment, with data that does not fit into the window. And an ACK of our FIN that leaves the window
 //!   closed is passed on as one that opens it, for smoltcp would probe that window in
 //!   FIN-WAIT-2 without a pause.
 //!
@@ -46,6 +48,8 @@ pub(super) struct Known {
     pub(super) snd_una: Cell<u32>,
     /// SND.NXT: the next octet to send.
     pub(super) snd_nxt: Cell<u32>,
+    /// The octet after all that was queued for sending.
+    pub(super) queued: Cell<u32>,
     /// RCV.NXT: the octet expected next.
     pub(super) rcv_nxt: Cell<u32>,
     /// The octet after all that has arrived in order. It is ahead of RCV.NXT if smoltcp
@@ -234,28 +238,11 @@ pub(super) fn judge_after_fin(segment: &Segment<'_>, known: &Known) -> Verdict {
 /// Judges a segment for a connection on which our FIN has left and is not acknowledged,
 /// and the peer's was not taken.
 pub(super) fn judge_after_our_fin(segment: &Segment<'_>, known: &Known) -> Verdict {
-    let verdict = without_duplicates(judge(segment, known), segment, known);
+    let verdict = judge(segment, known);
     let is_taken = matches!(verdict, Verdict::Acceptable | Verdict::Textless);
     let is_last = segment.ack() == Some(known.snd_nxt.get()) && segment.window() == Window::Zero;
     match is_taken && is_last && !segment.is_rst() {
         true => Verdict::Opened,
-        false => verdict,
-    }
-}
-
-/// Judges a segment for a connection on which both FINs are sent, and ours is not
-/// acknowledged.
-pub(super) fn judge_closing(segment: &Segment<'_>, known: &Known) -> Verdict {
-    without_duplicates(judge_after_fin(segment, known), segment, known)
-}
-
-/// Keeps a duplicate ACK from smoltcp while only our FIN is in flight.
-fn without_duplicates(verdict: Verdict, segment: &Segment<'_>, known: &Known) -> Verdict {
-    let is_duplicate = verdict == Verdict::Acceptable
-        && segment.plain_ack() == Some(known.snd_una.get())
-        && segment.payload_len() == 0;
-    match is_duplicate && known.in_flight() == 1 && !is_on(Sabotage::FinDuplicates) {
-        true => Verdict::Taken,
         false => verdict,
     }
 }

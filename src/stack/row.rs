@@ -2,8 +2,7 @@
 
 use super::ends::{Addresses, Ends, Flow};
 use super::guard::{
-    Known, Verdict, judge, judge_after_fin, judge_after_our_fin, judge_answer, judge_closing,
-    judge_syn_received,
+    Known, Verdict, judge, judge_after_fin, judge_after_our_fin, judge_answer, judge_syn_received,
 };
 use super::segment::Segment;
 use super::seq::is_before;
@@ -97,6 +96,8 @@ struct Newest {
     window: u16,
     /// By how much the windows that we announce are shifted.
     shift: u8,
+    /// By how much the peer's are.
+    peer_shift: u8,
     /// Whether the last octet sent is zero.
     ends_in_zero: bool,
     /// How much of what was sent last was sent into a closed window: an octet, and perhaps
@@ -104,6 +105,9 @@ struct Newest {
     probe: u8,
     /// Whether the peer has said since that it did not take it.
     is_refused: bool,
+    /// Whether a keep-alive has left since the newest octet: the answers to it wake a
+    /// stopped timer.
+    is_prodded: bool,
 }
 
 /// What the guard knows of one connection.
@@ -129,7 +133,7 @@ pub(super) struct Row {
 // What one more connection costs in memory, of what is not free on a small machine.
 // `./ci.sh budgets` prints what they add up to; the address families that are in it make
 // the difference.
-const _: () = assert!(size_of::<Row>() <= 112);
+const _: () = assert!(size_of::<Row>() <= 116);
 
 impl Row {
     pub(super) fn new() -> Self {
@@ -142,9 +146,11 @@ impl Row {
             newest: Cell::new(Newest {
                 window: 0,
                 shift: 0,
+                peer_shift: 0,
                 ends_in_zero: false,
                 probe: 0,
                 is_refused: false,
+                is_prodded: false,
             }),
             largest: Cell::new(0),
             is_touched: Cell::new(false),
@@ -154,9 +160,11 @@ impl Row {
     /// Forgets what was seen, and belongs to these ends from now on.
     pub(super) fn assign(&mut self, ends: &Ends) {
         let is_passive = self.phase.get() == Phase::Listening;
+        let peer_shift = self.newest.get().peer_shift;
         if let Some(flow) = Flow::arriving(ends) {
             self.reset(flow, Phase::Opening);
             self.is_passive = is_passive;
+            self.note_peer_shift(is_passive.then_some(peer_shift));
         }
     }
 
@@ -215,6 +223,13 @@ impl Row {
         is_live && ours == port && (self.is_passive || self.phase.get() == Phase::Listening)
     }
 
+    /// So many octets more wait to be sent, or are sent already.
+    #[inline]
+    pub(super) fn note_queued(&self, octets: u32) {
+        let queued = self.known.queued.get().wrapping_add(octets);
+        self.known.queued.set(queued);
+    }
+
     /// Takes in what the socket took in.
     pub(super) fn advance(&self, receipt: Receipt) {
         let known = &self.known;
@@ -240,8 +255,8 @@ impl Row {
         });
     }
 
-    /// Takes in a segment that is expected next and has an ACK and data at most, as nearly
-    /// all are. Whether it is one.
+    /// Takes in a segment that is expected next, acknowledges something new and has data at
+    /// most, as nearly all do. Whether it is one.
     pub(super) fn take_plain(&self, segment: &Segment<'_>) -> bool {
         let (known, newest) = (&self.known, self.newest.get());
         let Some(ack) = segment.plain_ack() else {
@@ -250,7 +265,7 @@ impl Row {
         let newly = ack.wrapping_sub(known.snd_una.get());
         let is_expected = self.phase.get() == Phase::Synchronised
             && segment.seq() == known.rcv_nxt.get()
-            && newly <= known.in_flight()
+            && newly.wrapping_sub(1) < known.in_flight()
             && segment.payload_len() <= known.rcv_wnd.get()
             && newest.probe == 0;
         if is_expected {
@@ -270,23 +285,56 @@ impl Row {
         is_expected
     }
 
-    /// Judges any other segment, and notes what it says.
-    pub(super) fn judge(&self, segment: &Segment<'_>) -> Verdict {
+    /// Judges any other segment, and notes what it says. A segment of ours has `mss` octets
+    /// of data at most.
+    pub(super) fn judge(&self, segment: &Segment<'_>, mss: u32) -> Verdict {
         let known = &self.known;
         let verdict = match self.phase.get() {
             Phase::Synchronised => judge(segment, known),
             Phase::SynSent | Phase::SynSeen => self.judge_answer(segment),
             Phase::SynReceived => judge_syn_received(segment, known),
             Phase::Finishing => judge_after_our_fin(segment, known),
-            Phase::PeerFinished => judge_after_fin(segment, known),
-            Phase::Closing => judge_closing(segment, known),
+            Phase::PeerFinished | Phase::Closing => judge_after_fin(segment, known),
             Phase::TimeWait => self.judge_in_time_wait(segment),
             Phase::Nobody | Phase::Over | Phase::Listening | Phase::Opening => Verdict::Drop,
         };
+        let is_spare = verdict == Verdict::Acceptable && self.is_spare_duplicate(segment, mss);
         if verdict.is_heard() {
             self.note_heard(segment, verdict);
         }
-        verdict
+        if is_spare { Verdict::Taken } else { verdict }
+    }
+
+    /// Whether an acceptable segment is a duplicate ACK (RFC 5681, 2) of which three must
+    /// not lead smoltcp to a fast retransmission. It repeats a whole segment, filled up
+    /// with new data, however narrow the window is; and it never repeats a lone FIN.
+    fn is_spare_duplicate(&self, segment: &Segment<'_>, mss: u32) -> bool {
+        let (known, newest) = (&self.known, self.newest.get());
+        let in_flight = known.in_flight();
+        if segment.plain_ack() != Some(known.snd_una.get())
+            || segment.payload_len() > 0
+            || in_flight == 0
+        {
+            return false;
+        }
+        let has_finished = matches!(self.phase.get(), Phase::Finishing | Phase::Closing);
+        let is_fin = in_flight == 1 && has_finished && !is_on(Sabotage::FinDuplicates);
+        let window = u32::from(newest.window).wrapping_shl(newest.peer_shift.into());
+        let is_narrow = segment.window_len() == newest.window
+            && newest.probe == 0
+            && !newest.is_prodded
+            && in_flight.max(window) < mss
+            && is_before(known.snd_nxt.get(), known.queued.get())
+            && !is_on(Sabotage::NarrowWindow);
+        is_fin || is_narrow
+    }
+
+    /// Takes in the window scale of the peer's SYN (RFC 7323, 2.2 and 2.3).
+    pub(super) fn note_peer_shift(&self, scale: Option<u8>) {
+        self.newest.set(Newest {
+            peer_shift: scale.unwrap_or(0).min(14),
+            ..self.newest.get()
+        });
     }
 
     fn judge_answer(&self, segment: &Segment<'_>) -> Verdict {
@@ -296,6 +344,7 @@ impl Row {
             self.known.rcv_nxt.set(next);
             self.known.arrived.set(next);
             self.phase.set(Phase::SynSeen);
+            self.note_peer_shift(segment.window_scale());
             if segment.window_scale().is_none() {
                 self.newest.set(Newest {
                     shift: 0,
@@ -402,21 +451,15 @@ impl Row {
             return None;
         }
         let known = &self.known;
-        let mut newest = self.newest.get();
-        // What a keep-alive announces, smoltcp forgets at once.
-        let is_keep_alive = len > 0 && is_before(segment.seq(), known.snd_una.get());
-        if let Some(ack) = segment.ack().filter(|_| !is_keep_alive) {
-            let window = u32::from(segment.window_len()).wrapping_shl(newest.shift.into());
-            let ahead = ack.wrapping_sub(known.rcv_nxt.get());
-            known.rcv_wnd.set(ahead.wrapping_add(window));
+        let end = segment.seq().wrapping_add(len);
+        if len > 0 && !is_before(known.snd_nxt.get(), end) {
+            return self.note_old_sent(segment);
         }
+        self.note_announced(segment);
         if len == 0 {
             return None;
         }
-        let end = segment.seq().wrapping_add(len);
-        if !is_before(known.snd_nxt.get(), end) {
-            return self.note_old_sent(segment);
-        }
+        let mut newest = self.newest.get();
         known.snd_nxt.set(end);
         let most = known.most_in_flight.get().max(known.in_flight());
         known.most_in_flight.set(most);
@@ -426,6 +469,7 @@ impl Row {
             false => 0,
         };
         newest.is_refused = false;
+        newest.is_prodded = false;
         self.newest.set(newest);
         // A packet has fewer than 2^16 octets.
         let len = u16::try_from(len).unwrap_or(u16::MAX);
@@ -437,7 +481,20 @@ impl Row {
         None
     }
 
-    /// Takes in a segment that left, none of which is new.
+    /// Takes in the window that a segment announces.
+    #[inline]
+    fn note_announced(&self, segment: &Segment<'_>) {
+        if let Some(ack) = segment.ack() {
+            let known = &self.known;
+            let shift = self.newest.get().shift;
+            let window = u32::from(segment.window_len()).wrapping_shl(shift.into());
+            let ahead = ack.wrapping_sub(known.rcv_nxt.get());
+            known.rcv_wnd.set(ahead.wrapping_add(window));
+        }
+    }
+
+    /// Takes in a segment that left, none of which is new. What a keep-alive announces,
+    /// smoltcp forgets at once.
     fn note_old_sent(&self, segment: &Segment<'_>) -> Option<u32> {
         let snd_una = self.known.snd_una.get();
         let newest = self.newest.get();
@@ -445,21 +502,30 @@ impl Row {
         let is_known_zero = is_last && newest.ends_in_zero && !is_on(Sabotage::ZeroOctet);
         if is_before(segment.seq(), snd_una) {
             // A keep-alive probe, which repeats an old octet (RFC 9293, 3.8.4).
-            self.note_demanding();
+            self.note_keep_alive();
             None
         } else if segment.is_keep_alive() && !is_known_zero {
             // The octet it repeats is not old: a peer that lacks it would take this one,
             // which has any value, for ours. It need not be the last in flight: a window
             // probe may have left after it.
-            self.note_demanding();
+            self.note_keep_alive();
             Some(snd_una.wrapping_sub(1))
         } else {
+            self.note_announced(segment);
             let mut facts = self.facts.get();
             facts.resent = facts.resent.saturating_add(1);
             facts.sent = facts.sent.or(Some(Sent::Demanding));
             self.facts.set(facts);
             None
         }
+    }
+
+    fn note_keep_alive(&self) {
+        self.newest.set(Newest {
+            is_prodded: true,
+            ..self.newest.get()
+        });
+        self.note_demanding();
     }
 
     /// Takes in a RST that left; the sequence number that it must have instead. That of
@@ -512,6 +578,7 @@ impl Row {
         // No octet of data is acknowledged by what follows the SYN.
         known.snd_una.set(segment.end());
         known.snd_nxt.set(segment.end());
+        known.queued.set(segment.end());
         // The window of a SYN is not scaled.
         known.rcv_wnd.set(segment.window_len().into());
         self.newest.set(Newest {

@@ -39,6 +39,8 @@ pub(super) struct Table<const N: usize> {
     medium: Medium,
     /// Whether the device leaves it to us to fill in checksums.
     fills: bool,
+    /// The most octets of data that one segment of ours may have.
+    mss: u32,
     rows: [Row; N],
     /// The row that is touched, [`NONE`] or [`SEVERAL`].
     touched: Cell<u16>,
@@ -52,6 +54,7 @@ impl<const N: usize> Table<N> {
         Self {
             medium: device.medium,
             fills: device.checksum.tcp.tx(),
+            mss: longest_text(device),
             rows: core::array::from_fn(|_| Row::new()),
             touched: Cell::new(NONE),
             #[cfg(feature = "proto-ipv4")]
@@ -171,6 +174,15 @@ impl<const N: usize> Table<N> {
         });
     }
 
+    /// So many octets more were queued for sending.
+    #[inline]
+    pub(super) fn note_queued(&self, slot: usize, octets: usize) {
+        if let Some(row) = self.rows.get(slot) {
+            // A transmit buffer has at most 1 GiB.
+            row.note_queued(u32::try_from(octets).unwrap_or(u32::MAX));
+        }
+    }
+
     /// Takes in what the socket of a connection took in.
     pub(super) fn advance(&self, slot: usize, receipt: Receipt) {
         if let Some(row) = self.rows.get(slot) {
@@ -215,7 +227,7 @@ impl<const N: usize> Table<N> {
     // tuning: rare-apart
     #[inline(never)]
     fn inspect_rare(&self, frame: &[u8], segment: &Segment<'_>, row: &Row) -> Onward {
-        let verdict = row.judge(segment);
+        let verdict = row.judge(segment, self.mss);
         match verdict {
             Verdict::Acceptable | Verdict::Unproven => Onward::Frame,
             Verdict::Drop | Verdict::Taken => Onward::Nothing,
@@ -294,6 +306,7 @@ impl<const N: usize> Table<N> {
                 is_served = true;
                 if row.phase.get() == Phase::Listening {
                     is_heard = true;
+                    row.note_peer_shift(segment.window_scale());
                     self.touch(slot, row);
                 }
             }
@@ -340,4 +353,12 @@ impl<const N: usize> Table<N> {
         }
         row.note_sent(segment, len)
     }
+}
+
+/// The most octets of data that a frame of the device has room for, with the shortest
+/// headers.
+fn longest_text(device: &DeviceCapabilities) -> u32 {
+    const HEADERS: usize = 20 + 20;
+    let packet = device.ip_mtu();
+    u32::try_from(packet.saturating_sub(HEADERS)).unwrap_or(u32::MAX)
 }

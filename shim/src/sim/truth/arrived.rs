@@ -180,7 +180,11 @@ impl Truth {
             return false;
         }
         if !is_after_fin {
-            self.rcv_nxt = later(self.rcv_nxt, segment.end());
+            // Of a segment whose ACK number is old, our end may keep a part of the data, and
+            // leave the rest to be repeated: its own ACK says how much.
+            if segment.text == 0 || !is_before(ack, self.snd_una) {
+                self.rcv_nxt = later(self.rcv_nxt, segment.end());
+            }
             if segment.fin {
                 self.peer_end = PeerEnd::Fin;
             }

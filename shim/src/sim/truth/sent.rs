@@ -4,7 +4,7 @@ use lastbyte::Instant;
 use smoltcp::wire::IpAddress;
 
 use super::header::{Header, is_before, later};
-use super::{Fault, Opening, Reach, SendWindow, Truth};
+use super::{Fault, HANDSHAKE, Opening, Reach, SendWindow, Truth};
 use crate::loopback::OUR_ADDRESSES;
 
 /// Whether this is an address that our end ever has.
@@ -145,11 +145,18 @@ impl Truth {
         self.largest_window = self.largest_window.max(window);
     }
 
+    /// Whether our end, which was last seen listening, still listens or is connected: it may
+    /// have ended since, and nobody looked.
+    fn may_serve(&self, now: Instant) -> bool {
+        let is_lively = self.saw_rst.is_none() && now < self.heard_at + HANDSHAKE;
+        self.opening != Opening::Synchronised || is_lively
+    }
+
     fn note_rst_sent(&mut self, now: Instant, segment: &Header) {
         self.owed.pay_rst(now, segment.seq);
         // One for a SYN stands at 0; that of a handshake under way does not.
         let answers_call = segment.seq == 0 && segment.ack.is_some() && segment.ack == self.call;
-        if answers_call && self.listens_at == Some(segment.src_port) {
+        if answers_call && self.listens_at == Some(segment.src_port) && self.may_serve(now) {
             self.fault.get_or_insert(Fault::CallerReset);
         }
         if self.local_port != Some(segment.src_port) {

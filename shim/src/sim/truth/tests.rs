@@ -75,6 +75,43 @@ fn a_fin_counts_whose_ack_number_is_old() {
     assert_eq!(wire.lane(0).sent_before_fin(), Some(10));
 }
 
+/// Our end may keep a part of such data: its own ACK says how much.
+#[test]
+fn a_rst_counts_where_our_end_said_that_it_stands_after_data_with_an_old_ack_number() {
+    let mut wire = open();
+    wire.note_arrival(at(2), &from_peer(Flags::ACK, IRS + 1, ISS + 101, 0));
+    wire.note_arrival(at(3), &from_peer(Flags::ACK, IRS + 1, ISS + 51, 300));
+    wire.note_sent(at(3), &from_us(Flags::ACK, ISS + 101, IRS + 1 + 128, 0));
+    wire.note_arrival(at(4), &from_peer(Flags::RST, IRS + 1 + 128, 0, 0));
+    assert!(wire.lane(0).saw_rst.is_some());
+    assert_eq!(wire.lane(0).peer_end, PeerEnd::Open);
+}
+
+/// A listener that had its caller, and was given a segment `last`.
+fn called(last: &[u8]) -> Wire {
+    let mut wire = Wire::new(Medium::Ip, true, [Duration::from_secs(30)].into_iter());
+    wire.lane_mut(0).begin(at(0), Some(OURS));
+    wire.note_arrival(at(1), &from_peer(Flags::SYN, IRS, 0, 0));
+    wire.note_sent(at(1), &from_us(Flags::SYN | Flags::ACK, ISS, IRS + 1, 0));
+    wire.note_arrival(at(2), &from_peer(Flags::ACK, IRS + 1, ISS + 1, 0));
+    assert_eq!(wire.lane(0).opening, Opening::Synchronised);
+    wire.note_arrival(at(3), last);
+    wire
+}
+
+#[test]
+fn a_caller_is_not_reset_while_another_is_served() {
+    let lively = from_peer(Flags::ACK, IRS + 1, ISS + 1, 0);
+    let reset = from_peer(Flags::RST, IRS + 1, 0, 0);
+    for (last, fault) in [(lively, Some(Fault::CallerReset)), (reset, None)] {
+        let mut wire = called(&last);
+        wire.note_arrival(at(4), &from_peer(Flags::SYN, IRS + 5000, 0, 0));
+        let answer = Flags::RST | Flags::ACK;
+        wire.note_sent(at(4), &from_us(answer, 0, IRS + 5001, 0));
+        assert_eq!(wire.lane(0).fault, fault);
+    }
+}
+
 #[test]
 fn an_ack_number_older_than_all_that_was_in_flight_is_no_certainty() {
     let mut wire = open();
