@@ -8,15 +8,13 @@ use std::rc::Rc;
 
 use common::*;
 use embedded_io::Error;
-use lastbyte::stack::smoltcp::iface::{
-    Interface, PollIngressSingleResult, PollResult, SocketHandle, SocketSet,
-};
+use lastbyte::stack::smoltcp::iface::{Interface, SocketHandle, SocketSet};
 use lastbyte::stack::smoltcp::phy::{
     Device, DeviceCapabilities, Medium, PacketMeta, RxToken, TxToken,
 };
 use lastbyte::stack::smoltcp::socket::{tcp, udp};
 use lastbyte::stack::smoltcp::wire::IpEndpoint;
-use lastbyte::stack::{Config, ConnectionId, Net, Step, Tracker, smoltcp};
+use lastbyte::stack::{Config, ConnectionId, Net, Tracker, smoltcp};
 use lastbyte::{Advice, Cause, Clock, OnReceive, Options, State, WriteError};
 use lastbyte_shim::loopback::{
     Behaviour, LoopDevice, OUR_ADDRESSES, OUR_V4, PEER_V4, Presence, World, WorldConfig,
@@ -28,7 +26,7 @@ use lastbyte_shim::loopback::{
 enum Style {
     /// `Tracker::poll`.
     Whole,
-    /// The steps of `Interface`, bracketed.
+    /// `Tracker::steps`.
     Steps,
 }
 
@@ -88,29 +86,18 @@ impl<const N: usize> Owner<N> {
     }
 
     fn poll_in_steps(&mut self) {
-        let now = self.world.now();
-        let at = smoltcp_time(now);
-        let (tracker, net) = self.parts();
-        tracker.before_steps(net.interface, net.sockets, now);
-        net.interface.poll_maintenance(at);
+        let (tracker, mut net) = self.parts();
+        let mut steps = tracker.steps(&mut net);
         for _ in 0..1_000 {
-            let mut watched = tracker.watch(net.device);
-            let result = net
-                .interface
-                .poll_ingress_single(at, &mut watched, net.sockets);
-            if result == PollIngressSingleResult::None {
-                break;
-            }
-            tracker.after_step(Step::Ingress, net.sockets, now);
-        }
-        tracker.run_timers(net.sockets, now);
-        for _ in 0..1_000 {
-            let mut watched = tracker.watch(net.device);
-            if net.interface.poll_egress(at, &mut watched, net.sockets) == PollResult::None {
+            if !steps.take_in() {
                 break;
             }
         }
-        tracker.after_step(Step::Egress, net.sockets, now);
+        for _ in 0..1_000 {
+            if !steps.send() {
+                break;
+            }
+        }
     }
 
     /// The super-loop, for this long.
@@ -228,6 +215,46 @@ fn every_end_of_an_open_connection_is_told() {
             owner.run_for(secs(1));
             owner.assert_refused(id, cause, accepted, 100);
         }
+    }
+}
+
+/// Each call of a poll is whole: whichever of them are left out, what happened is noticed.
+#[test]
+fn no_end_is_missed_however_few_steps_a_poll_has() {
+    type Poll = fn(&mut Tracker<1>, &mut Net<'_, '_, LoopDevice>);
+    let polls: [Poll; 4] = [
+        |tracker, net| drop(tracker.steps(net)),
+        |tracker, net| while tracker.steps(net).take_in() {},
+        |tracker, net| {
+            tracker.steps(net).send();
+        },
+        |tracker, net| {
+            let mut steps = tracker.steps(net);
+            steps.send();
+            while steps.take_in() {}
+        },
+    ];
+    for (number, poll) in polls.into_iter().enumerate() {
+        let world = sink_world(Behaviour::sink());
+        let mut owner = Owner::<1>::new(&world, Style::Whole);
+        let id = owner.open(Options::default());
+        assert_eq!(owner.try_write(id, &pattern(0, 100)), Ok(100));
+        owner.interface.update_ip_addrs(|own| own.retain(|_| false));
+        let (tracker, mut net) = owner.parts();
+        poll(tracker, &mut net);
+        let lost = State::Closed(Cause::AddressLost);
+        assert_eq!(owner.tracker.state(id), Ok(lost), "poll {number}");
+
+        let world = sink_world(Behaviour::sink());
+        let mut owner = Owner::<1>::new(&world, Style::Whole);
+        let id = owner.open(options(|o| o.silence_limit(secs(3))));
+        world.peer().set_presence(Presence::Absent);
+        assert_eq!(owner.try_write(id, &pattern(0, 100)), Ok(100));
+        world.run_until(world.now() + secs(4));
+        let (tracker, mut net) = owner.parts();
+        poll(tracker, &mut net);
+        let vanished = State::Closed(Cause::Vanished);
+        assert_eq!(owner.tracker.state(id), Ok(vanished), "poll {number}");
     }
 }
 

@@ -69,6 +69,7 @@ mod secret;
 mod segment;
 mod seq;
 mod slot;
+mod steps;
 mod table;
 mod time;
 mod tracker;
@@ -84,7 +85,10 @@ pub use error::StackError;
 pub use opening::OpenError;
 pub use reader::Reader;
 pub use secret::boot_seed;
+#[doc(hidden)]
 pub use slot::Step;
+pub use steps::Steps;
 pub use tracker::{ConnectionId, Net, Tracker};
+#[doc(hidden)]
 pub use watch::Watch;
 pub use writer::{Scoped, Writer};

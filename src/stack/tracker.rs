@@ -105,37 +105,9 @@ pub(super) enum Taken {
 /// application.
 ///
 /// [`Stack`](super::Stack) is a tracker with these parts and a clock in one. An
-/// application that owns its poll loop uses the tracker instead, and never
-/// blocks: it calls [`poll`](Self::poll) in place of `Interface::poll`, or, if
-/// it makes the steps itself, brackets them:
-///
-/// ```
-/// use lastbyte::Instant;
-/// use lastbyte::stack::{Step, Tracker, smoltcp};
-/// use smoltcp::iface::{Interface, PollIngressSingleResult, PollResult, SocketSet};
-/// use smoltcp::phy::Device;
-///
-/// fn my_poll<D: Device>(
-///     tracker: &mut Tracker<2>,
-///     interface: &mut Interface,
-///     sockets: &mut SocketSet<'_>,
-///     device: &mut D,
-///     now: Instant,
-/// ) {
-///     let at = smoltcp::time::Instant::from_micros(now.as_micros() as i64);
-///     tracker.before_steps(interface, sockets, now);
-///     interface.poll_maintenance(at);
-///     // One frame, then a look at what it did.
-///     while interface.poll_ingress_single(at, &mut tracker.watch(device), sockets)
-///         != PollIngressSingleResult::None
-///     {
-///         tracker.after_step(Step::Ingress, sockets, now);
-///     }
-///     tracker.run_timers(sockets, now);
-///     while interface.poll_egress(at, &mut tracker.watch(device), sockets) != PollResult::None {}
-///     tracker.after_step(Step::Egress, sockets, now);
-/// }
-/// ```
+/// application that owns its poll loop uses the tracker instead, and never blocks: it calls
+/// [`poll`](Self::poll) in place of `Interface::poll`, or makes the [`steps`](Self::steps)
+/// of a poll itself.
 #[derive(Debug)]
 pub struct Tracker<const N: usize> {
     pub(super) slots: [Slot; N],
@@ -230,7 +202,9 @@ impl<const N: usize> Tracker<N> {
         self.next_timer.min(of_sockets)
     }
 
-    /// The device with the guard around it, for one poll step.
+    /// The device with the guard around it, for one poll step: to measure what the guard
+    /// costs.
+    #[doc(hidden)]
     pub fn watch<'w, D: ?Sized>(&'w self, device: &'w mut D) -> Watch<'w, D, N> {
         Watch {
             device,
@@ -238,16 +212,10 @@ impl<const N: usize> Tracker<N> {
         }
     }
 
-    /// To be called before the steps of a poll: notices a lost address before
-    /// smoltcp clears what was queued behind it.
+    /// Notices a lost address before smoltcp clears what was queued behind it.
     // tuning: addresses-apart
     #[inline(never)]
-    pub fn before_steps(
-        &mut self,
-        interface: &Interface,
-        sockets: &mut SocketSet<'_>,
-        now: Instant,
-    ) {
+    fn before_steps(&mut self, interface: &Interface, sockets: &mut SocketSet<'_>, now: Instant) {
         self.table.note_addresses(interface);
         for index in 0..N {
             let Some(slot) = self.slots.get_mut(index) else {
@@ -260,8 +228,9 @@ impl<const N: usize> Tracker<N> {
         }
     }
 
-    /// To be called after each step: tells the connections that it touched
-    /// what it did to them.
+    /// Brings the connections up to date that a step touched. Public to measure what it
+    /// costs.
+    #[doc(hidden)]
     pub fn after_step(&mut self, step: Step, sockets: &mut SocketSet<'_>, now: Instant) {
         if self.table.is_touched() {
             self.collect(step, sockets, now);
@@ -280,8 +249,8 @@ impl<const N: usize> Tracker<N> {
         }
     }
 
-    /// To be called after the ingress steps: fires the timers that are due.
-    pub fn run_timers(&mut self, sockets: &mut SocketSet<'_>, now: Instant) {
+    /// Fires the timers that are due.
+    pub(super) fn run_timers(&mut self, sockets: &mut SocketSet<'_>, now: Instant) {
         if self.next_timer <= now {
             self.fire_timers(sockets, now);
         }
@@ -313,10 +282,15 @@ impl<const N: usize> Tracker<N> {
         }
     }
 
-    /// Takes in frames that the device has received.
-    fn take_in<D: Device + ?Sized>(&mut self, net: &mut Net<'_, '_, D>) -> Taken {
+    /// What comes before the first step of a poll.
+    pub(super) fn prepare<D: Device + ?Sized>(&mut self, net: &mut Net<'_, '_, D>) {
         self.look_at_addresses(net);
         net.interface.poll_maintenance(to_smoltcp(net.now));
+    }
+
+    /// Takes in frames that the device has received.
+    fn take_in<D: Device + ?Sized>(&mut self, net: &mut Net<'_, '_, D>) -> Taken {
+        self.prepare(net);
         let mut taken = Taken::Nothing;
         for _ in 0..INGRESS_BURST {
             if self.take_in_frame(net) == PollIngressSingleResult::None {
@@ -332,7 +306,7 @@ impl<const N: usize> Tracker<N> {
     /// prepared where there is none.
     // tuning: frame-apart
     #[inline(never)]
-    fn take_in_frame<D: Device + ?Sized>(
+    pub(super) fn take_in_frame<D: Device + ?Sized>(
         &self,
         net: &mut Net<'_, '_, D>,
     ) -> PollIngressSingleResult {
@@ -343,7 +317,10 @@ impl<const N: usize> Tracker<N> {
         )
     }
 
-    fn send_segments<D: Device + ?Sized>(&mut self, net: &mut Net<'_, '_, D>) -> PollResult {
+    pub(super) fn send_segments<D: Device + ?Sized>(
+        &mut self,
+        net: &mut Net<'_, '_, D>,
+    ) -> PollResult {
         self.rests_until = net.now.plus_millis(REST_MS);
         net.interface.poll_egress(
             to_smoltcp(net.now),

@@ -56,7 +56,7 @@ impl Device for Nothing {
     }
 }
 
-/// The steps of a poll, as the tracker's documentation shows them.
+/// The steps of a poll, with the guard or without.
 fn poll(
     tracker: &mut Tracker<1>,
     interface: &mut Interface,
@@ -66,7 +66,6 @@ fn poll(
 ) {
     let at = smoltcp::time::Instant::from_millis(now);
     let now = Instant::from_millis(u64::from(now));
-    tracker.before_steps(interface, sockets, now);
     interface.poll_maintenance(at);
     loop {
         #[cfg(feature = "guard")]
@@ -78,7 +77,6 @@ fn poll(
         }
         tracker.after_step(Step::Ingress, sockets, now);
     }
-    tracker.run_timers(sockets, now);
     loop {
         #[cfg(feature = "guard")]
         let result = interface.poll_egress(at, &mut tracker.watch(mac), sockets);

@@ -272,6 +272,14 @@ fn with_tracker() {
     }
 }
 
+fn call_steps(tracker: &mut Tracker<1>, net: &mut Net<'_, '_, Board>) -> bool {
+    let mut steps = tracker.steps(net);
+    let taken = steps.take_in();
+    used(steps.sockets());
+    used(&mut steps);
+    taken | steps.send()
+}
+
 fn call_tracker(
     tracker: &mut Tracker<1>,
     net: &mut Net<'_, '_, Board>,
@@ -283,15 +291,8 @@ fn call_tracker(
         1 => *held = Some(tracker.listen(net, any(80).into(), options())?),
         2 => tracker.poll(net),
         3 => used(tracker.poll_at(net)),
-        4 => tracker.before_steps(net.interface, net.sockets, now),
-        5 => tracker.after_step(any(Step::Ingress), net.sockets, now),
-        6 => tracker.run_timers(net.sockets, now),
+        4 => used(call_steps(tracker, net)),
         7 => tracker.set_link(any(true)),
-        8 => used(net.interface.poll_ingress_single(
-            time::Instant::ZERO,
-            &mut tracker.watch(net.device),
-            net.sockets,
-        )),
         _ => {}
     }
     let Some(id) = any(*held) else {
