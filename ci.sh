@@ -749,8 +749,9 @@ stage_mutants() {
     # The quick and sharp ones first.
     judge_mutants "$output" lastbyte --lib --test={conformance,guard,open,sending,silence}
     judge_mutants "$output" lastbyte --test={connection,machine,transitions,errors,embassy} \
-        --test={connecting,reading,slots,limits}
+        --test={connecting,reading,slots,limits,blind,addresses,checksums,icmp,full_device,received}
     judge_mutants "$output" lastbyte --test={closed,finishing,fuzz_corpus,listening,peer_finished,tracker} \
+        --test={configured,listeners,port_rest,ports,repeated,restarted,sequence_numbers} \
         --example=simulate_my_firmware
     judge_mutants "$output" lastbyte-shim --lib
     local caught missed
