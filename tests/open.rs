@@ -447,6 +447,7 @@ fn nagle_holds_back_the_rest_of_a_full_buffer_of_sixteen_segments() {
     let mut flow = raw.handshake(Handshake::default(), || {
         us.stack.poll();
     });
+    widen(&mut us, id, &raw, &mut flow, 16 * 1_460);
     us.write(id, 100);
     assert_eq!(raw.recv().payload.len(), 100);
     us.write(id, 16 * 1_460 - 100);

@@ -112,7 +112,8 @@ fn a_write_sends_one_frame_of_another_socket_and_a_poll_the_rest() {
 
 #[test]
 fn a_write_sends_all_that_it_has_added() {
-    let (mut us, id, raw, _) = scripted(options(|o| o.nagle(Nagle::Off)));
+    let (mut us, id, raw, mut flow) = scripted(options(|o| o.nagle(Nagle::Off)));
+    widen(&mut us, id, &raw, &mut flow, TX);
     assert_all_leaves(&mut us, id, &raw);
 }
 
@@ -120,13 +121,15 @@ fn a_write_sends_all_that_it_has_added() {
 #[test]
 fn a_write_that_had_to_wait_sends_at_once_what_it_has_added() {
     let (mut us, id, raw, mut flow) = scripted(options(|o| o.nagle(Nagle::Off)));
+    widen(&mut us, id, &raw, &mut flow, TX);
     assert_all_leaves(&mut us, id, &raw);
     flow.take(1_000);
+    let accepted = us.ledger(id).accepted();
     let (acknowledgement, peer) = (flow.ack(), raw.clone());
     us.world
         .at(us.now() + ms(20), move |_| peer.send(&acknowledgement));
     us.write(id, 100);
-    assert_eq!(raw.recv().payload, pattern(TX as u64, 100));
+    assert_eq!(raw.recv().payload, pattern(accepted, 100));
 }
 
 /// RFC 9293, 3.7.1 (MUST-15): it takes segments of 536 octets.

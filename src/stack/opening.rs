@@ -13,6 +13,14 @@ use smoltcp::phy::{Device, Medium};
 use smoltcp::socket::tcp;
 use smoltcp::wire::{IpAddress, IpEndpoint, IpListenEndpoint};
 
+/// How each connection finds out what its path carries. Its first window is smoltcp's of
+/// 2,048 octets; RFC 5681 allows up to 4 segments. An idle connection keeps its window.
+#[cfg(feature = "congestion-control")]
+const CONGESTION_CONTROL: tcp::CongestionControl = tcp::CongestionControl::Reno;
+/// Also where another crate has turned smoltcp's on.
+#[cfg(not(feature = "congestion-control"))]
+const CONGESTION_CONTROL: tcp::CongestionControl = tcp::CongestionControl::None;
+
 /// Why a connection could not even begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -259,6 +267,8 @@ impl<const N: usize> Tracker<N> {
             // smoltcp's own timeout would end healthy connections; the limits
             // are kept by the state machine.
             socket.set_timeout(None);
+            // Anew for each connection: smoltcp keeps the window of the one before.
+            socket.set_congestion_control(CONGESTION_CONTROL);
             // Before the handshake: set afterwards, smoltcp makes a probe of the
             // very ACK that should complete it, which no peer takes for one.
             let keep_alive_ms = slot.connection.options().keep_alive_ms();

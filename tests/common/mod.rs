@@ -419,6 +419,22 @@ pub fn scripted_to(
     (us, id, raw, flow)
 }
 
+/// Lets `octets` be in flight at once: slow start adds a segment for each that is
+/// acknowledged (RFC 5681, 3.1).
+#[track_caller]
+pub fn widen(us: &mut Us<1>, id: ConnectionId, raw: &RawPeer, flow: &mut Flow, octets: usize) {
+    let mut widened = 0;
+    while widened < octets {
+        us.write(id, 1_460);
+        let segment = raw.recv();
+        flow.take(segment.seq_len());
+        raw.send(&flow.ack());
+        us.stack.poll();
+        widened += segment.payload.len();
+    }
+    assert_eq!(us.ledger(id).pending(), 0);
+}
+
 /// Our end is still connecting; its SYN was received.
 #[track_caller]
 pub fn connecting() -> (Us<1>, ConnectionId, RawPeer, Segment) {

@@ -61,9 +61,12 @@ fn row_03_close_wait_send_legal(on: Setting) {
     script.acknowledge(10);
     assert_eq!(script.state(), State::PeerFinished(OnPeerFin::HalfClose));
     script.write(3_000);
-    script.expect_data(3_000);
+    // The congestion window.
+    script.expect_data(2_058);
     assert_ledger(script.us.ledger(script.id), 3_010, 10);
-    script.acknowledge(3_000);
+    script.acknowledge(2_058);
+    script.expect_data(942);
+    script.acknowledge(942);
     script.us.writer(script.id).flush().expect("acknowledged");
     assert_ledger(script.us.ledger(script.id), 3_010, 3_010);
     script.us.writer(script.id).begin_finish();

@@ -16,6 +16,7 @@ mod script;
 
 mod blind;
 mod closing;
+mod congestion;
 mod connecting;
 mod ending;
 mod isn;
