@@ -14,27 +14,20 @@
 //! was heard ([`handle_heard`](Connection::handle_heard)), then what it carries
 //! (FIN, RST...), so that the ledger is settled before an end freezes it.
 
+mod time;
 mod view;
 
 use crate::Instant;
 use crate::error::WriteError;
-use crate::facts::{Admission, Icmp, Sent, Window};
+use crate::facts::{Admission, Icmp, Retry, Sent, Window};
 use crate::fmt::tell;
 use crate::ledger::Ledger;
 use crate::limits::Options;
 use crate::report::{Advice, Link, Note};
 use crate::sabotage::{Sabotage, is_on};
 use crate::state::{Action, Event, State};
-use crate::timers::{Timer, Timers};
+use crate::timers::{Nudge, Question, Timers};
 use crate::transition::{Transition, transition};
-
-/// With bytes pending and nothing crossing the wire for this long, the stack
-/// below may have no timer armed at all; it is nudged with a keep-alive.
-const PROBE_AFTER_MS: u32 = 2_000;
-
-/// The longest pause a stack makes between two probes or retransmissions (60 s,
-/// RFC 6298, 2.5), with a margin. A nudge unseen for that long did not leave.
-const PROBE_OVERDUE_MS: u32 = 75_000;
 
 /// How long the handshake with one who calls may take: others wait meanwhile.
 const CALLER_LIMIT_MS: u32 = 5_000;
@@ -42,16 +35,6 @@ const CALLER_LIMIT_MS: u32 = 5_000;
 /// Retransmissions without progress after which advice is given (RFC 9293,
 /// 3.8.3, R1; RFC 1122, 4.2.3.5).
 const STALL_RETRANSMISSIONS: u8 = 3;
-
-/// What became of the nudge to the stack below.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-enum Probe {
-    /// None was needed since the peer was last heard.
-    Quiet,
-    /// Asked for; the stack below sends keep-alives until the peer is heard.
-    Asked,
-}
 
 /// Whether a SYN of ours has left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,12 +78,20 @@ pub struct Connection {
     timers: Timers,
     window: Window,
     handshake: Handshake,
-    probe: Probe,
+    /// What the driver is to send again.
+    retry: Retry,
     stall: Note,
     icmp: Note,
     link_down: Note,
-    /// Since the last progress.
+    /// Timeouts of the oldest segment since the last progress.
     retransmissions: u8,
+    /// The retransmission timeout of the stack below before it was backed off, while it may
+    /// still be; else zero.
+    rto_ms: u16,
+    /// See [`time::first_look_ms`].
+    first_look_ms: u16,
+    /// How many bytes were accepted at the last retransmission, by the lowest 32 bits.
+    recover: u32,
     link: Link,
     opened_at: Instant,
     /// When the peer was last heard; once the connection has ended, when it did.
@@ -117,7 +108,7 @@ impl Connection {
         Self::fresh(tag, Options::default(), Instant::ZERO)
     }
 
-    const fn fresh(tag: u16, options: Options, now: Instant) -> Self {
+    fn fresh(tag: u16, options: Options, now: Instant) -> Self {
         Self {
             tag,
             state: State::Idle,
@@ -126,11 +117,14 @@ impl Connection {
             timers: Timers::OFF,
             window: Window::Open,
             handshake: Handshake::Unsent,
-            probe: Probe::Quiet,
+            retry: Retry::None,
             stall: Note::None,
             icmp: Note::None,
             link_down: Note::None,
             retransmissions: 0,
+            rto_ms: 0,
+            first_look_ms: time::first_look_ms(&options),
+            recover: 0,
             link: Link::NeverDown,
             opened_at: now,
             heard_at: now,
@@ -276,17 +270,36 @@ impl Connection {
         is_first
     }
 
-    /// Starts the timers of the first byte that is pending.
-    fn start_waiting(&mut self, now: Instant) {
-        if self.window == Window::Open {
-            // They leave at once, or as soon as what is in flight is answered;
-            // and if the neighbour is gone they never do, which is silence too.
-            self.timers
-                .start(Timer::Silence, now, self.options.silence_ms());
+    /// Something that can become due has begun.
+    fn look_soon(&mut self, now: Instant) {
+        let soon = now.plus_millis(self.first_look_ms.into());
+        self.timers.look_by(soon);
+    }
+
+    /// Something crossed the wire.
+    fn forget_nudge(&mut self, now: Instant) {
+        if self.timers.nudge == Nudge::Asked {
+            self.timers.nudge = Nudge::Due;
+            self.look_soon(now);
         }
-        self.timers
-            .start(Timer::Stall, now, self.options.stall_advice_ms());
-        self.timers.start(Timer::Probe, now, PROBE_AFTER_MS);
+    }
+
+    /// The handshake, or finishing, has begun: tries may be due earlier than before.
+    fn set_phase(&mut self, now: Instant, limit_ms: u32) {
+        self.timers.set_phase(now, limit_ms);
+        self.timers.look_by(self.poll_timeout());
+    }
+
+    /// The first byte is pending.
+    fn start_waiting(&mut self, now: Instant) {
+        self.timers.progressed_at = now;
+        self.timers.nudge = Nudge::Due;
+        self.look_soon(now);
+        if self.window == Window::Open && !self.timers.is_asking() {
+            // It leaves at once, or as soon as what is in flight is answered. If the
+            // neighbour is gone it never does, which is silence too.
+            self.timers.ask(now);
+        }
     }
 
     /// Starts finishing: [`Action::SendFin`] where there is something to
@@ -294,7 +307,7 @@ impl Connection {
     pub fn handle_finish(&mut self, now: Instant) -> Action {
         let action = self.apply(Event::Finish, now);
         if action == Action::SendFin {
-            self.timers.set(Timer::Phase, now, self.options.finish_ms());
+            self.set_phase(now, self.options.finish_ms());
         }
         action
     }
@@ -317,17 +330,25 @@ impl Connection {
         if !matches!(self.state, State::Connecting | State::Listening) {
             return;
         }
-        let limit_ms = match self.state == State::Listening && !is_on(Sabotage::HalfOpen) {
-            true => self.options.connect_ms().min(CALLER_LIMIT_MS),
-            false => self.options.connect_ms(),
-        };
-        self.timers.start(Timer::Phase, now, limit_ms);
+        let limit_ms = self.phase_ms();
+        if !self.timers.is_phase_running() {
+            self.timers.sent_at = now;
+            self.set_phase(now, limit_ms);
+        }
+    }
+
+    /// How long the handshake with a caller may take.
+    fn caller_ms(&self) -> u32 {
+        match is_on(Sabotage::HalfOpen) {
+            true => self.options.connect_ms(),
+            false => self.options.connect_ms().min(CALLER_LIMIT_MS),
+        }
     }
 
     /// The peer gave up a half-done handshake while we listen.
     pub fn handle_handshake_dropped(&mut self) {
         if self.state == State::Listening {
-            self.timers.stop(Timer::Phase);
+            self.timers.stop_phase();
         }
     }
 
@@ -335,8 +356,9 @@ impl Connection {
     pub fn handle_established(&mut self, now: Instant) -> Action {
         let action = self.apply(Event::Established, now);
         if action == Action::None {
-            self.timers.stop(Timer::Phase);
+            self.timers.stop_phase();
             self.heard_at = now;
+            self.look_soon(now);
         }
         action
     }
@@ -350,15 +372,18 @@ impl Connection {
 
     pub(crate) fn note_pending(&mut self, pending: usize, now: Instant) {
         if self.state.is_established() && self.ledger.settle(pending) > 0 {
-            self.retransmissions = 0;
-            self.stall = Note::None;
-            self.icmp = Note::None;
-            if self.ledger.pending() > 0 {
-                self.timers
-                    .set(Timer::Stall, now, self.options.stall_advice_ms());
-            } else {
-                self.timers.stop(Timer::Stall);
-            }
+            self.note_progress(now);
+        }
+    }
+
+    fn note_progress(&mut self, now: Instant) {
+        self.end_back_off(now);
+        self.retransmissions = 0;
+        self.stall = Note::None;
+        self.icmp = Note::None;
+        self.timers.progressed_at = now;
+        if self.timers.is_asking() {
+            self.timers.ask(now);
         }
     }
 
@@ -368,45 +393,60 @@ impl Connection {
             return;
         }
         self.heard_at = now;
+        let opens = self.window == Window::Zero && window == Window::Open;
         self.window = window;
-        self.probe = Probe::Quiet;
-        // What was due is answered. With bytes pending and room for them, the
-        // next answer is due already: something is in flight or leaves now.
-        // At a zero window it is due only when a probe has left.
-        if self.ledger.pending() == 0 {
-            self.timers.stop(Timer::Silence);
-            self.timers.stop(Timer::Probe);
-            return;
+        self.forget_nudge(now);
+        // With nothing pending, what was due is answered. With bytes pending and room for
+        // them, only an acknowledgement answers. At a closed window an answer is due when a
+        // probe has left.
+        if self.ledger.pending() == 0 || window == Window::Zero {
+            self.timers.answer();
+        } else if opens || !self.timers.is_asking() {
+            self.timers.ask(now);
+            self.look_soon(now);
         }
-        match window {
-            Window::Open => {
-                self.timers
-                    .set(Timer::Silence, now, self.options.silence_ms());
-            }
-            Window::Zero => self.timers.stop(Timer::Silence),
-        }
-        self.timers.set(Timer::Probe, now, PROBE_AFTER_MS);
     }
 
     /// A segment of ours left.
     pub fn handle_sent(&mut self, sent: Sent, now: Instant) {
-        if sent == Sent::Syn && self.handshake == Handshake::Unsent {
-            self.handshake = Handshake::Sent;
+        if sent == Sent::Syn {
+            self.timers.sent_at = now;
+            if self.handshake == Handshake::Unsent {
+                self.handshake = Handshake::Sent;
+            }
+            return;
         }
-        let is_established = self.state.is_established();
-        if sent == Sent::Syn || !is_established || !self.depends_on_an_answer() {
+        if !self.state.is_established() || !self.depends_on_an_answer() {
             return;
         }
         if sent == Sent::Retransmission {
-            self.retransmissions = self.retransmissions.saturating_add(1);
-            if self.retransmissions == STALL_RETRANSMISSIONS {
-                self.note_stall();
-            }
+            self.note_retransmission(now);
         }
-        self.timers
-            .start(Timer::Silence, now, self.options.silence_ms());
-        if self.ledger.pending() > 0 {
-            self.timers.set(Timer::Probe, now, PROBE_AFTER_MS);
+        // New data is no try for what is in flight already.
+        let is_more = self.timers.is_asking()
+            && self.timers.question == Question::Sent
+            && sent == Sent::Demanding
+            && self.window == Window::Open;
+        if is_more {
+            return;
+        }
+        self.forget_nudge(now);
+        self.timers.sent_at = now;
+        if !self.timers.is_asking() {
+            self.timers.ask(now);
+            self.look_soon(now);
+        } else if self.timers.question == Question::Unsent {
+            self.note_first_sent(now);
+        }
+        self.timers.question = Question::Sent;
+    }
+
+    fn note_retransmission(&mut self, now: Instant) {
+        self.note_back_off(now);
+        self.look_soon(now);
+        self.retransmissions = self.retransmissions.saturating_add(1);
+        if self.retransmissions == STALL_RETRANSMISSIONS {
+            self.note_stall();
         }
     }
 
@@ -475,16 +515,21 @@ impl Connection {
         action
     }
 
-    /// The link went up or down. Recorded, never an end: a cable comes back.
-    pub const fn handle_link(&mut self, up: bool) {
+    /// The link went up or down. Recorded, never an end: a cable comes back, and then what
+    /// is in flight is sent again at once.
+    pub fn handle_link(&mut self, up: bool) {
         if self.state.is_closed() {
             return;
         }
+        let was_down = self.link.is_down();
         self.link = self.link.changed(up);
         if up {
             self.link_down = Note::None;
         } else {
             self.link_down.raise();
+        }
+        if up && was_down {
+            self.retry = Retry::Resend;
         }
     }
 
@@ -493,97 +538,6 @@ impl Connection {
         if !self.state.is_closed() {
             self.discarded = self.discarded.saturating_add(bytes);
         }
-    }
-
-    // ---- time ----
-
-    /// Takes in that it is `now`: fires every timer that is due.
-    pub fn handle_timeout(&mut self, now: Instant) -> Action {
-        let mut owed = Action::None;
-        // Each turn stops one timer and starts at most the probe again, in the
-        // future, so this ends after as many turns as there are timers.
-        while let Some(timer) = self.timers.take_due(now) {
-            let action = self.fire(timer, now);
-            if matches!(action, Action::Reset | Action::Relisten) {
-                owed = action;
-            }
-        }
-        owed
-    }
-
-    fn fire(&mut self, timer: Timer, now: Instant) -> Action {
-        match timer {
-            Timer::Phase => match (self.state, self.handshake) {
-                (State::Finishing(_), _) => self.apply(Event::FinishLimit, now),
-                // What lingers is the driver's business.
-                (State::Closed(_), _) => Action::None,
-                (State::Connecting, Handshake::Unsent) => self.handle_unreachable(now),
-                (State::Connecting, Handshake::Unreachable) if !is_on(Sabotage::Complaints) => {
-                    self.handle_unreachable(now)
-                }
-                _ => self.apply(Event::ConnectLimit, now),
-            },
-            Timer::Silence => self.apply(Event::SilenceLimit, now),
-            Timer::Stall => {
-                self.note_stall();
-                Action::None
-            }
-            Timer::Probe if is_on(Sabotage::KeepAliveCure) => Action::None,
-            Timer::Probe => {
-                if self.probe == Probe::Asked {
-                    // Asked long ago, and nothing left since: there is no way
-                    // out to the peer, so its silence counts from here.
-                    self.timers
-                        .start(Timer::Silence, now, self.options.silence_ms());
-                }
-                self.probe = Probe::Asked;
-                self.timers.set(Timer::Probe, now, PROBE_OVERDUE_MS);
-                Action::None
-            }
-        }
-    }
-
-    fn note_stall(&mut self) {
-        if !self.stall.is_raised() {
-            self.stall.raise();
-            tell!(
-                warn,
-                "connection {}: stalled, {} bytes pending, {} retransmissions",
-                self.tag,
-                self.ledger.pending(),
-                self.retransmissions
-            );
-        }
-    }
-
-    /// When [`handle_timeout`](Self::handle_timeout) is due next;
-    /// [`Instant::NEVER`] if no timer runs.
-    #[must_use]
-    pub fn poll_timeout(&self) -> Instant {
-        self.timers.next()
-    }
-
-    /// Not later than [`poll_timeout`](Self::poll_timeout), for less: a timer
-    /// that was put off may be behind it.
-    #[cfg(feature = "smoltcp")]
-    pub(crate) const fn timeout_bound(&self) -> Instant {
-        self.timers.bound()
-    }
-
-    /// Lets the driver be called once more, so long after the end: what is left of
-    /// the connection below is not to linger for ever.
-    #[cfg(feature = "smoltcp")]
-    pub(crate) fn linger(&mut self, now: Instant, limit_ms: u32) {
-        if self.state.is_closed() {
-            self.timers.set(Timer::Phase, now, limit_ms);
-        }
-    }
-
-    /// Whether it is that time. To be asked before
-    /// [`handle_timeout`](Self::handle_timeout).
-    #[cfg(feature = "smoltcp")]
-    pub(crate) fn has_lingered(&self, now: Instant) -> bool {
-        self.state.is_closed() && self.timers.bound() <= now
     }
 
     /// Advice that has not been told yet.

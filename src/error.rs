@@ -23,6 +23,8 @@ pub enum Timeout {
     Connect,
     /// The silence limit: the peer vanished.
     Vanished,
+    /// The silence limit: the peer was heard, and acknowledged nothing of what is pending.
+    Unacknowledged,
     /// The finish limit: the drain or our FIN was not acknowledged in time.
     Finish,
     /// The call limit, with nothing heard from the peer meanwhile. The
@@ -147,6 +149,10 @@ impl WriteError {
                 why: Timeout::Vanished,
                 ledger,
             },
+            Cause::Unacknowledged => Self::TimedOut {
+                why: Timeout::Unacknowledged,
+                ledger,
+            },
             Cause::FinishTimeout => Self::TimedOut {
                 why: Timeout::Finish,
                 ledger,
@@ -191,6 +197,7 @@ impl WriteError {
             Self::TimedOut { why, .. } => match why {
                 Timeout::Connect => Some(Cause::ConnectTimeout),
                 Timeout::Vanished => Some(Cause::Vanished),
+                Timeout::Unacknowledged => Some(Cause::Unacknowledged),
                 Timeout::Finish => Some(Cause::FinishTimeout),
                 Timeout::Call | Timeout::NotReading => None,
             },
@@ -214,6 +221,7 @@ impl WriteError {
             Self::TimedOut { why, .. } => match why {
                 Timeout::Connect => "no answer while connecting",
                 Timeout::Vanished => "the peer has vanished",
+                Timeout::Unacknowledged => "the peer is heard, but acknowledges nothing",
                 Timeout::Finish => "finishing took too long",
                 Timeout::Call => "the call took too long, the connection lives",
                 Timeout::NotReading => "the peer does not read, the connection lives",

@@ -46,3 +46,16 @@ pub enum Icmp {
     /// No such protocol or port there, or it is forbidden; it will not pass.
     Hard,
 }
+
+/// What the stack below is to send, although no timer of its own is due: see
+/// [`Connection::poll_retry`](crate::Connection::poll_retry).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Retry {
+    /// Nothing.
+    None,
+    /// A probe (RFC 9293, 3.8.4), if it has no timer armed: else that will do.
+    Probe,
+    /// The oldest segment that is not acknowledged, or a probe if there is none.
+    Resend,
+}

@@ -98,7 +98,7 @@ pub mod transition;
 pub use clock::Clock;
 pub use connection::Connection;
 pub use error::{ClosedBy, How, ReadError, Timeout, WriteError};
-pub use facts::{Admission, Icmp, Sent, Window};
+pub use facts::{Admission, Icmp, Retry, Sent, Window};
 pub use ledger::Ledger;
 pub use limits::{Limit, Nagle, Options, OptionsBuilder, OptionsError};
 pub use report::{Advice, Progress, Report};

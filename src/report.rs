@@ -68,6 +68,10 @@ impl Link {
         }
     }
 
+    pub(crate) const fn is_down(self) -> bool {
+        matches!(self, Self::Down)
+    }
+
     pub(crate) const fn was_down(self) -> bool {
         match self {
             Self::NeverDown => false,

@@ -58,6 +58,9 @@ pub enum Cause {
     ConnectTimeout,
     /// An answer was due and nothing was heard for the silence limit.
     Vanished,
+    /// The peer was heard and its window was open, but for the silence limit it acknowledged
+    /// nothing of what is pending: a path that loses long frames, a filter.
+    Unacknowledged,
     /// The drain and our FIN were not acknowledged within the finish limit.
     FinishTimeout,
     /// Our own IP address was removed.
@@ -70,13 +73,14 @@ pub enum Cause {
 
 impl Cause {
     /// Every cause, in the order of the documentation.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::PeerFinished,
         Self::PeerReset,
         Self::Refused,
         Self::Unreachable,
         Self::ConnectTimeout,
         Self::Vanished,
+        Self::Unacknowledged,
         Self::FinishTimeout,
         Self::AddressLost,
         Self::Finished,
@@ -97,6 +101,7 @@ impl Cause {
             Self::Unreachable => "unreachable",
             Self::ConnectTimeout => "connect_timeout",
             Self::Vanished => "vanished",
+            Self::Unacknowledged => "unacknowledged",
             Self::FinishTimeout => "finish_timeout",
             Self::AddressLost => "address_lost",
             Self::Finished => "finished",
@@ -134,7 +139,7 @@ pub enum State {
 
 impl State {
     /// Every state, in the order of the printed table.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Idle,
         Self::Connecting,
         Self::Listening,
@@ -149,6 +154,7 @@ impl State {
         Self::Closed(Cause::Unreachable),
         Self::Closed(Cause::ConnectTimeout),
         Self::Closed(Cause::Vanished),
+        Self::Closed(Cause::Unacknowledged),
         Self::Closed(Cause::FinishTimeout),
         Self::Closed(Cause::AddressLost),
         Self::Closed(Cause::Finished),
@@ -239,13 +245,15 @@ pub enum Event {
     ConnectLimit,
     /// Limit: an answer is due and nothing was heard for too long.
     SilenceLimit,
+    /// Limit: the peer was heard, and acknowledged nothing of what is pending for too long.
+    ProgressLimit,
     /// Limit: the drain and our FIN were not acknowledged in time.
     FinishLimit,
 }
 
 impl Event {
     /// Every event, in the order of the printed table.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Connect,
         Self::Listen,
         Self::Write,
@@ -262,6 +270,7 @@ impl Event {
         Self::AddressLost,
         Self::ConnectLimit,
         Self::SilenceLimit,
+        Self::ProgressLimit,
         Self::FinishLimit,
     ];
 }

@@ -62,8 +62,18 @@ impl Instant {
         Duration::from_micros(self.micros.saturating_sub(earlier.micros))
     }
 
+    /// The point `millis` milliseconds before this one, or the epoch.
+    // tuning: deadline-once
+    #[inline(never)]
+    pub(crate) fn minus_millis(self, millis: u32) -> Self {
+        let micros = u64::from(millis).wrapping_mul(1_000);
+        Self::from_micros(self.micros.saturating_sub(micros))
+    }
+
     /// The point `millis` milliseconds after this one.
     #[must_use]
+    // tuning: deadline-once
+    #[inline(never)]
     pub(crate) fn plus_millis(self, millis: u32) -> Self {
         // A u32 of milliseconds is at most 4.3e12 µs, so the product does not
         // wrap; nor does the sum, for no clock comes near the end.

@@ -1,175 +1,115 @@
-//! The timers of one connection: which run, and which is due next.
+//! Since when one connection waits, and for what.
+//!
+//! Segments only move instants. What follows from them, and when, is worked out when the
+//! time has come that [`Timers::bound`] names: that is rare, segments are not.
 
 use crate::Instant;
 
-/// What a timer stands for.
+/// Whether the last try before the end of a limit was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Timer {
-    /// An answer of any kind must have arrived.
-    Silence,
-    /// The handshake must be complete; later, our FIN must be acknowledged.
-    Phase,
-    /// Progress must have been made, else advice is due.
-    Stall,
-    /// Something must have crossed the wire, else the stack below is nudged.
-    Probe,
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub(crate) enum LastTry {
+    Due,
+    Asked,
 }
 
-impl Timer {
-    /// Every timer, limits before advice.
-    const ALL: [Self; 4] = [Self::Silence, Self::Phase, Self::Stall, Self::Probe];
-
-    const fn number(self) -> usize {
-        match self {
-            Self::Silence => 0,
-            Self::Phase => 1,
-            Self::Stall => 2,
-            Self::Probe => 3,
-        }
-    }
+/// Whether the stack below was made to send a probe, in case it has no timer armed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub(crate) enum Nudge {
+    Due,
+    Asked,
 }
 
-/// A deadline for each timer; [`Instant::NEVER`] for one that does not run.
+/// Whether a segment has left since an answer is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub(crate) enum Question {
+    /// Nothing has left: there may be no way to the neighbour yet.
+    Unsent,
+    Sent,
+}
+
+/// The instants that limits, tries and advice are counted from.
 #[derive(Debug, Clone, Copy)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub(crate) struct Timers {
-    deadlines: [Instant; Timer::ALL.len()],
-    /// Not later than any of them: a timer that is stopped or put off leaves it
-    /// where it is, until time has come there. Deadlines change with every
-    /// segment; this does not.
+    /// When the handshake or the finish ends; after the end of the connection, when what
+    /// is left of it is given up. [`Instant::NEVER`]: none of these.
+    pub(crate) phase_at: Instant,
+    /// Since when an answer or progress is due; [`Instant::NEVER`]: none is.
+    pub(crate) asked_at: Instant,
+    /// When bytes were last acknowledged, or the first of them accepted.
+    pub(crate) progressed_at: Instant,
+    /// When the oldest segment that demands an answer last left, or was asked for.
+    pub(crate) sent_at: Instant,
+    /// Not later than anything that is due.
     bound: Instant,
+    /// Whether the stack below was made to probe since anything crossed the wire.
+    pub(crate) nudge: Nudge,
+    pub(crate) question: Question,
+    pub(crate) phase_try: LastTry,
+    pub(crate) user_try: LastTry,
 }
 
 impl Timers {
-    /// No limit is zero, so no deadline is the epoch. Memory full of it is cleared
-    /// memory, which takes less room to make than memory full of anything else.
-    const STOPPED: Instant = Instant::ZERO;
-
     pub(crate) const OFF: Self = Self {
-        deadlines: [Self::STOPPED; Timer::ALL.len()],
+        phase_at: Instant::NEVER,
+        asked_at: Instant::NEVER,
+        progressed_at: Instant::ZERO,
+        sent_at: Instant::ZERO,
         bound: Instant::NEVER,
+        nudge: Nudge::Due,
+        question: Question::Unsent,
+        phase_try: LastTry::Due,
+        user_try: LastTry::Due,
     };
 
-    /// Sets a timer to `limit_ms` from now on. Not inlined: it is called from
-    /// everywhere, and arithmetic on 64 bits takes much room.
-    // tuning: deadline-once
-    #[inline(never)]
-    pub(crate) fn set(&mut self, timer: Timer, now: Instant, limit_ms: u32) {
-        let at = now.plus_millis(limit_ms);
-        if let Some(deadline) = self.deadlines.get_mut(timer.number()) {
-            *deadline = at;
+    /// Starts, or starts again, the limit of the handshake, of the finish, or of what
+    /// lingers.
+    pub(crate) fn set_phase(&mut self, now: Instant, limit_ms: u32) {
+        self.phase_at = now.plus_millis(limit_ms);
+        self.phase_try = LastTry::Due;
+    }
+
+    pub(crate) const fn stop_phase(&mut self) {
+        self.phase_at = Instant::NEVER;
+    }
+
+    pub(crate) fn is_phase_running(&self) -> bool {
+        self.phase_at != Instant::NEVER
+    }
+
+    /// From `now` on, an answer or progress is due.
+    pub(crate) fn ask(&mut self, now: Instant) {
+        if self.asked_at == Instant::NEVER {
+            self.question = Question::Unsent;
         }
+        self.asked_at = now;
+        self.user_try = LastTry::Due;
+    }
+
+    /// Nothing is due.
+    pub(crate) const fn answer(&mut self) {
+        self.asked_at = Instant::NEVER;
+    }
+
+    pub(crate) fn is_asking(&self) -> bool {
+        self.asked_at != Instant::NEVER
+    }
+
+    /// What is due is to be worked out by this time.
+    pub(crate) fn look_by(&mut self, at: Instant) {
         self.bound = self.bound.min(at);
     }
 
-    /// Sets a timer that does not run; one that runs keeps its deadline.
-    pub(crate) fn start(&mut self, timer: Timer, now: Instant, limit_ms: u32) {
-        if !self.is_running(timer) {
-            self.set(timer, now, limit_ms);
-        }
+    /// All that is due was worked out; the next is due at `next`.
+    pub(crate) const fn looked(&mut self, next: Instant) {
+        self.bound = next;
     }
 
-    pub(crate) fn stop(&mut self, timer: Timer) {
-        if let Some(deadline) = self.deadlines.get_mut(timer.number()) {
-            *deadline = Self::STOPPED;
-        }
-    }
-
-    pub(crate) fn is_running(&self, timer: Timer) -> bool {
-        self.deadlines.get(timer.number()) != Some(&Self::STOPPED)
-    }
-
-    /// The timer with the earliest deadline; of several at the same instant
-    /// the first in the order of [`Timer`], so that a limit precedes advice.
-    fn earliest(&self) -> (Timer, Instant) {
-        let mut earliest = (Timer::Phase, Instant::NEVER);
-        for (timer, &deadline) in Timer::ALL.into_iter().zip(&self.deadlines) {
-            if deadline != Self::STOPPED && deadline < earliest.1 {
-                earliest = (timer, deadline);
-            }
-        }
-        earliest
-    }
-
-    /// The next deadline, [`Instant::NEVER`] if no timer runs.
-    pub(crate) fn next(&self) -> Instant {
-        self.earliest().1
-    }
-
-    /// Not later than [`next`](Self::next), and known without a look at the
-    /// deadlines.
-    #[cfg(any(feature = "smoltcp", test))]
+    /// Not later than anything that is due, and known without working that out.
     pub(crate) const fn bound(&self) -> Instant {
         self.bound
-    }
-
-    /// Stops and returns the earliest timer that is due at `now`.
-    pub(crate) fn take_due(&mut self, now: Instant) -> Option<Timer> {
-        if self.bound > now {
-            return None;
-        }
-        let (timer, deadline) = self.earliest();
-        if deadline == Instant::NEVER || deadline > now {
-            self.bound = deadline;
-            return None;
-        }
-        self.stop(timer);
-        Some(timer)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn due_timers_come_in_the_order_of_their_deadlines() {
-        let mut timers = Timers::OFF;
-        timers.set(Timer::Phase, Instant::ZERO, 20);
-        timers.set(Timer::Silence, Instant::ZERO, 10);
-        timers.set(Timer::Probe, Instant::ZERO, 30);
-        assert_eq!(timers.next(), Instant::from_millis(10));
-        let now = Instant::from_millis(20);
-        assert_eq!(timers.take_due(now), Some(Timer::Silence));
-        assert_eq!(timers.take_due(now), Some(Timer::Phase));
-        assert_eq!(timers.bound(), Instant::from_millis(10));
-        assert_eq!(timers.take_due(now), None);
-        assert_eq!(timers.next(), Instant::from_millis(30));
-        assert_eq!(timers.bound(), Instant::from_millis(30));
-    }
-
-    #[test]
-    fn of_two_at_the_same_instant_the_limit_comes_before_advice() {
-        let mut timers = Timers::OFF;
-        timers.set(Timer::Stall, Instant::ZERO, 10);
-        timers.set(Timer::Silence, Instant::ZERO, 10);
-        let now = Instant::from_millis(10);
-        assert_eq!(timers.take_due(now), Some(Timer::Silence));
-        assert_eq!(timers.take_due(now), Some(Timer::Stall));
-    }
-
-    #[test]
-    fn the_bound_comes_before_a_timer_that_was_put_off() {
-        let mut timers = Timers::OFF;
-        timers.set(Timer::Probe, Instant::ZERO, 10);
-        timers.set(Timer::Probe, Instant::ZERO, 50);
-        assert_eq!(timers.bound(), Instant::from_millis(10));
-        assert_eq!(timers.take_due(Instant::from_millis(9)), None);
-        assert_eq!(timers.take_due(Instant::from_millis(10)), None);
-        assert_eq!(timers.bound(), Instant::from_millis(50));
-        timers.stop(Timer::Probe);
-        assert_eq!(timers.take_due(Instant::from_millis(50)), None);
-        assert_eq!(timers.bound(), Instant::NEVER);
-    }
-
-    #[test]
-    fn starting_a_running_timer_keeps_its_deadline() {
-        let mut timers = Timers::OFF;
-        timers.start(Timer::Silence, Instant::ZERO, 5);
-        timers.start(Timer::Silence, Instant::ZERO, 9);
-        assert_eq!(timers.next(), Instant::from_millis(5));
-        timers.stop(Timer::Silence);
-        assert_eq!(timers.next(), Instant::NEVER);
-        assert_eq!(timers.take_due(Instant::NEVER), None);
     }
 }

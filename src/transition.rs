@@ -94,7 +94,7 @@ const LINES: [State; 9] = [
 type Outcome = (Option<State>, Action);
 
 /// How many different outcomes there are.
-const DIFFERENT: usize = 26;
+const DIFFERENT: usize = 27;
 
 /// What [`decide`] says of every state and event, worked out by the compiler: to
 /// look a cell up takes a small machine less room and time than to decide it. Most
@@ -192,7 +192,8 @@ const fn column(event: Event) -> usize {
         Event::AddressLost => 13,
         Event::ConnectLimit => 14,
         Event::SilenceLimit => 15,
-        Event::FinishLimit => 16,
+        Event::ProgressLimit => 16,
+        Event::FinishLimit => 17,
     }
 }
 
@@ -231,7 +232,8 @@ const fn from_idle(event: Event) -> Transition {
         Event::AddressLost => row(14, here, Action::Ignore),
         Event::ConnectLimit => row(15, here, Action::Ignore),
         Event::SilenceLimit => row(16, here, Action::Ignore),
-        Event::FinishLimit => row(17, here, Action::Ignore),
+        Event::ProgressLimit => row(17, here, Action::Ignore),
+        Event::FinishLimit => row(18, here, Action::Ignore),
     }
 }
 
@@ -239,23 +241,24 @@ const fn from_idle(event: Event) -> Transition {
 const fn from_connecting(event: Event) -> Transition {
     let here = State::Connecting;
     match event {
-        Event::Connect => row(18, here, Action::Misuse),
-        Event::Listen => row(19, here, Action::Misuse),
-        Event::Write => row(20, here, Action::Wait),
-        Event::Finish => row(21, State::Closed(Cause::Finished), Action::Reset),
-        Event::Abort => row(22, State::Closed(Cause::Aborted), Action::Reset),
-        Event::Release => row(23, here, Action::Misuse),
-        Event::Established => row(24, State::Open, Action::None),
-        Event::PeerFin(OnPeerFin::Refuse) => row(25, here, Action::Ignore),
-        Event::PeerFin(OnPeerFin::HalfClose) => row(26, here, Action::Ignore),
-        Event::PeerRst => row(27, State::Closed(Cause::Refused), Action::None),
-        Event::FinAcknowledged => row(28, here, Action::Ignore),
-        Event::DrainedUnread => row(29, here, Action::Ignore),
-        Event::Unreachable => row(30, State::Closed(Cause::Unreachable), Action::Reset),
-        Event::AddressLost => row(31, State::Closed(Cause::AddressLost), Action::Reset),
-        Event::ConnectLimit => row(32, State::Closed(Cause::ConnectTimeout), Action::Reset),
-        Event::SilenceLimit => row(33, here, Action::Ignore),
-        Event::FinishLimit => row(34, here, Action::Ignore),
+        Event::Connect => row(19, here, Action::Misuse),
+        Event::Listen => row(20, here, Action::Misuse),
+        Event::Write => row(21, here, Action::Wait),
+        Event::Finish => row(22, State::Closed(Cause::Finished), Action::Reset),
+        Event::Abort => row(23, State::Closed(Cause::Aborted), Action::Reset),
+        Event::Release => row(24, here, Action::Misuse),
+        Event::Established => row(25, State::Open, Action::None),
+        Event::PeerFin(OnPeerFin::Refuse) => row(26, here, Action::Ignore),
+        Event::PeerFin(OnPeerFin::HalfClose) => row(27, here, Action::Ignore),
+        Event::PeerRst => row(28, State::Closed(Cause::Refused), Action::None),
+        Event::FinAcknowledged => row(29, here, Action::Ignore),
+        Event::DrainedUnread => row(30, here, Action::Ignore),
+        Event::Unreachable => row(31, State::Closed(Cause::Unreachable), Action::Reset),
+        Event::AddressLost => row(32, State::Closed(Cause::AddressLost), Action::Reset),
+        Event::ConnectLimit => row(33, State::Closed(Cause::ConnectTimeout), Action::Reset),
+        Event::SilenceLimit => row(34, here, Action::Ignore),
+        Event::ProgressLimit => row(35, here, Action::Ignore),
+        Event::FinishLimit => row(36, here, Action::Ignore),
     }
 }
 
@@ -264,23 +267,24 @@ const fn from_connecting(event: Event) -> Transition {
 const fn from_listening(event: Event) -> Transition {
     let here = State::Listening;
     match event {
-        Event::Connect => row(35, here, Action::Misuse),
-        Event::Listen => row(36, here, Action::Misuse),
-        Event::Write => row(37, here, Action::Wait),
-        Event::Finish => row(38, State::Closed(Cause::Finished), Action::Reset),
-        Event::Abort => row(39, State::Closed(Cause::Aborted), Action::Reset),
-        Event::Release => row(40, here, Action::Misuse),
-        Event::Established => row(41, State::Open, Action::None),
-        Event::PeerFin(OnPeerFin::Refuse) => row(42, here, Action::Ignore),
-        Event::PeerFin(OnPeerFin::HalfClose) => row(43, here, Action::Ignore),
-        Event::PeerRst => row(44, here, Action::Ignore),
-        Event::FinAcknowledged => row(45, here, Action::Ignore),
-        Event::DrainedUnread => row(46, here, Action::Ignore),
-        Event::Unreachable => row(47, here, Action::Ignore),
-        Event::AddressLost => row(48, here, Action::Relisten),
-        Event::ConnectLimit => row(49, here, Action::Relisten),
-        Event::SilenceLimit => row(50, here, Action::Ignore),
-        Event::FinishLimit => row(51, here, Action::Ignore),
+        Event::Connect => row(37, here, Action::Misuse),
+        Event::Listen => row(38, here, Action::Misuse),
+        Event::Write => row(39, here, Action::Wait),
+        Event::Finish => row(40, State::Closed(Cause::Finished), Action::Reset),
+        Event::Abort => row(41, State::Closed(Cause::Aborted), Action::Reset),
+        Event::Release => row(42, here, Action::Misuse),
+        Event::Established => row(43, State::Open, Action::None),
+        Event::PeerFin(OnPeerFin::Refuse) => row(44, here, Action::Ignore),
+        Event::PeerFin(OnPeerFin::HalfClose) => row(45, here, Action::Ignore),
+        Event::PeerRst => row(46, here, Action::Ignore),
+        Event::FinAcknowledged => row(47, here, Action::Ignore),
+        Event::DrainedUnread => row(48, here, Action::Ignore),
+        Event::Unreachable => row(49, here, Action::Ignore),
+        Event::AddressLost => row(50, here, Action::Relisten),
+        Event::ConnectLimit => row(51, here, Action::Relisten),
+        Event::SilenceLimit => row(52, here, Action::Ignore),
+        Event::ProgressLimit => row(53, here, Action::Ignore),
+        Event::FinishLimit => row(54, here, Action::Ignore),
     }
 }
 
@@ -288,27 +292,28 @@ const fn from_listening(event: Event) -> Transition {
 const fn from_open(event: Event) -> Transition {
     let here = State::Open;
     match event {
-        Event::Connect => row(52, here, Action::Misuse),
-        Event::Listen => row(53, here, Action::Misuse),
-        Event::Write => row(54, here, Action::Accept),
-        Event::Finish => row(55, State::Finishing(Closer::Us), Action::SendFin),
-        Event::Abort => row(56, State::Closed(Cause::Aborted), Action::Reset),
-        Event::Release => row(57, here, Action::Misuse),
-        Event::Established => row(58, here, Action::Ignore),
+        Event::Connect => row(55, here, Action::Misuse),
+        Event::Listen => row(56, here, Action::Misuse),
+        Event::Write => row(57, here, Action::Accept),
+        Event::Finish => row(58, State::Finishing(Closer::Us), Action::SendFin),
+        Event::Abort => row(59, State::Closed(Cause::Aborted), Action::Reset),
+        Event::Release => row(60, here, Action::Misuse),
+        Event::Established => row(61, here, Action::Ignore),
         Event::PeerFin(OnPeerFin::Refuse) => {
-            row(59, State::PeerFinished(OnPeerFin::Refuse), Action::None)
+            row(62, State::PeerFinished(OnPeerFin::Refuse), Action::None)
         }
         Event::PeerFin(OnPeerFin::HalfClose) => {
-            row(60, State::PeerFinished(OnPeerFin::HalfClose), Action::None)
+            row(63, State::PeerFinished(OnPeerFin::HalfClose), Action::None)
         }
-        Event::PeerRst => row(61, State::Closed(Cause::PeerReset), Action::None),
-        Event::FinAcknowledged => row(62, here, Action::Ignore),
-        Event::DrainedUnread => row(63, here, Action::Ignore),
-        Event::Unreachable => row(64, here, Action::Ignore),
-        Event::AddressLost => row(65, State::Closed(Cause::AddressLost), Action::Reset),
-        Event::ConnectLimit => row(66, here, Action::Ignore),
-        Event::SilenceLimit => row(67, State::Closed(Cause::Vanished), Action::Reset),
-        Event::FinishLimit => row(68, here, Action::Ignore),
+        Event::PeerRst => row(64, State::Closed(Cause::PeerReset), Action::None),
+        Event::FinAcknowledged => row(65, here, Action::Ignore),
+        Event::DrainedUnread => row(66, here, Action::Ignore),
+        Event::Unreachable => row(67, here, Action::Ignore),
+        Event::AddressLost => row(68, State::Closed(Cause::AddressLost), Action::Reset),
+        Event::ConnectLimit => row(69, here, Action::Ignore),
+        Event::SilenceLimit => row(70, State::Closed(Cause::Vanished), Action::Reset),
+        Event::ProgressLimit => row(71, State::Closed(Cause::Unacknowledged), Action::Reset),
+        Event::FinishLimit => row(72, here, Action::Ignore),
     }
 }
 
@@ -317,23 +322,24 @@ const fn from_open(event: Event) -> Transition {
 const fn from_peer_finished_refuse(event: Event) -> Transition {
     let here = State::PeerFinished(OnPeerFin::Refuse);
     match event {
-        Event::Connect => row(69, here, Action::Misuse),
-        Event::Listen => row(70, here, Action::Misuse),
-        Event::Write => row(71, here, Action::Refuse),
-        Event::Finish => row(72, State::Finishing(Closer::Peer), Action::SendFin),
-        Event::Abort => row(73, State::Closed(Cause::PeerFinished), Action::Reset),
-        Event::Release => row(74, here, Action::Misuse),
-        Event::Established => row(75, here, Action::Ignore),
-        Event::PeerFin(OnPeerFin::Refuse) => row(76, here, Action::Ignore),
-        Event::PeerFin(OnPeerFin::HalfClose) => row(77, here, Action::Ignore),
-        Event::PeerRst => row(78, State::Closed(Cause::PeerFinished), Action::None),
-        Event::FinAcknowledged => row(79, here, Action::Ignore),
-        Event::DrainedUnread => row(80, here, Action::Ignore),
-        Event::Unreachable => row(81, here, Action::Ignore),
-        Event::AddressLost => row(82, State::Closed(Cause::PeerFinished), Action::Reset),
-        Event::ConnectLimit => row(83, here, Action::Ignore),
-        Event::SilenceLimit => row(84, State::Closed(Cause::PeerFinished), Action::Reset),
-        Event::FinishLimit => row(85, here, Action::Ignore),
+        Event::Connect => row(73, here, Action::Misuse),
+        Event::Listen => row(74, here, Action::Misuse),
+        Event::Write => row(75, here, Action::Refuse),
+        Event::Finish => row(76, State::Finishing(Closer::Peer), Action::SendFin),
+        Event::Abort => row(77, State::Closed(Cause::PeerFinished), Action::Reset),
+        Event::Release => row(78, here, Action::Misuse),
+        Event::Established => row(79, here, Action::Ignore),
+        Event::PeerFin(OnPeerFin::Refuse) => row(80, here, Action::Ignore),
+        Event::PeerFin(OnPeerFin::HalfClose) => row(81, here, Action::Ignore),
+        Event::PeerRst => row(82, State::Closed(Cause::PeerFinished), Action::None),
+        Event::FinAcknowledged => row(83, here, Action::Ignore),
+        Event::DrainedUnread => row(84, here, Action::Ignore),
+        Event::Unreachable => row(85, here, Action::Ignore),
+        Event::AddressLost => row(86, State::Closed(Cause::PeerFinished), Action::Reset),
+        Event::ConnectLimit => row(87, here, Action::Ignore),
+        Event::SilenceLimit => row(88, State::Closed(Cause::PeerFinished), Action::Reset),
+        Event::ProgressLimit => row(89, State::Closed(Cause::PeerFinished), Action::Reset),
+        Event::FinishLimit => row(90, here, Action::Ignore),
     }
 }
 
@@ -341,23 +347,24 @@ const fn from_peer_finished_refuse(event: Event) -> Transition {
 const fn from_peer_finished_half_close(event: Event) -> Transition {
     let here = State::PeerFinished(OnPeerFin::HalfClose);
     match event {
-        Event::Connect => row(86, here, Action::Misuse),
-        Event::Listen => row(87, here, Action::Misuse),
-        Event::Write => row(88, here, Action::Accept),
-        Event::Finish => row(89, State::Finishing(Closer::Us), Action::SendFin),
-        Event::Abort => row(90, State::Closed(Cause::Aborted), Action::Reset),
-        Event::Release => row(91, here, Action::Misuse),
-        Event::Established => row(92, here, Action::Ignore),
-        Event::PeerFin(OnPeerFin::Refuse) => row(93, here, Action::Ignore),
-        Event::PeerFin(OnPeerFin::HalfClose) => row(94, here, Action::Ignore),
-        Event::PeerRst => row(95, State::Closed(Cause::PeerReset), Action::None),
-        Event::FinAcknowledged => row(96, here, Action::Ignore),
-        Event::DrainedUnread => row(97, here, Action::Ignore),
-        Event::Unreachable => row(98, here, Action::Ignore),
-        Event::AddressLost => row(99, State::Closed(Cause::AddressLost), Action::Reset),
-        Event::ConnectLimit => row(100, here, Action::Ignore),
-        Event::SilenceLimit => row(101, State::Closed(Cause::Vanished), Action::Reset),
-        Event::FinishLimit => row(102, here, Action::Ignore),
+        Event::Connect => row(91, here, Action::Misuse),
+        Event::Listen => row(92, here, Action::Misuse),
+        Event::Write => row(93, here, Action::Accept),
+        Event::Finish => row(94, State::Finishing(Closer::Us), Action::SendFin),
+        Event::Abort => row(95, State::Closed(Cause::Aborted), Action::Reset),
+        Event::Release => row(96, here, Action::Misuse),
+        Event::Established => row(97, here, Action::Ignore),
+        Event::PeerFin(OnPeerFin::Refuse) => row(98, here, Action::Ignore),
+        Event::PeerFin(OnPeerFin::HalfClose) => row(99, here, Action::Ignore),
+        Event::PeerRst => row(100, State::Closed(Cause::PeerReset), Action::None),
+        Event::FinAcknowledged => row(101, here, Action::Ignore),
+        Event::DrainedUnread => row(102, here, Action::Ignore),
+        Event::Unreachable => row(103, here, Action::Ignore),
+        Event::AddressLost => row(104, State::Closed(Cause::AddressLost), Action::Reset),
+        Event::ConnectLimit => row(105, here, Action::Ignore),
+        Event::SilenceLimit => row(106, State::Closed(Cause::Vanished), Action::Reset),
+        Event::ProgressLimit => row(107, State::Closed(Cause::Unacknowledged), Action::Reset),
+        Event::FinishLimit => row(108, here, Action::Ignore),
     }
 }
 
@@ -366,23 +373,24 @@ const fn from_peer_finished_half_close(event: Event) -> Transition {
 const fn from_finishing_us(event: Event) -> Transition {
     let here = State::Finishing(Closer::Us);
     match event {
-        Event::Connect => row(103, here, Action::Misuse),
-        Event::Listen => row(104, here, Action::Misuse),
-        Event::Write => row(105, here, Action::Refuse),
-        Event::Finish => row(106, here, Action::Ignore),
-        Event::Abort => row(107, State::Closed(Cause::Aborted), Action::Reset),
-        Event::Release => row(108, here, Action::Misuse),
-        Event::Established => row(109, here, Action::Ignore),
-        Event::PeerFin(OnPeerFin::Refuse) => row(110, here, Action::Ignore),
-        Event::PeerFin(OnPeerFin::HalfClose) => row(111, here, Action::Ignore),
-        Event::PeerRst => row(112, State::Closed(Cause::PeerReset), Action::None),
-        Event::FinAcknowledged => row(113, State::Closed(Cause::Finished), Action::None),
-        Event::DrainedUnread => row(114, State::Closed(Cause::Finished), Action::Reset),
-        Event::Unreachable => row(115, here, Action::Ignore),
-        Event::AddressLost => row(116, State::Closed(Cause::AddressLost), Action::Reset),
-        Event::ConnectLimit => row(117, here, Action::Ignore),
-        Event::SilenceLimit => row(118, State::Closed(Cause::Vanished), Action::Reset),
-        Event::FinishLimit => row(119, State::Closed(Cause::FinishTimeout), Action::Reset),
+        Event::Connect => row(109, here, Action::Misuse),
+        Event::Listen => row(110, here, Action::Misuse),
+        Event::Write => row(111, here, Action::Refuse),
+        Event::Finish => row(112, here, Action::Ignore),
+        Event::Abort => row(113, State::Closed(Cause::Aborted), Action::Reset),
+        Event::Release => row(114, here, Action::Misuse),
+        Event::Established => row(115, here, Action::Ignore),
+        Event::PeerFin(OnPeerFin::Refuse) => row(116, here, Action::Ignore),
+        Event::PeerFin(OnPeerFin::HalfClose) => row(117, here, Action::Ignore),
+        Event::PeerRst => row(118, State::Closed(Cause::PeerReset), Action::None),
+        Event::FinAcknowledged => row(119, State::Closed(Cause::Finished), Action::None),
+        Event::DrainedUnread => row(120, State::Closed(Cause::Finished), Action::Reset),
+        Event::Unreachable => row(121, here, Action::Ignore),
+        Event::AddressLost => row(122, State::Closed(Cause::AddressLost), Action::Reset),
+        Event::ConnectLimit => row(123, here, Action::Ignore),
+        Event::SilenceLimit => row(124, State::Closed(Cause::Vanished), Action::Reset),
+        Event::ProgressLimit => row(125, State::Closed(Cause::Unacknowledged), Action::Reset),
+        Event::FinishLimit => row(126, State::Closed(Cause::FinishTimeout), Action::Reset),
     }
 }
 
@@ -390,23 +398,24 @@ const fn from_finishing_us(event: Event) -> Transition {
 const fn from_finishing_peer(event: Event) -> Transition {
     let here = State::Finishing(Closer::Peer);
     match event {
-        Event::Connect => row(120, here, Action::Misuse),
-        Event::Listen => row(121, here, Action::Misuse),
-        Event::Write => row(122, here, Action::Refuse),
-        Event::Finish => row(123, here, Action::Ignore),
-        Event::Abort => row(124, State::Closed(Cause::PeerFinished), Action::Reset),
-        Event::Release => row(125, here, Action::Misuse),
-        Event::Established => row(126, here, Action::Ignore),
-        Event::PeerFin(OnPeerFin::Refuse) => row(127, here, Action::Ignore),
-        Event::PeerFin(OnPeerFin::HalfClose) => row(128, here, Action::Ignore),
-        Event::PeerRst => row(129, State::Closed(Cause::PeerFinished), Action::None),
-        Event::FinAcknowledged => row(130, State::Closed(Cause::PeerFinished), Action::None),
-        Event::DrainedUnread => row(131, State::Closed(Cause::PeerFinished), Action::Reset),
-        Event::Unreachable => row(132, here, Action::Ignore),
-        Event::AddressLost => row(133, State::Closed(Cause::PeerFinished), Action::Reset),
-        Event::ConnectLimit => row(134, here, Action::Ignore),
-        Event::SilenceLimit => row(135, State::Closed(Cause::PeerFinished), Action::Reset),
-        Event::FinishLimit => row(136, State::Closed(Cause::PeerFinished), Action::Reset),
+        Event::Connect => row(127, here, Action::Misuse),
+        Event::Listen => row(128, here, Action::Misuse),
+        Event::Write => row(129, here, Action::Refuse),
+        Event::Finish => row(130, here, Action::Ignore),
+        Event::Abort => row(131, State::Closed(Cause::PeerFinished), Action::Reset),
+        Event::Release => row(132, here, Action::Misuse),
+        Event::Established => row(133, here, Action::Ignore),
+        Event::PeerFin(OnPeerFin::Refuse) => row(134, here, Action::Ignore),
+        Event::PeerFin(OnPeerFin::HalfClose) => row(135, here, Action::Ignore),
+        Event::PeerRst => row(136, State::Closed(Cause::PeerFinished), Action::None),
+        Event::FinAcknowledged => row(137, State::Closed(Cause::PeerFinished), Action::None),
+        Event::DrainedUnread => row(138, State::Closed(Cause::PeerFinished), Action::Reset),
+        Event::Unreachable => row(139, here, Action::Ignore),
+        Event::AddressLost => row(140, State::Closed(Cause::PeerFinished), Action::Reset),
+        Event::ConnectLimit => row(141, here, Action::Ignore),
+        Event::SilenceLimit => row(142, State::Closed(Cause::PeerFinished), Action::Reset),
+        Event::ProgressLimit => row(143, State::Closed(Cause::PeerFinished), Action::Reset),
+        Event::FinishLimit => row(144, State::Closed(Cause::PeerFinished), Action::Reset),
     }
 }
 
@@ -414,30 +423,31 @@ const fn from_finishing_peer(event: Event) -> Transition {
 const fn from_closed(cause: Cause, event: Event) -> Transition {
     let here = State::Closed(cause);
     match event {
-        Event::Connect => row(137, here, Action::Misuse),
-        Event::Listen => row(138, here, Action::Misuse),
-        Event::Write => row(139, here, Action::Refuse),
-        Event::Finish => row(140, here, Action::Refuse),
-        Event::Abort => row(141, here, Action::Ignore),
-        Event::Release => row(142, State::Idle, Action::None),
-        Event::Established => row(143, here, Action::Ignore),
-        Event::PeerFin(OnPeerFin::Refuse) => row(144, here, Action::Ignore),
-        Event::PeerFin(OnPeerFin::HalfClose) => row(145, here, Action::Ignore),
-        Event::PeerRst => row(146, here, Action::Ignore),
-        Event::FinAcknowledged => row(147, here, Action::Ignore),
-        Event::DrainedUnread => row(148, here, Action::Ignore),
-        Event::Unreachable => row(149, here, Action::Ignore),
-        Event::AddressLost => row(150, here, Action::Ignore),
-        Event::ConnectLimit => row(151, here, Action::Ignore),
-        Event::SilenceLimit => row(152, here, Action::Ignore),
-        Event::FinishLimit => row(153, here, Action::Ignore),
+        Event::Connect => row(145, here, Action::Misuse),
+        Event::Listen => row(146, here, Action::Misuse),
+        Event::Write => row(147, here, Action::Refuse),
+        Event::Finish => row(148, here, Action::Refuse),
+        Event::Abort => row(149, here, Action::Ignore),
+        Event::Release => row(150, State::Idle, Action::None),
+        Event::Established => row(151, here, Action::Ignore),
+        Event::PeerFin(OnPeerFin::Refuse) => row(152, here, Action::Ignore),
+        Event::PeerFin(OnPeerFin::HalfClose) => row(153, here, Action::Ignore),
+        Event::PeerRst => row(154, here, Action::Ignore),
+        Event::FinAcknowledged => row(155, here, Action::Ignore),
+        Event::DrainedUnread => row(156, here, Action::Ignore),
+        Event::Unreachable => row(157, here, Action::Ignore),
+        Event::AddressLost => row(158, here, Action::Ignore),
+        Event::ConnectLimit => row(159, here, Action::Ignore),
+        Event::SilenceLimit => row(160, here, Action::Ignore),
+        Event::ProgressLimit => row(161, here, Action::Ignore),
+        Event::FinishLimit => row(162, here, Action::Ignore),
     }
 }
 /// The printed form of the table, as Markdown, generated from [`transition`].
 ///
 /// ```
 /// let table = lastbyte::transition::Table.to_string();
-/// assert!(table.contains("| T052 | Open |"));
+/// assert!(table.contains("| T055 | Open |"));
 /// ```
 #[derive(Debug, Clone, Copy)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]

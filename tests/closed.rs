@@ -22,6 +22,7 @@ fn ended(cause: Cause) -> (Us<1>, ConnectionId, RawPeer, Flow) {
         Cause::PeerFinished
         | Cause::PeerReset
         | Cause::Vanished
+        | Cause::Unacknowledged
         | Cause::FinishTimeout
         | Cause::AddressLost
         | Cause::Finished
@@ -79,6 +80,15 @@ fn ended_opened(cause: Cause) -> (Us<1>, ConnectionId, RawPeer, Flow) {
         Cause::Aborted => {
             us.writer(id).abort().expect("ours");
         }
+        Cause::Unacknowledged => {
+            // It chats for a minute, and acknowledges nothing.
+            let again = flow.ack();
+            for second in 1..60 {
+                let (peer, again) = (raw.clone(), again.clone());
+                us.world
+                    .at(us.now() + secs(second), move |_| peer.send(&again));
+            }
+        }
         Cause::Vanished | Cause::Refused | Cause::Unreachable | Cause::ConnectTimeout => {}
     }
     us.stack.run_for(secs(101));
@@ -94,6 +104,7 @@ fn account(cause: Cause) -> (u64, u64) {
         Cause::PeerFinished
         | Cause::PeerReset
         | Cause::Vanished
+        | Cause::Unacknowledged
         | Cause::FinishTimeout
         | Cause::AddressLost
         | Cause::Aborted => (100, 40),
@@ -139,6 +150,7 @@ fn the_kinds_are_those_of_the_contract() {
         (Cause::Unreachable, ErrorKind::AddrNotAvailable),
         (Cause::ConnectTimeout, ErrorKind::TimedOut),
         (Cause::Vanished, ErrorKind::TimedOut),
+        (Cause::Unacknowledged, ErrorKind::TimedOut),
         (Cause::FinishTimeout, ErrorKind::TimedOut),
         (Cause::AddressLost, ErrorKind::AddrNotAvailable),
         (Cause::Finished, ErrorKind::NotConnected),
@@ -267,7 +279,10 @@ fn a_limit_that_passed_unseen_is_told_by_the_next_call() {
     us.write(id, 100);
     // Nobody polls for an hour, nothing has arrived.
     us.world.run_for(secs(3_600));
-    us.assert_refused(id, Cause::Vanished, 100, 0);
+    // The try comes first.
+    assert_eq!(us.try_write(id, 1), Ok(1));
+    us.world.run_for(secs(2));
+    us.assert_refused(id, Cause::Vanished, 101, 0);
 }
 
 #[test]

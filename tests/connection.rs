@@ -213,7 +213,9 @@ impl Checked {
         let action = self.connection.handle_timeout(now);
         assert!(
             self.connection.poll_timeout() > now,
-            "a timer that is due was left, or set in the past"
+            "a timer that is due was left, or set in the past at {now:?}, next {:?}: {:#?}",
+            self.connection.poll_timeout(),
+            self.connection
         );
         let after = self.connection.state();
         assert_eq!(

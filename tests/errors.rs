@@ -22,7 +22,7 @@ type Row = (WriteError, Option<Cause>, ErrorKind, &'static str);
 
 /// The ends, as in the contract's table, each with a word of its text.
 #[rustfmt::skip]
-fn ends() -> [Row; 10] {
+fn ends() -> [Row; 11] {
     let ledger = ledger();
     let closed = |how| WriteError::PeerClosed { how, ledger };
     let timed_out = |why| WriteError::TimedOut { why, ledger };
@@ -37,6 +37,7 @@ fn ends() -> [Row; 10] {
         (unreachable, Some(Cause::Unreachable), ErrorKind::AddrNotAvailable, "reached"),
         (timed_out(Timeout::Connect), Some(Cause::ConnectTimeout), ErrorKind::TimedOut, "connecting"),
         (timed_out(Timeout::Vanished), Some(Cause::Vanished), ErrorKind::TimedOut, "vanished"),
+        (timed_out(Timeout::Unacknowledged), Some(Cause::Unacknowledged), ErrorKind::TimedOut, "acknowledges"),
         (timed_out(Timeout::Finish), Some(Cause::FinishTimeout), ErrorKind::TimedOut, "finishing"),
         (lost, Some(Cause::AddressLost), ErrorKind::AddrNotAvailable, "address"),
         (own(ClosedBy::Finish), Some(Cause::Finished), ErrorKind::NotConnected, "finished"),
@@ -106,6 +107,7 @@ fn the_names_of_the_causes_are_those_of_the_contract() {
             "unreachable",
             "connect_timeout",
             "vanished",
+            "unacknowledged",
             "finish_timeout",
             "address_lost",
             "finished",

@@ -327,7 +327,7 @@ fn is_heard(make: impl Fn(&Flow) -> Segment) -> bool {
     us.stack.run_for(secs(41));
     us.check(id);
     match us.state(id) {
-        State::Open => true,
+        State::Closed(Cause::Unacknowledged) => true,
         State::Closed(Cause::Vanished) => false,
         other => panic!("{other}"),
     }

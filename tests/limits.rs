@@ -2,7 +2,7 @@
 
 use lastbyte::{
     Action, Advice, Cause, Connection, Instant, Limit, Nagle, OnPeerFin, OnReceive, Options,
-    OptionsBuilder, OptionsError, Sent, State, Timeout, Window, WriteError,
+    OptionsBuilder, OptionsError, Retry, Sent, State, Timeout, Window, WriteError,
 };
 use std::time::Duration;
 
@@ -112,6 +112,7 @@ fn a_listener_drops_a_handshake_that_takes_too_long_and_gives_the_next_its_own_t
         listener.handle_handshake_started(secs(start));
         // A SYN that comes twice does not extend it.
         listener.handle_handshake_started(secs(start + 2));
+        pass_to(&mut listener, just_before(secs(start + 4)));
         assert_eq!(listener.poll_timeout(), secs(start + 4));
         assert_eq!(listener.handle_timeout(secs(start + 4)), Action::Relisten);
         assert_eq!(listener.state(), State::Listening);
@@ -145,15 +146,6 @@ fn silence_runs_from_the_first_segment_that_got_no_answer() {
 }
 
 #[test]
-fn any_segment_heard_starts_silence_again_while_bytes_are_pending() {
-    let mut connection = open();
-    write(&mut connection, 100, at(0));
-    // A duplicate acknowledges nothing, yet the peer is there.
-    hear(&mut connection, 100, Window::Open, secs(99));
-    ends_at(&mut connection, secs(199), Cause::Vanished);
-}
-
-#[test]
 fn a_peer_that_owes_no_answer_may_be_silent_for_ever() {
     let mut connection = open();
     write(&mut connection, 100, at(0));
@@ -184,7 +176,12 @@ fn a_zero_window_probe_without_an_answer_starts_silence() {
     hear(&mut connection, 60, Window::Zero, secs(1));
     connection.handle_sent(Sent::Demanding, secs(50));
     connection.handle_sent(Sent::Demanding, secs(110));
-    ends_at(&mut connection, secs(150), Cause::Vanished);
+    // The next probe decides. It is due within 75 s, and has two seconds for its answer.
+    let mut unsent = connection;
+    ends_at(&mut unsent, secs(186), Cause::Vanished);
+    pass_to(&mut connection, secs(169));
+    connection.handle_sent(Sent::Demanding, secs(169));
+    ends_at(&mut connection, secs(171), Cause::Vanished);
 }
 
 #[test]
@@ -201,8 +198,8 @@ fn probes_that_cannot_leave_count_as_silence_in_the_end() {
     let mut connection = open();
     hear(&mut connection, 0, Window::Zero, at(0));
     write(&mut connection, 100, at(0));
-    // Nudged after 2 s; 75 s later nothing has left; then the silence limit.
-    ends_at(&mut connection, secs(2 + 75 + 100), Cause::Vanished);
+    // A probe is due within 75 s; then the silence limit.
+    ends_at(&mut connection, secs(75 + 100), Cause::Vanished);
 }
 
 #[test]
@@ -319,70 +316,251 @@ fn progress_gives_new_time_and_a_drained_connection_is_not_stalled() {
     assert!(!connection.progress(false).is_stalled);
 }
 
-// ---- keep-alive ----
+// ---- tries ----
+
+/// Time passes to `until`; what is to be sent again, and when. Nothing of that leaves.
+#[track_caller]
+fn tries_to(connection: &mut Connection, until: Instant) -> Vec<(Instant, Retry)> {
+    let mut tries = Vec::new();
+    for _ in 0..10_000 {
+        let due = connection.poll_timeout();
+        if due > until {
+            return tries;
+        }
+        let _ = connection.handle_timeout(due);
+        match connection.poll_retry() {
+            Retry::None => {}
+            retry => tries.push((due, retry)),
+        }
+    }
+    panic!("the timers do not come to rest");
+}
+
+/// When the oldest segment is to be sent again.
+fn resends_to(connection: &mut Connection, until: Instant) -> Vec<Instant> {
+    let tries = tries_to(connection, until).into_iter();
+    tries
+        .filter(|(_, retry)| *retry == Retry::Resend)
+        .map(|(at, _)| at)
+        .collect()
+}
+
+fn patient(user_secs: u64) -> Options {
+    limits(|builder| builder.silence_limit(Duration::from_secs(user_secs)))
+}
 
 #[test]
-fn without_keep_alive_only_a_quiet_wire_with_bytes_pending_is_nudged() {
+fn with_bytes_pending_a_quiet_wire_is_probed_once() {
     let mut connection = open();
-    pass_to(&mut connection, secs(1_000));
-    assert_eq!(connection.keep_alive(), None);
+    assert_eq!(tries_to(&mut connection, secs(1_000)), []);
     write(&mut connection, 100, secs(1_000));
-    pass_to(&mut connection, just_before(secs(1_002)));
-    assert_eq!(connection.keep_alive(), None);
-    pass_to(&mut connection, secs(1_002));
-    assert_eq!(connection.keep_alive(), Some(Duration::from_secs(2)));
-    connection.handle_heard(Window::Open, secs(1_003));
-    assert_eq!(connection.keep_alive(), None);
+    connection.handle_sent(Sent::Demanding, secs(1_000));
+    let probe = (secs(1_002), Retry::Probe);
+    assert_eq!(tries_to(&mut connection, secs(1_020)), [probe]);
+    connection.handle_heard(Window::Open, secs(1_020));
+    let again = tries_to(&mut connection, secs(1_024));
+    assert_eq!(again, [(secs(1_022), Retry::Probe)]);
 }
 
 #[test]
-fn a_wire_that_is_not_quiet_is_not_nudged() {
-    let mut connection = open();
+fn tries_are_a_quarter_of_the_user_timeout_apart_and_the_last_is_two_seconds_before_its_end() {
+    let mut connection = open_with(patient(40));
     write(&mut connection, 100, at(0));
-    connection.handle_sent(Sent::Demanding, secs(1));
-    hear(&mut connection, 100, Window::Open, secs(2));
-    connection.handle_sent(Sent::Retransmission, secs(3));
-    pass_to(&mut connection, just_before(secs(5)));
-    assert_eq!(connection.keep_alive(), None);
-    pass_to(&mut connection, secs(5));
-    assert!(connection.keep_alive().is_some());
+    connection.handle_sent(Sent::Demanding, at(0));
+    let due = [10, 20, 30, 38].map(secs);
+    assert_eq!(resends_to(&mut connection, just_before(secs(40))), due);
+    ends_at(&mut connection, secs(40), Cause::Vanished);
 }
 
 #[test]
-fn a_fin_without_bytes_before_it_is_repeated_and_not_nudged() {
+fn a_short_timeout_has_its_last_try_at_half_of_it() {
+    let mut connection = open_with(patient(3));
+    write(&mut connection, 100, at(0));
+    connection.handle_sent(Sent::Demanding, at(0));
+    let due = [1_000, 1_500, 2_500].map(at);
+    assert_eq!(resends_to(&mut connection, at(2_999)), due);
+    ends_at(&mut connection, secs(3), Cause::Vanished);
+}
+
+#[test]
+fn after_a_time_without_polls_a_try_comes_before_the_verdict() {
+    let mut connection = open_with(patient(40));
+    write(&mut connection, 100, at(0));
+    connection.handle_sent(Sent::Demanding, at(0));
+    assert_eq!(connection.handle_timeout(secs(500)), Action::None);
+    assert_eq!(connection.poll_retry(), Retry::Resend);
+    assert_eq!(connection.poll_retry(), Retry::None);
+    ends_at(&mut connection, secs(502), Cause::Vanished);
+    // So it is with the handshake and with finishing.
+    let mut connection = connecting(Options::default());
+    connection.handle_sent(Sent::Syn, at(0));
+    assert_eq!(connection.handle_timeout(secs(500)), Action::None);
+    assert_eq!(connection.poll_retry(), Retry::Resend);
+    ends_at(&mut connection, secs(502), Cause::ConnectTimeout);
+    let mut connection = open_with(patient(1_000));
+    let _ = connection.handle_finish(at(0));
+    connection.handle_sent(Sent::Demanding, at(0));
+    assert_eq!(connection.handle_timeout(secs(500)), Action::None);
+    assert_eq!(connection.poll_retry(), Retry::Resend);
+    ends_at(&mut connection, secs(502), Cause::FinishTimeout);
+}
+
+#[test]
+fn connecting_and_finishing_try_again_in_quarters_and_before_their_end() {
+    let mut connection = connecting(Options::default());
+    for time in [0, 1, 3, 7] {
+        connection.handle_sent(Sent::Syn, secs(time));
+    }
+    let due = [14_500, 22_000, 28_000].map(at);
+    assert_eq!(resends_to(&mut connection, just_before(secs(30))), due);
+    ends_at(&mut connection, secs(30), Cause::ConnectTimeout);
+
     let mut connection = open();
     let _ = connection.handle_finish(at(0));
     connection.handle_sent(Sent::Demanding, at(0));
-    pass_to(&mut connection, at(20_000));
-    assert_eq!(connection.keep_alive(), None);
+    let due = [7_500, 15_000, 22_500, 28_000].map(at);
+    assert_eq!(resends_to(&mut connection, just_before(secs(30))), due);
+    ends_at(&mut connection, secs(30), Cause::FinishTimeout);
+}
+
+/// The stack below backs off to a minute and stays there until it has measured a round trip
+/// (RFC 6298, 5.7).
+#[test]
+fn acknowledged_bytes_end_the_back_off() {
+    let mut connection = open();
+    write(&mut connection, 100, at(0));
+    connection.handle_sent(Sent::Demanding, at(0));
+    for time in [1, 3, 7, 15, 31] {
+        connection.handle_sent(Sent::Retransmission, secs(time));
+    }
+    hear(&mut connection, 0, Window::Open, secs(32));
+    write(&mut connection, 100, secs(60));
+    connection.handle_sent(Sent::Demanding, secs(60));
+    assert_eq!(resends_to(&mut connection, secs(61)), [secs(61)]);
+    connection.handle_sent(Sent::Retransmission, secs(61));
+    assert_eq!(resends_to(&mut connection, secs(63)), [secs(63)]);
+    connection.handle_sent(Sent::Retransmission, secs(63));
+    hear(&mut connection, 0, Window::Open, secs(64));
+    // Sent once, and acknowledged: the stack below knows the round trip again.
+    write(&mut connection, 100, secs(65));
+    connection.handle_sent(Sent::Demanding, secs(65));
+    hear(&mut connection, 0, Window::Open, secs(66));
+    write(&mut connection, 100, secs(70));
+    connection.handle_sent(Sent::Demanding, secs(70));
+    assert_eq!(resends_to(&mut connection, secs(94)), []);
+    assert_eq!(resends_to(&mut connection, secs(95)), [secs(95)]);
+}
+
+/// A fast retransmission says nothing of the timeout.
+#[test]
+fn what_is_repeated_after_the_peer_was_heard_is_no_back_off() {
+    let mut connection = open();
+    write(&mut connection, 100, at(0));
+    connection.handle_sent(Sent::Demanding, at(0));
+    connection.handle_heard(Window::Open, at(100));
+    connection.handle_sent(Sent::Retransmission, at(200));
+    assert_eq!(resends_to(&mut connection, secs(24)), []);
 }
 
 #[test]
-fn keep_alive_is_wished_always_and_more_often_while_bytes_are_pending() {
+fn a_link_that_comes_back_asks_for_a_try_at_once() {
+    let mut connection = open();
+    write(&mut connection, 100, at(0));
+    connection.handle_sent(Sent::Demanding, at(0));
+    connection.handle_link(true);
+    assert_eq!(connection.poll_retry(), Retry::None);
+    connection.handle_link(false);
+    assert_eq!(connection.poll_retry(), Retry::None);
+    connection.handle_link(true);
+    assert_eq!(connection.poll_retry(), Retry::Resend);
+    assert_eq!(connection.poll_retry(), Retry::None);
+}
+
+// ---- progress ----
+
+/// The stack below probes the closed window each minute, and the peer answers.
+fn answered_probes_to(connection: &mut Connection, pending: u64, end: Instant) {
+    while connection.poll_timeout() < end {
+        let probe_at = connection.poll_timeout() + Duration::from_secs(55);
+        pass_to(connection, probe_at);
+        assert_eq!(connection.state(), State::Open);
+        connection.handle_sent(Sent::Demanding, probe_at);
+        hear(connection, pending, Window::Zero, probe_at);
+    }
+}
+
+#[test]
+fn a_peer_that_chats_and_acknowledges_nothing_ends_the_connection() {
+    let mut connection = open();
+    write(&mut connection, 100, at(0));
+    connection.handle_sent(Sent::Demanding, at(0));
+    for time in 1..100 {
+        pass_to(&mut connection, secs(time));
+        hear(&mut connection, 100, Window::Open, secs(time));
+    }
+    ends_at(&mut connection, secs(100), Cause::Unacknowledged);
+}
+
+#[test]
+fn acknowledged_bytes_and_a_closed_window_set_the_user_timeout_anew() {
+    let mut connection = open();
+    write(&mut connection, 100, at(0));
+    connection.handle_sent(Sent::Demanding, at(0));
+    hear(&mut connection, 50, Window::Open, secs(90));
+    hear(&mut connection, 50, Window::Zero, secs(180));
+    answered_probes_to(&mut connection, 50, secs(1_000));
+    hear(&mut connection, 50, Window::Open, secs(1_000));
+    hear(&mut connection, 50, Window::Open, secs(1_099));
+    ends_at(&mut connection, secs(1_100), Cause::Unacknowledged);
+}
+
+/// RFC 9293, MUST-37. Only the stack below knows when it sends the next probe.
+#[test]
+fn one_lost_answer_to_a_probe_of_a_closed_window_ends_nothing() {
+    let mut connection = open_with(patient(20));
+    write(&mut connection, 100, at(0));
+    hear(&mut connection, 100, Window::Zero, at(0));
+    connection.handle_sent(Sent::Demanding, secs(60));
+    pass_to(&mut connection, secs(119));
+    assert_eq!(connection.state(), State::Open);
+    connection.handle_sent(Sent::Demanding, secs(120));
+    hear(&mut connection, 100, Window::Zero, secs(120));
+    answered_probes_to(&mut connection, 100, secs(1_000));
+    // Where none can leave, it ends all the same.
+    connection.handle_sent(Sent::Demanding, secs(1_000));
+    pass_to(&mut connection, secs(1_100));
+    assert_eq!(connection.state(), State::Closed(Cause::Vanished));
+}
+
+// ---- keep-alive ----
+
+#[test]
+fn an_idle_connection_is_probed_at_the_interval_and_not_without_one() {
+    let mut connection = open();
+    assert_eq!(tries_to(&mut connection, secs(100_000)), []);
     let interval = Duration::from_secs(45);
     let mut connection = open_with(limits(|builder| builder.keep_alive(interval)));
-    assert_eq!(connection.keep_alive(), Some(interval));
-    write(&mut connection, 100, at(0));
-    assert_eq!(connection.keep_alive(), Some(Duration::from_secs(2)));
-    hear(&mut connection, 0, Window::Open, at(1));
-    assert_eq!(connection.keep_alive(), Some(interval));
-
-    let often = Duration::from_millis(500);
-    let mut connection = open_with(limits(|builder| builder.keep_alive(often)));
-    write(&mut connection, 100, at(0));
-    assert_eq!(connection.keep_alive(), Some(often));
+    assert_eq!(resends_to(&mut connection, secs(45)), [secs(45)]);
+    connection.handle_sent(Sent::Demanding, secs(45));
+    connection.handle_heard(Window::Open, secs(46));
+    assert_eq!(resends_to(&mut connection, secs(91)), [secs(91)]);
 }
 
+/// The interval may be longer than the user timeout: RFC 9293, MUST-29.
 #[test]
-fn an_idle_peer_that_does_not_answer_a_keep_alive_vanishes() {
-    let interval = Duration::from_secs(5);
-    let mut connection = open_with(limits(|builder| builder.keep_alive(interval)));
-    connection.handle_sent(Sent::Demanding, secs(5));
-    hear(&mut connection, 0, Window::Open, secs(6));
-    for time in [11, 16, 21] {
-        connection.handle_sent(Sent::Demanding, secs(time));
+fn an_idle_peer_has_four_probes_before_it_counts_as_vanished() {
+    let hours = Duration::from_secs(2 * 3_600);
+    for leaves in [false, true] {
+        let mut connection = open_with(limits(|builder| builder.keep_alive(hours)));
+        for time in [7_200, 7_225, 7_250, 7_275, 7_298] {
+            let due = secs(time);
+            assert_eq!(resends_to(&mut connection, due), [due]);
+            if leaves {
+                connection.handle_sent(Sent::Demanding, due);
+            }
+        }
+        ends_at(&mut connection, secs(7_300), Cause::Vanished);
     }
-    ends_at(&mut connection, secs(111), Cause::Vanished);
 }
 
 // ---- calls ----
@@ -395,8 +573,8 @@ fn a_call_that_took_too_long_says_whether_the_peer_was_heard() {
     let why = |why| WriteError::TimedOut { why, ledger };
     assert_eq!(connection.call_timed_out(secs(1)), why(Timeout::Call));
     connection.handle_heard(Window::Open, secs(2));
-    assert_eq!(connection.call_timed_out(secs(1)), why(Timeout::NotReading));
-    assert_eq!(connection.call_timed_out(secs(2)), why(Timeout::Call));
+    // Heard, and its window is open: it reads.
+    assert_eq!(connection.call_timed_out(secs(1)), why(Timeout::Call));
     // At a closed window the pause between answered probes is no silence.
     connection.handle_heard(Window::Zero, secs(3));
     assert_eq!(connection.call_timed_out(secs(4)), why(Timeout::NotReading));

@@ -43,9 +43,9 @@ fn the_lists_of_states_events_and_causes_are_complete() {
     let states: HashSet<_> = State::ALL.into_iter().collect();
     assert_eq!(states.len(), 8 + Cause::ALL.len());
     let events: HashSet<_> = Event::ALL.into_iter().collect();
-    assert_eq!((events.len(), Event::ALL.len()), (17, 17));
+    assert_eq!((events.len(), Event::ALL.len()), (18, 18));
     let causes: HashSet<_> = Cause::ALL.into_iter().collect();
-    assert_eq!((causes.len(), Cause::ALL.len()), (10, 10));
+    assert_eq!((causes.len(), Cause::ALL.len()), (11, 11));
     for cause in causes {
         assert!(states.contains(&State::Closed(cause)), "{cause}");
     }
@@ -69,6 +69,7 @@ fn is_call(event: Event) -> bool {
         | Event::AddressLost
         | Event::ConnectLimit
         | Event::SilenceLimit
+        | Event::ProgressLimit
         | Event::FinishLimit => false,
     }
 }
@@ -230,10 +231,9 @@ fn every_waiting_state_has_a_limit_that_ends_it() {
             connects || state.is_closed()
         );
         let established = state.is_established();
-        assert_eq!(
-            ends(state, Event::SilenceLimit),
-            established || state.is_closed()
-        );
+        for limit in [Event::SilenceLimit, Event::ProgressLimit] {
+            assert_eq!(ends(state, limit), established || state.is_closed());
+        }
         let finishes = matches!(state, State::Finishing(_));
         assert_eq!(
             ends(state, Event::FinishLimit),
@@ -298,6 +298,7 @@ fn a_cause_is_decided_only_by_what_it_is_named_after() {
             Cause::Unreachable => event == Event::Unreachable && state == State::Connecting,
             Cause::ConnectTimeout => event == Event::ConnectLimit && state == State::Connecting,
             Cause::Vanished => event == Event::SilenceLimit && state.is_established(),
+            Cause::Unacknowledged => event == Event::ProgressLimit && state.is_established(),
             Cause::FinishTimeout => {
                 event == Event::FinishLimit && state == State::Finishing(Closer::Us)
             }
@@ -325,6 +326,7 @@ fn an_end_is_told_with_its_own_cause_in_every_state_it_can_reach() {
             Event::PeerRst if connects => Some(Cause::Refused),
             Event::PeerRst => Some(Cause::PeerReset),
             Event::SilenceLimit if !connects => Some(Cause::Vanished),
+            Event::ProgressLimit if !connects => Some(Cause::Unacknowledged),
             Event::ConnectLimit if connects => Some(Cause::ConnectTimeout),
             Event::Unreachable if connects => Some(Cause::Unreachable),
             Event::FinAcknowledged | Event::DrainedUnread if finishes => Some(Cause::Finished),
@@ -420,5 +422,5 @@ fn every_history_of_five_events_has_at_most_one_cause() {
     }
     let mut sequences = 0;
     follow(&mut vec![State::Idle], &mut sequences);
-    assert_eq!(sequences, 17_u32.pow(5));
+    assert_eq!(sequences, 18_u32.pow(5));
 }

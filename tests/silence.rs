@@ -61,7 +61,9 @@ fn a_cable_cut_in_mid_stream_is_a_vanished_peer_within_the_limit() {
         assert_eq!(error.cause(), Some(Cause::Vanished));
         assert_eq!(error.ledger().accepted(), written);
         assert!(us.now() >= at_ms(1_990) + secs(limit), "{:?}", us.now());
-        assert!(us.now() <= at_secs(3) + secs(limit), "{:?}", us.now());
+        // At a closed window, the last probe may be a minute later.
+        let latest = at_secs(3) + secs(limit + 62);
+        assert!(us.now() <= latest, "{:?}", us.now());
         let ledger = us.check(id).ledger;
         assert!(ledger.undelivered() > 0);
         us.assert_refused(id, Cause::Vanished, written, ledger.acknowledged());
@@ -78,14 +80,23 @@ fn the_limit_runs_from_the_first_segment_without_an_answer() {
     us.write(id, 10);
     assert_eq!(run_until_closed(&mut us, id, 1_000), first.time + secs(100));
     us.assert_refused(id, Cause::Vanished, 20, 0);
-    // An answer begins it anew.
-    let (mut us, id, raw, flow) = scripted(Options::default());
-    us.write(id, 10);
-    us.stack.run_for(secs(99));
-    let heard = us.now();
-    raw.send(&flow.ack());
-    us.stack.poll();
-    assert_eq!(run_until_closed(&mut us, id, 1_000), heard + secs(100));
+    // An acknowledgement begins it anew, and an answer without one does not.
+    for acknowledged in [5, 0] {
+        let (mut us, id, raw, mut flow) = scripted(Options::default());
+        us.write(id, 10);
+        let first = raw.recv().time;
+        us.stack.run_for(secs(99));
+        let heard = us.now();
+        flow.take(acknowledged);
+        raw.send(&flow.ack());
+        us.stack.poll();
+        let (since, cause) = match acknowledged {
+            0 => (first, Cause::Unacknowledged),
+            _ => (heard, Cause::Vanished),
+        };
+        assert_eq!(run_until_closed(&mut us, id, 1_000), since + secs(100));
+        us.assert_refused(id, cause, 10, acknowledged.into());
+    }
 }
 
 #[test]
@@ -151,11 +162,13 @@ fn the_pause_between_answered_probes_does_not_count() {
     us.stack.run_for(secs(3_600));
     assert_eq!(us.state(id), State::Open);
     assert_eq!(us.check(id).ledger.acknowledged(), 1_000);
-    // Once a probe has no answer, it is over 3 s later.
+    // One probe without an answer is not the end. The next one is due within 75 s; without
+    // a neighbour it cannot leave.
     let tap = Tap::new(&us.world);
     us.world.peer().set_presence(Presence::Absent);
     let ended = run_until_closed(&mut us, id, 1_000);
-    assert_eq!(ended, tap.take()[0].time + secs(3));
+    let overdue = tap.take()[0].time + secs(75);
+    assert!(ended >= overdue && ended <= overdue + secs(2), "{ended:?}");
     us.assert_refused(id, Cause::Vanished, TX as u64 + 1_000, 1_000);
 }
 

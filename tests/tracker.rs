@@ -253,6 +253,11 @@ fn no_end_is_missed_however_few_steps_a_poll_has() {
         world.run_until(world.now() + secs(4));
         let (tracker, mut net) = owner.parts();
         poll(tracker, &mut net);
+        // The try comes first, and has two seconds for its answer.
+        assert_eq!(owner.tracker.state(id), Ok(State::Open), "poll {number}");
+        world.run_until(world.now() + secs(2));
+        let (tracker, mut net) = owner.parts();
+        poll(tracker, &mut net);
         let vanished = State::Closed(Cause::Vanished);
         assert_eq!(owner.tracker.state(id), Ok(vanished), "poll {number}");
     }

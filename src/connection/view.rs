@@ -1,15 +1,13 @@
 //! What can be asked of a connection.
 
-use super::{Connection, PROBE_AFTER_MS, Probe};
+use super::Connection;
 use crate::Instant;
 use crate::error::{Timeout, WriteError};
 use crate::facts::Window;
 use crate::ledger::Ledger;
-use crate::limits::{Options, interval};
+use crate::limits::Options;
 use crate::report::{Progress, Report};
 use crate::state::{Cause, State};
-use crate::timers::Timer;
-use core::time::Duration;
 
 impl Connection {
     /// Where the connection stands.
@@ -34,23 +32,6 @@ impl Connection {
     #[must_use]
     pub const fn options(&self) -> &Options {
         &self.options
-    }
-
-    /// The keep-alive interval the stack below should use now: the option's,
-    /// shortened while bytes are pending; without the option, only from a
-    /// nudge until the peer is heard.
-    #[must_use]
-    pub fn keep_alive(&self) -> Option<Duration> {
-        interval(self.keep_alive_ms())
-    }
-
-    /// [`keep_alive`](Self::keep_alive) in milliseconds, zero if there is none.
-    pub(crate) fn keep_alive_ms(&self) -> u32 {
-        match self.options.keep_alive_ms() {
-            0 if self.probe == Probe::Asked => PROBE_AFTER_MS,
-            interval if self.ledger.pending() > 0 => interval.min(PROBE_AFTER_MS),
-            interval => interval,
-        }
     }
 
     /// Whether every accepted byte is acknowledged.
@@ -86,14 +67,13 @@ impl Connection {
     /// connection lives.
     #[must_use]
     pub fn call_timed_out(&self, started: Instant) -> WriteError {
-        // The answered probes of a closed window may be a minute apart: nothing
-        // was heard, but nothing is due either.
-        let is_patient = self.window == Window::Zero && !self.timers.is_running(Timer::Silence);
-        let is_there = self.heard_at > started || is_patient;
-        let why = if self.state.is_established() && is_there {
-            Timeout::NotReading
-        } else {
-            Timeout::Call
+        // The answered probes of a closed window may be a minute apart. Of one that has had
+        // no answer, nothing can be said.
+        let is_closed = self.window == Window::Zero;
+        let is_there = self.heard_at > started || !self.timers.is_asking();
+        let why = match self.state.is_established() && is_closed && is_there {
+            true => Timeout::NotReading,
+            false => Timeout::Call,
         };
         WriteError::TimedOut {
             why,

@@ -429,5 +429,7 @@ impl<const N: usize> Tracker<N> {
         for slot in &mut self.slots {
             slot.connection.handle_link(up);
         }
+        // What is in flight is sent again at once.
+        self.look_by(Instant::ZERO);
     }
 }

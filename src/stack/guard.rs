@@ -178,6 +178,15 @@ fn judge_place(segment: &Segment<'_>, ack: u32, known: &Known) -> Verdict {
             false => Verdict::Answered,
         };
     }
+    // Data beyond the window, as at a closed one. smoltcp answers it, and takes nothing of
+    // it. But a valid ACK counts (RFC 9293, 3.10.7.4, step 1); what probes our window is
+    // repeated, and answered then.
+    if segment.payload_len() > 0 && !is_before(seq, edge) {
+        return match is_before(known.snd_una.get(), ack) {
+            true => Verdict::Textless,
+            false => Verdict::Answered,
+        };
+    }
     if segment.is_fin() && is_before(edge, end.wrapping_sub(1)) && !is_on(Sabotage::CutText) {
         Verdict::Answered
     } else if seq == end && is_before(known.rcv_nxt.get(), seq) {

@@ -64,6 +64,7 @@ mod ports;
 mod probe;
 mod reader;
 mod reading;
+mod retry;
 mod row;
 mod secret;
 mod segment;

@@ -269,10 +269,7 @@ impl<const N: usize> Tracker<N> {
             socket.set_timeout(None);
             // Anew for each connection: smoltcp keeps the window of the one before.
             socket.set_congestion_control(CONGESTION_CONTROL);
-            // Before the handshake: set afterwards, smoltcp makes a probe of the
-            // very ACK that should complete it, which no peer takes for one.
-            let keep_alive_ms = slot.connection.options().keep_alive_ms();
-            socket.set_keep_alive(super::time::interval(keep_alive_ms));
+            socket.set_keep_alive(None);
         }
         self.perform(index, action, sockets, now);
         ConnectionId {

@@ -460,6 +460,7 @@ impl Row {
             return None;
         }
         let mut newest = self.newest.get();
+        let is_repeated = is_before(segment.seq(), known.snd_nxt.get());
         known.snd_nxt.set(end);
         let most = known.most_in_flight.get().max(known.in_flight());
         known.most_in_flight.set(most);
@@ -477,7 +478,12 @@ impl Row {
         if segment.is_fin() {
             self.note_fin_sent();
         }
-        self.note_demanding();
+        if is_repeated {
+            // With new octets after those that are sent again.
+            self.note_resent(segment, known.snd_una.get());
+        } else {
+            self.note_demanding();
+        }
         None
     }
 
@@ -512,12 +518,20 @@ impl Row {
             Some(snd_una.wrapping_sub(1))
         } else {
             self.note_announced(segment);
-            let mut facts = self.facts.get();
-            facts.resent = facts.resent.saturating_add(1);
-            facts.sent = facts.sent.or(Some(Sent::Demanding));
-            self.facts.set(facts);
+            self.note_resent(segment, snd_una);
             None
         }
+    }
+
+    /// Counts repetitions of the oldest octet in flight: each stands for a timeout, or a fast
+    /// retransmission.
+    fn note_resent(&self, segment: &Segment<'_>, snd_una: u32) {
+        let mut facts = self.facts.get();
+        facts.resent = facts
+            .resent
+            .saturating_add((segment.seq() == snd_una).into());
+        facts.sent = facts.sent.or(Some(Sent::Demanding));
+        self.facts.set(facts);
     }
 
     fn note_keep_alive(&self) {

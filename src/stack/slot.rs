@@ -3,7 +3,6 @@
 
 use super::ends::Flow;
 use super::row::{Facts, Receipt, Sending};
-use super::time::interval;
 use crate::Instant;
 use crate::connection::Connection;
 use crate::facts::Sent;
@@ -272,7 +271,6 @@ impl Slot {
             self.note_ending(change, facts, socket, pending, now);
         }
         self.note_sent(facts, now);
-        self.nudge(socket);
         (!is_plain).then(|| self.receipt(in_order, socket))
     }
 
@@ -320,14 +318,6 @@ impl Slot {
                 | tcp::State::Closing
                 | tcp::State::LastAck => Sending::Open,
             },
-        }
-    }
-
-    /// Makes the socket probe the peer as often as the connection wants.
-    pub(super) fn nudge(&self, socket: &mut tcp::Socket<'_>) {
-        let wanted = interval(self.connection.keep_alive_ms());
-        if socket.keep_alive() != wanted && self.connection.state().is_established() {
-            socket.set_keep_alive(wanted);
         }
     }
 

@@ -60,7 +60,7 @@ impl<'a, D: Device + ?Sized, const N: usize> Steps<'_, '_, 'a, D, N> {
     /// Sends one segment of each connection at most, and one packet of each other socket.
     /// Whether anything was sent, so that more may follow.
     pub fn send(&mut self) -> bool {
-        self.tracker.run_timers(self.net.sockets, self.net.now);
+        self.tracker.run_timers(self.net);
         let sent = self.tracker.send_segments(self.net) != PollResult::None;
         let (sockets, now) = (&mut *self.net.sockets, self.net.now);
         self.tracker.after_step(Step::Egress, sockets, now);
@@ -75,7 +75,7 @@ impl<'a, D: Device + ?Sized, const N: usize> Steps<'_, '_, 'a, D, N> {
 
 impl<D: Device + ?Sized, const N: usize> Drop for Steps<'_, '_, '_, D, N> {
     fn drop(&mut self) {
-        self.tracker.run_timers(self.net.sockets, self.net.now);
+        self.tracker.run_timers(self.net);
     }
 }
 

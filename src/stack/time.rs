@@ -15,11 +15,3 @@ pub(super) fn from_smoltcp(instant: smoltcp::time::Instant) -> Instant {
     let micros = u64::try_from(instant.total_micros()).unwrap_or(0);
     Instant::from_micros(micros)
 }
-
-/// An interval of the crate's options; `None` for zero.
-pub(super) fn interval(millis: u32) -> Option<smoltcp::time::Duration> {
-    match millis {
-        0 => None,
-        _ => Some(smoltcp::time::Duration::from_millis(millis.into())),
-    }
-}

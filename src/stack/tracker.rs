@@ -15,6 +15,7 @@ use super::table::Table;
 use super::time::{from_smoltcp, to_smoltcp};
 use super::watch::Watch;
 use crate::Instant;
+use crate::facts::Retry;
 use crate::limits::Nagle;
 use crate::state::Action;
 use core::fmt;
@@ -185,7 +186,7 @@ impl<const N: usize> Tracker<N> {
         if self.next_timer > net.now {
             return taken;
         }
-        self.fire_timers(net.sockets, net.now);
+        self.fire_timers(net);
         match taken {
             Taken::Nothing => Taken::All,
             Taken::All | Taken::More | Taken::Full => taken,
@@ -206,10 +207,7 @@ impl<const N: usize> Tracker<N> {
     /// costs.
     #[doc(hidden)]
     pub fn watch<'w, D: ?Sized>(&'w self, device: &'w mut D) -> Watch<'w, D, N> {
-        Watch {
-            device,
-            table: &self.table,
-        }
+        Watch::new(device, &self.table)
     }
 
     /// Notices a lost address before smoltcp clears what was queued behind it.
@@ -250,13 +248,14 @@ impl<const N: usize> Tracker<N> {
     }
 
     /// Fires the timers that are due.
-    pub(super) fn run_timers(&mut self, sockets: &mut SocketSet<'_>, now: Instant) {
-        if self.next_timer <= now {
-            self.fire_timers(sockets, now);
+    pub(super) fn run_timers<D: Device + ?Sized>(&mut self, net: &mut Net<'_, '_, D>) {
+        if self.next_timer <= net.now {
+            self.fire_timers(net);
         }
     }
 
-    fn fire_timers(&mut self, sockets: &mut SocketSet<'_>, now: Instant) {
+    fn fire_timers<D: Device + ?Sized>(&mut self, net: &mut Net<'_, '_, D>) {
+        let now = net.now;
         self.next_timer = Instant::NEVER;
         for index in 0..N {
             let slot = self.slots.get(index);
@@ -269,9 +268,13 @@ impl<const N: usize> Tracker<N> {
             };
             let action = slot.connection.handle_timeout(now);
             if has_lingered {
-                slot.give_up(sockets.get_mut::<tcp::Socket<'_>>(slot.handle), now);
+                slot.give_up(net.sockets.get_mut::<tcp::Socket<'_>>(slot.handle), now);
             }
-            self.perform(index, action, sockets, now);
+            let retry = slot.connection.poll_retry();
+            self.perform(index, action, net.sockets, now);
+            if retry != Retry::None {
+                self.try_again(index, retry, net);
+            }
         }
     }
 
@@ -484,7 +487,6 @@ impl<const N: usize> Tracker<N> {
         };
         let socket = sockets.get_mut::<tcp::Socket<'_>>(slot.handle);
         slot.perform(action, socket, now);
-        slot.nudge(socket);
         let bound = slot.timeout_bound();
         self.look_by(bound);
         self.note_ends(index, sockets);

@@ -55,8 +55,29 @@ fn unchecked(checksum: Checksum) -> Checksum {
 /// Made by [`Tracker::watch`](super::Tracker::watch).
 #[derive(Debug)]
 pub struct Watch<'w, D: ?Sized, const N: usize> {
-    pub(super) device: &'w mut D,
-    pub(super) table: &'w Table<N>,
+    device: &'w mut D,
+    table: &'w Table<N>,
+    /// Whether nothing may leave.
+    is_deaf: bool,
+}
+
+impl<'w, D: ?Sized, const N: usize> Watch<'w, D, N> {
+    pub(super) const fn new(device: &'w mut D, table: &'w Table<N>) -> Self {
+        Self {
+            device,
+            table,
+            is_deaf: false,
+        }
+    }
+
+    /// The same, and the device seems to have no room for a frame to send.
+    pub(super) const fn deaf(device: &'w mut D, table: &'w Table<N>) -> Self {
+        Self {
+            device,
+            table,
+            is_deaf: true,
+        }
+    }
 }
 
 impl<D: Device + ?Sized, const N: usize> Device for Watch<'_, D, N> {
@@ -82,6 +103,9 @@ impl<D: Device + ?Sized, const N: usize> Device for Watch<'_, D, N> {
     }
 
     fn transmit(&mut self, timestamp: Instant) -> Option<Self::TxToken<'_>> {
+        if self.is_deaf {
+            return None;
+        }
         let inner = self.device.transmit(timestamp)?;
         Some(WatchTx {
             inner,

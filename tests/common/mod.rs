@@ -90,6 +90,7 @@ pub fn error_of(cause: Cause, ledger: Ledger) -> (WriteError, ErrorKind) {
         ),
         Cause::ConnectTimeout => (timed_out(Timeout::Connect), ErrorKind::TimedOut),
         Cause::Vanished => (timed_out(Timeout::Vanished), ErrorKind::TimedOut),
+        Cause::Unacknowledged => (timed_out(Timeout::Unacknowledged), ErrorKind::TimedOut),
         Cause::FinishTimeout => (timed_out(Timeout::Finish), ErrorKind::TimedOut),
         Cause::AddressLost => (
             WriteError::AddressLost { ledger },

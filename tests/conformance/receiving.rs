@@ -250,7 +250,7 @@ fn is_heard(on: Setting, make: impl Fn(&mut Script) -> Vec<Segment>) -> bool {
     script.run(secs(41));
     assert_ledger(script.us.ledger(script.id), 1_010, 1_000);
     match script.state() {
-        State::Open => true,
+        State::Closed(Cause::Unacknowledged) => true,
         State::Closed(Cause::Vanished) => false,
         other => panic!("{other}"),
     }

@@ -31,7 +31,7 @@ pub const fn of_cause(cause: Cause) -> u8 {
         Cause::PeerReset => 4,
         Cause::Refused => 5,
         Cause::Unreachable => 6,
-        Cause::ConnectTimeout | Cause::Vanished | Cause::FinishTimeout => 7,
+        Cause::ConnectTimeout | Cause::Vanished | Cause::Unacknowledged | Cause::FinishTimeout => 7,
         Cause::AddressLost => 8,
         Cause::Aborted => 9,
     }

@@ -205,6 +205,9 @@ pub const fn what(end: End) -> &'static str {
             Cause::Unreachable => "there is no way to the peer",
             Cause::ConnectTimeout => "the peer's host is there, but did not answer in time",
             Cause::Vanished => "the peer vanished: nothing was heard for the silence limit",
+            Cause::Unacknowledged => {
+                "the peer is heard, but acknowledged nothing for the silence limit"
+            }
             Cause::FinishTimeout => "not everything was acknowledged within the finish limit",
             Cause::AddressLost => "our own address was removed",
             Cause::Aborted => "interrupted; the connection was reset",
@@ -241,6 +244,9 @@ fn next(end: End, account: &Account) -> Option<&'static str> {
         Cause::ConnectTimeout => {
             Some("look for a firewall that drops, or a listener whose queue is full")
         }
+        Cause::Unacknowledged => Some(
+            "the path may lose long frames: try a smaller segment; undelivered bytes may have arrived or not",
+        ),
         Cause::Vanished => {
             Some("check cable and power of the peer; undelivered bytes may have arrived or not")
         }

@@ -72,6 +72,13 @@ impl Oracle {
                 )?;
                 Ok(())
             }
+            Cause::Unacknowledged => {
+                let stands = now.since(truth.progressed_at());
+                holds(
+                    stands >= options.silence_limit(),
+                    &format!("something was acknowledged, or the window closed, {stands:?} ago"),
+                )
+            }
             Cause::FinishTimeout => {
                 let begun = self.done.finish_at;
                 holds(begun.is_some(), "nobody finished")?;

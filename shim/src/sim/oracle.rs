@@ -7,12 +7,15 @@ use lastbyte::{Cause, Instant, Ledger, OnPeerFin, Options, Report, State, WriteE
 use super::rule::{Finding, Rule};
 use super::truth::{Fault, Neighbour, PeerEnd, Truth};
 
-/// How long our end may say nothing while bytes are pending: the longest pause between
-/// two probes of a closed window or two retransmissions, and some.
-const LONGEST_PAUSE: Duration = Duration::from_secs(130);
+/// The longest pause between two probes of a closed window: only smoltcp knows when it
+/// sends the next.
+const PERSISTENCE: Duration = Duration::from_secs(60);
 
-/// What an end may be late: a timer is coarse.
-const LATE: Duration = Duration::from_secs(4);
+/// What a try may be late, beyond a quarter of the user timeout.
+const SLACK: Duration = Duration::from_secs(3);
+
+/// What an end may be late: the last try has two seconds for its answer.
+const LAST_CHANCE: Duration = Duration::from_secs(4);
 
 /// What the application did that may end a connection.
 #[derive(Debug, Clone, Copy, Default)]
@@ -155,38 +158,68 @@ impl Oracle {
         self.last = ledger;
     }
 
-    /// With bytes pending or a FIN in flight, tries go on, and not for longer than the
-    /// user timeout if nothing is heard.
+    /// With bytes pending or a FIN in flight, tries are no further apart than a quarter of
+    /// the user timeout, and do not go on for longer than it.
     fn look_at_progress(&mut self, state: State, ledger: Ledger, truth: &Truth, now: Instant) {
         let is_open = state.is_established() || matches!(state, State::Finishing(_));
         if !is_open || self.done.address_lost || self.done.link_is_down {
             return;
         }
         let patience = self.options.silence_limit();
-        let pause = LONGEST_PAUSE;
+        let is_blocked = !truth.is_window_open();
+        let pause = match is_blocked {
+            true => PERSISTENCE + SLACK,
+            false => (patience / 4).max(SLACK) + SLACK,
+        };
         let active_at = truth.sent_at.max(truth.heard_at).max(self.stirred_at);
         let is_quiet = ledger.pending() > 0 && now.since(active_at) > pause;
-        if is_quiet {
+        let last_try = truth
+            .last_try()
+            .map(|at| now.since(at.max(self.stirred_at)));
+        if is_quiet || last_try.is_some_and(|since| since > pause) {
             let quiet = now.since(active_at);
-            let detail = format!("{ledger:?}: nothing on the wire for {quiet:?}");
+            let detail = format!(
+                "{ledger:?}: nothing on the wire for {quiet:?}, the oldest octet left {last_try:?} ago"
+            );
             self.find(Rule::Stalled, now, detail);
             // Once is enough.
             self.stirred_at = now;
         }
+        self.look_at_patience(ledger, truth, is_blocked, now);
+    }
+
+    fn look_at_patience(&mut self, ledger: Ledger, truth: &Truth, is_blocked: bool, now: Instant) {
         // Our end may have been asleep when its time was over.
-        let longest = patience + LONGEST_PAUSE + LATE;
-        let is_awake = now.since(self.served_at) > LATE;
+        if now.since(self.served_at) <= LAST_CHANCE {
+            return;
+        }
+        let longest = self.options.silence_limit() + LAST_CHANCE;
+        // Where a window is closed, the last try is the next probe, if it can leave at all.
+        let silent = match is_blocked {
+            true => longest + PERSISTENCE + SLACK * 5,
+            false => longest,
+        };
         let asked = truth.waits_since().map(|at| now.since(at));
-        if is_awake && asked.is_some_and(|asked| asked > longest) {
+        if asked.is_some_and(|asked| asked > silent) {
             let detail = format!("nothing acceptable was heard for {asked:?}");
+            self.find(Rule::Bounded, now, detail);
+            self.served_at = now;
+        }
+        let stands = truth
+            .stands_since()
+            .map(|at| now.since(at.max(self.served_at)));
+        if ledger.pending() > 0 && stands.is_some_and(|stands| stands > longest) {
+            let detail = format!("{ledger:?}: nothing was acknowledged for {stands:?}");
             self.find(Rule::Bounded, now, detail);
             self.served_at = now;
         }
     }
 
     fn look_at_life(&mut self, state: State, now: Instant) {
-        let is_late =
-            |limit: Duration, since: Instant| now.since(since) > limit + Duration::from_secs(1);
+        let is_awake = now.since(self.served_at) > LAST_CHANCE;
+        let is_late = |limit: Duration, since: Instant| {
+            is_awake && now.since(since) > limit + Duration::from_secs(1)
+        };
         if state == State::Connecting && is_late(self.options.connect_limit(), self.opened_at) {
             self.find(Rule::Bounded, now, "it still connects".to_owned());
         }

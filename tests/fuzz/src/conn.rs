@@ -23,6 +23,8 @@ pub struct Conn {
     /// The sum of what writes have returned.
     accepted: u64,
     acknowledged: u64,
+    /// When more was last acknowledged.
+    progressed_at: Instant,
     /// The sum of what reads have returned.
     read: u64,
     /// The first cause that was told.
@@ -39,6 +41,7 @@ impl Conn {
             deeds: Deeds::default(),
             accepted: 0,
             acknowledged: 0,
+            progressed_at: opened_at,
             read: 0,
             cause: None,
             state: State::Idle,
@@ -69,6 +72,9 @@ impl Conn {
         }
         if self.cause.is_some() {
             assert_eq!(report.cause, self.cause, "another cause: {self:?}");
+        }
+        if ledger.acknowledged() > self.acknowledged {
+            self.progressed_at = now;
         }
         self.acknowledged = ledger.acknowledged();
         self.cause = report.cause;
@@ -114,6 +120,7 @@ impl Conn {
             Cause::Unreachable => may_be(cause) || self.has_passed_connect_limit(now),
             Cause::ConnectTimeout => self.has_passed_connect_limit(now),
             Cause::Vanished => now.since(heard_at) >= self.options.silence_limit(),
+            Cause::Unacknowledged => now.since(self.progressed_at) >= self.options.silence_limit(),
             Cause::FinishTimeout => self
                 .deeds
                 .finish_at

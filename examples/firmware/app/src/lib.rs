@@ -102,7 +102,10 @@ impl Outcome {
                 Cause::PeerReset => 4,
                 Cause::Refused => 5,
                 Cause::Unreachable => 6,
-                Cause::ConnectTimeout | Cause::Vanished | Cause::FinishTimeout => 7,
+                Cause::ConnectTimeout
+                | Cause::Vanished
+                | Cause::Unacknowledged
+                | Cause::FinishTimeout => 7,
                 Cause::AddressLost => 8,
                 // It finished, with beats lost on earlier connections.
                 Cause::Finished => 1,

@@ -98,6 +98,13 @@ impl Fault {
     }
 }
 
+/// When an octet of ours last left.
+#[derive(Debug, Clone, Copy)]
+struct Tries {
+    number: u32,
+    last: Instant,
+}
+
 /// The wire of one connection.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Truth {
@@ -115,6 +122,8 @@ pub(super) struct Truth {
     /// The highest acceptable ACK that arrived, RSTs left out.
     snd_una: u32,
     window: SendWindow,
+    /// The oldest octet in flight.
+    tries: Tries,
     /// The most octets that were in flight.
     largest_flight: u32,
     /// When something was acknowledged, the window was closed, or something left
@@ -196,6 +205,10 @@ impl Truth {
             snd_nxt: 0,
             snd_una: 0,
             window: SendWindow::new(0),
+            tries: Tries {
+                number: 0,
+                last: Instant::ZERO,
+            },
             largest_flight: 0,
             progress_at: Instant::ZERO,
             probe: None,
@@ -314,6 +327,11 @@ impl Truth {
         header::is_before(self.snd_una, self.window.edge)
     }
 
+    /// When something was last acknowledged, or the window was closed.
+    pub(super) fn progressed_at(&self) -> Instant {
+        self.progress_at
+    }
+
     /// Since when our end has asked without an answer, if octets are in flight.
     pub(super) fn waits_since(&self) -> Option<Instant> {
         let is_due = self.opening == Opening::Synchronised && self.has_in_flight();
@@ -322,11 +340,27 @@ impl Truth {
         asked_at.filter(|_| is_due)
     }
 
+    /// When the oldest octet last left that is in flight, with an open window.
+    pub(super) fn last_try(&self) -> Option<Instant> {
+        let is_due = self.opening == Opening::Synchronised
+            && self.has_in_flight()
+            && self.is_window_open()
+            && self.tries.number == self.snd_una;
+        is_due.then_some(self.tries.last)
+    }
+
+    /// Since when nothing was acknowledged, with octets in flight and an open window.
+    pub(super) fn stands_since(&self) -> Option<Instant> {
+        let is_due = self.opening == Opening::Synchronised && self.has_in_flight();
+        (is_due && self.is_window_open()).then_some(self.progress_at)
+    }
+
     // ---- what is not on the wire ----
 
     /// Nobody could serve our end before now.
     pub(super) fn excuse(&mut self, now: Instant) {
         self.owed.excuse(now);
+        self.tries.last = self.tries.last.max(now);
     }
 
     /// Our end does not listen, or no more.

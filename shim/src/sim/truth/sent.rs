@@ -4,7 +4,7 @@ use lastbyte::Instant;
 use smoltcp::wire::IpAddress;
 
 use super::header::{Header, is_before, later};
-use super::{Fault, HANDSHAKE, Opening, Reach, SendWindow, Truth};
+use super::{Fault, HANDSHAKE, Opening, Reach, SendWindow, Tries, Truth};
 use crate::loopback::OUR_ADDRESSES;
 
 /// Whether this is an address that our end ever has.
@@ -119,6 +119,13 @@ impl Truth {
             self.snd_nxt = end;
             let flight = self.snd_nxt.wrapping_sub(self.snd_una);
             self.largest_flight = self.largest_flight.max(flight);
+        }
+        let covers_oldest = !is_before(self.snd_una, segment.seq) && is_before(self.snd_una, end);
+        if covers_oldest {
+            self.tries = Tries {
+                number: self.snd_una,
+                last: now,
+            };
         }
         self.has_finished |= segment.fin;
         self.ask(now);

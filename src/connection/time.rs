@@ -1,0 +1,416 @@
+//! What a connection does as time passes: its limits, tries and advice.
+
+use super::{Connection, Handshake};
+use crate::Instant;
+use crate::facts::{Retry, Window};
+use crate::fmt::tell;
+use crate::limits::Options;
+use crate::sabotage::{Sabotage, is_on};
+use crate::state::{Action, Event, State};
+use crate::timers::{LastTry, Nudge, Question};
+
+/// With bytes pending and nothing crossing the wire for this long, the stack below may have
+/// no timer armed at all; it is made to send a probe.
+const NUDGE_MS: u32 = 2_000;
+
+/// How long before its end a limit asks for a last try, if it is long enough.
+const LAST_TRY_MS: u32 = 2_000;
+
+/// The longest pause a stack makes between two probes of a closed window (60 s, RFC 6298,
+/// 2.5), with a margin.
+const PROBE_OVERDUE_MS: u32 = 75_000;
+
+/// Tries are no further apart than this share of the limit that runs.
+const TRIES: u32 = 4;
+
+/// The shortest retransmission timeout (RFC 6298, 2.4), and the longest (2.5).
+const SHORTEST_RTO_MS: u16 = 1_000;
+const LONGEST_RTO_MS: u16 = 60_000;
+
+/// How long before the end of a limit its last try is due.
+fn last_try_ms(limit_ms: u32) -> u32 {
+    LAST_TRY_MS.min(limit_ms >> 1)
+}
+
+/// So long after something has begun, what is due is worked out at the latest.
+pub(super) fn first_look_ms(options: &Options) -> u16 {
+    let keep_alive_ms = match options.keep_alive_ms() {
+        0 => u32::MAX,
+        interval => interval,
+    };
+    // A limit on silence is longer than a second, and its last try at half of it.
+    let shortest = options.stall_advice_ms().min(keep_alive_ms);
+    let shortest = shortest.min(options.silence_ms() >> 1);
+    u16::try_from(shortest)
+        .unwrap_or(u16::MAX)
+        .min(SHORTEST_RTO_MS)
+}
+
+/// The lowest 32 bits.
+fn low_half(count: u64) -> u32 {
+    u32::try_from(count & u64::from(u32::MAX)).unwrap_or(0)
+}
+
+impl Connection {
+    /// Takes in that it is `now`: ends what has reached its limit, gives advice, and asks
+    /// for tries, which [`poll_retry`](Self::poll_retry) returns.
+    pub fn handle_timeout(&mut self, now: Instant) -> Action {
+        if self.timers.bound() > now {
+            return Action::None;
+        }
+        let mut owed = Action::None;
+        if self.state.is_closed() {
+            // What lingers is the driver's business.
+            self.timers.stop_phase();
+        } else {
+            owed = self.check_limits(now);
+        }
+        if !self.state.is_closed() {
+            self.check_stall(now);
+            self.check_tries(now);
+        }
+        self.timers.looked(self.poll_timeout());
+        owed
+    }
+
+    /// The limit that ends first is looked at first.
+    fn check_limits(&mut self, now: Instant) -> Action {
+        let is_user_first = self.user_at() <= self.timers.phase_at;
+        let mut action = Action::None;
+        if is_user_first {
+            action = self.check_user(now);
+        }
+        if action == Action::None {
+            action = self.check_phase(now);
+        }
+        if action == Action::None && !is_user_first {
+            action = self.check_user(now);
+        }
+        action
+    }
+
+    /// The limit of the handshake or of finishing.
+    fn check_phase(&mut self, now: Instant) -> Action {
+        let end = self.timers.phase_at;
+        let left = now.plus_millis(last_try_ms(self.phase_ms()));
+        if end == Instant::NEVER {
+            Action::None
+        } else if self.timers.phase_try == LastTry::Due && left >= end {
+            self.timers.phase_try = LastTry::Asked;
+            self.timers.phase_at = end.max(left);
+            self.resend(now);
+            Action::None
+        } else if end <= now {
+            self.timers.stop_phase();
+            self.end_phase(now)
+        } else {
+            Action::None
+        }
+    }
+
+    fn end_phase(&mut self, now: Instant) -> Action {
+        match (self.state, self.handshake) {
+            (State::Finishing(_), _) => self.apply(Event::FinishLimit, now),
+            (State::Connecting, Handshake::Unsent) => self.handle_unreachable(now),
+            (State::Connecting, Handshake::Unreachable) if !is_on(Sabotage::Complaints) => {
+                self.handle_unreachable(now)
+            }
+            _ => self.apply(Event::ConnectLimit, now),
+        }
+    }
+
+    /// The limit on silence, and on segments that nothing acknowledges.
+    fn check_user(&mut self, now: Instant) -> Action {
+        let end = self.user_at();
+        let last_ms = last_try_ms(self.options.silence_ms());
+        let left = now.plus_millis(last_ms);
+        if end == Instant::NEVER {
+            Action::None
+        } else if self.timers.user_try == LastTry::Due && left >= end {
+            self.timers.user_try = LastTry::Asked;
+            if left > end {
+                self.end_user_at(left);
+            }
+            if self.is_blocked() {
+                self.timers.question = Question::Unsent;
+                self.retry = Retry::Probe;
+            } else {
+                self.resend(now);
+            }
+            Action::None
+        } else if end > now {
+            Action::None
+        } else if self.waits_for_a_probe(now) {
+            self.end_user_at(left);
+            Action::None
+        } else {
+            self.end_user(now)
+        }
+    }
+
+    fn end_user(&mut self, now: Instant) -> Action {
+        let is_heard = self.heard_at > self.timers.asked_at;
+        match is_heard && self.ledger.pending() > 0 {
+            true => self.apply(Event::ProgressLimit, now),
+            false => self.apply(Event::SilenceLimit, now),
+        }
+    }
+
+    /// Whether the last probe of a closed window is still to leave: only the stack below
+    /// knows when.
+    fn waits_for_a_probe(&self, now: Instant) -> bool {
+        let overdue = self.timers.sent_at.plus_millis(PROBE_OVERDUE_MS);
+        self.is_blocked() && self.timers.question == Question::Unsent && now < overdue
+    }
+
+    /// The first segment has left since an answer is due, or since the last try was asked
+    /// for: its answer has its time.
+    pub(super) fn note_first_sent(&mut self, now: Instant) {
+        match self.timers.user_try {
+            LastTry::Due => self.timers.ask(now),
+            LastTry::Asked => {
+                let last_ms = last_try_ms(self.options.silence_ms());
+                self.end_user_at(now.plus_millis(last_ms));
+            }
+        }
+    }
+
+    /// Whether bytes are pending that the peer's window keeps back.
+    fn is_blocked(&self) -> bool {
+        self.window == Window::Zero && self.ledger.pending() > 0
+    }
+
+    /// When what is due counts as missing; [`Instant::NEVER`] if nothing is due.
+    fn user_at(&self) -> Instant {
+        match self.timers.is_asking() {
+            true => self.timers.asked_at.plus_millis(self.options.silence_ms()),
+            false => Instant::NEVER,
+        }
+    }
+
+    /// Lets the limit end then.
+    fn end_user_at(&mut self, end: Instant) {
+        self.timers.asked_at = end.minus_millis(self.options.silence_ms());
+    }
+
+    fn check_stall(&mut self, now: Instant) {
+        if self.stall_at() <= now {
+            self.note_stall();
+        }
+    }
+
+    fn stall_at(&self) -> Instant {
+        let is_due = self.ledger.pending() > 0 && !self.stall.is_raised();
+        let advice_ms = self.options.stall_advice_ms();
+        match is_due && self.state.is_established() {
+            true => self.timers.progressed_at.plus_millis(advice_ms),
+            false => Instant::NEVER,
+        }
+    }
+
+    fn check_tries(&mut self, now: Instant) {
+        if self.resend_at() <= now {
+            if self.state.is_established() && !self.timers.is_asking() {
+                // Nobody answers an idle connection's probe that cannot leave, either.
+                self.timers.ask(now);
+            }
+            self.resend(now);
+        } else if self.nudge_at() <= now {
+            self.timers.nudge = Nudge::Asked;
+            if self.retry == Retry::None {
+                self.retry = Retry::Probe;
+            }
+        }
+    }
+
+    /// Asks for a try at once.
+    fn resend(&mut self, now: Instant) {
+        self.timers.sent_at = now;
+        self.retry = Retry::Resend;
+    }
+
+    /// When something must be sent that demands an answer, at the latest.
+    fn resend_at(&self) -> Instant {
+        let timers = &self.timers;
+        if !self.state.is_established() {
+            return match timers.is_phase_running() {
+                true => timers.sent_at.plus_millis(self.quarter_ms()),
+                false => Instant::NEVER,
+            };
+        }
+        if timers.is_asking() {
+            let since = timers.sent_at.max(timers.asked_at);
+            return match self.is_blocked() {
+                // Only the stack below knows when it probes.
+                true => Instant::NEVER,
+                false => since.plus_millis(self.try_ms()),
+            };
+        }
+        if self.ledger.pending() > 0 {
+            // A probe that has not left by then cannot.
+            return self.crossed_at().plus_millis(PROBE_OVERDUE_MS);
+        }
+        if matches!(self.state, State::Finishing(_)) {
+            // Our FIN, whatever else the peer says.
+            return timers.sent_at.plus_millis(self.try_ms());
+        }
+        match self.options.keep_alive_ms() {
+            0 => Instant::NEVER,
+            interval => timers.sent_at.max(self.heard_at).plus_millis(interval),
+        }
+    }
+
+    /// When the stack below is made to send a probe, in case it has no timer armed.
+    fn nudge_at(&self) -> Instant {
+        let is_wanted = self.state.is_established()
+            && self.ledger.pending() > 0
+            && self.timers.nudge == Nudge::Due
+            && !is_on(Sabotage::KeepAliveCure);
+        match is_wanted {
+            true => self.crossed_at().plus_millis(NUDGE_MS),
+            false => Instant::NEVER,
+        }
+    }
+
+    /// When anything last crossed the wire, or the first byte was accepted.
+    fn crossed_at(&self) -> Instant {
+        let crossed_at = self.timers.sent_at.max(self.heard_at);
+        crossed_at.max(self.timers.progressed_at)
+    }
+
+    /// The limit of the handshake, or of finishing.
+    pub(super) fn phase_ms(&self) -> u32 {
+        match self.state {
+            State::Finishing(_) => self.options.finish_ms(),
+            State::Listening => self.caller_ms(),
+            State::Idle
+            | State::Connecting
+            | State::Open
+            | State::PeerFinished(_)
+            | State::Closed(_) => self.options.connect_ms(),
+        }
+    }
+
+    /// The longest pause between two tries.
+    fn quarter_ms(&self) -> u32 {
+        let limit_ms = match self.state.is_established() {
+            true => self.options.silence_ms(),
+            false => u32::MAX,
+        };
+        let limit_ms = match self.timers.is_phase_running() {
+            true => limit_ms.min(self.phase_ms()),
+            false => limit_ms,
+        };
+        (limit_ms / TRIES).max(SHORTEST_RTO_MS.into())
+    }
+
+    /// The pause before the next try.
+    fn try_ms(&self) -> u32 {
+        let quarter_ms = self.quarter_ms();
+        match self.rto_ms {
+            0 => quarter_ms,
+            rto_ms => {
+                let backed_off = u32::from(rto_ms) << self.retransmissions.min(6);
+                quarter_ms.min(backed_off)
+            }
+        }
+    }
+
+    /// The oldest segment was sent again: the stack below backs off from now on, until it
+    /// has measured a new round trip (RFC 6298, 5.5 and 5.7).
+    pub(super) fn note_back_off(&mut self, now: Instant) {
+        let since = self.timers.sent_at.max(self.timers.progressed_at);
+        let is_timeout = self.heard_at <= since;
+        if self.rto_ms == 0 && self.retransmissions == 0 && is_timeout {
+            // In units of 1,024 us, which take no division.
+            let observed = now.as_micros().saturating_sub(since.as_micros()) >> 10;
+            let observed = u16::try_from(observed).unwrap_or(u16::MAX);
+            self.rto_ms = observed.clamp(SHORTEST_RTO_MS, LONGEST_RTO_MS);
+        }
+        self.recover = low_half(self.ledger.accepted());
+    }
+
+    /// Bytes were acknowledged: if they were sent once only, after all that was repeated,
+    /// the stack below has measured a round trip.
+    pub(super) fn end_back_off(&mut self, now: Instant) {
+        if self.rto_ms == 0 {
+            return;
+        }
+        // The next try is due earlier than the one before was.
+        self.look_soon(now);
+        let beyond = low_half(self.ledger.acknowledged()).wrapping_sub(self.recover);
+        if self.retransmissions == 0 && beyond.cast_signed() > 0 {
+            self.rto_ms = 0;
+        }
+    }
+
+    pub(super) fn note_stall(&mut self) {
+        if !self.stall.is_raised() {
+            self.stall.raise();
+            tell!(
+                warn,
+                "connection {}: stalled, {} bytes pending, {} retransmissions",
+                self.tag,
+                self.ledger.pending(),
+                self.retransmissions
+            );
+        }
+    }
+
+    /// What is to be sent again now, if anything. Each try is returned once.
+    pub const fn poll_retry(&mut self) -> Retry {
+        let retry = self.retry;
+        self.retry = Retry::None;
+        retry
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is due next; [`Instant::NEVER`] if it
+    /// is not.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Instant {
+        if self.state.is_closed() {
+            return self.timers.phase_at;
+        }
+        self.limits_at()
+            .min(self.stall_at())
+            .min(self.resend_at())
+            .min(self.nudge_at())
+    }
+
+    /// When a limit ends, or its last try is due.
+    fn limits_at(&self) -> Instant {
+        let at = |end: Instant, limit_ms, last_try| match last_try {
+            LastTry::Due if end != Instant::NEVER => end.minus_millis(last_try_ms(limit_ms)),
+            LastTry::Due | LastTry::Asked => end,
+        };
+        let timers = &self.timers;
+        at(timers.phase_at, self.phase_ms(), timers.phase_try).min(at(
+            self.user_at(),
+            self.options.silence_ms(),
+            timers.user_try,
+        ))
+    }
+
+    /// Not later than [`poll_timeout`](Self::poll_timeout), for less.
+    #[cfg(feature = "smoltcp")]
+    pub(crate) const fn timeout_bound(&self) -> Instant {
+        self.timers.bound()
+    }
+
+    /// Lets the driver be called once more, so long after the end: what is left of
+    /// the connection below is not to linger for ever.
+    #[cfg(feature = "smoltcp")]
+    pub(crate) fn linger(&mut self, now: Instant, limit_ms: u32) {
+        if self.state.is_closed() {
+            self.timers.phase_at = now.plus_millis(limit_ms);
+            self.timers.look_by(self.timers.phase_at);
+        }
+    }
+
+    /// Whether it is that time. To be asked before
+    /// [`handle_timeout`](Self::handle_timeout).
+    #[cfg(feature = "smoltcp")]
+    pub(crate) fn has_lingered(&self, now: Instant) -> bool {
+        self.state.is_closed() && self.timers.bound() <= now
+    }
+}

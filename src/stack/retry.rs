@@ -1,0 +1,79 @@
+//! Sending again what is in flight, before smoltcp would.
+//!
+//! smoltcp takes its time as an argument. An egress step whose time is later than any
+//! retransmission timeout, on a device that takes nothing, fires the timer of a socket:
+//! SND.NXT goes back to SND.UNA, and Reno hears of a loss. Nothing leaves, and nothing else
+//! has seen that time: without room for a frame, smoltcp ends the step before it asks for
+//! neighbours. The next step, at the present time, sends the oldest segment and arms the
+//! timer from there.
+
+use super::time::to_smoltcp;
+use super::tracker::{Net, Tracker};
+use super::watch::Watch;
+use crate::facts::Retry;
+use smoltcp::iface::{SocketHandle, SocketSet};
+use smoltcp::phy::Device;
+use smoltcp::socket::tcp;
+use smoltcp::time::Duration;
+
+/// The longest retransmission timeout of smoltcp.
+const LONGEST_RTO_MS: u32 = 60_000;
+
+impl<const N: usize> Tracker<N> {
+    /// Makes a connection send again, or probe, in the next egress step.
+    #[inline(never)]
+    pub(super) fn try_again<D: Device + ?Sized>(
+        &mut self,
+        index: usize,
+        retry: Retry,
+        net: &mut Net<'_, '_, D>,
+    ) {
+        let Some(slot) = self.slots.get(index) else {
+            return;
+        };
+        let handle = slot.handle;
+        let socket = net.sockets.get_mut::<tcp::Socket<'_>>(handle);
+        // In any other state the socket sends nothing, and the step would go on to others.
+        let is_due = matches!(
+            socket.state(),
+            tcp::State::SynSent
+                | tcp::State::SynReceived
+                | tcp::State::Established
+                | tcp::State::FinWait1
+                | tcp::State::CloseWait
+                | tcp::State::Closing
+                | tcp::State::LastAck
+        );
+        if !is_due {
+            return;
+        }
+        let is_opening = matches!(
+            socket.state(),
+            tcp::State::SynSent | tcp::State::SynReceived
+        );
+        self.disturb();
+        // One probe as soon as nothing else is to be sent, unless a timer is armed. So there
+        // is always something that this socket wants to send.
+        socket.set_keep_alive(Some(Duration::ZERO));
+        if retry == Retry::Resend && (is_opening || self.table.in_flight(index) > 0) {
+            swap_with_first(net.sockets, handle);
+            let later = to_smoltcp(net.now.plus_millis(LONGEST_RTO_MS));
+            let mut watch = Watch::deaf(net.device, &self.table);
+            net.interface.poll_egress(later, &mut watch, net.sockets);
+            swap_with_first(net.sockets, handle);
+        }
+        let socket = net.sockets.get_mut::<tcp::Socket<'_>>(handle);
+        socket.set_keep_alive(None);
+    }
+}
+
+/// Swaps a socket with the first of the set.
+fn swap_with_first(sockets: &mut SocketSet<'_>, handle: SocketHandle) {
+    let mut all = sockets.iter_mut();
+    if let Some((at, first)) = all.next()
+        && at != handle
+        && let Some((_, other)) = all.find(|&(at, _)| at == handle)
+    {
+        core::mem::swap(first, other);
+    }
+}
