@@ -9,6 +9,7 @@ mod chart;
 #[path = "../common/mod.rs"]
 #[allow(dead_code, reason = "other benchmarks need the rest")]
 mod common;
+#[path = "../common/content.rs"]
 mod content;
 mod kernel;
 mod sections;
