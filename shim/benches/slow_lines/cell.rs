@@ -4,7 +4,7 @@
 use crate::Failure;
 use crate::content::Content;
 use crate::ends::{self, End, FIRST_PORT, Writer};
-use lastbyte::Instant;
+use lastbyte::{Instant, WriteError};
 use lastbyte_shim::loopback::{Behaviour, Direction, FrameEvent, World, WorldConfig};
 use lastbyte_shim::sim::{Chance, Link, Links};
 use smoltcp::wire::{IpProtocol, Ipv4Packet, TcpPacket};
@@ -75,8 +75,10 @@ pub struct Cell {
 #[derive(Debug, Clone, Copy)]
 pub struct Outcome {
     /// From the first SYN until the peer had the last byte; `None` if the run
-    /// was stopped first.
+    /// was stopped first, or a connection ended.
     pub time: Option<Duration>,
+    /// Whether a limit of lastbyte ended a connection.
+    pub has_ended: bool,
     /// Octets of data that our end put on the wire.
     pub sent: u64,
     /// Octets of data that the peer took in.
@@ -141,9 +143,14 @@ impl Cell {
         let tally = Tally::watch(&world, self);
         let began = world.now();
         let limit = began + self.own_time() * CAP;
-        ends::with(writer, &world, self.connections, self.buffer, |end| {
+        let delivered = ends::with(writer, &world, self.connections, self.buffer, |end| {
             self.deliver(end, &world, limit, content)
-        })?;
+        });
+        let has_ended = match delivered {
+            Ok(()) => false,
+            Err(error) if error.is::<WriteError>() => true,
+            Err(error) => return Err(error),
+        };
         let tally = tally.borrow();
         self.check(&world, content)?;
         let times: Option<Vec<Instant>> = tally.complete_at.iter().copied().collect();
@@ -151,6 +158,7 @@ impl Cell {
         let ports = (FIRST_PORT..).take(self.connections);
         Ok(Outcome {
             time: last.map(|at| at.since(began)),
+            has_ended,
             sent: tally.sent,
             delivered: ports.map(|port| world.peer().taken_in(port)).sum(),
         })

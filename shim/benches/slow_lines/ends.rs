@@ -2,7 +2,7 @@
 
 use crate::Failure;
 use lastbyte::stack::{Config, ConnectionId, SlotBuffers, Stack};
-use lastbyte::{Clock, Instant, Options};
+use lastbyte::{Clock, Instant, Options, OptionsError};
 use lastbyte_shim::loopback::{
     LoopClock, LoopDevice, OUR_ADDRESSES, PEER_V4, World, lastbyte_time, our_hardware_address,
     smoltcp_time,
@@ -40,7 +40,8 @@ impl Writer {
     }
 }
 
-/// Our end of a world. Connections count from 0.
+/// Our end of a world. Connections count from 0. Where lastbyte ends a connection,
+/// the failure is its [`WriteError`](lastbyte::WriteError).
 pub trait End {
     /// Accepts as many of `bytes` as there is room for.
     fn write(&mut self, connection: usize, bytes: &[u8]) -> Result<usize, Failure>;
@@ -48,6 +49,8 @@ pub trait End {
     fn close(&mut self, connection: usize) -> Result<(), Failure>;
     /// How many bytes the peer has acknowledged.
     fn acknowledged(&mut self, connection: usize) -> Result<u64, Failure>;
+    /// Connects anew in the place of a connection that lastbyte ended.
+    fn reconnect(&mut self, connection: usize) -> Result<(), Failure>;
     /// Waits for something to happen, at most until then.
     fn wait(&mut self, until: Instant);
 }
@@ -89,6 +92,13 @@ struct Lastbyte<'a, const N: usize> {
     ids: Vec<ConnectionId>,
 }
 
+/// The defaults, but that a slow line takes minutes to drain a large buffer.
+fn options() -> Result<Options, OptionsError> {
+    Options::builder()
+        .finish_limit(Duration::from_secs(3600))
+        .build()
+}
+
 fn with_lastbyte<const N: usize, R>(
     world: &World,
     buffer: usize,
@@ -102,13 +112,9 @@ fn with_lastbyte<const N: usize, R>(
     stack
         .interface_mut()
         .update_ip_addrs(|own| own.extend(OUR_ADDRESSES));
-    // A slow line takes minutes to drain what a large buffer holds.
-    let options = Options::builder()
-        .finish_limit(Duration::from_secs(3600))
-        .build()?;
     let mut ids = Vec::with_capacity(N);
     for port in ports(N) {
-        ids.push(stack.connect((PEER_V4, port), options)?);
+        ids.push(stack.connect((PEER_V4, port), options()?)?);
     }
     program(&mut Lastbyte { stack, ids })
 }
@@ -134,7 +140,21 @@ impl<const N: usize> End for Lastbyte<'_, N> {
 
     fn acknowledged(&mut self, connection: usize) -> Result<u64, Failure> {
         let id = self.id(connection)?;
+        if let Some(Err(error)) = self.stack.writer(id)?.finished() {
+            return Err(error.into());
+        }
         Ok(self.stack.report(id)?.ledger.acknowledged())
+    }
+
+    fn reconnect(&mut self, connection: usize) -> Result<(), Failure> {
+        let id = self.id(connection)?;
+        self.stack.release(id)?;
+        let port = ports(N).nth(connection).ok_or("no such connection")?;
+        let id = self.stack.connect((PEER_V4, port), options()?)?;
+        if let Some(place) = self.ids.get_mut(connection) {
+            *place = id;
+        }
+        Ok(())
     }
 
     fn wait(&mut self, until: Instant) {
@@ -232,6 +252,10 @@ impl End for Bare {
         let queued = self.socket(connection)?.send_queue() as u64;
         let accepted = self.accepted.get(connection).copied().unwrap_or(0);
         Ok(accepted - queued)
+    }
+
+    fn reconnect(&mut self, _: usize) -> Result<(), Failure> {
+        Err("smoltcp gives no connection up".into())
     }
 
     fn wait(&mut self, until: Instant) {

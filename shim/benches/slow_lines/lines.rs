@@ -13,21 +13,23 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy)]
 pub struct Row {
     pub cell: Cell,
-    pub results: [Result; Writer::ALL.len()],
+    pub results: [Summary; Writer::ALL.len()],
 }
 
 /// What several runs came to.
 #[derive(Debug, Clone, Copy)]
-pub struct Result {
-    /// The median; `None` if that run was stopped.
+pub struct Summary {
+    /// The median; `None` if that run was stopped or a connection of it ended.
     pub time: Option<Duration>,
+    /// Runs in which a limit of lastbyte ended a connection.
+    pub ended: usize,
     /// Octets of data that our end put on the wire, of all runs.
     pub sent: u64,
     /// Octets of data that the peer took in, of all runs.
     pub delivered: u64,
 }
 
-impl Result {
+impl Summary {
     fn of(outcomes: &[Outcome]) -> Self {
         let mut times: Vec<_> = outcomes
             .iter()
@@ -37,6 +39,7 @@ impl Result {
         let median = times.get(times.len() / 2).copied();
         Self {
             time: median.filter(|&time| time < Duration::MAX),
+            ended: outcomes.iter().filter(|outcome| outcome.has_ended).count(),
             sent: outcomes.iter().map(|outcome| outcome.sent).sum(),
             delivered: outcomes.iter().map(|outcome| outcome.delivered).sum(),
         }
@@ -49,7 +52,7 @@ impl Result {
 }
 
 impl Row {
-    pub fn of(&self, writer: Writer) -> Result {
+    pub fn of(&self, writer: Writer) -> Summary {
         self.results[writer as usize]
     }
 
@@ -59,15 +62,15 @@ impl Row {
         Some(time.as_secs_f64() / self.cell.own_time().as_secs_f64())
     }
 
-    fn measure(cell: Cell, seeds: u64, content: &Content) -> std::result::Result<Self, Failure> {
+    fn measure(cell: Cell, seeds: u64, content: &Content) -> Result<Self, Failure> {
         let seeds = if cell.loss == 0 { 1 } else { seeds };
         let mut results = Vec::new();
         for writer in Writer::ALL {
             let outcomes = (0..seeds).map(|seed| cell.run(writer, seed, content));
-            let outcomes: std::result::Result<Vec<_>, Failure> = outcomes.collect();
+            let outcomes: Result<Vec<_>, Failure> = outcomes.collect();
             let outcomes =
                 outcomes.map_err(|error| format!("{} in {cell:?}: {error}", writer.name()))?;
-            results.push(Result::of(&outcomes));
+            results.push(Summary::of(&outcomes));
         }
         let results = results.try_into().map_err(|_| "one result a writer")?;
         Ok(Self { cell, results })
@@ -75,11 +78,7 @@ impl Row {
 }
 
 /// Measures `cells`; the rows are in their order.
-pub fn measure(
-    cells: &[Cell],
-    seeds: u64,
-    content: &Content,
-) -> std::result::Result<Vec<Row>, Failure> {
+pub fn measure(cells: &[Cell], seeds: u64, content: &Content) -> Result<Vec<Row>, Failure> {
     let next = AtomicUsize::new(0);
     let rows = Mutex::new(Vec::new());
     let work = || {
@@ -99,7 +98,7 @@ pub fn measure(
     let mut rows = rows
         .into_iter()
         .map(|(_, row)| row)
-        .collect::<std::result::Result<Vec<Row>, Failure>>()?;
+        .collect::<Result<Vec<Row>, Failure>>()?;
     rows.sort_by_key(|row| cells.iter().position(|&cell| cell == row.cell));
     Ok(rows)
 }

@@ -12,6 +12,8 @@ mod common;
 #[path = "../common/content.rs"]
 mod content;
 mod kernel;
+#[path = "../common/paper.rs"]
+mod paper;
 mod sections;
 mod senders;
 mod statistics;
