@@ -3,9 +3,9 @@
 
 use crate::cell::ROUND_TRIP;
 use crate::content::Content;
-use crate::ends::{self, End, FIRST_PORT, Writer};
+use crate::ends::{self, End, FIRST_PORT, Plan, Writer};
 use crate::{Failure, kernel};
-use lastbyte::{Instant, WriteError};
+use lastbyte::{Instant, Nagle, WriteError};
 use lastbyte_shim::loopback::{Behaviour, World, WorldConfig};
 use lastbyte_shim::sim::{Chance, Link, Links};
 use std::collections::VecDeque;
@@ -18,6 +18,8 @@ const LOSS: u32 = 10;
 /// Sockets of the peer: one that did not hear of the end of its connection waits
 /// for ever.
 const SPARE_SOCKETS: usize = 8;
+/// Each writer as it is by default, and with Nagle's algorithm off.
+pub const NAGLES: [Nagle; 2] = [Nagle::On, Nagle::Off];
 /// Bytes of our transmit buffer: more than a minute of beats.
 const BUFFER: usize = 4 << 10;
 
@@ -25,7 +27,7 @@ pub fn print(beats: usize, kernel_beats: usize, content: &Content) -> Result<(),
     println!(
         "\nA beat of 16 to 64 bytes each second, round trip {} ms, {LOSS} % loss each way: seconds until\n\
          it is acknowledged\n\n\
-         {:20} {:>7} {:>7} {:>7} {:>7}",
+         {:31} {:>7} {:>7} {:>7} {:>7}",
         ROUND_TRIP.as_millis(),
         "",
         "beats",
@@ -34,18 +36,31 @@ pub fn print(beats: usize, kernel_beats: usize, content: &Content) -> Result<(),
         "worst"
     );
     for writer in [Writer::Lastbyte, Writer::Reno] {
-        let seen = run(writer, beats, content)?;
-        print_times(writer.name(), &seen.times);
-        if seen.reconnections > 0 {
-            println!("  after {} reconnections", seen.reconnections);
+        for nagle in NAGLES {
+            let seen = run(writer, nagle, beats, content)?;
+            print_times(&name(writer.name(), nagle), &seen.times);
+            if seen.reconnections > 0 {
+                println!("  connected anew {} times", seen.reconnections);
+            }
         }
     }
     match kernel::run(kernel_beats, content) {
-        Ok(times) => print_times("Linux, in real time", &times),
+        Ok(times) => {
+            for (nagle, times) in NAGLES.iter().zip(&times) {
+                print_times(&name("Linux, in real time", *nagle), times);
+            }
+        }
         Err(error) if std::env::var("CI").is_ok_and(|value| value == "true") => return Err(error),
         Err(error) => println!("SKIPPED: the kernel's beats: {error}"),
     }
     Ok(())
+}
+
+fn name(writer: &str, nagle: Nagle) -> String {
+    match nagle {
+        Nagle::On => writer.to_owned(),
+        Nagle::Off => format!("{writer}, Nagle off"),
+    }
 }
 
 fn print_times(name: &str, times: &[Duration]) {
@@ -56,7 +71,7 @@ fn print_times(name: &str, times: &[Duration]) {
         seconds.get(place).copied().unwrap_or(f64::NAN)
     };
     println!(
-        "{name:20} {:7} {:7.2} {:7.2} {:7.2}",
+        "{name:31} {:7} {:7.2} {:7.2} {:7.2}",
         times.len(),
         at(50),
         at(99),
@@ -88,12 +103,17 @@ struct Seen {
 }
 
 /// The times of `beats` beats, in virtual time.
-fn run(writer: Writer, beats: usize, content: &Content) -> Result<Seen, Failure> {
+fn run(writer: Writer, nagle: Nagle, beats: usize, content: &Content) -> Result<Seen, Failure> {
     let world = World::new(WorldConfig::ip());
     links().lay(&world, 0);
     let sink = Behaviour::sink().backlog(SPARE_SOCKETS);
     world.peer().listen(FIRST_PORT, sink);
-    ends::with(writer, &world, 1, BUFFER, |end| {
+    let plan = Plan {
+        connections: 1,
+        buffer: BUFFER,
+        nagle,
+    };
+    ends::with(writer, &world, plan, |end| {
         let mut client = Client::new(&world, content);
         while client.seen.times.len() < beats {
             client.begin_beats(beats);

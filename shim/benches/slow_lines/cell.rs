@@ -3,8 +3,8 @@
 
 use crate::Failure;
 use crate::content::Content;
-use crate::ends::{self, End, FIRST_PORT, Writer};
-use lastbyte::{Instant, WriteError};
+use crate::ends::{self, End, FIRST_PORT, Plan, Writer};
+use lastbyte::{Instant, Nagle, WriteError};
 use lastbyte_shim::loopback::{Behaviour, Direction, FrameEvent, World, WorldConfig};
 use lastbyte_shim::sim::{Chance, Link, Links};
 use smoltcp::wire::{IpProtocol, Ipv4Packet, TcpPacket};
@@ -14,8 +14,10 @@ use std::time::Duration;
 
 /// There and back, over an empty line.
 pub const ROUND_TRIP: Duration = Duration::from_millis(100);
-/// A run stops at so many times the line's own time.
+/// A run stops at so many times the line's own time, or later: at [`LONG`].
 pub const CAP: u32 = 20;
+/// No run stops before this.
+pub const LONG: Duration = Duration::from_secs(120);
 /// Octets of IPv4 and TCP headers in each data segment.
 const HEADERS: u64 = 40;
 /// Octets of data in a full segment.
@@ -115,6 +117,11 @@ impl Cell {
         Duration::from_micros(bits * 1_000_000 / self.line.bits_a_second) + ROUND_TRIP * 3 / 2
     }
 
+    /// When a run stops.
+    pub fn limit(&self) -> Duration {
+        LONG.max(self.own_time() * CAP)
+    }
+
     fn links(&self) -> Links {
         let to_us = Link {
             latency: ROUND_TRIP / 2,
@@ -142,8 +149,13 @@ impl Cell {
         }
         let tally = Tally::watch(&world, self);
         let began = world.now();
-        let limit = began + self.own_time() * CAP;
-        let delivered = ends::with(writer, &world, self.connections, self.buffer, |end| {
+        let limit = began + self.limit();
+        let plan = Plan {
+            connections: self.connections,
+            buffer: self.buffer,
+            nagle: Nagle::On,
+        };
+        let delivered = ends::with(writer, &world, plan, |end| {
             self.deliver(end, &world, limit, content)
         });
         let has_ended = match delivered {

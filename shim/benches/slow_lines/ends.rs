@@ -2,7 +2,7 @@
 
 use crate::Failure;
 use lastbyte::stack::{Config, ConnectionId, SlotBuffers, Stack};
-use lastbyte::{Clock, Instant, Options, OptionsError};
+use lastbyte::{Clock, Instant, Nagle, Options, OptionsError};
 use lastbyte_shim::loopback::{
     LoopClock, LoopDevice, OUR_ADDRESSES, PEER_V4, World, lastbyte_time, our_hardware_address,
     smoltcp_time,
@@ -40,6 +40,15 @@ impl Writer {
     }
 }
 
+/// What the connections are like.
+#[derive(Debug, Clone, Copy)]
+pub struct Plan {
+    pub connections: usize,
+    /// Bytes of each connection's transmit buffer.
+    pub buffer: usize,
+    pub nagle: Nagle,
+}
+
 /// Our end of a world. Connections count from 0. Where lastbyte ends a connection,
 /// the failure is its [`WriteError`](lastbyte::WriteError).
 pub trait End {
@@ -59,27 +68,16 @@ pub trait End {
 pub fn with<R>(
     writer: Writer,
     world: &World,
-    connections: usize,
-    buffer: usize,
+    plan: Plan,
     program: impl FnOnce(&mut dyn End) -> Result<R, Failure>,
 ) -> Result<R, Failure> {
-    match (writer, connections) {
-        (Writer::Lastbyte, 1) => with_lastbyte::<1, R>(world, buffer, program),
-        (Writer::Lastbyte, 4) => with_lastbyte::<4, R>(world, buffer, program),
-        (Writer::Lastbyte, 8) => with_lastbyte::<8, R>(world, buffer, program),
-        (Writer::Lastbyte, _) => Err(format!("no stack of {connections} connections").into()),
-        (Writer::Reno, _) => program(&mut Bare::new(
-            world,
-            connections,
-            buffer,
-            CongestionControl::Reno,
-        )?),
-        (Writer::Uncontrolled, _) => program(&mut Bare::new(
-            world,
-            connections,
-            buffer,
-            CongestionControl::None,
-        )?),
+    match (writer, plan.connections) {
+        (Writer::Lastbyte, 1) => with_lastbyte::<1, R>(world, plan, program),
+        (Writer::Lastbyte, 4) => with_lastbyte::<4, R>(world, plan, program),
+        (Writer::Lastbyte, 8) => with_lastbyte::<8, R>(world, plan, program),
+        (Writer::Lastbyte, other) => Err(format!("no stack of {other} connections").into()),
+        (Writer::Reno, _) => program(&mut Bare::new(world, plan, CongestionControl::Reno)?),
+        (Writer::Uncontrolled, _) => program(&mut Bare::new(world, plan, CongestionControl::None)?),
     }
 }
 
@@ -90,21 +88,23 @@ fn ports(connections: usize) -> impl Iterator<Item = u16> {
 struct Lastbyte<'a, const N: usize> {
     stack: Stack<'a, LoopDevice, LoopClock, N>,
     ids: Vec<ConnectionId>,
+    options: Options,
 }
 
 /// The defaults, but that a slow line takes minutes to drain a large buffer.
-fn options() -> Result<Options, OptionsError> {
+fn options(plan: Plan) -> Result<Options, OptionsError> {
     Options::builder()
+        .nagle(plan.nagle)
         .finish_limit(Duration::from_secs(3600))
         .build()
 }
 
 fn with_lastbyte<const N: usize, R>(
     world: &World,
-    buffer: usize,
+    plan: Plan,
     program: impl FnOnce(&mut dyn End) -> Result<R, Failure>,
 ) -> Result<R, Failure> {
-    let mut memory: [_; N] = std::array::from_fn(|_| (vec![0; buffer], vec![0; RX_BUFFER]));
+    let mut memory: [_; N] = std::array::from_fn(|_| (vec![0; plan.buffer], vec![0; RX_BUFFER]));
     let buffers = memory.each_mut().map(|(tx, rx)| SlotBuffers { tx, rx });
     let mut storage = [const { SocketStorage::EMPTY }; N];
     let config = Config::new(our_hardware_address(world.config().medium), SEED);
@@ -112,11 +112,16 @@ fn with_lastbyte<const N: usize, R>(
     stack
         .interface_mut()
         .update_ip_addrs(|own| own.extend(OUR_ADDRESSES));
+    let options = options(plan)?;
     let mut ids = Vec::with_capacity(N);
     for port in ports(N) {
-        ids.push(stack.connect((PEER_V4, port), options()?)?);
+        ids.push(stack.connect((PEER_V4, port), options)?);
     }
-    program(&mut Lastbyte { stack, ids })
+    program(&mut Lastbyte {
+        stack,
+        ids,
+        options,
+    })
 }
 
 impl<const N: usize> Lastbyte<'_, N> {
@@ -150,7 +155,7 @@ impl<const N: usize> End for Lastbyte<'_, N> {
         let id = self.id(connection)?;
         self.stack.release(id)?;
         let port = ports(N).nth(connection).ok_or("no such connection")?;
-        let id = self.stack.connect((PEER_V4, port), options()?)?;
+        let id = self.stack.connect((PEER_V4, port), self.options)?;
         if let Some(place) = self.ids.get_mut(connection) {
             *place = id;
         }
@@ -175,12 +180,7 @@ struct Bare {
 }
 
 impl Bare {
-    fn new(
-        world: &World,
-        connections: usize,
-        buffer: usize,
-        control: CongestionControl,
-    ) -> Result<Self, Failure> {
+    fn new(world: &World, plan: Plan, control: CongestionControl) -> Result<Self, Failure> {
         let mut device = world.device();
         let address = our_hardware_address(world.config().medium);
         let mut config = smoltcp::iface::Config::new(address);
@@ -188,11 +188,12 @@ impl Bare {
         let mut interface = Interface::new(config, &mut device, smoltcp_time(world.now()));
         interface.update_ip_addrs(|own| own.extend(OUR_ADDRESSES));
         let mut sockets = SocketSet::new(vec![]);
-        let mut handles = Vec::with_capacity(connections);
-        for (port, local) in ports(connections).zip(49_152..) {
+        let mut handles = Vec::with_capacity(plan.connections);
+        for (port, local) in ports(plan.connections).zip(49_152..) {
             let memory = |len| tcp::SocketBuffer::new(vec![0; len]);
-            let mut socket = tcp::Socket::new(memory(RX_BUFFER), memory(buffer));
+            let mut socket = tcp::Socket::new(memory(RX_BUFFER), memory(plan.buffer));
             socket.set_congestion_control(control);
+            socket.set_nagle_enabled(plan.nagle == Nagle::On);
             socket
                 .connect(interface.context(), (PEER_V4, port), local)
                 .map_err(|error| format!("connect: {error:?}"))?;

@@ -2,10 +2,10 @@
 //! is a world with the same line and the same peer, run in real time.
 
 use crate::Failure;
-use crate::beats::{self, EVERY};
+use crate::beats::{self, EVERY, NAGLES};
 use crate::content::Content;
 use crate::ends::FIRST_PORT;
-use lastbyte::Clock;
+use lastbyte::{Clock, Nagle};
 use lastbyte_shim::host_clock::HostClock;
 use lastbyte_shim::loopback::{Behaviour, Direction, LoopDevice, World, WorldConfig, smoltcp_time};
 use lastbyte_shim::namespace::{self, OUR_V4, PREFIX_V4};
@@ -36,8 +36,9 @@ struct Beat {
     ends: u32,
 }
 
-/// The times of as many beats of each connection.
-pub fn run(beats_each: usize, content: &Content) -> Result<Vec<Duration>, Failure> {
+/// The times of as many beats of each connection, for each of [`NAGLES`], which
+/// share the connections.
+pub fn run(beats_each: usize, content: &Content) -> Result<[Vec<Duration>; 2], Failure> {
     namespace::run_with(Offload::None, |_namespace, tap| {
         let world = World::new(WorldConfig::default());
         beats::links().lay(&world, 0);
@@ -65,7 +66,9 @@ pub fn run(beats_each: usize, content: &Content) -> Result<Vec<Duration>, Failur
             }
             Ok::<_, Failure>(all)
         })?;
-        acks.borrow().times(&world, &beats)
+        let (off, on): (Vec<_>, Vec<_>) = beats.into_iter().partition(Client::is_eager);
+        let acks = acks.borrow();
+        Ok([acks.times(&world, &on)?, acks.times(&world, &off)?])
     })?
 }
 
@@ -74,7 +77,14 @@ pub fn run(beats_each: usize, content: &Content) -> Result<Vec<Duration>, Failur
 struct Client {
     port: u16,
     beats: Vec<Beat>,
+    nagle: Nagle,
     _stream: TcpStream,
+}
+
+impl Client {
+    fn is_eager(&self) -> bool {
+        self.nagle == Nagle::Off
+    }
 }
 
 fn client(
@@ -85,6 +95,8 @@ fn client(
 ) -> Result<Client, Failure> {
     let mut stream = TcpStream::connect((OUR_V4, FIRST_PORT))?;
     let port = stream.local_addr()?.port();
+    let nagle = NAGLES[number % NAGLES.len()];
+    stream.set_nodelay(nagle == Nagle::Off)?;
     let now = began.elapsed();
     let phase = EVERY * number as u32 / CONNECTIONS as u32;
     let first = Duration::from_secs(now.as_secs() + 1) + phase;
@@ -102,6 +114,7 @@ fn client(
     Ok(Client {
         port,
         beats: all,
+        nagle,
         _stream: stream,
     })
 }

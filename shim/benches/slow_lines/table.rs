@@ -1,6 +1,6 @@
 //! The table, for people and as tab-separated values.
 
-use crate::cell::{BUFFERS, CAP, CONNECTIONS, LINES, QUEUES, ROUND_TRIP};
+use crate::cell::{BUFFERS, CAP, CONNECTIONS, LINES, LONG, QUEUES, ROUND_TRIP};
 use crate::ends::Writer;
 use crate::lines::{Row, Summary};
 use std::fmt::Write as _;
@@ -16,15 +16,16 @@ const LISTED: usize = 12;
 
 pub fn print(rows: &[Row]) {
     println!(
-        "Round trip {} ms. Each connection sends {} at {}. Line: its own time in seconds, the\n\
-         data once at full rate and 1.5 round trips. Then, by writer: seconds until the peer\n\
-         has everything, that time as a multiple of the line's own, and the percentage of the\n\
-         data sent that was sent twice. Loss in percent of the frames, each way. A run stops at\n\
-         {CAP} times the line's own time ('>'); 'ended': the silence limit of lastbyte (100 s)\n\
-         ended a connection.",
+        "Round trip {} ms. Each connection sends {} (at {}). Line: its own\n\
+         time in seconds, the data once at full rate and 1.5 round trips. Then, by writer: seconds\n\
+         until the peer has everything, that time as a multiple of the line's own, and how much of\n\
+         the data sent was sent twice. Loss in percent of the frames, each way; with losses, the\n\
+         median of several runs. A run stops ('>') at {CAP} times the line's own time, but not before\n\
+         {} s. 'ended': the silence limit of lastbyte (100 s) ended a connection.",
         ROUND_TRIP.as_millis(),
         LINES.map(|line| kilobytes(line.bytes)).join(", "),
         LINES.map(|line| line.name).join(", "),
+        LONG.as_secs(),
     );
     let is_first = |row: &Row| row.cell.line == LINES[1] && row.cell.queue == QUEUES[1];
     println!("\n1 Mbit/s, queue of 8 frames\n");
@@ -66,7 +67,7 @@ fn line_of(row: &Row) -> String {
         let _ = match (summary.time, row.ratio(writer)) {
             (Some(time), Some(ratio)) => write!(line, " | {:7.2} {ratio:5.2}", time.as_secs_f64()),
             _ if summary.ended > 0 => write!(line, " |   ended     -"),
-            _ => write!(line, " | {:>7} {:>5}", capped(row), format!("> {CAP}")),
+            _ => write!(line, " | {:>7}     -", capped(row)),
         };
         let _ = write!(line, " {:5.1} %", summary.percent_twice());
     }
@@ -75,7 +76,7 @@ fn line_of(row: &Row) -> String {
 
 /// The time at which a run was stopped.
 pub fn capped(row: &Row) -> String {
-    format!("> {:.0}", (row.cell.own_time() * CAP).as_secs_f64())
+    format!("> {:.0}", row.cell.limit().as_secs_f64())
 }
 
 /// What was aimed at, with 1 Mbit/s and a queue of 8 frames.
@@ -177,7 +178,7 @@ pub fn tsv(rows: &[Row]) -> String {
 fn columns(row: &Row, writer: Writer, summary: &Summary) -> String {
     let times = match (summary.time, row.ratio(writer)) {
         (Some(time), Some(ratio)) => format!("{:.3}\t{ratio:.3}", time.as_secs_f64()),
-        _ => format!("{}\t> {CAP}", capped(row)),
+        _ => format!("{}\t", capped(row)),
     };
     let (twice, ended) = (summary.percent_twice(), summary.ended);
     format!("\t{times}\t{twice:.2}\t{ended}")
