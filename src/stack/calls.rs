@@ -3,7 +3,7 @@
 
 use super::slot::{Slot, Tenure};
 use super::time::to_smoltcp;
-use super::tracker::{ConnectionId, Net, Taken, Tracker};
+use super::tracker::{ConnectionId, FULL_SEGMENT, Net, Taken, Tracker};
 use crate::Instant;
 use crate::error::WriteError;
 use crate::facts::Admission;
@@ -23,9 +23,6 @@ use smoltcp::wire::IpEndpoint;
 /// a smaller one, all of it is wanted in flight; and a peer that got less than two
 /// segments may wait with its ACK for what we hold back (RFC 9293, 3.8.6.3).
 const LARGE_BUFFER: usize = 16 * FULL_SEGMENT;
-
-/// A full segment on Ethernet.
-const FULL_SEGMENT: usize = 1_460;
 
 /// The id names no connection of this tracker: its slot has been opened again since, or
 /// it is the id of another tracker.
