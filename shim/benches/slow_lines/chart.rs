@@ -15,6 +15,8 @@ const HEIGHT: f64 = 360.0;
 const LEFT: f64 = 64.0;
 const RIGHT: f64 = WIDTH - 28.0;
 const TOP: f64 = 104.0;
+/// Where the words of the legend stand.
+const LEGEND: f64 = 58.0;
 const BOTTOM: f64 = HEIGHT - 62.0;
 /// What the axis shows, in seconds: a longer bar is cut off, and says its time.
 const HIGHEST: f64 = 35.0;
@@ -153,23 +155,30 @@ fn bar(row: &Row, writer: Writer, x: f64) -> Group {
     Group::new().add(block).add(words)
 }
 
-/// A dashed line where the bars would end if the line were never idle.
+/// A dashed line where the bars would end if the line were never idle, and what it
+/// means.
 fn own_time(seconds: f64) -> Group {
+    let (x, y) = (LEFT + 580.0, LEGEND - 4.0);
+    let sample = dashed(Line::new())
+        .set("x1", x)
+        .set("x2", x + 26.0)
+        .set("y1", y)
+        .set("y2", y);
     let words = format!("the line itself: {seconds:.1}");
     Group::new()
-        .add(horizontal(seconds, GREY).set("stroke-dasharray", "4 4"))
-        .add(
-            text(RIGHT, y_of(seconds) - 5.0, &words)
-                .set("text-anchor", "end")
-                .set("font-size", 12)
-                .set("fill", GREY),
-        )
+        .add(dashed(horizontal(seconds, GREY)))
+        .add(sample)
+        .add(text(x + 34.0, LEGEND, &words))
+}
+
+fn dashed(line: Line) -> Line {
+    line.set("stroke", "#1f2328").set("stroke-dasharray", "4 4")
 }
 
 /// One line, above the bars.
 fn legend(writer: Writer, place: usize) -> Group {
-    let x = LEFT + [0.0, 110.0, 320.0].get(place).copied().unwrap_or(0.0);
-    let y = 56.0;
+    let x = LEFT + [0.0, 100.0, 290.0].get(place).copied().unwrap_or(0.0);
+    let y = LEGEND;
     let block = Rectangle::new()
         .set("x", x)
         .set("y", y - 11.0)

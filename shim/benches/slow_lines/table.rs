@@ -106,18 +106,23 @@ fn print_aims(rows: &[Row]) {
     }
 }
 
+/// By how many percent lastbyte is slower than bare smoltcp with Reno.
+fn percent_slower(row: &Row) -> f64 {
+    let seconds = |writer| {
+        let time = row.of(writer).time.unwrap_or_else(|| row.cell.limit());
+        time.as_secs_f64()
+    };
+    let ours = row.of(Writer::Lastbyte);
+    if ours.time.is_none() && ours.ended > 0 {
+        return f64::INFINITY;
+    }
+    100.0 * (seconds(Writer::Lastbyte) / seconds(Writer::Reno) - 1.0)
+}
+
 /// Where lastbyte is slower than bare smoltcp with Reno, without loss.
 fn print_slower(rows: &[Row]) {
-    let excess = |row: &Row| {
-        let reno = row.of(Writer::Reno).time?.as_secs_f64();
-        let ours = row.of(Writer::Lastbyte).time;
-        let ours = ours.map_or(f64::INFINITY, |time| time.as_secs_f64());
-        Some(100.0 * (ours / reno - 1.0))
-    };
     let clean = rows.iter().filter(|row| row.cell.loss == 0);
-    let mut all: Vec<_> = clean
-        .filter_map(|row| excess(row).map(|percent| (percent, row)))
-        .collect();
+    let mut all: Vec<_> = clean.map(|row| (percent_slower(row), row)).collect();
     all.sort_by(|(a, _), (b, _)| b.total_cmp(a));
     let slower = all.iter().filter(|(percent, _)| *percent > AIMED_SLOWER);
     println!(
