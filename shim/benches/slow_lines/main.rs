@@ -34,7 +34,7 @@ pub type Failure = Box<dyn Error + Send + Sync>;
 #[command(about = "Slow lines with short queues and losses, against bare smoltcp loops")]
 struct Arguments {
     /// Runs of each cell with losses, of which the median counts
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 3)]
     seeds: u64,
     /// Heartbeats in virtual time
     #[arg(long, default_value_t = 10_000)]
