@@ -71,8 +71,10 @@ Only when asked for:
   instructions
             what single calls cost, counted by valgrind, against bare smoltcp and
             the baseline in the repository (INSTRUCTIONS=accept replaces that)
-  bench     how fast it is, against a bare smoltcp loop and the kernel, in some
-            minutes; draws shim/benches/throughput.svg ($BENCH_ARGS instead of that:
+  bench     how fast it is, in some minutes: over a TAP, against a bare smoltcp loop and
+            the kernel, and over slow lines in virtual time, with and without losses;
+            draws shim/benches/throughput.svg and slow_lines.svg ($BENCH=throughput or
+            BENCH=slow_lines for one of the two; $BENCH_ARGS instead of the picture:
             BENCH_ARGS=--quick for a first look, BENCH_ARGS=--help)
   fuzz      arbitrary segments and calls for a minute ($FUZZ_SECONDS for longer);
             the tests replay what was found before
@@ -768,9 +770,12 @@ stage_mutants() {
 
 stage_bench() {
     want_network_tools
-    # shellcheck disable=SC2086 # a list of words
-    run cargo bench --locked -p lastbyte-shim --bench throughput -- \
-        ${BENCH_ARGS:---svg "$PWD/shim/benches/throughput.svg"}
+    local bench
+    for bench in ${BENCH:-throughput slow_lines}; do
+        # shellcheck disable=SC2086 # a list of words
+        run cargo bench --locked -p lastbyte-shim --bench "$bench" -- \
+            ${BENCH_ARGS:---svg "$PWD/shim/benches/$bench.svg"}
+    done
 }
 
 # ---- the order of things ----

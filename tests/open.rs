@@ -439,6 +439,31 @@ fn nagle_holds_nothing_back_once_a_write_finds_no_room() {
     assert_eq!(raw.recv().payload, pattern(2_048, 10));
 }
 
+/// The congestion window has room for less than a segment more, the buffer holds
+/// many: no small segment leaves between the full ones (RFC 9293, 3.8.6.2.1).
+#[test]
+fn a_full_buffer_leaves_in_full_segments_while_the_congestion_window_is_small() {
+    let world = World::new(WorldConfig::instant());
+    let raw = world.raw();
+    let mut us = Us::<1>::sized(&world, 8 * 1_460, RX);
+    let id = us.connect(Options::default());
+    let mut flow = raw.handshake(Handshake::default(), || {
+        us.stack.poll();
+    });
+    us.write(id, 8 * 1_460);
+    assert_eq!(raw.recv().payload.len(), 1_460);
+    assert_eq!(us.try_write(id, 1), Ok(0));
+    us.stack.poll();
+    raw.recv_nothing();
+    flow.take(1_460);
+    raw.send(&flow.ack());
+    us.stack.poll();
+    for _ in 0..2 {
+        assert_eq!(raw.recv().payload.len(), 1_460);
+    }
+    raw.recv_nothing();
+}
+
 /// What is left of a large buffer waits to be a full segment itself: not one small
 /// segment behind each large one.
 #[test]

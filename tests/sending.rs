@@ -5,12 +5,13 @@ mod common;
 
 use core::time::Duration;
 
+use common::devices::Cutting;
 use common::*;
 use lastbyte::stack::ConnectionId;
 use lastbyte::stack::smoltcp::socket::{tcp, udp};
 use lastbyte::stack::smoltcp::wire::IpEndpoint;
 use lastbyte::{Clock, Instant, Nagle, Options};
-use lastbyte_shim::loopback::{Flags, Handshake, PEER_V4, RawPeer, World, WorldConfig};
+use lastbyte_shim::loopback::{Flags, Handshake, Offload, PEER_V4, RawPeer, World, WorldConfig};
 
 /// What an application does between two writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -168,4 +169,35 @@ fn what_becomes_of_a_changed_interface_is_seen_at_the_next_poll() {
     us.stack.poll();
     let socket = us.stack.sockets_mut().get::<tcp::Socket<'_>>(handle);
     assert_eq!(socket.state(), tcp::State::Closed);
+}
+
+/// What a device cuts counts as the segments that it makes of it: more than one of
+/// them is not what Nagle's algorithm holds back.
+#[test]
+fn a_write_behind_a_long_segment_that_the_device_cut_leaves_at_once() {
+    let offload = Offload {
+        tcp_tx: true,
+        ..Offload::default()
+    };
+    let world = World::new(WorldConfig {
+        offload,
+        ..WorldConfig::instant()
+    });
+    let raw = world.raw();
+    let device = Cutting::new(&world);
+    let mut us = Us::<1, _>::behind(device, &world, config(&world), buffers(20_000, RX));
+    let id = us.connect(Options::default());
+    let mut flow = raw.handshake(Handshake::default(), || {
+        us.stack.poll();
+    });
+    widen(&mut us, id, &raw, &mut flow, 4 * 1_460);
+    us.write(id, 4 * 1_460);
+    assert_eq!(raw.recv().payload.len(), 4 * 1_460);
+    flow.take(4 * 1_460);
+    raw.send(&flow.ack());
+    us.stack.poll();
+    us.write(id, 100);
+    assert_eq!(raw.recv().payload.len(), 100);
+    us.write(id, 2 * 1_460);
+    assert_eq!(raw.recv().payload.len(), 2 * 1_460);
 }

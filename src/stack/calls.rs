@@ -3,7 +3,7 @@
 
 use super::slot::{Slot, Tenure};
 use super::time::to_smoltcp;
-use super::tracker::{ConnectionId, Net, Taken, Tracker};
+use super::tracker::{ConnectionId, FULL_SEGMENT, Net, Taken, Tracker};
 use crate::Instant;
 use crate::error::WriteError;
 use crate::facts::Admission;
@@ -22,7 +22,7 @@ use smoltcp::wire::IpEndpoint;
 /// connection going while less than one of them is held back to be a full one. Of
 /// a smaller one, all of it is wanted in flight; and a peer that got less than two
 /// segments may wait with its ACK for what we hold back (RFC 9293, 3.8.6.3).
-const LARGE_BUFFER: usize = 16 * 1_460;
+const LARGE_BUFFER: usize = 16 * FULL_SEGMENT;
 
 /// The id names no connection of this tracker: its slot has been opened again since, or
 /// it is the id of another tracker.
@@ -235,9 +235,15 @@ impl<const N: usize> Tracker<N> {
             }
             self.table.note_queued(usize::from(id.slot), accepted);
         } else if !socket.can_send() && socket.send_capacity() < LARGE_BUFFER {
-            // The buffer is full, so nothing is gained by waiting for more to
-            // send with what is left in it; the peer may wait with its ACK.
-            socket.set_nagle_enabled(false);
+            let queued = slot.connection.ledger().queued();
+            let in_flight = self.table.in_flight(usize::from(id.slot));
+            if queued.saturating_sub(in_flight) < FULL_SEGMENT {
+                // The buffer is full, and all of it but this is in flight. Waiting
+                // gains nothing; the peer may wait with its ACK. If more is left, the
+                // congestion window or the peer's holds it back, and only full
+                // segments leave (RFC 9293, 3.8.6.2.1).
+                socket.set_nagle_enabled(false);
+            }
         }
         Ok(accepted)
     }

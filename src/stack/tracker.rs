@@ -36,6 +36,10 @@ const EGRESS_BURST: u32 = 1 << 20;
 /// may be left to the next poll; a peer that names a smaller size has to wait so long.
 const SMALLEST_SEGMENT: usize = 536;
 
+/// A full segment on Ethernet. What leaves at once may be longer where the device cuts
+/// it; less than it may be held back, more may not.
+pub(super) const FULL_SEGMENT: usize = 1_460;
+
 /// How long smoltcp is not asked again for what is to be sent, where nothing seems to
 /// be. That late a retransmission may be, where writes follow each other of which none
 /// can send: a hundredth of the shortest timeout (RFC 6298, 2.4).
@@ -371,7 +375,7 @@ impl<const N: usize> Tracker<N> {
         let is_held_back = taken == Taken::Nothing
             && in_flight > 0
             && pending.saturating_sub(in_flight)
-                < SMALLEST_SEGMENT.max(self.table.largest(index).into())
+                < usize::from(self.table.largest(index)).clamp(SMALLEST_SEGMENT, FULL_SEGMENT)
             && slot.connection.options().nagle() == Nagle::On
             && net.now < self.rests_until;
         if is_held_back {

@@ -423,7 +423,13 @@ pub fn scripted_to(
 /// Lets `octets` be in flight at once: slow start adds a segment for each that is
 /// acknowledged (RFC 5681, 3.1).
 #[track_caller]
-pub fn widen(us: &mut Us<1>, id: ConnectionId, raw: &RawPeer, flow: &mut Flow, octets: usize) {
+pub fn widen<D: Device>(
+    us: &mut Us<1, D>,
+    id: ConnectionId,
+    raw: &RawPeer,
+    flow: &mut Flow,
+    octets: usize,
+) {
     let mut widened = 0;
     while widened < octets {
         us.write(id, 1_460);

@@ -1,10 +1,10 @@
 //! The picture: throughput over the transmit buffer, four ways.
 
 use crate::Failure;
+use crate::paper::{FAINT, GREY, heading, round, sheet, text};
 use crate::sections::{BUFFERS, Curves, size};
 use std::path::Path;
-use svg::Document;
-use svg::node::element::{Circle, Group, Line, Polyline, Rectangle, Text};
+use svg::node::element::{Circle, Group, Line, Polyline};
 
 const WIDTH: f64 = 800.0;
 const HEIGHT: f64 = 430.0;
@@ -15,10 +15,6 @@ const TOP: f64 = 104.0;
 const BOTTOM: f64 = HEIGHT - 62.0;
 /// Between two horizontal lines, in Gbit/s.
 const STEP: f64 = 10.0;
-
-const INK: &str = "#1f2328";
-const FAINT: &str = "#d0d7de";
-const GREY: &str = "#59636e";
 
 /// How one way is drawn. The colours are told apart by everyone (Okabe, Ito).
 struct Style {
@@ -69,32 +65,12 @@ pub fn draw(curves: &Curves, path: &Path) -> Result<(), Failure> {
         .flat_map(|(_, rates)| rates.iter().copied())
         .fold(STEP, f64::max);
     let highest = (highest / STEP).ceil() * STEP;
-    let mut document = Document::new()
-        .set("viewBox", (0, 0, WIDTH, HEIGHT))
-        .set("width", WIDTH)
-        .set("height", HEIGHT)
-        .set("role", "img")
-        .set("font-family", "Helvetica, Arial, sans-serif")
-        .set("font-size", 13)
-        .set("fill", INK)
-        .add(svg::node::element::Title::new(
-            "Throughput of lastbyte and of three others over the transmit buffer",
+    let title = "Throughput of lastbyte and of three others over the transmit buffer";
+    let mut document = sheet(WIDTH, HEIGHT, title)
+        .add(heading(
+            LEFT,
+            "One connection to a kernel sink, writes of 64 KiB",
         ))
-        .add(
-            Rectangle::new()
-                .set("width", WIDTH)
-                .set("height", HEIGHT)
-                .set("fill", "white"),
-        )
-        .add(
-            text(
-                LEFT,
-                26.0,
-                "One connection to a kernel sink, writes of 64 KiB",
-            )
-            .set("font-size", 16)
-            .set("font-weight", "bold"),
-        )
         .add(axes(highest));
     for (index, (style, rates)) in all.iter().enumerate() {
         document = document.add(curve(style, rates, highest));
@@ -104,15 +80,6 @@ pub fn draw(curves: &Curves, path: &Path) -> Result<(), Failure> {
     document = document.add(figures(&curves.ours, highest));
     svg::save(path, &document)?;
     Ok(())
-}
-
-fn text(x: f64, y: f64, words: &str) -> Text {
-    Text::new(words).set("x", round(x)).set("y", round(y))
-}
-
-/// To a tenth of a pixel: the file is for people to read, too.
-fn round(value: f64) -> f64 {
-    (value * 10.0).round() / 10.0
 }
 
 fn x_of(index: usize) -> f64 {

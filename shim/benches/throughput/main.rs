@@ -9,8 +9,11 @@ mod chart;
 #[path = "../common/mod.rs"]
 #[allow(dead_code, reason = "other benchmarks need the rest")]
 mod common;
+#[path = "../common/content.rs"]
 mod content;
 mod kernel;
+#[path = "../common/paper.rs"]
+mod paper;
 mod sections;
 mod senders;
 mod statistics;
