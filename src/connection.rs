@@ -26,7 +26,7 @@ use crate::limits::Options;
 use crate::report::{Advice, Link, Note};
 use crate::sabotage::{Sabotage, is_on};
 use crate::state::{Action, Event, State};
-use crate::timers::{Nudge, Question, Timers};
+use crate::timers::{Question, Timers};
 use crate::transition::{Transition, transition};
 
 /// How long the handshake with one who calls may take: others wait meanwhile.
@@ -277,9 +277,9 @@ impl Connection {
     }
 
     /// Something crossed the wire.
-    fn forget_nudge(&mut self, now: Instant) {
-        if self.timers.nudge == Nudge::Asked {
-            self.timers.nudge = Nudge::Due;
+    fn forget_nudges(&mut self, now: Instant) {
+        if self.timers.nudged_at != Instant::ZERO {
+            self.timers.nudged_at = Instant::ZERO;
             self.look_soon(now);
         }
     }
@@ -293,7 +293,7 @@ impl Connection {
     /// The first byte is pending.
     fn start_waiting(&mut self, now: Instant) {
         self.timers.progressed_at = now;
-        self.timers.nudge = Nudge::Due;
+        self.timers.nudged_at = Instant::ZERO;
         self.look_soon(now);
         if self.window == Window::Open && !self.timers.is_asking() {
             // It leaves at once, or as soon as what is in flight is answered. If the
@@ -395,7 +395,7 @@ impl Connection {
         self.heard_at = now;
         let opens = self.window == Window::Zero && window == Window::Open;
         self.window = window;
-        self.forget_nudge(now);
+        self.forget_nudges(now);
         // With nothing pending, what was due is answered. With bytes pending and room for
         // them, only an acknowledgement answers. At a closed window an answer is due when a
         // probe has left.
@@ -430,7 +430,7 @@ impl Connection {
         if is_more {
             return;
         }
-        self.forget_nudge(now);
+        self.forget_nudges(now);
         self.timers.sent_at = now;
         if !self.timers.is_asking() {
             self.timers.ask(now);

@@ -13,14 +13,6 @@ pub(crate) enum LastTry {
     Asked,
 }
 
-/// Whether the stack below was made to send a probe, in case it has no timer armed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub(crate) enum Nudge {
-    Due,
-    Asked,
-}
-
 /// Whether a segment has left since an answer is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -45,8 +37,9 @@ pub(crate) struct Timers {
     pub(crate) sent_at: Instant,
     /// Not later than anything that is due.
     bound: Instant,
-    /// Whether the stack below was made to probe since anything crossed the wire.
-    pub(crate) nudge: Nudge,
+    /// When the stack below was made to probe, since anything crossed the wire; else the
+    /// epoch.
+    pub(crate) nudged_at: Instant,
     pub(crate) question: Question,
     pub(crate) phase_try: LastTry,
     pub(crate) user_try: LastTry,
@@ -59,7 +52,7 @@ impl Timers {
         progressed_at: Instant::ZERO,
         sent_at: Instant::ZERO,
         bound: Instant::NEVER,
-        nudge: Nudge::Due,
+        nudged_at: Instant::ZERO,
         question: Question::Unsent,
         phase_try: LastTry::Due,
         user_try: LastTry::Due,

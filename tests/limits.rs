@@ -350,7 +350,7 @@ fn patient(user_secs: u64) -> Options {
 }
 
 #[test]
-fn with_bytes_pending_a_quiet_wire_is_probed_once() {
+fn with_bytes_pending_a_quiet_wire_is_probed_after_two_seconds() {
     let mut connection = open();
     assert_eq!(tries_to(&mut connection, secs(1_000)), []);
     write(&mut connection, 100, secs(1_000));

@@ -7,7 +7,7 @@ use crate::fmt::tell;
 use crate::limits::Options;
 use crate::sabotage::{Sabotage, is_on};
 use crate::state::{Action, Event, State};
-use crate::timers::{LastTry, Nudge, Question};
+use crate::timers::{LastTry, Question};
 
 /// With bytes pending and nothing crossing the wire for this long, the stack below may have
 /// no timer armed at all; it is made to send a probe.
@@ -215,9 +215,13 @@ impl Connection {
                 self.timers.ask(now);
             }
             self.resend(now);
-        } else if self.nudge_at() <= now {
-            self.timers.nudge = Nudge::Asked;
-            if self.retry == Retry::None {
+        }
+        if self.nudge_at() <= now {
+            let is_first = self.timers.nudged_at == Instant::ZERO;
+            self.timers.nudged_at = now;
+            if !is_first {
+                self.retry = Retry::Resend;
+            } else if self.retry == Retry::None {
                 self.retry = Retry::Probe;
             }
         }
@@ -262,13 +266,14 @@ impl Connection {
 
     /// When the stack below is made to send a probe, in case it has no timer armed.
     fn nudge_at(&self) -> Instant {
-        let is_wanted = self.state.is_established()
-            && self.ledger.pending() > 0
-            && self.timers.nudge == Nudge::Due
-            && !is_on(Sabotage::KeepAliveCure);
-        match is_wanted {
+        let is_wanted = self.state.is_established() && self.ledger.pending() > 0;
+        if !is_wanted || is_on(Sabotage::KeepAliveCure) {
+            return Instant::NEVER;
+        }
+        let nudged_at = self.timers.nudged_at;
+        match nudged_at == Instant::ZERO {
             true => self.crossed_at().plus_millis(NUDGE_MS),
-            false => Instant::NEVER,
+            false => nudged_at.plus_millis(self.quarter_ms()),
         }
     }
 

@@ -178,10 +178,13 @@ fn judge_place(segment: &Segment<'_>, ack: u32, known: &Known) -> Verdict {
             false => Verdict::Answered,
         };
     }
-    // Data beyond the window, as at a closed one. smoltcp answers it, and takes nothing of
-    // it. But a valid ACK counts (RFC 9293, 3.10.7.4, step 1); what probes our window is
-    // repeated, and answered then.
-    if segment.payload_len() > 0 && !is_before(seq, edge) {
+    // Data of which neither end is within the window, as at a closed one, is not acceptable
+    // (RFC 9293, 3.10.7.4, step 1): smoltcp answers it, and takes nothing of it. But a valid
+    // ACK counts; what probes our window is repeated, and answered then.
+    let text_end = seq.wrapping_add(segment.payload_len());
+    let is_around = is_before(seq, known.rcv_nxt.get()) && is_before(edge, text_end);
+    let is_beyond = known.rcv_wnd.get() == 0 || !is_before(seq, edge);
+    if segment.payload_len() > 0 && (is_beyond || is_around) {
         return match is_before(known.snd_una.get(), ack) {
             true => Verdict::Textless,
             false => Verdict::Answered,

@@ -299,6 +299,10 @@ impl Row {
             Phase::Nobody | Phase::Over | Phase::Listening | Phase::Opening => Verdict::Drop,
         };
         let is_spare = verdict == Verdict::Acceptable && self.is_spare_duplicate(segment, mss);
+        let verdict = match verdict {
+            Verdict::Acceptable if self.closes_on_data(segment) => Verdict::Opened,
+            verdict => verdict,
+        };
         if verdict.is_heard() {
             self.note_heard(segment, verdict);
         }
@@ -327,6 +331,18 @@ impl Row {
             && is_before(known.snd_nxt.get(), known.queued.get())
             && !is_on(Sabotage::NarrowWindow);
         is_fin || is_narrow
+    }
+
+    /// Whether an acceptable ACK closes the window although data is still in flight. Told
+    /// that it is closed, smoltcp would neither repeat that data nor probe; so it is told
+    /// of the smallest window, and what it repeats is the probe (RFC 9293, 3.8.6.1).
+    fn closes_on_data(&self, segment: &Segment<'_>) -> bool {
+        let left = segment
+            .plain_ack()
+            .map_or(0, |ack| self.known.snd_nxt.get().wrapping_sub(ack));
+        segment.window_len() == 0
+            && segment.payload_len() == 0
+            && left > self.newest.get().probe.into()
     }
 
     /// Takes in the window scale of the peer's SYN (RFC 7323, 2.2 and 2.3).

@@ -64,6 +64,7 @@ impl Truth {
         self.opening = Opening::Synchronised;
         self.opened_at = now;
         self.progress_at = now;
+        self.certain_progress_at = now;
         self.owed.forget_rst();
     }
 
@@ -114,8 +115,13 @@ impl Truth {
         if !is_before(self.rcv_edge.wrapping_add(1), segment.seq) {
             self.hear(now);
         }
+        let newly = is_before(self.snd_una, ack);
+        let rcv_nxt = self.rcv_nxt;
         self.credit(now, ack);
         let is_certain = self.take_text(segment, ack);
+        // What was repeated whole, and a keep-alive, are answered and not taken.
+        let is_next = segment.len() == 0 && segment.seq == rcv_nxt;
+        let is_acceptable = is_certain && (is_next || is_before(rcv_nxt, segment.end()));
         let was_open = self.is_window_open();
         // The window of a segment counts only with its ACK number.
         let is_certain = is_certain && !is_before(ack, self.snd_una);
@@ -123,6 +129,9 @@ impl Truth {
             .take(segment.seq, ack, segment.window, is_certain);
         if !(was_open && self.is_window_open()) {
             self.progress_at = now;
+        }
+        if is_acceptable && (newly || !self.is_window_open()) {
+            self.certain_progress_at = now;
         }
     }
 

@@ -129,6 +129,8 @@ pub(super) struct Truth {
     /// When something was acknowledged, the window was closed, or something left
     /// with nothing in flight.
     progress_at: Instant,
+    /// The same, by a segment that our end must have taken.
+    certain_progress_at: Instant,
     /// The last octet before SND.NXT, if it is a probe of a closed window.
     probe: Option<u32>,
     /// A RST of ours has left.
@@ -211,6 +213,7 @@ impl Truth {
             },
             largest_flight: 0,
             progress_at: Instant::ZERO,
+            certain_progress_at: Instant::ZERO,
             probe: None,
             has_reset: false,
             has_finished: false,
@@ -248,6 +251,7 @@ impl Truth {
             heard_at: now,
             sent_at: now,
             progress_at: now,
+            certain_progress_at: now,
             patience: self.patience,
             fault: self.fault,
             busy_until: self.busy_until,
@@ -327,9 +331,10 @@ impl Truth {
         header::is_before(self.snd_una, self.window.edge)
     }
 
-    /// When something was last acknowledged, or the window was closed.
+    /// When something was last acknowledged, or the window was closed, by a segment that
+    /// our end must have taken.
     pub(super) fn progressed_at(&self) -> Instant {
-        self.progress_at
+        self.certain_progress_at
     }
 
     /// Since when our end has asked without an answer, if octets are in flight.
