@@ -219,8 +219,8 @@ impl<const N: usize> Tracker<N> {
     ) -> Result<usize, WriteError> {
         let slot = self.slot_mut(id)?;
         let room = match slot.connection.handle_write()? {
-            // In the device there may be a FIN: nothing is accepted before it is empty.
-            Admission::Accept(_) if matches!(taken, Taken::More | Taken::Full) => return Ok(0),
+            // In the device there may be a FIN: nothing is accepted before it hands out frames.
+            Admission::Accept(_) if taken == Taken::Full => return Ok(0),
             Admission::Accept(room) => usize::try_from(room).unwrap_or(usize::MAX),
             Admission::Wait => return Ok(0),
         };

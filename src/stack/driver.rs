@@ -433,9 +433,9 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
                 false => tried.next.max(soon),
             };
             self.sleep(next.min(until));
-            // Before the timers run: an end by one of them is told with it.
-            self.look_at_link();
         }
+        // Before the timers run: an end by one of them is told with it.
+        self.look_at_link();
         Ok(())
     }
 }
