@@ -3,7 +3,7 @@
 
 use super::slot::{Slot, Tenure};
 use super::time::to_smoltcp;
-use super::tracker::{ConnectionId, Net, Taken, Tracker};
+use super::tracker::{ConnectionId, Net, SMALLEST_SEGMENT, Taken, Tracker};
 use crate::Instant;
 use crate::error::WriteError;
 use crate::facts::Admission;
@@ -252,6 +252,22 @@ impl<const N: usize> Tracker<N> {
         let socket = sockets.get_mut::<tcp::Socket<'_>>(self.slot(id)?.handle);
         socket.set_nagle_enabled(false);
         Ok(())
+    }
+
+    /// Says of all connections that no write follows soon: the program is about to sleep.
+    /// Of a large buffer, full segments go on leaving as such, and only what makes no full
+    /// one is pushed.
+    pub(super) fn push_all(&self, sockets: &mut SocketSet<'_>) {
+        for (index, slot) in self.slots.iter().enumerate() {
+            let socket = sockets.get_mut::<tcp::Socket<'_>>(slot.handle);
+            let unsent = socket
+                .send_queue()
+                .saturating_sub(self.table.in_flight(index));
+            let is_rest = unsent < SMALLEST_SEGMENT.max(self.table.largest(index).into());
+            if is_rest || socket.send_capacity() < LARGE_BUFFER {
+                socket.set_nagle_enabled(false);
+            }
+        }
     }
 
     // ---- ending ----

@@ -239,8 +239,13 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
     }
 
     /// Sleeps until something is due, a frame arrives, or `until`, and then
-    /// serves it: what it brought can be seen on return.
+    /// serves it: what it brought can be seen on return. What Nagle's algorithm holds
+    /// back leaves first, for no write follows before.
     pub fn wait(&mut self, until: Instant) {
+        let (tracker, net) = self.parts();
+        if until > net.now {
+            tracker.push_all(net.sockets);
+        }
         let (next, now) = self.next_poll();
         if next > now {
             if until > now {
@@ -365,8 +370,8 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
     }
 
     /// Repeats `attempt` until it has a result, within the limit. Everything the
-    /// device had is taken in before each try, every connection is served, and
-    /// the time in between is slept.
+    /// device had is taken in before each try, every connection is served, what Nagle's
+    /// algorithm holds back is sent, and the time in between is slept.
     pub(super) fn block_on<T, E: From<WriteError>>(
         &mut self,
         limit: CallLimit,
@@ -398,6 +403,7 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
             if let Some(result) = result? {
                 return Ok(result);
             }
+            tracker.push_all(net.sockets);
             tried = Some(Tried {
                 at: net.now,
                 taken,

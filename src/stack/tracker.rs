@@ -29,7 +29,7 @@ const EGRESS_BURST: u32 = 1 << 20;
 
 /// The segments of a peer that names no size (RFC 9293, 3.7.1). Less than one of them
 /// may be left to the next poll; a peer that names a smaller size has to wait so long.
-const SMALLEST_SEGMENT: usize = 536;
+pub(super) const SMALLEST_SEGMENT: usize = 536;
 
 /// How long smoltcp is not asked again for what is to be sent, where nothing seems to
 /// be. That late a retransmission may be, where writes follow each other of which none

@@ -173,6 +173,7 @@ impl<D: Device, C: Clock, const N: usize> Write for Writer<'_, '_, D, C, N> {
         if accepted > 0 || bytes.is_empty() {
             return Ok(accepted);
         }
+        tracker.push_all(net.sockets);
         let tried = Tried {
             at: net.now,
             taken,
