@@ -19,8 +19,8 @@ use smoltcp::phy::Device;
 use smoltcp::socket::tcp;
 use smoltcp::wire::{IpEndpoint, IpListenEndpoint};
 
-/// How long the RST of an abort may wait for a busy device or an unresolved
-/// neighbour.
+/// How long an abort waits at most for its RST to leave, where the device is busy or the
+/// neighbour unresolved. With a shorter call limit, that is it.
 const RST_LINGER_MS: u32 = 1_000;
 
 /// A pause where the device takes no frame although one is due.
@@ -359,11 +359,17 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
         tracker.release(&mut net, id)
     }
 
-    /// Aborts, and gives the RST a bounded time to leave.
+    /// Aborts, and gives the RST a bounded time to leave. One that waited before, of a
+    /// connection that had ended, goes on waiting by itself.
     pub(super) fn abort(&mut self, id: ConnectionId) -> Result<Report, UnknownConnection> {
+        let call_ms = self.tracker.connection(id)?.options().call_ms();
+        let until = self.clock.now().plus_millis(call_ms.min(RST_LINGER_MS));
+        let waits_already = self.tracker.is_rst_due(id, &self.sockets);
         let report = self.release(id)?;
-        let until = self.clock.now().plus_millis(RST_LINGER_MS);
-        while self.tracker.is_rst_due(id, &self.sockets) && self.clock.now() < until {
+        while !waits_already
+            && self.tracker.is_rst_due(id, &self.sockets)
+            && self.clock.now() < until
+        {
             self.wait(until);
         }
         Ok(report)
