@@ -438,8 +438,20 @@ impl<const N: usize> Tracker<N> {
         Ok(flow.map(|flow| (flow.local(), flow.reversed().local())))
     }
 
+    /// Forgets the hardware addresses of all neighbours, so that each is asked for when
+    /// something is next sent to it: after the link came up, or where a peer that was
+    /// known does not answer, another machine may have its address.
+    ///
+    /// smoltcp asks for one neighbour a second, so of several that are forgotten the last
+    /// waits as many seconds, and longer behind one that does not answer.
+    pub fn forget_neighbours<D: ?Sized>(&mut self, net: &mut Net<'_, '_, D>) {
+        // The list stays as it is; smoltcp clears the cache with each change of it.
+        net.interface.update_ip_addrs(|_| {});
+    }
+
     /// Records that the link went up or down, beside the cause of every
-    /// connection that lives through it.
+    /// connection that lives through it. Call
+    /// [`forget_neighbours`](Self::forget_neighbours) after it came up.
     pub fn set_link(&mut self, up: bool) {
         self.link_is_up = up;
         for slot in &mut self.slots {

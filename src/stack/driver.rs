@@ -151,9 +151,15 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
     }
 
     /// Records that the link went up or down. Nothing ends by it; reports of
-    /// the connections that lived through it say so.
+    /// the connections that lived through it say so. If it came up, the hardware
+    /// addresses of all neighbours are asked for again: there may be other machines.
     pub fn set_link(&mut self, up: bool) {
-        self.tracker.set_link(up);
+        let has_come_up = up && !self.tracker.link_is_up;
+        let (tracker, mut net) = self.parts();
+        tracker.set_link(up);
+        if has_come_up {
+            tracker.forget_neighbours(&mut net);
+        }
     }
 
     /// Asks the device for its link from now on, by `ask`: at once, at each
@@ -172,7 +178,7 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
         if let Some(ask) = self.ask_link {
             let up = ask(&mut self.device);
             if up != self.tracker.link_is_up {
-                self.tracker.set_link(up);
+                self.set_link(up);
             }
         }
     }
