@@ -82,7 +82,8 @@ pub enum Nagle {
     /// Fewer, fuller segments (RFC 9293, SHLD-7). Once a write finds no room in
     /// the transmit buffer, what is in it is not held back any longer: nothing
     /// can be added to it, and a peer may delay the acknowledgement that it
-    /// would wait for.
+    /// would wait for. For the same reason, a call that blocks first sends what
+    /// is held back of any connection: no write follows before it returns.
     #[default]
     On,
     /// Every write leaves at once, as with `TCP_NODELAY`.

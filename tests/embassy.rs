@@ -342,9 +342,10 @@ fn a_blocked_write_sleeps_but_for_frames_and_timers() {
     assert_call_timed_out(error.unwrap_err(), Timeout::NotReading);
     let (waits, frames) = (rig.waits.get() - waits, frames(&rig) - before);
     // Each frame may wake once as it comes to the chip or goes to the channel,
-    // once more as it comes to the channel, and a timer may send it.
+    // once more as it comes to the channel, and a timer may send it. Two more looks are made
+    // in a quiet minute.
     assert!(
-        waits <= 3 * frames + 3,
+        waits <= 5 * frames + 3,
         "{waits} sleeps for {frames} frames"
     );
 }

@@ -488,6 +488,10 @@ fn each_bad_configuration_is_refused_by_name() {
         let refused = made(ethernet(), good().local_ports(range), buffers::<1>(1, 1), 1);
         assert_eq!(refused, Err(ConfigError::NoLocalPorts));
     }
+    let refused = made(ethernet(), good().receive_queue(0), buffers::<1>(1, 1), 1);
+    assert_eq!(refused, Err(ConfigError::NoReceiveQueue));
+    let least = made(ethernet(), good().receive_queue(1), buffers::<1>(1, 1), 1);
+    assert_eq!(least, Ok(()));
 
     let [good_one, _] = buffers::<2>(1, 1);
     for (tx, rx) in [(0, 1), (1, 0), (0, 0)] {

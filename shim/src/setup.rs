@@ -53,7 +53,8 @@ impl Setup {
             rx: &mut rx,
         }];
         let mut sockets = [SocketStorage::EMPTY];
-        let config = Config::new(self.hardware_addr, self.seed);
+        // The kernel queues 500 or 1,000 frames for a TAP device, by its version.
+        let config = Config::new(self.hardware_addr, self.seed).receive_queue(1_000);
         let mut stack = Stack::new(device, clock, config, buffers, &mut sockets)?;
         stack.interface_mut().update_ip_addrs(|own| {
             for address in &self.addresses {

@@ -219,7 +219,7 @@ impl Connection {
         if self.nudge_at() <= now {
             let is_first = self.timers.nudged_at == Instant::ZERO;
             self.timers.nudged_at = now;
-            if !is_first {
+            if !is_first && self.is_blocked() {
                 self.retry = Retry::Resend;
             } else if self.retry == Retry::None {
                 self.retry = Retry::Probe;

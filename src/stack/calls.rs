@@ -3,7 +3,7 @@
 
 use super::slot::{Slot, Tenure};
 use super::time::to_smoltcp;
-use super::tracker::{ConnectionId, FULL_SEGMENT, Net, Taken, Tracker};
+use super::tracker::{ConnectionId, FULL_SEGMENT, Net, SMALLEST_SEGMENT, Taken, Tracker};
 use crate::Instant;
 use crate::error::WriteError;
 use crate::facts::Admission;
@@ -219,8 +219,8 @@ impl<const N: usize> Tracker<N> {
     ) -> Result<usize, WriteError> {
         let slot = self.slot_mut(id)?;
         let room = match slot.connection.handle_write()? {
-            // In the device there may be a FIN: nothing is accepted before it is empty.
-            Admission::Accept(_) if matches!(taken, Taken::More | Taken::Full) => return Ok(0),
+            // In the device there may be a FIN: nothing is accepted before it hands out frames.
+            Admission::Accept(_) if taken == Taken::Full => return Ok(0),
             Admission::Accept(room) => usize::try_from(room).unwrap_or(usize::MAX),
             Admission::Wait => return Ok(0),
         };
@@ -258,6 +258,22 @@ impl<const N: usize> Tracker<N> {
         let socket = sockets.get_mut::<tcp::Socket<'_>>(self.slot(id)?.handle);
         socket.set_nagle_enabled(false);
         Ok(())
+    }
+
+    /// Says of all connections that no write follows soon: the program is about to sleep.
+    /// Of a large buffer, full segments go on leaving as such, and only what makes no full
+    /// one is pushed.
+    pub(super) fn push_all(&self, sockets: &mut SocketSet<'_>) {
+        for (index, slot) in self.slots.iter().enumerate() {
+            let socket = sockets.get_mut::<tcp::Socket<'_>>(slot.handle);
+            let unsent = socket
+                .send_queue()
+                .saturating_sub(self.table.in_flight(index));
+            let is_rest = unsent < SMALLEST_SEGMENT.max(self.table.largest(index).into());
+            if is_rest || socket.send_capacity() < LARGE_BUFFER {
+                socket.set_nagle_enabled(false);
+            }
+        }
     }
 
     // ---- ending ----
@@ -428,8 +444,20 @@ impl<const N: usize> Tracker<N> {
         Ok(flow.map(|flow| (flow.local(), flow.reversed().local())))
     }
 
+    /// Forgets the hardware addresses of all neighbours, so that each is asked for when
+    /// something is next sent to it: after the link came up, or where a peer that was
+    /// known does not answer, another machine may have its address.
+    ///
+    /// smoltcp asks for one neighbour a second, so of several that are forgotten the last
+    /// waits as many seconds, and longer behind one that does not answer.
+    pub fn forget_neighbours<D: ?Sized>(&mut self, net: &mut Net<'_, '_, D>) {
+        // The list stays as it is; smoltcp clears the cache with each change of it.
+        net.interface.update_ip_addrs(|_| {});
+    }
+
     /// Records that the link went up or down, beside the cause of every
-    /// connection that lives through it.
+    /// connection that lives through it. Call
+    /// [`forget_neighbours`](Self::forget_neighbours) after it came up.
     pub fn set_link(&mut self, up: bool) {
         self.link_is_up = up;
         for slot in &mut self.slots {

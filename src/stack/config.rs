@@ -38,6 +38,7 @@ pub struct Config {
     pub(super) hardware_addr: HardwareAddress,
     pub(super) secret: Secret,
     pub(super) local_ports: RangeInclusive<u16>,
+    pub(super) receive_queue: u16,
 }
 
 impl Config {
@@ -49,6 +50,7 @@ impl Config {
             hardware_addr,
             secret: Secret::new(seed),
             local_ports: 49_152..=65_535,
+            receive_queue: 256,
         }
     }
 
@@ -56,6 +58,30 @@ impl Config {
     #[must_use]
     pub const fn local_ports(mut self, range: RangeInclusive<u16>) -> Self {
         self.local_ports = range;
+        self
+    }
+
+    /// Sets how many received frames the device holds at most, 256 unless set. Count all
+    /// that lies between the wire and the program: the ring of descriptors, the memory of
+    /// a chip behind SPI, the channel of a driver, the kernel's queue behind a TAP device.
+    ///
+    /// A write first takes in so many frames, if there are so many. Then it has seen every
+    /// frame that had arrived when it began, a FIN among them, and accepts bytes, however
+    /// fast more frames arrive. With a number that is too small, a write may accept bytes
+    /// while a FIN waits at the end of a full queue. A poll takes in so many frames at most
+    /// before it sends, so with a number that is too large a flood delays what is sent.
+    ///
+    /// ```
+    /// use lastbyte::stack::Config;
+    ///
+    /// # let (mac, seed) = (lastbyte::stack::smoltcp::wire::EthernetAddress([2, 0, 0, 0, 0, 1]), 1);
+    /// // A W5500 has 16 KiB for frames of 60 octets and a header of 2.
+    /// let config = Config::new(mac.into(), seed).receive_queue(16_384 / 62);
+    /// # let _ = config;
+    /// ```
+    #[must_use]
+    pub const fn receive_queue(mut self, frames: u16) -> Self {
+        self.receive_queue = frames;
         self
     }
 
@@ -112,6 +138,9 @@ impl Config {
         if self.local_ports.is_empty() || *self.local_ports.start() == 0 {
             return Err(ConfigError::NoLocalPorts);
         }
+        if self.receive_queue == 0 {
+            return Err(ConfigError::NoReceiveQueue);
+        }
         Ok(())
     }
 }
@@ -138,6 +167,8 @@ pub enum ConfigError {
     HardwareAddressNotUnicast,
     /// The range of local ports is empty or holds port 0.
     NoLocalPorts,
+    /// The device is said to hold no frame at all, so that none would ever be taken in.
+    NoReceiveQueue,
     /// The transmit or receive buffer of this connection has no room at all.
     EmptyBuffer {
         /// The number of the connection, from 0.
@@ -183,6 +214,9 @@ impl fmt::Display for ConfigError {
             }
             Self::HardwareAddressNotUnicast => f.write_str("the hardware address is not unicast"),
             Self::NoLocalPorts => f.write_str("the range of local ports is empty or holds port 0"),
+            Self::NoReceiveQueue => {
+                f.write_str("the device's queue holds no frame; give it at least one")
+            }
             Self::EmptyBuffer { slot } => {
                 write!(
                     f,

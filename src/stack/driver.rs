@@ -19,8 +19,8 @@ use smoltcp::phy::Device;
 use smoltcp::socket::tcp;
 use smoltcp::wire::{IpEndpoint, IpListenEndpoint};
 
-/// How long the RST of an abort may wait for a busy device or an unresolved
-/// neighbour.
+/// How long an abort waits at most for its RST to leave, where the device is busy or the
+/// neighbour unresolved. With a shorter call limit, that is it.
 const RST_LINGER_MS: u32 = 1_000;
 
 /// A pause where the device takes no frame although one is due.
@@ -151,9 +151,15 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
     }
 
     /// Records that the link went up or down. Nothing ends by it; reports of
-    /// the connections that lived through it say so.
+    /// the connections that lived through it say so. If it came up, the hardware
+    /// addresses of all neighbours are asked for again: there may be other machines.
     pub fn set_link(&mut self, up: bool) {
-        self.tracker.set_link(up);
+        let has_come_up = up && !self.tracker.link_is_up;
+        let (tracker, mut net) = self.parts();
+        tracker.set_link(up);
+        if has_come_up {
+            tracker.forget_neighbours(&mut net);
+        }
     }
 
     /// Asks the device for its link from now on, by `ask`: at once, at each
@@ -172,7 +178,7 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
         if let Some(ask) = self.ask_link {
             let up = ask(&mut self.device);
             if up != self.tracker.link_is_up {
-                self.tracker.set_link(up);
+                self.set_link(up);
             }
         }
     }
@@ -239,8 +245,13 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
     }
 
     /// Sleeps until something is due, a frame arrives, or `until`, and then
-    /// serves it: what it brought can be seen on return.
+    /// serves it: what it brought can be seen on return. What Nagle's algorithm holds
+    /// back leaves first, for no write follows before.
     pub fn wait(&mut self, until: Instant) {
+        let (tracker, net) = self.parts();
+        if until > net.now {
+            tracker.push_all(net.sockets);
+        }
         let (next, now) = self.next_poll();
         if next > now {
             if until > now {
@@ -354,19 +365,25 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
         tracker.release(&mut net, id)
     }
 
-    /// Aborts, and gives the RST a bounded time to leave.
+    /// Aborts, and gives the RST a bounded time to leave. One that waited before, of a
+    /// connection that had ended, goes on waiting by itself.
     pub(super) fn abort(&mut self, id: ConnectionId) -> Result<Report, UnknownConnection> {
+        let call_ms = self.tracker.connection(id)?.options().call_ms();
+        let until = self.clock.now().plus_millis(call_ms.min(RST_LINGER_MS));
+        let waits_already = self.tracker.is_rst_due(id, &self.sockets);
         let report = self.release(id)?;
-        let until = self.clock.now().plus_millis(RST_LINGER_MS);
-        while self.tracker.is_rst_due(id, &self.sockets) && self.clock.now() < until {
+        while !waits_already
+            && self.tracker.is_rst_due(id, &self.sockets)
+            && self.clock.now() < until
+        {
             self.wait(until);
         }
         Ok(report)
     }
 
     /// Repeats `attempt` until it has a result, within the limit. Everything the
-    /// device had is taken in before each try, every connection is served, and
-    /// the time in between is slept.
+    /// device had is taken in before each try, every connection is served, what Nagle's
+    /// algorithm holds back is sent, and the time in between is slept.
     pub(super) fn block_on<T, E: From<WriteError>>(
         &mut self,
         limit: CallLimit,
@@ -398,6 +415,7 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
             if let Some(result) = result? {
                 return Ok(result);
             }
+            tracker.push_all(net.sockets);
             tried = Some(Tried {
                 at: net.now,
                 taken,
@@ -433,9 +451,9 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
                 false => tried.next.max(soon),
             };
             self.sleep(next.min(until));
-            // Before the timers run: an end by one of them is told with it.
-            self.look_at_link();
         }
+        // Before the timers run: an end by one of them is told with it.
+        self.look_at_link();
         Ok(())
     }
 }

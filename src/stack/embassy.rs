@@ -165,7 +165,8 @@
 //! link some time after its start only (the W5500's looks each 500 ms): wait for
 //! it before you connect, or the report of the first connection says that the
 //! link was down. With a [`Tracker`](super::Tracker), give it the answer in each
-//! round of your loop: `tracker.set_link(device.is_link_up())`.
+//! round of your loop: `tracker.set_link(device.is_link_up())`; where it comes up,
+//! call [`forget_neighbours`](super::Tracker::forget_neighbours) too.
 
 pub use embassy_net_driver;
 

@@ -132,6 +132,9 @@ impl<const N: usize> Tracker<N> {
             return Err(OpenError::NoRoute);
         }
         let index = self.vacancy(net.sockets).ok_or(OpenError::NoSlot)?;
+        if self.are_neighbours_in_doubt() {
+            self.forget_neighbours(net);
+        }
         let port = self.allocate_port(index, net.sockets, net.now)?;
         self.vacate(index, net.sockets, net.now);
         let Some(slot) = self.slots.get_mut(index) else {
@@ -177,6 +180,19 @@ impl<const N: usize> Tracker<N> {
         self.table.listen(index, local.port);
         let action = slot.connection.handle_listen(options, net.now);
         Ok(self.occupy(index, action, net.sockets, net.now))
+    }
+
+    /// Whether a connection ended because nobody answered, and none is open that is held up
+    /// if its neighbour has to be asked for again.
+    fn are_neighbours_in_doubt(&self) -> bool {
+        use crate::state::{Cause, State};
+        let states = || self.slots.iter().map(|slot| slot.connection.state());
+        states().any(|state| {
+            matches!(
+                state,
+                State::Closed(Cause::Vanished | Cause::ConnectTimeout)
+            )
+        }) && !states().any(State::is_established)
     }
 
     /// The slot that is cheapest to open (again).

@@ -267,7 +267,8 @@ impl Row {
             && segment.seq() == known.rcv_nxt.get()
             && newly.wrapping_sub(1) < known.in_flight()
             && segment.payload_len() <= known.rcv_wnd.get()
-            && newest.probe == 0;
+            && newest.probe == 0
+            && segment.window_len() > 0;
         if is_expected {
             known.snd_una.set(ack);
             if segment.payload_len() > 0 {

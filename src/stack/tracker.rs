@@ -24,17 +24,13 @@ use smoltcp::iface::{Interface, PollIngressSingleResult, PollResult, SocketHandl
 use smoltcp::phy::Device;
 use smoltcp::socket::tcp;
 
-/// How many frames one poll takes in before it sends: a flood must not keep
-/// the stack from answering.
-const INGRESS_BURST: u16 = 256;
-
 /// How many rounds of sending one poll makes, each with at most one segment a
 /// socket: more than any buffer holds, so that only a fault ever reaches it.
 const EGRESS_BURST: u32 = 1 << 20;
 
 /// The segments of a peer that names no size (RFC 9293, 3.7.1). Less than one of them
 /// may be left to the next poll; a peer that names a smaller size has to wait so long.
-const SMALLEST_SEGMENT: usize = 536;
+pub(super) const SMALLEST_SEGMENT: usize = 536;
 
 /// A full segment on Ethernet. What leaves at once may be longer where the device cuts
 /// it; less than it may be held back, more may not.
@@ -102,7 +98,8 @@ pub(super) enum Taken {
     Full,
     /// It took in everything the device had.
     All,
-    /// The burst is used up and there may be more.
+    /// It took in as many frames as the device holds, so everything that had arrived when
+    /// it began. There may be more, which has arrived since.
     More,
 }
 
@@ -128,6 +125,9 @@ pub struct Tracker<const N: usize> {
     /// Whether nobody has the interface but an owner who tells by
     /// [`disturb`](Self::disturb) when somebody had.
     pub(super) is_owned: bool,
+    /// How many frames one poll takes in before it sends: as many as the device holds. A
+    /// flood must not keep the stack from answering.
+    receive_queue: u16,
 }
 
 /// Of the passes of a poll most find nothing to do: the question whether there
@@ -175,10 +175,12 @@ impl<const N: usize> Tracker<N> {
             rests_until: Instant::ZERO,
             link_is_up: true,
             is_owned: false,
+            receive_queue: config.receive_queue,
         })
     }
 
-    /// Everything that is due: takes in at most 256 frames, runs timers, sends.
+    /// Everything that is due: takes in as many frames as the device
+    /// [holds](Config::receive_queue) at most, runs timers, sends.
     pub fn poll<D: Device + ?Sized>(&mut self, net: &mut Net<'_, '_, D>) {
         self.ingest(net);
         self.send_behind(net);
@@ -299,7 +301,7 @@ impl<const N: usize> Tracker<N> {
     fn take_in<D: Device + ?Sized>(&mut self, net: &mut Net<'_, '_, D>) -> Taken {
         self.prepare(net);
         let mut taken = Taken::Nothing;
-        for _ in 0..INGRESS_BURST {
+        for _ in 0..self.receive_queue {
             if self.take_in_frame(net) == PollIngressSingleResult::None {
                 return taken;
             }

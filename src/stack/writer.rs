@@ -106,8 +106,9 @@ impl<'s, 'a, D: Device, C: Clock, const N: usize> Writer<'s, 'a, D, C, N> {
     }
 
     /// Ends the connection at once with a RST and frees the slot. The RST
-    /// leaves at once; if the device is busy or the neighbour unresolved, up to
-    /// one second is spent on it.
+    /// leaves at once; if the device is busy or the neighbour unresolved, it is
+    /// waited for, one second or the [call limit](crate::Options::call_limit) at most,
+    /// whichever is shorter. After that it leaves while the stack is polled, within 5 s.
     ///
     /// A connection that had ended before keeps its cause.
     ///
@@ -173,6 +174,7 @@ impl<D: Device, C: Clock, const N: usize> Write for Writer<'_, '_, D, C, N> {
         if accepted > 0 || bytes.is_empty() {
             return Ok(accepted);
         }
+        tracker.push_all(net.sockets);
         let tried = Tried {
             at: net.now,
             taken,

@@ -1,10 +1,12 @@
 //! Our end's device with another face.
 
+use core::time::Duration;
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 use std::rc::Rc;
 
-use lastbyte::stack::smoltcp::phy::{ChecksumCapabilities, Device, DeviceCapabilities};
+use lastbyte::stack::smoltcp::phy::{ChecksumCapabilities, Device, DeviceCapabilities, RxToken};
 use lastbyte::stack::smoltcp::time::Instant;
 use lastbyte_shim::loopback::{LoopDevice, World};
 
@@ -76,5 +78,83 @@ impl Device for Cutting {
         let mut capabilities = self.0.capabilities();
         capabilities.segmentation.tcpv4 = NonZeroUsize::new(u16::MAX.into());
         capabilities
+    }
+}
+
+/// A device in a flood without end: a frame for nobody is there whenever it is asked, and
+/// each one takes time. Its queue is always full, so what else arrives waits behind so many.
+pub struct Flooded {
+    inner: LoopDevice,
+    /// How long each frame takes.
+    every: Duration,
+    /// How many frames are always ahead of the next that arrives.
+    ahead: u64,
+    /// How many frames were handed out.
+    taken: u64,
+    /// Frames of the world, each with the number of frames that are to be taken before it.
+    waiting: VecDeque<(u64, Vec<u8>)>,
+}
+
+impl Flooded {
+    pub fn new(world: &World, every: Duration, ahead: u64) -> Self {
+        Self {
+            inner: world.device(),
+            every,
+            ahead,
+            taken: 0,
+            waiting: VecDeque::new(),
+        }
+    }
+
+    pub fn world(&self) -> &World {
+        self.inner.world()
+    }
+}
+
+/// LLDP, which nobody here speaks.
+const FOR_NOBODY: [u8; 60] = {
+    let mut frame = [0; 60];
+    frame[0] = 0x01;
+    frame[6] = 0x02;
+    frame[12] = 0x88;
+    frame[13] = 0xcc;
+    frame
+};
+
+/// A frame of a [`Flooded`] device.
+pub struct Frame(Vec<u8>);
+
+impl RxToken for Frame {
+    fn consume<R, F: FnOnce(&[u8]) -> R>(self, look: F) -> R {
+        look(&self.0)
+    }
+}
+
+impl Device for Flooded {
+    type RxToken<'t> = Frame;
+    type TxToken<'t> = <LoopDevice as Device>::TxToken<'t>;
+
+    fn receive(&mut self, now: Instant) -> Option<(Self::RxToken<'_>, Self::TxToken<'_>)> {
+        self.inner.world().run_for(self.every);
+        while let Some((frame, _)) = self.inner.receive(now) {
+            let frame = frame.consume(<[u8]>::to_vec);
+            self.waiting.push_back((self.taken + self.ahead, frame));
+        }
+        let room = self.inner.transmit(now)?;
+        let is_next = self.waiting.front().is_some_and(|at| at.0 <= self.taken);
+        self.taken += 1;
+        let frame = match is_next {
+            true => self.waiting.pop_front()?.1,
+            false => FOR_NOBODY.to_vec(),
+        };
+        Some((Frame(frame), room))
+    }
+
+    fn transmit(&mut self, now: Instant) -> Option<Self::TxToken<'_>> {
+        self.inner.transmit(now)
+    }
+
+    fn capabilities(&self) -> DeviceCapabilities {
+        self.inner.capabilities()
     }
 }

@@ -128,7 +128,8 @@ fn run_with<const N: usize>(
         },
     });
     let mut storage = [SocketStorage::EMPTY; N];
-    let config = Config::new(our_hardware_address(medium), scenario.seed | 1);
+    let queue = u16::try_from(world.config().queue_frames).unwrap_or(u16::MAX);
+    let config = Config::new(our_hardware_address(medium), scenario.seed | 1).receive_queue(queue);
     let stack = Stack::new(world.device(), world.clock(), config, buffers, &mut storage);
     let mut run = match stack {
         Ok(stack) => Run::new(scenario, world, stack, wire, peer, tape),

@@ -104,11 +104,16 @@ impl<'a, D: Device, C: Clock> Session<'a, D, C> {
         Ended::Of(report)
     }
 
-    /// Serves the stack for `duration`, chores included.
+    /// Serves the stack for `duration`, chores included, or until the link comes up: what
+    /// kept the peer from answering is most likely gone then.
     pub(crate) fn pause(&mut self, duration: Duration) {
         let until = self.time_in(duration);
         while !self.is_reached(until) {
+            let before = self.link;
             self.look();
+            if (before, self.link) == (Link::Down, Link::Up) {
+                return;
+            }
             self.serve(until);
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use lastbyte::Instant;
 use smoltcp::iface::{Config, Interface, PollResult, SocketSet};
 use smoltcp::socket::tcp;
-use smoltcp::wire::{IpCidr, IpEndpoint};
+use smoltcp::wire::{EthernetAddress, IpCidr, IpEndpoint};
 
 use super::service::{Connection, Service, Sockets};
 use super::{Behaviour, Ending, PeerConfig, Presence};
@@ -171,6 +171,10 @@ impl PeerCore {
 
     pub(super) fn set_presence(&mut self, presence: Presence) {
         self.presence = presence;
+    }
+
+    pub(super) fn set_hardware_addr(&mut self, mac: EthernetAddress) {
+        self.iface.set_hardware_addr(mac.into());
     }
 
     pub(super) fn set_addresses(&mut self, addresses: &[IpCidr]) {

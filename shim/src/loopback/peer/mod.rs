@@ -12,7 +12,7 @@ mod slot;
 
 use lastbyte::Instant;
 use smoltcp::socket::tcp;
-use smoltcp::wire::IpEndpoint;
+use smoltcp::wire::{EthernetAddress, IpEndpoint};
 
 use super::World;
 pub use behaviour::{Behaviour, Ending, Reads, Sends, When};
@@ -202,6 +202,16 @@ impl Peer {
     /// Sets how much of the peer is there from now on.
     pub fn set_presence(&self, presence: Presence) {
         self.tell(|core| core.set_presence(presence));
+    }
+
+    /// Gives the peer another Ethernet address, until it reboots: another machine has taken
+    /// its place. It does not announce it, and takes no frame that is addressed to the old one.
+    ///
+    /// # Panics
+    ///
+    /// On a wire that is no Ethernet, or if the address is that of a group.
+    pub fn set_hardware_addr(&self, mac: EthernetAddress) {
+        self.tell(|core| core.set_hardware_addr(mac));
     }
 
     /// Gives the peer's interface these addresses instead.

@@ -449,8 +449,7 @@ impl Wire {
             if asks_for_neighbour(frame) {
                 for lane in &mut self.lanes {
                     lane.note_question(now);
-                    // A SYN|ACK cannot leave before that is answered.
-                    lane.owed.excuse(now);
+                    lane.owed.note_neighbour_asked(now);
                 }
             }
             return;

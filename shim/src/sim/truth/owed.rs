@@ -56,6 +56,8 @@ pub(in crate::sim) struct Owed {
     calls: u8,
     /// Until when nothing can leave.
     stuck_until: Instant,
+    /// Until when an answer may be dropped for want of a neighbour.
+    asks_until: Instant,
 }
 
 impl Owed {
@@ -65,7 +67,7 @@ impl Owed {
         let is_new = self
             .asked_at
             .is_none_or(|at| now.since(at) > Duration::from_secs(1));
-        if is_new {
+        if is_new && now >= self.asks_until {
             self.asked_at = Some(now);
             self.ack.owe(now.max(self.stuck_until));
         }
@@ -109,6 +111,16 @@ impl Owed {
     pub(in crate::sim) fn note_stuck(&mut self, until: Instant) {
         self.stuck_until = until;
         self.excuse(until);
+    }
+
+    /// Our end asks for the neighbour, which smoltcp does once a second. Meanwhile it drops
+    /// what is to be answered at once, a SYN|ACK too, and the peer has to ask again.
+    pub(super) fn note_neighbour_asked(&mut self, now: Instant) {
+        self.asks_until = now + Duration::from_secs(1);
+        self.excuse(now);
+        for debt in [&mut self.ack, &mut self.rst] {
+            debt.since = None;
+        }
     }
 
     /// Whatever is due could not be done before now.

@@ -9,6 +9,7 @@ pub const CASES: &[Case] = &[
     ("out_and_in", Place::Tap, out_and_in),
     ("out_for_a_moment", Place::Tap, out_for_a_moment),
     ("stays_out", Place::Tap, stays_out),
+    ("in_again_in_a_pause", Place::Tap, in_again_in_a_pause),
 ];
 
 /// Nothing ends, nothing is lost, and the application is told that nothing
@@ -65,4 +66,27 @@ fn stays_out(bench: &mut Bench) {
     assert_eq!(ended.link_was_down, bench.machine().tells_link());
     assert!(ended.undelivered > 0, "{ended:?}");
     bench.wait_exit(7);
+}
+
+/// The pause between two attempts ends with it, where the board can tell.
+fn in_again_in_a_pause(bench: &mut Bench) {
+    let peer = bench.peer();
+    let settings = [
+        "every=300ms",
+        "count=3",
+        "backoff=1000s",
+        "backoff-most=1000s",
+    ];
+    bench.boot(peer.port(), &settings);
+    drop(peer.accept());
+    bench.wait_for("connecting again");
+    if !bench.machine().tells_link() {
+        return bench.power_off();
+    }
+    bench.monitor().set_link(false).unwrap();
+    bench.wait_for("link=Down");
+    bench.monitor().set_link(true).unwrap();
+    peer.accept().read_to_end();
+    assert_eq!(bench.wait_ended().cause, "finished");
+    bench.wait_exit(0);
 }
