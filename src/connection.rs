@@ -27,6 +27,7 @@ use crate::sabotage::{Sabotage, is_on};
 use crate::state::{Action, Event, State};
 use crate::timers::{Timer, Timers};
 use crate::transition::{Transition, transition};
+use core::num::NonZeroU16;
 
 /// With bytes pending and nothing crossing the wire for this long, the stack
 /// below may have no timer armed at all; it is nudged with a keep-alive.
@@ -99,6 +100,9 @@ pub struct Connection {
     stall: Note,
     icmp: Note,
     link_down: Note,
+    narrow_path: Note,
+    /// The smallest that a router reported.
+    path_mtu: Option<NonZeroU16>,
     /// Since the last progress.
     retransmissions: u8,
     link: Link,
@@ -130,6 +134,8 @@ impl Connection {
             stall: Note::None,
             icmp: Note::None,
             link_down: Note::None,
+            narrow_path: Note::None,
+            path_mtu: None,
             retransmissions: 0,
             link: Link::NeverDown,
             opened_at: now,
@@ -455,6 +461,10 @@ impl Connection {
         if self.state.is_closed() {
             return Action::Ignore;
         }
+        if let Icmp::PacketTooBig { mtu } = icmp {
+            self.note_path_mtu(mtu);
+            return Action::None;
+        }
         self.icmp.raise();
         match icmp {
             Icmp::Hard => self.handle_unreachable(now),
@@ -462,7 +472,16 @@ impl Connection {
                 self.handshake = Handshake::Unreachable;
                 Action::None
             }
-            Icmp::Soft => Action::None,
+            Icmp::Soft | Icmp::PacketTooBig { .. } => Action::None,
+        }
+    }
+
+    fn note_path_mtu(&mut self, mtu: u16) {
+        let known = self.path_mtu.map_or(u16::MAX, NonZeroU16::get);
+        if mtu < known {
+            self.path_mtu = NonZeroU16::new(mtu);
+            self.narrow_path = Note::Untold;
+            tell!(warn, "connection {}: the path's MTU is {}", self.tag, mtu);
         }
     }
 
@@ -594,6 +613,8 @@ impl Connection {
             Some(Advice::Icmp)
         } else if self.link_down.take() {
             Some(Advice::LinkDown)
+        } else if self.narrow_path.take() {
+            Some(Advice::NarrowPath)
         } else {
             None
         }

@@ -9,6 +9,7 @@ use crate::limits::{Options, interval};
 use crate::report::{Progress, Report};
 use crate::state::{Cause, State};
 use crate::timers::Timer;
+use core::num::NonZeroU16;
 use core::time::Duration;
 
 impl Connection {
@@ -150,6 +151,7 @@ impl Connection {
             writes_accepted: self.writes_accepted,
             writes_refused: self.writes_refused,
             link_was_down: self.link.was_down(),
+            path_mtu: self.path_mtu.map(NonZeroU16::get),
             elapsed: until.since(self.opened_at),
         }
     }
