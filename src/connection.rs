@@ -28,6 +28,7 @@ use crate::sabotage::{Sabotage, is_on};
 use crate::state::{Action, Event, State};
 use crate::timers::{Question, Timers};
 use crate::transition::{Transition, transition};
+use core::num::NonZeroU16;
 
 /// How long the handshake with one who calls may take: others wait meanwhile.
 const CALLER_LIMIT_MS: u32 = 5_000;
@@ -83,6 +84,9 @@ pub struct Connection {
     stall: Note,
     icmp: Note,
     link_down: Note,
+    narrow_path: Note,
+    /// The smallest that a router reported.
+    path_mtu: Option<NonZeroU16>,
     /// Timeouts of the oldest segment since the last progress.
     retransmissions: u8,
     /// The retransmission timeout of the stack below before it was backed off, while it may
@@ -121,6 +125,8 @@ impl Connection {
             stall: Note::None,
             icmp: Note::None,
             link_down: Note::None,
+            narrow_path: Note::None,
+            path_mtu: None,
             retransmissions: 0,
             rto_ms: 0,
             first_look_ms: time::first_look_ms(&options),
@@ -495,6 +501,10 @@ impl Connection {
         if self.state.is_closed() {
             return Action::Ignore;
         }
+        if let Icmp::PacketTooBig { mtu } = icmp {
+            self.note_path_mtu(mtu);
+            return Action::None;
+        }
         self.icmp.raise();
         match icmp {
             Icmp::Hard => self.handle_unreachable(now),
@@ -502,7 +512,16 @@ impl Connection {
                 self.handshake = Handshake::Unreachable;
                 Action::None
             }
-            Icmp::Soft => Action::None,
+            Icmp::Soft | Icmp::PacketTooBig { .. } => Action::None,
+        }
+    }
+
+    fn note_path_mtu(&mut self, mtu: u16) {
+        let known = self.path_mtu.map_or(u16::MAX, NonZeroU16::get);
+        if mtu < known {
+            self.path_mtu = NonZeroU16::new(mtu);
+            self.narrow_path = Note::Untold;
+            tell!(warn, "connection {}: the path's MTU is {}", self.tag, mtu);
         }
     }
 
@@ -548,6 +567,8 @@ impl Connection {
             Some(Advice::Icmp)
         } else if self.link_down.take() {
             Some(Advice::LinkDown)
+        } else if self.narrow_path.take() {
+            Some(Advice::NarrowPath)
         } else {
             None
         }

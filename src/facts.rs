@@ -45,6 +45,13 @@ pub enum Icmp {
     Unreachable,
     /// No such protocol or port there, or it is forbidden; it will not pass.
     Hard,
+    /// The segment was too large for the path: "fragmentation needed" of IPv4 (RFC 1191, 4)
+    /// or Packet Too Big of IPv6 (RFC 4443, 3.2).
+    PacketTooBig {
+        /// The most octets that an IP packet may have there, at least what every path
+        /// carries or every host takes: 1,280 (RFC 8200, 5) or 576 (RFC 1122, 3.3.3).
+        mtu: u16,
+    },
 }
 
 /// What the stack below is to send, although no timer of its own is due: see

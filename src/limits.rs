@@ -2,12 +2,16 @@
 
 use crate::state::{OnPeerFin, OnReceive};
 use core::fmt;
+use core::num::NonZeroU16;
 use core::time::Duration;
 
 /// The shortest retransmission timeout of the stack below, in milliseconds
 /// (RFC 6298, 2.4). A silence limit at or below it would end connections
 /// before the first retransmission (RFC 5482, 3.1).
 const SHORTEST_RTO_MS: u32 = 1_000;
+
+/// The smallest segments that the stack below makes, however little a peer takes.
+const SMALLEST_MAX_SEGMENT: u16 = 48;
 
 /// Names one of the limits, in errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -53,6 +57,9 @@ pub enum OptionsError {
     /// The silence limit does not exceed one retransmission timeout, which is
     /// 1 s at the least (RFC 5482, 3.1; RFC 6298, 2.4).
     SilenceWithinRetransmission,
+    /// The largest segment is to have fewer than 48 octets of data: the stack below makes
+    /// none that small.
+    MaxSegmentTooSmall,
 }
 
 impl fmt::Display for OptionsError {
@@ -68,6 +75,11 @@ impl fmt::Display for OptionsError {
             }
             Self::SilenceWithinRetransmission => f.write_str(
                 "the silence limit is not above one retransmission timeout; use more than 1 s",
+            ),
+            Self::MaxSegmentTooSmall => write!(
+                f,
+                "the largest segment is below {SMALLEST_MAX_SEGMENT} octets of data; use at least \
+                 {SMALLEST_MAX_SEGMENT}"
             ),
         }
     }
@@ -115,6 +127,7 @@ pub struct Options {
     stall_advice_ms: u32,
     /// Zero: off.
     keep_alive_ms: u32,
+    max_segment: Option<NonZeroU16>,
     on_peer_fin: OnPeerFin,
     on_receive: OnReceive,
     nagle: Nagle,
@@ -129,6 +142,7 @@ impl Default for Options {
             finish_ms: 30_000,
             stall_advice_ms: 10_000,
             keep_alive_ms: 0,
+            max_segment: None,
             on_peer_fin: OnPeerFin::Refuse,
             on_receive: OnReceive::Discard,
             nagle: Nagle::On,
@@ -198,6 +212,22 @@ impl Options {
         interval(self.keep_alive_ms)
     }
 
+    /// The most octets of data that one of our segments has; `None` by default: as many as
+    /// the peer (RFC 9293, 3.7.1) and the device take, and no more than 1,220 to an IPv6
+    /// host that does not share the first 64 bits of our address.
+    ///
+    /// An IPv4 packet needs no such limit: it may be fragmented on its way (RFC 791, 3.2).
+    /// Routers never fragment one of IPv6 (RFC 8200, 5), but carry at least 1,280 octets,
+    /// 60 of which are headers. To send more over IPv6 beyond our link, or to avoid
+    /// fragments of IPv4, set it to the MTU of the path less 60 or 40.
+    #[must_use]
+    pub const fn max_segment(&self) -> Option<u16> {
+        match self.max_segment {
+            Some(octets) => Some(octets.get()),
+            None => None,
+        }
+    }
+
     /// What a FIN from the peer means for our writes.
     #[must_use]
     pub const fn on_peer_fin(&self) -> OnPeerFin {
@@ -225,6 +255,11 @@ impl Options {
         self.call_ms
     }
 
+    #[cfg(feature = "smoltcp")]
+    pub(crate) const fn largest_segment(&self) -> Option<NonZeroU16> {
+        self.max_segment
+    }
+
     /// Zero: off.
     pub(crate) const fn keep_alive_ms(&self) -> u32 {
         self.keep_alive_ms
@@ -248,7 +283,7 @@ impl Options {
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct OptionsBuilder {
     options: Options,
-    /// The first limit that was out of range.
+    /// The first value that was out of range.
     error: Option<OptionsError>,
 }
 
@@ -313,6 +348,28 @@ impl OptionsBuilder {
         self
     }
 
+    /// Sets [`Options::max_segment`], in octets of data; 48 is the least.
+    ///
+    /// ```
+    /// use lastbyte::{Options, OptionsError};
+    ///
+    /// // A tunnel of 1,400 octets lies on the way, and the peer has an IPv6 address.
+    /// let options = Options::builder().max_segment(1_400 - 60).build()?;
+    /// assert_eq!(options.max_segment(), Some(1_340));
+    ///
+    /// let error = Options::builder().max_segment(40).build();
+    /// assert_eq!(error, Err(OptionsError::MaxSegmentTooSmall));
+    /// # Ok::<(), OptionsError>(())
+    /// ```
+    #[must_use]
+    pub fn max_segment(mut self, octets: u16) -> Self {
+        if octets < SMALLEST_MAX_SEGMENT {
+            self.error.get_or_insert(OptionsError::MaxSegmentTooSmall);
+        }
+        self.options.max_segment = NonZeroU16::new(octets);
+        self
+    }
+
     /// Sets [`Options::on_peer_fin`].
     #[must_use]
     pub const fn on_peer_fin(mut self, policy: OnPeerFin) -> Self {
@@ -338,8 +395,8 @@ impl OptionsBuilder {
     ///
     /// # Errors
     ///
-    /// The first limit that is zero or too long; else a silence limit that
-    /// does not exceed one retransmission timeout.
+    /// The first limit that is zero or too long, or the largest segment if it is too
+    /// small; else a silence limit that does not exceed one retransmission timeout.
     ///
     /// ```
     /// use core::time::Duration;

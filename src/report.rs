@@ -17,6 +17,10 @@ pub enum Advice {
     Icmp,
     /// The link went down. A cable comes back.
     LinkDown,
+    /// A router reports that a segment was too large for the path, and
+    /// [`Report::path_mtu`] how large a packet may be. Open the next connection with a
+    /// smaller [`Options::max_segment`](crate::Options::max_segment).
+    NarrowPath,
 }
 
 /// Whether there is something to advise, and whether it was told.
@@ -113,6 +117,10 @@ pub struct Report {
     pub writes_refused: u64,
     /// Whether the link was down at any time.
     pub link_was_down: bool,
+    /// The most octets that an IP packet may have on the path, as a router reported when it
+    /// dropped a segment of ours: the smallest number, if there were several. Headers take
+    /// 40 of them with IPv4, 60 with IPv6. `None` if no router reported any.
+    pub path_mtu: Option<u16>,
     /// From opening to the end, or to now. Zero for a connection that was never opened.
     pub elapsed: Duration,
 }

@@ -438,7 +438,7 @@ fn it_stays_small_and_can_be_moved_between_threads() {
     const { is_plain::<WriteError>() };
     // Static memory of every connection of every firmware.
     assert!(
-        size_of::<Connection>() <= 160,
+        size_of::<Connection>() <= 168,
         "{}",
         size_of::<Connection>()
     );

@@ -156,6 +156,11 @@ fn options_out_of_range_are_named_in_plain_words() {
     }
     let short = OptionsError::SilenceWithinRetransmission.to_string();
     assert!(short.contains("more than 1 s"), "{short}");
+    let small = OptionsError::MaxSegmentTooSmall.to_string();
+    assert_eq!(
+        small,
+        "the largest segment is below 48 octets of data; use at least 48"
+    );
 }
 
 #[test]

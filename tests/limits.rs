@@ -745,3 +745,25 @@ fn silence_must_outlast_one_retransmission_timeout() {
     let text = OptionsError::SilenceWithinRetransmission.to_string();
     assert!(text.contains("silence limit"), "{text}");
 }
+
+/// The stack below makes no segment of fewer octets.
+#[test]
+fn the_largest_segment_has_at_least_48_octets() {
+    assert_eq!(Options::default().max_segment(), None);
+    let built = |octets| {
+        let options = Options::builder().max_segment(octets).build();
+        options.map(|options| options.max_segment())
+    };
+    for octets in [0, 1, 47] {
+        assert_eq!(built(octets), Err(OptionsError::MaxSegmentTooSmall));
+    }
+    for octets in [48, 1_220, u16::MAX] {
+        assert_eq!(built(octets), Ok(Some(octets)));
+    }
+    // The first error counts.
+    let both = Options::builder()
+        .max_segment(1)
+        .call_limit(Duration::ZERO)
+        .build();
+    assert_eq!(both, Err(OptionsError::MaxSegmentTooSmall));
+}

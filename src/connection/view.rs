@@ -8,6 +8,7 @@ use crate::ledger::Ledger;
 use crate::limits::Options;
 use crate::report::{Progress, Report};
 use crate::state::{Cause, State};
+use core::num::NonZeroU16;
 
 impl Connection {
     /// Where the connection stands.
@@ -130,6 +131,7 @@ impl Connection {
             writes_accepted: self.writes_accepted,
             writes_refused: self.writes_refused,
             link_was_down: self.link.was_down(),
+            path_mtu: self.path_mtu.map(NonZeroU16::get),
             elapsed: until.since(self.opened_at),
         }
     }

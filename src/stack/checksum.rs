@@ -39,23 +39,76 @@ fn sum_some(seed: usize, octets: &[u8]) -> usize {
     }
 }
 
-/// A sum with its carries added: 16 bits.
-// tuning: fold-once
-#[inline(never)]
-const fn folded(mut sum: usize) -> usize {
-    while sum > 0xffff {
-        sum = (sum & 0xffff).wrapping_add(sum >> 16);
-    }
-    sum
+/// A sum with its carries added: 16 bits. The upper half of a number that was added to
+/// itself, turned by a half, is the sum of both halves and of the carry.
+fn folded(sum: usize) -> u16 {
+    let sum = u64::try_from(sum).unwrap_or(0);
+    let word = match usize::BITS {
+        64 => sum.wrapping_add(sum.rotate_right(32)) >> 32,
+        _ => sum,
+    };
+    folded_word(u32::try_from(word).unwrap_or(0))
+}
+
+fn folded_word(sum: u32) -> u16 {
+    let sum = sum.wrapping_add(sum.rotate_right(16)) >> 16;
+    u16::try_from(sum).unwrap_or(0)
 }
 
 /// Whether a sum with the checksum in it is all ones.
-pub(super) const fn is_complete(sum: usize) -> bool {
+pub(super) fn is_complete(sum: usize) -> bool {
     folded(sum) == 0xffff
 }
 
 /// The checksum of what was summed up, as it stands in a header.
 pub(super) fn checksum(sum: usize) -> [u8; 2] {
-    let sum = u16::try_from(folded(sum)).unwrap_or(u16::MAX);
-    (!sum).to_ne_bytes()
+    (!folded(sum)).to_ne_bytes()
+}
+
+/// A checksum after the words `old` and 0 were replaced by 0 and `new` (RFC 1624, equation 3).
+#[cfg(feature = "proto-ipv4")]
+pub(super) fn replaced(checksum: [u8; 2], old: [u8; 2], new: [u8; 2]) -> [u8; 2] {
+    let word = |word: [u8; 2]| u32::from(u16::from_ne_bytes(word));
+    let complements = (word(checksum) ^ 0xffff).wrapping_add(word(old) ^ 0xffff);
+    (!folded_word(complements.wrapping_add(word(new)))).to_ne_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 1071, 1: add up, and add the carries as long as there are any.
+    fn carried(mut sum: usize) -> usize {
+        while sum > 0xffff {
+            sum = (sum & 0xffff).wrapping_add(sum >> 16);
+        }
+        sum
+    }
+
+    #[test]
+    fn carries_are_added_whatever_the_sum() {
+        let mut state = 1_u64;
+        for _ in 0..100_000 {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            // As large as the words of a packet can make it.
+            let sum = usize::try_from(state >> 16 & u64::from(u32::MAX)).expect("32 bits");
+            for sum in [sum, sum.wrapping_mul(7) >> 1, sum >> 14] {
+                assert_eq!(usize::from(folded(sum)), carried(sum), "{sum:#x}");
+            }
+        }
+        for sum in [
+            0,
+            1,
+            0xffff,
+            0x1_0000,
+            0x1_fffe,
+            0x1_ffff,
+            0xffff_0000,
+            0xffff_ffff,
+        ] {
+            assert_eq!(usize::from(folded(sum)), carried(sum), "{sum:#x}");
+        }
+    }
 }

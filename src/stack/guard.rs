@@ -7,6 +7,9 @@
 //! - A client takes no SYN without ACK: a simultaneous open is what an attacker off the
 //!   path would ask for. What acknowledges anything but our SYN gets a RST (RFC 9293,
 //!   3.10.7.3). Nothing can answer a SYN of ours that has not left yet.
+//! - Of the options of a SYN only those go on that smoltcp heeds, well-formed, with the size
+//!   that our segments are to have (RFC 9293, 3.7.1): smoltcp drops a SYN with a malformed
+//!   option (MUST-7).
 //! - A RST must be exactly at RCV.NXT (RFC 5961, 3.2). One that is only in the window is
 //!   answered with a challenge ACK, one outside is dropped. Its data is left out, for
 //!   smoltcp would not take the RST at a closed window (RFC 1122, 4.2.2.12).

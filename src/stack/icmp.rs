@@ -11,7 +11,7 @@ use smoltcp::wire::{Icmpv6Message, Icmpv6Packet, Ipv6Address};
 /// An ICMP error that quotes a TCP segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct IcmpError {
-    pub(super) severity: Icmp,
+    pub(super) icmp: Icmp,
     /// That of the quoted segment, which was ours.
     pub(super) quoted: Flow,
     /// Its sequence number, to be checked against what is in flight
@@ -26,10 +26,10 @@ const QUOTE: usize = 8;
 
 /// The ports and the sequence number are the eight octets that every ICMP
 /// error quotes (RFC 792), so nothing behind them is looked at.
-fn quoted(severity: Icmp, addresses: Addresses, segment: &[u8]) -> Option<IcmpError> {
+fn quoted(icmp: Icmp, addresses: Addresses, segment: &[u8]) -> Option<IcmpError> {
     let [a, b, c, d, seq @ ..] = *segment.first_chunk::<8>()?;
     Some(IcmpError {
-        severity,
+        icmp,
         quoted: Flow {
             addresses,
             ports: [[a, b], [c, d]],
@@ -47,12 +47,15 @@ pub(super) fn parse_v4(receiver: [u8; 4], message: &[u8]) -> Option<IcmpError> {
     if packet.msg_type() != Icmpv4Message::DstUnreachable || !packet.verify_checksum() {
         return None;
     }
-    let severity = match packet.msg_code() {
-        2..=4 => Icmp::Hard,
+    let (head, quote) = message.split_first_chunk::<QUOTE>()?;
+    let [_, _, _, _, _, _, mtu @ ..] = *head;
+    let [_, _, len @ ..] = *quote.first_chunk::<4>()?;
+    let icmp = match packet.msg_code() {
+        4 => too_big(u16::from_be_bytes(mtu), u16::from_be_bytes(len)),
+        2 | 3 => Icmp::Hard,
         0 | 1 | 9 | 10 | 13 => Icmp::Unreachable,
         _ => Icmp::Soft,
     };
-    let quote = message.get(QUOTE..)?;
     let header_len = usize::from(quote.first()? & 0x0f).checked_mul(4)?;
     if quote.get(9) != Some(&PROTOCOL_TCP) {
         return None;
@@ -63,12 +66,25 @@ pub(super) fn parse_v4(receiver: [u8; 4], message: &[u8]) -> Option<IcmpError> {
         return None;
     }
     let addresses = Addresses::V4([*from, *to]);
-    quoted(severity, addresses, quote.get(header_len..)?)
+    quoted(icmp, addresses, quote.get(header_len..)?)
+}
+
+/// What "fragmentation needed" says about a packet of this length (RFC 1191, 4). Every host
+/// takes 576 octets (RFC 1122, 3.3.3), so that is what a router means which names less, or
+/// none. Where the packet is no longer than that, it is an error as any other.
+#[cfg(feature = "proto-ipv4")]
+fn too_big(mtu: u16, len: u16) -> Icmp {
+    let mtu = mtu.max(576);
+    match mtu < len {
+        true => Icmp::PacketTooBig { mtu },
+        false => Icmp::Hard,
+    }
 }
 
 /// Reads an ICMPv6 message: Destination Unreachable (RFC 4443, 3.1), of which forbidden
-/// (codes 1, 5 and 6) and no such port (code 4) will not pass; or Parameter Problem
-/// (3.4) of a host that has no TCP (code 1). It is for who has sent the quoted packet.
+/// (codes 1, 5 and 6) and no such port (code 4) will not pass; Parameter Problem
+/// (3.4) of a host that has no TCP (code 1); or Packet Too Big (3.2). It is for who has sent
+/// the quoted packet.
 #[cfg(feature = "proto-ipv6")]
 pub(super) fn parse_v6(
     sender: Ipv6Address,
@@ -79,13 +95,23 @@ pub(super) fn parse_v6(
     if !packet.verify_checksum(&sender, &receiver) {
         return None;
     }
-    let severity = match (packet.msg_type(), packet.msg_code()) {
+    let (head, quote) = message.split_first_chunk::<QUOTE>()?;
+    let icmp = match (packet.msg_type(), packet.msg_code()) {
         (Icmpv6Message::DstUnreachable, 1 | 4..=6) | (Icmpv6Message::ParamProblem, 1) => Icmp::Hard,
         (Icmpv6Message::DstUnreachable, 0 | 3) => Icmp::Unreachable,
         (Icmpv6Message::DstUnreachable, _) => Icmp::Soft,
+        (Icmpv6Message::PktTooBig, _) => {
+            let [_, _, _, _, mtu @ ..] = *head;
+            let [_, _, _, _, len @ ..] = *quote.first_chunk::<6>()?;
+            let mtu = u16::try_from(u32::from_be_bytes(mtu)).ok()?;
+            // Every path carries 1,280 octets (RFC 8201, 4), and the packet was longer.
+            if mtu < 1_280 || mtu.saturating_sub(40) >= u16::from_be_bytes(len) {
+                return None;
+            }
+            Icmp::PacketTooBig { mtu }
+        }
         _ => return None,
     };
-    let quote = message.get(QUOTE..)?;
     if quote.get(6) != Some(&PROTOCOL_TCP) {
         return None;
     }
@@ -94,5 +120,5 @@ pub(super) fn parse_v6(
     if *from != receiver.octets() && !is_on(Sabotage::Complaints) {
         return None;
     }
-    quoted(severity, Addresses::V6([*from, *to]), segment)
+    quoted(icmp, Addresses::V6([*from, *to]), segment)
 }

@@ -142,6 +142,7 @@ impl<const N: usize> Tracker<N> {
         };
         let local = IpEndpoint::new(local, port);
         let ends = Ends { local, remote };
+        self.table.limit(index, options.largest_segment());
         self.table.assign(index, &ends);
         let flow = self.table.flow(index).ok_or(OpenError::NoRoute)?;
         let number = self.secret.sequence_number(&flow, net.now);
@@ -177,6 +178,7 @@ impl<const N: usize> Tracker<N> {
         };
         let socket = net.sockets.get_mut::<tcp::Socket<'_>>(slot.handle);
         socket.listen(local).map_err(|_| OpenError::InvalidLocal)?;
+        self.table.limit(index, options.largest_segment());
         self.table.listen(index, local.port);
         let action = slot.connection.handle_listen(options, net.now);
         Ok(self.occupy(index, action, net.sockets, net.now))

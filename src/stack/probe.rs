@@ -3,14 +3,27 @@
 //! It is made of the headers of the other by hand. smoltcp's functions for it
 //! would be compiled in twice, and larger and slower for what smoltcp sends.
 
+#[cfg(feature = "proto-ipv4")]
+use super::checksum::replaced;
 use super::checksum::{checksum, sum};
 use super::parse::link_header_len;
+#[cfg(feature = "proto-ipv4")]
+use super::segment::PROTOCOL_TCP;
 use super::segment::Segment;
 use smoltcp::phy::Medium;
 use smoltcp::wire::TCP_HEADER_LEN;
 
 const IPV4_HEADER_LEN: usize = 20;
 const IPV6_HEADER_LEN: usize = 40;
+
+/// The flag of IPv4 that smoltcp sets (RFC 791, 3.1), in its octet.
+#[cfg(feature = "proto-ipv4")]
+const DONT_FRAGMENT: u8 = 0x40;
+
+/// A packet that every router carries in one piece (RFC 791, 3.2), in octets.
+#[cfg(feature = "proto-ipv4")]
+const CARRIED_WHOLE: usize = 68;
+
 const LONGEST_IP_HEADER_LEN: usize = if cfg!(feature = "proto-ipv6") {
     IPV6_HEADER_LEN
 } else {
@@ -30,20 +43,27 @@ const _: () = assert!(size_of::<Probe>() <= 88 + PAYLOAD);
 #[derive(Debug)]
 pub(super) struct Probe {
     frame: [u8; ROOM],
-    len: usize,
+    len: u8,
 }
 
 impl Probe {
-    /// A frame with the addresses of `segment`, which came in `frame`, this TCP header,
-    /// whose checksum is filled in, and this payload. `None` if `frame` is too short or the
-    /// payload too long.
-    pub(super) fn new(
+    /// Without anything in it.
+    pub(super) const EMPTY: Self = Self {
+        frame: [0; ROOM],
+        len: 0,
+    };
+
+    /// Puts in: the addresses of `segment`, which came in `frame`, this TCP header, whose
+    /// checksum is filled in, and what follows it. `None` if `frame` is too short or that too
+    /// long.
+    pub(super) fn fill(
+        &mut self,
         medium: Medium,
         frame: &[u8],
         segment: &Segment<'_>,
         header: [u8; TCP_HEADER_LEN],
         payload: &[u8],
-    ) -> Option<Self> {
+    ) -> Option<()> {
         let link_len = link_header_len(medium);
         let ip_len = match frame.get(link_len)? >> 4 {
             #[cfg(feature = "proto-ipv4")]
@@ -54,11 +74,8 @@ impl Probe {
         };
         let headers_len = link_len.wrapping_add(ip_len);
         let segment_len = TCP_HEADER_LEN.wrapping_add(payload.len());
-        let mut probe = Self {
-            len: headers_len.wrapping_add(segment_len),
-            frame: [0; ROOM],
-        };
-        let (headers, rest) = probe.frame.split_at_mut_checked(headers_len)?;
+        self.len = u8::try_from(headers_len.wrapping_add(segment_len)).ok()?;
+        let (headers, rest) = self.frame.split_at_mut_checked(headers_len)?;
         headers.copy_from_slice(frame.get(..headers_len)?);
         let ip = headers.get_mut(link_len..)?;
         // At most a payload above 20.
@@ -74,11 +91,11 @@ impl Probe {
         let checksum = checksum(sum(sum(segment.pseudo_sum(segment_len), tcp), room));
         let [.., high, low, _, _] = tcp;
         [*high, *low] = checksum;
-        Some(probe)
+        Some(())
     }
 
     pub(super) fn frame(&self) -> &[u8] {
-        self.frame.get(..self.len).unwrap_or(&[])
+        self.frame.get(..self.len.into()).unwrap_or(&[])
     }
 }
 
@@ -133,4 +150,162 @@ pub(super) fn set_sequence(
         [*high, *low] = checksum(sum(sum(rest, &old), &seq.to_be_bytes()));
     }
     Some(())
+}
+
+/// Lets routers fragment the packet of IPv4 in `frame`, which smoltcp has made: it forbids
+/// that, and numbers none (RFC 791, 3.2). Returns how many numbers from `ident` on are used
+/// up: one, or as many as a device may need that makes several packets of a longer one.
+///
+/// `None` if that is no packet of TCP, or so short that every router carries it whole. Such
+/// a one needs no number (RFC 6864, 4.1).
+#[cfg(feature = "proto-ipv4")]
+pub(super) fn allow_fragments(
+    medium: Medium,
+    frame: &mut [u8],
+    ident: u16,
+    fills_checksum: bool,
+) -> Option<u16> {
+    let len = frame.len();
+    let packet = frame.get_mut(link_header_len(medium)..)?;
+    let header = packet.first_chunk_mut::<IPV4_HEADER_LEN>()?;
+    let [
+        0x45,
+        _,
+        _,
+        _,
+        a,
+        b,
+        flags @ DONT_FRAGMENT,
+        _,
+        _,
+        PROTOCOL_TCP,
+        high,
+        low,
+        ..,
+    ] = header
+    else {
+        return None;
+    };
+    if len <= link_header_len(medium).wrapping_add(CARRIED_WHOLE) {
+        return None;
+    }
+    [*a, *b] = ident.to_be_bytes();
+    *flags = 0;
+    if fills_checksum {
+        [*high, *low] = replaced([*high, *low], [DONT_FRAGMENT, 0], [*a, *b]);
+    }
+    // One up to 1,500 octets, then at least one for 448. Shorter packets are hardly fragmented.
+    let above = len
+        .wrapping_add(2_047 - 1_500)
+        .wrapping_sub(link_header_len(medium));
+    let pieces = (above >> 11 << 3) | 1;
+    Some(u16::try_from(pieces).unwrap_or(u16::MAX))
+}
+
+#[cfg(test)]
+#[cfg(feature = "proto-ipv4")]
+mod tests {
+    use super::*;
+    use smoltcp::wire::{IpProtocol, Ipv4Address, Ipv4Packet, Ipv4Repr};
+
+    const LONGEST: usize = 65_535;
+
+    /// What smoltcp makes of a segment with so many octets, headers included.
+    fn packet(buffer: &mut [u8; LONGEST], len: usize, to: [u8; 4]) -> &mut [u8] {
+        let repr = Ipv4Repr {
+            src_addr: Ipv4Address::new(10, 0, 0, 2),
+            dst_addr: Ipv4Address::from(to),
+            next_header: IpProtocol::Tcp,
+            payload_len: len.wrapping_sub(20),
+            hop_limit: 64,
+        };
+        let packet = buffer.get_mut(..len).expect("the longest packet");
+        repr.emit(
+            &mut Ipv4Packet::new_unchecked(&mut packet[..]),
+            &smoltcp::phy::ChecksumCapabilities::default(),
+        );
+        packet
+    }
+
+    #[cfg(feature = "medium-ip")]
+    #[test]
+    fn the_header_is_right_whatever_it_sums_up_to() {
+        let mut buffer = [0; LONGEST];
+        let mut zeros = 0;
+        for host in 0..=u16::MAX {
+            let [a, b] = host.to_be_bytes();
+            let packet = packet(&mut buffer, 1_500, [10, 0, a, b]);
+            zeros += u32::from(Ipv4Packet::new_unchecked(&packet[..]).checksum() == 0);
+            let number = host.wrapping_mul(40_503);
+            assert_eq!(allow_fragments(Medium::Ip, packet, number, true), Some(1));
+            let header = Ipv4Packet::new_checked(&packet[..]).expect("a packet");
+            assert!(header.verify_checksum(), "{header}");
+            assert_eq!((header.ident(), header.dont_frag()), (number, false));
+        }
+        // A right checksum that looks as if it were to be filled in.
+        assert!(zeros > 0);
+    }
+
+    #[cfg(feature = "medium-ip")]
+    #[test]
+    fn what_the_device_fills_in_stays_empty() {
+        let mut buffer = [0; LONGEST];
+        let packet = packet(&mut buffer, 1_500, [10, 0, 0, 1]);
+        packet[10..12].fill(0);
+        assert_eq!(allow_fragments(Medium::Ip, packet, 7, false), Some(1));
+        let header = Ipv4Packet::new_unchecked(&packet[..]);
+        assert_eq!((header.checksum(), header.ident()), (0, 7));
+    }
+
+    /// A device that makes several packets of a segment counts up from its number.
+    #[cfg(feature = "medium-ip")]
+    #[test]
+    fn a_long_segment_uses_up_a_number_for_each_packet() {
+        let mut buffer = [0; LONGEST];
+        for len in 69..LONGEST {
+            let packet = packet(&mut buffer, len, [10, 0, 0, 1]);
+            let numbers = allow_fragments(Medium::Ip, packet, 1, true).expect("it is long");
+            let pieces = if len <= 1_500 { 1 } else { len.div_ceil(448) };
+            assert!(usize::from(numbers) >= pieces, "{numbers} for {len}");
+            assert!(numbers < 300, "{numbers} for {len}");
+        }
+    }
+
+    #[cfg(feature = "medium-ip")]
+    #[test]
+    fn others_stay_as_they_are() {
+        let mut buffer = [0; LONGEST];
+        // Too short.
+        let same = |packet: &mut [u8]| {
+            let mut before = [0; 100];
+            before[..packet.len()].copy_from_slice(packet);
+            assert_eq!(allow_fragments(Medium::Ip, packet, 7, true), None);
+            assert_eq!(before[..packet.len()], *packet);
+        };
+        same(packet(&mut buffer, 40, [10, 0, 0, 1]));
+        same(packet(&mut buffer, 68, [10, 0, 0, 1]));
+        same(&mut []);
+        same(&mut [0x45; 19]);
+        // UDP.
+        let udp = packet(&mut buffer, 100, [10, 0, 0, 1]);
+        udp[9] = 17;
+        same(udp);
+        // IPv6.
+        let ipv6 = packet(&mut buffer, 100, [10, 0, 0, 1]);
+        ipv6[0] = 0x65;
+        same(ipv6);
+    }
+
+    #[cfg(feature = "medium-ethernet")]
+    #[test]
+    fn the_packet_is_found_in_a_frame() {
+        let mut buffer = [0; LONGEST];
+        let mut frame = [0; 14 + 69];
+        for (len, numbers) in [(68, None), (69, Some(1))] {
+            frame[14..14 + len].copy_from_slice(packet(&mut buffer, len, [10, 0, 0, 1]));
+            let frame = &mut frame[..14 + len];
+            let used = allow_fragments(Medium::Ethernet, frame, 7, true);
+            assert_eq!(used, numbers);
+        }
+    }
 }

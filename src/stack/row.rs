@@ -6,9 +6,10 @@ use super::guard::{
 };
 use super::segment::Segment;
 use super::seq::is_before;
-use crate::facts::{Icmp, Sent, Window};
+use crate::facts::{Sent, Window};
 use crate::sabotage::{Sabotage, is_on};
 use core::cell::Cell;
+use core::num::NonZeroU16;
 
 /// What was seen of one connection since its facts were last taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -28,8 +29,10 @@ pub(super) struct Facts {
     pub(super) resent: u8,
     /// A RST of ours left.
     pub(super) has_reset: bool,
-    /// An ICMP error about one of our segments in flight.
-    pub(super) icmp: Option<Icmp>,
+    /// An ICMP error came about one of our segments in flight: see [`Table::icmp`].
+    ///
+    /// [`Table::icmp`]: super::table::Table::icmp
+    pub(super) icmp: bool,
 }
 
 /// What the receiving side of a connection took in and can still take.
@@ -126,6 +129,9 @@ pub(super) struct Row {
     /// The most octets of sequence space that one segment had, as far as seen: the
     /// peer takes so many at once.
     pub(super) largest: Cell<u16>,
+    /// The most octets of data that a segment of ours may have, if it is limited; also of
+    /// the connections that this row gets.
+    pub(super) max_segment: Option<NonZeroU16>,
     /// Whether there are facts to collect.
     pub(super) is_touched: Cell<bool>,
 }
@@ -153,6 +159,7 @@ impl Row {
                 is_prodded: false,
             }),
             largest: Cell::new(0),
+            max_segment: None,
             is_touched: Cell::new(false),
         }
     }
@@ -186,6 +193,7 @@ impl Row {
         *self = Self {
             flow,
             phase: Cell::new(phase),
+            max_segment: self.max_segment,
             is_touched: Cell::new(is_touched),
             ..Self::new()
         };
@@ -300,10 +308,8 @@ impl Row {
             Phase::Nobody | Phase::Over | Phase::Listening | Phase::Opening => Verdict::Drop,
         };
         let is_spare = verdict == Verdict::Acceptable && self.is_spare_duplicate(segment, mss);
-        let verdict = match verdict {
-            Verdict::Acceptable if self.closes_on_data(segment) => Verdict::Opened,
-            verdict => verdict,
-        };
+        let is_closing = verdict == Verdict::Acceptable && self.closes_on_data(segment);
+        let verdict = if is_closing { Verdict::Opened } else { verdict };
         if verdict.is_heard() {
             self.note_heard(segment, verdict);
         }
@@ -361,8 +367,9 @@ impl Row {
             self.known.rcv_nxt.set(next);
             self.known.arrived.set(next);
             self.phase.set(Phase::SynSeen);
-            self.note_peer_shift(segment.window_scale());
-            if segment.window_scale().is_none() {
+            let shift = segment.syn_options().shift;
+            self.note_peer_shift(shift);
+            if shift.is_none() {
                 self.newest.set(Newest {
                     shift: 0,
                     ..self.newest.get()
@@ -438,7 +445,7 @@ impl Row {
 
     /// Takes in an ICMP error about a segment with this sequence number. It is not
     /// believed if none such is in flight (RFC 5927, 4.1). Returns whether it was.
-    pub(super) fn note_icmp(&self, seq: u32, severity: Icmp) -> bool {
+    pub(super) fn note_icmp(&self, seq: u32) -> bool {
         let snd_una = self.known.snd_una.get();
         let oldest = match self.phase.get() {
             Phase::Nobody | Phase::Over | Phase::Listening | Phase::Opening => return false,
@@ -454,7 +461,7 @@ impl Row {
             return false;
         }
         let mut facts = self.facts.get();
-        facts.icmp = Some(severity);
+        facts.icmp = true;
         self.facts.set(facts);
         true
     }
@@ -613,7 +620,7 @@ impl Row {
         // The window of a SYN is not scaled.
         known.rcv_wnd.set(segment.window_len().into());
         self.newest.set(Newest {
-            shift: segment.window_scale().unwrap_or(0),
+            shift: segment.syn_options().shift.unwrap_or(0),
             ..self.newest.get()
         });
         let mut facts = self.facts.get();

@@ -3,6 +3,7 @@
 use super::checksum::{add, is_complete, sum, sum_header};
 use super::ends::{Addresses, Flow};
 use crate::facts::Window;
+use core::num::NonZeroU16;
 #[cfg(feature = "proto-ipv4")]
 use smoltcp::wire::IPV4_HEADER_LEN;
 use smoltcp::wire::TCP_HEADER_LEN;
@@ -19,6 +20,31 @@ pub(super) enum IpHeader<'f> {
     /// The addresses, that of the sender first.
     #[cfg(feature = "proto-ipv6")]
     V6(&'f [[u8; 16]; 2]),
+}
+
+/// What smoltcp heeds of the options of a SYN (RFC 9293, 3.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct SynOptions {
+    /// The most octets of data that its sender takes in one segment; zero if it names none.
+    pub(super) mss: u16,
+    /// By how much its windows are shifted (RFC 7323, 2.2).
+    pub(super) shift: Option<u8>,
+    /// SACK permitted (RFC 2018, 2).
+    pub(super) has_sack: bool,
+}
+
+impl SynOptions {
+    /// As the three words that follow the header of a SYN.
+    pub(super) fn to_octets(self) -> [u8; 12] {
+        const PADDING: u8 = 1;
+        let [high, low] = self.mss.to_be_bytes();
+        let [a, b, c] = self.shift.map_or([PADDING; 3], |shift| [3, 3, shift]);
+        let [d, e] = match self.has_sack {
+            true => [4, 2],
+            false => [PADDING; 2],
+        };
+        [2, 4, high, low, a, b, c, d, e, PADDING, PADDING, PADDING]
+    }
 }
 
 /// A TCP segment as it stands in a frame, read where it is asked for: most
@@ -84,7 +110,7 @@ impl<'f> Segment<'f> {
 
 impl Segment<'_> {
     const FIN: u8 = 0x01;
-    const SYN: u8 = 0x02;
+    pub(super) const SYN: u8 = 0x02;
     const RST: u8 = 0x04;
     pub(super) const ACK: u8 = 0x10;
 
@@ -209,19 +235,54 @@ impl Segment<'_> {
         ]
     }
 
-    /// The window scale option of a SYN (RFC 7323, 2.2), if it has one.
-    pub(super) fn window_scale(&self) -> Option<u8> {
+    /// The options of a SYN. The last one of a kind counts. An option of a kind that is
+    /// known, but not of its length, is passed over; at one that cannot be, the list ends.
+    pub(super) fn syn_options(&self) -> SynOptions {
         let len = usize::try_from(self.payload_len).unwrap_or(0);
-        let mut options = self.rest.get(..self.rest.len().saturating_sub(len))?;
+        let len = self.rest.len().saturating_sub(len);
+        let mut list = self.rest.get(..len).unwrap_or(&[]);
+        let mut options = SynOptions::default();
         loop {
-            match *options {
+            let len = match *list {
+                [1, ..] => 1,
                 // The list ends, or what follows is padding.
-                [] | [0, ..] => return None,
-                [1, ref rest @ ..] => options = rest,
-                [3, 3, shift, ..] => return Some(shift.min(14)),
-                [_, len, ..] if len >= 2 => options = options.get(usize::from(len)..)?,
-                _ => return None,
+                [] | [0, ..] | [_] | [_, 0 | 1, ..] => return options,
+                [_, len, ..] => len,
+            };
+            match *list {
+                [2, 4, high, low, ..] => options.mss = u16::from_be_bytes([high, low]),
+                [3, 3, shift, ..] => options.shift = Some(shift.min(14)),
+                [4, 2, ..] => options.has_sack = true,
+                _ => {}
             }
+            list = list.get(usize::from(len)..).unwrap_or(&[]);
+        }
+    }
+
+    /// The options that smoltcp gets of a SYN: with the size of our segments, which is what
+    /// its sender takes (RFC 9293, MUST-15 and MUST-16), and no more than `most`.
+    ///
+    /// Without that, an IPv6 host beyond our link gets no more than every path carries
+    /// (RFC 8200, 5). That link is taken for the first half of our address. IPv4 packets
+    /// may be fragmented on their way.
+    pub(super) fn tailored_options(&self, most: Option<NonZeroU16>) -> SynOptions {
+        let (unless_named, unless_set) = match self.ip {
+            #[cfg(feature = "proto-ipv4")]
+            IpHeader::V4(_) => (536, u16::MAX),
+            #[cfg(feature = "proto-ipv6")]
+            IpHeader::V6([from, to]) => {
+                let is_on_link = from.first_chunk::<8>() == to.first_chunk::<8>();
+                (1_220, if is_on_link { u16::MAX } else { 1_220 })
+            }
+        };
+        let options = self.syn_options();
+        let mss = match options.mss {
+            0 => unless_named,
+            mss => mss,
+        };
+        SynOptions {
+            mss: mss.min(most.map_or(unless_set, NonZeroU16::get)),
+            ..options
         }
     }
 

@@ -5,7 +5,7 @@ use super::ends::Flow;
 use super::row::{Facts, Receipt, Sending};
 use crate::Instant;
 use crate::connection::Connection;
-use crate::facts::Sent;
+use crate::facts::{Icmp, Sent};
 use crate::sabotage::{Sabotage, is_on};
 use crate::state::{Action, OnReceive, State};
 use smoltcp::iface::{Interface, SocketHandle};
@@ -243,11 +243,13 @@ impl Slot {
     }
 
     /// Takes in what an ingress step did to the socket and what was seen on the
-    /// wire. What to tell the guard, where that is news.
+    /// wire; what the ICMP error says, if it was one. What to tell the guard, where that is
+    /// news.
     #[inline]
     pub(super) fn sync_received(
         &mut self,
         facts: Facts,
+        icmp: Icmp,
         socket: &mut tcp::Socket<'_>,
         now: Instant,
     ) -> Option<Receipt> {
@@ -261,7 +263,7 @@ impl Slot {
             && socket.recv_queue() == self.unread
             && !facts.fin
             && !facts.reopens
-            && facts.icmp.is_none();
+            && !facts.icmp;
         let in_order = match is_plain {
             true => 0,
             false => self.note_coming(change, socket, now),
@@ -269,6 +271,10 @@ impl Slot {
         let pending = self.note_heard(facts, socket, now);
         if !is_plain {
             self.note_ending(change, facts, socket, pending, now);
+            if facts.icmp {
+                let action = self.connection.handle_icmp(icmp, now);
+                self.perform(action, socket, now);
+            }
         }
         self.note_sent(facts, now);
         (!is_plain).then(|| self.receipt(in_order, socket))
@@ -415,10 +421,6 @@ impl Slot {
         if facts.reopens && self.connection.state().is_closed() && socket.recv_queue() == 0 {
             forget(socket);
             self.tcp = socket.state();
-        }
-        if let Some(icmp) = facts.icmp {
-            let action = self.connection.handle_icmp(icmp, now);
-            self.perform(action, socket, now);
         }
     }
 

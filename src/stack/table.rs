@@ -4,11 +4,15 @@ use super::ends::{Ends, Flow};
 use super::guard::Verdict;
 use super::icmp::IcmpError;
 use super::parse::{Checks, Parsed, parse, parse_sent};
+#[cfg(feature = "proto-ipv4")]
+use super::probe::allow_fragments;
 use super::probe::{PAYLOAD, Probe, set_sequence};
 use super::row::{Facts, Phase, Receipt, Row, may_talk};
 use super::segment::{Fields, Segment};
+use crate::facts::Icmp;
 use crate::sabotage::{Sabotage, is_on};
 use core::cell::Cell;
+use core::num::NonZeroU16;
 use core::ops::Range;
 #[cfg(feature = "proto-ipv4")]
 use smoltcp::config::IFACE_MAX_ADDR_COUNT;
@@ -16,6 +20,7 @@ use smoltcp::iface::Interface;
 use smoltcp::phy::{DeviceCapabilities, Medium};
 #[cfg(feature = "proto-ipv4")]
 use smoltcp::wire::IpCidr;
+use smoltcp::wire::TCP_HEADER_LEN;
 
 /// No row is touched.
 const NONE: u16 = u16::MAX;
@@ -37,10 +42,18 @@ pub(super) enum Onward {
 #[derive(Debug)]
 pub(super) struct Table<const N: usize> {
     medium: Medium,
-    /// Whether the device leaves it to us to fill in checksums.
+    /// Whether the device leaves it to us to fill in the checksum of TCP.
     fills: bool,
-    /// The most octets of data that one segment of ours may have.
-    mss: u32,
+    /// Whether it leaves that of the header of IPv4 to us.
+    #[cfg(feature = "proto-ipv4")]
+    fills_ipv4: bool,
+    /// The identification of the next packet that routers may fragment.
+    #[cfg(feature = "proto-ipv4")]
+    ident: Cell<u16>,
+    /// What the newest ICMP error says that is about a segment in flight.
+    icmp: Cell<Icmp>,
+    /// The most octets of data that the device has room for in one segment of ours.
+    mss: u16,
     rows: [Row; N],
     /// The row that is touched, [`NONE`] or [`SEVERAL`].
     touched: Cell<u16>,
@@ -54,6 +67,11 @@ impl<const N: usize> Table<N> {
         Self {
             medium: device.medium,
             fills: device.checksum.tcp.tx(),
+            #[cfg(feature = "proto-ipv4")]
+            fills_ipv4: device.checksum.ipv4.tx(),
+            #[cfg(feature = "proto-ipv4")]
+            ident: Cell::new(0),
+            icmp: Cell::new(Icmp::Soft),
             mss: longest_text(device),
             rows: core::array::from_fn(|_| Row::new()),
             touched: Cell::new(NONE),
@@ -77,6 +95,14 @@ impl<const N: usize> Table<N> {
     pub(super) fn listen(&mut self, slot: usize, port: u16) {
         if let Some(row) = self.rows.get_mut(slot) {
             row.listen(port);
+        }
+    }
+
+    /// No segment of connection `slot`, which is about to be opened, is to have more octets
+    /// of data.
+    pub(super) fn limit(&mut self, slot: usize, max_segment: Option<NonZeroU16>) {
+        if let Some(row) = self.rows.get_mut(slot) {
+            row.max_segment = max_segment;
         }
     }
 
@@ -159,6 +185,11 @@ impl<const N: usize> Table<N> {
         row.is_touched.take().then(|| row.facts.take())
     }
 
+    /// What the ICMP error says that a connection has among its facts.
+    pub(super) const fn icmp(&self) -> Icmp {
+        self.icmp.get()
+    }
+
     /// The connection to which such segments belong.
     fn find(&self, arriving: Flow) -> Option<(usize, &Row)> {
         let slot = self.rows.iter().position(|row| row.is_for(arriving))?;
@@ -215,7 +246,7 @@ impl<const N: usize> Table<N> {
 
     fn inspect_segment(&self, frame: &[u8], segment: &Segment<'_>) -> Onward {
         let Some((slot, row)) = self.find(segment.flow()) else {
-            return self.inspect_stranger(segment);
+            return self.inspect_stranger(frame, segment);
         };
         self.touch(slot, row);
         match row.take_plain(segment) {
@@ -227,8 +258,9 @@ impl<const N: usize> Table<N> {
     // tuning: rare-apart
     #[inline(never)]
     fn inspect_rare(&self, frame: &[u8], segment: &Segment<'_>, row: &Row) -> Onward {
-        let verdict = row.judge(segment, self.mss);
+        let verdict = row.judge(segment, self.mss.into());
         match verdict {
+            Verdict::Acceptable if segment.is_syn() => self.tailor(frame, segment, row.max_segment),
             Verdict::Acceptable | Verdict::Unproven => Onward::Frame,
             Verdict::Drop | Verdict::Taken => Onward::Nothing,
             Verdict::Textless
@@ -279,9 +311,45 @@ impl<const N: usize> Table<N> {
             | Verdict::Unproven
             | Verdict::Drop => {}
         }
-        let header = segment.header(fields);
-        Probe::new(self.medium, frame, segment, header, payload)
-            .map_or(Onward::Nothing, Onward::Probe)
+        self.put_in_place(frame, segment, segment.header(fields), payload)
+    }
+
+    /// The segment that goes on in place of another. What follows the header is options, if
+    /// that says so.
+    // tuning: place-once
+    #[inline(never)]
+    fn put_in_place(
+        &self,
+        frame: &[u8],
+        segment: &Segment<'_>,
+        header: [u8; TCP_HEADER_LEN],
+        rest: &[u8],
+    ) -> Onward {
+        let mut probe = Probe::EMPTY;
+        match probe.fill(self.medium, frame, segment, header, rest) {
+            Some(()) => Onward::Probe(probe),
+            None => Onward::Nothing,
+        }
+    }
+
+    /// What goes on in place of a SYN: without data, and with no options but those that
+    /// smoltcp heeds. Of these it drops a whole SYN if one is malformed.
+    fn tailor(
+        &self,
+        frame: &[u8],
+        segment: &Segment<'_>,
+        max_segment: Option<NonZeroU16>,
+    ) -> Onward {
+        let options = segment.tailored_options(max_segment).to_octets();
+        let mut header = segment.header(Fields {
+            seq: segment.seq(),
+            ack: segment.ack().unwrap_or(0),
+            flags: segment.flags() | Segment::SYN,
+            window: segment.window_len(),
+        });
+        // Eight words.
+        header[12] = 0x80;
+        self.put_in_place(frame, segment, header, &options)
     }
 
     /// Decides about a segment of no known connection. One that calls is for a connection
@@ -289,7 +357,7 @@ impl<const N: usize> Table<N> {
     /// calls repeats it (RFC 9293, 3.8.1).
     // tuning: stranger-apart
     #[inline(never)]
-    fn inspect_stranger(&self, segment: &Segment<'_>) -> Onward {
+    fn inspect_stranger(&self, frame: &[u8], segment: &Segment<'_>) -> Onward {
         let flow = segment.flow();
         // Nothing answers a group, nor what comes from one (RFC 9293, MUST-57, MUST-63).
         if !self.may_talk(&flow) {
@@ -301,32 +369,47 @@ impl<const N: usize> Table<N> {
         let [_, port] = flow.ports;
         let mut is_served = false;
         let mut is_heard = false;
+        // Of several that listen, the stack below chooses one: the smallest counts.
+        let mut max_segment: Option<NonZeroU16> = None;
         for (slot, row) in self.rows.iter().enumerate() {
             if row.serves(port) {
                 is_served = true;
                 if row.phase.get() == Phase::Listening {
                     is_heard = true;
-                    row.note_peer_shift(segment.window_scale());
+                    row.note_peer_shift(segment.syn_options().shift);
+                    max_segment = match max_segment {
+                        Some(least) => row.max_segment.map(|most| most.min(least)).or(max_segment),
+                        None => row.max_segment,
+                    };
                     self.touch(slot, row);
                 }
             }
         }
-        match is_served && !is_heard && !is_on(Sabotage::HalfOpen) {
-            true => Onward::Nothing,
-            false => Onward::Frame,
+        if is_heard {
+            self.tailor(frame, segment, max_segment)
+        } else if is_served && !is_on(Sabotage::HalfOpen) {
+            Onward::Nothing
+        } else {
+            Onward::Frame
         }
     }
 
     fn note_icmp(&self, error: &IcmpError) {
         if let Some((slot, row)) = self.find(error.quoted.reversed())
-            && row.note_icmp(error.seq, error.severity)
+            && row.note_icmp(error.seq)
         {
+            self.icmp.set(error.icmp);
             self.touch(slot, row);
         }
     }
 
     /// Looks at a frame on its way out.
     pub(super) fn inspect_sent(&self, frame: &mut [u8]) {
+        #[cfg(feature = "proto-ipv4")]
+        if let Some(pieces) = allow_fragments(self.medium, frame, self.ident.get(), self.fills_ipv4)
+        {
+            self.ident.set(self.ident.get().wrapping_add(pieces));
+        }
         if let Some(seq) = self.note_sent(frame) {
             // It was read as a segment a moment ago.
             let moved = set_sequence(self.medium, frame, seq, self.fills);
@@ -357,8 +440,8 @@ impl<const N: usize> Table<N> {
 
 /// The most octets of data that a frame of the device has room for, with the shortest
 /// headers.
-fn longest_text(device: &DeviceCapabilities) -> u32 {
+fn longest_text(device: &DeviceCapabilities) -> u16 {
     const HEADERS: usize = 20 + 20;
     let packet = device.ip_mtu();
-    u32::try_from(packet.saturating_sub(HEADERS)).unwrap_or(u32::MAX)
+    u16::try_from(packet.saturating_sub(HEADERS)).unwrap_or(u16::MAX)
 }

@@ -429,7 +429,7 @@ impl<const N: usize> Tracker<N> {
         };
         let socket = sockets.get_mut::<tcp::Socket<'_>>(slot.handle);
         let before = slot.tcp;
-        let receipt = slot.sync_received(facts, socket, now);
+        let receipt = slot.sync_received(facts, self.table.icmp(), socket, now);
         self.next_timer = self.next_timer.min(slot.timeout_bound());
         let Some(receipt) = receipt else {
             return;

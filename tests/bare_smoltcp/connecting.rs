@@ -1,16 +1,21 @@
 //! While our end connects.
 
+use crate::common::frames::with_options;
 use crate::common::*;
 use crate::script::{ENDED, PEERS, Script};
-use lastbyte_shim::loopback::{Bare, Flags, OUR_V4, OUR_V6, PEER_V4, Segment, World, WorldConfig};
+use lastbyte_shim::loopback::{
+    Bare, Behaviour, Direction, Flags, OUR_V4, OUR_V6, PEER_V4, Segment, World, WorldConfig,
+};
 use smoltcp::iface::{Config, Interface};
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::socket::tcp;
 use smoltcp::time::Duration;
 use smoltcp::wire::{
     EthernetAddress, HardwareAddress, Icmpv4DstUnreachable, Icmpv4Packet, Icmpv4Repr, IpAddress,
-    IpProtocol, Ipv4Repr,
+    IpProtocol, Ipv4Packet, Ipv4Repr,
 };
+use std::cell::Cell;
+use std::rc::Rc;
 
 /// A refusal leaves what a timeout leaves: `Closed`, no endpoint. RFC 9293,
 /// 3.10.7.3, has "connection reset" said, and 3.10.8 a timeout. Worked around
@@ -261,4 +266,52 @@ fn connect_takes_nothing_but_a_number_from_the_interface() {
         bare.run_for(ms(20));
         assert_eq!(Some(raw.recv().seq), drawn(42).nth(1));
     }
+}
+
+/// One malformed option makes smoltcp drop the whole SYN|ACK, each time that it is repeated.
+/// RFC 9293, MUST-7, has a TCP handle an illegal option length. Worked around in
+/// `src/stack/segment.rs`, which makes the options anew.
+#[test]
+fn a_malformed_option_keeps_it_from_connecting() {
+    for peer in PEERS {
+        let mut script = Script::connecting(peer);
+        let answer = script.flow.segment(Flags::SYN | Flags::ACK);
+        let medium = script.raw.world().config().medium;
+        for _ in 0..3 {
+            script
+                .raw
+                .send_frame(with_options(&answer, medium, &[2, 3, 5, 1]));
+            script.bare.poll();
+            assert_eq!(script.state(), tcp::State::SynSent);
+        }
+        let frame = with_options(&answer, medium, &[2, 4, 5, 1]);
+        script.raw.send_frame(frame);
+        script.bare.poll();
+        assert_eq!(script.state(), tcp::State::Established);
+    }
+}
+
+/// No packet of IPv4 may be fragmented, and all have the number 0. RFC 1191 has a host
+/// forbid fragments only if it heeds what routers say then. Worked around in
+/// `src/stack/probe.rs`, which rests on these two values.
+#[test]
+fn routers_may_not_fragment_what_it_sends() {
+    let world = World::new(WorldConfig::default());
+    world.peer().listen(PORT, Behaviour::sink());
+    let frames = Rc::new(Cell::new(0));
+    let seen = Rc::clone(&frames);
+    world.observe(move |_, event| {
+        if event.direction == Direction::ToPeer && event.segment().is_some() {
+            let ip = Ipv4Packet::new_checked(&event.frame[14..]).expect("a packet");
+            assert!(ip.dont_frag(), "{ip}");
+            assert_eq!(ip.ident(), 0);
+            seen.set(seen.get() + 1);
+        }
+    });
+    let mut bare = Bare::new(&world);
+    bare.connect((PEER_V4, PORT));
+    bare.run_until_state(tcp::State::Established);
+    bare.write(&[7; 4_000]);
+    bare.run_for(secs(1));
+    assert!(frames.get() > 3, "{}", frames.get());
 }

@@ -52,6 +52,8 @@
 //! | - | probes at once when keep-alive is switched on | `src/connection/view.rs` |
 //! | - | probes once more when it is switched off | `src/stack/slot.rs` |
 //! | - | refuses an ICMP error with a short quotation (IPv4) | `src/stack/icmp.rs` |
+//! | - | drops a SYN with a malformed option, for ever | `src/stack/segment.rs` |
+//! | - | forbids to fragment what it sends over IPv4 | `src/stack/probe.rs` |
 //! | - | panics about `HardwareAddress::Ip.is_unicast()` | `src/stack/config.rs` |
 
 #[path = "../common/mod.rs"]

@@ -76,12 +76,39 @@ pub fn to_our_hardware(segment: &Segment, medium: Medium) -> Vec<u8> {
 pub fn icmp(
     medium: Medium,
     (from, to): (IpAddress, IpAddress),
+    message: (u8, u8),
+    quoted: &Segment,
+) -> Vec<u8> {
+    icmp_with(medium, (from, to), message, [0; 4], quoted)
+}
+
+/// "Fragmentation needed" (RFC 1191, 4) or Packet Too Big (RFC 4443, 3.2) of a router with
+/// this MTU.
+pub fn too_big(
+    medium: Medium,
+    (from, to): (IpAddress, IpAddress),
+    mtu: u16,
+    quoted: &Segment,
+) -> Vec<u8> {
+    let [high, low] = mtu.to_be_bytes();
+    let message = match from {
+        IpAddress::Ipv4(_) => (3, 4),
+        IpAddress::Ipv6(_) => (2, 0),
+    };
+    icmp_with(medium, (from, to), message, [0, 0, high, low], quoted)
+}
+
+/// As [`icmp`], with these octets in front of the quoted packet.
+fn icmp_with(
+    medium: Medium,
+    (from, to): (IpAddress, IpAddress),
     (kind, code): (u8, u8),
+    rest: [u8; 4],
     quoted: &Segment,
 ) -> Vec<u8> {
     let quote = quoted.to_frame(medium);
     let quote = &quote[link_len(medium)..];
-    let mut message = [&[kind, code, 0, 0, 0, 0, 0, 0], quote].concat();
+    let mut message = [&[kind, code, 0, 0], &rest[..], quote].concat();
     let carrier = Segment {
         src: from,
         dst: to,
@@ -105,6 +132,33 @@ pub fn icmp(
         message[2..4].copy_from_slice(&sum);
     }
     [frame, message].concat()
+}
+
+/// The frame of `segment`, which has no options, with these after its header: whole words.
+pub fn with_options(segment: &Segment, medium: Medium, options: &[u8]) -> Vec<u8> {
+    let mut frame = segment.to_frame(medium);
+    let added = u8::try_from(options.len()).expect("at most 40 octets");
+    assert_eq!(added % 4, 0);
+    let ip = link_len(medium);
+    let is_v6 = frame[ip] >> 4 == 6;
+    let tcp = ip + if is_v6 { 40 } else { 20 };
+    frame.splice(tcp + 20..tcp + 20, options.iter().copied());
+    frame[tcp + 12] += added << 2;
+    let at = ip + if is_v6 { 4 } else { 2 };
+    let len = u16::from_be_bytes([frame[at], frame[at + 1]]) + u16::from(added);
+    frame[at..at + 2].copy_from_slice(&len.to_be_bytes());
+    let addresses = if is_v6 {
+        frame[ip + 8..tcp].to_vec()
+    } else {
+        set_v4_checksum(&mut frame[ip..tcp]);
+        frame[ip + 12..tcp].to_vec()
+    };
+    frame[tcp + 16..tcp + 18].fill(0);
+    let segment_len = u16::try_from(frame.len() - tcp).expect("a short segment");
+    let pseudo = [&addresses[..], &[0, 6], &segment_len.to_be_bytes()].concat();
+    let sum = checksum(&[&pseudo[..], &frame[tcp..]].concat());
+    frame[tcp + 16..tcp + 18].copy_from_slice(&sum);
+    frame
 }
 
 fn v6_header(header: &[u8], start: usize, len: usize, has_more: bool) -> Vec<u8> {

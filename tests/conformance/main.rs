@@ -21,6 +21,7 @@ mod connecting;
 mod ending;
 mod isn;
 mod listening;
+mod path;
 mod receiving;
 mod resets;
 mod silence;

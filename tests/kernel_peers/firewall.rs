@@ -50,6 +50,12 @@ pub fn missing() -> Option<String> {
 /// `output`, in place of the rules before.
 #[track_caller]
 fn filter(input: &str, output: &str) {
+    load_rules(input, output);
+}
+
+/// Rules for what reaches the kernel and for what it sends, in place of those before.
+#[track_caller]
+pub fn load_rules(input: &str, output: &str) {
     let rules = format!(
         "flush ruleset
 table inet lab {{

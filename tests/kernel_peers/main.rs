@@ -17,6 +17,7 @@ mod firewall;
 mod fixture;
 mod injector;
 mod living;
+mod narrow;
 mod opening;
 mod peer;
 mod probing;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         eprintln!("kernel_peers: THE FIREWALL'S CANNOT RUN HERE: {missing}");
     }
     let no_filter = missing.clone().or(no_filter);
+    let no_router = no_filter.clone().or_else(narrow::missing);
     let cases = [
         opening::CASES,
         living::CASES,
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
     ];
     let mut all = trials(&cases.concat(), missing.as_ref());
     all.extend(trials(firewall::CASES, no_filter.as_ref()));
+    all.extend(trials(narrow::CASES, no_router.as_ref()));
     libtest_mimic::run(&arguments, all).exit_code()
 }
 

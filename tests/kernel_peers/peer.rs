@@ -66,9 +66,24 @@ impl Peer {
     /// Starts a peer that listens and runs `script`.
     #[track_caller]
     pub fn python(settings: &str, script: &str) -> Self {
+        Self::start(Command::new("python3"), settings, script)
+    }
+
+    /// Starts a peer in a network of its own, which has no interfaces yet, that listens and
+    /// runs `script`.
+    #[track_caller]
+    pub fn apart(is_v6: bool, script: &str) -> Self {
+        let mut python = Command::new("unshare");
+        python.args(["--net", "python3"]);
+        let is_v6 = if is_v6 { "True" } else { "False" };
+        Self::start(python, &format!("V6 = {is_v6}; BACKLOG = 8"), script)
+    }
+
+    #[track_caller]
+    fn start(mut python: Command, settings: &str, script: &str) -> Self {
         let program = format!("{settings}\n{PRELUDE}\n{script}");
-        let mut child = Command::new("python3")
-            .args(["-c", &program])
+        let mut child = python
+            .args(["-u", "-c", &program])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()

@@ -160,6 +160,10 @@ pub struct ConnectionArgs {
     /// Probe an idle peer at this interval [default: off]
     #[arg(long, value_name = "TIME", help_heading = "Connection", value_parser = humantime::parse_duration)]
     pub keep_alive: Option<Duration>,
+    /// Most bytes of data in one segment: the MTU of the path less 40, or 60 for
+    /// IPv6 [default: what the peer takes; beyond our IPv6 link, 1220 at most]
+    #[arg(long, value_name = "N", help_heading = "Connection")]
+    pub max_segment: Option<u16>,
     /// Transmit buffer: bounds what is in flight
     #[arg(long, value_name = "SIZE", help_heading = "Connection", default_value = "64KiB", value_parser = parse_tx_buffer)]
     pub tx_buffer: usize,
@@ -280,6 +284,9 @@ impl ConnectionArgs {
         if let Some(interval) = self.keep_alive {
             options = options.keep_alive(interval);
         }
+        if let Some(octets) = self.max_segment {
+            options = options.max_segment(octets);
+        }
         if self.half_close {
             options = options.on_peer_fin(OnPeerFin::HalfClose);
         }
@@ -287,6 +294,7 @@ impl ConnectionArgs {
             let flag = match error {
                 OptionsError::Zero(limit) | OptionsError::TooLong(limit) => flag(limit),
                 OptionsError::SilenceWithinRetransmission => flag(Limit::Silence),
+                OptionsError::MaxSegmentTooSmall => "--max-segment",
             };
             Failure::usage(format!("{flag}: {error}"))
         })

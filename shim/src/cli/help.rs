@@ -26,7 +26,8 @@ What is counted:
 
 With --json, stdout is one object with exactly these keys: cause, accepted,
 acknowledged, undelivered, discarded, writes_accepted, writes_refused,
-link_was_down, elapsed_ms, local, remote.";
+link_was_down, path_mtu (what a router reported, or null), elapsed_ms, local,
+remote, offload.";
 
 /// Long help of the command itself.
 pub(super) const MAIN: &str = "\

@@ -68,6 +68,9 @@ pub struct Account {
     pub writes_refused: u64,
     /// Whether the link was down at any time.
     pub link_was_down: bool,
+    /// The most bytes that an IP packet may have on the path, as a router reported when it
+    /// dropped one; `null` if none did.
+    pub path_mtu: Option<u16>,
     /// From the first SYN to the end, in milliseconds.
     pub elapsed_ms: u64,
     /// Our end, as `ip:port`.
@@ -92,6 +95,7 @@ impl Account {
             writes_accepted: 0,
             writes_refused: 0,
             link_was_down: false,
+            path_mtu: None,
             elapsed_ms: 0,
             local: None,
             remote: remote.map(|remote| remote.to_string()),
@@ -112,6 +116,7 @@ impl Account {
             writes_accepted: report.writes_accepted,
             writes_refused: report.writes_refused,
             link_was_down: report.link_was_down,
+            path_mtu: report.path_mtu,
             elapsed_ms: u64::try_from(report.elapsed.as_millis()).unwrap_or(u64::MAX),
             local: ends.map(|(local, _)| text(local)),
             remote: ends.map(|(_, remote)| text(remote)),
@@ -189,6 +194,22 @@ pub fn print(end: End, account: &Account) {
     }
     if let Some(next) = next(end, account) {
         let _ = writeln!(text, "  next: {next}");
+    }
+    if let Some(mtu) = account.path_mtu {
+        let headers = match account
+            .remote
+            .as_ref()
+            .is_some_and(|end| end.starts_with('['))
+        {
+            true => 60,
+            false => 40,
+        };
+        let _ = writeln!(
+            text,
+            "  a router reports that packets of more than {mtu} bytes do not get through: \
+             use --max-segment {}",
+            mtu.saturating_sub(headers)
+        );
     }
     anstream::eprint!("{text}");
 }

@@ -21,7 +21,7 @@ fn send(args: &[&str]) -> Done {
 
 fn bad_arguments_are_usage_errors_that_name_the_flag() {
     let peer = |args: &[&str]| send(&[&["--peer", "true", "--json"], args].concat());
-    let cases: [(&[&str], &str); 17] = [
+    let cases: [(&[&str], &str); 18] = [
         (&["10.77.0.1:0"], "port 0"),
         (&["10.77.0.1:65536"], "not a port"),
         (&["10.77.0.1"], "HOST:PORT"),
@@ -32,6 +32,7 @@ fn bad_arguments_are_usage_errors_that_name_the_flag() {
         (&["10.77.0.2:5000"], "our own address"),
         (&["10.77.0.1:1", "--connect-limit", "0s"], "--connect-limit"),
         (&["10.77.0.1:1", "--silence-limit", "1s"], "--silence-limit"),
+        (&["10.77.0.1:1", "--max-segment", "47"], "--max-segment"),
         (&["10.77.0.1:1", "--call-limit", "100days"], "--call-limit"),
         (&["10.77.0.1:1", "--keep-alive", "soon"], "--keep-alive"),
         (&["10.77.0.1:1", "--tx-buffer", "0"], "--tx-buffer"),

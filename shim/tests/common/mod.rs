@@ -17,7 +17,7 @@ const RUN_LIMIT: Duration = Duration::from_secs(60);
 pub const LASTBYTE: &str = env!("CARGO_BIN_EXE_lastbyte");
 
 /// The keys of the JSON report, all of them, in their order.
-pub const KEYS: [&str; 12] = [
+pub const KEYS: [&str; 13] = [
     "cause",
     "accepted",
     "acknowledged",
@@ -26,6 +26,7 @@ pub const KEYS: [&str; 12] = [
     "writes_accepted",
     "writes_refused",
     "link_was_down",
+    "path_mtu",
     "elapsed_ms",
     "local",
     "remote",

@@ -278,7 +278,8 @@ impl<D: Device, C: Clock> Connection<'_, '_, D, C> {
     fn tell(&self, report: &Report) {
         defmt::info!(
             "attempt {}: ended cause={=str} accepted={} acknowledged={} undelivered={} \
-             discarded={} writes_accepted={} writes_refused={} link_was_down={} elapsed_ms={}",
+             discarded={} writes_accepted={} writes_refused={} link_was_down={} path_mtu={} \
+             elapsed_ms={}",
             self.number,
             report.cause.map_or("none", lastbyte::Cause::name),
             report.ledger.accepted(),
@@ -288,6 +289,7 @@ impl<D: Device, C: Clock> Connection<'_, '_, D, C> {
             report.writes_accepted,
             report.writes_refused,
             report.link_was_down,
+            report.path_mtu.unwrap_or(0),
             u64::try_from(report.elapsed.as_millis()).unwrap_or(u64::MAX)
         );
     }
@@ -301,6 +303,7 @@ const EMPTY: Report = Report {
     writes_accepted: 0,
     writes_refused: 0,
     link_was_down: false,
+    path_mtu: None,
     elapsed: Duration::ZERO,
 };
 

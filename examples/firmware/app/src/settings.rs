@@ -55,7 +55,7 @@ pub struct Settings<'a> {
     /// `patience=`: how long one write waits for a peer that does not read; 0:
     /// for ever. Default: 60 s.
     pub patience: Duration,
-    /// `connect=`, `silence=`, `finish=`, `call=`, `stall=`, `keep-alive=`,
+    /// `connect=`, `silence=`, `finish=`, `call=`, `stall=`, `keep-alive=`, `max-segment=`,
     /// `nagle=on` or `off`: the options of each connection. The call limit is
     /// 250 ms by default, since the application looks at the link in between;
     /// the others are the library's.
@@ -94,7 +94,7 @@ impl Why {
             Self::UnknownKey => {
                 "no such setting; there are mode host port addr gateway seed message every count \
                  bytes write connections backoff backoff-most patience connect silence finish call \
-                 stall keep-alive nagle"
+                 stall keep-alive max-segment nagle"
             }
             Self::NoMode => "the mode is heartbeat or bulk",
             Self::NoAddress => "give the IPv4 address of one host, as in 10.0.2.2",
@@ -111,6 +111,7 @@ impl Why {
             Self::Limit(OptionsError::SilenceWithinRetransmission) => {
                 "the silence limit must exceed one retransmission timeout: more than 1s"
             }
+            Self::Limit(OptionsError::MaxSegmentTooSmall) => "a segment has at least 48 octets",
         }
     }
 }
@@ -232,6 +233,7 @@ fn option(options: OptionsBuilder, key: &str, value: &str) -> Result<OptionsBuil
         "call" => options.call_limit(time(value)?),
         "stall" => options.stall_advice_after(time(value)?),
         "keep-alive" => options.keep_alive(time(value)?),
+        "max-segment" => options.max_segment(number(value)?),
         "nagle" => options.nagle(match value {
             "on" => Nagle::On,
             "off" => Nagle::Off,

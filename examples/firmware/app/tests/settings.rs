@@ -32,7 +32,7 @@ fn every_word_is_taken() {
     let words = "mode=bulk host=10.77.0.1 port=6000 addr=10.77.0.2/24 gateway=none seed=7 \
                  message=tick every=1500ms count=3 bytes=12 write=64 connections=5 backoff=50ms \
                  backoff-most=2m patience=0 connect=1s silence=3s finish=4s call=5ms stall=6s \
-                 keep-alive=7s nagle=off";
+                 keep-alive=7s max-segment=536 nagle=off";
     let settings = Settings::parse(words.split_whitespace()).unwrap();
     assert_eq!(settings.mode, Mode::Bulk);
     assert_eq!(settings.host, Ipv4Addr::new(10, 77, 0, 1));
@@ -58,6 +58,7 @@ fn every_word_is_taken() {
     assert_eq!(options.call_limit(), Duration::from_millis(5));
     assert_eq!(options.stall_advice_after(), Duration::from_secs(6));
     assert_eq!(options.keep_alive(), Some(Duration::from_secs(7)));
+    assert_eq!(options.max_segment(), Some(536));
     assert_eq!(options.nagle(), Nagle::Off);
 }
 
@@ -121,7 +122,7 @@ fn the_stream_differs_wherever_it_is_shifted() {
 fn the_settings_that_are_named_are_those_there_are() {
     let told = Settings::parse(["?="]).unwrap_err().to_string();
     let (_, names) = told.split_once("there are ").unwrap();
-    assert_eq!(names.split_whitespace().count(), 22);
+    assert_eq!(names.split_whitespace().count(), 23);
     for name in names.split_whitespace() {
         let word = format!("{name}=\u{1}");
         if let Err(error) = Settings::parse([word.as_str()]) {
