@@ -176,7 +176,7 @@ impl Connection {
     }
 
     /// Whether bytes are pending that the peer's window keeps back.
-    fn is_blocked(&self) -> bool {
+    pub(crate) fn is_blocked(&self) -> bool {
         self.window == Window::Zero && self.ledger.pending() > 0
     }
 

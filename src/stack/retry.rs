@@ -19,6 +19,11 @@ use smoltcp::time::Duration;
 /// The longest retransmission timeout of smoltcp.
 const LONGEST_RTO_MS: u32 = 60_000;
 
+/// The interval of a keep-alive that is set in the future, and due at present. So there is
+/// always something that the socket wants to send in that step. smoltcp adds it to its time
+/// as a signed number of microseconds.
+const BACK: Duration = Duration::from_micros(60_000_000_u64.wrapping_neg());
+
 impl<const N: usize> Tracker<N> {
     /// Makes a connection send again, or probe, in the next egress step.
     #[inline(never)]
@@ -51,19 +56,26 @@ impl<const N: usize> Tracker<N> {
             socket.state(),
             tcp::State::SynSent | tcp::State::SynReceived
         );
-        self.disturb();
-        // One probe as soon as nothing else is to be sent, unless a timer is armed. So there
-        // is always something that this socket wants to send.
-        socket.set_keep_alive(Some(Duration::ZERO));
-        if retry == Retry::Resend && (is_opening || self.table.in_flight(index) > 0) {
+        let is_in_flight = is_opening || self.table.in_flight(index) > 0;
+        if retry == Retry::Resend && is_in_flight {
+            // A fast retransmission that is due would be lost by the step in the future; and
+            // what smoltcp sends again by itself is a try.
+            self.send_segments(net);
+        }
+        if retry == Retry::Resend && is_in_flight && !self.table.has_resent(index) {
+            let socket = net.sockets.get_mut::<tcp::Socket<'_>>(handle);
+            socket.set_keep_alive(Some(BACK));
             swap_with_first(net.sockets, handle);
             let later = to_smoltcp(net.now.plus_millis(LONGEST_RTO_MS));
             let mut watch = Watch::deaf(net.device, &self.table);
             net.interface.poll_egress(later, &mut watch, net.sockets);
             swap_with_first(net.sockets, handle);
         }
+        // One probe in the next step, if nothing else is to be sent and no timer is armed.
         let socket = net.sockets.get_mut::<tcp::Socket<'_>>(handle);
+        socket.set_keep_alive(Some(Duration::ZERO));
         socket.set_keep_alive(None);
+        self.disturb();
     }
 }
 

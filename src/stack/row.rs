@@ -340,16 +340,19 @@ impl Row {
         is_fin || is_narrow
     }
 
-    /// Whether an acceptable ACK closes the window although data is still in flight. Told
-    /// that it is closed, smoltcp would neither repeat that data nor probe; so it is told
-    /// of the smallest window, and what it repeats is the probe (RFC 9293, 3.8.6.1).
+    /// Whether an acceptable ACK closes the window although data is still in flight. If
+    /// smoltcp gets that, it neither repeats the data nor probes. So it gets the smallest
+    /// window, and what it repeats is the probe (RFC 9293, 3.8.6.1). After the peer's FIN it
+    /// gets that with data that waits as well: in LAST-ACK it takes no news of the window.
     fn closes_on_data(&self, segment: &Segment<'_>) -> bool {
-        let left = segment
-            .plain_ack()
-            .map_or(0, |ack| self.known.snd_nxt.get().wrapping_sub(ack));
-        segment.window_len() == 0
-            && segment.payload_len() == 0
-            && left > self.newest.get().probe.into()
+        let Some(ack) = segment.plain_ack() else {
+            return false;
+        };
+        let left = self.known.snd_nxt.get().wrapping_sub(ack);
+        let has_more = is_before(self.known.snd_nxt.get(), self.known.queued.get());
+        let is_sending = left > self.newest.get().probe.into()
+            || has_more && self.phase.get() == Phase::PeerFinished;
+        segment.window_len() == 0 && segment.payload_len() == 0 && is_sending
     }
 
     /// Takes in the window scale of the peer's SYN (RFC 7323, 2.2 and 2.3).
@@ -528,16 +531,17 @@ impl Row {
     fn note_old_sent(&self, segment: &Segment<'_>) -> Option<u32> {
         let snd_una = self.known.snd_una.get();
         let newest = self.newest.get();
-        let is_last = segment.end() == self.known.snd_nxt.get();
-        let is_known_zero = is_last && newest.ends_in_zero && !is_on(Sabotage::ZeroOctet);
+        let after = self.known.snd_nxt.get().wrapping_sub(segment.end());
+        let is_known_zero = after == 0 && newest.ends_in_zero && !is_on(Sabotage::ZeroOctet);
+        // A keep-alive stands before SND.NXT as smoltcp has it, which counts no window probe.
+        let is_at_end = after == 0 || after == u32::from(newest.probe);
         if is_before(segment.seq(), snd_una) {
             // A keep-alive probe, which repeats an old octet (RFC 9293, 3.8.4).
             self.note_keep_alive();
             None
-        } else if segment.is_keep_alive() && !is_known_zero {
+        } else if segment.is_keep_alive() && is_at_end && !is_known_zero {
             // The octet it repeats is not old: a peer that lacks it would take this one,
-            // which has any value, for ours. It need not be the last in flight: a window
-            // probe may have left after it.
+            // which has any value, for ours.
             self.note_keep_alive();
             Some(snd_una.wrapping_sub(1))
         } else {

@@ -179,10 +179,16 @@ impl Slot {
     /// bytes there is none: once ours are acknowledged, a RST tells the peer
     /// that its own are lost (RFC 9293, SHLD-3; RFC 2525, 2.17).
     fn complete_finish(&mut self, socket: &mut tcp::Socket<'_>, now: Instant) {
+        let pending = self.connection.ledger().pending();
         let is_due = matches!(self.connection.state(), State::Finishing(_)) && socket.may_send();
+        // In LAST-ACK, smoltcp drops an ACK that acknowledges nothing new, and with it the
+        // news that the window is open again: the FIN waits for that.
+        let is_stuck = socket.state() == tcp::State::CloseWait && self.connection.is_blocked();
         if is_due && socket.recv_queue() == 0 {
-            socket.close();
-        } else if is_due && self.connection.ledger().pending() == 0 {
+            if !is_stuck {
+                socket.close();
+            }
+        } else if is_due && pending == 0 {
             let action = self.connection.handle_drained_unread(now);
             self.perform(action, socket, now);
         }

@@ -9,7 +9,7 @@ use super::probe::allow_fragments;
 use super::probe::{PAYLOAD, Probe, set_sequence};
 use super::row::{Facts, Phase, Receipt, Row, may_talk};
 use super::segment::{Fields, Segment};
-use crate::facts::Icmp;
+use crate::facts::{Icmp, Sent};
 use crate::sabotage::{Sabotage, is_on};
 use core::cell::Cell;
 use core::num::NonZeroU16;
@@ -225,6 +225,14 @@ impl<const N: usize> Table<N> {
     pub(super) fn in_flight(&self, slot: usize) -> usize {
         self.rows.get(slot).map_or(0, |row| {
             usize::try_from(row.known.in_flight()).unwrap_or(usize::MAX)
+        })
+    }
+
+    /// Whether the oldest segment, or the SYN, was sent again since the facts were last taken.
+    pub(super) fn has_resent(&self, slot: usize) -> bool {
+        self.rows.get(slot).is_some_and(|row| {
+            let facts = row.facts.get();
+            facts.resent > 0 || facts.sent == Some(Sent::Syn)
         })
     }
 
