@@ -186,8 +186,13 @@ fn judge_place(segment: &Segment<'_>, ack: u32, known: &Known) -> Verdict {
     // ACK counts; what probes our window is repeated, and answered then.
     let text_end = seq.wrapping_add(segment.payload_len());
     let is_around = is_before(seq, known.rcv_nxt.get()) && is_before(edge, text_end);
-    let is_beyond = known.rcv_wnd.get() == 0 || !is_before(seq, edge);
-    if segment.payload_len() > 0 && (is_beyond || is_around) {
+    let is_beyond = !is_before(seq, edge);
+    let is_out = match (segment.payload_len() > 0, known.rcv_wnd.get() == 0) {
+        (true, is_closed) => is_closed || is_beyond || is_around,
+        // A FIN with a gap before it.
+        (false, is_closed) => segment.is_fin() && is_beyond && !is_closed,
+    };
+    if is_out {
         return match is_before(known.snd_una.get(), ack) {
             true => Verdict::Textless,
             false => Verdict::Answered,

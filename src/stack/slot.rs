@@ -19,6 +19,10 @@ const RST_PATIENCE_MS: u32 = 5_000;
 /// Before smoltcp ends TIME-WAIT, after 10 s, and clears the receive buffer.
 const TIME_WAIT_MS: u32 = 9_000;
 
+/// When smoltcp should have ended it. It does not while its last ACK cannot leave, and asks
+/// for the neighbour every second.
+const TIME_WAIT_OVERDUE_MS: u32 = 12_000;
+
 /// Whether somebody still counts on a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tenure {
@@ -208,7 +212,8 @@ impl Slot {
     /// TIME-WAIT, at whose end smoltcp clears its buffers, with a RST.
     pub(super) fn give_up(&mut self, socket: &mut tcp::Socket<'_>, now: Instant) {
         let has_unread = self.has_unread(socket) && !is_on(Sabotage::Unread);
-        let lingers = Self::is_rst_due(socket) || socket.state() == tcp::State::FinWait2;
+        let lingers = Self::is_rst_due(socket)
+            || matches!(socket.state(), tcp::State::FinWait2 | tcp::State::TimeWait);
         if has_unread && socket.state() == tcp::State::TimeWait {
             socket.abort();
             self.connection.linger(now, RST_PATIENCE_MS);
@@ -420,8 +425,12 @@ impl Slot {
             // Our FIN is acknowledged; the peer's may never come.
             let patience_ms = self.connection.options().finish_ms();
             self.connection.linger(now, patience_ms);
-        } else if change.after == TimeWait && self.has_unread(socket) {
-            self.connection.linger(now, TIME_WAIT_MS);
+        } else if change.after == TimeWait {
+            let limit_ms = match self.has_unread(socket) {
+                true => TIME_WAIT_MS,
+                false => TIME_WAIT_OVERDUE_MS,
+            };
+            self.connection.linger(now, limit_ms);
         }
         self.drop_unread(socket, now);
         if facts.reopens && self.connection.state().is_closed() && socket.recv_queue() == 0 {

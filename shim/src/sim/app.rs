@@ -311,12 +311,13 @@ impl<const N: usize> Run<'_, '_, N> {
         let oracle = &self.lanes[lane].oracle;
         let owes_rst = matches!(
             oracle.ended,
-            Some(Cause::Vanished | Cause::FinishTimeout | Cause::Aborted)
+            Some(Cause::Vanished | Cause::Unacknowledged | Cause::FinishTimeout | Cause::Aborted)
         );
         // Finishing with unread bytes ends with a RST in place of a FIN, and so does the
         // release of a connection whose peer goes on.
         let owes_rst = owes_rst || !truth.has_finished || !truth.may_have_fin();
-        let owes_rst = owes_rst || oracle.done.was_neglected;
+        // After the link came up, the neighbour has to be found again.
+        let owes_rst = owes_rst || oracle.done.was_neglected || oracle.done.link_came_up;
         let is_cleared = oracle.done.address_lost || owes_rst && !truth.has_aborted;
         if read < owed && !is_cleared {
             let detail = format!("{owed} bytes were acknowledged, {read} read before {end}");

@@ -100,6 +100,7 @@ impl<const N: usize> Run<'_, '_, N> {
         self.excuse();
         for live in &mut self.lanes {
             live.oracle.done.link_is_down = !is_up;
+            live.oracle.done.link_came_up |= is_up;
         }
     }
 

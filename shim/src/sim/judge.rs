@@ -75,7 +75,7 @@ impl Oracle {
             Cause::Unacknowledged => {
                 let stands = now.since(truth.progressed_at());
                 holds(
-                    stands >= options.silence_limit(),
+                    stands >= options.silence_limit() || truth.progressed_at() > now,
                     &format!("something was acknowledged, or the window closed, {stands:?} ago"),
                 )
             }

@@ -26,6 +26,8 @@ pub(super) struct Done {
     /// Nobody served the stack for a while: what was due by then was late.
     pub(super) was_neglected: bool,
     pub(super) link_is_down: bool,
+    /// The link came up: what was known of neighbours is forgotten.
+    pub(super) link_came_up: bool,
     /// What has arrived may still be in the device.
     pub(super) device_is_full: bool,
     /// A router said that our SYN will never get through.
@@ -45,6 +47,8 @@ pub(super) struct Oracle {
     pub(super) accepted: u64,
     /// When a write last took something, or nobody had served our end before.
     pub(super) stirred_at: Instant,
+    /// When the ledger last said that more was acknowledged.
+    advanced_at: Instant,
     /// Since when our end is served without a pause.
     pub(super) served_at: Instant,
     pub(super) ended: Option<Cause>,
@@ -62,6 +66,7 @@ impl Oracle {
             last: Ledger::ZERO,
             accepted: 0,
             stirred_at: now,
+            advanced_at: now,
             served_at: now,
             ended: None,
             has_told: false,
@@ -155,6 +160,9 @@ impl Oracle {
             let detail = format!("{ledger:?}, but the wire said {}", truth.acknowledged());
             self.find(Rule::Acknowledged, now, detail);
         }
+        if acknowledged > self.last.acknowledged() {
+            self.advanced_at = now;
+        }
         self.last = ledger;
     }
 
@@ -166,7 +174,7 @@ impl Oracle {
             return;
         }
         let patience = self.options.silence_limit();
-        let is_blocked = !truth.is_window_open();
+        let is_blocked = !truth.is_window_surely_open();
         let pause = match is_blocked {
             true => PERSISTENCE + SLACK,
             false => (patience / 4).max(SLACK) + SLACK,
@@ -207,7 +215,7 @@ impl Oracle {
         }
         let stands = truth
             .stands_since()
-            .map(|at| now.since(at.max(self.served_at)));
+            .map(|at| now.since(at.max(self.served_at).max(self.advanced_at)));
         if ledger.pending() > 0 && stands.is_some_and(|stands| stands > longest) {
             let detail = format!("{ledger:?}: nothing was acknowledged for {stands:?}");
             self.find(Rule::Bounded, now, detail);

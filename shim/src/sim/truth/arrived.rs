@@ -127,7 +127,7 @@ impl Truth {
         let is_certain = is_certain && !is_before(ack, self.snd_una);
         self.window
             .take(segment.seq, ack, segment.window, is_certain);
-        if !(was_open && self.is_window_open()) {
+        if !(was_open && self.is_window_open()) || segment.window == 0 {
             self.progress_at = now;
         }
         if is_acceptable && (newly || !self.is_window_open()) {

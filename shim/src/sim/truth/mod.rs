@@ -337,6 +337,11 @@ impl Truth {
         self.certain_progress_at
     }
 
+    /// Whether the peer's window is open, and our end must know it.
+    pub(super) fn is_window_surely_open(&self) -> bool {
+        self.window.is_surely_open(self.snd_una)
+    }
+
     /// Since when our end has asked without an answer, if octets are in flight.
     pub(super) fn waits_since(&self) -> Option<Instant> {
         let is_due = self.opening == Opening::Synchronised && self.has_in_flight();
@@ -349,7 +354,7 @@ impl Truth {
     pub(super) fn last_try(&self) -> Option<Instant> {
         let is_due = self.opening == Opening::Synchronised
             && self.has_in_flight()
-            && self.is_window_open()
+            && self.is_window_surely_open()
             && self.tries.number == self.snd_una;
         is_due.then_some(self.tries.last)
     }
@@ -357,7 +362,7 @@ impl Truth {
     /// Since when nothing was acknowledged, with octets in flight and an open window.
     pub(super) fn stands_since(&self) -> Option<Instant> {
         let is_due = self.opening == Opening::Synchronised && self.has_in_flight();
-        (is_due && self.is_window_open()).then_some(self.progress_at)
+        (is_due && self.is_window_surely_open()).then_some(self.progress_at)
     }
 
     // ---- what is not on the wire ----

@@ -84,6 +84,9 @@ impl Owed {
 
     /// A segment with this ACK number has to be answered with a RST there.
     pub(super) fn owe_rst(&mut self, now: Instant, at: u32) {
+        if now < self.asks_until {
+            return;
+        }
         self.rst_at = at;
         self.rst.owe(now.max(self.stuck_until));
     }

@@ -9,6 +9,8 @@ use super::header::{is_before, later};
 pub(super) struct SendWindow {
     /// The number before which our end may send.
     pub(super) edge: u32,
+    /// The nearest number of which our end may believe that.
+    nearest: u32,
     /// The furthest of these.
     furthest: u32,
     wl1: u32,
@@ -20,6 +22,7 @@ impl SendWindow {
     pub(super) const fn new(edge: u32) -> Self {
         Self {
             edge,
+            nearest: edge,
             furthest: edge,
             wl1: 0,
             wl2: 0,
@@ -43,9 +46,18 @@ impl SendWindow {
         self.furthest = later(self.furthest, edge);
         if is_older || !is_certain {
             self.edge = later(self.edge, edge);
+            if is_before(edge, self.nearest) {
+                self.nearest = edge;
+            }
             return;
         }
         (self.wl1, self.wl2, self.edge) = (seq, ack, edge);
+        self.nearest = edge;
+    }
+
+    /// Whether our end must know that data from `start` on may leave.
+    pub(super) fn is_surely_open(&self, start: u32) -> bool {
+        is_before(start, self.nearest)
     }
 
     /// Whether data up to `end` may leave; a probe is one octet further. A peer should not
