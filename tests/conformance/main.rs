@@ -25,6 +25,7 @@ mod path;
 mod receiving;
 mod resets;
 mod silence;
+mod timeouts;
 mod windows;
 
 /// Makes a test of each row for every setting: `row::ipv4`, `row::ipv6` and the
