@@ -156,7 +156,7 @@ fn ask(connection: &mut Connection, now: Instant) {
     used(connection.state());
     used(connection.ledger());
     used(connection.options());
-    used(connection.keep_alive());
+    used(connection.poll_retry());
     used(connection.is_flushed());
     used(connection.error());
     used(connection.call_timed_out(now));
