@@ -201,3 +201,41 @@ fn timeout_with_a_lost_neighbour_is_not_told_by_the_poll() {
         script.raw.recv_nothing();
     }
 }
+
+/// The timeout that was backed off stays until smoltcp has measured a round trip, and what
+/// was repeated is none. Row 66 asks for tries in seconds. Worked around in
+/// `src/connection/time.rs` and `src/stack/retry.rs`.
+#[test]
+fn row_66_back_off_outlives_progress() {
+    for peer in PEERS {
+        let mut script = Script::open(peer);
+        script.write(10);
+        script.run(secs(35));
+        script.said();
+        script.acknowledge(10);
+        script.run(secs(30));
+        script.write(10);
+        script.said();
+        script.run(secs(30));
+        let again = script.said();
+        assert!(again.iter().all(|s| s.payload.is_empty()), "{again:?}");
+    }
+}
+
+/// A keep-alive interval is added to the time as a signed number, so that one can be due in
+/// the past of the step that sets it. `src/stack/retry.rs` counts on that.
+#[test]
+fn a_keep_alive_interval_may_be_negative() {
+    for peer in PEERS {
+        let mut script = Script::open(peer);
+        let minute = 60_000_000_u64;
+        let back = Duration::from_micros(minute.wrapping_neg());
+        script.bare.socket().set_keep_alive(Some(back));
+        script.bare.socket().set_keep_alive(None);
+        script.run(ms(20));
+        let sent = script.said();
+        assert_eq!(sent.len(), 1, "{sent:?}");
+        let later = smoltcp::time::Instant::from_millis(60_000) + back;
+        assert_eq!(later, smoltcp::time::Instant::ZERO);
+    }
+}
