@@ -187,14 +187,15 @@ impl<D: Device, C: Clock> Connection<'_, '_, D, C> {
             };
             match writer.write(bytes) {
                 Ok(accepted) => return Ok(accepted),
+                // A peer that is silent, or acknowledges nothing, is the stack's to end.
+                Err(error) if is_not_reading(&error) && self.session.is_reached(patience) => {
+                    return Err(Stop::OutOfPatience);
+                }
                 Err(error) if is_alive(&error) => {}
                 Err(error) => {
                     defmt::warn!("attempt {}: write refused: {}", self.number, error);
                     return Err(Stop::Refused);
                 }
-            }
-            if self.session.is_reached(patience) {
-                return Err(Stop::OutOfPatience);
             }
         }
     }
@@ -306,6 +307,17 @@ const EMPTY: Report = Report {
     path_mtu: None,
     elapsed: Duration::ZERO,
 };
+
+/// Whether the call waited for a peer that keeps its window closed.
+const fn is_not_reading(error: &WriteError) -> bool {
+    matches!(
+        error,
+        WriteError::TimedOut {
+            why: Timeout::NotReading,
+            ..
+        }
+    )
+}
 
 /// Whether only the call is over: the connection lives, and it may be repeated.
 const fn is_alive(error: &WriteError) -> bool {
