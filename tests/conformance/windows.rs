@@ -16,6 +16,7 @@ rows!(
     row_29_window_shrink,
     row_30_lost_data_then_zero_window,
     row_30_lost_data_then_window_opens,
+    row_30_lost_data_then_data_closes_the_window,
     row_30_lost_data_then_window_probe,
     row_42_nothing_buffered_for_ever,
 );
@@ -223,6 +224,27 @@ fn row_30_lost_data_then_window_opens(on: Setting) {
         let _taker = Taker::new(&script);
         script.run(secs(300));
         script.assert_open(u64::from(writes), u64::from(writes));
+    }
+}
+
+/// The same where it is data of the peer that closes the window.
+fn row_30_lost_data_then_data_closes_the_window(on: Setting) {
+    for taken in [0, 1] {
+        let mut script = Script::open(on, options(|o| o.nagle(Nagle::Off)));
+        for _ in 0..2 {
+            script.write(1);
+        }
+        script.expect_data(2);
+        script.flow.window = 0;
+        script.flow.take(taken);
+        script.send_data(vec![7; 10]);
+        script.run(ms(20));
+        script.take_all();
+        script.flow.window = 1_000;
+        script.send_ack();
+        let _taker = Taker::new(&script);
+        script.run(secs(300));
+        script.assert_open(2, 2);
     }
 }
 

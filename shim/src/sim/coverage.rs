@@ -57,7 +57,8 @@ impl Row {
     #[must_use]
     pub fn rarity(&self) -> Option<&'static str> {
         match (self.state, self.event) {
-            (State::PeerFinished(OnPeerFin::HalfClose), Event::PeerFin(OnPeerFin::HalfClose)) => {
+            (State::PeerFinished(OnPeerFin::HalfClose), Event::PeerFin(OnPeerFin::HalfClose))
+            | (State::Finishing(Closer::Peer), Event::PeerFin(OnPeerFin::Refuse)) => {
                 Some("a FIN after data that was only kept in part comes again")
             }
             _ => None,
