@@ -409,6 +409,8 @@ impl Connection {
             self.timers.answer();
         } else if opens || !self.timers.is_asking() {
             self.timers.ask(now);
+            // What is pending has left before, or does so now.
+            self.timers.question = Question::Sent;
             self.look_soon(now);
         }
     }
