@@ -178,8 +178,11 @@ impl Options {
         millis(self.connect_ms)
     }
 
-    /// The peer counts as vanished when an answer is due and nothing was heard
-    /// from it for this time. Default: 100 s (RFC 9293, 3.8.3, R2).
+    /// The connection ends when an answer is due and nothing was heard from the peer for
+    /// this time ([`Cause::Vanished`](crate::Cause::Vanished)), or when the peer is heard
+    /// and acknowledges nothing of what is pending
+    /// ([`Cause::Unacknowledged`](crate::Cause::Unacknowledged)). Default: 100 s (RFC 9293,
+    /// 3.8.3, R2).
     #[must_use]
     pub const fn silence_limit(&self) -> Duration {
         millis(self.silence_ms)

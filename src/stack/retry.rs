@@ -26,7 +26,6 @@ const BACK: Duration = Duration::from_micros(60_000_000_u64.wrapping_neg());
 
 impl<const N: usize> Tracker<N> {
     /// Makes a connection send again, or probe, in the next egress step.
-    #[inline(never)]
     pub(super) fn try_again<D: Device + ?Sized>(
         &mut self,
         index: usize,
