@@ -282,14 +282,6 @@ impl Connection {
         self.timers.look_by(soon);
     }
 
-    /// Something crossed the wire.
-    fn forget_nudges(&mut self, now: Instant) {
-        if self.timers.nudged_at != Instant::ZERO {
-            self.timers.nudged_at = Instant::ZERO;
-            self.look_soon(now);
-        }
-    }
-
     /// The handshake, or finishing, has begun: tries may be due earlier than before.
     fn set_phase(&mut self, now: Instant, limit_ms: u32) {
         self.timers.set_phase(now, limit_ms);
@@ -299,7 +291,6 @@ impl Connection {
     /// The first byte is pending.
     fn start_waiting(&mut self, now: Instant) {
         self.timers.progressed_at = now;
-        self.timers.nudged_at = Instant::ZERO;
         self.look_soon(now);
         if self.window == Window::Open && !self.timers.is_asking() {
             // It leaves at once, or as soon as what is in flight is answered. If the
@@ -385,6 +376,10 @@ impl Connection {
     fn note_progress(&mut self, now: Instant) {
         self.end_back_off(now);
         self.retransmissions = 0;
+        if self.stall.is_raised() {
+            // Advice may be due anew, earlier than anything else.
+            self.look_soon(now);
+        }
         self.stall = Note::None;
         self.icmp = Note::None;
         self.timers.progressed_at = now;
@@ -401,12 +396,15 @@ impl Connection {
         self.heard_at = now;
         let opens = self.window == Window::Zero && window == Window::Open;
         self.window = window;
-        self.forget_nudges(now);
         // With nothing pending, what was due is answered. With bytes pending and room for
         // them, only an acknowledgement answers. At a closed window an answer is due when a
         // probe has left.
         if self.ledger.pending() == 0 || window == Window::Zero {
             self.timers.answer();
+            if self.depends_on_an_answer() {
+                // The next probe is due earlier than the next try was.
+                self.look_soon(now);
+            }
         } else if opens || !self.timers.is_asking() {
             self.timers.ask(now);
             // What is pending has left before, or does so now.
@@ -438,7 +436,6 @@ impl Connection {
         if is_more {
             return;
         }
-        self.forget_nudges(now);
         self.timers.sent_at = now;
         if !self.timers.is_asking() {
             self.timers.ask(now);
@@ -458,9 +455,8 @@ impl Connection {
         }
     }
 
-    /// Whether it matters that the peer answers. A probe may leave although it
-    /// does not: the stack below may have one more in store when a nudge is
-    /// taken back. An idle connection must not end because of it.
+    /// Whether it matters that the peer answers. A probe may leave although it does not: the
+    /// stack below may have one more in store. An idle connection must not end because of it.
     const fn depends_on_an_answer(&self) -> bool {
         self.ledger.pending() > 0
             || matches!(self.state, State::Finishing(_))

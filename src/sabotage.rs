@@ -26,9 +26,6 @@ pub enum Sabotage {
     RstRule,
     /// An acknowledgement of octets never sent goes on to smoltcp.
     SndNxtRule,
-    /// No keep-alive is asked for, however long nothing crosses the wire with
-    /// bytes pending.
-    KeepAliveCure,
     /// What would end an open connection replaces the cause of an ended one.
     Latch,
     /// What was received stays in the buffer under
@@ -91,10 +88,9 @@ pub enum Sabotage {
 #[cfg(feature = "sabotage")]
 impl Sabotage {
     /// Every rule that can be broken.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 27] = [
         Self::RstRule,
         Self::SndNxtRule,
-        Self::KeepAliveCure,
         Self::Latch,
         Self::Drain,
         Self::FirstWrite,

@@ -37,9 +37,6 @@ pub(crate) struct Timers {
     pub(crate) sent_at: Instant,
     /// Not later than anything that is due.
     bound: Instant,
-    /// When the stack below was made to probe, since anything crossed the wire; else the
-    /// epoch.
-    pub(crate) nudged_at: Instant,
     pub(crate) question: Question,
     pub(crate) phase_try: LastTry,
     pub(crate) user_try: LastTry,
@@ -52,7 +49,6 @@ impl Timers {
         progressed_at: Instant::ZERO,
         sent_at: Instant::ZERO,
         bound: Instant::NEVER,
-        nudged_at: Instant::ZERO,
         question: Question::Unsent,
         phase_try: LastTry::Due,
         user_try: LastTry::Due,

@@ -350,19 +350,6 @@ fn patient(user_secs: u64) -> Options {
 }
 
 #[test]
-fn with_bytes_pending_a_quiet_wire_is_probed_after_two_seconds() {
-    let mut connection = open();
-    assert_eq!(tries_to(&mut connection, secs(1_000)), []);
-    write(&mut connection, 100, secs(1_000));
-    connection.handle_sent(Sent::Demanding, secs(1_000));
-    let probe = (secs(1_002), Retry::Probe);
-    assert_eq!(tries_to(&mut connection, secs(1_020)), [probe]);
-    connection.handle_heard(Window::Open, secs(1_020));
-    let again = tries_to(&mut connection, secs(1_024));
-    assert_eq!(again, [(secs(1_022), Retry::Probe)]);
-}
-
-#[test]
 fn tries_are_a_quarter_of_the_user_timeout_apart_and_the_last_is_two_seconds_before_its_end() {
     let mut connection = open_with(patient(40));
     write(&mut connection, 100, at(0));
@@ -544,6 +531,30 @@ fn an_idle_connection_is_probed_at_the_interval_and_not_without_one() {
     connection.handle_sent(Sent::Demanding, secs(45));
     connection.handle_heard(Window::Open, secs(46));
     assert_eq!(resends_to(&mut connection, secs(91)), [secs(91)]);
+}
+
+#[test]
+fn a_late_answer_to_a_probe_does_not_delay_the_next() {
+    let interval = Duration::from_secs(5);
+    let mut connection = open_with(limits(|builder| builder.keep_alive(interval)));
+    assert_eq!(resends_to(&mut connection, secs(5)), [secs(5)]);
+    connection.handle_sent(Sent::Demanding, secs(5));
+    assert_eq!(resends_to(&mut connection, secs(8)), []);
+    connection.handle_heard(Window::Open, secs(8));
+    assert_eq!(resends_to(&mut connection, secs(13)), [secs(13)]);
+}
+
+/// The advice that was given before bytes were acknowledged is given again.
+#[test]
+fn advice_after_late_progress_is_due_as_early_as_any() {
+    let mut connection = open();
+    write(&mut connection, 100, at(0));
+    connection.handle_sent(Sent::Demanding, at(0));
+    pass_to(&mut connection, secs(10));
+    assert_eq!(connection.poll_advice(), Some(Advice::Stalled));
+    hear(&mut connection, 50, Window::Open, secs(10));
+    pass_to(&mut connection, secs(20));
+    assert_eq!(connection.poll_advice(), Some(Advice::Stalled));
 }
 
 /// The interval may be longer than the user timeout: RFC 9293, MUST-29.

@@ -36,7 +36,6 @@ const fn expected(sabotage: Sabotage) -> &'static [Rule] {
         Sabotage::HalfOpen | Sabotage::DeafBind | Sabotage::StaleRow => &[Rule::Listens],
         Sabotage::Unread | Sabotage::CutText => &[Rule::Read],
         Sabotage::BlindHeard
-        | Sabotage::KeepAliveCure
         | Sabotage::FinDuplicates
         | Sabotage::NarrowWindow
         | Sabotage::ZeroOctet => &[],
@@ -47,9 +46,6 @@ const fn expected(sabotage: Sabotage) -> &'static [Rule] {
 const fn seen_by(sabotage: Sabotage) -> Option<&'static str> {
     match sabotage {
         Sabotage::BlindHeard => Some("row_69_blind_segment_is_not_heard"),
-        Sabotage::KeepAliveCure => {
-            Some("with_bytes_pending_a_quiet_wire_is_probed_after_two_seconds")
-        }
         Sabotage::FinDuplicates => Some("a_fin_is_sent_again_after_duplicate_acks"),
         Sabotage::NarrowWindow => Some("duplicate_acks_send_nothing_beyond_a_narrow_window"),
         Sabotage::ZeroOctet => {

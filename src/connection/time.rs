@@ -9,10 +9,6 @@ use crate::sabotage::{Sabotage, is_on};
 use crate::state::{Action, Event, State};
 use crate::timers::{LastTry, Question};
 
-/// With bytes pending and nothing crossing the wire for this long, the stack below may have
-/// no timer armed at all; it is made to send a probe.
-const NUDGE_MS: u32 = 2_000;
-
 /// How long before its end a limit asks for a last try, if it is long enough.
 const LAST_TRY_MS: u32 = 2_000;
 
@@ -216,15 +212,6 @@ impl Connection {
             }
             self.resend(now);
         }
-        if self.nudge_at() <= now {
-            let is_first = self.timers.nudged_at == Instant::ZERO;
-            self.timers.nudged_at = now;
-            if !is_first && self.is_blocked() {
-                self.retry = Retry::Resend;
-            } else if self.retry == Retry::None {
-                self.retry = Retry::Probe;
-            }
-        }
     }
 
     /// Asks for a try at once.
@@ -261,19 +248,6 @@ impl Connection {
         match self.options.keep_alive_ms() {
             0 => Instant::NEVER,
             interval => timers.sent_at.max(self.heard_at).plus_millis(interval),
-        }
-    }
-
-    /// When the stack below is made to send a probe, in case it has no timer armed.
-    fn nudge_at(&self) -> Instant {
-        let is_wanted = self.state.is_established() && self.ledger.pending() > 0;
-        if !is_wanted || is_on(Sabotage::KeepAliveCure) {
-            return Instant::NEVER;
-        }
-        let nudged_at = self.timers.nudged_at;
-        match nudged_at == Instant::ZERO {
-            true => self.crossed_at().plus_millis(NUDGE_MS),
-            false => nudged_at.plus_millis(self.quarter_ms()),
         }
     }
 
@@ -379,7 +353,6 @@ impl Connection {
         self.limits_at()
             .min(self.stall_at())
             .min(self.resend_at())
-            .min(self.nudge_at())
     }
 
     /// When a limit ends, or its last try is due.
