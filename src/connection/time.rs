@@ -350,9 +350,7 @@ impl Connection {
         if self.state.is_closed() {
             return self.timers.phase_at;
         }
-        self.limits_at()
-            .min(self.stall_at())
-            .min(self.resend_at())
+        self.limits_at().min(self.stall_at()).min(self.resend_at())
     }
 
     /// When a limit ends, or its last try is due.

@@ -31,8 +31,8 @@ pub struct SimArgs {
     /// How many at once [default: one for each processor]
     #[arg(long, value_name = "N", conflicts_with = "seed")]
     pub jobs: Option<NonZeroUsize>,
-    /// What to draw from: lan, wifi, lte, satellite, rotten, hostile or
-    /// transfer; may be repeated [default: all of them in turn]
+    /// What to draw from: lan, wifi, lte, satellite, rotten, hostile, slow, outage
+    /// or transfer; may be repeated [default: all of them in turn]
     #[arg(long, value_name = "NAME", value_parser = parse_profile)]
     pub profile: Vec<Profile>,
     /// Stop after this many seeds with findings

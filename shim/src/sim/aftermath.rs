@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use lastbyte::{Instant, Ledger, State};
+use lastbyte::{Cause, Instant, Ledger, State};
 
 use super::content::{Whose, content_from};
 use super::happening::Happening;
@@ -20,6 +20,9 @@ const WAITS_PER_SECOND: u64 = 12;
 
 /// The same while its device has no room: nothing says when it will have some.
 const WAITS_PER_STUCK_SECOND: u64 = 1_100;
+
+/// smoltcp asks for a neighbour once a second, and the answer takes a round trip.
+const ONE_QUESTION: Duration = Duration::from_millis(1_500);
 
 impl<const N: usize> Run<'_, '_, N> {
     /// How much our end did, and for how long.
@@ -91,6 +94,39 @@ impl<const N: usize> Run<'_, '_, N> {
         if received != content_from(Whose::Ours, 0, received.len()) || taken_in > accepted {
             let detail = format!("the peer received {taken_in} bytes that are not ours");
             self.find(lane, Rule::Content, detail);
+        }
+    }
+
+    /// What an outage that is shorter than every limit has done.
+    pub(super) fn look_at_outage(&mut self) {
+        let Some(outage) = self.scenario.outage() else {
+            return;
+        };
+        let report = self.lanes[0].last;
+        let (cause, ledger) =
+            report.map_or((None, Ledger::ZERO), |report| (report.cause, report.ledger));
+        let bytes = self.scenario.bytes() as u64;
+        if cause != Some(Cause::Finished) || ledger.acknowledged() != bytes {
+            let detail = format!("{cause:?} with {ledger:?} of {bytes}");
+            self.find(0, Rule::Survives, detail);
+        }
+        let options = &self.scenario.options;
+        let is_told = !self.scenario.happenings.is_empty();
+        // A try is no further away than a quarter of the limit that runs.
+        let patience = match outage.start == Instant::ZERO {
+            true => options.connect_limit(),
+            false => options.silence_limit(),
+        };
+        let longest = match is_told {
+            true => Duration::from_secs(2),
+            false => (patience / 4).max(Duration::from_secs(1)) + ONE_QUESTION,
+        };
+        if let Some(at) = self.truth(0).resumed_at
+            && at > outage.end + longest
+        {
+            let late = at.since(outage.end);
+            let detail = format!("what was in flight was sent again {late:?} after the outage");
+            self.find(0, Rule::Survives, detail);
         }
     }
 

@@ -6,6 +6,7 @@ use lastbyte::{Instant, Nagle, OnPeerFin, OnReceive, Options};
 
 use super::dice::{Chance, Dice};
 use super::draw_outside::draw_happenings;
+use super::draw_path::{outage, slow};
 use super::happening::Happening;
 use super::link::{Burst, Link, Links};
 use super::model::{Lost, Overrun, PeerModel, Relic, Restart, Rogue};
@@ -41,8 +42,11 @@ fn dice(seed: u64, stream: Stream) -> Dice {
 }
 
 pub(super) fn draw(profile: Profile, seed: u64) -> Scenario {
-    if profile == Profile::Transfer {
-        return transfer(seed);
+    match profile {
+        Profile::Transfer => return transfer(seed),
+        Profile::Slow => return slow(seed),
+        Profile::Outage => return outage(seed),
+        _ => {}
     }
     let mut any = Dice::new(seed, 0);
     let peer = draw_peer(profile, &mut dice(seed, Stream::Peer));
@@ -203,14 +207,19 @@ fn transfer(seed: u64) -> Scenario {
         loss: Chance::percent(10),
         ..Link::with_latency(ms(1))
     };
+    plain(Profile::Transfer, seed, Links::symmetric(link))
+}
+
+/// 8 KiB and a close, to a peer that reads.
+pub(super) fn plain(profile: Profile, seed: u64, links: Links) -> Scenario {
     Scenario {
         seed,
-        profile: Profile::Transfer,
+        profile,
         family: Family::V4,
         medium: Medium::Ethernet,
         offload: Offload::default(),
         transmit_frames: 1_024,
-        network: Network::Links(Box::new(Links::symmetric(link))),
+        network: Network::Links(Box::new(links)),
         peer: PeerModel::ReadsAll,
         peer_buffer: 16_384,
         options: Options::default(),
@@ -253,7 +262,7 @@ fn draw_links(profile: Profile, dice: &mut Dice) -> Links {
 
 fn draw_link(kind: Profile, dice: &mut Dice) -> Link {
     match kind {
-        Profile::Lan | Profile::Transfer => Link {
+        Profile::Lan | Profile::Slow | Profile::Outage | Profile::Transfer => Link {
             loss: Chance::per_million(dice.pick(&[0, 0, 100])),
             reordering: Chance::percent(dice.pick(&[0, 0, 0, 2])),
             held_back: ms(2),

@@ -94,6 +94,7 @@ mod coverage;
 mod dice;
 mod draw;
 mod draw_outside;
+mod draw_path;
 mod forge;
 mod guest;
 mod happening;

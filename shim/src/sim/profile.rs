@@ -19,6 +19,10 @@ pub enum Profile {
     /// Peers that misbehave and somebody who forges segments, over any of the
     /// networks.
     Hostile,
+    /// Lines of 64 kbit/s to 1 Mbit/s with short queues, and transmit buffers of up to 64 KiB.
+    Slow,
+    /// Nothing passes for a time that is shorter than any limit: everything is delivered.
+    Outage,
     /// 8 KiB and a close, over 20 ms of jitter and 10 % loss: the measure of
     /// speed.
     Transfer,
@@ -26,13 +30,15 @@ pub enum Profile {
 
 impl Profile {
     /// Every profile.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Lan,
         Self::Wifi,
         Self::Lte,
         Self::Satellite,
         Self::Rotten,
         Self::Hostile,
+        Self::Slow,
+        Self::Outage,
         Self::Transfer,
     ];
 
@@ -46,6 +52,8 @@ impl Profile {
             Self::Satellite => "satellite",
             Self::Rotten => "rotten",
             Self::Hostile => "hostile",
+            Self::Slow => "slow",
+            Self::Outage => "outage",
             Self::Transfer => "transfer",
         }
     }
@@ -60,7 +68,7 @@ impl fmt::Display for Profile {
 /// There is no profile of that name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "there is no profile {name:?}; there are lan, wifi, lte, satellite, rotten, hostile and transfer"
+    "there is no profile {name:?}; there are lan, wifi, lte, satellite, rotten, hostile, slow, outage and transfer"
 )]
 pub struct UnknownProfile {
     name: String,

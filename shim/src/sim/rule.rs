@@ -31,6 +31,9 @@ pub enum Rule {
     /// With bytes pending and the connection open, something is always under
     /// way.
     Stalled,
+    /// An outage that is shorter than every limit ends nothing, and everything is delivered,
+    /// the first of it soon after.
+    Survives,
     /// A segment is answered as RFC 9293 says, and nothing else leaves.
     Answers,
     /// A listener is never deaf, and resets nobody who calls.
@@ -61,6 +64,7 @@ impl Rule {
             Self::Bounded => "every call and connection ends within its limits",
             Self::Cause => "the cause is what really happened",
             Self::Stalled => "with bytes pending, something is under way",
+            Self::Survives => "a short outage ends nothing and delays little",
             Self::Answers => "segments are answered as RFC 9293 says",
             Self::Listens => "a listener answers, and resets no caller",
             Self::Discarded => "what nobody reads is discarded",

@@ -12,6 +12,7 @@ use super::dice::Chance;
 use super::happening::Forgery;
 use super::oracle::Oracle;
 use super::peers::{self, PeerSide};
+use super::profile::Profile;
 use super::recording::{Note, Tape};
 use super::rule::{Finding, Rule};
 use super::scenario::{Lane, Network, Scenario};
@@ -257,6 +258,11 @@ impl<'s, 'a, const N: usize> Run<'s, 'a, N> {
         for lane in all.clone() {
             self.open(lane);
         }
+        if self.scenario.profile == Profile::Outage
+            && let Some(outage) = self.scenario.outage()
+        {
+            self.wire.borrow_mut().lane_mut(0).outage_ends = outage.end;
+        }
         let steps = self.lanes.iter().map(|live| live.lane.plan.len());
         for number in 0..steps.max().unwrap_or(0) {
             for lane in all.clone() {
@@ -289,6 +295,9 @@ impl<'s, 'a, const N: usize> Run<'s, 'a, N> {
             }
         }
         self.look_at_work(aftermath);
+        if self.scenario.profile == Profile::Outage {
+            self.look_at_outage();
+        }
         self.look_at_what_is_left();
     }
 

@@ -1,6 +1,7 @@
 //! One run, written down: what the network, the peer and the application do.
 
 use std::fmt;
+use std::ops::Range;
 use std::time::Duration;
 
 use lastbyte::{Instant, Options};
@@ -152,6 +153,26 @@ impl Scenario {
     #[must_use]
     pub fn new(profile: Profile, seed: u64) -> Self {
         super::draw::draw(profile, seed)
+    }
+
+    /// Its links, if it has any.
+    pub(super) fn links_mut(&mut self) -> Option<&mut Links> {
+        match &mut self.network {
+            Network::Links(links) => Some(links),
+            Network::Script { .. } => None,
+        }
+    }
+
+    /// When nothing passes, in [`Profile::Outage`].
+    pub(super) fn outage(&self) -> Option<Range<Instant>> {
+        if let [(down, Happening::LinkDown), (up, Happening::LinkUp)] = self.happenings[..] {
+            return Some(down..up);
+        }
+        let Network::Links(links) = &self.network else {
+            return None;
+        };
+        let partitions = [&links.to_peer.partitions, &links.to_us.partitions];
+        partitions.into_iter().flatten().next().cloned()
     }
 
     /// The longest frame.

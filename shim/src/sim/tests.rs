@@ -168,13 +168,15 @@ fn a_seed_gives_the_same_run_everywhere() {
 
 /// Of the first seeds of each profile. They change with the scenarios and
 /// with what our end says on the wire, and with nothing else.
-const HASHES: [u64; 7] = [
+const HASHES: [u64; 9] = [
     0x722a_09b7_4df1_044f,
     0x60ac_d4f2_ef6e_87dc,
     0x5184_c7ae_5b09_b6b8,
     0x1de1_38f3_b4d1_a669,
     0xa4d9_6ff8_7647_a0ea,
     0x777e_eed2_6f7d_a6ef,
+    0x244e_5296_3155_dd3f,
+    0x85f5_7d39_2329_bfc6,
     0xf523_a0e5_7d73_e7f8,
 ];
 
@@ -256,4 +258,22 @@ fn what_panics_is_a_finding() {
     assert_eq!(findings.len(), 1, "{findings:?}");
     assert_eq!(findings[0].rule, Rule::Panic);
     assert!(findings[0].detail.contains("no stack"), "{findings:?}");
+}
+
+/// The judge of outages notices one that nothing can survive, and a try that is late.
+#[test]
+fn an_outage_longer_than_the_limits_is_found() {
+    let mut scenario = Scenario::new(Profile::Outage, 0);
+    scenario.happenings.clear();
+    let links = scenario.links_mut().expect("links");
+    let from = Instant::from_millis(100);
+    for link in [&mut links.to_peer, &mut links.to_us] {
+        link.partitions = vec![from..from + Duration::from_secs(10_000)];
+    }
+    let rules: Vec<Rule> = run(&scenario)
+        .findings
+        .iter()
+        .map(|found| found.rule)
+        .collect();
+    assert_eq!(rules, [Rule::Survives]);
 }

@@ -180,6 +180,10 @@ pub(super) struct Truth {
     pub(super) sent_at: Instant,
     pub(super) owed: Owed,
     pub(super) fault: Option<Fault>,
+    /// When an outage ends.
+    pub(super) outage_ends: Instant,
+    /// When a segment of ours first left after it, if one was in flight.
+    pub(super) resumed_at: Option<Instant>,
     /// Until when our end may be busy with a stranger.
     busy_until: Instant,
     /// The number after the SYN of a caller.
@@ -237,6 +241,8 @@ impl Truth {
             sent_at: Instant::ZERO,
             owed: Owed::default(),
             fault: None,
+            outage_ends: Instant::NEVER,
+            resumed_at: None,
             busy_until: Instant::ZERO,
             call: None,
             is_given_up: false,

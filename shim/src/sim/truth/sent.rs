@@ -37,6 +37,10 @@ impl Truth {
             return;
         }
         self.sent_at = now;
+        if now >= self.outage_ends {
+            self.outage_ends = Instant::NEVER;
+            self.resumed_at = self.in_flight().map(|_| now);
+        }
         if self.is_given_up {
             self.fault.get_or_insert(Fault::AfterSilentAbort);
         }
