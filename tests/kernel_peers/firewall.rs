@@ -37,8 +37,8 @@ pub const CASES: &[Case] = &[
     ("row_38_last_ack_lost", row_38_last_ack_lost),
 ];
 
-const DROP_OURS: &str = "tcp dport 5000 drop";
-const DROP_ITS: &str = "tcp sport 5000 drop";
+pub const DROP_OURS: &str = "tcp dport 5000 drop";
+pub const DROP_ITS: &str = "tcp sport 5000 drop";
 
 /// What this machine lacks for these tests; `None` if they can run.
 pub fn missing() -> Option<String> {

@@ -19,6 +19,7 @@ mod injector;
 mod living;
 mod narrow;
 mod opening;
+mod outages;
 mod peer;
 mod probing;
 
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
     ];
     let mut all = trials(&cases.concat(), missing.as_ref());
     all.extend(trials(firewall::CASES, no_filter.as_ref()));
+    all.extend(trials(outages::CASES, no_filter.as_ref()));
     all.extend(trials(narrow::CASES, no_router.as_ref()));
     libtest_mimic::run(&arguments, all).exit_code()
 }

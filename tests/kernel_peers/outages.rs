@@ -1,0 +1,121 @@
+//! Outages over a TAP: a packet filter lets nothing through for a time that is three seconds
+//! shorter than the limit that runs. Everything arrives, and what was in flight is sent again
+//! soon after.
+//!
+//! Needs `nft`.
+
+use crate::Case;
+use crate::firewall::{DROP_ITS, DROP_OURS, load_rules};
+use crate::fixture::{Lab, PATIENCE, content, lab, quick, server, sha256};
+use crate::peer::Peer;
+use embedded_io::Write as _;
+use lastbyte::Cause;
+use lastbyte::stack::ConnectionId;
+use std::time::Duration;
+
+pub const CASES: &[Case] = &[
+    ("an_outage_while_connecting", an_outage_while_connecting),
+    (
+        "an_outage_of_an_open_connection",
+        an_outage_of_an_open_connection,
+    ),
+    ("an_outage_while_finishing", an_outage_while_finishing),
+    ("a_link_that_comes_back", a_link_that_comes_back),
+];
+
+const LIMIT: Duration = Duration::from_secs(10);
+const OUTAGE: Duration = Duration::from_secs(7);
+
+/// A quarter of the limit, and what the machine may be busy with. Without a rule for it, the
+/// next retransmission is eight seconds away.
+const SOON: Duration = Duration::from_millis(2_500 + 2_000);
+
+/// Nothing passes for a while.
+#[track_caller]
+fn outage(lab: &mut Lab<'_, '_>) {
+    load_rules(DROP_OURS, DROP_ITS);
+    lab.stack.run_for(OUTAGE);
+    load_rules("", "");
+}
+
+/// Everything written arrived, and the connection is finished.
+#[track_caller]
+fn assert_delivered(lab: &mut Lab<'_, '_>, id: ConnectionId, peer: &mut Peer, bytes: usize) {
+    let report = lab.stack.writer(id).unwrap().finish().unwrap();
+    assert_eq!(report.cause, Some(Cause::Finished));
+    assert_eq!(report.ledger.undelivered(), 0);
+    assert_eq!(peer.received().sha256, sha256(&content(bytes)));
+    lab.check(id);
+}
+
+fn an_outage_while_connecting() {
+    lab(|lab| {
+        let mut peer = Peer::serving("drain(); say()");
+        lab.wait_listening(&mut peer, server());
+        let options = quick().connect_limit(LIMIT).build().unwrap();
+        load_rules(DROP_OURS, DROP_ITS);
+        let id = lab.stack.connect(server(), options).unwrap();
+        outage(lab);
+        let whole = lab.now();
+        lab.stack.wait_open(id).unwrap();
+        assert!(lab.now().since(whole) < SOON);
+        let mut writer = lab.stack.writer(id).unwrap();
+        writer.write_all(&content(1_000)).unwrap();
+        assert_delivered(lab, id, &mut peer, 1_000);
+    });
+}
+
+fn an_outage_of_an_open_connection() {
+    lab(|lab| {
+        let mut peer = Peer::serving("drain(); say()");
+        let options = quick().silence_limit(LIMIT).call_limit(PATIENCE);
+        let id = lab.connect(&mut peer, options.build().unwrap());
+        load_rules(DROP_OURS, DROP_ITS);
+        let mut writer = lab.stack.writer(id).unwrap();
+        writer.write_all(&content(3_000)).unwrap();
+        outage(lab);
+        let whole = lab.now();
+        lab.stack.writer(id).unwrap().flush().unwrap();
+        assert!(lab.now().since(whole) < SOON);
+        assert_delivered(lab, id, &mut peer, 3_000);
+    });
+}
+
+fn an_outage_while_finishing() {
+    lab(|lab| {
+        let mut peer = Peer::serving("drain(); say()");
+        let options = quick().finish_limit(LIMIT).silence_limit(6 * LIMIT);
+        let id = lab.connect(&mut peer, options.build().unwrap());
+        load_rules(DROP_OURS, DROP_ITS);
+        let mut writer = lab.stack.writer(id).unwrap();
+        writer.write_all(&content(3_000)).unwrap();
+        writer.begin_finish();
+        outage(lab);
+        let whole = lab.now();
+        let report = lab.wait_end(id);
+        assert!(lab.now().since(whole) < SOON);
+        assert_eq!(report.cause, Some(Cause::Finished));
+        assert_eq!(peer.received().sha256, sha256(&content(3_000)));
+        lab.check(id);
+    });
+}
+
+fn a_link_that_comes_back() {
+    lab(|lab| {
+        let mut peer = Peer::serving("drain(); say()");
+        let options = quick().silence_limit(6 * LIMIT).call_limit(PATIENCE);
+        let id = lab.connect(&mut peer, options.build().unwrap());
+        lab.stack.set_link(false);
+        load_rules(DROP_OURS, DROP_ITS);
+        let mut writer = lab.stack.writer(id).unwrap();
+        writer.write_all(&content(3_000)).unwrap();
+        outage(lab);
+        lab.stack.set_link(true);
+        let whole = lab.now();
+        lab.stack.writer(id).unwrap().flush().unwrap();
+        // At once; the next retransmission would be eight seconds away, a quarter of the limit
+        // fifteen.
+        assert!(lab.now().since(whole) < Duration::from_secs(4));
+        assert_delivered(lab, id, &mut peer, 3_000);
+    });
+}
