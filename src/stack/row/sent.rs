@@ -1,0 +1,172 @@
+//! What the guard knows of one connection, as segments of ours change it.
+
+use super::super::segment::Segment;
+use super::super::seq::is_before;
+use super::{Newest, Phase, Row};
+use crate::facts::Sent;
+use crate::sabotage::{Sabotage, is_on};
+
+impl Row {
+    /// Takes in a segment that left, with `len` octets of sequence space; the sequence
+    /// number that it must have instead, if it must have another.
+    #[inline]
+    pub(in crate::stack) fn note_sent(&self, segment: &Segment<'_>, len: u32) -> Option<u32> {
+        if segment.is_syn() {
+            self.note_syn_sent(segment);
+            return None;
+        }
+        let known = &self.known;
+        let end = segment.seq().wrapping_add(len);
+        if len > 0 && !is_before(known.snd_nxt.get(), end) {
+            return self.note_old_sent(segment);
+        }
+        self.note_announced(segment);
+        if len == 0 {
+            return None;
+        }
+        let mut newest = self.newest.get();
+        let is_repeated = is_before(segment.seq(), known.snd_nxt.get());
+        known.snd_nxt.set(end);
+        let most = known.most_in_flight.get().max(known.in_flight());
+        known.most_in_flight.set(most);
+        newest.ends_in_zero = segment.ends_in_zero() && !segment.is_fin();
+        newest.probe = match newest.window == 0 && segment.payload_len() == 1 {
+            true => 1_u8.wrapping_add(segment.is_fin().into()),
+            false => 0,
+        };
+        newest.is_refused = false;
+        newest.is_prodded = false;
+        self.newest.set(newest);
+        // A packet has fewer than 2^16 octets.
+        let len = u16::try_from(len).unwrap_or(u16::MAX);
+        self.largest.set(self.largest.get().max(len));
+        if segment.is_fin() {
+            self.note_fin_sent();
+        }
+        if is_repeated {
+            // With new octets after those that are sent again.
+            self.note_resent(segment, known.snd_una.get());
+        } else {
+            self.note_demanding();
+        }
+        None
+    }
+
+    /// Takes in the window that a segment announces.
+    #[inline]
+    fn note_announced(&self, segment: &Segment<'_>) {
+        if let Some(ack) = segment.ack() {
+            let known = &self.known;
+            let shift = self.newest.get().shift;
+            let window = u32::from(segment.window_len()).wrapping_shl(shift.into());
+            let ahead = ack.wrapping_sub(known.rcv_nxt.get());
+            known.rcv_wnd.set(ahead.wrapping_add(window));
+        }
+    }
+
+    /// Takes in a segment that left, none of which is new. What a keep-alive announces,
+    /// smoltcp forgets at once.
+    fn note_old_sent(&self, segment: &Segment<'_>) -> Option<u32> {
+        let snd_una = self.known.snd_una.get();
+        let newest = self.newest.get();
+        let after = self.known.snd_nxt.get().wrapping_sub(segment.end());
+        let is_known_zero = after == 0 && newest.ends_in_zero && !is_on(Sabotage::ZeroOctet);
+        // A keep-alive stands before SND.NXT as smoltcp has it, which counts no window probe.
+        let is_at_end = after == 0 || after == u32::from(newest.probe);
+        if is_before(segment.seq(), snd_una) {
+            // A keep-alive probe, which repeats an old octet (RFC 9293, 3.8.4).
+            self.note_keep_alive();
+            None
+        } else if segment.is_keep_alive() && is_at_end && !is_known_zero {
+            // The octet it repeats is not old: a peer that lacks it would take this one,
+            // which has any value, for ours.
+            self.note_keep_alive();
+            Some(snd_una.wrapping_sub(1))
+        } else {
+            self.note_announced(segment);
+            self.note_resent(segment, snd_una);
+            None
+        }
+    }
+
+    /// Counts repetitions of the oldest octet in flight: each stands for a timeout, or a fast
+    /// retransmission.
+    fn note_resent(&self, segment: &Segment<'_>, snd_una: u32) {
+        let mut facts = self.facts.get();
+        facts.resent = facts
+            .resent
+            .saturating_add((segment.seq() == snd_una).into());
+        facts.sent = facts.sent.or(Some(Sent::Demanding));
+        self.facts.set(facts);
+    }
+
+    fn note_keep_alive(&self) {
+        self.newest.set(Newest {
+            is_prodded: true,
+            ..self.newest.get()
+        });
+        self.note_demanding();
+    }
+
+    /// Takes in a RST that left; the sequence number that it must have instead. That of
+    /// an abort is SND.NXT (RFC 9293, 3.10.5), which smoltcp goes back from at a
+    /// retransmission timeout. One that answers an ACK has the number of that, and
+    /// carries none itself.
+    pub(in crate::stack) fn note_rst_sent(&self, segment: &Segment<'_>) -> Option<u32> {
+        let mut facts = self.facts.get();
+        facts.has_reset = true;
+        self.facts.set(facts);
+        let known = &self.known;
+        // What the closed window refused is not sent, as the peer sees it.
+        let newest = self.newest.get();
+        let refused = match newest.is_refused && known.in_flight() > 0 {
+            true => newest.probe.into(),
+            false => 0,
+        };
+        let next = known.snd_nxt.get().wrapping_sub(refused);
+        let is_abort = segment.ack().is_some()
+            && self.phase.get() != Phase::Opening
+            && !is_on(Sabotage::RstAtUna);
+        (is_abort && segment.seq() != next).then_some(next)
+    }
+
+    fn note_fin_sent(&self) {
+        let phase = self.phase.get();
+        if phase == Phase::Synchronised {
+            self.phase.set(Phase::Finishing);
+        } else if phase == Phase::PeerFinished {
+            self.phase.set(Phase::Closing);
+        }
+    }
+
+    fn note_demanding(&self) {
+        let mut facts = self.facts.get();
+        facts.sent = Some(Sent::Demanding);
+        self.facts.set(facts);
+    }
+
+    fn note_syn_sent(&self, segment: &Segment<'_>) {
+        let known = &self.known;
+        if let Some(ack) = segment.ack() {
+            // The peer's SYN came to a listener, unknown until now.
+            known.rcv_nxt.set(ack);
+            known.arrived.set(ack);
+            self.phase.set(Phase::SynReceived);
+        } else {
+            self.phase.set(Phase::SynSent);
+        }
+        // No octet of data is acknowledged by what follows the SYN.
+        known.snd_una.set(segment.end());
+        known.snd_nxt.set(segment.end());
+        known.queued.set(segment.end());
+        // The window of a SYN is not scaled.
+        known.rcv_wnd.set(segment.window_len().into());
+        self.newest.set(Newest {
+            shift: segment.syn_options().shift.unwrap_or(0),
+            ..self.newest.get()
+        });
+        let mut facts = self.facts.get();
+        facts.sent = Some(Sent::Syn);
+        self.facts.set(facts);
+    }
+}
