@@ -523,13 +523,9 @@ impl Connection {
         }
     }
 
-    /// Our own address is gone.
+    /// Our own address is gone: that of the connection, or the one that we listen at.
     pub fn handle_address_lost(&mut self, now: Instant) -> Action {
-        let action = self.apply(Event::AddressLost, now);
-        if action == Action::Relisten {
-            self.handle_handshake_dropped();
-        }
-        action
+        self.apply(Event::AddressLost, now)
     }
 
     /// The link went up or down. Recorded, never an end: a cable comes back, and then what

@@ -280,7 +280,7 @@ const fn from_listening(event: Event) -> Transition {
         Event::FinAcknowledged => row(47, here, Action::Ignore),
         Event::DrainedUnread => row(48, here, Action::Ignore),
         Event::Unreachable => row(49, here, Action::Ignore),
-        Event::AddressLost => row(50, here, Action::Relisten),
+        Event::AddressLost => row(50, State::Closed(Cause::AddressLost), Action::Reset),
         Event::ConnectLimit => row(51, here, Action::Relisten),
         Event::SilenceLimit => row(52, here, Action::Ignore),
         Event::ProgressLimit => row(53, here, Action::Ignore),

@@ -9,9 +9,10 @@ use common::frames::to_our_hardware;
 use common::*;
 use lastbyte::stack::smoltcp::iface::Route;
 use lastbyte::stack::smoltcp::wire::{IpAddress, IpListenEndpoint, Ipv4Address};
-use lastbyte::{Options, State};
+use lastbyte::{Cause, Options, State};
 use lastbyte_shim::loopback::{
-    Direction, Flags, Handshake, OUR_V4, OUR_V6, PEER_V4, PEER_V6, Segment, World, WorldConfig,
+    Direction, Flags, Handshake, OUR_ADDRESSES, OUR_V4, OUR_V6, PEER_V4, PEER_V6, Segment, World,
+    WorldConfig,
 };
 
 const OURS: u16 = 7_000;
@@ -200,6 +201,64 @@ fn what_goes_to_or_comes_from_no_host_is_dropped_in_silence() {
                 us.stack.poll();
             });
             assert_eq!(us.state(id), State::Open, "{src} to {dst}, port {port}");
+        }
+    }
+}
+
+/// The address that we listen at is removed: the application learns it, and may listen at
+/// another. A listener at all addresses is not concerned, but who has called it there is.
+#[test]
+fn a_listener_whose_address_is_removed_ends_and_says_so() {
+    let bound = IpListenEndpoint {
+        addr: Some(OUR_V4.into()),
+        port: OURS,
+    };
+    let anywhere = IpListenEndpoint {
+        addr: None,
+        port: OURS,
+    };
+    for (at, is_bound) in [(bound, true), (anywhere, false)] {
+        for is_called in [false, true] {
+            let world = World::new(WorldConfig::instant());
+            let raw = world.raw();
+            let mut us = Us::<1>::new(&world);
+            let id = us.stack.listen(at, Options::default()).expect("ours");
+            if is_called {
+                raw.send(&Segment {
+                    src: PEER_V4.into(),
+                    dst: OUR_V4.into(),
+                    ..Segment::new(100, OURS, Flags::SYN, 500, 0)
+                });
+                us.stack.poll();
+            }
+            us.lose_addresses();
+            us.stack.poll();
+            let expected = match is_bound {
+                true => State::Closed(Cause::AddressLost),
+                false => State::Listening,
+            };
+            assert_eq!(us.state(id), expected, "{at:?}, called: {is_called}");
+            if is_bound {
+                us.assert_refused(id, Cause::AddressLost, 0, 0);
+                us.set_addresses(&OUR_ADDRESSES);
+                us.stack.release(id).expect("ours");
+                us.stack
+                    .listen(at, Options::default())
+                    .expect("the address is back");
+            } else {
+                us.set_addresses(&OUR_ADDRESSES);
+                // smoltcp asks for one neighbour a second.
+                us.stack.run_for(secs(2));
+                raw.open(
+                    100,
+                    (IpAddress::from(OUR_V6), OURS),
+                    Handshake::default(),
+                    || {
+                        us.stack.poll();
+                    },
+                );
+                assert_eq!(us.state(id), State::Open);
+            }
         }
     }
 }

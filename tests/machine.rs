@@ -243,12 +243,13 @@ fn every_waiting_state_has_a_limit_that_ends_it() {
 }
 
 #[test]
-fn nothing_from_outside_ends_listening() {
+fn no_peer_ends_listening() {
     for (_, event, next, _) in cells().filter(|cell| cell.0 == State::Listening) {
         let expected = match event {
             Event::Established => State::Open,
             Event::Finish => State::Closed(Cause::Finished),
             Event::Abort => State::Closed(Cause::Aborted),
+            Event::AddressLost => State::Closed(Cause::AddressLost),
             _ => State::Listening,
         };
         assert_eq!(next, expected, "{event}");

@@ -10,6 +10,7 @@ use crate::sabotage::{Sabotage, is_on};
 use crate::state::{Action, OnReceive, State};
 use smoltcp::iface::{Interface, SocketHandle};
 use smoltcp::socket::tcp;
+use smoltcp::wire::IpAddress;
 
 /// How long the RST of a connection that ended may wait for its neighbour to be
 /// found. After that it is dropped: the stack below would ask for the neighbour
@@ -116,10 +117,33 @@ impl Slot {
         }
     }
 
-    /// Whether the address of a connection that lives is gone.
-    pub(super) fn has_lost(&self, flow: Option<Flow>, interface: &Interface) -> bool {
-        let lives = !matches!(self.connection.state(), State::Idle | State::Closed(_));
-        lives && flow.is_some_and(|flow| !interface.has_ip_addr(flow.local().addr))
+    /// What is owed because an address of ours is gone.
+    pub(super) fn note_addresses(
+        &mut self,
+        flow: Option<Flow>,
+        socket: &tcp::Socket<'_>,
+        interface: &Interface,
+        now: Instant,
+    ) -> Action {
+        let state = self.connection.state();
+        if matches!(state, State::Idle | State::Closed(_)) {
+            return Action::None;
+        }
+        let is_gone = |address| !interface.has_ip_addr::<IpAddress>(address);
+        let is_listening = state == State::Listening;
+        let has_lost = flow.is_some_and(|flow| is_gone(flow.local().addr));
+        if is_listening && !socket.listen_endpoint().addr.is_some_and(is_gone) {
+            if !has_lost {
+                return Action::None;
+            }
+            // Somebody has called at that address; others may call at another.
+            self.connection.handle_handshake_dropped();
+            return Action::Relisten;
+        }
+        match has_lost || is_listening {
+            true => self.connection.handle_address_lost(now),
+            false => Action::None,
+        }
     }
 
     /// How much is lost by opening this slot again: nothing while the socket is

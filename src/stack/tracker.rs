@@ -225,8 +225,9 @@ impl<const N: usize> Tracker<N> {
             let Some(slot) = self.slots.get_mut(index) else {
                 return;
             };
-            if slot.has_lost(self.table.flow(index), interface) {
-                let action = slot.connection.handle_address_lost(now);
+            let socket = sockets.get::<tcp::Socket<'_>>(slot.handle);
+            let action = slot.note_addresses(self.table.flow(index), socket, interface, now);
+            if action != Action::None {
                 self.perform(index, action, sockets, now);
             }
         }
