@@ -2,6 +2,10 @@
 
 use core::time::Duration;
 
+/// The shortest pause. Without one, a peer that accepts and closes at once would get
+/// connections as fast as the processor makes them.
+pub(crate) const SHORTEST: Duration = Duration::from_millis(1);
+
 /// Doubles from the first pause to the longest. Each pause is shortened by up
 /// to a quarter, by a number that differs from device to device: after a power
 /// cut a thousand devices must not connect in the same instant.
@@ -15,10 +19,12 @@ pub(crate) struct Backoff {
 
 impl Backoff {
     pub(crate) fn new(first: Duration, most: Duration, seed: u64) -> Self {
+        let most = most.max(SHORTEST);
+        let first = first.clamp(SHORTEST, most);
         Self {
-            first: first.min(most),
+            first,
             most,
-            next: first.min(most),
+            next: first,
             random: seed,
         }
     }
@@ -88,5 +94,16 @@ mod tests {
     #[test]
     fn a_first_pause_above_the_longest_is_the_longest() {
         assert!(Backoff::new(MOST, FIRST, 1).next() <= FIRST);
+    }
+
+    #[test]
+    fn there_is_always_a_pause() {
+        for (first, most) in [(0, 0), (0, 30_000), (250, 0)] {
+            let [first, most] = [first, most].map(Duration::from_millis);
+            let mut backoff = Backoff::new(first, most, 1);
+            for _ in 0..3 {
+                assert!(backoff.next() > SHORTEST * 3 / 4);
+            }
+        }
     }
 }

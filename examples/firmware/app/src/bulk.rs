@@ -9,11 +9,11 @@
 //! crashed before it read everything has to say so itself, in a protocol above:
 //! no TCP can tell.
 
-use crate::LARGEST_WRITE;
 use crate::session::{Connection, Stop};
 use crate::settings::Settings;
+use crate::{LARGEST_WRITE, Outcome};
 use lastbyte::stack::smoltcp::phy::Device;
-use lastbyte::{Clock, Report};
+use lastbyte::{Clock, Ledger};
 
 /// The octets in front of each connection's part of the stream.
 const HEADER_LEN: u64 = 8;
@@ -74,10 +74,11 @@ impl Place {
     }
 
     /// Takes in what a connection has brought about.
-    pub(crate) fn is_done_after(&mut self, report: &Report) -> bool {
-        let arrived = report.ledger.acknowledged().saturating_sub(HEADER_LEN);
+    pub(crate) fn after(&mut self, ledger: Ledger) -> Option<Outcome> {
+        let arrived = ledger.acknowledged().saturating_sub(HEADER_LEN);
         self.acknowledged = self.acknowledged.saturating_add(arrived).min(self.len);
         defmt::info!("place={} of {}", self.acknowledged, self.len);
-        self.acknowledged == self.len && report.ledger.acknowledged() >= HEADER_LEN
+        let is_done = self.acknowledged == self.len && ledger.acknowledged() >= HEADER_LEN;
+        is_done.then_some(Outcome::Done)
     }
 }

@@ -1,24 +1,28 @@
 //! A line every so often.
 
+use crate::Outcome;
 use crate::session::{Connection, Stop};
-use crate::settings::Settings;
+use crate::settings::{LostBeat, Settings};
 use core::fmt::Write as _;
 use core::time::Duration;
 use lastbyte::stack::smoltcp::phy::Device;
-use lastbyte::{Clock, Report};
+use lastbyte::{Clock, Instant, Ledger};
 
 /// The longest line: the message, a space, the number of the beat, a line feed.
 const LONGEST_LINE: usize = crate::settings::LONGEST_MESSAGE.saturating_add(22);
 
-/// The beats that were accepted so far, over all connections.
-///
-/// A beat is not repeated on the next connection: it says that the device is
-/// alive now. Those that are not known to have arrived are in the ledger.
+/// The beats, over all connections.
 pub(crate) struct Beats<'a> {
     message: &'a str,
     every: Duration,
     /// Zero: no end.
     count: u64,
+    on_lost: LostBeat,
+    /// The number of the next beat.
+    next: u64,
+    /// How many were counted as lost.
+    lost: u64,
+    /// The octets of the beats that the connection at hand accepted whole.
     accepted: u64,
 }
 
@@ -28,6 +32,9 @@ impl<'a> Beats<'a> {
             message: settings.message,
             every: settings.every,
             count: settings.count,
+            on_lost: settings.lost,
+            next: 1,
+            lost: 0,
             accepted: 0,
         }
     }
@@ -37,21 +44,103 @@ impl<'a> Beats<'a> {
         &mut self,
         connection: &mut Connection<'_, '_, D, C>,
     ) -> Result<(), Stop> {
+        self.accepted = 0;
+        let mut rhythm = Rhythm::new(connection.now(), self.every);
         loop {
-            let beat = self.accepted.saturating_add(1);
-            connection.write_all(Line::new(self.message, beat).as_bytes())?;
-            self.accepted = beat;
-            let ledger = connection.ledger();
-            defmt::info!("beat {}: pending={}", beat, ledger.pending());
-            if self.accepted == self.count {
+            let line = self.line(self.next);
+            connection.write_all(line.as_bytes())?;
+            self.accepted = self.accepted.saturating_add(line.octets());
+            defmt::info!(
+                "beat {}: pending={}",
+                self.next,
+                connection.ledger().pending()
+            );
+            self.next = self.next.saturating_add(1);
+            if self.is_over() {
                 return Ok(());
             }
-            connection.pause(self.every);
+            let due = rhythm.next(connection.now());
+            connection.pause_until(due);
         }
     }
 
-    pub(crate) const fn is_done_after(&self, report: &Report) -> bool {
-        self.count > 0 && self.accepted >= self.count && report.ledger.undelivered() == 0
+    /// Takes in what a connection has brought about. This is where it is decided what
+    /// becomes of a beat that was accepted and is not known to have arrived.
+    pub(crate) fn after(&mut self, ledger: Ledger) -> Option<Outcome> {
+        let lost = self.lost_of(ledger.accepted(), ledger.undelivered());
+        self.accepted = 0;
+        if lost > 0 {
+            let last = self.next.saturating_sub(1);
+            let first = self.next.saturating_sub(lost);
+            defmt::warn!(
+                "beats {} to {} are not known to have arrived: {=str}",
+                first,
+                last,
+                self.on_lost.name()
+            );
+            match self.on_lost {
+                // What it said is old by now: that the device was alive then.
+                LostBeat::Count => self.lost = self.lost.saturating_add(lost),
+                // The peer may get a beat twice: only its acknowledgement may be lost.
+                LostBeat::SayAgain => self.next = first,
+            }
+        }
+        match (self.is_over(), self.lost) {
+            (false, _) => None,
+            (true, 0) => Some(Outcome::Done),
+            (true, lost) => Some(Outcome::BeatsLost(lost)),
+        }
+    }
+
+    /// How many of the last beats the peer's TCP has not acknowledged to their last octet.
+    fn lost_of(&self, accepted: u64, undelivered: u64) -> u64 {
+        // A beat that was accepted in part was not said: the next connection has it.
+        let in_part = accepted.saturating_sub(self.accepted);
+        let mut missing = undelivered.saturating_sub(in_part);
+        let mut lost: u64 = 0;
+        // As many turns as beats fit the transmit buffer, at the most.
+        while missing > 0 {
+            lost = lost.saturating_add(1);
+            let beat = self.next.saturating_sub(lost);
+            missing = missing.saturating_sub(self.line(beat).octets());
+        }
+        lost
+    }
+
+    const fn is_over(&self) -> bool {
+        self.count > 0 && self.next > self.count
+    }
+
+    fn line(&self, beat: u64) -> Line {
+        Line::new(self.message, beat)
+    }
+}
+
+/// When the beats of a connection are due: the first when it opens, and each other one
+/// `every` after the one before was *due*, however long its write took.
+struct Rhythm {
+    due: Instant,
+    every: Duration,
+}
+
+impl Rhythm {
+    const fn new(first: Instant, every: Duration) -> Self {
+        Self { due: first, every }
+    }
+
+    /// When the next beat is due. A late one is due at once; those whose whole period has
+    /// passed while a write waited are left out, or a peer that reads again would get them
+    /// in a burst.
+    fn next(&mut self, now: Instant) -> Instant {
+        self.due = self.due + self.every;
+        let late = now.since(self.due);
+        let within_period = late
+            .as_micros()
+            .checked_rem(self.every.as_micros())
+            .and_then(|micros| u64::try_from(micros).ok())
+            .map_or(Duration::ZERO, Duration::from_micros);
+        self.due = self.due + late.saturating_sub(within_period);
+        self.due
     }
 }
 
@@ -75,6 +164,10 @@ impl Line {
     fn as_bytes(&self) -> &[u8] {
         self.text.get(..self.len).unwrap_or_default()
     }
+
+    fn octets(&self) -> u64 {
+        u64::try_from(self.len).unwrap_or(u64::MAX)
+    }
 }
 
 impl core::fmt::Write for Line {
@@ -84,5 +177,69 @@ impl core::fmt::Write for Line {
         room.copy_from_slice(text.as_bytes());
         self.len = self.len.saturating_add(text.len());
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EVERY: Duration = Duration::from_millis(50);
+
+    fn at(millis: u64) -> Instant {
+        Instant::from_millis(millis)
+    }
+
+    #[test]
+    fn the_time_that_a_write_takes_moves_no_beat() {
+        let mut rhythm = Rhythm::new(at(7), EVERY);
+        for beat in 1..1_000 {
+            let write = beat * 31 % 50;
+            let now = at(7 + (beat - 1) * 50 + write);
+            assert_eq!(rhythm.next(now), at(7 + beat * 50));
+        }
+    }
+
+    #[test]
+    fn a_late_beat_is_due_at_once_and_moves_no_other() {
+        let mut rhythm = Rhythm::new(at(0), EVERY);
+        assert_eq!(rhythm.next(at(99)), at(50));
+        assert_eq!(rhythm.next(at(99)), at(100));
+    }
+
+    #[test]
+    fn beats_whose_period_has_passed_are_left_out() {
+        let mut rhythm = Rhythm::new(at(0), EVERY);
+        assert_eq!(rhythm.next(at(1_234)), at(1_200));
+        assert_eq!(rhythm.next(at(1_234)), at(1_250));
+    }
+
+    #[test]
+    fn without_a_period_a_beat_is_always_due() {
+        let mut rhythm = Rhythm::new(at(3), Duration::ZERO);
+        assert_eq!(rhythm.next(at(10)), at(10));
+    }
+
+    /// Beats 8 to 11 were accepted whole, and some octets of the next: `beat 8` and the line
+    /// feed are 7 octets, `beat 10` 8.
+    #[test]
+    fn a_beat_is_lost_unless_its_last_octet_was_acknowledged() {
+        let mut beats = Beats::new(&Settings::default());
+        beats.next = 12;
+        beats.accepted = 7 + 7 + 8 + 8;
+        for (in_part, undelivered, lost) in [
+            (0, 0, 0),
+            (0, 1, 1),
+            (0, 8, 1),
+            (0, 9, 2),
+            (0, 16, 2),
+            (0, 17, 3),
+            (0, 30, 4),
+            (3, 3, 0),
+            (3, 4, 1),
+            (3, 33, 4),
+        ] {
+            assert_eq!(beats.lost_of(30 + in_part, undelivered), lost);
+        }
     }
 }

@@ -39,7 +39,7 @@ mod settings;
 
 pub use bulk::octet;
 pub use laps::Laps;
-pub use settings::{Mode, Settings, SettingsError, Why};
+pub use settings::{LostBeat, Mode, Settings, SettingsError, Why};
 
 use backoff::Backoff;
 use lastbyte::stack::smoltcp::phy::Device;
@@ -84,6 +84,8 @@ pub enum Link {
 pub enum Outcome {
     /// Everything was written, and the peer's TCP acknowledged all of it.
     Done,
+    /// All beats were said, and so many of them are not known to have arrived.
+    BeatsLost(u64),
     /// No more connections were allowed; the last one ended of this.
     GaveUp(Cause),
     /// The last connection could not even begin, or the stack not be made.
@@ -96,7 +98,7 @@ impl Outcome {
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::Done => 0,
-            Self::Failed(_) => 1,
+            Self::BeatsLost(_) | Self::Failed(_) => 1,
             Self::GaveUp(cause) => match cause {
                 Cause::PeerFinished => 3,
                 Cause::PeerReset => 4,
@@ -107,7 +109,7 @@ impl Outcome {
                 | Cause::Unacknowledged
                 | Cause::FinishTimeout => 7,
                 Cause::AddressLost => 8,
-                // It finished, with beats lost on earlier connections.
+                // Only work that is done finishes a connection.
                 Cause::Finished => 1,
                 Cause::Aborted => 9,
             },
@@ -115,7 +117,7 @@ impl Outcome {
     }
 }
 
-/// Runs the application until its work is done or it gives up, which it never
+/// Runs the application until its work is over or it gives up, which it never
 /// does by default.
 ///
 /// The buffers are the board's, since only it knows how much memory there is:
@@ -144,6 +146,11 @@ pub fn run<D: Device, C: Clock, const TX: usize, const RX: usize>(
     };
     match outcome {
         Outcome::Done => defmt::info!("done"),
+        Outcome::BeatsLost(lost) => defmt::error!(
+            "ended: {} of {} beats are not known to have arrived",
+            lost,
+            settings.count
+        ),
         Outcome::GaveUp(cause) => defmt::error!("gave up: cause={=str}", cause.name()),
         Outcome::Failed(error) => defmt::error!("failed: {}", error),
     }
@@ -178,13 +185,13 @@ fn connect_again_and_again<D: Device, C: Clock>(
             Work::Heartbeat(beats) => beats.write(connection),
             Work::Bulk(place) => place.write(connection),
         });
-        let is_done = match (&mut work, &ended) {
-            (_, Ended::NotBegun(_)) => false,
-            (Work::Heartbeat(beats), Ended::Of(report)) => beats.is_done_after(report),
-            (Work::Bulk(place), Ended::Of(report)) => place.is_done_after(report),
+        let outcome = match (&mut work, &ended) {
+            (_, Ended::NotBegun(_)) => None,
+            (Work::Heartbeat(beats), Ended::Of(report)) => beats.after(report.ledger),
+            (Work::Bulk(place), Ended::Of(report)) => place.after(report.ledger),
         };
-        if is_done {
-            return Outcome::Done;
+        if let Some(outcome) = outcome {
+            return outcome;
         }
         if connections == settings.connections {
             return match ended {

@@ -210,10 +210,13 @@ impl<D: Device, C: Clock> Connection<'_, '_, D, C> {
         Ok(())
     }
 
-    /// Serves the connection for `duration`. That it has ended meanwhile is
-    /// what the next write says.
-    pub(crate) fn pause(&mut self, duration: Duration) {
-        let until = self.session.time_in(duration);
+    pub(crate) fn now(&mut self) -> Instant {
+        self.session.stack.clock_mut().now()
+    }
+
+    /// Serves the connection until then. That it has ended meanwhile is what the
+    /// next write says.
+    pub(crate) fn pause_until(&mut self, until: Instant) {
         while !self.session.is_reached(until) {
             self.chores();
             self.session.serve(until);

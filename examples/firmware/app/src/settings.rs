@@ -1,6 +1,6 @@
 //! What an application is told from outside, here as words `key=value`.
 
-use crate::LARGEST_WRITE;
+use crate::{LARGEST_WRITE, backoff};
 use core::fmt;
 use core::net::Ipv4Addr;
 use core::time::Duration;
@@ -17,6 +17,25 @@ pub enum Mode {
     Heartbeat,
     /// A stream that keeps its place.
     Bulk,
+}
+
+/// What becomes of a beat that was accepted and is not known to have arrived: the
+/// connection ended before the peer's TCP acknowledged it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, defmt::Format)]
+pub enum LostBeat {
+    /// It is counted, and the run does not end as done.
+    Count,
+    /// It is said again over the next connection, at once. The peer may get it twice.
+    SayAgain,
+}
+
+impl LostBeat {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Count => "counted",
+            Self::SayAgain => "said again",
+        }
+    }
 }
 
 /// The settings of a run. The defaults are those of a board in QEMU's user
@@ -38,19 +57,22 @@ pub struct Settings<'a> {
     pub seed: Option<u64>,
     /// `message=`: the text of a beat. Default: beat.
     pub message: &'a str,
-    /// `every=`: the time between two beats. Default: 1 s.
+    /// `every=`: the time from one beat to the next; 0: as fast as they are accepted.
+    /// Default: 1 s.
     pub every: Duration,
     /// `count=`: how many beats; 0: no end. Default: 0.
     pub count: u64,
+    /// `lost=count` or `again`: what becomes of a beat that is lost. Default: count.
+    pub lost: LostBeat,
     /// `bytes=`: the length of the stream. Default: 1,000,000.
     pub bytes: u64,
     /// `write=`: octets in one write. Default: 1460.
     pub write: usize,
     /// `connections=`: how many before it gives up; 0: for ever. Default: 0.
     pub connections: u32,
-    /// `backoff=`: the first pause before connecting again. Default: 250 ms.
+    /// `backoff=`: the first pause before connecting again, at least 1 ms. Default: 250 ms.
     pub backoff: Duration,
-    /// `backoff-most=`: the longest pause. Default: 30 s.
+    /// `backoff-most=`: the longest pause, at least 1 ms. Default: 30 s.
     pub backoff_most: Duration,
     /// `patience=`: how long one write waits for a peer that does not read; 0:
     /// for ever. Default: 60 s.
@@ -71,6 +93,8 @@ pub enum Why {
     UnknownKey,
     /// Not `heartbeat` or `bulk`.
     NoMode,
+    /// Not `count` or `again`.
+    NoLostBeat,
     /// Not the address of one host.
     NoAddress,
     /// Not an address with the length of a prefix.
@@ -79,6 +103,8 @@ pub enum Why {
     NoNumber,
     /// Not a time.
     NoTime,
+    /// No pause between two attempts.
+    NoPause,
     /// Not `on` or `off`.
     NoSwitch,
     /// Too long for a line.
@@ -93,10 +119,11 @@ impl Why {
             Self::NoValue => "give a key and a value, as in port=5000",
             Self::UnknownKey => {
                 "no such setting; there are mode host port addr gateway seed message every count \
-                 bytes write connections backoff backoff-most patience connect silence finish call \
+                 lost bytes write connections backoff backoff-most patience connect silence finish call \
                  stall keep-alive max-segment nagle"
             }
             Self::NoMode => "the mode is heartbeat or bulk",
+            Self::NoLostBeat => "a lost beat is counted or said again: give count or again",
             Self::NoAddress => "give the IPv4 address of one host, as in 10.0.2.2",
             Self::NoCidr => "give our IPv4 address with its prefix, as in 10.0.2.15/24",
             Self::NoNumber => {
@@ -104,6 +131,7 @@ impl Why {
                  least 1"
             }
             Self::NoTime => "give a time with its unit, as in 250ms, 5s or 2m",
+            Self::NoPause => "there is a pause before each attempt: give at least 1ms",
             Self::NoSwitch => "give on or off",
             Self::MessageTooLong => "a message is 64 octets at most",
             Self::Limit(OptionsError::Zero(_)) => "this limit is at least 1ms",
@@ -151,6 +179,7 @@ impl Default for Settings<'_> {
             message: "beat",
             every: Duration::from_secs(1),
             count: 0,
+            lost: LostBeat::Count,
             bytes: 1_000_000,
             write: LARGEST_WRITE,
             connections: 0,
@@ -204,6 +233,13 @@ impl<'a> Settings<'a> {
             "message" => self.message = value,
             "every" => self.every = time(value)?,
             "count" => self.count = number(value)?,
+            "lost" => {
+                self.lost = match value {
+                    "count" => LostBeat::Count,
+                    "again" => LostBeat::SayAgain,
+                    _ => return Err(Why::NoLostBeat),
+                }
+            }
             "bytes" => self.bytes = at_least_one(value)?,
             "write" => {
                 self.write = Some(at_least_one(value)?)
@@ -211,8 +247,8 @@ impl<'a> Settings<'a> {
                     .ok_or(Why::NoNumber)?;
             }
             "connections" => self.connections = number(value)?,
-            "backoff" => self.backoff = time(value)?,
-            "backoff-most" => self.backoff_most = time(value)?,
+            "backoff" => self.backoff = pause(value)?,
+            "backoff-most" => self.backoff_most = pause(value)?,
             "patience" => self.patience = time(value)?,
             _ => {
                 *options = option(*options, key, value)?;
@@ -266,6 +302,14 @@ fn at_least_one<T: core::str::FromStr + PartialEq + Default>(value: &str) -> Res
     Some(number(value)?)
         .filter(|value| *value != T::default())
         .ok_or(Why::NoNumber)
+}
+
+/// A time between two attempts.
+fn pause(value: &str) -> Result<Duration, Why> {
+    let pause = time(value)?;
+    (pause >= backoff::SHORTEST)
+        .then_some(pause)
+        .ok_or(Why::NoPause)
 }
 
 /// A whole number of `ms`, `s`, `m` or `h`; a zero needs no unit.

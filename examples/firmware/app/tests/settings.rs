@@ -3,7 +3,7 @@
 use core::net::Ipv4Addr;
 use core::time::Duration;
 use lastbyte::{Nagle, OptionsError};
-use lastbyte_firmware_app::{LARGEST_WRITE, Mode, Settings, Why, octet};
+use lastbyte_firmware_app::{LARGEST_WRITE, LostBeat, Mode, Settings, Why, octet};
 
 /// `defmt` needs one to link; nothing here logs.
 #[defmt::global_logger]
@@ -30,7 +30,7 @@ fn without_words_the_defaults_hold() {
 #[test]
 fn every_word_is_taken() {
     let words = "mode=bulk host=10.77.0.1 port=6000 addr=10.77.0.2/24 gateway=none seed=7 \
-                 message=tick every=1500ms count=3 bytes=12 write=64 connections=5 backoff=50ms \
+                 message=tick every=1500ms count=3 lost=again bytes=12 write=64 connections=5 backoff=50ms \
                  backoff-most=2m patience=0 connect=1s silence=3s finish=4s call=5ms stall=6s \
                  keep-alive=7s max-segment=536 nagle=off";
     let settings = Settings::parse(words.split_whitespace()).unwrap();
@@ -47,6 +47,7 @@ fn every_word_is_taken() {
         (settings.count, settings.bytes, settings.write),
         (3, 12, 64)
     );
+    assert_eq!(settings.lost, LostBeat::SayAgain);
     assert_eq!(settings.connections, 5);
     assert_eq!(settings.backoff, Duration::from_millis(50));
     assert_eq!(settings.backoff_most, Duration::from_secs(120));
@@ -90,6 +91,10 @@ fn the_word_that_is_wrong_is_named() {
         ("every=99999999999s", Why::NoTime),
         ("every=1day", Why::NoTime),
         ("nagle=yes", Why::NoSwitch),
+        ("lost=yes", Why::NoLostBeat),
+        ("backoff=0", Why::NoPause),
+        ("backoff=0ms", Why::NoPause),
+        ("backoff-most=0", Why::NoPause),
         (&long, Why::MessageTooLong),
         (
             "silence=1s",
@@ -122,7 +127,7 @@ fn the_stream_differs_wherever_it_is_shifted() {
 fn the_settings_that_are_named_are_those_there_are() {
     let told = Settings::parse(["?="]).unwrap_err().to_string();
     let (_, names) = told.split_once("there are ").unwrap();
-    assert_eq!(names.split_whitespace().count(), 23);
+    assert_eq!(names.split_whitespace().count(), 24);
     for name in names.split_whitespace() {
         let word = format!("{name}=\u{1}");
         if let Err(error) = Settings::parse([word.as_str()]) {

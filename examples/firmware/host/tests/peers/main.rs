@@ -11,6 +11,7 @@
 //! machine lacks one, the tests that need it count as ignored and say so; with
 //! `CI=true` they fail.
 
+mod beats;
 mod bench;
 mod boards;
 mod cable;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
     let cases = [
         opening::CASES,
         living::CASES,
+        beats::CASES,
         ending::CASES,
         returning::CASES,
         cable::CASES,

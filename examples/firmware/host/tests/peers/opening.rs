@@ -50,7 +50,14 @@ fn connect_timeout(bench: &mut Bench) {
 }
 
 fn wrong_settings(bench: &mut Bench) {
-    for word in ["mood=bulk", "every=fast", "silence=1s", "host=nowhere"] {
+    for word in [
+        "mood=bulk",
+        "every=fast",
+        "silence=1s",
+        "host=nowhere",
+        "backoff=0",
+        "backoff-most=0ms",
+    ] {
         bench.boot(5000, &["count=1", word]);
         bench.wait_for(&format!("settings: {word}: "));
         bench.wait_exit(2);
