@@ -2,17 +2,19 @@
 //!
 //! What a port consists of, each in a file of its own: the network device
 //! (`ethernet.rs`), the clock (`clock.rs`), what sets the chip going
-//! (`chip.rs`), and its registers (`registers.rs`). This file puts them together.
+//! (`chip.rs`), what becomes of faults (`fault.rs`), and the registers (`registers.rs`). This
+//! file puts them together.
 #![no_std]
 #![no_main]
 
 mod chip;
 mod clock;
 mod ethernet;
+mod fault;
 mod registers;
 
 use clock::SysTickClock;
-use cortex_m_rt::{ExceptionFrame, entry, exception};
+use cortex_m_rt::{entry, exception};
 use ethernet::{Ethernet, Frames};
 use lastbyte::stack::Buffers;
 use lastbyte_firmware_app::Board;
@@ -34,6 +36,7 @@ fn main() -> ! {
     let Some(core) = cortex_m::Peripherals::take() else {
         unreachable!("the entry point runs once");
     };
+    fault::guard_stack();
     chip::start();
     let clock = SysTickClock::start(core.SYST);
     defmt::timestamp!("{=u64:us}", clock::micros());
@@ -49,16 +52,7 @@ fn main() -> ! {
     })
 }
 
-// Without these two, a fault or a stray interrupt is an endless loop that says
-// nothing.
-
-/// # Safety
-///
-/// Called by the processor alone.
-#[exception]
-unsafe fn HardFault(frame: &ExceptionFrame) -> ! {
-    panic!("hard fault: {frame:?}");
-}
+// Without this one, a stray interrupt is an endless loop that says nothing.
 
 /// # Safety
 ///

@@ -1,12 +1,13 @@
 //! The registers of the chip, and its interrupt lines: the only access to memory
-//! that is not Rust's, and all of this board's `unsafe` but the names of its
-//! fault handlers. From the data sheet of the LM3S6965.
+//! that is not Rust's, and all of this board's `unsafe` but its handlers of faults
+//! (`fault.rs`). From the data sheet of the LM3S6965.
 
 use cortex_m::interrupt::InterruptNumber;
 use cortex_m::peripheral::NVIC;
 
 /// A 32-bit register, by its address.
 #[derive(Clone, Copy)]
+#[repr(u32)]
 pub enum Register {
     // System control.
     PllStatus = 0x400F_E050,
@@ -15,6 +16,13 @@ pub enum Register {
     ClockGates2 = 0x400F_E108,
     User0 = 0x400F_E1E0,
     User1 = 0x400F_E1E4,
+
+    // The processor's memory protection unit, and its account of faults.
+    FaultStatus = 0xE000_ED28,
+    ProtectionControl = 0xE000_ED94,
+    ProtectionNumber = 0xE000_ED98,
+    ProtectionBase = 0xE000_ED9C,
+    ProtectionAttributes = 0xE000_EDA0,
 
     // General-purpose timer 0.
     TimerConfiguration = 0x4003_0000,

@@ -2,13 +2,14 @@
 //!
 //! What a port consists of, each in a file of its own: the network device
 //! (`network.rs`, over memory from `dma.rs`), the clock (`clock.rs`), what
-//! wakes the hart (`wake.rs`), and the registers (`registers.rs`). This file
-//! puts them together.
+//! wakes the hart (`wake.rs`), what becomes of faults (`fault.rs`), and the registers
+//! (`registers.rs`). This file puts them together.
 #![no_std]
 #![no_main]
 
 mod clock;
 mod dma;
+mod fault;
 mod network;
 mod registers;
 mod wake;
@@ -17,8 +18,7 @@ use clock::ClintClock;
 use lastbyte::stack::Buffers;
 use lastbyte_firmware_app::Board;
 use network::{Frames, Network, StartError};
-use riscv::register::{mcause, mepc, mtval};
-use riscv_rt::{TrapFrame, entry};
+use riscv_rt::entry;
 use static_cell::ConstStaticCell;
 
 /// What is accepted and not acknowledged yet, in octets: five full segments.
@@ -35,6 +35,7 @@ defmt::timestamp!("{=u64:us}", clock::micros());
 
 #[entry]
 fn main() -> ! {
+    registers::protect_flash();
     lastbyte_firmware_semihost::run(BUFFERS.take(), |seed| {
         let device = match Network::start(FRAMES.take()) {
             Ok(device) => device,
@@ -49,25 +50,4 @@ fn main() -> ! {
             link: Network::link,
         }
     })
-}
-
-// Without these two, a fault or a stray interrupt is an endless loop that says
-// nothing.
-
-// SAFETY: the name is the one riscv-rt calls, and nobody else has it.
-#[unsafe(export_name = "ExceptionHandler")]
-fn exception(frame: &TrapFrame) -> ! {
-    panic!(
-        "{:?} at {:#x}, value {:#x}: {:x?}",
-        mcause::read().cause(),
-        mepc::read(),
-        mtval::read(),
-        frame
-    );
-}
-
-// SAFETY: as above.
-#[unsafe(export_name = "DefaultHandler")]
-fn interrupt() -> ! {
-    panic!("nothing handles {:?}", mcause::read().cause());
 }

@@ -1,7 +1,7 @@
 //! The registers of the machine: the timer and the interrupt controller that
 //! most RISC-V chips have, and what the driver of the network card leaves out.
 //! With `dma.rs`, which lends memory to the card, this is all of this board's
-//! `unsafe` but the names of its trap handlers.
+//! `unsafe` but the beginning of a trap (`fault.rs`).
 //!
 //! The addresses are those of QEMU's machine (`hw/riscv/virt.c`). On a chip they
 //! stand in its manual; the layout behind them is the same for every CLINT and
@@ -9,7 +9,7 @@
 
 use core::num::NonZero;
 use core::ptr::{self, NonNull};
-use riscv::register::mie;
+use riscv::register::{Permission, Range, mie, pmpaddr0, pmpcfg0};
 use virtio_drivers::transport::mmio::{MmioError, MmioTransport};
 
 /// A 32-bit register, by its address.
@@ -80,6 +80,23 @@ pub fn enable_wake_ups() {
         mie::set_mtimer();
         mie::set_mext();
     }
+}
+
+/// Lets nothing write to the flash, this firmware included, until the next reset.
+pub fn protect_flash() {
+    const START: usize = 0x8000_0000;
+    const LEN: usize = 256 * 1024;
+    // A power of two from a multiple of it: the address in words, with the length in its
+    // low bits (RISC-V privileged architecture, 3.7.1).
+    let region = START / 4 + LEN / 8 - 1;
+    // SAFETY: what may still be done is all that the program does: to read there and to
+    // run what stands there.
+    unsafe {
+        pmpaddr0::write(region);
+        pmpcfg0::set_pmp(0, Range::NAPOT, Permission::RX, true);
+    }
+    // SAFETY: it only makes the hart use what was set.
+    unsafe { core::arch::asm!("sfence.vma") }
 }
 
 /// A place a virtio device is plugged into, or none.

@@ -2,15 +2,17 @@
 //! the way out for logs, random numbers, an exit status.
 //!
 //! A real board has other sources for each: constants or flash, RTT or a
-//! UART, a hardware random number generator, and nowhere to exit to. What is
-//! here is used the same way by every board in this directory.
+//! UART, a hardware random number generator, and nowhere to exit to: it stops with
+//! its watchdog not kicked. What is here is used the same way by every board in this
+//! directory.
 #![no_std]
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
-// The logger.
-use defmt_semihosting as _;
+mod check;
+mod last_words;
+#[expect(unsafe_code, reason = "the trait of a logger is unsafe")]
+mod log;
 
-use core::panic::PanicInfo;
 use lastbyte::Clock;
 use lastbyte::stack::Buffers;
 use lastbyte::stack::smoltcp::phy::Device;
@@ -23,8 +25,6 @@ const LONGEST_COMMAND_LINE: usize = 512;
 
 /// The status for settings that are wrong.
 const USAGE: i32 = 2;
-/// The status after a panic, as for a program of the host.
-const PANICKED: i32 = 101;
 /// The status when the host gives what it must not.
 const BROKEN: i32 = 1;
 
@@ -39,22 +39,26 @@ pub fn run<D: Device, C: Clock, const TX: usize, const RX: usize>(
             "settings: the command line is longer than {} octets",
             LONGEST_COMMAND_LINE
         );
-        process::exit(USAGE);
+        exit(USAGE);
     };
     // The first word is the name of the program.
     let words = (&words).into_iter().skip(1);
     // What is no UTF-8 is no setting either; the error names the word.
     let words = words.map(|word| word.unwrap_or("(not UTF-8)"));
-    let settings = match Settings::parse(words.filter(|word| !word.is_empty())) {
+    let words = words.filter(|word| !word.is_empty());
+    if let Some(check) = words.clone().find_map(|word| word.strip_prefix("check=")) {
+        check::run(check);
+    }
+    let settings = match Settings::parse(words) {
         Ok(settings) => settings,
         Err(error) => {
             defmt::error!("settings: {}", error);
-            process::exit(USAGE);
+            exit(USAGE);
         }
     };
     let board = make(settings.seed.unwrap_or_else(seed));
     let outcome = lastbyte_firmware_app::run(board, &settings, buffers);
-    process::exit(outcome.exit_code().into())
+    exit(outcome.exit_code().into())
 }
 
 /// 64 random bits. The host's stand for those of the generator that a real chip has; a
@@ -69,13 +73,13 @@ fn seed() -> u64 {
             // No constant in its place: local ports and sequence numbers could be
             // computed from it.
             defmt::error!("the host gives no random number; give one with seed=");
-            process::exit(BROKEN)
+            exit(BROKEN)
         }
     }
 }
 
-#[panic_handler]
-fn panic(info: &PanicInfo<'_>) -> ! {
-    defmt::error!("{}", defmt::Display2Format(info));
-    process::exit(PANICKED)
+/// Ends the run, once the host has the log.
+fn exit(status: i32) -> ! {
+    log::flush();
+    process::exit(status)
 }

@@ -159,6 +159,11 @@ impl Bench {
         assert_eq!(end, QemuEnd::Status(status));
     }
 
+    /// What was read of the log.
+    pub fn log(&self) -> &[Line] {
+        &self.log
+    }
+
     /// Whether a line of this level, or above, was read.
     pub fn has_said(&self, level: Level, text: &str) -> bool {
         let mut lines = self.log.iter();

@@ -16,6 +16,7 @@ mod bench;
 mod boards;
 mod cable;
 mod ending;
+mod last_words;
 mod living;
 mod network;
 mod opening;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         beats::CASES,
         ending::CASES,
         returning::CASES,
+        last_words::CASES,
         cable::CASES,
     ]
     .concat();

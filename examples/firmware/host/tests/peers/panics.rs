@@ -1,4 +1,5 @@
-//! What of ours can panic in a firmware: nothing but its start-up.
+//! What of ours can panic in a firmware: nothing but its start-up, its faults, and what
+//! breaks it on purpose.
 //!
 //! A panic tells where in the source it is, so the name of the file lands in
 //! the firmware with it. A file that is not named there has no panic path that
@@ -10,8 +11,9 @@ use object::read::elf::ElfFile32;
 use object::{Object, ObjectSection};
 use std::path::{Path, PathBuf};
 
-/// Where a board may panic: before anything runs, for want of anything better.
-const START_UP: [&str; 2] = ["main.rs", "chip.rs"];
+/// Where a firmware may panic: before anything runs and after everything has gone wrong,
+/// for want of anything better, and in `check=`.
+const MAY_PANIC: [&str; 4] = ["main.rs", "chip.rs", "fault.rs", "check.rs"];
 
 /// Fails if a file of ours is named in the firmware.
 pub fn nothing_of_ours_panics(board: &Board) {
@@ -26,14 +28,17 @@ pub fn nothing_of_ours_panics(board: &Board) {
     let firmware = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let root = firmware.parent().and_then(Path::parent).unwrap();
     let mut named = Vec::new();
-    for directory in [
-        root.join("src"),
-        firmware.join("app/src"),
-        firmware.join("semihost/src"),
-    ] {
+    for directory in [root.join("src"), firmware.join("app/src")] {
         let directory = format!("{}/", directory.display());
         if positions(&constants, &directory).next().is_some() {
             named.push(directory);
+        }
+    }
+    let semihost = firmware.join("semihost/src");
+    for file in sources(&semihost) {
+        let name = semihost.join(file).display().to_string();
+        if positions(&constants, &name).next().is_some() {
+            named.push(name);
         }
     }
     // Those of the package that is built go by their path in it.
@@ -45,10 +50,15 @@ pub fn nothing_of_ours_panics(board: &Board) {
         }
     }
     assert!(named.is_empty(), "these can panic: {named:?}");
-    // The firmware does name its start-up, or else names are not to be found
+    // The firmware does name what may panic, or else names are not to be found
     // where they are looked for.
-    let start_up = positions(&constants, "src/main.rs").next();
-    assert!(start_up.is_some(), "no panic names its place at all");
+    for name in [
+        "src/main.rs".to_owned(),
+        semihost.join("check.rs").display().to_string(),
+    ] {
+        let is_named = positions(&constants, &name).next().is_some();
+        assert!(is_named, "no panic names its place in {name}");
+    }
 }
 
 fn positions<'a>(constants: &'a [u8], name: &'a str) -> impl Iterator<Item = usize> + 'a {
@@ -63,6 +73,6 @@ fn sources(directory: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(directory).unwrap();
     entries
         .map(|entry| PathBuf::from(entry.unwrap().file_name()))
-        .filter(|name| !START_UP.iter().any(|start_up| name == Path::new(start_up)))
+        .filter(|name| !MAY_PANIC.iter().any(|may| name == Path::new(may)))
         .collect()
 }

@@ -1,0 +1,69 @@
+//! The firmware breaks: one line says why, and it stops with the status of a panic.
+
+use crate::Case;
+use crate::bench::Bench;
+use crate::network::Place;
+use lastbyte_firmware_host::Level;
+
+pub const CASES: &[Case] = &[
+    ("panic", Place::User, panic),
+    ("panic_in_a_log_line", Place::User, panic_in_a_log_line),
+    ("panic_in_a_panic", Place::User, panic_in_a_panic),
+    ("stack_overflow", Place::User, stack_overflow),
+    (
+        "stack_overflow_in_a_log_line",
+        Place::User,
+        stack_overflow_in_a_log_line,
+    ),
+    (
+        "stack_overflow_by_one_frame",
+        Place::User,
+        stack_overflow_by_one_frame,
+    ),
+];
+
+/// The last line is the only one above a warning, and whole.
+#[track_caller]
+fn assert_last_words(bench: &mut Bench, check: &str, words: &[&str]) {
+    bench.boot(5000, &[&format!("check={check}")]);
+    bench.wait_exit(101);
+    let log = bench.log();
+    let [said @ .., last] = log else {
+        panic!("it says nothing");
+    };
+    assert_eq!(last.level, Level::Error);
+    for word in words {
+        assert!(last.text.contains(word), "{word}: {last}");
+    }
+    assert!(said.iter().all(|line| line.level < Level::Error));
+}
+
+fn panic(bench: &mut Bench) {
+    let words = ["panicked at ", "check.rs:", ": on purpose, in two lines"];
+    assert_last_words(bench, "panic", &words);
+}
+
+fn panic_in_a_log_line(bench: &mut Bench) {
+    let words = ["panicked at ", "check.rs:", ": while a line was written"];
+    assert_last_words(bench, "panic-in-log", &words);
+}
+
+fn panic_in_a_panic(bench: &mut Bench) {
+    let words = ["panicked at ", "check.rs:", "while it was being said why"];
+    assert_last_words(bench, "panic-in-panic", &words);
+}
+
+const OVERFLOW: [&str; 2] = ["fault.rs:", "stack overflow: all 16384 octets are in use"];
+
+fn stack_overflow(bench: &mut Bench) {
+    assert_last_words(bench, "overflow", &OVERFLOW);
+}
+
+fn stack_overflow_in_a_log_line(bench: &mut Bench) {
+    assert_last_words(bench, "overflow-in-log", &OVERFLOW);
+}
+
+/// A frame that is larger than all of the memory.
+fn stack_overflow_by_one_frame(bench: &mut Bench) {
+    assert_last_words(bench, "large-frame", &OVERFLOW);
+}

@@ -1,0 +1,65 @@
+//! Checks of what must never happen: `check=` breaks the firmware on purpose. The last line
+//! of the log says what happened, and the firmware stops.
+
+use core::fmt;
+use core::hint::black_box;
+
+/// More than any board here has.
+const LARGE: usize = 100 * 1024;
+
+/// Does what the word says; returns if it says nothing known.
+pub fn run(check: &str) {
+    match check {
+        "panic" => panic!("on purpose,\nin two lines"),
+        "panic-in-log" => defmt::info!("this line is not finished: {}", Bomb),
+        "panic-in-panic" => panic!("{Bomb}"),
+        "overflow" => defmt::info!("{}", deeper(0)),
+        "overflow-in-log" => defmt::info!("this line is not finished: {}", Well),
+        "large-frame" => defmt::info!("{}", large()),
+        _ => {}
+    }
+}
+
+/// Panics when it is formatted.
+struct Bomb;
+
+impl defmt::Format for Bomb {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(f, "half of it, ");
+        panic!("while a line was written");
+    }
+}
+
+impl fmt::Display for Bomb {
+    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+        panic!("while a message was written");
+    }
+}
+
+/// Has no bottom when it is formatted.
+struct Well;
+
+impl defmt::Format for Well {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(f, "{}", deeper(0));
+    }
+}
+
+/// Calls itself until the stack is at its end.
+#[expect(unconditional_recursion, reason = "on purpose")]
+#[inline(never)]
+fn deeper(depth: u32) -> u32 {
+    let frame = black_box([depth; 32]);
+    let below = deeper(depth.wrapping_add(1));
+    // Used after the call, so that each one has its frame.
+    let [first, ..] = black_box(frame);
+    below.wrapping_add(first)
+}
+
+/// One frame that leaps over whatever lies next to the stack.
+#[inline(never)]
+fn large() -> u8 {
+    let frame = black_box([1; LARGE]);
+    let [first, ..] = black_box(&frame);
+    *first
+}
