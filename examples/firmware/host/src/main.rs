@@ -4,6 +4,7 @@
 use anstyle::{AnsiColor, Style};
 use clap::Parser;
 use lastbyte_firmware_host::{Boot, BootError, Level, Line, Network, QemuEnd};
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -46,16 +47,29 @@ fn main() -> ExitCode {
         }
         Ok(QemuEnd::Signal) => ExitCode::FAILURE,
         Err(error) => {
-            anstream::eprintln!("error: {error}");
+            // Standard error may be closed; the status says the same.
+            let _ = writeln!(anstream::stderr(), "error: {error}");
             ExitCode::FAILURE
         }
     }
 }
 
-fn run(arguments: &Arguments) -> Result<QemuEnd, BootError> {
+/// Why a firmware does not run, or not to its end.
+#[derive(Debug, thiserror::Error)]
+enum RunError {
+    #[error(transparent)]
+    Boot(#[from] BootError),
+    #[error("QEMU does not end with its log: {0}")]
+    End(std::io::Error),
+    #[error("showing the log: {0}")]
+    Show(std::io::Error),
+}
+
+fn run(arguments: &Arguments) -> Result<QemuEnd, RunError> {
     let network = arguments.tap.clone().map_or(Network::User, Network::Tap);
     // QEMU ends with this process, so ending it is all there is to do.
-    ctrlc::set_handler(|| std::process::exit(INTERRUPTED)).map_err(std::io::Error::other)?;
+    ctrlc::set_handler(|| std::process::exit(INTERRUPTED))
+        .map_err(|error| BootError::Io(std::io::Error::other(error)))?;
     let mut qemu = Boot::new(&arguments.firmware)
         .settings(arguments.settings.clone())
         .network(network)
@@ -63,17 +77,18 @@ fn run(arguments: &Arguments) -> Result<QemuEnd, BootError> {
         .qemu_arguments(arguments.qemu.clone())
         .start()?;
     while let Some(line) = qemu.wait_line() {
-        show(&line);
+        // With nobody to show it to, as after `| head`, there is no reason to go on.
+        show(&line).map_err(RunError::Show)?;
     }
-    Ok(qemu.wait_end(END_LIMIT)?)
+    qemu.wait_end(END_LIMIT).map_err(RunError::End)
 }
 
-fn show(line: &Line) {
+fn show(line: &Line) -> std::io::Result<()> {
     let style = match line.level {
         Level::Trace | Level::Debug => Style::new().dimmed(),
         Level::Info | Level::Print => Style::new(),
         Level::Warn => AnsiColor::Yellow.on_default(),
         Level::Error => AnsiColor::Red.on_default().bold(),
     };
-    anstream::println!("{style}{line}{style:#}");
+    writeln!(anstream::stdout(), "{style}{line}{style:#}")
 }

@@ -3,7 +3,7 @@
 use crate::log::{Format, Line, LogError};
 use crate::machine::{Machine, MachineError, is_installed};
 use crate::monitor::{Monitor, MonitorError};
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
@@ -18,6 +18,10 @@ pub(crate) const NETWORK_ID: &str = "cable";
 const PROGRAM_NAME: &str = "lastbyte";
 
 const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// The lines of the log that wait to be read. If there are more, they wait in QEMU's pipe;
+/// and if that is full, the firmware leaves lines out and counts them.
+const LINES_WAITING: usize = 1024;
 
 /// What the board's cable is plugged into.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -149,7 +153,7 @@ impl Boot {
             .ok_or_else(|| io::Error::from(io::ErrorKind::BrokenPipe))?;
         let stderr = child.stderr.take();
         thread::spawn(|| stderr.map(pass_on));
-        let (sender, lines) = mpsc::channel();
+        let (sender, lines) = mpsc::sync_channel(LINES_WAITING);
         let reader = thread::spawn(move || format.decode(stdout, |line| sender.send(line).is_ok()));
         let mut qemu = Qemu {
             child,
@@ -215,7 +219,9 @@ const NOISE: &str = "Timer with period zero, disabling";
 fn pass_on(stderr: ChildStderr) {
     let lines = BufReader::new(stderr).lines().map_while(Result::ok);
     for line in lines.filter(|line| line != NOISE) {
-        eprintln!("{line}");
+        // Standard error may be closed or full: what cannot be shown is no reason to stop
+        // reading, or QEMU would wait.
+        let _ = writeln!(io::stderr(), "{line}");
     }
 }
 
@@ -274,8 +280,8 @@ impl Qemu {
         self.monitor.as_mut().expect("made with QEMU")
     }
 
-    /// Waits for its end, for `limit` at the most. Read the log first: what is
-    /// not read stays readable afterwards.
+    /// Waits for its end, for `limit` at the most. What is not read of the log stays
+    /// readable afterwards, as far as the queue of lines reaches.
     ///
     /// # Errors
     ///
@@ -303,6 +309,9 @@ impl Drop for Qemu {
         // It may have ended by itself.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        // A reader that waits for room in the queue is told that nobody reads it.
+        let (_, nothing) = mpsc::sync_channel(0);
+        drop(std::mem::replace(&mut self.lines, nothing));
         if let Some(reader) = self.reader.take() {
             // Its source has ended with QEMU.
             let _ = reader.join();

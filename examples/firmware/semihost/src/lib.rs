@@ -46,9 +46,11 @@ pub fn run<D: Device, C: Clock, const TX: usize, const RX: usize>(
     // What is no UTF-8 is no setting either; the error names the word.
     let words = words.map(|word| word.unwrap_or("(not UTF-8)"));
     let words = words.filter(|word| !word.is_empty());
-    if let Some(check) = words.clone().find_map(|word| word.strip_prefix("check=")) {
-        check::run(check);
-    }
+    let words = words.inspect(|word| {
+        if let Some(check) = word.strip_prefix("check=") {
+            check::run(check);
+        }
+    });
     let settings = match Settings::parse(words) {
         Ok(settings) => settings,
         Err(error) => {

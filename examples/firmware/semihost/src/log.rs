@@ -79,7 +79,8 @@ impl Log {
 
     fn start_frame(&mut self) {
         self.start = self.end;
-        self.does_fit = true;
+        // A shorter line must not overtake the word on those that are missing.
+        self.does_fit = self.missing == 0;
         self.push(|encoder, out| encoder.start_frame(out));
     }
 

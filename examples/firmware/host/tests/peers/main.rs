@@ -18,6 +18,7 @@ mod cable;
 mod ending;
 mod last_words;
 mod living;
+mod logs;
 mod network;
 mod opening;
 mod panics;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         ending::CASES,
         returning::CASES,
         last_words::CASES,
+        logs::CASES,
         cable::CASES,
     ]
     .concat();
