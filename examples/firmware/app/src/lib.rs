@@ -13,8 +13,8 @@
 //!
 //! The modules, in the order to read them: `session.rs` is what an application
 //! copies, one connection from opening to the last word about it;
-//! `heartbeat.rs` and `bulk.rs` are two uses of it; `settings.rs` is what an
-//! application replaces by constants; `laps.rs` is for the clock of a board.
+//! `heartbeat.rs` and `bulk.rs` are two uses of it, and decide what becomes of
+//! what is lost; `settings.rs` is what an application replaces by constants.
 #![no_std]
 #![forbid(unsafe_code)]
 #![deny(
@@ -33,12 +33,10 @@
 mod backoff;
 mod bulk;
 mod heartbeat;
-mod laps;
 mod session;
 mod settings;
 
 pub use bulk::octet;
-pub use laps::Laps;
 pub use settings::{LostBeat, Mode, Settings, SettingsError, Why};
 
 use backoff::Backoff;

@@ -15,10 +15,14 @@ const PLL_OFF: u32 = 1 << 13;
 const BYPASS_PLL: u32 = 1 << 11;
 const CRYSTAL_8_MHZ: u32 = 0xE << 6;
 const MAIN_OSCILLATOR: u32 = 0 << 4;
+const INTERNAL_OSCILLATOR: u32 = 1 << 4;
 const INTERNAL_OFF: u32 = 1 << 1;
 
-/// A bit of `PllStatus`.
+/// A bit of `PllStatus` and `PllStatusClear`.
 const PLL_LOCKED: u32 = 1 << 6;
+
+/// A bit of `ClockGates0`.
+const WATCHDOG: u32 = 1 << 3;
 
 /// A bit of `ClockGates1`.
 const TIMER_0: u32 = 1 << 16;
@@ -26,6 +30,10 @@ const TIMER_0: u32 = 1 << 16;
 /// Bits of `ClockGates2`.
 const ETHERNET_MAC: u32 = 1 << 28;
 const ETHERNET_PHY: u32 = 1 << 30;
+
+/// The main oscillator is steady after 10 ms. A look takes four cycles at the least, of an
+/// internal oscillator of 12 MHz, give or take a third: so many of them take 35 ms.
+const OSCILLATOR_LOOKS: u32 = 140_000;
 
 /// The PLL locks within half a millisecond; this many looks take longer.
 const LOCK_LOOKS: u32 = 100_000;
@@ -40,18 +48,25 @@ const FALLBACK_ADDR: EthernetAddress = EthernetAddress([0x02, 0, 0, 0x69, 0x65, 
 ///
 /// The PLL does not lock: the crystal is not the one of the evaluation board.
 pub fn start() {
-    let pll = DIVIDE_BY_FOUR | USE_DIVIDER | CRYSTAL_8_MHZ | MAIN_OSCILLATOR | INTERNAL_OFF;
-    // First onto the oscillator, with the PLL off; then the PLL on, still
+    // After a reset the chip runs on its internal oscillator, and the main one is off.
+    // Started and chosen in one write, it would be the clock before it swings. So: first
+    // start it, and give it time; then choose it, with the PLL off; then the PLL on, still
     // bypassed; and over to it once it is steady.
-    write(
-        Register::RunModeClock,
-        CRYSTAL_8_MHZ | MAIN_OSCILLATOR | PLL_OFF | BYPASS_PLL,
-    );
+    let off = CRYSTAL_8_MHZ | PLL_OFF | BYPASS_PLL;
+    write(Register::RunModeClock, off | INTERNAL_OSCILLATOR);
+    for _ in 0..OSCILLATOR_LOOKS {
+        read(Register::RunModeClock);
+    }
+    write(Register::RunModeClock, off | MAIN_OSCILLATOR);
+    let pll = DIVIDE_BY_FOUR | USE_DIVIDER | CRYSTAL_8_MHZ | MAIN_OSCILLATOR;
+    // Of an earlier lock, if the chip was not reset as a whole.
+    write(Register::PllStatusClear, PLL_LOCKED);
     write(Register::RunModeClock, pll | BYPASS_PLL);
     let is_locked = (0..LOCK_LOOKS).any(|_| read(Register::PllStatus) & PLL_LOCKED != 0);
     assert!(is_locked, "the PLL does not lock");
-    write(Register::RunModeClock, pll);
+    write(Register::RunModeClock, pll | INTERNAL_OFF);
 
+    write(Register::ClockGates0, WATCHDOG);
     write(Register::ClockGates1, TIMER_0);
     write(Register::ClockGates2, ETHERNET_MAC | ETHERNET_PHY);
     // A peripheral may be touched three cycles after its clock is on; reading

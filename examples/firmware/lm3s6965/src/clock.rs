@@ -1,74 +1,75 @@
 //! Time, and sleep.
 //!
-//! Time is `SysTick`, the timer every Cortex-M has. It counts 24 bits down, at
-//! 50 MHz a lap of a third of a second, and is never stopped or set: its laps
-//! are added up in 64 bits. A handler or a log line may hold interrupts off for
-//! a whole lap before time is lost; with a tick of a millisecond it would be
-//! one millisecond.
+//! Time is a counter of 32 bits that counts down at 50 MHz and never stops: 86 s from end
+//! to end. Whoever reads it extends it to 64 bits: in the second half of its range, what
+//! has passed is added up and the counter begins again. Nothing interrupts for that; it is
+//! enough to read it once in 43 s, which is the longest sleep. What is lost each time is
+//! the few cycles between the two registers.
 //!
-//! What ends a sleep is another timer, set to the time due. Nothing ticks in
-//! between.
+//! What ends a sleep is another timer, set to the time due. Nothing ticks in between.
+//!
+//! The counter is that of the watchdog, which resets nothing unless it is told to. Of the
+//! chip's counters it is the longest that QEMU can read too; `SysTick` ends three times a
+//! second, and would wake the chip as often. A firmware that wants its watchdog takes
+//! general-purpose timer 1, 32 bits wide and periodic, in its place.
 
 use crate::chip;
 use crate::ethernet;
 use crate::registers::{Line, Register, read, write};
 use core::cell::Cell;
 use core::time::Duration;
-use cortex_m::peripheral::syst::SystClkSource;
-use cortex_m::peripheral::{SCB, SYST};
 use cortex_m::{asm, interrupt};
-use cortex_m_rt::exception;
 use critical_section::Mutex;
 use lastbyte::{Clock, Instant};
-use lastbyte_firmware_app::Laps;
 
 /// Ticks in a microsecond, of both timers.
 const TICKS_PER_MICRO: u32 = chip::CLOCK_HZ / 1_000_000;
 
-/// A lap of the 24-bit counter.
-const LAP: u32 = 1 << 24;
+/// Where the counter begins.
+const START: u32 = u32::MAX;
 
-static LAPS: Mutex<Cell<Laps>> = Mutex::new(Cell::new(Laps::new(LAP)));
+/// After so many ticks it begins again when it is read.
+const HALF: u32 = 1 << 31;
+
+/// The bit of `CounterControl` that starts it. What else it does is to interrupt at the
+/// end, where it never gets.
+const ON: u32 = 1 << 0;
+
+/// Ticks up to the last time the counter began.
+static BEFORE: Mutex<Cell<u64>> = Mutex::new(Cell::new(0));
 
 /// Microseconds since power-on, for the log too.
 pub fn micros() -> u64 {
     let ticks = critical_section::with(|cs| {
-        let laps = LAPS.borrow(cs).get();
-        laps.ticks(SYST::get_current, SCB::is_pendst_pending)
+        let before = BEFORE.borrow(cs);
+        let passed = START - read(Register::CounterValue);
+        let ticks = before.get() + u64::from(passed);
+        if passed >= HALF {
+            write(Register::CounterLoad, START);
+            before.set(ticks);
+        }
+        ticks
     });
     ticks / u64::from(TICKS_PER_MICRO)
 }
 
-/// A lap is over.
-#[exception]
-fn SysTick() {
-    critical_section::with(|cs| {
-        let mut laps = LAPS.borrow(cs).get();
-        laps.add();
-        LAPS.borrow(cs).set(laps);
-    });
-}
-
 /// The clock of the stack.
-pub struct SysTickClock {
+pub struct CounterClock {
     alarm: Alarm,
 }
 
-impl SysTickClock {
-    /// Starts the timer, at time zero.
-    pub fn start(mut timer: SYST) -> Self {
-        timer.set_clock_source(SystClkSource::Core);
-        timer.set_reload(LAP - 1);
-        timer.clear_current();
-        timer.enable_interrupt();
-        timer.enable_counter();
+impl CounterClock {
+    /// Starts the counter, at time zero.
+    pub fn start() -> Self {
+        write(Register::CounterLoad, START);
+        write(Register::CounterControl, ON);
         Self {
             alarm: Alarm::start(),
         }
     }
 }
 
-impl Clock for SysTickClock {
+impl Clock for CounterClock {
     fn now(&mut self) -> Instant {
         Instant::from_micros(micros())
     }
@@ -91,7 +92,7 @@ impl Clock for SysTickClock {
     }
 }
 
-/// Timer 0, 32 bits wide, once: 86 s at the most, where a sleep ends early.
+/// Timer 0, 32 bits wide, once.
 struct Alarm;
 
 impl Alarm {
@@ -110,10 +111,11 @@ impl Alarm {
         Self
     }
 
+    /// A longer sleep ends early: the counter has to be read.
     fn set(&mut self, sleep: Duration) {
         let micros = u64::try_from(sleep.as_micros()).unwrap_or(u64::MAX);
         let ticks = micros.saturating_mul(u64::from(TICKS_PER_MICRO));
-        let ticks = u32::try_from(ticks).unwrap_or(u32::MAX);
+        let ticks = u32::try_from(ticks).unwrap_or(u32::MAX).min(HALF);
         write(Register::TimerLoad, ticks);
         write(Register::TimerControl, Self::ON);
     }

@@ -76,9 +76,19 @@ const PHY_LOOKS: u32 = 10_000;
 /// Registers of every PHY (IEEE 802.3, 22.2.4).
 const PHY_STATUS: u32 = 1;
 const PHY_ID: u32 = 2;
+const PHY_ABILITIES: u32 = 4;
+const PHY_PARTNER: u32 = 5;
 /// The bit of `PHY_STATUS`. Once the link has been lost, it reads 0 once even
 /// if the link is back, so no loss is overlooked between two looks.
 const PHY_HAS_LINK: u32 = 1 << 2;
+/// The bit of `PHY_STATUS` that is set when both ends know what the other can do.
+const PHY_HAS_NEGOTIATED: u32 = 1 << 5;
+/// Bits of `PHY_ABILITIES` and `PHY_PARTNER`, the best first (IEEE 802.3, 28.2.4 and
+/// annex 28B.3). A partner that does not negotiate is found by its signal, which says
+/// half duplex.
+const FULL_DUPLEX_100: u32 = 1 << 8;
+const HALF_DUPLEX_100: u32 = 1 << 7;
+const FULL_DUPLEX_10: u32 = 1 << 6;
 
 /// Whether a frame had to wait for room: only then is it worth an interrupt
 /// that there is some.
@@ -122,21 +132,25 @@ impl Ethernet {
         write(Register::Address0, u32::from_le_bytes([a, b, c, d]));
         write(Register::Address1, u32::from_le_bytes([e, f, 0, 0]));
         write(Register::TransmitThreshold, ONLY_WHOLE_FRAMES);
-        write(
-            Register::TransmitControl,
-            TRANSMIT_ON | PAD | ADD_CHECKSUM | FULL_DUPLEX,
-        );
+        // Half duplex until the PHY says otherwise.
+        write(Register::TransmitControl, TRANSMIT_ON | PAD | ADD_CHECKSUM);
         reset_receive_fifo();
         Line::Ethernet.enable();
         Self { frames }
     }
 
-    /// Whether the cable is in, as the PHY says.
+    /// Whether the cable is in, as the PHY says. If so, the MAC transmits as the PHY has
+    /// negotiated.
     pub fn link(&mut self) -> Link {
         match (read_phy(PHY_ID), read_phy(PHY_STATUS)) {
             // Nobody answers: emulators have no PHY.
             (Some(0 | 0xFFFF) | None, _) | (_, None) => Link::Unknown,
-            (Some(_), Some(status)) if status & PHY_HAS_LINK != 0 => Link::Up,
+            (Some(_), Some(status)) if status & PHY_HAS_LINK != 0 => {
+                if status & PHY_HAS_NEGOTIATED != 0 {
+                    follow_duplex();
+                }
+                Link::Up
+            }
             (Some(_), Some(_)) => Link::Down,
         }
     }
@@ -188,6 +202,7 @@ impl Device for Ethernet {
     /// takes 0.12 ms at the most.
     fn receive(&mut self, _: Instant) -> Option<(Self::RxToken<'_>, Self::TxToken<'_>)> {
         recover_receiver();
+        recover_transmitter();
         // Each turn reads a frame, and the FIFO holds 31 at the most.
         let len = (0..32).find_map(|_| {
             if read(Register::FrameCount) == 0 {
@@ -273,10 +288,40 @@ impl phy::TxToken for FrameToSend<'_> {
 /// Waits until the last frame has left, for a bounded time.
 fn wait_for_room() {
     let is_free = (0..SEND_LOOKS).any(|_| read(Register::TransmitRequest) & SEND == 0);
-    if !is_free || read(Register::InterruptStatus) & TRANSMIT_ERROR != 0 {
-        // Acknowledging the error empties the FIFO: the frame is lost, and TCP
-        // sends it again. Without this, nothing is ever sent again.
+    if is_free {
+        recover_transmitter();
+    } else {
         write(Register::InterruptStatus, TRANSMIT_ERROR);
+    }
+}
+
+/// Acknowledging an error empties the FIFO: the frame is lost, and TCP sends it again.
+/// What it looks like otherwise: nothing is ever sent again, and a chip that has nothing
+/// to send does not sleep any more, since the interrupt stays.
+fn recover_transmitter() {
+    if read(Register::InterruptStatus) & TRANSMIT_ERROR != 0 {
+        write(Register::InterruptStatus, TRANSMIT_ERROR);
+    }
+}
+
+/// Lets the MAC do as the PHY has negotiated. What it looks like when the two differ:
+/// everything works, until there is traffic in both directions; then frames are lost to
+/// collisions that only one end sees.
+fn follow_duplex() {
+    let (Some(abilities), Some(partner)) = (read_phy(PHY_ABILITIES), read_phy(PHY_PARTNER)) else {
+        return;
+    };
+    let both = abilities & partner;
+    let best = [FULL_DUPLEX_100, HALF_DUPLEX_100, FULL_DUPLEX_10];
+    let duplex = match best.into_iter().find(|ability| both & ability != 0) {
+        Some(FULL_DUPLEX_100 | FULL_DUPLEX_10) => FULL_DUPLEX,
+        _ => 0,
+    };
+    let control = TRANSMIT_ON | PAD | ADD_CHECKSUM | duplex;
+    // Not in the midst of a frame: it is looked at again soon.
+    let is_free = read(Register::TransmitRequest) & SEND == 0;
+    if is_free && read(Register::TransmitControl) != control {
+        write(Register::TransmitControl, control);
     }
 }
 
@@ -331,6 +376,7 @@ pub fn arm_interrupt() -> Due {
         0
     };
     write(Register::InterruptStatus, RECEIVED | TRANSMIT_EMPTY);
+    recover_transmitter();
     write(
         Register::InterruptMask,
         RECEIVED | RECEIVE_OVERRUN | TRANSMIT_ERROR | room,

@@ -13,7 +13,7 @@ mod ethernet;
 mod fault;
 mod registers;
 
-use clock::SysTickClock;
+use clock::CounterClock;
 use cortex_m_rt::{entry, exception};
 use ethernet::{Ethernet, Frames};
 use lastbyte::stack::Buffers;
@@ -33,12 +33,9 @@ fn main() -> ! {
     static mut BUFFERS: Buffers<1, TX, RX> = Buffers::new();
     static mut FRAMES: Frames = Frames::new();
 
-    let Some(core) = cortex_m::Peripherals::take() else {
-        unreachable!("the entry point runs once");
-    };
     fault::guard_stack();
     chip::start();
-    let clock = SysTickClock::start(core.SYST);
+    let clock = CounterClock::start();
     defmt::timestamp!("{=u64:us}", clock::micros());
     lastbyte_firmware_semihost::run(BUFFERS, |seed| {
         let hardware_addr = chip::hardware_addr();

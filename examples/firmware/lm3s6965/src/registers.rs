@@ -2,53 +2,12 @@
 //! that is not Rust's, and all of this board's `unsafe` but its handlers of faults
 //! (`fault.rs`). From the data sheet of the LM3S6965.
 
+mod map;
+
+pub use map::Register;
+
 use cortex_m::interrupt::InterruptNumber;
 use cortex_m::peripheral::NVIC;
-
-/// A 32-bit register, by its address.
-#[derive(Clone, Copy)]
-#[repr(u32)]
-pub enum Register {
-    // System control.
-    PllStatus = 0x400F_E050,
-    RunModeClock = 0x400F_E060,
-    ClockGates1 = 0x400F_E104,
-    ClockGates2 = 0x400F_E108,
-    User0 = 0x400F_E1E0,
-    User1 = 0x400F_E1E4,
-
-    // The processor's memory protection unit, and its account of faults.
-    FaultStatus = 0xE000_ED28,
-    ProtectionControl = 0xE000_ED94,
-    ProtectionNumber = 0xE000_ED98,
-    ProtectionBase = 0xE000_ED9C,
-    ProtectionAttributes = 0xE000_EDA0,
-
-    // General-purpose timer 0.
-    TimerConfiguration = 0x4003_0000,
-    TimerMode = 0x4003_0004,
-    TimerControl = 0x4003_000C,
-    TimerInterruptMask = 0x4003_0018,
-    TimerInterruptClear = 0x4003_0024,
-    TimerLoad = 0x4003_0028,
-
-    // Ethernet MAC.
-    /// Reads what has happened; writing a one forgets it.
-    InterruptStatus = 0x4004_8000,
-    InterruptMask = 0x4004_8004,
-    ReceiveControl = 0x4004_8008,
-    TransmitControl = 0x4004_800C,
-    /// Each read takes a word out, each write puts one in.
-    Data = 0x4004_8010,
-    Address0 = 0x4004_8014,
-    Address1 = 0x4004_8018,
-    TransmitThreshold = 0x4004_801C,
-    PhyControl = 0x4004_8020,
-    PhyClockDivider = 0x4004_8024,
-    PhyReceived = 0x4004_8030,
-    FrameCount = 0x4004_8034,
-    TransmitRequest = 0x4004_8038,
-}
 
 /// Reads a register.
 pub fn read(register: Register) -> u32 {
