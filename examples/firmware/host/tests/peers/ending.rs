@@ -17,6 +17,11 @@ pub const CASES: &[Case] = &[
     ),
     ("vanished", Place::Tap, vanished),
     ("vanished_while_idle", Place::Tap, vanished_while_idle),
+    (
+        "vanished_before_patience_ends",
+        Place::Tap,
+        vanished_before_patience_ends,
+    ),
     ("out_of_patience", Place::Tap, out_of_patience),
 ];
 
@@ -93,6 +98,24 @@ fn vanished(bench: &mut Bench) {
     assert!(!ended.link_was_down);
     let mut stream = Stream::default();
     stream.take(&octets);
+    bench.wait_exit(7);
+}
+
+/// Patience is for a peer that is there and does not read. This one is silent.
+fn vanished_before_patience_ends(bench: &mut Bench) {
+    let peer = bench.peer();
+    let settings = [
+        "mode=bulk",
+        "bytes=100000000",
+        "silence=4s",
+        "patience=1s",
+        "connections=1",
+    ];
+    bench.boot(peer.port(), &settings);
+    let mut connection = peer.accept();
+    connection.read_exact(50_000);
+    filter(Filter::Both);
+    assert_eq!(bench.wait_ended().cause, "vanished");
     bench.wait_exit(7);
 }
 
