@@ -76,6 +76,22 @@ impl Monitor {
         )
     }
 
+    /// Writes a line to `file` for each piece of code that the machine runs from now on: a
+    /// machine that sleeps writes none.
+    ///
+    /// # Errors
+    ///
+    /// [`MonitorError`].
+    pub fn log_execution(&mut self, file: &Path) -> Result<(), MonitorError> {
+        self.ask_human_monitor(&format!("logfile {}", file.display()))?;
+        self.ask_human_monitor("log exec,nochain")
+    }
+
+    /// What QEMU's monitor for programs has no command for.
+    fn ask_human_monitor(&mut self, line: &str) -> Result<(), MonitorError> {
+        self.execute("human-monitor-command", &json!({"command-line": line}))
+    }
+
     fn execute(&mut self, command: &str, arguments: &Value) -> Result<(), MonitorError> {
         let request = json!({"execute": command, "arguments": arguments});
         let stream = self.stream.get_mut();

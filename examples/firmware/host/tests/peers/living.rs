@@ -3,7 +3,7 @@
 use crate::Case;
 use crate::bench::Bench;
 use crate::network::Place;
-use crate::peer::Stream;
+use crate::peer::{LIMIT, Stream};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,7 @@ pub const CASES: &[Case] = &[
     ("slow_reader", Place::Tap, slow_reader),
     ("a_frame_wakes_the_chip", Place::Tap, a_frame_wakes_the_chip),
     ("idle_sleeps", Place::Tap, idle_sleeps),
+    ("idle_runs_nothing", Place::User, idle_runs_nothing),
     ("time_runs_true", Place::User, time_runs_true),
 ];
 
@@ -103,6 +104,36 @@ fn idle_sleeps(bench: &mut Bench) {
     let passed = start.elapsed().as_secs_f64() * procfs_ticks_per_second();
     assert!(used < passed / 20.0, "{used} of {passed} ticks");
     assert!(connection.is_alive());
+}
+
+/// Between two beats not an instruction runs until something is due: no timer comes to an
+/// end in between. Something may have been due in one window, hardly in all of them.
+fn idle_runs_nothing(bench: &mut Bench) {
+    const WINDOW: Duration = Duration::from_secs(3);
+    let peer = bench.peer();
+    // So long a call limit that the application looks at nothing in between.
+    bench.boot(peer.port(), &["every=1h", "call=1h"]);
+    let mut connection = peer.accept();
+    connection.read_exact(7);
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let len = || log.path().metadata().unwrap().len();
+    bench.monitor().log_execution(log.path()).unwrap();
+    let ran: Vec<u64> = (0..3)
+        .map(|_| {
+            let before = len();
+            thread::sleep(WINDOW);
+            len() - before
+        })
+        .collect();
+    assert!(ran.contains(&0), "so much of a log in {WINDOW:?}: {ran:?}");
+    // A frame shows that what runs is logged.
+    let before = len();
+    connection.send_octet();
+    let start = Instant::now();
+    while len() == before {
+        assert!(start.elapsed() < LIMIT, "nothing runs, or it is not logged");
+        thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// The firmware's time against the host's, over many sleeps and many laps of a

@@ -2,7 +2,7 @@
 
 use rustix::io::ioctl_fionread;
 use rustix::net::sockopt::{set_socket_linger, set_socket_recv_buffer_size};
-use std::io::{ErrorKind, Read};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddrV4, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -130,6 +130,12 @@ impl Connection {
             }
         }
         unread
+    }
+
+    /// Sends an octet, which the firmware discards.
+    #[track_caller]
+    pub fn send_octet(&mut self) {
+        self.stream.write_all(&[0]).unwrap();
     }
 
     /// Says that nothing more will come from this side: a FIN.
