@@ -86,11 +86,27 @@ impl Bench {
     /// As [`boot`](Self::boot), with another host for the peer.
     #[track_caller]
     pub fn boot_to(&mut self, host: Option<Ipv4Addr>, port: u16, settings: &[&str]) {
-        let boot = Boot::new(&self.firmware)
+        let boot = self.settings(host, port, settings);
+        self.start(&boot);
+    }
+
+    /// As [`boot`](Self::boot), with arguments for QEMU itself.
+    #[track_caller]
+    pub fn boot_in(&mut self, qemu: &[String], port: u16, settings: &[&str]) {
+        let boot = self.settings(None, port, settings);
+        self.start(&boot.qemu_arguments(qemu.iter().cloned()));
+    }
+
+    fn settings(&self, host: Option<Ipv4Addr>, port: u16, settings: &[&str]) -> Boot {
+        Boot::new(&self.firmware)
             .network(self.place.network())
             .settings(self.place.settings(host))
             .settings([format!("port={port}")])
-            .settings(settings.iter().copied());
+            .settings(settings.iter().copied())
+    }
+
+    #[track_caller]
+    fn start(&mut self, boot: &Boot) {
         self.time = 0.0;
         self.qemu = Some(boot.start().unwrap());
     }

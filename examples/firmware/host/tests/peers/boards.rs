@@ -37,6 +37,10 @@ impl Board {
         self.name
     }
 
+    pub fn machine(&self) -> Machine {
+        self.machine
+    }
+
     /// What this machine lacks to run it.
     pub fn missing(&self) -> Option<String> {
         let (program, package) = (self.machine.program(), self.machine.package());

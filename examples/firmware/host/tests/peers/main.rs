@@ -23,9 +23,11 @@ mod network;
 mod opening;
 mod panics;
 mod peer;
+mod registers;
 mod returning;
 
 use boards::Board;
+use lastbyte_firmware_host::Machine;
 use libtest_mimic::{Arguments, Failed, Trial};
 use network::Place;
 use std::process::ExitCode;
@@ -73,7 +75,11 @@ fn main() -> ExitCode {
             panics::nothing_of_ours_panics(&firmware);
             Ok(())
         }));
-        for &case in &cases {
+        let of_board = match board.machine() {
+            Machine::Lm3s6965 => registers::CASES,
+            Machine::RiscvVirt => &[],
+        };
+        for &case in cases.iter().chain(of_board) {
             let missing = match case.1 {
                 Place::User => no_board.clone(),
                 Place::Tap => no_board.clone().or_else(|| no_tap.clone()),
