@@ -133,13 +133,11 @@ impl Rhythm {
     /// in a burst.
     fn next(&mut self, now: Instant) -> Instant {
         self.due = self.due + self.every;
-        let late = now.since(self.due);
-        let within_period = late
-            .as_micros()
-            .checked_rem(self.every.as_micros())
-            .and_then(|micros| u64::try_from(micros).ok())
-            .map_or(Duration::ZERO, Duration::from_micros);
-        self.due = self.due + late.saturating_sub(within_period);
+        let every = u64::try_from(self.every.as_micros()).unwrap_or(u64::MAX);
+        let late = now.as_micros().saturating_sub(self.due.as_micros());
+        let within_period = late.checked_rem(every).unwrap_or(0);
+        let left_out = late.saturating_sub(within_period);
+        self.due = self.due + Duration::from_micros(left_out);
         self.due
     }
 }

@@ -32,7 +32,8 @@ struct Log {
     start: usize,
     /// Where it ends so far.
     end: usize,
-    does_fit: bool,
+    /// Whether the frame that is being made does not fit, or must not leave.
+    is_cut: bool,
     /// How many lines are being made: one, unless the formatting of one writes another.
     depth: u32,
     /// How many lines are missing here.
@@ -49,7 +50,7 @@ impl Log {
             taken: 0,
             start: 0,
             end: 0,
-            does_fit: true,
+            is_cut: false,
             depth: 0,
             missing: 0,
             restore: RestoreState::invalid(),
@@ -62,7 +63,7 @@ impl Log {
             encoder,
             out,
             end,
-            does_fit,
+            is_cut,
             ..
         } = self;
         encode(encoder, &mut |octets| {
@@ -72,7 +73,7 @@ impl Log {
                     room.copy_from_slice(octets);
                     *end += octets.len();
                 }
-                None => *does_fit = false,
+                None => *is_cut = true,
             }
         });
     }
@@ -80,13 +81,13 @@ impl Log {
     fn start_frame(&mut self) {
         self.start = self.end;
         // A shorter line must not overtake the word on those that are missing.
-        self.does_fit = self.missing == 0;
+        self.is_cut = self.missing > 0;
         self.push(|encoder, out| encoder.start_frame(out));
     }
 
     fn end_frame(&mut self) {
         self.push(|encoder, out| encoder.end_frame(out));
-        if !self.does_fit {
+        if self.is_cut {
             self.end = self.start;
             self.missing = self.missing.saturating_add(1);
         }
