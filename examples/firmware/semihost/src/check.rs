@@ -1,14 +1,15 @@
 //! Checks of what must never happen: `check=` breaks the firmware on purpose. The last line
 //! of the log says what happened, and the firmware stops.
 
+use crate::{USAGE, exit};
 use core::fmt;
 use core::hint::black_box;
 
 /// More than any board here has.
 const LARGE: usize = 100 * 1024;
 
-/// Does what the word says; returns if it says nothing known.
-pub fn run(check: &str) {
+/// Does what the word says.
+pub fn run(check: &str) -> ! {
     match check {
         "panic" => panic!("on purpose,\nin two lines"),
         "panic-in-log" => defmt::info!("this line is not finished: {}", Bomb),
@@ -16,8 +17,16 @@ pub fn run(check: &str) {
         "overflow" => defmt::info!("{}", deeper(0)),
         "overflow-in-log" => defmt::info!("this line is not finished: {}", Well),
         "large-frame" => defmt::info!("{}", large()),
-        _ => {}
+        _ => {
+            defmt::error!(
+                "settings: check={=str}: there are panic panic-in-log panic-in-panic overflow \
+                 overflow-in-log large-frame",
+                check
+            );
+            exit(USAGE)
+        }
     }
+    unreachable!("nothing goes on after check={check}");
 }
 
 /// Panics when it is formatted.

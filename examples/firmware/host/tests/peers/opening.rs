@@ -57,6 +57,7 @@ fn wrong_settings(bench: &mut Bench) {
         "host=nowhere",
         "backoff=0",
         "backoff-most=0ms",
+        "check=fire",
     ] {
         bench.boot(5000, &["count=1", word]);
         bench.wait_for(&format!("settings: {word}: "));
