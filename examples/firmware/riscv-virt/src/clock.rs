@@ -1,7 +1,7 @@
 //! Time, and sleep.
 //!
 //! Time is the CLINT's counter: 64 bits that count up from power-on and never
-//! come to an end, so there are no laps to add up. But a hart of 32 bits reads
+//! come to an end, so there is nothing to add up. But a hart of 32 bits reads
 //! it in two halves.
 //!
 //! What ends a sleep is the counter's own comparator, set to the time due.

@@ -69,8 +69,7 @@ fn slow_reader(bench: &mut Bench) {
 }
 
 /// The buffers are full and the chip sleeps, until a read of the peer opens the
-/// window. With a long call limit only a timer could wake it instead: the laps
-/// of the LM3S6965 are the shortest, and forty of them take 13 s.
+/// window. With so long a call limit nothing else wakes it in time.
 fn a_frame_wakes_the_chip(bench: &mut Bench) {
     let peer = bench.peer();
     peer.take_little();
@@ -136,8 +135,7 @@ fn idle_runs_nothing(bench: &mut Bench) {
     }
 }
 
-/// The firmware's time against the host's, over many sleeps and many laps of a
-/// timer. A lap that is lost or counted twice is a third of a second here.
+/// The firmware's time against the host's, over many sleeps.
 fn time_runs_true(bench: &mut Bench) {
     let peer = bench.peer();
     bench.boot(peer.port(), &["every=50ms", "count=100"]);
