@@ -175,6 +175,15 @@ impl Bench {
         assert_eq!(end, QemuEnd::Status(status));
     }
 
+    /// Reads the log until there is no more of it.
+    #[track_caller]
+    pub fn read_log_to_end(&mut self) {
+        while let Some(line) = self.qemu().next_line(LIMIT) {
+            self.check_time(&line);
+            self.log.push(line);
+        }
+    }
+
     /// What was read of the log.
     pub fn log(&self) -> &[Line] {
         &self.log

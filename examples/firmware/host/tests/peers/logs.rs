@@ -10,6 +10,8 @@ pub const CASES: &[Case] = &[("nobody_reads_the_log", Place::User, nobody_reads_
 const BEATS: u64 = 30_000;
 /// More than wait in the runner and in QEMU's pipe.
 const UNREAD: u64 = 15_000;
+/// What is said after the last beat.
+const LAST_LINES: u64 = 3;
 
 /// The firmware goes on, and where lines are missing the log says how many.
 fn nobody_reads_the_log(bench: &mut Bench) {
@@ -19,7 +21,7 @@ fn nobody_reads_the_log(bench: &mut Bench) {
     let mut connection = peer.accept();
     let beats: String = (1..=UNREAD).map(|beat| format!("beat {beat}\n")).collect();
     assert_eq!(connection.read_exact(beats.len()), beats.as_bytes());
-    bench.wait_for(&format!("beat {BEATS}: "));
+    bench.read_log_to_end();
     connection.read_to_end();
     bench.wait_exit(0);
 
@@ -35,7 +37,12 @@ fn nobody_reads_the_log(bench: &mut Bench) {
             (last, missing) = (beat, 0);
         }
     }
-    assert_eq!((last, missing), (BEATS, 0));
+    // The last lines may be among those that are missing, the words on the end included.
+    let beats = BEATS - last;
+    assert!(
+        (beats..=beats + LAST_LINES).contains(&missing),
+        "{missing} after {last}"
+    );
     assert!(holes > 0, "the log was read in time, so this shows nothing");
 }
 
