@@ -16,11 +16,12 @@ pub fn run(check: &str) -> ! {
         "panic-in-panic" => panic!("{Bomb}"),
         "overflow" => defmt::info!("{}", deeper(0)),
         "overflow-in-log" => defmt::info!("this line is not finished: {}", Well),
+        "overflow-by-logging" => defmt::info!("{}", deeper_with_a_line(0)),
         "large-frame" => defmt::info!("{}", large()),
         _ => {
             defmt::error!(
                 "settings: check={=str}: there are panic panic-in-log panic-in-panic overflow \
-                 overflow-in-log large-frame",
+                 overflow-in-log overflow-by-logging large-frame",
                 check
             );
             exit(USAGE)
@@ -63,6 +64,14 @@ fn deeper(depth: u32) -> u32 {
     // Used after the call, so that each one has its frame.
     let [first, ..] = black_box(frame);
     below.wrapping_add(first)
+}
+
+/// Calls itself and writes a line each time: what needs the end of the stack is the logger.
+#[expect(unconditional_recursion, reason = "on purpose")]
+#[inline(never)]
+fn deeper_with_a_line(depth: u32) -> u32 {
+    defmt::info!("depth {}", black_box(depth));
+    deeper_with_a_line(depth.wrapping_add(1)).wrapping_add(black_box(depth))
 }
 
 /// One frame that leaps over whatever lies next to the stack.

@@ -9,8 +9,8 @@
 //! A panic inside a log line finds the logger taken: [`seize`] gives it up, with the frame
 //! that was being made, and the panic handler has it.
 
-use core::cell::RefCell;
-use critical_section::{Mutex, RestoreState};
+use core::cell::UnsafeCell;
+use critical_section::RestoreState;
 use defmt::Encoder;
 use semihosting::io::{Stdout, Write, stdout};
 
@@ -20,7 +20,14 @@ const ROOM: usize = 1024;
 /// How often a frame is offered at the end of a run, to a host that reads slowly.
 const LAST_OFFERS: u32 = 50_000;
 
-static LOG: Mutex<RefCell<Log>> = Mutex::new(RefCell::new(Log::new()));
+static LOG: Shared = Shared(UnsafeCell::new(Log::new()));
+
+/// Not a `RefCell`: an overflow of the stack comes most likely in the midst of a log line,
+/// and its last words must not find the log borrowed.
+struct Shared(UnsafeCell<Log>);
+
+// SAFETY: `with` alone reaches the log.
+unsafe impl Sync for Shared {}
 
 struct Log {
     encoder: Encoder,
@@ -116,14 +123,12 @@ impl Log {
     }
 }
 
-/// What `operation` does to the log; nothing, in the midst of another one, which only an
-/// exception could ask for.
-fn with<T>(operation: impl FnOnce(&mut Log) -> T) -> Option<T> {
-    critical_section::with(|cs| {
-        LOG.borrow(cs)
-            .try_borrow_mut()
-            .ok()
-            .map(|mut log| operation(&mut log))
+/// What `operation` does to the log, with interrupts off. It must not call this again.
+fn with<T>(operation: impl FnOnce(&mut Log) -> T) -> T {
+    critical_section::with(|_| {
+        // SAFETY: nothing else runs on the only core there is, but the handler of a fault or
+        // a panic in the midst of the operation; and that never goes back to it.
+        operation(unsafe { &mut *LOG.0.get() })
     })
 }
 
@@ -133,17 +138,18 @@ fn report_missing() {
         log.offer();
         log.take_missing()
     });
-    if let Some(Some(missing)) = missing {
+    if let Some(missing) = missing {
         // Printed without a level: no filter of levels leaves it out.
         defmt::println!("{} lines of the log are missing here", missing);
     }
 }
 
-/// Takes the logger from a line that will not be finished.
+/// Takes the logger from a line that will not be finished, wherever that was interrupted.
 pub fn seize() {
     with(|log| {
         log.encoder = Encoder::new();
         log.end = log.start;
+        log.taken = log.taken.min(log.end);
         log.depth = 0;
     });
 }
@@ -152,7 +158,7 @@ pub fn seize() {
 pub fn flush() {
     for _ in 0..LAST_OFFERS {
         report_missing();
-        if with(|log| log.end == 0).unwrap_or(true) {
+        if with(|log| log.end == 0) {
             return;
         }
     }
@@ -165,7 +171,7 @@ struct Logger;
 // its midst is counted and left out.
 unsafe impl defmt::Logger for Logger {
     fn acquire() {
-        if with(|log| log.depth) == Some(0) {
+        if with(|log| log.depth == 0) {
             report_missing();
         }
         // SAFETY: given back in `release`, which `defmt` calls once for each call of this.
@@ -193,7 +199,7 @@ unsafe impl defmt::Logger for Logger {
             log.end_frame();
             Some(log.restore)
         });
-        if let Some(Some(restore)) = restore {
+        if let Some(restore) = restore {
             // SAFETY: the state is that of the `acquire` of this line.
             unsafe { critical_section::release(restore) }
         }

@@ -16,6 +16,11 @@ pub const CASES: &[Case] = &[
         stack_overflow_in_a_log_line,
     ),
     (
+        "stack_overflow_in_the_logger",
+        Place::User,
+        stack_overflow_in_the_logger,
+    ),
+    (
         "stack_overflow_by_one_frame",
         Place::User,
         stack_overflow_by_one_frame,
@@ -61,6 +66,10 @@ fn stack_overflow(bench: &mut Bench) {
 
 fn stack_overflow_in_a_log_line(bench: &mut Bench) {
     assert_last_words(bench, "overflow-in-log", &OVERFLOW);
+}
+
+fn stack_overflow_in_the_logger(bench: &mut Bench) {
+    assert_last_words(bench, "overflow-by-logging", &OVERFLOW);
 }
 
 /// A frame that is larger than all of the memory.
