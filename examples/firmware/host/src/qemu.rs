@@ -309,7 +309,7 @@ impl Drop for Qemu {
         // It may have ended by itself.
         let _ = self.child.kill();
         let _ = self.child.wait();
-        // A reader that waits for room in the queue is told that nobody reads it.
+        // Without a receiver, a reader that waits for room in the queue ends.
         let (_, nothing) = mpsc::sync_channel(0);
         drop(std::mem::replace(&mut self.lines, nothing));
         if let Some(reader) = self.reader.take() {

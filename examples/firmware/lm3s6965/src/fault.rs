@@ -1,19 +1,18 @@
 //! Faults, the overflow of the stack first of all.
 //!
-//! The stack is at the beginning of RAM (`memory.x`) and grows down from there, to
-//! addresses at which the chip has nothing. The memory protection unit forbids these,
-//! 256 MiB of them, so that no frame is large enough to leap over them: the first write
-//! below the stack is a fault. On a chip without such a unit the bus reports the same
-//! fault, if it reports one at all; QEMU's does not.
+//! The stack is at the beginning of RAM (`memory.x`). Below it there is no memory. The
+//! memory protection unit forbids the 256 MiB below, so that no frame is large enough to
+//! leap over them: the first write below the stack is a fault. Without such a unit the bus
+//! of the chip reports an access to no memory as a fault; QEMU's does not.
 //!
-//! What it cannot do: it knows one stack. With a second one, as a task of an RTOS has,
-//! the end of each needs a region of its own, set when tasks are switched.
+//! What it cannot do: it protects one stack. Where each task has a stack, as with an RTOS,
+//! each needs a region of its own, set when tasks are switched.
 
 use crate::registers::{Register, read, write};
 use core::arch::naked_asm;
 use cortex_m_rt::ExceptionFrame;
 
-/// The addresses before the RAM, in front of which there is the stack.
+/// Where the forbidden addresses begin; the RAM, and the stack first in it, follow them.
 const FORBIDDEN: u32 = 0x1000_0000;
 
 /// Bits of `ProtectionAttributes`: no access for anybody, 2^(27 + 1) octets.

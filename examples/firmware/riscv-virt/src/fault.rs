@@ -1,12 +1,12 @@
 //! Faults, the overflow of the stack first of all.
 //!
-//! The stack lies next to the flash (`memory.x`) and grows down towards it. The hart's
-//! physical memory protection lets nothing write to the flash: so the first write below
-//! the stack is a fault, and the 256 KiB of flash are more than any frame could leap
-//! over. On a chip whose RAM begins where nothing else ends, the bus reports the same.
+//! The stack lies directly above the flash (`memory.x`) and grows down towards it. The
+//! hart's physical memory protection forbids writes to the flash: so the first write below
+//! the stack is a fault, and no frame leaps over 256 KiB of flash. Where there is no memory
+//! below the RAM, the bus of a chip reports the same.
 //!
-//! What it cannot do: the network card does not go through the hart and is not stopped,
-//! and only one stack is known, not those of the tasks of an RTOS.
+//! What it cannot do: it does not stop the network card, which writes to memory by itself;
+//! and it protects one stack, not those of the tasks of an RTOS.
 
 use core::arch::global_asm;
 use riscv::ExceptionNumber;

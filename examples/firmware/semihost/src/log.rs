@@ -64,7 +64,7 @@ impl Log {
         }
     }
 
-    /// Puts a part of a frame behind the others, as the encoder gives it.
+    /// Appends a part of the frame, as the encoder gives it.
     fn push(&mut self, encode: impl FnOnce(&mut Encoder, &mut dyn FnMut(&[u8]))) {
         let Self {
             encoder,
@@ -87,7 +87,7 @@ impl Log {
 
     fn start_frame(&mut self) {
         self.start = self.end;
-        // A shorter line must not overtake the word on those that are missing.
+        // What is missing is reported first: no later line may come before the report.
         self.is_cut = self.missing > 0;
         self.push(|encoder, out| encoder.start_frame(out));
     }
@@ -116,7 +116,7 @@ impl Log {
         }
     }
 
-    /// How many lines are missing, if there is room to say so.
+    /// How many lines are missing, if there is room for the report.
     fn take_missing(&mut self) -> Option<u32> {
         let is_due = self.missing > 0 && self.end == 0;
         is_due.then(|| core::mem::take(&mut self.missing))
@@ -132,7 +132,7 @@ fn with<T>(operation: impl FnOnce(&mut Log) -> T) -> T {
     })
 }
 
-/// Says what is missing, before anything else.
+/// Reports the lines that are missing, before any other line.
 fn report_missing() {
     let missing = with(|log| {
         log.offer();
