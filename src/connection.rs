@@ -92,6 +92,9 @@ pub struct Connection {
     /// The retransmission timeout of the stack below before it was backed off, while it may
     /// still be; else zero.
     rto_ms: u16,
+    /// How often a segment timed out since then, bytes that were acknowledged in between
+    /// included; zero again once nothing is pending.
+    timeouts: u8,
     /// See [`time::first_look_ms`].
     first_look_ms: u16,
     /// How many bytes were accepted at the last retransmission, by the lowest 32 bits.
@@ -129,6 +132,7 @@ impl Connection {
             path_mtu: None,
             retransmissions: 0,
             rto_ms: 0,
+            timeouts: 0,
             first_look_ms: time::first_look_ms(&options),
             recover: 0,
             link: Link::NeverDown,

@@ -121,11 +121,12 @@ fn a_listener_drops_a_handshake_that_takes_too_long_and_gives_the_next_its_own_t
 }
 
 #[test]
-fn a_listener_whose_address_is_lost_waits_again_without_a_limit() {
+fn a_listener_whose_address_is_lost_ends() {
     let mut listener = Connection::new(1);
     let _ = listener.handle_listen(Options::default(), at(0));
     listener.handle_handshake_started(at(0));
-    assert_eq!(listener.handle_address_lost(at(1)), Action::Relisten);
+    assert_eq!(listener.handle_address_lost(at(1)), Action::Reset);
+    assert_eq!(listener.state(), State::Closed(Cause::AddressLost));
     assert_eq!(listener.poll_timeout(), Instant::NEVER);
 }
 

@@ -289,7 +289,8 @@ impl Connection {
         match self.rto_ms {
             0 => quarter_ms,
             rto_ms => {
-                let backed_off = u32::from(rto_ms) << self.retransmissions.min(6);
+                let repeated = self.retransmissions.saturating_sub(1);
+                let backed_off = u32::from(rto_ms) << self.timeouts.saturating_add(repeated).min(6);
                 quarter_ms.min(backed_off)
             }
         }
@@ -306,6 +307,9 @@ impl Connection {
             let observed = u16::try_from(observed).unwrap_or(u16::MAX);
             self.rto_ms = observed.clamp(SHORTEST_RTO_MS, LONGEST_RTO_MS);
         }
+        if self.retransmissions == 0 {
+            self.timeouts = self.timeouts.saturating_add(1);
+        }
         self.recover = low_half(self.ledger.accepted());
     }
 
@@ -320,6 +324,11 @@ impl Connection {
         let beyond = low_half(self.ledger.acknowledged()).wrapping_sub(self.recover);
         if self.retransmissions == 0 && beyond.cast_signed() > 0 {
             self.rto_ms = 0;
+        }
+        // While more is in flight, the round trip may be longer than was thought, and what is
+        // sent again may be in a queue (RFC 6298, 5.5).
+        if self.rto_ms == 0 || self.ledger.pending() == 0 {
+            self.timeouts = 0;
         }
     }
 

@@ -18,11 +18,11 @@ use smoltcp::phy::Device;
 use smoltcp::socket::tcp;
 use smoltcp::wire::IpEndpoint;
 
-/// A full buffer of this many octets, sixteen full segments on Ethernet, keeps a
+/// A full buffer of this many octets, six full segments on Ethernet, keeps a
 /// connection going while less than one of them is held back to be a full one. Of
 /// a smaller one, all of it is wanted in flight; and a peer that got less than two
 /// segments may wait with its ACK for what we hold back (RFC 9293, 3.8.6.3).
-const LARGE_BUFFER: usize = 16 * FULL_SEGMENT;
+const LARGE_BUFFER: usize = 6 * FULL_SEGMENT;
 
 /// The id names no connection of this tracker: its slot has been opened again since, or
 /// it is the id of another tracker.
