@@ -21,6 +21,13 @@ impl LoopDevice {
         Self { world }
     }
 
+    /// Whether the link has a carrier: for
+    /// [`Stack::follow_link`](lastbyte::stack::Stack::follow_link).
+    #[must_use]
+    pub fn is_link_up(&self) -> bool {
+        self.world.is_link_up()
+    }
+
     /// The world this device is in.
     #[must_use]
     pub fn world(&self) -> &World {

@@ -154,10 +154,13 @@ fn visit<R>(
         Family::V6 => PEER_V6.into(),
     };
     let setup = Setup {
-        seed: scenario.seed | 1,
         tx_buffer: scenario.tx_buffer,
         rx_buffer: scenario.rx_buffer,
-        ..Setup::new(our_hardware_address(world.config().medium), &OUR_ADDRESSES)
+        ..Setup::new(
+            our_hardware_address(world.config().medium),
+            &OUR_ADDRESSES,
+            scenario.seed | 1,
+        )
     };
     let result = setup
         .run(world.device(), world.clock(), |stack| {
