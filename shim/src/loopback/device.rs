@@ -41,6 +41,9 @@ impl Device for LoopDevice {
 
     fn receive(&mut self, _timestamp: Instant) -> Option<(RxToken<'_>, TxToken<'_>)> {
         let (world, direction) = (&self.world, Direction::ToPeer);
+        if let Some(hook) = world.inner.on_poll.get() {
+            hook(world.now());
+        }
         // A frame is taken only if an answer to it can be sent.
         if !world.has_arrived(Direction::ToUs) || !world.may_send(direction) {
             return None;

@@ -35,6 +35,8 @@ pub(super) struct Inner {
     pub(super) link_changed: Cell<bool>,
     /// When the link went down.
     pub(super) cuts: RefCell<Vec<Instant>>,
+    /// Called whenever our end asks its device for a frame.
+    pub(super) on_poll: Cell<Option<fn(Instant)>>,
     /// Set when an end was refused room; by direction.
     pub(super) refused: [Cell<bool>; 2],
     pub(super) observers: RefCell<Vec<Observer>>,
@@ -133,6 +135,7 @@ impl World {
                 is_link_up: Cell::new(true),
                 link_changed: Cell::new(false),
                 cuts: RefCell::default(),
+                on_poll: Cell::new(None),
                 refused: Default::default(),
                 observers: RefCell::default(),
                 witnesses: RefCell::default(),
@@ -299,6 +302,16 @@ impl World {
     #[must_use]
     pub fn is_link_up(&self) -> bool {
         self.inner.is_link_up.get()
+    }
+
+    /// When the link went down so far.
+    pub(crate) fn cuts(&self) -> Vec<Instant> {
+        self.inner.cuts.borrow().clone()
+    }
+
+    /// Calls `hook` whenever our end asks its device for a frame.
+    pub(crate) fn on_poll(&self, hook: fn(Instant)) {
+        self.inner.on_poll.set(Some(hook));
     }
 
     /// Whether our device's transmit queue stands still, or is full.

@@ -127,12 +127,12 @@ use crate::loopback::World;
 
 pub use coverage::{Coverage, Row};
 pub use dice::Chance;
-pub use guest::{GuestStack, Visit, record_app, run_app};
+pub use guest::{Failure, GuestStack, Harness, Visit, explore, note, record_app, run_app};
 pub use happening::{Answer, Astray, Forgery, Fragmented, Happening, Layer};
 pub use link::{Burst, Link, LinkPath, Links};
 pub use model::{Lost, Overrun, PeerModel, Relic, Restart, Rogue};
 pub use profile::{Profile, UnknownProfile};
-pub use recording::{Moment, Note, RecordedFrame, Recording};
+pub use recording::{Call, Moment, Note, RecordedFrame, Recording};
 pub use rule::{Finding, Rule};
 pub use run::Outcome;
 pub use scenario::{Beside, Bind, Family, Network, Opening, Scenario, Step};

@@ -18,7 +18,8 @@ pub struct Answers(Rc<RefCell<Answerer>>);
 type Answerer = dyn FnMut(&mut Vec<u8>, &mut Reply<'_>);
 
 impl Answers {
-    pub(super) fn new(answer: impl FnMut(&mut Vec<u8>, &mut Reply<'_>) + 'static) -> Self {
+    /// This code.
+    pub fn new(answer: impl FnMut(&mut Vec<u8>, &mut Reply<'_>) + 'static) -> Self {
         Self(Rc::new(RefCell::new(answer)))
     }
 }
