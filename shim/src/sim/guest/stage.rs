@@ -14,7 +14,7 @@ use super::account::{Account, Scene};
 use crate::loopback::{Direction, Flags, Sender, World};
 use crate::sim::recording::{Call, Note, Tape};
 use crate::sim::rule::Finding;
-use crate::sim::truth::Wire;
+use crate::sim::truth::{Neighbour, Wire};
 
 thread_local! {
     /// The run that goes on in this thread.
@@ -53,6 +53,9 @@ struct Play {
     accounts: Vec<Account>,
     /// Those that hold a slot, by slot.
     current: Vec<Option<usize>>,
+    /// When a neighbour last answered; and when the stack was first served after that, which
+    /// is when it knows.
+    answered: (Neighbour, Neighbour),
 }
 
 /// The run of this thread, until it is dropped: also where the application panics.
@@ -65,6 +68,8 @@ impl Stage {
     pub(super) fn enter(world: &World, tape: &Tape, has_memory: bool) -> Self {
         let wire = Rc::new(RefCell::new(Wire::of_our_ports(world.config().medium)));
         crate::sim::run::watch(world, &wire);
+        let neighbour = wire.borrow().neighbour;
+        let answered = (neighbour, neighbour);
         let spoken = AllSpoken::default();
         if has_memory {
             listen(world, &spoken);
@@ -77,6 +82,7 @@ impl Stage {
             has_memory,
             accounts: Vec::new(),
             current: Vec::new(),
+            answered,
         };
         let before = STAGE.replace(Some(play));
         trace::set(Some(observe));
@@ -185,7 +191,7 @@ impl Play {
             now,
             is_full: self.world.is_full(),
             truth: wire.lane(slot),
-            neighbour: wire.neighbour,
+            neighbour: self.answered.1,
             spoken: self.has_memory.then(|| {
                 let streams = spoken.get(&account.local_port);
                 streams.map_or(&[][..], Vec::as_slice)
@@ -248,6 +254,10 @@ impl Play {
     }
 
     fn note_poll(&mut self, now: Instant) {
+        let answered = self.wire.borrow().neighbour;
+        if answered != self.answered.0 {
+            self.answered = (answered, Neighbour::Answered(now));
+        }
         for (slot, &number) in self.current.iter().enumerate() {
             let Some(number) = number else { continue };
             let account = &mut self.accounts[number];
