@@ -1,6 +1,9 @@
 //! Applications of somebody's own in the simulator: servers with code, several connections,
 //! UDP, faults at one byte, the ladder, what the oracle finds.
 
+#[path = "common/wild.rs"]
+mod wild;
+
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
@@ -8,7 +11,7 @@ use std::time::Duration;
 use embedded_io::{Read, Write};
 use lastbyte::stack::StackError;
 use lastbyte::{Cause, OnReceive, Options, WriteError};
-use lastbyte_shim::loopback::{Behaviour, Ending, Mark, OUR_V4, Reply, StreamFault, World};
+use lastbyte_shim::loopback::{Behaviour, Ending, Mark, OUR_V4, StreamFault, World};
 use lastbyte_shim::sim::{
     self, Call, Chance, GuestStack, Harness, Link, Links, Network, Note, PeerModel, Profile,
     Scenario,
@@ -16,16 +19,9 @@ use lastbyte_shim::sim::{
 use smoltcp::socket::udp;
 use smoltcp::wire::IpEndpoint;
 
+use wild::{keeps, successors};
+
 const SECOND: Duration = Duration::from_secs(1);
-
-const LONGEST: usize = 300;
-
-fn keeps() -> Options {
-    Options::builder()
-        .on_receive(OnReceive::Keep)
-        .build()
-        .expect("sound")
-}
 
 /// A network without faults, and a peer that reads everything.
 fn calm(seed: u64) -> Scenario {
@@ -42,110 +38,19 @@ fn calm(seed: u64) -> Scenario {
     }
 }
 
-/// Answers each byte with its successor.
-fn successors(received: &mut Vec<u8>, reply: &mut Reply<'_>) {
-    let answer: Vec<u8> = received
-        .drain(..)
-        .map(|byte| byte.wrapping_add(1))
-        .collect();
-    reply.send(&answer);
-}
-
-/// An application that does a bit of everything, by its seed; and never lies.
-fn wild<const N: usize>(stack: &mut GuestStack<'_, N>, server: IpEndpoint, seed: u64) {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut roll = |below: u64| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 20) % below
-    };
-    let mut ids = Vec::new();
-    for _ in 0..30 {
-        if ids.len() < N
-            && let Ok(id) = stack.connect(server, keeps())
-        {
-            ids.push(id);
-            continue;
-        }
-        let place = roll(ids.len() as u64) as usize;
-        let id = ids[place];
-        let len = roll(LONGEST as u64) as usize;
-        let is_over = match roll(10) {
-            0 => {
-                let writer = stack.writer(id).expect("held");
-                let _ = writer.finish();
-                true
-            }
-            1 => {
-                let writer = stack.writer(id).expect("held");
-                writer.abort().expect("held");
-                true
-            }
-            2 => stack.writer(id).expect("held").flush().is_err(),
-            3 => {
-                // Busy elsewhere: nobody serves the stack.
-                let world = stack.device_mut().world().clone();
-                world.run_for(Duration::from_secs(roll(200)));
-                false
-            }
-            4 => {
-                stack.run_for(Duration::from_secs(roll(200)));
-                false
-            }
-            5 => {
-                let mut into = [0; LONGEST];
-                let read = stack.reader(id).expect("held").try_read(&mut into);
-                read.is_err()
-            }
-            _ => {
-                let bytes = [seed as u8; LONGEST];
-                stack
-                    .writer(id)
-                    .expect("held")
-                    .write_all(&bytes[..len])
-                    .is_err()
-            }
-        };
-        if is_over {
-            // What had ended is given back.
-            let _ = stack.release(id);
-            ids.swap_remove(place);
-        }
-    }
-}
-
 /// Nothing is found where nothing is wrong: on every kind of network, with every peer,
 /// whatever the application does.
 #[test]
 fn nothing_is_found_in_a_sound_stack() {
     let trial = |seed: u64| {
-        let scenario = Scenario::new(Profile::ALL[seed as usize % 7], seed);
-        let findings = match seed % 3 {
-            0 => {
-                let visit = sim::run_app(&scenario, |stack, server| wild(stack, server, seed));
-                visit.findings
-            }
-            1 => {
-                let harness = Harness::new(&scenario).serve(7, successors);
-                let visit = harness.run(|stack, server| wild(stack, server, seed));
-                visit.findings
-            }
-            _ => {
-                let harness = Harness::new(&scenario).serve(7, successors);
-                let visit = harness
-                    .connections::<3>()
-                    .run(|stack, server| wild(stack, server, seed));
-                visit.findings
-            }
-        };
+        let (scenario, findings) = wild::findings(seed);
         assert_eq!(findings, [], "{scenario}");
     };
     sim::explore(0..SEEDS, trial).unwrap();
 }
 
 /// A debug build is slow.
-const SEEDS: u64 = 700;
+const SEEDS: u64 = 300;
 
 fn ask(stack: &mut GuestStack<'_>, server: IpEndpoint) -> Result<[u8; 4], StackError> {
     let id = stack.connect(server, keeps())?;
