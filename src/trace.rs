@@ -11,6 +11,9 @@ use crate::state::Event;
 #[cfg(feature = "trace")]
 use core::cell::Cell;
 
+/// Whether there can be an observer.
+pub(crate) const IS_ON: bool = cfg!(feature = "trace");
+
 /// What a connection does.
 #[cfg_attr(
     not(feature = "trace"),

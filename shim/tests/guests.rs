@@ -251,37 +251,27 @@ fn the_firmware_learns_that_its_link_is_down() {
     assert!(recording.frames.iter().any(is_cut), "the outage is drawn");
 }
 
+/// One of every call.
+fn ask_and_note(stack: &mut GuestStack<'_>, server: IpEndpoint) {
+    let id = stack.connect(server, keeps()).expect("a slot");
+    let mut writer = stack.writer(id).expect("held");
+    writer.write_all(b"HAL").expect("open");
+    writer.flush().expect("acknowledged");
+    let mut reader = stack.reader(id).expect("held");
+    reader.read_exact(&mut [0; 3]).expect("an answer");
+    sim::note("the answer is there");
+    let writer = stack.writer(id).expect("held");
+    writer.finish().expect("a clean end");
+    let after = stack.writer(id).expect("held").write_all(b"more");
+    assert!(after.is_err());
+}
+
 /// States, ledger and calls are those of the firmware, at their times.
 #[test]
 fn the_recording_has_states_ledger_and_calls() {
     let scenario = calm(1);
     let harness = Harness::new(&scenario).serve(7, successors);
-    let (_, recording) = harness.record(|stack, server| {
-        let id = stack.connect(server, keeps()).expect("a slot");
-        stack
-            .writer(id)
-            .expect("held")
-            .write_all(b"HAL")
-            .expect("open");
-        stack
-            .writer(id)
-            .expect("held")
-            .flush()
-            .expect("acknowledged");
-        stack
-            .reader(id)
-            .expect("held")
-            .read_exact(&mut [0; 3])
-            .expect("an answer");
-        sim::note("the answer is there");
-        stack
-            .writer(id)
-            .expect("held")
-            .finish()
-            .expect("a clean end");
-        let after = stack.writer(id).expect("held").write_all(b"more");
-        assert!(after.is_err());
-    });
+    let (_, recording) = harness.record(ask_and_note);
     let notes: Vec<Note> = recording.moments.iter().map(|it| it.note.clone()).collect();
     let place = |wanted: &dyn Fn(&Note) -> bool| notes.iter().position(wanted).expect("noted");
     let order = [

@@ -269,7 +269,7 @@ impl<const N: usize> Tracker<N> {
     }
 
     fn trace_opening(&self, index: usize, sockets: &SocketSet<'_>) {
-        let Some(slot) = self.slots.get(index) else {
+        let Some(slot) = self.slots.get(index).filter(|_| trace::IS_ON) else {
             return;
         };
         let flow = self.table.flow(index);

@@ -49,10 +49,19 @@
 //! ```
 //!
 //! A seed that fails fails again: [`record_app`] with the same scenario keeps
-//! every frame, and [`Recording::ladder`] draws them. Whoever needs another
-//! world than a scenario describes builds it: [`Links`] lie between the ends of
-//! any [`World`], and [`Behaviour`](crate::loopback::Behaviour) tells its peer
-//! what to do. The example `simulate_my_firmware` is a whole test file.
+//! every frame and every call, and [`Recording::ladder`] draws them.
+//!
+//! - [`explore`] runs a trial with many seeds, and records the first that fails.
+//! - [`Harness`] is [`run_app`] with servers of your own code
+//!   ([`serve`](Harness::serve), [`serve_udp`](Harness::serve_udp)), several
+//!   connections, and whatever else a test does to the world.
+//! - [`Scenario::faults`] go wrong at exactly one byte.
+//! - [`Visit::findings`] are broken promises of the stack.
+//!
+//! `docs/TESTING.md` goes through all of it; the example `simulate_my_firmware` is a whole
+//! test file. Whoever needs another world than a scenario describes builds it: [`Links`] lie
+//! between the ends of any [`World`], and [`Behaviour`](crate::loopback::Behaviour) tells its
+//! peer what to do.
 //!
 //! # For the writer itself
 //!

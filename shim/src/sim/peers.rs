@@ -113,7 +113,7 @@ fn strike(scenario: &Scenario, world: &World, ports: &[u16]) {
             world.at(at, move |world| world.peer().reboot(seed));
         }
         PeerModel::ReadsFrom(at) if at != Instant::NEVER => {
-            for port in ports.to_vec() {
+            for port in ports.iter().copied() {
                 world.at(at, move |world| {
                     let reads = |behaviour: &mut Behaviour| behaviour.reads = Reads::Everything;
                     world.peer().change(port, reads);

@@ -9,7 +9,7 @@ use smoltcp::iface::{Config, Interface, PollResult, SocketSet};
 use smoltcp::socket::tcp;
 use smoltcp::wire::{EthernetAddress, IpCidr, IpEndpoint};
 
-use super::datagrams::{DatagramPorts, Datagrams};
+use super::datagrams::{Answerer, DatagramPorts};
 use super::fault::Outside;
 use super::service::{Admission, Connection, Service, Sockets};
 use super::{Behaviour, Ending, PeerConfig, Presence};
@@ -52,9 +52,11 @@ impl PeerCore {
         let now = smoltcp_time(self.now);
         let mut device = PeerDevice::new(world, self.presence);
         self.iface.poll_maintenance(now);
+        let mut services = self.services.values();
+        let has_faults = services.any(|service| !service.behaviour.faults.is_empty());
         loop {
             let before = device.received;
-            if !self.take_apart(world) {
+            if has_faults && !self.take_apart(world) {
                 continue;
             }
             world.with_next(Direction::ToPeer, |frame| self.hold_back_fin(world, frame));
@@ -73,19 +75,19 @@ impl PeerCore {
                 }
             }
         }
-        if self.has_suffered(world) {
+        if has_faults && self.has_suffered(world) {
             return self.now;
         }
         let mut active = device.received > 0;
         active |= self.serve_all();
-        if self.has_suffered(world) {
+        if has_faults && self.has_suffered(world) {
             return self.now;
         }
         while self.iface.poll_egress(now, &mut device, &mut self.sockets) != PollResult::None {
             active = true;
         }
         active |= self.serve_all();
-        if self.has_suffered(world) {
+        if has_faults && self.has_suffered(world) {
             return self.now;
         }
         self.next_due(active, world.is_refused(Direction::ToUs))
@@ -139,7 +141,7 @@ impl PeerCore {
         true
     }
 
-    pub(super) fn serve_udp(&mut self, port: u16, answer: Box<dyn FnMut(&[u8], &mut Datagrams)>) {
+    pub(super) fn serve_udp(&mut self, port: u16, answer: Answerer) {
         self.datagrams.serve(&mut self.sockets, port, answer);
     }
 

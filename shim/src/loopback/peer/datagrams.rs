@@ -15,7 +15,8 @@ const WAITING: usize = 64;
 /// The longest that all of them are together.
 const OCTETS: usize = 64 * 1024;
 
-type Answerer = Box<dyn FnMut(&[u8], &mut Datagrams)>;
+/// Code that answers.
+pub(super) type Answerer = Box<dyn FnMut(&[u8], &mut Datagrams)>;
 
 /// What a server says over UDP; see [`Peer::serve_udp`](super::Peer::serve_udp).
 #[derive(Debug)]

@@ -125,7 +125,8 @@ impl Slot {
         if self.connection.is_none() || !is_synchronised(socket.state()) {
             return false;
         }
-        let mut acted = self.suffer(socket, behaviour, now, suffered);
+        let has_faults = !behaviour.faults.is_empty();
+        let mut acted = has_faults && self.suffer(socket, behaviour, now, suffered);
         if !suffered.outside.is_empty() {
             return true;
         }
@@ -139,7 +140,7 @@ impl Slot {
                 Some(_) => self.answer(socket, behaviour, most, now),
                 None => self.send(socket, &behaviour.sends, most),
             };
-            acted |= self.suffer(socket, behaviour, now, suffered);
+            acted |= has_faults && self.suffer(socket, behaviour, now, suffered);
         }
         if let Some(how) = self.ends_once_open.take() {
             acted |= self.end(socket, how);

@@ -182,8 +182,11 @@ pub fn note(words: impl Into<String>) {
 pub struct Harness<'s, const N: usize = 1> {
     scenario: &'s Scenario,
     servers: Vec<(u16, Answers)>,
-    preparations: Vec<Box<dyn FnOnce(&World) + 's>>,
+    preparations: Vec<Preparation<'s>>,
 }
+
+/// What a test does to the world before the application begins.
+type Preparation<'s> = Box<dyn FnOnce(&World) + 's>;
 
 impl<const N: usize> fmt::Debug for Harness<'_, N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

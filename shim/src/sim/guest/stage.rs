@@ -263,7 +263,7 @@ impl Play {
             let account = &mut self.accounts[number];
             let before = account.oracle.findings.len();
             account.note_poll(now);
-            for finding in account.oracle.findings[before..].to_vec() {
+            for finding in account.oracle.findings[before..].iter().cloned() {
                 let (state, ledger) = (account.state, account.ledger);
                 self.tape
                     .note(now, slot, state, ledger, Note::Found(finding));
