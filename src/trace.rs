@@ -12,6 +12,7 @@ use crate::state::Event;
 use core::cell::Cell;
 
 /// Whether there can be an observer.
+#[cfg(feature = "smoltcp")]
 pub(crate) const IS_ON: bool = cfg!(feature = "trace");
 
 /// What a connection does.
