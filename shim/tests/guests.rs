@@ -200,6 +200,41 @@ fn a_listener_is_called_and_served() {
     assert_eq!(visit.findings, []);
 }
 
+/// A listener's peer has exactly what was written, whatever the network does: one that called
+/// before, and lost its connection, as well.
+#[test]
+fn what_a_listener_writes_is_held_against_what_its_callers_received() {
+    let trial = |seed: u64| {
+        let scenario = Scenario::new(Profile::ALL[seed as usize % Profile::ALL.len()], seed);
+        let harness = Harness::new(&scenario).prepare(|world| {
+            for (number, port) in (4_001..4_004).enumerate() {
+                let at = world.after(20 * SECOND * number as u32);
+                let caller = match number {
+                    0 => Behaviour::sink().aborting_after(50),
+                    _ => Behaviour::sink(),
+                };
+                world.at(at, move |world| {
+                    world.peer().try_connect(port, (OUR_V4, 80), caller);
+                });
+            }
+        });
+        let visit = harness.run(|stack, _| {
+            for round in 0..3 {
+                let Ok(id) = stack.listen(80, Options::default()) else {
+                    return;
+                };
+                let mut writer = stack.writer(id).expect("held");
+                let _ = writer
+                    .write_all(&[round; 100])
+                    .and_then(|()| writer.flush());
+                let _ = stack.writer(id).expect("held").finish();
+            }
+        });
+        assert_eq!(visit.findings, [], "{scenario}");
+    };
+    sim::explore(0..SEEDS, trial).unwrap();
+}
+
 /// The peer resets at every single byte of the request; the firmware sees how many of them
 /// count, and never more than arrived.
 #[test]

@@ -142,6 +142,18 @@ impl Behaviour {
 
     /// As [`Behaviour::sink`], with code that answers: see
     /// [`Peer::serve`](super::Peer::serve). Its send buffer holds 16 KiB.
+    ///
+    /// ```
+    /// use lastbyte_shim::loopback::{Behaviour, Ending, Mark, StreamFault, World, WorldConfig};
+    ///
+    /// // An echo that breaks off in the middle of its second reply of ten bytes.
+    /// let echo = Behaviour::serving(|received, reply| {
+    ///     reply.send(received);
+    ///     received.clear();
+    /// })
+    /// .fault(Mark::Sent(15), StreamFault::End(Ending::Fin));
+    /// World::new(WorldConfig::default()).peer().listen(7, echo);
+    /// ```
     #[must_use]
     pub fn serving(answer: impl FnMut(&mut Vec<u8>, &mut Reply<'_>) + 'static) -> Self {
         Self {
@@ -151,7 +163,7 @@ impl Behaviour {
         }
     }
 
-    /// Something goes wrong at exactly this byte of each connection.
+    /// Something goes wrong at exactly this byte of each connection: see [`StreamFault`].
     #[must_use]
     pub fn fault(mut self, at: Mark, fault: StreamFault) -> Self {
         self.faults.push((at, fault));

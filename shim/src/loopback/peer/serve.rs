@@ -19,6 +19,20 @@ type Answerer = dyn FnMut(&mut Vec<u8>, &mut Reply<'_>);
 
 impl Answers {
     /// This code.
+    ///
+    /// ```
+    /// use lastbyte_shim::loopback::{Answers, Behaviour};
+    ///
+    /// // The same server at two ports: what it captures is shared.
+    /// let mut requests = 0;
+    /// let server = Answers::new(move |received, reply| {
+    ///     requests += usize::from(!received.is_empty());
+    ///     received.clear();
+    ///     reply.send(format!("{requests}\n").as_bytes());
+    /// });
+    /// let behaviour = Behaviour { answers: Some(server.clone()), ..Behaviour::sink() };
+    /// # let _ = (behaviour, server);
+    /// ```
     pub fn new(answer: impl FnMut(&mut Vec<u8>, &mut Reply<'_>) + 'static) -> Self {
         Self(Rc::new(RefCell::new(answer)))
     }

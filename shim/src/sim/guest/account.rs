@@ -52,6 +52,8 @@ pub(super) struct Account {
     pub(super) oracle: Oracle,
     pub(super) state: State,
     pub(super) ledger: Ledger,
+    /// The port of the caller that was accepted, and when.
+    caller: Option<(u16, Instant)>,
     /// Whether it is certain which segments are those of this connection.
     pub(super) is_wire_known: bool,
     written: Vec<u8>,
@@ -79,6 +81,7 @@ impl Account {
             oracle: Oracle::new(*connection.options(), now),
             state: State::Idle,
             ledger: Ledger::ZERO,
+            caller: None,
             is_wire_known: true,
             written: Vec::new(),
             counted: 0,
@@ -100,6 +103,9 @@ impl Account {
                 self.oracle.done.finish_at.get_or_insert(now);
             }
             Told::Event(Event::Abort) => self.oracle.done.aborted = true,
+            Told::Event(Event::Established) if self.remote_port.is_none() => {
+                self.caller = scene.truth.caller.map(|port| (port, now));
+            }
             // Nobody outside can tell which addresses an application has given itself.
             Told::Event(Event::AddressLost) => self.oracle.done.address_lost = true,
             Told::Failed(error) | Told::Flushed(Err(error)) => {
@@ -249,16 +255,20 @@ impl Account {
     /// Holds what the peer has received against what was written. The port may have had
     /// another connection from `later` on.
     pub(super) fn settle(&mut self, world: &World, later: Option<Instant>) {
-        let (Some(port), true) = (self.remote_port, self.is_wire_known) else {
+        if !self.is_wire_known {
+            return;
+        }
+        let Some((port, until)) = self.remote_port.map_or(self.caller, |port| {
+            Some((port, later.unwrap_or(Instant::NEVER)))
+        }) else {
             return;
         };
-        let until = later.unwrap_or(Instant::NEVER);
         let connections = world.peer().connections(port).into_iter();
         // An old SYN may have opened a second one, which gets nowhere.
         let Some(it) = connections
             .filter(|it| it.remote.is_some_and(|ours| ours.port == self.local_port))
             .filter(|it| self.opened_at <= it.began_at && it.began_at < until)
-            .max_by_key(|it| it.taken_in)
+            .max_by_key(|it| (it.taken_in, it.began_at))
         else {
             return;
         };

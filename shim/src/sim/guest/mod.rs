@@ -254,12 +254,14 @@ impl<'s, const N: usize> Harness<'s, N> {
             let before = received.clone();
             answer(received, reply);
             let took = before.len().saturating_sub(received.len());
-            stage::note_of_server(Note::Served {
-                port,
-                number: reply.connection(),
-                took: before[..took].to_vec(),
-                said: reply.sent_now().to_vec(),
-            });
+            if took > 0 || !reply.sent_now().is_empty() {
+                stage::note_of_server(Note::Served {
+                    port,
+                    number: reply.connection(),
+                    took: before[..took].to_vec(),
+                    said: reply.sent_now().to_vec(),
+                });
+            }
         };
         self.servers.push((port, Answers::new(noted)));
         self

@@ -104,7 +104,7 @@ impl Block {
         };
         let mut say = |class, words: &str| {
             let words = match class {
-                "peer" => words.to_owned(),
+                "peer" | "said" => words.to_owned(),
                 _ => format!("{whose}{words}"),
             };
             let wrapped = paper::wrap(&words, NOTE_LETTERS);
@@ -135,7 +135,7 @@ impl Block {
                     &format!("◂ {}", moment.note.words().unwrap_or_default()),
                 );
             }
-            Note::Said(words) => say("said", &format!("✎ {words}")),
+            Note::Said(words) => say("said", &format!("• {words}")),
         }
         let is_new = moment.state != known.0 && mark != Mark::Finding;
         if is_new {

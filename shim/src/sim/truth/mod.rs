@@ -188,6 +188,8 @@ pub(super) struct Truth {
     busy_until: Instant,
     /// The number after the SYN of a caller.
     call: Option<u32>,
+    /// The port of the caller that our end has answered.
+    pub(super) caller: Option<u16>,
     /// Given up before the handshake: no segment may say so.
     is_given_up: bool,
 }
@@ -245,6 +247,7 @@ impl Truth {
             resumed_at: None,
             busy_until: Instant::ZERO,
             call: None,
+            caller: None,
             is_given_up: false,
         }
     }
