@@ -70,7 +70,7 @@ pub struct Reply<'r> {
 }
 
 impl Reply<'_> {
-    /// Sends these bytes, behind all that was sent before.
+    /// Sends these bytes, after all that was sent before.
     pub fn send(&mut self, bytes: &[u8]) {
         self.out.extend_from_slice(bytes);
     }

@@ -26,7 +26,7 @@ use crate::sim::truth::{Neighbour, Truth};
 /// What a limit may be late: the last try has its time for an answer.
 const SLACK: Duration = Duration::from_secs(4);
 
-/// A longer pause between two times that the stack is served, behind a limit, is one in which
+/// After a limit, a longer pause between two times that the stack is served is one in which
 /// nobody served it: there are tries to be made then.
 const ABSENCE: Duration = Duration::from_secs(3);
 
@@ -61,7 +61,7 @@ pub(super) struct Account {
     counted: usize,
     /// How many bytes were read.
     read: usize,
-    /// Since when the stack is served without a pause behind a limit that was not kept, and
+    /// After a limit that was not kept: since when the stack is served without a pause, and
     /// when it was served last.
     late: Option<(Instant, Instant)>,
 }

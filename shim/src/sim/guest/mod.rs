@@ -29,7 +29,7 @@ pub use explore::{Failure, explore};
 use explore::{Kept, keeps_recordings};
 use stage::Stage;
 
-/// Behind this much virtual time nothing moves any more, and an application
+/// After this much virtual time nothing moves any more, and an application
 /// that goes on waiting is told so by a panic.
 const HORIZON: Duration = Duration::from_secs(30 * 24 * 3_600);
 
