@@ -631,7 +631,7 @@ stage_sim() {
 }
 
 stage_teeth() {
-    run cargo test --locked --release -p lastbyte-shim --features sabotage --test teeth -- --nocapture
+    run cargo test --locked --release -p lastbyte-shim --features sabotage --test teeth --test guest_teeth -- --nocapture
     run cargo test --locked --release -p lastbyte --features sabotage --test fuzz_teeth -- --nocapture
 }
 

@@ -112,7 +112,7 @@ fn main() -> Result<(), Failure> {
     let runner = pin!(runner(ends, world, link));
     let device = EmbassyDevice::new(driver, Waker::from(woken))?.with_runner(runner);
 
-    Setup::new(device.hardware_address(), &OUR_ADDRESSES).run(device, clock, |stack| {
+    Setup::new(device.hardware_address(), &OUR_ADDRESSES, 1).run(device, clock, |stack| {
         // Reports tell of the link from here on, whatever blocks meanwhile.
         stack.follow_link(EmbassyDevice::is_link_up);
         // A chip may need a while until it has a link.

@@ -1,80 +1,77 @@
-//! An application's own logic on many bad networks, from plain `#[test]`s.
+//! A request/reply protocol on 10,000 bad networks.
 //!
-//! `cargo test --example simulate_my_firmware` runs the tests;
-//! `cargo run --example simulate_my_firmware` looks at one seed.
+//! `cargo run --release --example simulate_my_firmware` runs them, and draws the ladder of one
+//! on which a bug shows; `cargo test --example simulate_my_firmware` is the same as a test.
 
-use embedded_io::Write;
+use embedded_io::{Read, Write};
+use lastbyte::stack::Stack;
 use lastbyte::stack::smoltcp::{phy::Device, wire::IpEndpoint};
-use lastbyte::stack::{Stack, StackError};
-use lastbyte::{Clock, Ledger, Options};
-use lastbyte_shim::sim::{self, Profile, Scenario};
-use std::time::Duration;
+use lastbyte::{Clock, OnReceive, Options};
+use lastbyte_shim::sim::{self, Harness, Profile, Scenario};
+use std::time::{Duration, Instant};
+use std::{cell::Cell, rc::Rc};
 
-const RECORD: u64 = 8;
-const RECORDS: u64 = 50;
+const READINGS: u8 = 20;
 
-/// The firmware: a numbered record every ten seconds. Whenever the peer is gone
-/// it goes on with the first record that is not acknowledged, after a pause.
-/// Returns how many records are safe.
-fn log_readings<D: Device, C: Clock>(stack: &mut Stack<'_, D, C, 1>, server: IpEndpoint) -> u64 {
+/// The firmware: a numbered reading every ten seconds, which the server confirms with its number.
+/// After any failure it connects again and goes on. Returns how many readings are safe. The bug
+/// that can be put into it: it does not look whether a reading was confirmed.
+fn report<D: Device, C: Clock>(
+    stack: &mut Stack<'_, D, C, 1>,
+    server: IpEndpoint,
+    has_bug: bool,
+) -> u8 {
+    let keep = Options::builder().on_receive(OnReceive::Keep).build();
     let mut safe = 0;
     for _attempt in 0..10 {
-        safe += send_from(safe, stack, server).map_or(0, |ledger| ledger.acknowledged() / RECORD);
-        if safe == RECORDS {
-            break;
+        let id = stack.connect(server, keep.unwrap()).unwrap();
+        while safe < READINGS && stack.writer(id).unwrap().write_all(&[safe, 21]).is_ok() {
+            let mut reply = [0];
+            let answered = stack.reader(id).unwrap().read_exact(&mut reply);
+            if !has_bug && (answered.is_err() || reply != [safe]) {
+                break;
+            }
+            safe += 1;
+            stack.run_for(Duration::from_secs(10));
         }
+        stack.release(id).unwrap();
         stack.run_for(Duration::from_secs(30));
     }
     safe
 }
 
-fn send_from<D: Device, C: Clock>(
-    first: u64,
-    stack: &mut Stack<'_, D, C, 1>,
-    server: IpEndpoint,
-) -> Result<Ledger, StackError> {
-    let id = stack.connect(server, Options::default())?;
-    for number in first..RECORDS {
-        if let Err(gone) = stack.writer(id)?.write_all(&number.to_be_bytes()) {
-            println!("record {number}: {gone}");
-            break;
+/// One network, by its seed. The server takes readings in order, some of them twice.
+fn trial(seed: u64, has_bug: bool) {
+    let profiles = [Profile::Lan, Profile::Wifi, Profile::Lte, Profile::Rotten];
+    let scenario = Scenario::new(profiles[seed as usize % 4], seed);
+    let stored = Rc::new(Cell::new(0));
+    let server = Rc::clone(&stored);
+    let harness = Harness::new(&scenario).serve(7, move |received, reply| {
+        while received.len() >= 2 {
+            let number = received.drain(..2).next().unwrap();
+            assert!(number <= server.get(), "reading {} is lost", server.get());
+            server.set(server.get().max(number + 1));
+            reply.send(&[number]);
         }
-        stack.run_for(Duration::from_secs(10));
-    }
-    let finished = stack.writer(id)?.finish();
-    Ok(finished.map_or_else(|gone| gone.ledger(), |report| report.ledger))
+    });
+    let visit = harness.run(|stack, server| report(stack, server, has_bug));
+    assert!(visit.result <= stored.get(), "safe, and never stored");
+    assert_eq!(visit.findings, []);
 }
 
 fn main() {
-    let scenario = Scenario::new(Profile::Wifi, 8);
-    let (visit, recording) = sim::record_app(&scenario, log_readings);
-    println!(
-        "{scenario}\n\n{} of {RECORDS} records are safe",
-        visit.result
-    );
-    println!(
-        "{} frames, {:?} of virtual time",
-        visit.frames, visit.elapsed
-    );
-    println!("{} octets of diagram", recording.ladder().len());
+    let started = Instant::now();
+    sim::explore(0..10_000, |seed| trial(seed, false)).unwrap();
+    let took = started.elapsed();
+    println!("10,000 networks in {took:?}: no reading is lost.\n\nWith the bug:");
+    let failure = sim::explore(0..10_000, |seed| trial(seed, true)).unwrap_err();
+    let ladder = std::env::temp_dir().join("simulate_my_firmware.svg");
+    std::fs::write(&ladder, failure.ladder()).unwrap();
+    println!("{failure}\n\nIts ladder: {}", ladder.display());
 }
 
-/// Whatever happens, nothing hangs, and what counts as safe is at the server.
 #[test]
-fn no_record_is_lost() {
-    let profiles = [Profile::Lan, Profile::Wifi, Profile::Lte, Profile::Rotten];
-    for seed in 0..400 {
-        let scenario = Scenario::new(profiles[seed as usize % 4], seed);
-        let visit = sim::run_app(&scenario, log_readings);
-        let (mut next, records) = (0, visit.received.iter().flat_map(|all| all.chunks_exact(8)));
-        for record in records.map(|record| u64::from_be_bytes(record.try_into().unwrap())) {
-            assert!(record <= next, "record {next} is missing: {scenario}");
-            next = next.max(record + 1);
-        }
-        assert!(
-            next >= visit.result,
-            "{} are safe? {scenario}",
-            visit.result
-        );
-    }
+fn no_reading_is_lost_but_by_the_bug() {
+    sim::explore(0..200, |seed| trial(seed, false)).unwrap();
+    assert!(sim::explore(0..1_000, |seed| trial(seed, true)).is_err());
 }

@@ -27,6 +27,7 @@ use crate::report::{Advice, Link, Note};
 use crate::sabotage::{Sabotage, is_on};
 use crate::state::{Action, Event, State};
 use crate::timers::{Question, Timers};
+use crate::trace;
 use crate::transition::{Transition, transition};
 use core::num::NonZeroU16;
 
@@ -182,6 +183,7 @@ impl Connection {
                 tell!(debug, "connection {}: T{}", self.tag, cell.row);
             }
         }
+        trace::tell(self, trace::Note::Event(event));
         cell.action
     }
 
@@ -238,7 +240,9 @@ impl Connection {
     fn refuse(&mut self) -> WriteError {
         self.writes_refused = self.writes_refused.saturating_add(1);
         let ledger = self.ledger;
-        self.error().unwrap_or(WriteError::NotOpen { ledger })
+        let error = self.error().unwrap_or(WriteError::NotOpen { ledger });
+        trace::tell(self, trace::Note::Failed(error));
+        error
     }
 
     /// Counts bytes that a write has put into the transmit buffer.
@@ -277,6 +281,7 @@ impl Connection {
         if is_first {
             self.start_waiting(now);
         }
+        trace::tell(self, trace::Note::Accepted);
         is_first
     }
 
@@ -374,6 +379,7 @@ impl Connection {
     pub(crate) fn note_pending(&mut self, pending: usize, now: Instant) {
         if self.state.is_established() && self.ledger.settle(pending) > 0 {
             self.note_progress(now);
+            trace::tell(self, trace::Note::Acknowledged);
         }
     }
 

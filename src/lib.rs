@@ -46,8 +46,8 @@
 //!
 //! The `stack` layer needs at least one medium and one IP version.
 //!
-//! Two more are for tests of the crate itself, on hosts, and no part of what
-//! it promises. `coverage` keeps a set of the cells of the transition table
+//! Three more are for tests, on hosts, and no part of what the crate promises. `trace` reports
+//! to one observer what each connection does. `coverage` keeps a set of the cells of the transition table
 //! that a process has reached. `sabotage` lets a test break one rule on
 //! purpose, to see that it is missed; as long as none is broken, nothing
 //! behaves otherwise.
@@ -74,6 +74,9 @@
     clippy::wildcard_enum_match_arm
 )]
 
+#[cfg(feature = "trace")]
+extern crate std;
+
 mod clock;
 mod connection;
 #[cfg(feature = "coverage")]
@@ -93,6 +96,10 @@ pub mod stack;
 mod state;
 mod time;
 mod timers;
+#[cfg(not(feature = "trace"))]
+mod trace;
+#[cfg(feature = "trace")]
+pub mod trace;
 pub mod transition;
 
 pub use clock::Clock;

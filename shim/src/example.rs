@@ -20,6 +20,9 @@ pub type Failure = Box<dyn std::error::Error>;
 /// How long a TAP device may take to get its carrier.
 const CARRIER_LIMIT: Duration = Duration::from_secs(5);
 
+/// An example in this process is the same each time.
+const SEED: u64 = 1;
+
 /// The arguments every example takes.
 #[derive(Debug, Parser)]
 #[command(about = "An example of lastbyte. Without arguments, its other end is in this process.")]
@@ -107,7 +110,7 @@ impl Lab {
         program: impl FnOnce(&mut Stack<'_, LoopDevice, LoopClock, 1>) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         let hardware_addr = our_hardware_address(self.world.config().medium);
-        Setup::new(hardware_addr, &OUR_ADDRESSES).run(
+        Setup::new(hardware_addr, &OUR_ADDRESSES, SEED).run(
             self.world.device(),
             self.world.clock(),
             program,
@@ -135,7 +138,8 @@ impl TapWire {
     ) -> Result<(), Failure> {
         let clock = HostClock::watching(&self.tap)?;
         let server = self.server;
-        Setup::new(EthernetAddress(OUR_HARDWARE_ADDR).into(), &[self.address]).run(
+        let hardware_addr = EthernetAddress(OUR_HARDWARE_ADDR).into();
+        Setup::new(hardware_addr, &[self.address], Setup::random_seed()).run(
             self.tap,
             clock,
             |stack| program(stack, server),

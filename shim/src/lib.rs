@@ -39,3 +39,8 @@ pub mod signals;
 pub mod sim;
 #[cfg(target_os = "linux")]
 pub mod tap;
+
+/// The snippets of the page on testing, run.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/TESTING.md")]
+pub struct TestingDoctests;

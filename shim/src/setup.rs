@@ -1,4 +1,4 @@
-//! One connection's worth of stack in one call, for programs on a host.
+//! A stack in one call, for programs on a host.
 
 use lastbyte::Clock;
 use lastbyte::stack::{Config, ConfigError, SlotBuffers, Stack};
@@ -14,25 +14,59 @@ pub struct Setup {
     pub hardware_addr: HardwareAddress,
     /// Our addresses, with their prefixes.
     pub addresses: Vec<IpCidr>,
-    /// Different at each start: see [`Config`].
+    /// See [`Config`]. The same seed gives the same ports and sequence numbers.
     pub seed: u64,
-    /// Size of the transmit buffer in bytes.
+    /// Size of each transmit buffer in bytes.
     pub tx_buffer: usize,
-    /// Size of the receive buffer in bytes.
+    /// Size of each receive buffer in bytes.
     pub rx_buffer: usize,
+    /// How many sockets of its own the program may add to
+    /// [`Stack::sockets_mut`]: UDP, DHCP, DNS.
+    pub own_sockets: usize,
 }
 
 impl Setup {
-    /// Buffers of 64 KiB and 16 KiB, and a seed from the system's randomness.
+    /// Buffers of 64 KiB and 16 KiB, and no sockets of the program's own.
+    ///
+    /// `seed` is any number where a run is to be repeated, and
+    /// [`random_seed`](Self::random_seed) on a real network.
+    ///
+    /// ```
+    /// use lastbyte::Options;
+    /// use lastbyte_shim::loopback::{Behaviour, OUR_ADDRESSES, PEER_V4, World, WorldConfig};
+    /// use lastbyte_shim::loopback::our_hardware_address;
+    /// use lastbyte_shim::setup::Setup;
+    ///
+    /// let port_of = |seed| {
+    ///     let world = World::new(WorldConfig::default());
+    ///     world.peer().listen(80, Behaviour::sink());
+    ///     let setup = Setup::new(our_hardware_address(world.config().medium), &OUR_ADDRESSES, seed);
+    ///     let ends = setup.run(world.device(), world.clock(), |stack| {
+    ///         let id = stack.connect((PEER_V4, 80), Options::default()).unwrap();
+    ///         stack.endpoints(id).unwrap()
+    ///     });
+    ///     ends.unwrap().unwrap().0.port
+    /// };
+    /// assert_eq!(port_of(7), port_of(7));
+    /// assert_ne!(port_of(7), port_of(8));
+    /// ```
     #[must_use]
-    pub fn new(hardware_addr: HardwareAddress, addresses: &[IpCidr]) -> Self {
+    pub fn new(hardware_addr: HardwareAddress, addresses: &[IpCidr], seed: u64) -> Self {
         Self {
             hardware_addr,
             addresses: addresses.to_vec(),
-            seed: random_seed(),
+            seed,
             tx_buffer: 64 * 1024,
             rx_buffer: 16 * 1024,
+            own_sockets: 0,
         }
+    }
+
+    /// A seed that nobody can guess: what the standard library draws from the system for its
+    /// hash tables, another one at each call.
+    #[must_use]
+    pub fn random_seed() -> u64 {
+        RandomState::new().build_hasher().finish()
     }
 
     /// Makes a stack for one connection and lends it to `program`.
@@ -46,13 +80,36 @@ impl Setup {
         clock: C,
         program: impl FnOnce(&mut Stack<'_, D, C, 1>) -> R,
     ) -> Result<R, ConfigError> {
-        let mut tx = vec![0; self.tx_buffer];
-        let mut rx = vec![0; self.rx_buffer];
-        let buffers = [SlotBuffers {
-            tx: &mut tx,
-            rx: &mut rx,
-        }];
-        let mut sockets = [SocketStorage::EMPTY];
+        self.run_many(device, clock, program)
+    }
+
+    /// As [`run`](Self::run), for `N` connections at a time: as many as the program's stack
+    /// has.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`], naming what does not fit.
+    pub fn run_many<D: Device, C: Clock, R, const N: usize>(
+        &self,
+        device: D,
+        clock: C,
+        program: impl FnOnce(&mut Stack<'_, D, C, N>) -> R,
+    ) -> Result<R, ConfigError> {
+        let mut memory = [self.tx_buffer, self.rx_buffer].map(|len| vec![vec![0; len]; N]);
+        let [tx, rx] = &mut memory;
+        let mut memory = tx.iter_mut().zip(rx);
+        let buffers: [SlotBuffers<'_>; N] = std::array::from_fn(|_| match memory.next() {
+            Some((tx, rx)) => SlotBuffers { tx, rx },
+            // There are as many as are asked for.
+            None => SlotBuffers {
+                tx: &mut [],
+                rx: &mut [],
+            },
+        });
+        let empty = || SocketStorage::EMPTY;
+        let mut sockets: Vec<_> = std::iter::repeat_with(empty)
+            .take(N + self.own_sockets)
+            .collect();
         // The kernel queues 500 or 1,000 frames for a TAP device, by its version.
         let config = Config::new(self.hardware_addr, self.seed).receive_queue(1_000);
         let mut stack = Stack::new(device, clock, config, buffers, &mut sockets)?;
@@ -66,10 +123,4 @@ impl Setup {
         });
         Ok(program(&mut stack))
     }
-}
-
-/// A seed from the randomness that the standard library draws for its hash
-/// tables at each start.
-fn random_seed() -> u64 {
-    RandomState::new().build_hasher().finish()
 }

@@ -8,9 +8,17 @@ use crate::ledger::Ledger;
 use crate::limits::Options;
 use crate::report::{Progress, Report};
 use crate::state::{Cause, State};
+use crate::trace;
 use core::num::NonZeroU16;
 
 impl Connection {
+    /// What tells it apart from others: its slot, where the stack has made it.
+    #[cfg(feature = "trace")]
+    #[must_use]
+    pub const fn tag(&self) -> u16 {
+        self.tag
+    }
+
     /// Where the connection stands.
     #[must_use]
     pub const fn state(&self) -> State {
@@ -76,10 +84,12 @@ impl Connection {
             true => Timeout::NotReading,
             false => Timeout::Call,
         };
-        WriteError::TimedOut {
+        let error = WriteError::TimedOut {
             why,
             ledger: self.ledger,
-        }
+        };
+        trace::tell(self, trace::Note::Failed(error));
+        error
     }
 
     /// How the connection ended: `Ok` if every accepted byte was acknowledged

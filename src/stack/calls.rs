@@ -5,6 +5,7 @@ use super::slot::{Slot, Tenure};
 use super::time::to_smoltcp;
 use super::tracker::{ConnectionId, FULL_SEGMENT, Net, SMALLEST_SEGMENT, Taken, Tracker};
 use crate::Instant;
+use crate::connection::Connection;
 use crate::error::WriteError;
 use crate::facts::Admission;
 use crate::ledger::Ledger;
@@ -12,6 +13,7 @@ use crate::limits::Nagle;
 use crate::report::{Advice, Progress, Report};
 use crate::sabotage::{Sabotage, is_on};
 use crate::state::State;
+use crate::trace;
 use core::fmt;
 use smoltcp::iface::SocketSet;
 use smoltcp::phy::Device;
@@ -56,6 +58,13 @@ impl From<UnknownConnection> for WriteError {
 /// smoltcp drops one with each frame that needs no answer.
 fn has_room<D: Device + ?Sized>(net: &mut Net<'_, '_, D>) -> bool {
     is_on(Sabotage::FullDevice) || net.device.transmit(to_smoltcp(net.now)).is_some()
+}
+
+/// The first so many of `bytes` are in the transmit buffer.
+fn note_written(connection: &Connection, bytes: &[u8], written: usize) {
+    if let Some(bytes) = bytes.get(..written).filter(|bytes| !bytes.is_empty()) {
+        trace::tell(connection, trace::Note::Written(bytes));
+    }
 }
 
 impl<const N: usize> Tracker<N> {
@@ -154,9 +163,11 @@ impl<const N: usize> Tracker<N> {
         taken: Taken,
         bytes: &[u8],
     ) -> Result<usize, WriteError> {
-        self.write(net, id, taken, |socket, room| {
+        self.write(net, id, taken, |connection, socket, room| {
             let bytes = bytes.get(..room).unwrap_or(bytes);
-            socket.send_slice(bytes).unwrap_or(0)
+            let written = socket.send_slice(bytes).unwrap_or(0);
+            note_written(connection, bytes, written);
+            written
         })
     }
 
@@ -174,13 +185,14 @@ impl<const N: usize> Tracker<N> {
         fill: impl FnOnce(&mut [u8]) -> usize,
     ) -> Result<usize, WriteError> {
         let taken = self.take_in_for_write(net);
-        let written = self.write(net, id, taken, |socket, room| {
+        let written = self.write(net, id, taken, |connection, socket, room| {
             if !socket.can_send() {
                 return 0;
             }
             let filled = socket.send(|free| {
                 let len = free.len().min(room);
                 let written = free.get_mut(..len).map_or(0, fill).min(len);
+                note_written(connection, free, written);
                 (written, written)
             });
             filled.unwrap_or(0)
@@ -215,7 +227,7 @@ impl<const N: usize> Tracker<N> {
         net: &mut Net<'_, '_, D>,
         id: ConnectionId,
         taken: Taken,
-        enqueue: impl FnOnce(&mut tcp::Socket<'_>, usize) -> usize,
+        enqueue: impl FnOnce(&Connection, &mut tcp::Socket<'_>, usize) -> usize,
     ) -> Result<usize, WriteError> {
         let slot = self.slot_mut(id)?;
         let room = match slot.connection.handle_write()? {
@@ -225,7 +237,7 @@ impl<const N: usize> Tracker<N> {
             Admission::Wait => return Ok(0),
         };
         let socket = net.sockets.get_mut::<tcp::Socket<'_>>(slot.handle);
-        let accepted = enqueue(socket, room);
+        let accepted = enqueue(&slot.connection, socket, room);
         if accepted > 0 {
             let are_timers_new = slot.connection.note_accepted(accepted, net.now);
             socket.set_nagle_enabled(slot.connection.options().nagle() == Nagle::On);
@@ -389,10 +401,7 @@ impl<const N: usize> Tracker<N> {
     }
 
     /// The state machine itself, to be read.
-    pub(super) fn connection(
-        &self,
-        id: ConnectionId,
-    ) -> Result<&crate::Connection, UnknownConnection> {
+    pub(super) fn connection(&self, id: ConnectionId) -> Result<&Connection, UnknownConnection> {
         Ok(&self.slot(id)?.connection)
     }
 

@@ -11,6 +11,7 @@ use crate::error::WriteError;
 use crate::limits::Options;
 use crate::report::{Advice, Report};
 use crate::state::State;
+use crate::trace::{self, Note};
 use crate::{Clock, Instant};
 use core::fmt;
 use core::time::Duration;
@@ -392,6 +393,13 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
         self.block_after(None, limit, attempt)
     }
 
+    /// Tells who traces connections of a call.
+    pub(super) fn trace(&self, id: ConnectionId, note: Note<'_>) {
+        if let Ok(connection) = self.tracker.connection(id) {
+            trace::tell(connection, note);
+        }
+    }
+
     /// As [`block_on`](Self::block_on), behind a try that the caller has made, with
     /// the sending behind it: the device is not asked twice before the first sleep.
     pub(super) fn block_after<T, E: From<WriteError>>(
@@ -436,6 +444,7 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
         let mut until = Instant::NEVER;
         if let CallLimit::Of(id) = limit {
             let connection = self.tracker.connection(id)?;
+            trace::tell(connection, Note::Waits { since: started });
             until = started.plus_millis(connection.options().call_ms());
             if now >= until {
                 return Err(connection.call_timed_out(started));

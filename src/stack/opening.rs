@@ -7,6 +7,7 @@ use crate::Instant;
 use crate::limits::Options;
 use crate::sabotage::{Sabotage, is_on};
 use crate::state::Action;
+use crate::trace;
 use core::fmt;
 use smoltcp::iface::{Interface, SocketSet};
 use smoltcp::phy::{Device, Medium};
@@ -267,6 +268,21 @@ impl<const N: usize> Tracker<N> {
         }
     }
 
+    fn trace_opening(&self, index: usize, sockets: &SocketSet<'_>) {
+        let Some(slot) = self.slots.get(index).filter(|_| trace::IS_ON) else {
+            return;
+        };
+        let flow = self.table.flow(index);
+        let listens = sockets
+            .get::<tcp::Socket<'_>>(slot.handle)
+            .listen_endpoint();
+        let note = trace::Note::Opened {
+            local_port: flow.map_or(listens.port, |flow| flow.local().port),
+            remote_port: flow.map(|flow| flow.reversed().local().port),
+        };
+        trace::tell(&slot.connection, note);
+    }
+
     /// Hands a slot that was just opened to its new owner.
     fn occupy(
         &mut self,
@@ -290,6 +306,7 @@ impl<const N: usize> Tracker<N> {
             socket.set_keep_alive(None);
         }
         self.perform(index, action, sockets, now);
+        self.trace_opening(index, sockets);
         ConnectionId {
             slot: u16::try_from(index).unwrap_or(u16::MAX),
             generation,

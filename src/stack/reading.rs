@@ -4,6 +4,7 @@ use super::slot::Slot;
 use super::tracker::{ConnectionId, Tracker};
 use crate::error::{ReadError, WriteError};
 use crate::state::{OnReceive, State};
+use crate::trace;
 use smoltcp::iface::SocketSet;
 use smoltcp::socket::tcp;
 
@@ -28,7 +29,11 @@ impl<const N: usize> Tracker<N> {
         let socket = sockets.get_mut::<tcp::Socket<'_>>(slot.handle);
         let read = match socket.recv_slice(into) {
             Ok(0) => Ok(None),
-            Ok(read) => Ok(Some(read)),
+            Ok(read) => {
+                let bytes = into.get(..read).unwrap_or(into);
+                trace::tell(&slot.connection, trace::Note::Read(bytes));
+                Ok(Some(read))
+            }
             Err(error) => slot.end_of_reading(error),
         };
         self.note_read(id, socket);
@@ -75,7 +80,12 @@ impl<const N: usize> Tracker<N> {
         if let Ok(slot) = self.readable(id) {
             let socket = sockets.get_mut::<tcp::Socket<'_>>(slot.handle);
             // An error means that there is nothing to take.
-            let _ = socket.recv(|bytes| (count.min(bytes.len()), ()));
+            let _ = socket.recv(|bytes| {
+                let count = count.min(bytes.len());
+                let taken = bytes.get(..count).unwrap_or(bytes);
+                trace::tell(&slot.connection, trace::Note::Read(taken));
+                (count, ())
+            });
             self.note_read(id, socket);
         }
     }

@@ -7,6 +7,7 @@ use crate::Clock;
 use crate::error::WriteError;
 use crate::report::{Progress, Report};
 use crate::state::State;
+use crate::trace::Note;
 use core::ops::{Deref, DerefMut};
 use embedded_io::{ErrorType, Write, WriteReady};
 use smoltcp::phy::Device;
@@ -191,11 +192,14 @@ impl<D: Device, C: Clock, const N: usize> Write for Writer<'_, '_, D, C, N> {
     /// most. Nagle's algorithm holds nothing back meanwhile.
     fn flush(&mut self) -> Result<(), Self::Error> {
         let id = self.id;
-        self.stack.block_on(CallLimit::Of(id), |tracker, net, _| {
+        self.stack.trace(id, Note::Flush);
+        let flushed = self.stack.block_on(CallLimit::Of(id), |tracker, net, _| {
             tracker.push(net.sockets, id)?;
             let is_flushed = tracker.connection(id)?.is_flushed()?;
             Ok(is_flushed.then_some(()))
-        })
+        });
+        self.stack.trace(id, Note::Flushed(flushed));
+        flushed
     }
 }
 

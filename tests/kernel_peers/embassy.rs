@@ -113,7 +113,7 @@ fn lab(tx_buffer: usize, test: impl FnOnce(&Namespace, &mut TunTapStack<'_>) + S
                 ends: Ends::default(),
             };
             let own = IpCidr::new(OUR_V4.into(), PREFIX_V4);
-            let mut setup = Setup::new(device.hardware_address(), &[own]);
+            let mut setup = Setup::new(device.hardware_address(), &[own], Setup::random_seed());
             setup.tx_buffer = tx_buffer;
             setup
                 .run(device, clock, |stack| {

@@ -100,7 +100,11 @@ pub fn lab_over(
             IpCidr::new(OUR_V4.into(), PREFIX_V4),
             IpCidr::new(OUR_V6.into(), PREFIX_V6),
         ];
-        let mut setup = Setup::new(EthernetAddress(OUR_HARDWARE_ADDR).into(), &addresses);
+        let mut setup = Setup::new(
+            EthernetAddress(OUR_HARDWARE_ADDR).into(),
+            &addresses,
+            Setup::random_seed(),
+        );
         adapt(&mut setup);
         setup
             .run(device, clock, |stack| {

@@ -90,7 +90,11 @@ pub fn prepare(
         Some(path) => Capture::create(found.tap, path, clock.epoch_since_1970())
             .map_err(|error| Failure::other(format!("--pcap {}: {error}", path.display())))?,
     };
-    let mut setup = Setup::new(found.hardware_addr.into(), &found.addresses);
+    let mut setup = Setup::new(
+        found.hardware_addr.into(),
+        &found.addresses,
+        Setup::random_seed(),
+    );
     setup.tx_buffer = args.tx_buffer;
     let run = Run {
         peer: found.peer,

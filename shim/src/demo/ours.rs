@@ -13,6 +13,8 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 const PORT: u16 = 5000;
+/// The demonstration is the same each time.
+const SEED: u64 = 1;
 
 type LoopStack<'a> = Stack<'a, LoopDevice, LoopClock, 1>;
 
@@ -29,7 +31,7 @@ fn with_client<R>(
     client: impl FnOnce(&mut LoopStack<'_>) -> io::Result<R>,
 ) -> io::Result<R> {
     let hardware_addr = our_hardware_address(world.config().medium);
-    Setup::new(hardware_addr, &OUR_ADDRESSES)
+    Setup::new(hardware_addr, &OUR_ADDRESSES, SEED)
         .run(world.device(), world.clock(), client)
         .map_err(failed)?
 }

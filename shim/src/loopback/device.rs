@@ -21,6 +21,13 @@ impl LoopDevice {
         Self { world }
     }
 
+    /// Whether the link has a carrier: for
+    /// [`Stack::follow_link`](lastbyte::stack::Stack::follow_link).
+    #[must_use]
+    pub fn is_link_up(&self) -> bool {
+        self.world.is_link_up()
+    }
+
     /// The world this device is in.
     #[must_use]
     pub fn world(&self) -> &World {
@@ -34,6 +41,9 @@ impl Device for LoopDevice {
 
     fn receive(&mut self, _timestamp: Instant) -> Option<(RxToken<'_>, TxToken<'_>)> {
         let (world, direction) = (&self.world, Direction::ToPeer);
+        if let Some(hook) = world.inner.on_poll.get() {
+            hook(world.now());
+        }
         // A frame is taken only if an answer to it can be sent.
         if !world.has_arrived(Direction::ToUs) || !world.may_send(direction) {
             return None;

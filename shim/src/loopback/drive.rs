@@ -69,6 +69,9 @@ impl World {
 
     /// Whether our device has what our end waits for.
     fn concerns_us(&self) -> bool {
+        if self.inner.link_changed.take() {
+            return true;
+        }
         let refused = &self.inner.refused[Direction::ToPeer.index()];
         if refused.get() {
             // A frame is of no use to our end while it cannot answer it.

@@ -108,8 +108,11 @@ pub(crate) fn is_intact(frame: &[u8], medium: Medium) -> bool {
 /// The little of a segment that the peer's bookkeeping needs for each frame.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct TcpPeek {
+    pub(super) src: IpAddress,
     pub(super) src_port: u16,
     pub(super) dst_port: u16,
+    pub(super) seq: u32,
+    pub(super) syn: bool,
     pub(super) rst: bool,
     pub(super) fin: bool,
     /// Octets of data.
@@ -117,9 +120,12 @@ pub(super) struct TcpPeek {
 }
 
 pub(super) fn peek_tcp(frame: &[u8], medium: Medium) -> Option<TcpPeek> {
-    let (_, _, bytes) = tcp_in_frame(frame, medium)?;
+    let (src, _, bytes) = tcp_in_frame(frame, medium)?;
     let tcp = TcpPacket::new_checked(bytes).ok()?;
     Some(TcpPeek {
+        src,
+        seq: tcp.seq_number().0 as u32,
+        syn: tcp.syn(),
         src_port: tcp.src_port(),
         dst_port: tcp.dst_port(),
         rst: tcp.rst(),
@@ -142,4 +148,50 @@ pub(super) fn change_segment(
     let mut tcp = TcpPacket::new_unchecked(&mut frame[at..at + len]);
     change(&mut tcp);
     tcp.fill_checksum(&src, &dst);
+}
+
+/// The two segments that carry what one carried: the first `at` octets of its data, and the
+/// rest with its FIN. Their checksums are right.
+pub(super) fn split_segment(frame: &[u8], medium: Medium, at: usize) -> Option<(Vec<u8>, Vec<u8>)> {
+    let (_, _, bytes) = tcp_in_frame(frame, medium)?;
+    let tcp = TcpPacket::new_checked(bytes).ok()?;
+    let text = tcp.payload();
+    if at > text.len() {
+        return None;
+    }
+    let header = bytes.len() - text.len();
+    let text_at = bytes.as_ptr().addr() - frame.as_ptr().addr() + header;
+    let part = |text: &[u8]| {
+        let mut part = frame[..text_at].to_vec();
+        part.extend_from_slice(text);
+        set_ip_length(&mut part, medium, header + text.len());
+        part
+    };
+    let mut first = part(&text[..at]);
+    change_segment(&mut first, medium, |tcp| {
+        tcp.set_fin(false);
+        tcp.set_psh(false);
+    });
+    let mut rest = part(&text[at..]);
+    let seq = tcp.seq_number() + at;
+    change_segment(&mut rest, medium, |tcp| tcp.set_seq_number(seq));
+    Some((first, rest))
+}
+
+/// Says in the IP header of a frame that so many octets follow it.
+fn set_ip_length(frame: &mut [u8], medium: Medium, payload: usize) {
+    let at = match medium {
+        Medium::Ip => 0,
+        Medium::Ethernet => 14,
+    };
+    let packet = &mut frame[at..];
+    if packet.first().is_some_and(|first| first >> 4 == 4) {
+        let mut ip = Ipv4Packet::new_unchecked(packet);
+        let header = usize::from(ip.header_len());
+        ip.set_total_len((header + payload) as u16);
+        ip.fill_checksum();
+    } else {
+        // No packet of ours has extension headers.
+        Ipv6Packet::new_unchecked(packet).set_payload_len(payload as u16);
+    }
 }

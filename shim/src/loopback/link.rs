@@ -52,6 +52,12 @@ impl World {
         }
     }
 
+    /// Puts others in the place of the frame that waits first at the far end.
+    pub(super) fn replace_next(&self, direction: Direction, frames: [Vec<u8>; 2]) {
+        let mut wire = self.inner.wire.borrow_mut();
+        wire.replace_next(direction, frames);
+    }
+
     pub(super) fn take_frame(&self, direction: Direction) -> Option<Vec<u8>> {
         let frame = self.inner.wire.borrow_mut().take(direction)?;
         self.inner.spins.set(0);
@@ -120,6 +126,9 @@ impl World {
 
     fn decide(&self, direction: Direction, frame: &[u8]) -> Fate {
         let index = direction.index();
+        if !self.is_link_up() {
+            return Fate::Lost(Loss::Partition);
+        }
         if self.inner.drops[index].borrow_mut().drops(frame) {
             return Fate::Lost(Loss::Switched);
         }

@@ -43,7 +43,10 @@ pub use drops::Drops;
 pub use events::{EventLog, FrameEvent, LogEntry, Sender};
 pub use fate::{Damage, Fate, Loss, Path};
 pub(crate) use frame::{ip_in_frame, is_intact, tcp_in_frame};
-pub use peer::{Behaviour, Connection, Ending, Peer, PeerConfig, Presence, Reads, Sends, When};
+pub use peer::{
+    Action, Answers, Behaviour, Connection, Datagrams, Ending, Mark, Peer, PeerConfig, Presence,
+    Reads, Reply, Sends, StreamFault, When,
+};
 pub(crate) use raw::icmp::{parameter_problem, unreachable};
 pub use raw::{Flow, Handshake, RawPeer};
 pub use segment::{Flags, Segment};

@@ -224,6 +224,26 @@ impl Wire {
         inbox.front_mut().map(Vec::as_mut_slice)
     }
 
+    /// Puts others in the place of the frame that arrived first.
+    pub(super) fn replace_next(&mut self, direction: Direction, frames: [Vec<u8>; 2]) {
+        let inbox = &mut self.lane(direction).inbox;
+        inbox.pop_front();
+        for frame in frames.into_iter().rev() {
+            inbox.push_front(frame);
+        }
+    }
+
+    /// Loses what is in flight, in both directions, and what the peer has not looked at.
+    pub(super) fn lose_all(&mut self) {
+        let in_flight: Vec<_> = self.queue.drain().collect();
+        for Reverse(frame) in in_flight {
+            let lane = self.lane(frame.direction);
+            lane.in_flight -= 1;
+            lane.counters.dropped += 1;
+        }
+        self.lane(Direction::ToPeer).inbox.clear();
+    }
+
     pub(super) fn take(&mut self, direction: Direction) -> Option<Vec<u8>> {
         self.lane(direction).inbox.pop_front()
     }

@@ -29,6 +29,14 @@ pub(super) struct Inner {
     pub(super) paths: [RefCell<Option<Box<dyn Path>>>; 2],
     /// Whether our device takes no frame, whatever room there is.
     pub(super) is_stuck: Cell<bool>,
+    /// Whether there is a carrier.
+    pub(super) is_link_up: Cell<bool>,
+    /// The link has gone up or down since our end last waited.
+    pub(super) link_changed: Cell<bool>,
+    /// When the link went down.
+    pub(super) cuts: RefCell<Vec<Instant>>,
+    /// Called whenever our end asks its device for a frame.
+    pub(super) on_poll: Cell<Option<fn(Instant)>>,
     /// Set when an end was refused room; by direction.
     pub(super) refused: [Cell<bool>; 2],
     pub(super) observers: RefCell<Vec<Observer>>,
@@ -124,6 +132,10 @@ impl World {
                 drops: Default::default(),
                 paths: Default::default(),
                 is_stuck: Cell::new(false),
+                is_link_up: Cell::new(true),
+                link_changed: Cell::new(false),
+                cuts: RefCell::default(),
+                on_poll: Cell::new(None),
                 refused: Default::default(),
                 observers: RefCell::default(),
                 witnesses: RefCell::default(),
@@ -261,6 +273,45 @@ impl World {
     /// either, as most drivers: what arrives waits.
     pub fn set_stuck(&self, is_stuck: bool) {
         self.inner.is_stuck.set(is_stuck);
+    }
+
+    /// Takes the carrier from our link, or gives it back. Without one nothing passes, and what
+    /// is in flight when it goes is lost. Our device reports it
+    /// ([`LoopDevice::is_link_up`]), and a change ends [`LoopClock`]'s wait.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use lastbyte_shim::loopback::{World, WorldConfig};
+    /// let world = World::new(WorldConfig::default());
+    /// // The cable is pulled after 5 s, for a minute.
+    /// world.at(world.after(Duration::from_secs(5)), |world| world.set_link(false));
+    /// world.at(world.after(Duration::from_secs(65)), |world| world.set_link(true));
+    /// ```
+    pub fn set_link(&self, is_up: bool) {
+        let was_up = self.inner.is_link_up.replace(is_up);
+        if was_up != is_up {
+            self.inner.link_changed.set(true);
+        }
+        if was_up && !is_up {
+            self.inner.cuts.borrow_mut().push(self.now());
+            self.inner.wire.borrow_mut().lose_all();
+        }
+    }
+
+    /// Whether our link has a carrier.
+    #[must_use]
+    pub fn is_link_up(&self) -> bool {
+        self.inner.is_link_up.get()
+    }
+
+    /// When the link went down so far.
+    pub(crate) fn cuts(&self) -> Vec<Instant> {
+        self.inner.cuts.borrow().clone()
+    }
+
+    /// Calls `hook` whenever our end asks its device for a frame.
+    pub(crate) fn on_poll(&self, hook: fn(Instant)) {
+        self.inner.on_poll.set(Some(hook));
     }
 
     /// Whether our device's transmit queue stands still, or is full.

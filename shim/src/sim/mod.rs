@@ -49,10 +49,19 @@
 //! ```
 //!
 //! A seed that fails fails again: [`record_app`] with the same scenario keeps
-//! every frame, and [`Recording::ladder`] draws them. Whoever needs another
-//! world than a scenario describes builds it: [`Links`] lie between the ends of
-//! any [`World`], and [`Behaviour`](crate::loopback::Behaviour) tells its peer
-//! what to do. The example `simulate_my_firmware` is a whole test file.
+//! every frame and every call, and [`Recording::ladder`] draws them.
+//!
+//! - [`explore`] runs a trial with many seeds, and records the first that fails.
+//! - [`Harness`] is [`run_app`] with servers of your own code
+//!   ([`serve`](Harness::serve), [`serve_udp`](Harness::serve_udp)), several
+//!   connections, and whatever else a test does to the world.
+//! - [`Scenario::faults`] go wrong at exactly one byte.
+//! - [`Visit::findings`] are broken promises of the stack.
+//!
+//! `docs/TESTING.md` goes through all of it; the example `simulate_my_firmware` is a whole
+//! test file. Whoever needs another world than a scenario describes builds it: [`Links`] lie
+//! between the ends of any [`World`], and [`Behaviour`](crate::loopback::Behaviour) tells its
+//! peer what to do.
 //!
 //! # For the writer itself
 //!
@@ -127,12 +136,12 @@ use crate::loopback::World;
 
 pub use coverage::{Coverage, Row};
 pub use dice::Chance;
-pub use guest::{GuestStack, Visit, record_app, run_app};
+pub use guest::{Failure, GuestStack, Harness, Visit, explore, note, record_app, run_app};
 pub use happening::{Answer, Astray, Forgery, Fragmented, Happening, Layer};
 pub use link::{Burst, Link, LinkPath, Links};
 pub use model::{Lost, Overrun, PeerModel, Relic, Restart, Rogue};
 pub use profile::{Profile, UnknownProfile};
-pub use recording::{Moment, Note, RecordedFrame, Recording};
+pub use recording::{Call, Moment, Note, RecordedFrame, Recording};
 pub use rule::{Finding, Rule};
 pub use run::Outcome;
 pub use scenario::{Beside, Bind, Family, Network, Opening, Scenario, Step};

@@ -97,7 +97,7 @@ impl Oracle {
         neighbour: Neighbour,
         now: Instant,
     ) {
-        self.look_at_ledger(report.ledger, truth, now);
+        self.look_at_ledger(report.ledger, truth.acknowledged(), now);
         if self.ended.is_some() && report.cause != self.ended {
             let detail = format!("{:?} became {:?}", self.ended, report.cause);
             self.find(Rule::Latched, now, detail);
@@ -143,7 +143,8 @@ impl Oracle {
         self.has_told = self.findings.len() > before;
     }
 
-    fn look_at_ledger(&mut self, ledger: Ledger, truth: &Truth, now: Instant) {
+    /// Looks at the account; on the wire, so many octets were acknowledged.
+    pub(super) fn look_at_ledger(&mut self, ledger: Ledger, on_wire: u64, now: Instant) {
         let (accepted, acknowledged) = (ledger.accepted(), ledger.acknowledged());
         let is_sound = accepted == acknowledged + ledger.pending()
             && ledger.pending() == ledger.undelivered()
@@ -156,8 +157,8 @@ impl Oracle {
             );
             self.find(Rule::Ledger, now, detail);
         }
-        if acknowledged > truth.acknowledged() {
-            let detail = format!("{ledger:?}, but the wire said {}", truth.acknowledged());
+        if acknowledged > on_wire {
+            let detail = format!("{ledger:?}, but the wire said {on_wire}");
             self.find(Rule::Acknowledged, now, detail);
         }
         if acknowledged > self.last.acknowledged() {

@@ -12,12 +12,15 @@ use super::model::PeerModel;
 use super::rogue::{self, Taken};
 use super::run::OUR_PORT;
 use super::scenario::{Family, Lane, Network, Opening, Scenario};
-use crate::loopback::{Behaviour, Direction, OUR_V4, OUR_V6, Presence, Reads, World};
+use crate::loopback::{Answers, Behaviour, Direction, OUR_V4, OUR_V6, Presence, Reads, World};
 
 /// The peer's port of the first connection, whoever connects; the others have those
 /// after it. No protocol is known for it, so that a
 /// reader of captures takes the data for data.
 pub(super) const PEER_PORT: u16 = 4_000;
+
+/// What the TCP of a server holds that is not acknowledged.
+const SERVER_BUFFER: usize = 16 * 1024;
 
 /// How long after our end listens again the peer calls again.
 const CALLS_AGAIN_AFTER: Duration = Duration::from_millis(500);
@@ -34,6 +37,57 @@ pub(super) enum PeerSide {
 /// Puts the scenario's peer into `world`, and its network. The peer serves up to
 /// `backlog` connections at once.
 pub(super) fn install(scenario: &Scenario, world: &World, backlog: usize) -> PeerSide {
+    lay(scenario, world);
+    if let PeerModel::Rogue(kind) = scenario.peer {
+        let taken = rogue::install(world, kind, scenario.seed, scenario.peer_buffer);
+        return PeerSide::Rogue(taken);
+    }
+    strike(scenario, world, &[PEER_PORT]);
+    for (number, lane) in (0..).zip(scenario.lanes()) {
+        if lane.peer != PeerModel::Refuses {
+            serve(scenario, world, number, &lane, backlog);
+        }
+    }
+    PeerSide::Stack
+}
+
+/// As [`install`], with code that answers at these ports. What the model says about the
+/// network, the machine, reading and ending holds for each of them; what it would send, and
+/// what it would do as a TCP of its own, does not.
+pub(super) fn install_servers(
+    scenario: &Scenario,
+    world: &World,
+    backlog: usize,
+    servers: Vec<(u16, Answers)>,
+) -> PeerSide {
+    lay(scenario, world);
+    let ports: Vec<u16> = servers.iter().map(|(port, _)| *port).collect();
+    strike(scenario, world, &ports);
+    let peer = match scenario.peer {
+        PeerModel::Floods(_) | PeerModel::Answers(_) | PeerModel::Rogue(_) => PeerModel::ReadsAll,
+        other => other,
+    };
+    let lane = Lane {
+        peer,
+        options: scenario.options,
+        opening: Opening::Connect,
+        plan: &[],
+    };
+    for (number, (port, answers)) in servers.into_iter().enumerate() {
+        let behaviour = Behaviour {
+            answers: Some(answers),
+            tx_buffer: SERVER_BUFFER,
+            ..behaviour(scenario, &lane, number == 0).backlog(backlog)
+        };
+        if peer != PeerModel::Refuses {
+            world.peer().listen(port, behaviour);
+        }
+    }
+    PeerSide::Stack
+}
+
+/// Lays the network.
+fn lay(scenario: &Scenario, world: &World) {
     match scenario.network.clone() {
         Network::Links(links) => links.lay(world, scenario.seed),
         Network::Script { to_peer, to_us } => {
@@ -41,10 +95,10 @@ pub(super) fn install(scenario: &Scenario, world: &World, backlog: usize) -> Pee
             world.set_path(Direction::ToUs, to_us.path());
         }
     }
-    if let PeerModel::Rogue(kind) = scenario.peer {
-        let taken = rogue::install(world, kind, scenario.seed, scenario.peer_buffer);
-        return PeerSide::Rogue(taken);
-    }
+}
+
+/// What the model says about the machine, and about these ports in time.
+fn strike(scenario: &Scenario, world: &World, ports: &[u16]) {
     let peer = world.peer();
     match scenario.peer {
         PeerModel::NeverAnswers => peer.set_presence(Presence::Deaf),
@@ -58,10 +112,14 @@ pub(super) fn install(scenario: &Scenario, world: &World, backlog: usize) -> Pee
         PeerModel::Reboots(at, seed) => {
             world.at(at, move |world| world.peer().reboot(seed));
         }
-        PeerModel::ReadsFrom(at) if at != Instant::NEVER => world.at(at, |world| {
-            let reads = |behaviour: &mut Behaviour| behaviour.reads = Reads::Everything;
-            world.peer().change(PEER_PORT, reads);
-        }),
+        PeerModel::ReadsFrom(at) if at != Instant::NEVER => {
+            for port in ports.iter().copied() {
+                world.at(at, move |world| {
+                    let reads = |behaviour: &mut Behaviour| behaviour.reads = Reads::Everything;
+                    world.peer().change(port, reads);
+                });
+            }
+        }
         PeerModel::ReadsAll
         | PeerModel::StaysOpen
         | PeerModel::ReadsSlowly { .. }
@@ -75,12 +133,6 @@ pub(super) fn install(scenario: &Scenario, world: &World, backlog: usize) -> Pee
         | PeerModel::Answers(_)
         | PeerModel::Rogue(_) => {}
     }
-    for (number, lane) in (0..).zip(scenario.lanes()) {
-        if lane.peer != PeerModel::Refuses {
-            serve(scenario, world, number, &lane, backlog);
-        }
-    }
-    PeerSide::Stack
 }
 
 /// Our end of the connection with this number, as the peer calls it.
@@ -94,7 +146,7 @@ fn our_end(family: Family, number: u16) -> IpEndpoint {
 
 /// Lets the peer listen, or call at its time.
 fn serve(scenario: &Scenario, world: &World, number: u16, lane: &Lane<'_>, backlog: usize) {
-    let behaviour = behaviour(scenario, lane).backlog(backlog);
+    let behaviour = behaviour(scenario, lane, number == 0).backlog(backlog);
     match lane.opening {
         Opening::Connect => world.peer().listen(PEER_PORT + number, behaviour),
         Opening::Listen(_, at) => {
@@ -120,8 +172,13 @@ pub(super) fn call_again(scenario: &Scenario, world: &World, number: u16, lane: 
     }
 }
 
-fn behaviour(scenario: &Scenario, lane: &Lane<'_>) -> Behaviour {
+/// What the application at a port does; the faults of the scenario are for the first.
+fn behaviour(scenario: &Scenario, lane: &Lane<'_>, is_first: bool) -> Behaviour {
     let sink = Behaviour {
+        faults: match is_first {
+            true => scenario.faults.clone(),
+            false => Vec::new(),
+        },
         rx_buffer: scenario.peer_buffer,
         tx_buffer: 1_024,
         ..Behaviour::sink()
@@ -185,12 +242,12 @@ impl PeerSide {
         }
     }
 
-    /// The bytes its TCP took in, for each connection; a scripted peer remembers
+    /// The bytes its TCP took in at this port, for each connection; a scripted peer remembers
     /// its last one only.
-    pub(super) fn received_by_all(&self, world: &World) -> Vec<Vec<u8>> {
+    pub(super) fn received_by_all(&self, world: &World, port: u16) -> Vec<Vec<u8>> {
         match self {
             Self::Stack => {
-                let connections = world.peer().connections(PEER_PORT).into_iter();
+                let connections = world.peer().connections(port).into_iter();
                 connections.map(|connection| connection.received).collect()
             }
             Self::Rogue(taken) => vec![taken.borrow().bytes.clone()],

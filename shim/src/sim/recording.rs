@@ -67,6 +67,96 @@ pub enum Note {
     Happened(Happening),
     /// A rule was broken.
     Found(Finding),
+    /// The application has opened a connection.
+    Opened {
+        /// Our port.
+        local_port: u16,
+        /// The peer's port; `None`: it listens.
+        remote_port: Option<u16>,
+    },
+    /// The application has written these bytes.
+    Wrote(Vec<u8>),
+    /// The application has read these bytes.
+    Read(Vec<u8>),
+    /// The application has called this.
+    Called(Call),
+    /// A server at the peer was called.
+    Served {
+        /// Its port.
+        port: u16,
+        /// Counts the connections of the port, from 0.
+        number: u64,
+        /// What it took of what was received.
+        took: Vec<u8>,
+        /// What it said.
+        said: Vec<u8>,
+    },
+    /// A test has noted this.
+    Said(String),
+}
+
+/// A call of an application that neither opens a connection nor moves bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Call {
+    /// It flushes.
+    Flush,
+    /// All was flushed.
+    Flushed,
+    /// It finishes.
+    Finish,
+    /// It aborts, or gives a connection back that was not finished.
+    Abort,
+}
+
+/// How many bytes of a payload are shown.
+const SHOWN: usize = 40;
+
+/// What is in a payload, as far as it can be shown in a line: its beginning, and how long it
+/// is.
+pub(super) fn preview(bytes: &[u8]) -> String {
+    let (shown, more) = match bytes.get(..SHOWN) {
+        Some(shown) if bytes.len() > SHOWN => (shown, "…"),
+        _ => (bytes, ""),
+    };
+    format!("{} B \"{}{more}\"", bytes.len(), shown.escape_ascii())
+}
+
+impl Note {
+    /// What an application or a server did, in words; `None` for what is shown otherwise.
+    pub(super) fn words(&self) -> Option<String> {
+        Some(match self {
+            Self::Opened {
+                local_port,
+                remote_port: Some(remote_port),
+            } => format!("connect :{local_port} to :{remote_port}"),
+            Self::Opened { local_port, .. } => format!("listen :{local_port}"),
+            Self::Wrote(bytes) => format!("write {}", preview(bytes)),
+            Self::Read(bytes) => format!("read {}", preview(bytes)),
+            Self::Called(call) => format!("{call:?}").to_lowercase(),
+            Self::Served {
+                port,
+                number,
+                took,
+                said,
+            } => {
+                let mut words = format!("server :{port} #{number}");
+                if !took.is_empty() {
+                    words += &format!(" took {}", preview(took));
+                }
+                if !said.is_empty() {
+                    words += &format!(" says {}", preview(said));
+                }
+                words
+            }
+            Self::Said(words) => words.clone(),
+            Self::Step(_)
+            | Self::Accepted(_)
+            | Self::Failed(_)
+            | Self::Changed
+            | Self::Happened(_)
+            | Self::Found(_) => return None,
+        })
+    }
 }
 
 /// Our end at a time.
@@ -137,6 +227,13 @@ impl Tape {
         }
     }
 
+    /// What was noted so far.
+    pub(super) fn moments(&self) -> Vec<Moment> {
+        self.moments
+            .as_ref()
+            .map_or_else(Vec::new, |moments| moments.borrow().clone())
+    }
+
     pub(super) fn take(&self) -> Vec<Moment> {
         self.moments
             .as_ref()
@@ -149,6 +246,10 @@ pub(super) fn keep_frames(world: &World) -> Rc<RefCell<Vec<RecordedFrame>>> {
     let frames = Rc::new(RefCell::new(Vec::new()));
     let sink = Rc::clone(&frames);
     world.observe(move |_, event| {
+        if std::thread::panicking() {
+            // The run is over; a stack that is dropped resets its connections.
+            return;
+        }
         sink.borrow_mut().push(RecordedFrame {
             sent_at: event.sent_at,
             direction: event.direction,
@@ -231,6 +332,13 @@ impl fmt::Display for Moment {
             Note::Failed(error) => write!(f, "{at}     {error}"),
             Note::Happened(happening) => write!(f, "{at}     {happening:?}"),
             Note::Found(finding) => write!(f, "{at} !!! {finding}"),
+            Note::Wrote(_) | Note::Read(_) | Note::Opened { .. } | Note::Called(_) => {
+                let words = self.note.words().unwrap_or_default();
+                write!(f, "{at}     {words}: {account}")
+            }
+            Note::Served { .. } | Note::Said(_) => {
+                write!(f, "{at}     {}", self.note.words().unwrap_or_default())
+            }
         }
     }
 }

@@ -46,6 +46,8 @@ pub enum Rule {
     Leak,
     /// Nothing panics.
     Panic,
+    /// What a trial asserts about an application holds.
+    Trial,
 }
 
 impl Rule {
@@ -71,6 +73,7 @@ impl Rule {
             Self::Busy => "no work without a reason",
             Self::Leak => "nothing is left of an ended connection",
             Self::Panic => "nothing panics",
+            Self::Trial => "what the trial asserts holds",
         }
     }
 }

@@ -171,7 +171,7 @@ pub(super) fn broken(world: &World, detail: String) -> Outcome {
 }
 
 /// Tells `wire` of everything that leaves our end and arrives there.
-fn watch(world: &World, wire: &Rc<RefCell<Wire>>) {
+pub(super) fn watch(world: &World, wire: &Rc<RefCell<Wire>>) {
     let sent = Rc::clone(wire);
     world.observe(move |_, event| {
         if event.direction == Direction::ToPeer {

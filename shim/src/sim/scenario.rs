@@ -12,7 +12,7 @@ use super::link::Links;
 use super::model::PeerModel;
 use super::profile::Profile;
 use super::script::Script;
-use crate::loopback::Offload;
+use crate::loopback::{Mark, Offload, StreamFault};
 
 /// The family of addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,6 +126,8 @@ pub struct Scenario {
     pub network: Network,
     /// The peer.
     pub peer: PeerModel,
+    /// What goes wrong at exactly which byte of each connection at the peer's first port.
+    pub faults: Vec<(Mark, StreamFault)>,
     /// Size of the peer's receive buffer.
     pub peer_buffer: usize,
     /// Limits and policies of our connection.
@@ -304,11 +306,19 @@ impl fmt::Display for Scenario {
             "  peer         {:?}, buffer {}",
             self.peer, self.peer_buffer
         )?;
-        writeln!(
+        if !self.faults.is_empty() {
+            writeln!(f, "  faults       {:?}", self.faults)?;
+        }
+        write!(
             f,
             "  our buffers  {} out, {} in",
             self.tx_buffer, self.rx_buffer
         )?;
+        if self.plan.is_empty() {
+            // An application of somebody's own.
+            return Ok(());
+        }
+        writeln!(f)?;
         writeln!(f, "  limits       {:?}", self.options)?;
         writeln!(f, "  opening      {:?}", self.opening)?;
         writeln!(f, "  plan         {:?}", self.plan)?;

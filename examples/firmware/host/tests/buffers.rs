@@ -44,8 +44,7 @@ fn throughput(buffer: usize, round_trip: Duration) -> f64 {
     };
     world.peer().listen(5000, behaviour);
     let hardware_addr = our_hardware_address(world.config().medium);
-    let mut setup = Setup::new(hardware_addr, &OUR_ADDRESSES);
-    setup.seed = 1;
+    let mut setup = Setup::new(hardware_addr, &OUR_ADDRESSES, 1);
     setup.tx_buffer = buffer;
     let took = setup.run(world.device(), world.clock(), |stack| {
         let id = stack.connect((PEER_V4, 5000), Options::default()).unwrap();

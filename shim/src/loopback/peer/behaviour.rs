@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use lastbyte::Instant;
 
+use super::{Answers, Mark, Reply, StreamFault};
+
 /// How the application reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Reads {
@@ -37,7 +39,8 @@ pub enum Sends {
 /// When the application ends the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum When {
-    /// Its TCP has taken in at least so many bytes.
+    /// Its TCP has taken in at least so many bytes: as many as there were in the segment that
+    /// brought the last of them. [`Mark::Received`] is exact.
     TakenIn(u64),
     /// At that time; a connection that begins later ends as soon as it is
     /// open.
@@ -79,6 +82,11 @@ pub struct Behaviour {
     pub reads: Reads,
     /// What it sends.
     pub sends: Sends,
+    /// Code that answers, in place of `sends`.
+    pub answers: Option<Answers>,
+    /// What goes wrong at which byte, for each connection. With several at one mark, they
+    /// happen in this order.
+    pub faults: Vec<(Mark, StreamFault)>,
     /// How it ends the connection by itself. A weaker ending after a stronger
     /// one does nothing.
     pub endings: Vec<(When, Ending)>,
@@ -111,6 +119,8 @@ impl Behaviour {
         Self {
             reads: Reads::Everything,
             sends: Sends::Nothing,
+            answers: None,
+            faults: Vec::new(),
             endings: Vec::new(),
             closes_on_fin: true,
             listens_again: true,
@@ -128,6 +138,36 @@ impl Behaviour {
             reads: Reads::Nothing,
             ..Self::sink()
         }
+    }
+
+    /// As [`Behaviour::sink`], with code that answers: see
+    /// [`Peer::serve`](super::Peer::serve). Its send buffer holds 16 KiB.
+    ///
+    /// ```
+    /// use lastbyte_shim::loopback::{Behaviour, Ending, Mark, StreamFault, World, WorldConfig};
+    ///
+    /// // An echo that breaks off in the middle of its second reply of ten bytes.
+    /// let echo = Behaviour::serving(|received, reply| {
+    ///     reply.send(received);
+    ///     received.clear();
+    /// })
+    /// .fault(Mark::Sent(15), StreamFault::End(Ending::Fin));
+    /// World::new(WorldConfig::default()).peer().listen(7, echo);
+    /// ```
+    #[must_use]
+    pub fn serving(answer: impl FnMut(&mut Vec<u8>, &mut Reply<'_>) + 'static) -> Self {
+        Self {
+            answers: Some(Answers::new(answer)),
+            tx_buffer: 16 * 1024,
+            ..Self::sink()
+        }
+    }
+
+    /// Something goes wrong at exactly this byte of each connection: see [`StreamFault`].
+    #[must_use]
+    pub fn fault(mut self, at: Mark, fault: StreamFault) -> Self {
+        self.faults.push((at, fault));
+        self
     }
 
     /// Reads at most `bytes`, then pauses for `every`.

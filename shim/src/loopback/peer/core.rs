@@ -9,11 +9,13 @@ use smoltcp::iface::{Config, Interface, PollResult, SocketSet};
 use smoltcp::socket::tcp;
 use smoltcp::wire::{EthernetAddress, IpCidr, IpEndpoint};
 
-use super::service::{Connection, Service, Sockets};
+use super::datagrams::{Answerer, DatagramPorts};
+use super::fault::Outside;
+use super::service::{Admission, Connection, Service, Sockets};
 use super::{Behaviour, Ending, PeerConfig, Presence};
 use crate::loopback::addresses::{PEER_ADDRESSES, PEER_MAC, hardware_address};
 use crate::loopback::device::{PeerDevice, Unplugged};
-use crate::loopback::frame::{change_segment, is_intact, peek_tcp};
+use crate::loopback::frame::{change_segment, is_intact, peek_tcp, split_segment};
 use crate::loopback::{Direction, World, WorldConfig, lastbyte_time, smoltcp_time};
 
 /// How long to leave an interface alone that asks to be polled at once and
@@ -24,6 +26,7 @@ pub(in crate::loopback) struct PeerCore {
     iface: Interface,
     sockets: Sockets,
     services: BTreeMap<u16, Service>,
+    datagrams: DatagramPorts,
     presence: Presence,
     config: PeerConfig,
     /// As of the last run.
@@ -36,6 +39,7 @@ impl PeerCore {
             iface: new_interface(world, world.peer.seed, world.begins_at),
             sockets: SocketSet::new(Vec::new()),
             services: BTreeMap::new(),
+            datagrams: DatagramPorts::default(),
             presence: world.peer.presence,
             config: world.peer.clone(),
             now: world.begins_at,
@@ -48,8 +52,13 @@ impl PeerCore {
         let now = smoltcp_time(self.now);
         let mut device = PeerDevice::new(world, self.presence);
         self.iface.poll_maintenance(now);
+        let mut services = self.services.values();
+        let has_faults = services.any(|service| !service.behaviour.faults.is_empty());
         loop {
             let before = device.received;
+            if has_faults && !self.take_apart(world) {
+                continue;
+            }
             world.with_next(Direction::ToPeer, |frame| self.hold_back_fin(world, frame));
             self.iface
                 .poll_ingress_single(now, &mut device, &mut self.sockets);
@@ -61,15 +70,79 @@ impl PeerCore {
                 && let Some(service) = self.services.get_mut(&segment.dst_port)
             {
                 service.serve(&mut self.sockets, &self.config, self.now, segment.rst);
+                if std::mem::take(&mut service.suffered.any) {
+                    break;
+                }
             }
+        }
+        if has_faults && self.has_suffered(world) {
+            return self.now;
         }
         let mut active = device.received > 0;
         active |= self.serve_all();
+        if has_faults && self.has_suffered(world) {
+            return self.now;
+        }
         while self.iface.poll_egress(now, &mut device, &mut self.sockets) != PollResult::None {
             active = true;
         }
         active |= self.serve_all();
+        if has_faults && self.has_suffered(world) {
+            return self.now;
+        }
         self.next_due(active, world.is_refused(Direction::ToUs))
+    }
+
+    /// Lets happen, before anything else does, what concerns more than one connection;
+    /// whether there is something.
+    fn has_suffered(&mut self, world: &World) -> bool {
+        let services = self.services.values_mut();
+        let outside: Vec<Outside> = services
+            .flat_map(|service| service.suffered.outside.drain(..))
+            .collect();
+        let any = !outside.is_empty();
+        for fault in outside {
+            world.at(world.now(), |world| fault.happen(world));
+        }
+        any
+    }
+
+    /// Takes the segment apart that waits first, where something happens in the middle of
+    /// it. Not if it is lost.
+    fn take_apart(&mut self, world: &World) -> bool {
+        let config = world.config();
+        let mut parts = None;
+        let mut admission = Admission::Whole;
+        world.with_next(Direction::ToPeer, |frame| {
+            let Some(segment) = peek_tcp(frame, config.medium) else {
+                return;
+            };
+            let Some(service) = self.services.get_mut(&segment.dst_port) else {
+                return;
+            };
+            if service.behaviour.faults.is_empty()
+                || config.checksums && !is_intact(frame, config.medium)
+            {
+                return;
+            }
+            admission = service.admit(&self.sockets, &segment);
+            if let Admission::Split(at) = admission {
+                parts = split_segment(frame, config.medium, at);
+            }
+        });
+        if let Some((first, rest)) = parts {
+            world.replace_next(Direction::ToPeer, [first, rest]);
+        } else if admission == Admission::Lost
+            && let Some(frame) = world.take_frame(Direction::ToPeer)
+        {
+            world.recycle(frame);
+            return false;
+        }
+        true
+    }
+
+    pub(super) fn serve_udp(&mut self, port: u16, answer: Answerer) {
+        self.datagrams.serve(&mut self.sockets, port, answer);
     }
 
     /// Takes the FIN off a segment whose data the receive buffer has no room for:
@@ -89,7 +162,7 @@ impl PeerCore {
     }
 
     fn serve_all(&mut self) -> bool {
-        let mut changed = false;
+        let mut changed = self.datagrams.answer_all(&mut self.sockets, self.now);
         for service in self.services.values_mut() {
             changed |= service.serve(&mut self.sockets, &self.config, self.now, false);
         }
@@ -101,7 +174,7 @@ impl PeerCore {
         let tcp_due = poll_at.map_or(Instant::NEVER, lastbyte_time);
         let dues = self.services.values();
         let due = dues
-            .map(|service| service.next_due(&self.sockets))
+            .map(|service| service.next_due(&self.sockets, self.now))
             .fold(tcp_due, Instant::min);
         if due > self.now || active {
             due

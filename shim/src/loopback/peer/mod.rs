@@ -1,12 +1,17 @@
 //! The other end: a smoltcp TCP endpoint driven by behaviours.
 //!
 //! - `behaviour`: what an application at the peer does with a connection.
+//! - `serve`, `datagrams`: the application as code of the test's own, over TCP and UDP.
+//! - `fault`: what goes wrong at exactly one byte.
 //! - `service`: a port, its sockets and the record of each connection.
 //! - `slot`: one socket and the application behind it.
 //! - `core`: the endpoint itself, and when it runs.
 
 mod behaviour;
 mod core;
+mod datagrams;
+mod fault;
+mod serve;
 mod service;
 mod slot;
 
@@ -17,7 +22,14 @@ use smoltcp::wire::{EthernetAddress, IpEndpoint};
 use super::World;
 pub use behaviour::{Behaviour, Ending, Reads, Sends, When};
 pub(super) use core::PeerCore;
+pub use datagrams::Datagrams;
+pub use fault::{Action, Mark, StreamFault};
+pub use serve::{Answers, Reply};
 pub use service::Connection;
+
+/// Sockets of a port that serves: enough for clients that come back before the peer knows
+/// that they were gone.
+const SERVING: usize = 8;
 
 /// How much of the peer is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -126,6 +138,76 @@ impl Peer {
     pub fn listen(&self, port: u16, behaviour: Behaviour) {
         assert_ne!(port, 0, "the peer cannot listen on port 0");
         self.tell(|core| core.listen(port, behaviour));
+    }
+
+    /// Listens on `port` with 8 sockets, and lets `answer` be the server: shorthand for
+    /// [`listen`](Self::listen) with [`Behaviour::serving`].
+    ///
+    /// It is called with all bytes of a connection that were received and that it has not yet
+    /// taken out, and with a [`Reply`] to say something: once the connection is open (with no
+    /// bytes, for servers that speak first), whenever more bytes have arrived, when our end
+    /// has finished ([`Reply::is_at_end`]), and when it asked for it
+    /// ([`Reply::call_after`]). What it leaves in the vector, half a request for example, is
+    /// there again the next time. Our FIN is answered with a FIN once everything is sent
+    /// and no call is to come ([`Behaviour::closes_on_fin`]).
+    ///
+    /// It must not ask the peer anything; [`World::at`] with [`Reply::now`] can.
+    ///
+    /// ```
+    /// use embedded_io::{Read, Write};
+    /// use lastbyte::{OnReceive, Options};
+    /// use lastbyte_shim::loopback::{OUR_ADDRESSES, PEER_V4, World, WorldConfig, our_hardware_address};
+    /// use lastbyte_shim::setup::Setup;
+    ///
+    /// let world = World::new(WorldConfig::default());
+    /// // Answers each line with its length.
+    /// world.peer().serve(7, |received, reply| {
+    ///     while let Some(end) = received.iter().position(|&byte| byte == b'\n') {
+    ///         let line: Vec<u8> = received.drain(..=end).collect();
+    ///         reply.send(format!("{}\n", line.len() - 1).as_bytes());
+    ///     }
+    /// });
+    /// let setup = Setup::new(our_hardware_address(world.config().medium), &OUR_ADDRESSES, 1);
+    /// let answer = setup.run(world.device(), world.clock(), |stack| {
+    ///     let options = Options::builder().on_receive(OnReceive::Keep).build().unwrap();
+    ///     let id = stack.connect((PEER_V4, 7), options).unwrap();
+    ///     stack.writer(id).unwrap().write_all(b"measured: 21.5\n").unwrap();
+    ///     let mut answer = [0; 3];
+    ///     stack.reader(id).unwrap().read_exact(&mut answer).unwrap();
+    ///     answer
+    /// });
+    /// assert_eq!(answer, Ok(*b"14\n"));
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// If `port` is zero.
+    #[track_caller]
+    pub fn serve(&self, port: u16, answer: impl FnMut(&mut Vec<u8>, &mut Reply<'_>) + 'static) {
+        self.listen(port, Behaviour::serving(answer).backlog(SERVING));
+    }
+
+    /// Takes datagrams on this UDP port, and lets `answer` be the server: it is called with
+    /// each datagram. Called again, it replaces the code of the port. A reboot does not concern
+    /// it.
+    ///
+    /// ```
+    /// # use lastbyte_shim::loopback::{World, WorldConfig};
+    /// let world = World::new(WorldConfig::default());
+    /// // A time server.
+    /// world.peer().serve_udp(123, |_datagram, reply| {
+    ///     let micros = reply.now().as_micros();
+    ///     reply.send(&micros.to_be_bytes());
+    /// });
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// If `port` is zero.
+    #[track_caller]
+    pub fn serve_udp(&self, port: u16, answer: impl FnMut(&[u8], &mut Datagrams) + 'static) {
+        assert_ne!(port, 0, "the peer cannot take datagrams on port 0");
+        self.tell(|core| core.serve_udp(port, Box::new(answer)));
     }
 
     /// Accepts no further connection on `port`; those that exist go on.

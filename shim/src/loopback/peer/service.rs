@@ -1,14 +1,16 @@
 //! A port of the peer: its sockets, and the record of each connection.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use lastbyte::Instant;
 use smoltcp::iface::{SocketHandle, SocketSet};
 use smoltcp::socket::tcp;
 use smoltcp::wire::IpEndpoint;
 
+use super::fault::Suffered;
 use super::slot::Slot;
-use super::{Behaviour, Ending, PeerConfig};
+use super::{Behaviour, Ending, Mark, PeerConfig};
+use crate::loopback::frame::TcpPeek;
 
 /// What the peer knows of one connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,6 +76,21 @@ pub(super) struct Service {
     slots: Vec<Slot>,
     ended: VecDeque<Connection>,
     pub(super) accepted: u64,
+    /// The number of the first byte of each of our ends, where it matters.
+    firsts: BTreeMap<IpEndpoint, u32>,
+    /// What happened at marks.
+    pub(super) suffered: Suffered,
+}
+
+/// What to do with a segment of ours that has arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Admission {
+    /// The TCP gets it.
+    Whole,
+    /// The TCP gets so many bytes of it; the rest is looked at again.
+    Split(usize),
+    /// It lies beyond a mark that is not reached: it comes too early, and is lost.
+    Lost,
 }
 
 impl Service {
@@ -85,6 +102,46 @@ impl Service {
             slots: Vec::new(),
             ended: VecDeque::new(),
             accepted: 0,
+            firsts: BTreeMap::new(),
+            suffered: Suffered::default(),
+        }
+    }
+
+    /// How much of a segment the TCP may have, so that no byte beyond the next mark is
+    /// received before what happens there has happened.
+    pub(super) fn admit(&mut self, sockets: &Sockets, segment: &TcpPeek) -> Admission {
+        let has_marks = self
+            .behaviour
+            .faults
+            .iter()
+            .any(|(mark, _)| matches!(mark, Mark::Received(_)));
+        if !has_marks {
+            return Admission::Whole;
+        }
+        let from = IpEndpoint::new(segment.src, segment.src_port);
+        if segment.syn {
+            self.firsts.insert(from, segment.seq.wrapping_add(1));
+            return Admission::Whole;
+        }
+        let slot = self.slots.iter().find(|slot| {
+            let socket = sockets.get::<tcp::Socket>(slot.handle);
+            socket.remote_endpoint() == Some(from)
+        });
+        let mark = slot.and_then(|slot| slot.next_mark(&self.behaviour));
+        let (Some(mark), Some(&first)) = (mark, self.firsts.get(&from)) else {
+            return Admission::Whole;
+        };
+        // No stream of a test is half as long as the space of numbers.
+        let begins = i64::from(segment.seq.wrapping_sub(first) as i32);
+        let mark = i64::try_from(mark).unwrap_or(i64::MAX);
+        let ends = begins + segment.text as i64;
+        let is_within = ends < mark || ends == mark && !segment.fin;
+        if is_within || segment.text == 0 && !segment.fin {
+            Admission::Whole
+        } else if begins < mark {
+            Admission::Split(usize::try_from(mark - begins).unwrap_or(segment.text))
+        } else {
+            Admission::Lost
         }
     }
 
@@ -197,7 +254,7 @@ impl Service {
                 changed = true;
             }
             slot.note(socket, now, heard_rst);
-            changed |= slot.act(socket, &self.behaviour, config, now);
+            changed |= slot.act(socket, &self.behaviour, config, now, &mut self.suffered);
             if let Some(ended) = slot.retire(socket, config, now) {
                 self.ended.push_back(ended);
                 changed = true;
@@ -214,10 +271,10 @@ impl Service {
     }
 
     /// When the application acts next by itself.
-    pub(super) fn next_due(&self, sockets: &Sockets) -> Instant {
+    pub(super) fn next_due(&self, sockets: &Sockets, now: Instant) -> Instant {
         let dues = self.slots.iter().map(|slot| {
             let socket = sockets.get::<tcp::Socket>(slot.handle);
-            slot.next_due(socket, &self.behaviour)
+            slot.next_due(socket, &self.behaviour, now)
         });
         dues.min().unwrap_or(Instant::NEVER)
     }

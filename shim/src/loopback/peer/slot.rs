@@ -4,8 +4,10 @@ use lastbyte::Instant;
 use smoltcp::iface::SocketHandle;
 use smoltcp::socket::tcp;
 
+use super::fault::{Outside, Suffered};
+use super::serve::Desk;
 use super::service::Connection;
-use super::{Behaviour, Ending, PeerConfig, Reads, Sends, When};
+use super::{Behaviour, Ending, Mark, PeerConfig, Reads, Sends, StreamFault, When};
 
 /// Byte `n` of a flood is `n` modulo this; prime, so that no power of two
 /// hides a shift.
@@ -30,6 +32,14 @@ pub(super) struct Slot {
     taken_in_at_exit: u64,
     /// The most there is to keep of `received`.
     keep_bytes: usize,
+    /// What code that answers has of it, if there is such.
+    desk: Option<Desk>,
+    /// Which of the behaviour's faults have happened.
+    faults_done: Vec<bool>,
+    /// Bytes that the application reads at most.
+    reads_until: u64,
+    /// Until when the application hangs.
+    stalled_until: Instant,
 }
 
 impl Slot {
@@ -44,6 +54,10 @@ impl Slot {
             ends_once_open: None,
             taken_in_at_exit: 0,
             keep_bytes: 0,
+            desk: None,
+            faults_done: Vec::new(),
+            reads_until: u64::MAX,
+            stalled_until: Instant::ZERO,
         }
     }
 
@@ -90,15 +104,20 @@ impl Slot {
         connection.state = state;
     }
 
-    /// Lets the application read, send and end. Whether it did anything.
+    /// Lets the application read, send and end. Whether it did anything. What happened at a
+    /// mark is put down in `suffered`.
     pub(super) fn act(
         &mut self,
         socket: &mut tcp::Socket<'_>,
         behaviour: &Behaviour,
         config: &PeerConfig,
         now: Instant,
+        suffered: &mut Suffered,
     ) -> bool {
         self.keep_bytes = config.keep_bytes;
+        if behaviour.answers.is_some() && self.connection.is_some() {
+            self.desk.get_or_insert_with(Desk::new);
+        }
         if self.connection.is_some() && socket.state() == tcp::State::TimeWait {
             // smoltcp forgets what is unread when TIME-WAIT ends.
             self.take(socket, socket.recv_queue());
@@ -106,9 +125,22 @@ impl Slot {
         if self.connection.is_none() || !is_synchronised(socket.state()) {
             return false;
         }
-        let mut acted = self.read(socket, behaviour.reads, now);
+        let has_faults = !behaviour.faults.is_empty();
+        let mut acted = has_faults && self.suffer(socket, behaviour, now, suffered);
+        if !suffered.outside.is_empty() {
+            return true;
+        }
+        if now < self.stalled_until {
+            return acted;
+        }
+        acted |= self.read(socket, behaviour.reads, now);
         if self.ended.is_none() {
-            acted |= self.send(socket, &behaviour.sends);
+            let most = self.may_send(behaviour);
+            acted |= match self.desk {
+                Some(_) => self.answer(socket, behaviour, most, now),
+                None => self.send(socket, &behaviour.sends, most),
+            };
+            acted |= has_faults && self.suffer(socket, behaviour, now, suffered);
         }
         if let Some(how) = self.ends_once_open.take() {
             acted |= self.end(socket, how);
@@ -120,8 +152,13 @@ impl Slot {
         }
         // An application learns of the FIN only after it has read everything.
         let finished = socket.state() == tcp::State::CloseWait && socket.recv_queue() == 0;
-        let waits_to_send = matches!(&behaviour.sends, Sends::Bytes(_))
-            && !self.is_due(When::Sent, &behaviour.sends, now);
+        let waits_to_send = match &self.desk {
+            Some(desk) => desk.has_plans(),
+            None => {
+                matches!(&behaviour.sends, Sends::Bytes(_))
+                    && !self.is_due(When::Sent, &behaviour.sends, now)
+            }
+        };
         if finished && behaviour.closes_on_fin && !waits_to_send {
             acted |= self.end(socket, Ending::Fin);
         }
@@ -140,6 +177,8 @@ impl Slot {
             Reads::Rate { bytes, .. } if now >= self.next_read => bytes.min(queued),
             Reads::Rate { .. } | Reads::Nothing => 0,
         };
+        let most = self.reads_until.saturating_sub(self.read);
+        let limit = limit.min(usize::try_from(most).unwrap_or(usize::MAX));
         if limit == 0 {
             return false;
         }
@@ -167,6 +206,9 @@ impl Slot {
     }
 
     fn keep(&mut self, bytes: &[u8]) {
+        if let Some(desk) = &mut self.desk {
+            desk.receive(bytes);
+        }
         if let Some(connection) = &mut self.connection {
             let room = self.keep_bytes.saturating_sub(connection.received.len());
             let len = room.min(bytes.len());
@@ -174,29 +216,142 @@ impl Slot {
         }
     }
 
-    fn send(&mut self, socket: &mut tcp::Socket<'_>, sends: &Sends) -> bool {
+    fn send(&mut self, socket: &mut tcp::Socket<'_>, sends: &Sends, most: u64) -> bool {
         let Some(connection) = &mut self.connection else {
             return false;
         };
         let before = connection.sent;
         // The buffer is a ring: two pieces at most.
         for _ in 0..2 {
+            let most = usize::try_from(most - (connection.sent - before)).unwrap_or(usize::MAX);
             let sent = match sends {
                 Sends::Nothing => Ok(0),
                 Sends::Bytes(bytes) => {
                     let done = usize::try_from(connection.sent).unwrap_or(usize::MAX);
-                    socket.send_slice(bytes.get(done..).unwrap_or_default())
+                    let left = bytes.get(done..).unwrap_or_default();
+                    socket.send_slice(left.get(..most).unwrap_or(left))
                 }
                 Sends::Flood => socket.send(|room| {
-                    for (byte, n) in room.iter_mut().zip(connection.sent..) {
+                    let len = room.len().min(most);
+                    for (byte, n) in room[..len].iter_mut().zip(connection.sent..) {
                         *byte = (n % FLOOD_PERIOD) as u8;
                     }
-                    (room.len(), room.len())
+                    (len, len)
                 }),
             };
             connection.sent += sent.unwrap_or(0) as u64;
         }
         connection.sent > before
+    }
+
+    /// Lets the code answer that there is, and hands on what it says, at most so much.
+    fn answer(
+        &mut self,
+        socket: &mut tcp::Socket<'_>,
+        behaviour: &Behaviour,
+        most: u64,
+        now: Instant,
+    ) -> bool {
+        let (Some(answers), Some(desk), Some(connection)) =
+            (&behaviour.answers, &mut self.desk, &mut self.connection)
+        else {
+            return false;
+        };
+        let is_at_end = socket.state() == tcp::State::CloseWait && socket.recv_queue() == 0;
+        let who = (connection.number, connection.remote);
+        if let Some(how) = desk.answer(answers, who, is_at_end, now) {
+            return self.end(socket, how);
+        }
+        let out = desk.to_send();
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        let sent = socket.send_slice(out.get(..most).unwrap_or(out));
+        let sent = sent.unwrap_or(0);
+        desk.note_sent(sent);
+        connection.sent += sent as u64;
+        let closes = desk.closes_now();
+        closes && self.end(socket, Ending::Fin) || sent > 0
+    }
+
+    // ---- faults at a byte ----
+
+    fn has_happened(&self, number: usize) -> bool {
+        self.faults_done.get(number).copied().unwrap_or(false)
+    }
+
+    /// The faults to come.
+    fn to_come<'b>(
+        &self,
+        behaviour: &'b Behaviour,
+    ) -> impl Iterator<Item = (usize, &'b (Mark, StreamFault))> {
+        let faults = behaviour.faults.iter().enumerate();
+        faults.filter(|&(number, _)| !self.has_happened(number))
+    }
+
+    /// The next number of received bytes at which something happens.
+    pub(super) fn next_mark(&self, behaviour: &Behaviour) -> Option<u64> {
+        let marks = self.to_come(behaviour);
+        marks
+            .filter_map(|(_, (mark, _))| match *mark {
+                Mark::Received(bytes) => Some(bytes),
+                Mark::Sent(_) => None,
+            })
+            .min()
+    }
+
+    /// How many more bytes may be sent before something happens.
+    fn may_send(&self, behaviour: &Behaviour) -> u64 {
+        let sent = self.connection.as_ref().map_or(0, |it| it.sent);
+        let marks = self.to_come(behaviour);
+        let marks = marks.filter_map(|(_, (mark, _))| match *mark {
+            Mark::Sent(bytes) => Some(bytes.saturating_sub(sent)),
+            Mark::Received(_) => None,
+        });
+        marks.min().unwrap_or(u64::MAX)
+    }
+
+    /// Lets happen what is due at the bytes that were received and sent; whether there was
+    /// something.
+    fn suffer(
+        &mut self,
+        socket: &mut tcp::Socket<'_>,
+        behaviour: &Behaviour,
+        now: Instant,
+        suffered: &mut Suffered,
+    ) -> bool {
+        let (mut any, outside) = (false, &mut suffered.outside);
+        for (number, (mark, fault)) in behaviour.faults.iter().enumerate() {
+            let Some(connection) = &self.connection else {
+                return any;
+            };
+            let is_due = match (*mark, fault) {
+                (Mark::Received(bytes), _) => self.read + socket.recv_queue() as u64 >= bytes,
+                (Mark::Sent(bytes), StreamFault::End(Ending::Fin | Ending::Exit)) => {
+                    connection.sent >= bytes
+                }
+                (Mark::Sent(bytes), _) => connection.sent >= bytes && socket.send_queue() == 0,
+            };
+            if !is_due || self.has_happened(number) {
+                continue;
+            }
+            self.faults_done.resize(behaviour.faults.len(), false);
+            self.faults_done[number] = true;
+            any = true;
+            match fault.clone() {
+                StreamFault::End(how) => {
+                    self.end(socket, how);
+                }
+                StreamFault::StopsReading => {
+                    self.reads_until = self.read + socket.recv_queue() as u64;
+                }
+                StreamFault::Stalls(time) => self.stalled_until = now + time,
+                StreamFault::LinkDown(time) => outside.push(Outside::LinkDown(time)),
+                StreamFault::Vanishes(time) => outside.push(Outside::Vanishes(time)),
+                StreamFault::Reboots(seed) => outside.push(Outside::Reboots(seed)),
+                StreamFault::Call(action) => outside.push(Outside::Call(action)),
+            }
+        }
+        suffered.any |= any;
+        any
     }
 
     fn is_due(&self, when: When, sends: &Sends, now: Instant) -> bool {
@@ -283,7 +438,12 @@ impl Slot {
     }
 
     /// When the application acts next by itself.
-    pub(super) fn next_due(&self, socket: &tcp::Socket<'_>, behaviour: &Behaviour) -> Instant {
+    pub(super) fn next_due(
+        &self,
+        socket: &tcp::Socket<'_>,
+        behaviour: &Behaviour,
+        now: Instant,
+    ) -> Instant {
         if self.connection.is_none() || !is_synchronised(socket.state()) {
             return Instant::NEVER;
         }
@@ -293,6 +453,14 @@ impl Slot {
             self.next_read
         } else {
             Instant::NEVER
+        };
+        if now < self.stalled_until {
+            return self.stalled_until;
+        }
+        let call_at = self.desk.as_ref().map_or(Instant::NEVER, Desk::call_at);
+        let read = match self.ended {
+            None => read.min(call_at),
+            Some(_) => read,
         };
         let endings = behaviour.endings.iter().map(|&(when, how)| match when {
             When::At(time) if self.ended < Some(how) => time,

@@ -1,8 +1,10 @@
 //! The loopback with a bare smoltcp socket at our end.
 
 mod faults;
+mod marks;
 mod peers;
 mod raw;
+mod serving;
 mod speed;
 mod transfers;
 

@@ -38,6 +38,8 @@ const NOTES_PER_END: usize = 2_000;
 struct Chart<'a> {
     arrows: Vec<Arrow<'a>>,
     blocks: Vec<Block>,
+    /// How many connections our end has.
+    bands: usize,
     /// Where the blocks begin among the anchors.
     first_block: usize,
     layout: Layout,
@@ -125,6 +127,7 @@ impl<'a> Chart<'a> {
         Self {
             arrows,
             blocks,
+            bands: notes::bands(&recording.moments),
             first_block,
             layout,
             top,
@@ -139,15 +142,20 @@ impl<'a> Chart<'a> {
     fn draw(&self, bottom: i32) -> Group {
         let mut group = Group::new().set("class", "chart");
         group = self.draw_axis(group);
-        let starts: Vec<_> = self
-            .block_places()
-            .filter_map(|(y, block)| Some((y, block.state?)))
-            .collect();
         let from = self.top - 24;
-        group = group
-            .add(notes::band(&starts, from, bottom))
-            .add(self.draw_unseen())
-            .add(paper::line("life", (PEERS, from), (PEERS, bottom)));
+        for number in 0..self.bands {
+            let of_it = |block: &Block| block.connection == number;
+            let starts: Vec<_> = self
+                .block_places()
+                .filter(|(_, block)| of_it(block))
+                .filter_map(|(y, block)| Some((y, block.state?)))
+                .collect();
+            group = group.add(notes::band(&starts, (number, self.bands), from, bottom));
+        }
+        group =
+            group
+                .add(self.draw_unseen())
+                .add(paper::line("life", (PEERS, from), (PEERS, bottom)));
         for arrow in &self.arrows {
             group = group.add(arrow.draw(&self.layout.y));
         }

@@ -23,6 +23,8 @@ pub(super) struct Block {
     mark: Mark,
     /// Class and words of each line.
     lines: Vec<(&'static str, String)>,
+    /// Whose state it is.
+    pub(super) connection: usize,
     /// The state that begins here.
     pub(super) state: Option<State>,
     /// Until when nobody looks at the state from here on.
@@ -46,21 +48,26 @@ pub(super) const fn class_of(state: State) -> &'static str {
 
 /// What `moments` say, in order, each thing once.
 pub(super) fn blocks(moments: &[Moment]) -> Vec<Block> {
-    let mut known = (State::Idle, Ledger::ZERO);
-    // There is one life line: that of the first connection.
-    let mut moments = moments
-        .iter()
-        .filter(|moment| moment.connection == 0)
-        .peekable();
-    let blocks = std::iter::from_fn(|| {
-        let moment = moments.next()?;
-        let mut block = Block::of(moment, known);
-        known = (moment.state, moment.ledger);
-        let next = moments.peek().map(|next| next.at);
-        block.unseen_until = next.filter(|_| blocks_the_view(&moment.note));
-        Some(block)
+    let several = bands(moments) > 1;
+    let mut known = vec![(State::Idle, Ledger::ZERO); bands(moments)];
+    let blocks = moments.iter().enumerate().map(|(number, moment)| {
+        let known = &mut known[moment.connection];
+        let mut block = Block::of(moment, *known, several);
+        *known = (moment.state, moment.ledger);
+        if blocks_the_view(&moment.note) {
+            let mut later = moments[number + 1..].iter();
+            let next = later.find(|next| next.connection == moment.connection);
+            block.unseen_until = next.map(|next| next.at);
+        }
+        block
     });
     blocks.filter(|block| !block.lines.is_empty()).collect()
+}
+
+/// How many connections there are, each with a band of its own.
+pub(super) fn bands(moments: &[Moment]) -> usize {
+    let connections = moments.iter().map(|moment| moment.connection);
+    connections.max().unwrap_or(0) + 1
 }
 
 /// Whether our end is inside one call until the next moment, so that its state
@@ -79,18 +86,28 @@ impl Block {
             at,
             mark: Mark::Plain,
             lines: vec![("left-out", format!("… {frames} frames are left out here …"))],
+            connection: 0,
             state: None,
             unseen_until: None,
             tooltip: String::new(),
         }
     }
 
-    fn of(moment: &Moment, known: (State, Ledger)) -> Self {
+    /// Where there are several connections, it says which.
+    fn of(moment: &Moment, known: (State, Ledger), several: bool) -> Self {
         let mut lines = Vec::new();
         let mut mark = Mark::Plain;
         let mut at = moment.at;
+        let whose = match several {
+            true => format!("#{} ", moment.connection),
+            false => String::new(),
+        };
         let mut say = |class, words: &str| {
-            let wrapped = paper::wrap(words, NOTE_LETTERS);
+            let words = match class {
+                "peer" | "said" => words.to_owned(),
+                _ => format!("{whose}{words}"),
+            };
+            let wrapped = paper::wrap(&words, NOTE_LETTERS);
             lines.extend(wrapped.into_iter().map(|line| (class, line)));
         };
         match &moment.note {
@@ -106,6 +123,19 @@ impl Block {
                 (mark, at) = (Mark::Finding, finding.at);
                 say("finding", &finding.to_string());
             }
+            Note::Opened { .. } | Note::Wrote(_) | Note::Read(_) | Note::Called(_) => {
+                say(
+                    "step",
+                    &format!("▸ {}", moment.note.words().unwrap_or_default()),
+                );
+            }
+            Note::Served { .. } => {
+                say(
+                    "peer",
+                    &format!("◂ {}", moment.note.words().unwrap_or_default()),
+                );
+            }
+            Note::Said(words) => say("said", &format!("• {words}")),
         }
         let is_new = moment.state != known.0 && mark != Mark::Finding;
         if is_new {
@@ -125,6 +155,7 @@ impl Block {
             at,
             mark,
             lines,
+            connection: moment.connection,
             state: is_new.then_some(moment.state),
             unseen_until: None,
             tooltip: moment.to_string().trim().to_owned(),
@@ -187,8 +218,16 @@ impl Block {
     }
 }
 
-/// The band along our life line, from state to state.
-pub(super) fn band(starts: &[(i32, State)], top: i32, bottom: i32) -> Group {
+/// A band along our life line, from state to state: one of so many.
+pub(super) fn band(
+    starts: &[(i32, State)],
+    (number, bands): (usize, usize),
+    top: i32,
+    bottom: i32,
+) -> Group {
+    let bands = i32::try_from(bands).unwrap_or(i32::MAX);
+    let width = (2 * BAND / bands).max(1);
+    let left = OURS - BAND + i32::try_from(number).unwrap_or(0) * width;
     let mut group = Group::new().set("class", "band");
     let before = std::iter::once((top, State::Idle));
     let starts: Vec<_> = before.chain(starts.iter().copied()).collect();
@@ -196,8 +235,16 @@ pub(super) fn band(starts: &[(i32, State)], top: i32, bottom: i32) -> Group {
     for (&(from, state), until) in starts.iter().zip(ends.chain([bottom])) {
         let name = format!("{state:?}");
         let class = class_of(state);
-        let stretch = paper::rectangle(class, (OURS - BAND, from), 2 * BAND, until - from);
-        group = group.add(stretch.add(paper::title(&name)));
+        let stretch = paper::rectangle(class, (left, from), width, until - from);
+        let title = match bands {
+            1 => name.clone(),
+            _ => format!("#{number} {name}"),
+        };
+        group = group.add(stretch.add(paper::title(&title)));
+        if bands > 1 {
+            // There is no room for words.
+            continue;
+        }
         let length = name.len() as i32 * 7 + 16;
         let mut y = from + 14;
         while y + length <= until {

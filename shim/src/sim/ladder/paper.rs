@@ -42,6 +42,7 @@ text { font: 11px ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mo
 .cross { stroke: #dc2626; stroke-width: 2; } .words .loss { fill: #dc2626; font-weight: bold; }
 .zero-window .label { font-weight: bold; }
 .step { font-weight: bold; fill: #111827; } .ledger { fill: #475569; } .state { font-weight: bold; }
+.peer { fill: #0f766e; } .said { fill: #7c2d12; font-style: italic; }
 .happening { fill: #a21caf; font-weight: bold; } .left-out { font-weight: bold; fill: #92400e; }
 .refused { fill: #b91c1c; font-weight: bold; } .refusal { fill: #dc2626; stroke: #ffffff; stroke-width: 1.5; }
 .refusal-cross { stroke: #ffffff; stroke-width: 2; }

@@ -88,9 +88,7 @@ fn assert_complete(recording: &Recording) {
     assert_eq!(copies.count(), number(is_doubled));
 
     let noted = |is_one: fn(&Note) -> bool| {
-        // The life line is that of the first connection.
         let moments = recording.moments.iter();
-        let moments = moments.filter(|moment| moment.connection == 0);
         moments.filter(|moment| is_one(&moment.note)).count()
     };
     assert_eq!(

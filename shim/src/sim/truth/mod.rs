@@ -188,6 +188,8 @@ pub(super) struct Truth {
     busy_until: Instant,
     /// The number after the SYN of a caller.
     call: Option<u32>,
+    /// The port of the caller that our end has answered.
+    pub(super) caller: Option<u16>,
     /// Given up before the handshake: no segment may say so.
     is_given_up: bool,
 }
@@ -245,6 +247,7 @@ impl Truth {
             resumed_at: None,
             busy_until: Instant::ZERO,
             call: None,
+            caller: None,
             is_given_up: false,
         }
     }
@@ -415,6 +418,8 @@ pub(super) struct Wire {
     /// When a neighbour last answered.
     pub(super) neighbour: Neighbour,
     lanes: Vec<Truth>,
+    /// Our ports, where connections are told apart by them; else those of the peer do.
+    ours: Option<Vec<u16>>,
 }
 
 impl Wire {
@@ -432,7 +437,37 @@ impl Wire {
                 Medium::Ip => Neighbour::Answered(Instant::ZERO),
             },
             lanes: patience.map(Truth::new).collect(),
+            ours: None,
         }
+    }
+
+    /// Of connections that are not known yet: each [begins](Self::begin) with a port of ours.
+    pub(super) fn of_our_ports(medium: Medium) -> Self {
+        Self {
+            ours: Some(Vec::new()),
+            ..Self::new(medium, true, std::iter::empty())
+        }
+    }
+
+    /// Another connection takes this place, at a port of ours, with so much time for its
+    /// handshake.
+    pub(super) fn begin(
+        &mut self,
+        number: usize,
+        now: Instant,
+        port: u16,
+        listens: bool,
+        patience: Duration,
+    ) {
+        let ports = self.ours.get_or_insert_default();
+        while self.lanes.len() <= number {
+            self.lanes.push(Truth::new(patience));
+            ports.push(0);
+        }
+        ports[number] = port;
+        let truth = &mut self.lanes[number];
+        truth.patience = patience.min(HANDSHAKE);
+        truth.begin(now, listens.then_some(port));
     }
 
     /// The wire of one connection.
@@ -448,10 +483,13 @@ impl Wire {
         self.lanes.iter_mut()
     }
 
-    /// The connection with the peer's port.
-    fn of_port(&mut self, port: u16) -> Option<&mut Truth> {
-        let number = port.checked_sub(PEER_PORT)?;
-        self.lanes.get_mut(usize::from(number))
+    /// The connection between these ports.
+    fn between(&mut self, ours: u16, peers: u16) -> Option<&mut Truth> {
+        let number = match &self.ours {
+            Some(ports) => ports.iter().position(|&port| port == ours)?,
+            None => usize::from(peers.checked_sub(PEER_PORT)?),
+        };
+        self.lanes.get_mut(number)
     }
 
     /// A frame of ours leaves.
@@ -465,9 +503,9 @@ impl Wire {
             }
             return;
         };
-        if let Some(lane) = self.of_port(segment.dst_port) {
+        if let Some(lane) = self.between(segment.src_port, segment.dst_port) {
             lane.note_sent(now, &segment);
-        } else if !sent::is_ours(segment.src) {
+        } else if !sent::is_ours(segment.src) && self.ours.is_none() {
             self.lanes[0].fault.get_or_insert(Fault::ForeignSource);
         }
     }
@@ -483,7 +521,7 @@ impl Wire {
         if self.verifies && !is_intact(frame, self.medium) {
             return;
         }
-        if let Some(lane) = self.of_port(segment.src_port) {
+        if let Some(lane) = self.between(segment.dst_port, segment.src_port) {
             lane.note_arrival(now, &segment);
         }
     }

@@ -85,6 +85,7 @@ impl Truth {
         if self.opening == Opening::SynSent {
             self.expect(ack, segment.window);
             self.opening = Opening::SynReceived;
+            self.caller = Some(segment.dst_port);
         }
     }
 

@@ -1,0 +1,126 @@
+//! What goes wrong at exactly one byte of a stream.
+
+use std::fmt;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::Ending;
+use crate::loopback::World;
+
+/// A place in the stream of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Mark {
+    /// The peer's TCP has received exactly so many bytes of ours. A segment that carries
+    /// more is taken apart, so that the peer has not a byte too many; what follows counts
+    /// once the fault has happened. 0: the connection is open.
+    Received(u64),
+    /// The peer has sent exactly so many bytes, and we have acknowledged them. What it would
+    /// send beyond them waits until the fault has happened. (A [`StreamFault::End`] by a FIN
+    /// does not wait for our acknowledgement.)
+    Sent(u64),
+}
+
+/// What happens at a [`Mark`]: once for each connection, before anything else at that time.
+///
+/// ```
+/// use std::time::Duration;
+/// use lastbyte_shim::loopback::{Behaviour, Ending, Mark, StreamFault};
+///
+/// // Takes 1,000 bytes and resets; and before, it hangs for 5 s at byte 300.
+/// let behaviour = Behaviour::sink()
+///     .fault(Mark::Received(300), StreamFault::Stalls(Duration::from_secs(5)))
+///     .fault(Mark::Received(1_000), StreamFault::End(Ending::Reset));
+/// # let _ = behaviour;
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StreamFault {
+    /// The peer ends the connection.
+    End(Ending),
+    /// The application at the peer reads no more; its TCP takes in what its buffer holds.
+    StopsReading,
+    /// The application at the peer hangs for so long: it neither reads nor sends.
+    Stalls(Duration),
+    /// The link is down for so long, in both directions; what is in flight is lost. See
+    /// [`World::set_link`].
+    LinkDown(Duration),
+    /// The peer's machine hears and says nothing for so long, and keeps its connections.
+    Vanishes(Duration),
+    /// The peer's machine starts anew, with this seed: see [`Peer::reboot`](super::Peer::reboot).
+    Reboots(u64),
+    /// Whatever else is wanted.
+    Call(Action),
+}
+
+/// What a test does to the world when a [`Mark`] is reached.
+///
+/// ```
+/// use lastbyte_shim::loopback::{Action, Behaviour, Direction, Drops, Mark, StreamFault};
+///
+/// // The frame that acknowledges byte 100 is lost.
+/// let action = Action::new(|world| world.set_drops(Direction::ToUs, Drops::Next(1)));
+/// let behaviour = Behaviour::sink().fault(Mark::Received(100), StreamFault::Call(action));
+/// # let _ = behaviour;
+/// ```
+#[derive(Clone)]
+pub struct Action(Rc<dyn Fn(&World)>);
+
+impl Action {
+    /// Runs `action`, once for each connection that reaches the mark.
+    pub fn new(action: impl Fn(&World) + 'static) -> Self {
+        Self(Rc::new(action))
+    }
+}
+
+impl fmt::Debug for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Action(..)")
+    }
+}
+
+impl PartialEq for Action {
+    /// Whether it is the same one.
+    fn eq(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Action {}
+
+/// What has just happened at marks.
+#[derive(Debug, Default)]
+pub(super) struct Suffered {
+    /// Whether anything has: what it leads to comes before the next byte is received.
+    pub(super) any: bool,
+    /// What concerns more than one connection, and has still to happen.
+    pub(super) outside: Vec<Outside>,
+}
+
+/// A fault that concerns more than one connection.
+#[derive(Debug)]
+pub(super) enum Outside {
+    LinkDown(Duration),
+    Vanishes(Duration),
+    Reboots(u64),
+    Call(Action),
+}
+
+impl Outside {
+    /// Happens, while nobody has the peer.
+    pub(super) fn happen(self, world: &World) {
+        let since = world.now();
+        match self {
+            Self::LinkDown(lasts) => {
+                world.set_link(false);
+                world.at(since + lasts, |world| world.set_link(true));
+            }
+            Self::Vanishes(lasts) => {
+                world.peer().set_presence(super::Presence::Absent);
+                world.at(since + lasts, |world| {
+                    world.peer().set_presence(super::Presence::Present);
+                });
+            }
+            Self::Reboots(seed) => world.peer().reboot(seed),
+            Self::Call(action) => (action.0)(world),
+        }
+    }
+}

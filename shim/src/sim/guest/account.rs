@@ -1,0 +1,291 @@
+//! One connection of an application, held to the rules.
+//!
+//! The oracle of the simulator's own runs knows what its applications do next, and serves
+//! their stack without a pause. Of an application that nobody knows, less is certain: it may
+//! be busy elsewhere for hours. So this is what is looked at:
+//!
+//! - the ledger adds up, agrees with what was written, and acknowledges no more than the wire;
+//! - the first write after a FIN or RST that must have been noticed takes nothing;
+//! - the first cause stays, and the world gave reason for it;
+//! - errors carry the ledger, and a flush succeeds only if everything is acknowledged;
+//! - no call, handshake or finish takes longer than its limit, while the stack is served;
+//! - what is read is what the peer sent, and what the peer received is what was written.
+
+use std::time::Duration;
+
+use lastbyte::trace::Note as Told;
+use lastbyte::{Cause, Connection, Event, Instant, Ledger, State, WriteError};
+
+use super::stage::{Spoken, call_of};
+use crate::loopback::World;
+use crate::sim::oracle::Oracle;
+use crate::sim::recording::{Call, Note};
+use crate::sim::rule::Rule;
+use crate::sim::truth::{Neighbour, Truth};
+
+/// What a limit may be late: the last try has its time for an answer.
+const SLACK: Duration = Duration::from_secs(4);
+
+/// After a limit, a longer pause between two times that the stack is served is one in which
+/// nobody served it: there are tries to be made then.
+const ABSENCE: Duration = Duration::from_secs(3);
+
+/// What is known besides, at the time of a note.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Scene<'s> {
+    pub(super) now: Instant,
+    /// Our device has no room.
+    pub(super) is_full: bool,
+    pub(super) truth: &'s Truth,
+    pub(super) neighbour: Neighbour,
+    /// What the peer has said to this port; `None`: nobody has listened.
+    pub(super) spoken: Option<&'s [Spoken]>,
+}
+
+/// One connection from its opening on.
+#[derive(Debug)]
+pub(super) struct Account {
+    pub(super) slot: usize,
+    pub(super) local_port: u16,
+    pub(super) remote_port: Option<u16>,
+    pub(super) opened_at: Instant,
+    pub(super) oracle: Oracle,
+    pub(super) state: State,
+    pub(super) ledger: Ledger,
+    /// The port of the caller that was accepted, and when.
+    caller: Option<(u16, Instant)>,
+    /// Whether it is certain which segments are those of this connection.
+    pub(super) is_wire_known: bool,
+    written: Vec<u8>,
+    /// How many of them the ledger has counted.
+    counted: usize,
+    /// How many bytes were read.
+    read: usize,
+    /// After a limit that was not kept: since when the stack is served without a pause, and
+    /// when it was served last.
+    late: Option<(Instant, Instant)>,
+}
+
+impl Account {
+    pub(super) fn new(
+        connection: &Connection,
+        local_port: u16,
+        remote_port: Option<u16>,
+        now: Instant,
+    ) -> Self {
+        Self {
+            slot: usize::from(connection.tag()),
+            local_port,
+            remote_port,
+            opened_at: now,
+            oracle: Oracle::new(*connection.options(), now),
+            state: State::Idle,
+            ledger: Ledger::ZERO,
+            caller: None,
+            is_wire_known: true,
+            written: Vec::new(),
+            counted: 0,
+            read: 0,
+            late: None,
+        }
+    }
+
+    /// Whether there is nothing to be ended any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.state.is_closed() || self.state == State::Idle
+    }
+
+    pub(super) fn take(&mut self, connection: &Connection, told: Told<'_>, scene: &Scene<'_>) {
+        let now = scene.now;
+        match told {
+            Told::Written(bytes) => self.note_written(bytes, scene),
+            Told::Event(Event::Finish) => {
+                self.oracle.done.finish_at.get_or_insert(now);
+            }
+            Told::Event(Event::Abort) => self.oracle.done.aborted = true,
+            Told::Event(Event::Established) if self.remote_port.is_none() => {
+                self.caller = scene.truth.caller.map(|port| (port, now));
+            }
+            // Nobody outside can tell which addresses an application has given itself.
+            Told::Event(Event::AddressLost) => self.oracle.done.address_lost = true,
+            Told::Failed(error) | Told::Flushed(Err(error)) => {
+                self.oracle.look_at_error(error, now);
+            }
+            Told::Flushed(Ok(())) if connection.ledger().pending() > 0 => {
+                let detail = format!("flushed with {:?}", connection.ledger());
+                self.oracle.find(Rule::Delivered, now, detail);
+            }
+            Told::Waits { since } => {
+                let limit = self.oracle.options.call_limit();
+                if now.since(since) > limit + SLACK {
+                    let detail = format!("a call waits for {:?}", now.since(since));
+                    self.oracle.find(Rule::Bounded, now, detail);
+                }
+            }
+            Told::Read(bytes) => self.note_read(bytes, scene),
+            Told::Opened { .. }
+            | Told::Event(_)
+            | Told::Accepted
+            | Told::Acknowledged
+            | Told::Flush
+            | Told::Flushed(Ok(())) => {}
+        }
+        // Between the buffer and the ledger there is nothing to look at.
+        if !matches!(told, Told::Written(_)) {
+            self.look(connection, scene);
+        }
+    }
+
+    fn note_written(&mut self, bytes: &[u8], scene: &Scene<'_>) {
+        let must = match self.is_wire_known {
+            true => self.oracle.must_refuse(scene.truth),
+            false => None,
+        };
+        let before = self.oracle.accepted;
+        self.oracle.accepted += bytes.len() as u64;
+        self.written.extend_from_slice(bytes);
+        self.oracle
+            .look_at_write(must, before, Ok(()), scene.is_full, scene.now);
+    }
+
+    fn note_read(&mut self, bytes: &[u8], scene: &Scene<'_>) {
+        let end = self.read + bytes.len();
+        if let Some(spoken) = scene.spoken
+            && self.is_wire_known
+            && !spoken
+                .iter()
+                .any(|stream| stream.bytes.get(self.read..end) == Some(bytes))
+        {
+            let detail = format!(
+                "{} bytes after {} are not the peer's",
+                bytes.len(),
+                self.read
+            );
+            self.oracle.find(Rule::Read, scene.now, detail);
+        }
+        self.read = end;
+    }
+
+    fn look(&mut self, connection: &Connection, scene: &Scene<'_>) {
+        let now = scene.now;
+        let report = connection.report(now);
+        let state = connection.state();
+        (self.state, self.ledger) = (state, report.ledger);
+        let on_wire = match self.is_wire_known {
+            true => scene.truth.acknowledged(),
+            false => u64::MAX,
+        };
+        self.oracle.look_at_ledger(report.ledger, on_wire, now);
+        if self.oracle.ended.is_some() && report.cause != self.oracle.ended {
+            let detail = format!("{:?} became {:?}", self.oracle.ended, report.cause);
+            self.oracle.find(Rule::Latched, now, detail);
+        }
+        if let (None, Some(cause)) = (self.oracle.ended, report.cause) {
+            self.oracle.ended = Some(cause);
+            let ended_at = self.opened_at + report.elapsed;
+            let judged = self
+                .oracle
+                .judge(cause, scene.truth, scene.neighbour, ended_at);
+            if let (Err(why), true) = (judged, self.is_wire_known) {
+                let detail = format!("{cause:?}, but {why}");
+                self.oracle.find(Rule::Cause, now, detail);
+            }
+        }
+    }
+
+    /// The stack was served. What should have ended, and stays while the stack is served for
+    /// longer than a last try needs, does not end.
+    pub(super) fn note_poll(&mut self, now: Instant) {
+        let options = &self.oracle.options;
+        let limit_at = match (self.state, self.oracle.done.finish_at) {
+            (State::Connecting, _) => self.opened_at + options.connect_limit(),
+            (State::Finishing(_), Some(at)) => at + options.finish_limit(),
+            _ => return self.late = None,
+        };
+        if now <= limit_at + SLACK {
+            return;
+        }
+        let (since, last) = self.late.unwrap_or((now, now));
+        let since = match now.since(last) > ABSENCE {
+            true => now,
+            false => since,
+        };
+        self.late = Some((since, now));
+        if now.since(since) > SLACK {
+            let late = now.since(limit_at);
+            let detail = format!("it is {:?} {late:?} after its limit", self.state);
+            self.oracle.find(Rule::Bounded, now, detail);
+            // Once is enough.
+            self.late = Some((Instant::NEVER, now));
+        }
+    }
+
+    /// What stands in the recording for this.
+    pub(super) fn note(&mut self, told: Told<'_>, was_over: bool) -> Option<Note> {
+        Some(match told {
+            Told::Opened {
+                local_port,
+                remote_port,
+            } => Note::Opened {
+                local_port,
+                remote_port,
+            },
+            Told::Accepted => {
+                let new = self.written.get(self.counted..).unwrap_or_default();
+                let note = Note::Wrote(new.to_vec());
+                self.counted = self.written.len();
+                note
+            }
+            Told::Read(bytes) => Note::Read(bytes.to_vec()),
+            Told::Failed(error) => Note::Failed(error),
+            Told::Flush => Note::Called(Call::Flush),
+            Told::Flushed(Ok(())) => Note::Called(Call::Flushed),
+            // One that waited too long was told as such.
+            Told::Flushed(Err(WriteError::TimedOut { .. })) if !self.is_over() => return None,
+            Told::Flushed(Err(error)) => Note::Failed(error),
+            Told::Event(event) => match call_of(event).filter(|_| !was_over) {
+                Some(call) => Note::Called(call),
+                None => Note::Changed,
+            },
+            Told::Acknowledged => Note::Changed,
+            Told::Written(_) | Told::Waits { .. } => return None,
+        })
+    }
+
+    /// Holds what the peer has received against what was written. The port may have had
+    /// another connection from `later` on.
+    pub(super) fn settle(&mut self, world: &World, later: Option<Instant>) {
+        if !self.is_wire_known {
+            return;
+        }
+        let Some((port, until)) = self.remote_port.map_or(self.caller, |port| {
+            Some((port, later.unwrap_or(Instant::NEVER)))
+        }) else {
+            return;
+        };
+        let connections = world.peer().connections(port).into_iter();
+        // An old SYN may have opened a second one, which gets nowhere.
+        let Some(it) = connections
+            .filter(|it| it.remote.is_some_and(|ours| ours.port == self.local_port))
+            .filter(|it| self.opened_at <= it.began_at && it.began_at < until)
+            .max_by_key(|it| (it.taken_in, it.began_at))
+        else {
+            return;
+        };
+        let now = world.now();
+        let written = self.written.get(..it.received.len());
+        if written != Some(&*it.received) || it.taken_in > self.written.len() as u64 {
+            let detail = format!("the peer received {} bytes that are not ours", it.taken_in);
+            self.oracle.find(Rule::Content, now, detail);
+        }
+        let acknowledged = self.ledger.acknowledged();
+        let owed = match self.oracle.ended {
+            Some(Cause::Finished) => self.written.len() as u64,
+            _ => acknowledged,
+        };
+        if it.taken_in < owed {
+            let detail = format!("{:?}, but the peer took in {}", self.ledger, it.taken_in);
+            self.oracle.find(Rule::Acknowledged, now, detail);
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! What the connections of a thread do, reported as it happens.
+//!
+//! For tests of applications, on hosts: the simulator draws and judges a firmware that it
+//! does not know by it. With the feature `trace` a test sets one observer for each thread.
+//! Without the feature nothing of this is left in the code.
+
+use crate::Instant;
+use crate::connection::Connection;
+use crate::error::WriteError;
+use crate::state::Event;
+#[cfg(feature = "trace")]
+use core::cell::Cell;
+
+/// Whether there can be an observer.
+#[cfg(feature = "smoltcp")]
+pub(crate) const IS_ON: bool = cfg!(feature = "trace");
+
+/// What a connection does.
+#[cfg_attr(
+    not(feature = "trace"),
+    allow(
+        dead_code,
+        unreachable_pub,
+        reason = "only read then, most of them told by the stack"
+    )
+)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Note<'n> {
+    /// A call has opened it.
+    Opened {
+        /// Our port.
+        local_port: u16,
+        /// The peer's port; `None` if it listens.
+        remote_port: Option<u16>,
+    },
+    /// An event was taken through the table: a call, a fact, a limit.
+    Event(Event),
+    /// A write has put these bytes into the transmit buffer; the ledger counts them next.
+    Written(&'n [u8]),
+    /// The ledger counts bytes that were written.
+    Accepted,
+    /// The ledger counts bytes that the peer acknowledged.
+    Acknowledged,
+    /// A read has taken these bytes from the receive buffer.
+    Read(&'n [u8]),
+    /// A write was refused, or a call reached its limit.
+    Failed(WriteError),
+    /// A flush begins.
+    Flush,
+    /// A flush ends like this.
+    Flushed(Result<(), WriteError>),
+    /// A call that blocks waits, not for the first time perhaps.
+    Waits {
+        /// When it began.
+        since: Instant,
+    },
+}
+
+/// Whoever wants to know: called in the middle of things, so it must not call back.
+#[cfg(feature = "trace")]
+pub type Observer = fn(&Connection, Note<'_>);
+
+#[cfg(feature = "trace")]
+std::thread_local! {
+    static OBSERVER: Cell<Option<Observer>> = const { Cell::new(None) };
+}
+
+/// Sets the observer of this thread.
+///
+/// ```
+/// use lastbyte::trace::{Note, set};
+/// use lastbyte::{Connection, Instant, Options};
+///
+/// set(Some(|connection, note| println!("{}: {note:?}", connection.tag())));
+/// Connection::new(1).handle_connect(Options::default(), Instant::ZERO);
+/// set(None);
+/// ```
+#[cfg(feature = "trace")]
+pub fn set(observer: Option<Observer>) {
+    OBSERVER.set(observer);
+}
+
+/// Tells the observer of this thread, if there is one.
+#[cfg(feature = "trace")]
+pub(crate) fn tell(connection: &Connection, note: Note<'_>) {
+    if let Some(observer) = OBSERVER.get() {
+        observer(connection, note);
+    }
+}
+
+/// Tells nobody.
+#[cfg(not(feature = "trace"))]
+pub(crate) const fn tell(_: &Connection, _: Note<'_>) {}
