@@ -87,7 +87,8 @@ impl<const N: usize> Tracker<N> {
     /// into the transmit buffer, and sends what may be sent of it. What others
     /// have to send is for [`poll`](Self::poll). `Ok(0)`: no room at present, in the
     /// buffer or in the device (which may hold back a FIN then), or the connection is
-    /// still being opened.
+    /// still being opened. While several connections share a device that is full, sending
+    /// is left to `poll` too, so that each may write before one takes the room.
     ///
     /// # Errors
     ///
@@ -145,8 +146,13 @@ impl<const N: usize> Tracker<N> {
         taken: Taken,
         accepted: Result<usize, WriteError>,
     ) -> Result<usize, WriteError> {
+        // The room that the device has at last would go to the first that writes, and the
+        // others could not write for want of room: each may, before anything is sent.
+        let is_scarce = N > 1 && self.table.room.is_short();
         match &accepted {
+            Ok(0) if is_scarce && taken != Taken::Full => self.send_behind(net),
             Ok(0) => {}
+            Ok(_) if is_scarce => {}
             Ok(_) => self.send_accepted(net, id, taken),
             // What was taken in may have to be answered.
             Err(_) => self.send_behind(net),
@@ -457,11 +463,15 @@ impl<const N: usize> Tracker<N> {
     /// something is next sent to it: after the link came up, or where a peer that was
     /// known does not answer, another machine may have its address.
     ///
-    /// smoltcp asks for one neighbour a second, so of several that are forgotten the last
-    /// waits as many seconds, and longer behind one that does not answer.
+    /// smoltcp asks for one neighbour a second; those of the other connections are asked for
+    /// past it.
     pub fn forget_neighbours<D: ?Sized>(&mut self, net: &mut Net<'_, '_, D>) {
         // The list stays as it is; smoltcp clears the cache with each change of it.
         net.interface.update_ip_addrs(|_| {});
+        #[cfg(feature = "medium-ethernet")]
+        for index in 0..N {
+            self.table.neighbours.forget(index);
+        }
     }
 
     /// Records that the link went up or down, beside the cause of every

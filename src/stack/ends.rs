@@ -39,18 +39,7 @@ impl Flow {
 
     /// That of the segments which arrive at the local end.
     pub(super) fn arriving(ends: &Ends) -> Option<Self> {
-        let addresses = match (ends.remote.addr, ends.local.addr) {
-            #[cfg(feature = "proto-ipv4")]
-            (IpAddress::Ipv4(from), IpAddress::Ipv4(to)) => {
-                Addresses::V4([from.octets(), to.octets()])
-            }
-            #[cfg(feature = "proto-ipv6")]
-            (IpAddress::Ipv6(from), IpAddress::Ipv6(to)) => {
-                Addresses::V6([from.octets(), to.octets()])
-            }
-            #[allow(unreachable_patterns, reason = "there may be one version only")]
-            _ => return None,
-        };
+        let addresses = Addresses::between(ends.remote.addr, ends.local.addr)?;
         let ports = [ends.remote.port, ends.local.port];
         Some(Self {
             addresses,
@@ -88,6 +77,22 @@ impl Flow {
 }
 
 impl Addresses {
+    /// Those of a packet, if they are of one version that is known here.
+    pub(super) fn between(from: IpAddress, to: IpAddress) -> Option<Self> {
+        match (from, to) {
+            #[cfg(feature = "proto-ipv4")]
+            (IpAddress::Ipv4(from), IpAddress::Ipv4(to)) => {
+                Some(Self::V4([from.octets(), to.octets()]))
+            }
+            #[cfg(feature = "proto-ipv6")]
+            (IpAddress::Ipv6(from), IpAddress::Ipv6(to)) => {
+                Some(Self::V6([from.octets(), to.octets()]))
+            }
+            #[allow(unreachable_patterns, reason = "there may be one version only")]
+            _ => None,
+        }
+    }
+
     /// Whether a segment may go from the first to the second: both are addresses of one
     /// host each, neither the same nor a host's address for itself (RFC 9293, 3.9.2.3;
     /// RFC 1122, 3.2.1.3; RFC 4291, 2.5). Directed broadcasts are not known here.

@@ -58,6 +58,8 @@ mod format;
 mod guard;
 mod icmp;
 mod isn;
+#[cfg(feature = "medium-ethernet")]
+mod neighbours;
 mod opening;
 mod parse;
 mod ports;
@@ -74,6 +76,7 @@ mod steps;
 mod table;
 mod time;
 mod tracker;
+mod turns;
 mod watch;
 mod writer;
 

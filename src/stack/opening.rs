@@ -69,19 +69,7 @@ impl embedded_io::Error for OpenError {
 fn has_route(interface: &mut Interface, medium: Medium, remote: IpAddress, now: Instant) -> bool {
     #[cfg(feature = "medium-ethernet")]
     if medium == Medium::Ethernet {
-        let is_neighbour = interface
-            .ip_addrs()
-            .iter()
-            .any(|cidr| cidr.contains_addr(&remote));
-        let at = super::time::to_smoltcp(now);
-        let mut is_routed = false;
-        interface.routes_mut().update(|routes| {
-            is_routed = routes.iter().any(|route| {
-                route.cidr.contains_addr(&remote)
-                    && route.expires_at.is_none_or(|expires_at| expires_at > at)
-            });
-        });
-        return is_neighbour || is_routed;
+        return super::neighbours::next_hop(interface, remote, now).is_some();
     }
     // Without neighbours, every packet just goes down the wire.
     let _ = (interface, medium, remote, now);

@@ -79,7 +79,7 @@ impl<const N: usize> Tracker<N> {
 }
 
 /// Swaps a socket with the first of the set.
-fn swap_with_first(sockets: &mut SocketSet<'_>, handle: SocketHandle) {
+pub(super) fn swap_with_first(sockets: &mut SocketSet<'_>, handle: SocketHandle) {
     let mut all = sockets.iter_mut();
     if let Some((at, first)) = all.next()
         && at != handle

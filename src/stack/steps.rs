@@ -51,7 +51,8 @@ impl<const N: usize> Tracker<N> {
 impl<'a, D: Device + ?Sized, const N: usize> Steps<'_, '_, 'a, D, N> {
     /// Takes in one frame that the device has received. Whether there was one.
     pub fn take_in(&mut self) -> bool {
-        let taken = self.tracker.take_in_frame(self.net) != PollIngressSingleResult::None;
+        let taken = self.tracker.take_in_frame(self.net, self.net.now, None)
+            != PollIngressSingleResult::None;
         let (sockets, now) = (&mut *self.net.sockets, self.net.now);
         self.tracker.after_step(Step::Ingress, sockets, now);
         taken

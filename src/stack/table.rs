@@ -3,12 +3,15 @@
 use super::ends::{Ends, Flow};
 use super::guard::Verdict;
 use super::icmp::IcmpError;
+#[cfg(feature = "medium-ethernet")]
+use super::neighbours::Neighbours;
 use super::parse::{Checks, Parsed, parse, parse_sent};
 #[cfg(feature = "proto-ipv4")]
 use super::probe::allow_fragments;
 use super::probe::{PAYLOAD, Probe, set_sequence};
 use super::row::{Facts, Phase, Receipt, Row, may_talk};
 use super::segment::{Fields, Segment};
+use super::turns::Room;
 use crate::facts::{Icmp, Sent};
 use crate::sabotage::{Sabotage, is_on};
 use core::cell::Cell;
@@ -16,6 +19,7 @@ use core::num::NonZeroU16;
 use core::ops::Range;
 #[cfg(feature = "proto-ipv4")]
 use smoltcp::config::IFACE_MAX_ADDR_COUNT;
+use smoltcp::config::IFACE_NEIGHBOR_CACHE_COUNT;
 use smoltcp::iface::Interface;
 use smoltcp::phy::{DeviceCapabilities, Medium};
 #[cfg(feature = "proto-ipv4")]
@@ -57,12 +61,20 @@ pub(super) struct Table<const N: usize> {
     rows: [Row; N],
     /// The row that is touched, [`NONE`] or [`SEVERAL`].
     touched: Cell<u16>,
+    pub(super) room: Room,
+    #[cfg(feature = "medium-ethernet")]
+    pub(super) neighbours: Neighbours<N>,
     /// The directed broadcast addresses of our networks; unspecified ones fill it up.
     #[cfg(feature = "proto-ipv4")]
     broadcasts: [[u8; 4]; IFACE_MAX_ADDR_COUNT],
 }
 
 impl<const N: usize> Table<N> {
+    /// Whether there may be more neighbours than smoltcp keeps: only then it has to be given
+    /// again what it knew.
+    pub(super) const IS_CROWD: bool =
+        cfg!(feature = "medium-ethernet") && N > IFACE_NEIGHBOR_CACHE_COUNT;
+
     pub(super) fn new(device: &DeviceCapabilities) -> Self {
         Self {
             medium: device.medium,
@@ -75,6 +87,9 @@ impl<const N: usize> Table<N> {
             mss: longest_text(device),
             rows: core::array::from_fn(|_| Row::new()),
             touched: Cell::new(NONE),
+            room: Room::new(),
+            #[cfg(feature = "medium-ethernet")]
+            neighbours: Neighbours::new(),
             #[cfg(feature = "proto-ipv4")]
             broadcasts: [[0; 4]; IFACE_MAX_ADDR_COUNT],
         }
@@ -86,6 +101,8 @@ impl<const N: usize> Table<N> {
 
     /// Segments between these ends belong to connection `slot` from now on.
     pub(super) fn assign(&mut self, slot: usize, ends: &Ends) {
+        #[cfg(feature = "medium-ethernet")]
+        self.neighbours.forget(slot);
         if let Some(row) = self.rows.get_mut(slot) {
             row.assign(ends);
         }
@@ -126,6 +143,13 @@ impl<const N: usize> Table<N> {
     /// Both ends of the connection, also after its end, as segments arrive.
     pub(super) fn flow(&self, slot: usize) -> Option<Flow> {
         self.rows.get(slot)?.flow()
+    }
+
+    /// The same, of one that has not ended.
+    #[cfg(feature = "medium-ethernet")]
+    pub(super) fn living(&self, slot: usize) -> Option<Flow> {
+        let row = self.rows.get(slot)?;
+        row.flow().filter(|_| row.phase.get() != Phase::Over)
     }
 
     /// Takes in which addresses we have.
@@ -257,10 +281,15 @@ impl<const N: usize> Table<N> {
             return self.inspect_stranger(frame, segment);
         };
         self.touch(slot, row);
-        match row.take_plain(segment) {
+        let onward = match row.take_plain(segment) {
             true => Onward::Frame,
             false => self.inspect_rare(frame, segment, row),
+        };
+        #[cfg(feature = "medium-ethernet")]
+        if self.medium == Medium::Ethernet && row.facts.get().heard.is_some() {
+            self.neighbours.note_heard(slot, frame);
         }
+        onward
     }
 
     // tuning: rare-apart
@@ -428,11 +457,15 @@ impl<const N: usize> Table<N> {
     /// Takes note of a segment that leaves; the sequence number that it must
     /// have instead, if it must have another.
     fn note_sent(&self, frame: &[u8]) -> Option<u32> {
+        self.room.note_used(None);
+        #[cfg(feature = "medium-ethernet")]
+        self.neighbours.note_frame(frame);
         let parsed = parse_sent(self.medium, frame);
         let Parsed::Tcp(segment) = &parsed else {
             return None;
         };
         let (slot, row) = self.find(segment.flow().reversed())?;
+        self.room.note_used(Some(slot));
         if segment.is_rst() {
             self.touch(slot, row);
             return row.note_rst_sent(segment);

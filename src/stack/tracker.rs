@@ -13,6 +13,7 @@ use super::secret::Secret;
 use super::slot::{Slot, Step};
 use super::table::Table;
 use super::time::{from_smoltcp, to_smoltcp};
+use super::turns::Turns;
 use super::watch::Watch;
 use crate::Instant;
 use crate::facts::Retry;
@@ -39,7 +40,7 @@ pub(super) const FULL_SEGMENT: usize = 1_460;
 /// How long smoltcp is not asked again for what is to be sent, where nothing seems to
 /// be. That late a retransmission may be, where writes follow each other of which none
 /// can send: a hundredth of the shortest timeout (RFC 6298, 2.4).
-const REST_MS: u32 = 10;
+pub(super) const REST_MS: u32 = 10;
 
 /// A connection of a [`Tracker`] or a [`Stack`](super::Stack), from the call
 /// that opened it until its slot is opened again.
@@ -120,7 +121,11 @@ pub struct Tracker<const N: usize> {
     next_timer: Instant,
     /// Until when smoltcp need not be asked for what it does not tell to be due: it
     /// was asked a moment ago.
-    rests_until: Instant,
+    pub(super) rests_until: Instant,
+    pub(super) turns: Turns,
+    /// When smoltcp was last given a neighbour, not to the microsecond.
+    #[cfg(feature = "medium-ethernet")]
+    pub(super) introduced_at: Instant,
     pub(super) link_is_up: bool,
     /// Whether nobody has the interface but an owner who tells by
     /// [`disturb`](Self::disturb) when somebody had.
@@ -135,7 +140,9 @@ pub struct Tracker<const N: usize> {
 impl<const N: usize> Tracker<N> {
     /// A tracker over TCP sockets that the application has added to its set.
     /// They belong to the tracker from now on: they are configured, opened and
-    /// closed by it alone. The interface should have been made with
+    /// closed by it alone, and which of them serves which connection changes. Sockets of
+    /// the application that are to have their turn where the device is full, and no more,
+    /// are added after them. The interface should have been made with
     /// [`Config::interface_seed`].
     ///
     /// # Errors
@@ -173,6 +180,9 @@ impl<const N: usize> Tracker<N> {
             secret: config.secret,
             next_timer: Instant::NEVER,
             rests_until: Instant::ZERO,
+            turns: Turns::new(),
+            #[cfg(feature = "medium-ethernet")]
+            introduced_at: Instant::ZERO,
             link_is_up: true,
             is_owned: false,
             receive_queue: config.receive_queue,
@@ -279,6 +289,8 @@ impl<const N: usize> Tracker<N> {
             }
             let retry = slot.connection.poll_retry();
             self.perform(index, action, net.sockets, now);
+            #[cfg(feature = "medium-ethernet")]
+            self.settle_doubt(index, net);
             if retry != Retry::None {
                 self.try_again(index, retry, net);
             }
@@ -303,7 +315,7 @@ impl<const N: usize> Tracker<N> {
         self.prepare(net);
         let mut taken = Taken::Nothing;
         for _ in 0..self.receive_queue {
-            if self.take_in_frame(net) == PollIngressSingleResult::None {
+            if self.take_in_frame(net, net.now, None) == PollIngressSingleResult::None {
                 return taken;
             }
             taken = Taken::All;
@@ -312,31 +324,20 @@ impl<const N: usize> Tracker<N> {
         Taken::More
     }
 
-    /// A function of its own, so that what taking in a frame prepares is not
-    /// prepared where there is none.
+    /// Takes in a frame that the device has received; or this one, if there is one. A
+    /// function of its own, so that what taking in a frame prepares is not prepared where
+    /// there is none.
     // tuning: frame-apart
     #[inline(never)]
     pub(super) fn take_in_frame<D: Device + ?Sized>(
         &self,
         net: &mut Net<'_, '_, D>,
+        at: Instant,
+        introduction: Option<&[u8]>,
     ) -> PollIngressSingleResult {
-        net.interface.poll_ingress_single(
-            to_smoltcp(net.now),
-            &mut self.watch(net.device),
-            net.sockets,
-        )
-    }
-
-    pub(super) fn send_segments<D: Device + ?Sized>(
-        &mut self,
-        net: &mut Net<'_, '_, D>,
-    ) -> PollResult {
-        self.rests_until = net.now.plus_millis(REST_MS);
-        net.interface.poll_egress(
-            to_smoltcp(net.now),
-            &mut self.watch(net.device),
-            net.sockets,
-        )
+        let mut watch = Watch::new(net.device, &self.table).introducing(introduction);
+        net.interface
+            .poll_ingress_single(to_smoltcp(at), &mut watch, net.sockets)
     }
 
     /// Sends what may be sent, in a call that has not taken in first: sending
@@ -451,6 +452,8 @@ impl<const N: usize> Tracker<N> {
         slot.note_sent(facts, now);
         let bound = slot.timeout_bound();
         self.look_by(bound);
+        #[cfg(feature = "medium-ethernet")]
+        self.note_try(index, facts);
         if facts.has_reset {
             self.note_ends(index, sockets);
         }

@@ -57,8 +57,20 @@ fn unchecked(checksum: Checksum) -> Checksum {
 pub struct Watch<'w, D: ?Sized, const N: usize> {
     device: &'w mut D,
     table: &'w Table<N>,
-    /// Whether nothing may leave.
-    is_deaf: bool,
+    outlet: Outlet,
+    /// What arrives next, in place of what the device has received.
+    introduction: Option<&'w [u8]>,
+}
+
+/// What may leave in a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outlet {
+    /// Whatever the device has room for.
+    Wide,
+    /// One frame.
+    Narrow,
+    /// Nothing.
+    Shut,
 }
 
 impl<'w, D: ?Sized, const N: usize> Watch<'w, D, N> {
@@ -66,7 +78,24 @@ impl<'w, D: ?Sized, const N: usize> Watch<'w, D, N> {
         Self {
             device,
             table,
-            is_deaf: false,
+            outlet: Outlet::Wide,
+            introduction: None,
+        }
+    }
+
+    /// The same, and the device seems to have room for one frame to send.
+    pub(super) fn narrowed(self) -> Self {
+        Self {
+            outlet: Outlet::Narrow,
+            ..self
+        }
+    }
+
+    /// The same, and this frame has arrived, if there is one. Nothing answers it.
+    pub(super) fn introducing(self, introduction: Option<&'w [u8]>) -> Self {
+        Self {
+            introduction,
+            ..self
         }
     }
 
@@ -75,7 +104,8 @@ impl<'w, D: ?Sized, const N: usize> Watch<'w, D, N> {
         Self {
             device,
             table,
-            is_deaf: true,
+            outlet: Outlet::Shut,
+            introduction: None,
         }
     }
 }
@@ -92,8 +122,15 @@ impl<D: Device + ?Sized, const N: usize> Device for Watch<'_, D, N> {
 
     fn receive(&mut self, timestamp: Instant) -> Option<(Self::RxToken<'_>, Self::TxToken<'_>)> {
         let checks = Checks::of(&self.device.capabilities().checksum);
-        let (inner, tx) = self.device.receive(timestamp)?;
         let table = self.table;
+        let introduction = self.introduction.filter(|_| Table::<N>::IS_CROWD);
+        let (inner, tx) = match introduction {
+            Some(frame) => (Incoming::Made(frame), self.device.transmit(timestamp)?),
+            None => {
+                let (received, tx) = self.device.receive(timestamp)?;
+                (Incoming::Received(received), tx)
+            }
+        };
         let rx = WatchRx {
             inner,
             table,
@@ -103,14 +140,20 @@ impl<D: Device + ?Sized, const N: usize> Device for Watch<'_, D, N> {
     }
 
     fn transmit(&mut self, timestamp: Instant) -> Option<Self::TxToken<'_>> {
-        if self.is_deaf {
-            return None;
+        let table = self.table;
+        let room = match self.outlet {
+            Outlet::Shut => return None,
+            Outlet::Narrow if table.room.is_used() => None,
+            Outlet::Narrow | Outlet::Wide => self.device.transmit(timestamp),
+        };
+        match &room {
+            None => table.room.note_short(),
+            #[cfg(feature = "medium-ethernet")]
+            Some(_) => table.neighbours.note_room(),
+            #[cfg(not(feature = "medium-ethernet"))]
+            Some(_) => {}
         }
-        let inner = self.device.transmit(timestamp)?;
-        Some(WatchTx {
-            inner,
-            table: self.table,
-        })
+        room.map(|inner| WatchTx { inner, table })
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
@@ -118,10 +161,17 @@ impl<D: Device + ?Sized, const N: usize> Device for Watch<'_, D, N> {
     }
 }
 
+/// Where a frame comes from.
+#[derive(Debug)]
+enum Incoming<'w, T> {
+    Received(T),
+    Made(&'w [u8]),
+}
+
 /// A frame on its way in.
 #[derive(Debug)]
 pub struct WatchRx<'w, T, const N: usize> {
-    inner: T,
+    inner: Incoming<'w, T>,
     table: &'w Table<N>,
     checks: Checks,
 }
@@ -133,20 +183,26 @@ impl<T: RxToken, const N: usize> RxToken for WatchRx<'_, T, N> {
             table,
             checks,
         } = self;
-        inner.consume(|frame| {
-            let onward = table.inspect(frame, checks);
-            // One call for all, so that it is compiled in once.
-            f(match &onward {
-                Onward::Frame => frame,
-                // smoltcp drops an empty frame without a word.
-                Onward::Nothing => &[],
-                Onward::Probe(probe) => probe.frame(),
-            })
-        })
+        match inner {
+            Incoming::Made(frame) => f(frame),
+            Incoming::Received(inner) => inner.consume(|frame| {
+                let onward = table.inspect(frame, checks);
+                // One call for all, so that it is compiled in once.
+                f(match &onward {
+                    Onward::Frame => frame,
+                    // smoltcp drops an empty frame without a word.
+                    Onward::Nothing => &[],
+                    Onward::Probe(probe) => probe.frame(),
+                })
+            }),
+        }
     }
 
     fn meta(&self) -> PacketMeta {
-        self.inner.meta()
+        match &self.inner {
+            Incoming::Received(inner) => inner.meta(),
+            Incoming::Made(_) => PacketMeta::default(),
+        }
     }
 }
 

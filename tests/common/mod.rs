@@ -3,6 +3,7 @@
 
 pub mod devices;
 pub mod frames;
+pub mod lan;
 
 use core::time::Duration;
 use std::cell::RefCell;

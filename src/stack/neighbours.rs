@@ -1,0 +1,429 @@
+//! The hardware addresses of neighbours, where smoltcp does not know them at once.
+//!
+//! smoltcp keeps [`IFACE_NEIGHBOR_CACHE_COUNT`] of them, each for a minute after its
+//! neighbour was heard, and asks for one a second. A socket whose neighbour it does not know
+//! waits for a second. So here the hardware address of each peer is noted as its segments
+//! pass. When a step has left a socket without its neighbour:
+//!
+//! - smoltcp is given the addresses that are noted, by an answer (RFC 826; RFC 4861, 4.4) that
+//!   is made here and never was on the wire, and sends again, as many at a time as it keeps.
+//! - The neighbours of the other connections are asked for on the wire, once a second, without
+//!   regard to whom smoltcp asks.
+//!
+//! Where a try went unanswered, another machine may have taken the address over: the neighbour
+//! is asked for on the wire while the next try is made.
+//!
+//! A stack that has no more connections than smoltcp keeps neighbours only asks: it notes no
+//! hardware address.
+
+#[cfg(feature = "proto-ipv6")]
+use super::checksum::{checksum, sum};
+use super::ends::Addresses;
+use super::row::Facts;
+use super::table::Table;
+use super::time::to_smoltcp;
+use super::tracker::{Net, Tracker};
+use crate::Instant;
+use core::cell::Cell;
+use smoltcp::config::IFACE_NEIGHBOR_CACHE_COUNT;
+use smoltcp::iface::{Interface, PollResult};
+use smoltcp::phy::{Device, Medium, TxToken};
+use smoltcp::wire::{HardwareAddress, IpAddress};
+
+/// After so many tries without an answer, the neighbour is asked for. A retransmission is the
+/// second try; a first segment, or a probe of what is idle, the first.
+const ASKED_AFTER: u8 = 2;
+
+/// Of an Ethernet frame: to everybody on the link.
+const EVERYBODY: [u8; 6] = [0xff; 6];
+
+const ARP_LEN: usize = 14 + 28;
+const LONGEST: usize = if cfg!(feature = "proto-ipv6") {
+    14 + 40 + 32
+} else {
+    ARP_LEN
+};
+
+/// What is noted of one peer's neighbour: itself, or the router.
+#[derive(Debug, Clone, Copy)]
+struct Neighbour {
+    /// The hardware address; zero if none is noted.
+    address: [u8; 6],
+    /// Tries, since the peer was last heard.
+    unanswered: u8,
+    /// Whether it may be another machine by now.
+    is_doubted: bool,
+    /// In which second it was asked for past smoltcp, by the lowest bits.
+    asked: u8,
+}
+
+impl Neighbour {
+    const UNKNOWN: Self = Self {
+        address: [0; 6],
+        unanswered: 0,
+        is_doubted: false,
+        asked: 0,
+    };
+}
+
+/// What is noted of the neighbours of all connections.
+#[derive(Debug)]
+pub(super) struct Neighbours<const N: usize> {
+    of: [Cell<Neighbour>; N],
+    /// How often smoltcp was given room in this step and did not use it: the neighbour is
+    /// missing, and may not be asked for yet.
+    unused: Cell<u8>,
+    /// Whether it asked for a neighbour in this step.
+    has_asked: Cell<bool>,
+}
+
+impl<const N: usize> Neighbours<N> {
+    pub(super) fn new() -> Self {
+        Self {
+            of: core::array::from_fn(|_| Cell::new(Neighbour::UNKNOWN)),
+            unused: Cell::new(0),
+            has_asked: Cell::new(false),
+        }
+    }
+
+    /// smoltcp gets room for a frame.
+    pub(super) fn note_room(&self) {
+        self.unused.set(self.unused.get().saturating_add(1));
+    }
+
+    /// A frame leaves.
+    pub(super) fn note_frame(&self, frame: &[u8]) {
+        self.unused.set(self.unused.get().saturating_sub(1));
+        if is_question(frame) {
+            self.has_asked.set(true);
+        }
+    }
+
+    /// A segment of the peer came in this frame.
+    #[inline]
+    pub(super) fn note_heard(&self, slot: usize, frame: &[u8]) {
+        if let Some(&[_, _, _, _, _, _, a, b, c, d, e, f]) = frame.first_chunk::<12>()
+            && let Some(neighbour) = self.of.get(slot)
+        {
+            let mut noted = neighbour.get();
+            noted.unanswered = 0;
+            if Table::<N>::IS_CROWD {
+                noted.address = [a, b, c, d, e, f];
+            }
+            neighbour.set(noted);
+        }
+    }
+
+    /// So many tries more left. Whether the neighbour is in doubt by them.
+    fn note_tries(&self, slot: usize, tries: u8) -> bool {
+        let Some(neighbour) = self.of.get(slot) else {
+            return false;
+        };
+        let mut noted = neighbour.get();
+        let before = noted.unanswered;
+        noted.unanswered = before.saturating_add(tries);
+        noted.is_doubted = before < ASKED_AFTER && noted.unanswered >= ASKED_AFTER;
+        neighbour.set(noted);
+        noted.is_doubted
+    }
+
+    /// Nothing is known of the neighbour of this connection.
+    pub(super) fn forget(&self, slot: usize) {
+        if let Some(neighbour) = self.of.get(slot) {
+            neighbour.set(Neighbour::UNKNOWN);
+        }
+    }
+
+    /// Whether it is to be asked for now, which is noted: once a second at most.
+    fn begin_to_ask(&self, slot: usize, now: Instant) -> bool {
+        let Some(neighbour) = self.of.get(slot) else {
+            return false;
+        };
+        let [.., second, _, _] = now.as_micros().to_be_bytes();
+        let mut noted = neighbour.get();
+        // Of 1.05 s, and none of them is zero.
+        let second = (second >> 4) | 0x10;
+        let is_due = noted.asked != second;
+        noted.asked = second;
+        neighbour.set(noted);
+        is_due
+    }
+
+    /// What was noted of it is not to be relied on.
+    fn forget_address(&self, slot: usize) {
+        if let Some(neighbour) = self.of.get(slot) {
+            neighbour.set(Neighbour {
+                address: [0; 6],
+                is_doubted: false,
+                ..neighbour.get()
+            });
+        }
+    }
+
+    fn address(&self, slot: usize) -> [u8; 6] {
+        self.of.get(slot).map_or([0; 6], |of| of.get().address)
+    }
+}
+
+/// Whether a frame that leaves asks for a neighbour.
+fn is_question(frame: &[u8]) -> bool {
+    match frame.get(12..14) {
+        Some([0x08, 0x06]) => true,
+        #[cfg(feature = "proto-ipv6")]
+        Some([0x86, 0xdd]) => frame.get(20) == Some(&58) && frame.get(54) == Some(&135),
+        _ => false,
+    }
+}
+
+/// To whom on our link a packet to `remote` goes: to itself, or to a router.
+pub(super) fn next_hop(
+    interface: &mut Interface,
+    remote: IpAddress,
+    now: Instant,
+) -> Option<IpAddress> {
+    let mut addresses = interface.ip_addrs().iter();
+    if addresses.any(|cidr| cidr.contains_addr(&remote)) {
+        return Some(remote);
+    }
+    let at = to_smoltcp(now);
+    let mut router = None;
+    let mut longest = 0;
+    interface.routes_mut().update(|routes| {
+        for route in routes.iter() {
+            let prefix_len = route.cidr.prefix_len();
+            if prefix_len >= longest
+                && route.cidr.contains_addr(&remote)
+                && route.expires_at.is_none_or(|expires_at| expires_at > at)
+            {
+                longest = prefix_len;
+                router = Some(route.via_router);
+            }
+        }
+    });
+    router
+}
+
+/// A question for a neighbour, or the answer.
+#[derive(Debug)]
+struct Discovery {
+    frame: [u8; LONGEST],
+    len: usize,
+}
+
+impl Discovery {
+    /// From whoever has `mac` and the first address, about the first in an answer and the
+    /// second in a question.
+    fn new(mac: [u8; 6], addresses: Addresses, is_answer: bool) -> Self {
+        let mut frame = [0; LONGEST];
+        let [to, from, rest @ ..] = frame.as_chunks_mut::<6>().0 else {
+            return Self { frame, len: 0 };
+        };
+        *to = EVERYBODY;
+        *from = mac;
+        let _ = rest;
+        let len = match addresses {
+            #[cfg(feature = "proto-ipv4")]
+            Addresses::V4([source, target]) => fill_arp(&mut frame, mac, source, target, is_answer),
+            #[cfg(feature = "proto-ipv6")]
+            Addresses::V6([source, target]) => fill_ndp(&mut frame, mac, source, target, is_answer),
+        };
+        Self { frame, len }
+    }
+
+    fn octets(&self) -> &[u8] {
+        self.frame.get(..self.len).unwrap_or(&[])
+    }
+}
+
+/// RFC 826, for Ethernet and IPv4.
+#[cfg(feature = "proto-ipv4")]
+fn fill_arp(
+    frame: &mut [u8; LONGEST],
+    mac: [u8; 6],
+    source: [u8; 4],
+    target: [u8; 4],
+    is_answer: bool,
+) -> usize {
+    let [a, b, c, d, e, f] = mac;
+    let [g, h, i, j] = source;
+    let [k, l, m, n] = target;
+    let operation = match is_answer {
+        true => 2,
+        false => 1,
+    };
+    let packet = [
+        8, 6, 0, 1, 8, 0, 6, 4, 0, operation, a, b, c, d, e, f, g, h, i, j, 0, 0, 0, 0, 0, 0, k, l,
+        m, n,
+    ];
+    if let Some(room) = frame.get_mut(12..ARP_LEN) {
+        room.copy_from_slice(&packet);
+    }
+    ARP_LEN
+}
+
+/// Neighbor Solicitation and Neighbor Advertisement (RFC 4861, 4.3 and 4.4), with the option
+/// that names `mac`.
+#[cfg(feature = "proto-ipv6")]
+fn fill_ndp(
+    frame: &mut [u8; LONGEST],
+    mac: [u8; 6],
+    source: [u8; 16],
+    target: [u8; 16],
+    is_answer: bool,
+) -> usize {
+    let [.., x, y, z] = target;
+    // What is asked for listens at the group of its last three octets (RFC 4291, 2.7.1).
+    let group = [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, x, y, z];
+    let (kind, flags, option, to, about) = match is_answer {
+        true => (136, 0x20, 2, target, source),
+        false => (135, 0, 1, group, target),
+    };
+    if !is_answer {
+        let link_group = [0x33, 0x33, 0xff, x, y, z];
+        if let Some(room) = frame.first_chunk_mut() {
+            *room = link_group;
+        }
+    }
+    let mut message = [0; 32];
+    message[0] = kind;
+    message[4] = flags;
+    message[24] = option;
+    message[25] = 1;
+    if let [_, tail @ ..] = message.as_chunks_mut::<8>().0
+        && let [first, second, [_, _, link @ ..]] = tail
+    {
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = about;
+        *first = [a, b, c, d, e, f, g, h];
+        *second = [i, j, k, l, m, n, o, p];
+        *link = mac;
+    }
+    let pseudo = sum(sum(sum(0, &source), &to), &[0, 32, 0, 58]);
+    let [high, low] = checksum(sum(pseudo, &message));
+    message[2] = high;
+    message[3] = low;
+    let header = [0x86, 0xdd, 0x60, 0, 0, 0, 0, 32, 58, 255];
+    let parts: [&[u8]; 4] = [&header, &source, &to, &message];
+    let octets = parts.into_iter().flatten();
+    for (room, octet) in frame.iter_mut().skip(12).zip(octets) {
+        *room = *octet;
+    }
+    LONGEST
+}
+
+impl<const N: usize> Tracker<N> {
+    /// After a step: gives what it has left a socket without, its neighbour.
+    pub(super) fn help_out<D: Device + ?Sized>(
+        &mut self,
+        net: &mut Net<'_, '_, D>,
+        sent: PollResult,
+    ) -> PollResult {
+        let is_held_up = self.table.neighbours.unused.replace(0) > 0;
+        match self.table.neighbours.has_asked.replace(false) || is_held_up {
+            true => self.send_with_neighbours(net, sent, is_held_up),
+            false => sent,
+        }
+    }
+
+    /// Gives smoltcp the neighbours that are noted and sends again; asks for the others.
+    pub(super) fn send_with_neighbours<D: Device + ?Sized>(
+        &mut self,
+        net: &mut Net<'_, '_, D>,
+        sent: PollResult,
+        is_held_up: bool,
+    ) -> PollResult {
+        let mut result = sent;
+        let mut given = 0_usize;
+        for index in 0..N {
+            if self.meet(index, net, is_held_up) {
+                given = given.wrapping_add(1);
+            }
+            let is_full = given == IFACE_NEIGHBOR_CACHE_COUNT;
+            if is_full || given > 0 && index.wrapping_add(1) == N {
+                given = 0;
+                if self.send_round(net) != PollResult::None {
+                    result = PollResult::SocketStateChanged;
+                }
+            }
+        }
+        self.table.neighbours.unused.set(0);
+        self.table.neighbours.has_asked.set(false);
+        result
+    }
+
+    /// Gives smoltcp the neighbour of a connection, if it is noted: then returns true. Else
+    /// asks for it, if that may be.
+    fn meet<D: Device + ?Sized>(
+        &mut self,
+        index: usize,
+        net: &mut Net<'_, '_, D>,
+        may_ask: bool,
+    ) -> bool {
+        // smoltcp panics if it is asked for the address of another medium.
+        if self.table.medium() != Medium::Ethernet {
+            return false;
+        }
+        let (HardwareAddress::Ethernet(ours), Some(flow)) =
+            (net.interface.hardware_addr(), self.table.living(index))
+        else {
+            return false;
+        };
+        let (local, remote) = (flow.local().addr, flow.reversed().local().addr);
+        let Some(hop) = next_hop(net.interface, remote, net.now) else {
+            return false;
+        };
+        let noted = self.table.neighbours.address(index);
+        let is_noted = Table::<N>::IS_CROWD && noted != [0; 6];
+        if is_noted && let Some(addresses) = Addresses::between(hop, local) {
+            let answer = Discovery::new(noted, addresses, true);
+            // A full cache loses the oldest, and of several as old as each other any: each
+            // is a little younger than the one before.
+            let next = self.introduced_at.as_micros().saturating_add(1);
+            self.introduced_at = net.now.max(Instant::from_micros(next));
+            self.take_in_frame(net, self.introduced_at, Some(answer.octets()));
+        } else if !is_noted
+            && may_ask
+            && self.table.neighbours.begin_to_ask(index, net.now)
+            && let Some(addresses) = Addresses::between(local, hop)
+            && let Some(room) = net.device.transmit(to_smoltcp(net.now))
+        {
+            let question = Discovery::new(ours.0, addresses, false);
+            let octets = question.octets();
+            room.consume(octets.len(), |frame| frame.copy_from_slice(octets));
+        }
+        is_noted
+    }
+
+    /// Takes in that segments left which demand an answer. New data is no try.
+    pub(super) fn note_try(&mut self, index: usize, facts: Facts) {
+        let tries = match facts.resent > 0 {
+            true => 2,
+            false => u8::from(self.table.in_flight(index) == 0),
+        };
+        let is_asked_for = self.table.medium() == Medium::Ethernet && facts.sent.is_some();
+        if is_asked_for && self.table.neighbours.note_tries(index, tries) {
+            self.look_by(Instant::ZERO);
+        }
+    }
+
+    /// Asks for the neighbour of a connection that does not answer, and forgets what was noted
+    /// of whoever has its hardware address.
+    pub(super) fn settle_doubt<D: Device + ?Sized>(
+        &mut self,
+        index: usize,
+        net: &mut Net<'_, '_, D>,
+    ) {
+        let neighbours = &self.table.neighbours;
+        let Some(noted) = neighbours.of.get(index).map(Cell::get) else {
+            return;
+        };
+        if !noted.is_doubted {
+            return;
+        }
+        for slot in 0..N {
+            if slot == index || neighbours.address(slot) == noted.address {
+                neighbours.forget_address(slot);
+            }
+        }
+        self.meet(index, net, true);
+    }
+}

@@ -1,0 +1,185 @@
+//! Who sends next where the device has no room for all.
+//!
+//! An egress step of smoltcp looks at the sockets in the order of their set, and ends at
+//! the first that finds no room. So the first that always has something to send would get
+//! all the room that a busy device has. Here a socket that has sent goes behind those that
+//! have not:
+//!
+//! - After a step that ended for want of room, each step sends one frame, until one has
+//!   room for whoever asks.
+//! - A connection whose frame has left changes places with the last of those that have not
+//!   had their turn. If all that want to have had it, another round begins.
+//! - With each round, one socket of the application comes first.
+//!
+//! A socket that changes places is taken out of the set and put in again: smoltcp keeps
+//! with the place, not with the socket, for whose neighbour it waits.
+
+use super::retry::swap_with_first;
+use super::slot::Slot;
+use super::time::to_smoltcp;
+use super::tracker::{Net, REST_MS, Tracker};
+use super::watch::Watch;
+use core::cell::Cell;
+use smoltcp::iface::{PollResult, SocketHandle, SocketSet};
+use smoltcp::phy::Device;
+use smoltcp::socket::Socket;
+
+/// No frame has left.
+const NONE: u16 = u16::MAX;
+/// One of no connection of the tracker.
+const OTHER: u16 = u16::MAX - 1;
+
+/// What became of the room for frames in an egress step.
+#[derive(Debug)]
+pub(super) struct Room {
+    /// Whether a socket found none.
+    is_short: Cell<bool>,
+    /// Whose frame left last.
+    used_by: Cell<u16>,
+}
+
+impl Room {
+    pub(super) const fn new() -> Self {
+        Self {
+            is_short: Cell::new(false),
+            used_by: Cell::new(NONE),
+        }
+    }
+
+    /// A socket found none.
+    pub(super) fn note_short(&self) {
+        self.is_short.set(true);
+    }
+
+    /// Whether a socket found none in the step before.
+    pub(super) fn is_short(&self) -> bool {
+        self.is_short.get()
+    }
+
+    /// A frame leaves: of this connection, if of any.
+    pub(super) fn note_used(&self, slot: Option<usize>) {
+        let slot = slot.and_then(|slot| u16::try_from(slot).ok());
+        self.used_by.set(slot.unwrap_or(OTHER));
+    }
+
+    /// Whether a frame has left in this step.
+    pub(super) fn is_used(&self) -> bool {
+        self.used_by.get() != NONE
+    }
+}
+
+/// Whose turn it is.
+#[derive(Debug)]
+pub(super) struct Turns {
+    /// Whoever is in this place of the set, or after it, has had its turn.
+    served: Option<SocketHandle>,
+    /// How many sockets of the application have had their turn. One round after the last is
+    /// without.
+    guests: usize,
+    /// Whether a round begins.
+    is_round_new: bool,
+}
+
+impl Turns {
+    pub(super) const fn new() -> Self {
+        Self {
+            served: None,
+            guests: 0,
+            is_round_new: true,
+        }
+    }
+}
+
+impl<const N: usize> Tracker<N> {
+    /// Sends one segment of each connection at most, and one packet of each other socket,
+    /// as far as the device has room.
+    pub(super) fn send_segments<D: Device + ?Sized>(
+        &mut self,
+        net: &mut Net<'_, '_, D>,
+    ) -> PollResult {
+        self.rests_until = net.now.plus_millis(REST_MS);
+        let sent = self.send_round(net);
+        #[cfg(feature = "medium-ethernet")]
+        let sent = self.help_out(net, sent);
+        sent
+    }
+
+    /// The same, of those whose neighbour smoltcp knows.
+    pub(super) fn send_round<D: Device + ?Sized>(
+        &mut self,
+        net: &mut Net<'_, '_, D>,
+    ) -> PollResult {
+        let is_short = self.table.room.is_short.replace(false);
+        let guest = match is_short {
+            true => self.next_guest(net.sockets),
+            false => None,
+        };
+        if let Some(guest) = guest {
+            swap_with_first(net.sockets, guest);
+        }
+        self.table.room.used_by.set(NONE);
+        let mut watch = Watch::new(net.device, &self.table);
+        if is_short {
+            watch = watch.narrowed();
+        }
+        let sent = net
+            .interface
+            .poll_egress(to_smoltcp(net.now), &mut watch, net.sockets);
+        if let Some(guest) = guest {
+            swap_with_first(net.sockets, guest);
+        }
+        if is_short && self.table.room.is_used() {
+            self.turns.is_round_new = N == 1;
+            if N > 1 {
+                self.move_back(self.table.room.used_by.get().into(), net.sockets);
+            }
+        }
+        sent
+    }
+
+    /// The socket of the application whose turn it is, where a round begins.
+    fn next_guest(&mut self, sockets: &SocketSet<'_>) -> Option<SocketHandle> {
+        if !self.turns.is_round_new {
+            return None;
+        }
+        let is_guest = |place: &SocketHandle| self.slots.iter().all(|slot| slot.handle != *place);
+        let mut guests = sockets.iter().map(|(place, _)| place).filter(is_guest);
+        let guest = guests.nth(self.turns.guests);
+        self.turns.guests = match guest {
+            Some(_) => self.turns.guests.wrapping_add(1),
+            None => 0,
+        };
+        guest
+    }
+
+    /// A connection has sent: it comes after those that have not.
+    fn move_back(&mut self, index: usize, sockets: &mut SocketSet<'_>) {
+        let Some(place) = self.slots.get(index).map(|slot| slot.handle) else {
+            return;
+        };
+        if self.turns.served.is_some_and(|served| place >= served) {
+            self.turns.served = None;
+            self.turns.is_round_new = true;
+        }
+        let served = self.turns.served;
+        let is_unserved = |slot: &&mut Slot| served.is_none_or(|served| slot.handle < served);
+        let unserved = self.slots.iter_mut().filter(is_unserved);
+        let Some(last) = unserved.max_by_key(|slot| slot.handle) else {
+            return;
+        };
+        let last_place = last.handle;
+        self.turns.served = Some(last_place);
+        if last_place == place {
+            return;
+        }
+        #[allow(irrefutable_let_patterns, reason = "there may be TCP sockets only")]
+        if let Socket::Tcp(sent) = sockets.remove(place)
+            && let Socket::Tcp(other) = sockets.remove(last_place)
+        {
+            last.handle = sockets.add(other);
+            if let Some(slot) = self.slots.get_mut(index) {
+                slot.handle = sockets.add(sent);
+            }
+        }
+    }
+}
