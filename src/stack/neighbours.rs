@@ -394,14 +394,15 @@ impl<const N: usize> Tracker<N> {
     }
 
     /// Takes in that segments left which demand an answer. New data is no try.
-    pub(super) fn note_try(&mut self, index: usize, facts: Facts) {
+    pub(super) fn note_try(&mut self, index: usize, facts: Facts, now: Instant) {
         let tries = match facts.resent > 0 {
             true => 2,
             false => u8::from(self.table.in_flight(index) == 0),
         };
         let is_asked_for = self.table.medium() == Medium::Ethernet && facts.sent.is_some();
         if is_asked_for && self.table.neighbours.note_tries(index, tries) {
-            self.look_by(Instant::ZERO);
+            // Not in this poll, which has sent what is due.
+            self.look_by(now.plus_millis(1));
         }
     }
 

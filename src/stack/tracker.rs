@@ -453,7 +453,7 @@ impl<const N: usize> Tracker<N> {
         let bound = slot.timeout_bound();
         self.look_by(bound);
         #[cfg(feature = "medium-ethernet")]
-        self.note_try(index, facts);
+        self.note_try(index, facts, now);
         if facts.has_reset {
             self.note_ends(index, sockets);
         }
