@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal};
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -13,8 +13,10 @@ use lastbyte::{Limit, OnPeerFin, Options, OptionsError};
 use smoltcp::wire::IpCidr;
 
 use super::exit::Failure;
+use super::first_process;
 use super::help;
 use super::sim::SimArgs;
+use super::stdio;
 use super::target::{Target, parse_cidr};
 use crate::tap::Offload;
 
@@ -54,6 +56,12 @@ pub enum Command {
     Sim(SimArgs),
     /// Say what this machine permits, and how to get what is missing
     Doctor(DoctorArgs),
+    /// A part of --peer
+    #[command(hide = true, name = first_process::NAME)]
+    FirstProcess {
+        /// What the shell is to run.
+        command: String,
+    },
 }
 
 /// Arguments of `lastbyte send`.
@@ -125,17 +133,27 @@ pub struct ConnectionArgs {
     /// Start CMD as the peer in a private network, instead of --tap
     ///
     /// CMD is run by `sh -c` and has `10.77.0.1/24` and `fd77::1/64`; we are
-    /// `10.77.0.2` and `fd77::2`. It gets 5 s to listen on the port. What it
-    /// prints goes to stderr. When the connection has ended, it gets 2 s to end
-    /// by itself, and is terminated then. Needs root or user namespaces.
+    /// `10.77.0.2` and `fd77::2`. What it prints goes to stderr; its standard
+    /// input is a pipe that stays open and silent until the connection has
+    /// ended. Its processes have PIDs of their own, and none of them outlives
+    /// this command, however that ends. Needs root or user namespaces.
     #[arg(long, value_name = "CMD", help_heading = "Network")]
     pub peer: Option<String>,
+    /// How long CMD gets to listen on the port [default: 5s]
+    #[arg(long, value_name = "TIME", help_heading = "Network", requires = "peer", hide_default_value = true, default_value = "5s", value_parser = humantime::parse_duration)]
+    pub listen_wait: Duration,
+    /// How long CMD may make no progress after the end of the connection, before
+    /// it is terminated and the run has failed [default: 2s]
+    ///
+    /// As long as it reads, writes or computes, it is let finish.
+    #[arg(long, value_name = "TIME", help_heading = "Network", requires = "peer", hide_default_value = true, default_value = "2s", value_parser = humantime::parse_duration)]
+    pub peer_grace: Duration,
     /// Leave at most this much of the work to the kernel; what it does not offer
     /// is done here
     #[arg(long, value_enum, value_name = "WHAT", help_heading = "Network", default_value_t = Offload::Segmentation)]
     pub offload: Offload,
     /// Write what crosses the wire to FILE, for Wireshark: with all checksums,
-    /// and in the segments of a wire
+    /// and in the segments of a wire; - is standard output
     #[arg(long, value_name = "FILE", help_heading = "Network")]
     pub pcap: Option<PathBuf>,
 
@@ -217,6 +235,31 @@ impl ConnectionArgs {
     #[must_use]
     pub fn shows_progress(&self) -> bool {
         !self.quiet && !self.verbose && io::stderr().is_terminal()
+    }
+
+    /// Checks that stdout can take what is meant for it.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`]: two things are meant for it, or it is closed.
+    pub fn output(&self) -> Result<(), Failure> {
+        let has_capture = self.pcap.as_deref() == Some(Path::new("-"));
+        if has_capture && self.json {
+            return Err(Failure::usage(
+                "--json and --pcap - both want standard output; write the capture to a file",
+            ));
+        }
+        if has_capture && io::stdout().is_terminal() {
+            return Err(Failure::usage(
+                "--pcap - would write a capture to the terminal; pipe it somewhere, as in `| tshark -r -`",
+            ));
+        }
+        if (has_capture || self.json) && !stdio::has_stdout() {
+            return Err(Failure::other(
+                "standard output is closed, and the report or the capture is meant for it",
+            ));
+        }
+        Ok(())
     }
 
     /// Which network was asked for.

@@ -6,6 +6,8 @@ How it ends (exit code, `cause` in the JSON report):
   0  finished         everything was sent and acknowledged
   1  aborted          the input broke off or the interface went away; what was
                       accepted before is reported (`null`: no connection begun)
+  1  finished         all was acknowledged, but the process of --peer made no
+                      progress after that and had to be terminated
   2                   the command line makes no sense; nothing was done
   3  peer_finished    the peer closed (FIN)
   4  peer_reset       the peer reset the connection (RST)
@@ -16,7 +18,7 @@ How it ends (exit code, `cause` in the JSON report):
   7  finish_timeout   draining at the end took longer than the finish limit
   7  not_reading      the peer answered, but took no byte for the call limit
   8  address_lost     our own IP address was removed
-  9  aborted          SIGINT or SIGTERM
+  9  aborted          SIGINT, SIGTERM, SIGHUP, or another signal that asks to end
 
 What is counted:
   accepted      bytes that were taken from the input
@@ -27,7 +29,8 @@ What is counted:
 With --json, stdout is one object with exactly these keys: cause, accepted,
 acknowledged, undelivered, discarded, writes_accepted, writes_refused,
 link_was_down, path_mtu (what a router reported, or null), elapsed_ms, local,
-remote, offload.";
+remote, offload, peer (how CMD of --peer came to its end: finished, failed or
+terminated; null without one).";
 
 /// Long help of the command itself.
 pub(super) const MAIN: &str = "\

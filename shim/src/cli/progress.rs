@@ -1,10 +1,14 @@
 //! What is shown while it runs.
 
 use std::borrow::Cow;
+use std::io;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 use lastbyte::{Cause, Instant, Progress, State, Window};
+
+use super::console;
 
 /// How often the line is brought up to date, at the most.
 const REDRAW_INTERVAL: Duration = Duration::from_millis(100);
@@ -28,7 +32,8 @@ impl Line {
                 Some(total) => ProgressBar::new(total),
                 None => ProgressBar::no_length(),
             };
-            bar.set_draw_target(ProgressDrawTarget::stderr());
+            let target = ProgressDrawTarget::term_like(Box::new(Frames::default()));
+            bar.set_draw_target(target);
             bar.with_style(style(total.is_some()))
         };
         Self {
@@ -40,7 +45,7 @@ impl Line {
     /// Shows the present state; what is acknowledged counts as done.
     pub fn show(&mut self, progress: &Progress, idle: &'static str, now: Instant) {
         let is_fresh = |at: Instant| now < at + REDRAW_INTERVAL;
-        if self.bar.is_hidden() || self.drawn_at.is_some_and(is_fresh) {
+        if self.bar.is_hidden() || self.drawn_at.is_some_and(is_fresh) || !console::keeps_up() {
             return;
         }
         self.drawn_at = Some(now);
@@ -51,7 +56,7 @@ impl Line {
     /// Prints a line of text above this one.
     pub fn print(&self, text: &str) {
         if self.bar.is_hidden() || self.bar.is_finished() {
-            anstream::eprintln!("{text}");
+            console::line(text);
         } else {
             self.bar.println(text);
         }
@@ -60,6 +65,70 @@ impl Line {
     /// Takes the line away.
     pub fn clear(&self) {
         self.bar.finish_and_clear();
+    }
+}
+
+/// The terminal, as far as drawing goes: each frame is handed to the console in
+/// one piece.
+#[derive(Debug, Default)]
+struct Frames {
+    frame: Mutex<String>,
+}
+
+impl Frames {
+    fn add(&self, text: &str) -> io::Result<()> {
+        let mut frame = self.frame.lock().unwrap_or_else(PoisonError::into_inner);
+        frame.push_str(text);
+        Ok(())
+    }
+
+    fn add_moves(&self, n: usize, direction: char) -> io::Result<()> {
+        // Zero would be taken for one.
+        match n {
+            0 => Ok(()),
+            n => self.add(&format!("\x1b[{n}{direction}")),
+        }
+    }
+}
+
+impl TermLike for Frames {
+    fn width(&self) -> u16 {
+        terminal_size::terminal_size_of(io::stderr()).map_or(80, |(width, _)| width.0)
+    }
+
+    fn move_cursor_up(&self, n: usize) -> io::Result<()> {
+        self.add_moves(n, 'A')
+    }
+
+    fn move_cursor_down(&self, n: usize) -> io::Result<()> {
+        self.add_moves(n, 'B')
+    }
+
+    fn move_cursor_right(&self, n: usize) -> io::Result<()> {
+        self.add_moves(n, 'C')
+    }
+
+    fn move_cursor_left(&self, n: usize) -> io::Result<()> {
+        self.add_moves(n, 'D')
+    }
+
+    fn write_line(&self, text: &str) -> io::Result<()> {
+        self.add(text)?;
+        self.add("\n")
+    }
+
+    fn write_str(&self, text: &str) -> io::Result<()> {
+        self.add(text)
+    }
+
+    fn clear_line(&self) -> io::Result<()> {
+        self.add("\r\x1b[2K")
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        let mut frame = self.frame.lock().unwrap_or_else(PoisonError::into_inner);
+        console::write(&std::mem::take(&mut *frame));
+        Ok(())
     }
 }
 

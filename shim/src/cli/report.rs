@@ -1,7 +1,7 @@
 //! The account of a run, for programs and for people.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
+use std::io;
 use std::net::SocketAddr;
 
 use anstyle::{AnsiColor, Style};
@@ -9,7 +9,9 @@ use lastbyte::stack::smoltcp::wire::IpEndpoint;
 use lastbyte::{Cause, Report};
 use serde::Serialize;
 
-use super::exit;
+use super::peer::Outcome;
+use super::{console, exit, stdio};
+use crate::signals::Signals;
 use crate::tap::Offload;
 
 const GOOD: Style = AnsiColor::Green.on_default().bold();
@@ -80,6 +82,9 @@ pub struct Account {
     /// What the kernel did for the connection: `tso`, `checksum` or `none`;
     /// `null` if there was no device.
     pub offload: Option<&'static str>,
+    /// How the peer of `--peer` came to its end: `finished`, `failed` or
+    /// `terminated`; `null` without one.
+    pub peer: Option<&'static str>,
 }
 
 impl Account {
@@ -100,6 +105,7 @@ impl Account {
             local: None,
             remote: remote.map(|remote| remote.to_string()),
             offload: None,
+            peer: None,
         }
     }
 
@@ -121,6 +127,7 @@ impl Account {
             local: ends.map(|(local, _)| text(local)),
             remote: ends.map(|(_, remote)| text(remote)),
             offload: None,
+            peer: None,
         }
     }
 
@@ -131,16 +138,23 @@ impl Account {
         self
     }
 
-    /// Prints it as one line of JSON on stdout.
+    /// Adds how the peer's processes came to their end.
+    #[must_use]
+    pub fn beside(mut self, peer: Option<Outcome>) -> Self {
+        self.peer = peer.map(Outcome::name);
+        self
+    }
+
+    /// Prints it as one line of JSON on stdout; a signal bounds how long that may
+    /// take.
     ///
     /// # Errors
     ///
     /// stdout does not take it.
-    pub fn print_json(&self) -> io::Result<()> {
-        let mut out = io::stdout().lock();
-        serde_json::to_writer(&mut out, self)?;
-        writeln!(out)?;
-        out.flush()
+    pub fn print_json(&self, signals: Option<&mut Signals>) -> io::Result<()> {
+        let mut text = serde_json::to_string(self)?;
+        text.push('\n');
+        stdio::print(&text, signals)
     }
 }
 
@@ -211,7 +225,13 @@ pub fn print(end: End, account: &Account) {
             mtu.saturating_sub(headers)
         );
     }
-    anstream::eprint!("{text}");
+    if account.peer == Some(Outcome::Terminated.name()) {
+        let _ = writeln!(
+            text,
+            "  the peer's process had to be ended: what it had not done by then is lost"
+        );
+    }
+    console::print(&text);
 }
 
 /// The end in words.

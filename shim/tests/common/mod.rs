@@ -17,7 +17,7 @@ const RUN_LIMIT: Duration = Duration::from_secs(60);
 pub const LASTBYTE: &str = env!("CARGO_BIN_EXE_lastbyte");
 
 /// The keys of the JSON report, all of them, in their order.
-pub const KEYS: [&str; 13] = [
+pub const KEYS: [&str; 14] = [
     "cause",
     "accepted",
     "acknowledged",
@@ -31,6 +31,7 @@ pub const KEYS: [&str; 13] = [
     "local",
     "remote",
     "offload",
+    "peer",
 ];
 
 /// The command line of the peer in `mode` (see `peer.py`).
