@@ -28,9 +28,11 @@ use smoltcp::time::Instant;
 use tun_rs::{DeviceBuilder, Layer, SyncDevice};
 
 mod error;
+mod leftover;
 mod offload;
 mod port;
 pub use error::TapError;
+pub use leftover::{Leftover, repair_all};
 use offload::Arrival;
 pub use offload::Offload;
 use port::Port;
@@ -61,12 +63,14 @@ pub struct Tap {
     rx: Vec<u8>,
     tx: Vec<u8>,
     max_frame: usize,
+    had_leftover: bool,
 }
 
 impl Tap {
     /// Attaches to the existing TAP interface `name`, and changes nothing
     /// about it that lasts. The kernel does as much of the work as it can:
-    /// see [`offload`](Self::offload).
+    /// see [`offload`](Self::offload). Offload that a killed program left
+    /// switched on is off after this, whatever is asked for.
     ///
     /// Needs no privileges if the interface was created for this user
     /// (`ip tuntap add ... user $USER`).
@@ -90,7 +94,9 @@ impl Tap {
         let index = if_nametoindex(name).map_err(|_| TapError::NoSuchInterface {
             name: name.to_owned(),
         })?;
-        let tap = Self::build(|| builder(name), name, most)?;
+        let had_leftover = leftover::has_offload(name).unwrap_or(false);
+        let mut tap = Self::build(|| builder(name), name, most)?;
+        tap.had_leftover = had_leftover;
         // Attaching creates an interface that is not there. If it vanished in
         // between, this one is new; dropping `tap` removes it again.
         if if_nametoindex(name) != Ok(index) {
@@ -152,7 +158,13 @@ impl Tap {
                 Err(error) => log::debug!("{name} without offload: {error}"),
             }
         }
-        Self::from_device(attach(builder(), name)?, name, Offload::None)
+        let device = attach(builder(), name)?;
+        offload::disable(&device).map_err(|source| TapError::Io {
+            doing: "switching off the offload of",
+            name: name.to_owned(),
+            source,
+        })?;
+        Self::from_device(device, name, Offload::None)
     }
 
     fn from_device(device: SyncDevice, name: &str, offload: Offload) -> Result<Self, TapError> {
@@ -183,7 +195,15 @@ impl Tap {
             rx: vec![0; offload.header_len() + longest + OVERSIZE_MARK_LEN],
             tx: vec![0; offload.header_len() + longest],
             max_frame,
+            had_leftover: false,
         })
+    }
+
+    /// Whether a program that was killed had left offload switched on, which
+    /// this attachment has repaired.
+    #[must_use]
+    pub const fn had_leftover(&self) -> bool {
+        self.had_leftover
     }
 
     /// How much of the work the kernel does for this device.

@@ -250,6 +250,12 @@ fn attach(
     console::start();
     let tap =
         Tap::open_with(name, args.offload).map_err(|error| Failure::other(error.to_string()))?;
+    if tap.had_leftover() && !args.quiet {
+        exit::note(&format!(
+            "a program that was killed had left offload switched on at {name}, which damages the \
+             frames of others; repaired"
+        ));
+    }
     if !tap.wait_carrier(CARRIER_LIMIT) && !args.quiet {
         exit::note(&format!(
             "{name} is down; connecting all the same. To bring it up: sudo ip link set {name} up"

@@ -53,9 +53,10 @@ pub fn run(args: &DoctorArgs) -> Result<u8, Failure> {
 }
 
 fn look() -> impl Iterator<Item = Finding> {
-    let probes: [Question; 7] = [
+    let probes: [Question; 8] = [
         ("send and heartbeat", probe::tun_device),
         ("sending at tens of Gbit/s", probe::tap_offload),
+        ("whoever uses a TAP next", probe::tap_leftovers),
         ("--peer", probe::network_namespace),
         ("--peer without root", probe::user_namespace),
         ("firmware on an emulated Cortex-M", || {

@@ -80,6 +80,42 @@ pub fn tap_offload() -> Probe {
     }
 }
 
+/// Did a program that was killed leave offload switched on at a TAP? Whoever
+/// attaches to it next would get damaged frames, so it is switched off.
+#[must_use]
+pub fn tap_leftovers() -> Probe {
+    let name = "TAP settings";
+    let (refused, repaired): (Vec<_>, Vec<_>) = tap::repair_all()
+        .into_iter()
+        .partition(|leftover| leftover.refused.is_some());
+    let names = |leftovers: &[tap::Leftover]| {
+        let names: Vec<&str> = leftovers.iter().map(|l| l.name.as_str()).collect();
+        names.join(", ")
+    };
+    if !refused.is_empty() {
+        return Probe::bad(
+            name,
+            format!(
+                "a program that was killed left offload switched on at {}: it damages the frames \
+                 of whoever attaches next",
+                names(&refused)
+            ),
+            "run `lastbyte doctor` as the user of the interface, or as root: it repairs that",
+        );
+    }
+    Probe::good(
+        name,
+        if repaired.is_empty() {
+            "none was left by a program that was killed".to_owned()
+        } else {
+            format!(
+                "a program that was killed had left offload switched on at {}; repaired",
+                names(&repaired)
+            )
+        },
+    )
+}
+
 /// Can a private network be made, as `lastbyte send --peer` does?
 ///
 /// Tried on a thread of its own as root, else with a child process
@@ -206,6 +242,7 @@ mod tests {
         let probes = [
             tun_device(),
             tap_offload(),
+            tap_leftovers(),
             network_namespace(),
             user_namespace(),
             program("sh", "dash"),

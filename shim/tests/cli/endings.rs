@@ -132,6 +132,8 @@ fn a_peer_that_listens_elsewhere_is_refused_with_a_hint() {
     let args = [
         "send",
         "--json",
+        "--listen-wait",
+        "5s",
         "--peer",
         &peer,
         "10.77.0.1:5000",

@@ -123,10 +123,14 @@ impl Report {
     }
 }
 
-/// The command with these arguments and nothing on stdin.
+/// The command with these arguments and nothing on stdin. On a busy machine a peer
+/// may take long to listen.
 pub fn lastbyte(args: &[&str]) -> Command {
     let mut command = Command::new(LASTBYTE);
     command.args(args).stdin(Stdio::null());
+    if args.contains(&"--peer") && !args.contains(&"--listen-wait") {
+        command.args(["--listen-wait", "30s"]);
+    }
     command
 }
 
