@@ -46,6 +46,8 @@ pub struct Peer {
     is_quiet: bool,
     shell: Option<ExitStatus>,
     all: Option<ExitStatus>,
+    /// Whether it was asked to end while its shell ran.
+    was_terminated: bool,
 }
 
 /// How far the peer is.
@@ -132,6 +134,7 @@ impl Peer {
             is_quiet,
             shell: None,
             all: None,
+            was_terminated: false,
         };
         peer.wait_started(signals)?;
         Ok(peer)
@@ -261,6 +264,7 @@ impl Peer {
 
     /// Asks it to end, without waiting.
     pub fn terminate(&mut self) {
+        self.was_terminated |= self.life() == Life::Runs;
         self.order(Order::Terminate);
     }
 
@@ -275,6 +279,7 @@ impl Peer {
     pub fn end(mut self, is_interrupted: bool, show: impl FnMut(&str)) -> Outcome {
         let life = self.life();
         let outcome = match life {
+            _ if self.was_terminated => Outcome::Terminated,
             Life::Ended(status) if status.success() => Outcome::Finished,
             Life::Ended(_) => Outcome::Failed,
             // What a shell leaves in the background may run for ever, unless it

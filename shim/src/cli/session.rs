@@ -334,16 +334,16 @@ impl Session<'_, '_, '_> {
 
     /// Ends what still lives, and draws up the account.
     fn conclude(&mut self, stop: Option<Stop>) -> Result<(End, Account), UnknownConnection> {
-        if let (Some(Stop::Signal), Some(peer)) = (&stop, &mut self.run.peer) {
-            // It ends while we do.
-            peer.terminate();
-        }
         let ends = self.stack.endpoints(self.id)?;
         let mut report = self.stack.report(self.id)?;
         if stop.is_some()
             && let Ok(aborted) = self.stack.writer(self.id)?.abort()
         {
             report = aborted;
+        }
+        if let (Some(Stop::Signal), Some(peer)) = (&stop, &mut self.run.peer) {
+            // It ends while we do, and not before: its end is not the cause.
+            peer.terminate();
         }
         self.line.clear();
         let latched = End::Cause(report.cause.unwrap_or(Cause::Aborted));

@@ -7,9 +7,14 @@ use crate::common;
 mod arguments;
 mod endings;
 mod inputs;
+mod leftovers;
+mod limits;
 mod lwip;
+mod peers;
+mod signals;
 mod sim;
 mod taps;
+mod terminals;
 
 /// A named test.
 type Case = (&'static str, fn());
@@ -30,9 +35,14 @@ pub fn all() -> Vec<Trial> {
         ("arguments", arguments::CASES, None),
         ("endings", endings::CASES, network),
         ("inputs", inputs::CASES, network),
+        ("leftovers", leftovers::CASES, tap),
+        ("limits", limits::CASES, network),
         ("lwip", lwip::CASES, lwip::missing()),
+        ("peers", peers::CASES, network),
+        ("signals", signals::CASES, network),
         ("sim", sim::CASES, None),
         ("taps", taps::CASES, tap),
+        ("terminals", terminals::CASES, network),
     ]
     .into_iter()
     .flat_map(|(group, cases, missing)| trials(group, cases, missing))

@@ -7,6 +7,10 @@ Modes: all       reads to the end and prints how much it got
        unread N  waits for N bytes, then closes without reading them
        half N    reads N bytes, closes its own direction, reads to the end
        stop      accepts, and never reads
+       slow N    reads N bytes a second to the end and prints how much it got
+       late      reads to the end, waits 2 s, and prints whether its answer found
+                 nobody any more
+       crawl     waits 2 s, reads to the end, and prints how much it got
        lose DEV  reads a byte, then takes the addresses from its device
        full      listens, with a queue that is full already
        chatty    sends 100,000 bytes, closes its own direction, reads to the end
@@ -82,6 +86,25 @@ def main():
         connection.sendall(b"x" * 100_000)
         connection.shutdown(socket.SHUT_WR)
         read(connection)
+    elif mode == "slow":
+        got, size = 0, max(1, int(rest[0]) // 20)
+        while data := connection.recv(size):
+            got += len(data)
+            time.sleep(len(data) / int(rest[0]))
+        print("peer got", got, flush=True)
+    elif mode == "late":
+        read(connection)
+        time.sleep(2)
+        try:
+            connection.sendall(b"answer")
+            time.sleep(0.3)
+            connection.sendall(b"answer")
+            print("peer was left alone", flush=True)
+        except OSError as error:
+            print("peer was told:", error.strerror, flush=True)
+    elif mode == "crawl":
+        time.sleep(2)
+        print("peer got", read(connection), flush=True)
     elif mode == "stop":
         time.sleep(60)
     elif mode == "lose":
