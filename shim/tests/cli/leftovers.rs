@@ -93,7 +93,10 @@ fn offload_that_a_killed_run_left_is_found_and_repaired_by_doctor() {
     ));
     assert_eq!(done.code, Some(0), "{done:#?}");
     let (first, second) = done.stdout.split_once("again").expect("both");
-    assert!(first.contains("left offload switched on at tap0"), "{first}");
+    assert!(
+        first.contains("left offload switched on at tap0"),
+        "{first}"
+    );
     assert!(first.contains("repaired"), "{first}");
     assert!(!second.contains("repaired"), "{second}");
 }

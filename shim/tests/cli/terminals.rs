@@ -177,7 +177,9 @@ fn an_input_that_blocks_holds_nothing_up() {
     tcsetattr(&theirs, SetArg::TCSANOW, &mode).expect("a terminal");
     let args = ["send", "--json", "--peer", &peer("all"), "10.77.0.1:5000"];
     let mut command = lastbyte(&args);
-    command.stdin(Stdio::from(theirs.as_fd().try_clone_to_owned().expect("one")));
+    command.stdin(Stdio::from(
+        theirs.as_fd().try_clone_to_owned().expect("one"),
+    ));
     let running = start(command);
     ours.write_all(b"x").expect("a terminal");
     thread::sleep(Duration::from_secs(2));
