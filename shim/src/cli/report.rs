@@ -225,13 +225,16 @@ pub fn print(end: End, account: &Account) {
             mtu.saturating_sub(headers)
         );
     }
-    if account.peer == Some(Outcome::Terminated.name()) {
-        let _ = writeln!(
-            text,
-            "  the peer's process had to be ended: what it had not done by then is lost"
-        );
-    }
+    text.push_str(on_peer(account));
     console::print(&text);
+}
+
+/// What the peer's process has to do with it.
+fn on_peer(account: &Account) -> &'static str {
+    match account.peer == Some(Outcome::Terminated.name()) {
+        true => "  the peer's process had to be ended: what it had not done by then is lost\n",
+        false => "",
+    }
 }
 
 /// The end in words.

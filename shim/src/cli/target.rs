@@ -134,12 +134,13 @@ impl Target {
         let answer = clock.watch(&done).map_err(broken)?;
         clock.watch(signals).map_err(broken)?;
         let question = (name.to_owned(), self.port);
-        let resolver = thread::spawn(move || {
+        let resolver = thread::Builder::new().spawn(move || {
             let answer = question.to_socket_addrs().map(Vec::from_iter);
             // Should this fail, the end of the pipe says the same.
             let _ = answered.write_all(b".");
             answer
         });
+        let resolver = resolver.map_err(broken)?;
         while !clock.is_ready(answer) {
             clock.wait(None);
             if signals.take() {

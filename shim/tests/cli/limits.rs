@@ -3,8 +3,6 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use crate::cases::cases;
@@ -69,38 +67,50 @@ fn a_closed_stdout_is_an_error_where_something_is_meant_for_it() {
     script(&format!("$lastbyte send --json {to} >/dev/full")).says(1, &["printing the report"]);
 }
 
-/// The command, where another user can run it.
-fn for_everybody() -> (tempfile::TempDir, PathBuf) {
+/// Runs the command with at most so many processes and threads. The limit does
+/// not hold for root, who runs it as a user that has none yet, and lends that one
+/// the TUN driver.
+fn with_processes(most: u32, target: &str) -> Done {
     let directory = tempfile::tempdir().expect("a directory");
-    let path = directory.path().join("lastbyte");
-    fs::copy(LASTBYTE, &path).expect("room");
-    let mode = |mode| fs::Permissions::from_mode(mode);
-    fs::set_permissions(directory.path(), mode(0o755)).expect("ours");
-    fs::set_permissions(&path, mode(0o755)).expect("ours");
-    (directory, path)
+    let program = directory.path().join("lastbyte");
+    fs::copy(LASTBYTE, &program).expect("room");
+    for path in [directory.path(), &program] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("ours");
+    }
+    let run_it =
+        format!("prlimit --nproc={most} ./lastbyte send --json --peer true {target} /etc/passwd");
+    let as_nobody = "mknod tun c 10 200 && chmod 666 tun && mount --bind tun /dev/net/tun &&
+        exec setpriv --reuid 64321 --regid 64321 --clear-groups";
+    let mut command = if nix::unistd::Uid::effective().is_root() {
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", &format!("{as_nobody} {run_it}")]);
+        command
+    } else {
+        let mut command = Command::new("sh");
+        command.args(["-c", &run_it]);
+        command
+    };
+    command.current_dir(directory.path()).stdin(Stdio::null());
+    run(command)
 }
 
 fn without_threads_there_is_an_error_and_one_report() {
-    let (directory, program) = for_everybody();
-    // The limit does not hold for root.
-    let nobody = 65_534;
-    for target in ["localhost:5000", "10.77.0.1:5000"] {
-        let mut command = Command::new("sh");
-        let text = format!(
-            "ulimit -u 0; exec '{}' send --json --peer true {target} /etc/passwd",
-            program.display()
-        );
-        command
-            .args(["-c", &text])
-            .current_dir(directory.path())
-            .stdin(Stdio::null());
-        if nix::unistd::Uid::effective().is_root() {
-            command.gid(nobody).uid(nobody);
+    let done = with_processes(1, "localhost:5000");
+    assert!(done.stderr.contains("asking the resolver"), "{done:#?}");
+    done.reports(1, None::<&str>);
+    let mut reports = 0;
+    for most in 1..=8 {
+        let done = with_processes(most, "10.77.0.1:5000");
+        assert!(!done.stderr.contains("panicked"), "{most}: {done:#?}");
+        let is_enough = done.code == Some(5);
+        if most == 1 {
+            assert!(done.stderr.contains("starting"), "{done:#?}");
         }
-        let report = run(command).reports(1, None::<&str>);
-        assert!(report.done.stderr.contains("error:"), "{report:#?}");
-        assert!(!report.done.stderr.contains("panicked"), "{report:#?}");
+        let cause = is_enough.then_some("refused");
+        done.reports(if is_enough { 5 } else { 1 }, cause);
+        reports += u32::from(is_enough);
     }
+    assert!(reports > 0, "eight processes were not enough either");
 }
 
 fn without_memory_there_is_an_error_and_one_report() {
