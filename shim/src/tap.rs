@@ -158,13 +158,8 @@ impl Tap {
                 Err(error) => log::debug!("{name} without offload: {error}"),
             }
         }
-        let device = attach(builder(), name)?;
-        offload::disable(&device).map_err(|source| TapError::Io {
-            doing: "switching off the offload of",
-            name: name.to_owned(),
-            source,
-        })?;
-        Self::from_device(device, name, Offload::None)
+        // This also switches off what another program may have left switched on.
+        Self::from_device(attach(builder(), name)?, name, Offload::None)
     }
 
     fn from_device(device: SyncDevice, name: &str, offload: Offload) -> Result<Self, TapError> {

@@ -39,6 +39,10 @@ mod stress {
     const GONE_LIMIT: Duration = Duration::from_secs(20);
     /// How many namespaces of each kind may exist at a time.
     const NAMESPACES: &str = "50";
+    /// What the command says when that is reached.
+    const NO_MORE: &str = "no more namespaces are allowed";
+    /// How long the kernel may take until there are some again.
+    const NAMESPACE_LIMIT: Duration = Duration::from_secs(120);
     /// Says to the peer how many descriptors are usual.
     const DESCRIPTORS: &str = "STRESS_DESCRIPTORS";
     /// Bytes of a transfer.
@@ -117,6 +121,7 @@ mod stress {
     struct Counts {
         ends: BTreeMap<(&'static str, End), u32>,
         repaired: u32,
+        waited_for_namespaces: u32,
         slowest: Duration,
     }
 
@@ -157,7 +162,18 @@ mod stress {
         for run in 0..runs {
             let end = ENDS[run as usize / 2 % ENDS.len()];
             let network = if run % 2 == 0 { "--peer" } else { "--tap" };
-            if let Err(problem) = one(network, end, run, (file, &usual), &mut counts) {
+            let waiting = Instant::now();
+            let done = loop {
+                let done = one(network, end, run, (file, &usual), &mut counts);
+                // The kernel takes namespaces down some time after their end.
+                let is_full = matches!(&done, Err(problem) if problem.contains(NO_MORE));
+                if !is_full || waiting.elapsed() >= NAMESPACE_LIMIT {
+                    break done;
+                }
+                counts.waited_for_namespaces += 1;
+                thread::sleep(Duration::from_millis(200));
+            };
+            if let Err(problem) = done {
                 eprintln!("FAILED: run {run}, {network}, {end:?}: {problem}");
                 return ExitCode::FAILURE;
             }
@@ -175,11 +191,12 @@ mod stress {
             return ExitCode::FAILURE;
         }
         println!(
-            "{runs} runs in {:.0?}, the slowest {:.1?}; {} times offload of a killed run repaired; \
-             nothing left: {:?}",
+            "{runs} runs in {:.0?}, the slowest {:.1?}; {} times offload of a killed run repaired, \
+             {} times waited for the kernel to take namespaces down; nothing left: {:?}",
             start.elapsed(),
             counts.slowest,
             counts.repaired,
+            counts.waited_for_namespaces,
             counts.ends
         );
         ExitCode::SUCCESS

@@ -30,26 +30,26 @@ fn send(command: &str, args: &[&str]) -> Done {
 }
 
 fn a_peer_that_still_reads_is_let_finish() {
-    // All of it is acknowledged long before half of it is read.
-    let file = file_of(300_000);
+    // All of it is acknowledged at once, and read in eight seconds.
+    let file = file_of(100_000);
     let path = file.path().to_str().expect("UTF-8");
     for quiet in [&[][..], &["--quiet"]] {
         let args = [quiet, &["--tx-buffer", "1MiB", path]].concat();
-        let report = send(&peer("slow 60000"), &args).reports(0, "finished");
-        let report = report.counts(300_000, 300_000);
+        let report = send(&peer("slow 12000"), &args).reports(0, "finished");
+        let report = report.counts(100_000, 100_000);
         assert_eq!(report.value["peer"], "finished", "{report:#?}");
         let said = &report.done.stderr;
-        assert!(said.contains("peer got 300000"), "{report:#?}");
+        assert!(said.contains("peer got 100000"), "{report:#?}");
     }
 }
 
 fn what_a_shell_left_in_the_background_is_let_finish_too() {
-    let file = file_of(300_000);
+    let file = file_of(100_000);
     let path = file.path().to_str().expect("UTF-8");
-    let command = format!("({}) &", peer("slow 60000"));
+    let command = format!("({}) &", peer("slow 12000"));
     let report = send(&command, &["--tx-buffer", "1MiB", path]).reports(0, "finished");
     let said = &report.done.stderr;
-    assert!(said.contains("peer got 300000"), "{report:#?}");
+    assert!(said.contains("peer got 100000"), "{report:#?}");
 }
 
 fn a_peer_that_makes_no_progress_is_ended_and_that_is_no_success() {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 
 use crate::cases::cases;
-use crate::common::{file_of, is_running, lastbyte, peer, run, start, wait_until};
+use crate::common::{file_of, is_running, lastbyte, peer, run, start, start_with, wait_until};
 
 cases![
     signals_end_a_run_before_the_peer_listens,
@@ -190,7 +190,9 @@ fn a_killed_run_leaves_no_process_of_its_peer() {
         let args = ["send", "--json", "--peer", &command, "10.77.0.1:5000"];
         let mut command = lastbyte(&args);
         command.stdin(Stdio::piped());
-        let running = start(command).runs_until("its peer runs", || is_running(&sleeping));
+        // What is left would keep its pipes open.
+        let running = start_with(command, Stdio::null(), Stdio::null());
+        let running = running.runs_until("its peer runs", || is_running(&sleeping));
         thread::sleep(Duration::from_millis(300));
         let mut pid = running.pid();
         if is_whole_group {

@@ -175,17 +175,21 @@ fn an_input_that_blocks_holds_nothing_up() {
     mode.control_chars[SpecialCharacterIndices::VMIN as usize] = 255;
     mode.control_chars[SpecialCharacterIndices::VTIME as usize] = 255;
     tcsetattr(&theirs, SetArg::TCSANOW, &mode).expect("a terminal");
-    let args = ["send", "--json", "--peer", &peer("all"), "10.77.0.1:5000"];
+    ours.write_all(b"x").expect("a terminal");
+    let args = [
+        "send",
+        "--json",
+        "--peer",
+        &peer("leave 2"),
+        "10.77.0.1:5000",
+    ];
     let mut command = lastbyte(&args);
     command.stdin(Stdio::from(
         theirs.as_fd().try_clone_to_owned().expect("one"),
     ));
-    let running = start(command);
-    ours.write_all(b"x").expect("a terminal");
-    thread::sleep(Duration::from_secs(2));
-    let done = running.ends_soon_after(Signal::SIGINT);
-    let report = done.reports(9, "aborted");
-    assert!(report.number("accepted") <= 1, "{report:#?}");
+    let report = start(command).finish().reports(4, "peer_reset");
+    let took = report.number("elapsed_ms");
+    assert!(took < 20_000, "the end was seen late: {report:#?}");
     // The flags of the open file, which others share, are as they were.
     let flags = fcntl(&theirs, FcntlArg::F_GETFL).expect("flags");
     assert!(!OFlag::from_bits_truncate(flags).contains(OFlag::O_NONBLOCK));

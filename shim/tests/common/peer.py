@@ -4,10 +4,12 @@ Modes: all       reads to the end and prints how much it got
        save FILE as all, into FILE
        close N   reads N bytes, then closes
        reset N   reads N bytes, then closes with a RST
+       leave N   waits N seconds, then closes with a RST
        unread N  waits for N bytes, then closes without reading them
        half N    reads N bytes, closes its own direction, reads to the end
        stop      accepts, and never reads
-       slow N    reads N bytes a second to the end and prints how much it got
+       slow N    reads N bytes a second to the end and prints how much it got; more than
+                 100,000 bytes may wait for it
        late      reads to the end, waits 2 s, and prints whether its answer found
                  nobody any more
        crawl     waits 2 s, reads to the end, and prints how much it got
@@ -50,6 +52,9 @@ def main():
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     listener = socket.socket(family)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if mode == "slow":
+        # So much may wait to be read.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 200_000)
     listener.bind((address, PORT))
     if mode == "full":
         # One connection fits into a queue of zero; from then on, SYNs drop.
@@ -70,8 +75,11 @@ def main():
     elif mode == "close":
         read(connection, int(rest[0]))
         connection.close()
-    elif mode == "reset":
-        read(connection, int(rest[0]))
+    elif mode in ("reset", "leave"):
+        if mode == "reset":
+            read(connection, int(rest[0]))
+        else:
+            time.sleep(int(rest[0]))
         on_with_zero_seconds = struct.pack("ii", 1, 0)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, on_with_zero_seconds)
         connection.close()
