@@ -94,6 +94,14 @@ impl Input {
         })
     }
 
+    /// The open file.
+    pub(super) const fn file(&self) -> &File {
+        match &self.source {
+            Source::Stream(stream) => &stream.file,
+            Source::File(ahead) => &ahead.file,
+        }
+    }
+
     /// How many bytes it has, if that is known.
     pub(super) const fn len(&self) -> Option<u64> {
         self.len
@@ -122,7 +130,7 @@ impl Feed for Input {
             Source::Stream(stream) => stream.write(writer, self.write_size),
             Source::File(ahead) => {
                 for _ in 0..WRITES_PER_TURN {
-                    match ahead.write(writer, self.write_size, self.len) {
+                    match ahead.write(writer, self.write_size) {
                         Supply::Moved => {}
                         other => return other,
                     }
@@ -236,6 +244,8 @@ struct Ahead {
 #[derive(Debug)]
 struct Parts {
     file: File,
+    /// The size of a regular file when it was opened.
+    size: Option<u64>,
     at: Option<u64>,
     to_fill: Receiver<Vec<u8>>,
     filled: Sender<io::Result<Vec<u8>>>,
@@ -256,6 +266,7 @@ impl Ahead {
         Ok(Self {
             parts: Some(Parts {
                 file: file.try_clone()?,
+                size: metadata.is_file().then_some(metadata.len()),
                 at: start,
                 to_fill: chunks,
                 filled: chunks_filled,
@@ -295,15 +306,10 @@ impl Ahead {
     }
 
     /// Writes from the chunk, or gets the next one.
-    fn write(
-        &mut self,
-        writer: &mut HostWriter<'_, '_>,
-        write_size: usize,
-        len: Option<u64>,
-    ) -> Supply {
+    fn write(&mut self, writer: &mut HostWriter<'_, '_>, write_size: usize) -> Supply {
         let rest = self.chunk.get(self.sent..).unwrap_or_default();
         if rest.is_empty() {
-            return self.next(len);
+            return self.next();
         }
         let piece = rest.get(..write_size).unwrap_or(rest);
         match writer.try_write(piece) {
@@ -317,7 +323,7 @@ impl Ahead {
         }
     }
 
-    fn next(&mut self, len: Option<u64>) -> Supply {
+    fn next(&mut self) -> Supply {
         let mut bytes = [0; CHUNKS];
         // Whatever it says, the channel knows.
         let _ = self.arrived.read(&mut bytes);
@@ -325,16 +331,7 @@ impl Ahead {
             Err(TryRecvError::Empty) => Supply::Hungry,
             Err(TryRecvError::Disconnected) => Supply::Broken(io::ErrorKind::BrokenPipe.into()),
             Ok(Err(error)) => Supply::Broken(error),
-            Ok(Ok(chunk)) if chunk.is_empty() => match len {
-                Some(len) if self.accepted < len => Supply::Broken(io::Error::new(
-                    io::ErrorKind::UnexpectedEof,
-                    format!(
-                        "the file had {len} bytes and became shorter: it ends after {}",
-                        self.accepted
-                    ),
-                )),
-                _ => Supply::End,
-            },
+            Ok(Ok(chunk)) if chunk.is_empty() => Supply::End,
             Ok(Ok(chunk)) => {
                 let sent = std::mem::replace(&mut self.chunk, chunk);
                 self.sent = 0;
@@ -374,6 +371,24 @@ impl Parts {
         }
     }
 
+    /// Checks, at its end, that a regular file has not shrunk: what followed is lost
+    /// then, or what was sent is not what it holds.
+    ///
+    /// The size alone says nothing about the end: files of procfs and sysfs have
+    /// another size than content, and a file may grow while it is sent.
+    fn check_size(&self) -> io::Result<()> {
+        let Some(before @ 1..) = self.size else {
+            return Ok(());
+        };
+        let after = self.file.metadata()?.len();
+        if after < before.max(self.at.unwrap_or(0)) {
+            return Err(io::Error::other(format!(
+                "it shrank to {after} bytes while it was sent (it had {before} when it was opened)"
+            )));
+        }
+        Ok(())
+    }
+
     fn fill(&mut self, chunk: &mut [u8]) -> io::Result<usize> {
         loop {
             let read = match self.at {
@@ -381,6 +396,7 @@ impl Parts {
                 None => self.file.read(chunk),
             };
             match read {
+                Ok(0) => return self.check_size().map(|()| 0),
                 Ok(len) => {
                     self.at = self.at.map(|at| at + len as u64);
                     return Ok(len);

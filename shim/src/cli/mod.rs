@@ -19,6 +19,7 @@ pub mod connect;
 mod console;
 pub mod doctor;
 pub mod exit;
+pub mod files;
 pub mod first_process;
 pub mod heartbeat;
 mod help;

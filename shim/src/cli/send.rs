@@ -3,6 +3,7 @@
 use super::args::{ConnectionArgs, SendArgs};
 use super::connect;
 use super::exit::Failure;
+use super::files;
 use super::input::Input;
 use super::logger;
 use super::progress::Line;
@@ -21,6 +22,10 @@ pub fn run(args: SendArgs) -> Result<u8, Failure> {
     transfer(connection, &args.target, || {
         let input = Input::open(&args.file, connection.write_size)
             .map_err(|error| Failure::other(format!("{}: {error}", args.file.display())))?;
+        if let Some(path) = &connection.pcap {
+            let input = [("the input", input.file())];
+            files::spare("--pcap", path, connection.json, &input)?;
+        }
         let line = Line::new(input.len(), connection.shows_progress());
         Ok((input, line))
     })

@@ -5,13 +5,14 @@ use std::io::{self, Write};
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::panic;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::exit::Failure;
+use super::files;
 use crate::sim::{self, Coverage, Profile, Recording, Scenario, Summary, Sweep};
 
 /// So many seeds must reach every cell that can be reached.
@@ -46,10 +47,10 @@ pub struct SimArgs {
     pub shrink: bool,
     /// Draw the run as a time-sequence diagram
     #[arg(long, value_name = "FILE.svg", requires = "seed")]
-    pub ladder: Option<std::path::PathBuf>,
+    pub ladder: Option<PathBuf>,
     /// Record what crosses the wire at our end
     #[arg(long, value_name = "FILE", requires = "seed")]
-    pub pcap: Option<std::path::PathBuf>,
+    pub pcap: Option<PathBuf>,
     /// Print which cells of the transition table were reached
     #[arg(long, conflicts_with = "seed")]
     pub coverage: bool,
@@ -196,19 +197,22 @@ fn tell_coverage(out: &mut impl Write, coverage: &Coverage) -> io::Result<()> {
 // ---- one ----
 
 fn replay(args: &SimArgs, drawn: &Scenario) -> Result<u8, Failure> {
+    // Before the work, so that a name that cannot be written costs none.
+    let files = create_files(args)?;
     let first = sim::run(drawn).findings.into_iter().next();
     let scenario = match &first {
         Some(finding) if args.shrink => sim::shrink(drawn, finding.rule),
         _ => drawn.clone(),
     };
     let (outcome, recording) = sim::record(&scenario);
-    if let Some(path) = &args.ladder {
-        save(path, |mut file| {
-            file.write_all(recording.ladder().as_bytes())
-        })?;
+    let [ladder, capture] = files;
+    if let Some((path, mut file)) = ladder {
+        let written = file.write_all(recording.ladder().as_bytes());
+        written.map_err(|error| files::cannot_write(path, &error))?;
     }
-    if let Some(path) = &args.pcap {
-        save(path, |file| recording.write_pcap(file))?;
+    if let Some((path, file)) = capture {
+        let written = recording.write_pcap(file);
+        written.map_err(|error| files::cannot_write(path, &error))?;
     }
     printed(tell_one(args, &recording, &outcome))?;
     Ok(if outcome.findings.is_empty() {
@@ -218,10 +222,22 @@ fn replay(args: &SimArgs, drawn: &Scenario) -> Result<u8, Failure> {
     })
 }
 
-fn save(path: &Path, write: impl FnOnce(File) -> io::Result<()>) -> Result<(), Failure> {
-    File::create(path)
-        .and_then(write)
-        .map_err(|error| Failure::other(format!("cannot write {}: {error}", path.display())))
+/// A file and its name.
+type Created<'a> = Option<(&'a Path, File)>;
+
+/// The files for the ladder and the capture, if they are wanted.
+fn create_files<'a>(args: &'a SimArgs) -> Result<[Created<'a>; 2], Failure> {
+    let wanted = [("--ladder", &args.ladder), ("--pcap", &args.pcap)];
+    let outputs: Vec<_> = wanted
+        .iter()
+        .filter_map(|(flag, path)| Some((*flag, path.as_deref()?)))
+        .collect();
+    let mut created = files::create_all(&outputs)?.into_iter();
+    let mut with_file = |path: &'a Option<PathBuf>| {
+        path.as_deref()
+            .and_then(|path| Some((path, created.next()?)))
+    };
+    Ok(wanted.map(|(_, path)| with_file(path)))
 }
 
 fn tell_one(args: &SimArgs, recording: &Recording, outcome: &sim::Outcome) -> io::Result<()> {

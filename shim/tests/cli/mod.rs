@@ -6,6 +6,7 @@ use crate::common;
 
 mod arguments;
 mod endings;
+mod files;
 mod inputs;
 mod leftovers;
 mod limits;
@@ -22,7 +23,7 @@ type Case = (&'static str, fn());
 /// Makes a case of each function, named after it.
 macro_rules! cases {
     ($($name:ident),* $(,)?) => {
-        pub(super) const CASES: &[super::Case] = &[$((stringify!($name), $name)),*];
+        pub const CASES: &[crate::cases::Case] = &[$((stringify!($name), $name)),*];
     };
 }
 pub(crate) use cases;
@@ -34,6 +35,8 @@ pub fn all() -> Vec<Trial> {
     [
         ("arguments", arguments::CASES, None),
         ("endings", endings::CASES, network),
+        ("files", files::CASES, network),
+        ("files", files::refused::CASES, None),
         ("inputs", inputs::CASES, network),
         ("leftovers", leftovers::CASES, tap),
         ("limits", limits::CASES, network),
