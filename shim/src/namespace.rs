@@ -392,7 +392,8 @@ where
 
 /// Whether a connection to `wanted` ends at a listener on `found`.
 fn reaches(found: SocketAddr, wanted: SocketAddr) -> bool {
-    match (found.ip(), wanted.ip()) {
+    // Runtimes with dual-stack sockets listen on ::ffff:10.77.0.1 in place of 10.77.0.1.
+    match (found.ip().to_canonical(), wanted.ip()) {
         (found, wanted) if found == wanted => true,
         // A listener on `::` takes IPv4 too, unless it was told not to, which
         // the list does not show.

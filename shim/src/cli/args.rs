@@ -10,14 +10,16 @@ use bytesize::ByteSize;
 use clap::builder::PossibleValue;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use lastbyte::{Limit, OnPeerFin, Options, OptionsError};
+use nix::net::if_::if_nametoindex;
 use smoltcp::wire::IpCidr;
 
+use super::addresses::{self, ScopedAddr, parse_cidr};
 use super::exit::Failure;
 use super::first_process;
 use super::help;
 use super::sim::SimArgs;
 use super::stdio;
-use super::target::{Target, parse_cidr};
+use super::target::Target;
 use crate::tap::Offload;
 
 /// The largest transmit buffer, in bytes: the largest window TCP has
@@ -129,7 +131,7 @@ pub struct ConnectionArgs {
         requires = "tap",
         conflicts_with = "peer"
     )]
-    pub gateway: Option<IpAddr>,
+    pub gateway: Option<ScopedAddr>,
     /// Start CMD as the peer in a private network, instead of --tap
     ///
     /// CMD is run by `sh -c` and has `10.77.0.1/24` and `fd77::1/64`; we are
@@ -286,22 +288,14 @@ impl ConnectionArgs {
                  If `ip addr show {name}` says 10.0.0.1/24, --addr 10.0.0.2/24 will do"
             )));
         };
-        if let Some(gateway) = self.gateway {
-            if !addr.contains_addr(&gateway.into()) {
-                return Err(Failure::usage(format!(
-                    "--gateway {gateway} is not on the network of --addr {addr}"
-                )));
-            }
-            if addr.address() == gateway.into() {
-                return Err(Failure::usage(format!(
-                    "--gateway {gateway} is our own address"
-                )));
-            }
+        if let Some(gateway) = &self.gateway {
+            check_gateway(gateway, addr, &name)
+                .map_err(|wrong| Failure::usage(format!("--gateway {gateway}: {wrong}")))?;
         }
         Ok(Network::Tap {
             name,
             addr,
-            gateway: self.gateway,
+            gateway: self.gateway.as_ref().map(|gateway| gateway.ip),
         })
     }
 
@@ -342,6 +336,17 @@ impl ConnectionArgs {
             Failure::usage(format!("{flag}: {error}"))
         })
     }
+}
+
+/// A router is on the link: in our network, or at a link-local address.
+fn check_gateway(gateway: &ScopedAddr, addr: IpCidr, link: &str) -> Result<(), String> {
+    let is_same_version = gateway.ip.is_ipv6() == matches!(addr, IpCidr::Ipv6(_));
+    let is_on_link = addr.contains_addr(&gateway.ip.into()) || addresses::is_link_local(gateway.ip);
+    if !is_same_version || !is_on_link {
+        return Err(format!("it is not on the network of --addr {addr}"));
+    }
+    gateway.check_link(link, if_nametoindex(link).ok())?;
+    addresses::check_other_host(gateway.ip, &[addr])
 }
 
 const fn flag(limit: Limit) -> &'static str {

@@ -12,8 +12,10 @@ use lastbyte::Options;
 use lastbyte::stack::{Stack, Writer};
 use smoltcp::wire::{EthernetAddress, IpAddress, IpCidr};
 
+use super::addresses;
 use super::args::{ConnectionArgs, Network};
 use super::background::Background;
+use super::ends;
 use super::exit::{self, Failure};
 use super::peer::Peer;
 use super::session::Feed;
@@ -73,7 +75,7 @@ pub fn prepare(
 ) -> Result<Prepared, Failure> {
     let network = args.network()?;
     let options = args.options()?;
-    let remote = resolve(target, &network, signals)?;
+    let remote = ends::resolve(target, &network, signals)?;
     let found = match network {
         Network::Tap {
             name,
@@ -207,40 +209,6 @@ fn add_route(stack: &mut HostStack<'_>, gateway: IpAddr) -> Result<(), Failure> 
     added.map_err(|error| Failure::other(format!("--gateway {gateway}: {error}")))
 }
 
-/// Resolves the target before any namespace is entered, where there would be
-/// no resolver.
-fn resolve(
-    target: &Target,
-    network: &Network,
-    signals: &mut Signals,
-) -> Result<SocketAddr, Failure> {
-    let (families, own) = match network {
-        Network::Tap { addr, .. } => (addr.to_string(), vec![addr.address()]),
-        Network::Private { .. } => (
-            "the private network".to_owned(),
-            vec![namespace::OUR_V4.into(), namespace::OUR_V6.into()],
-        ),
-    };
-    let remote = target.resolve(signals, &families, |ip| {
-        own.iter()
-            .any(|own| IpAddress::from(ip).version() == own.version())
-    })?;
-    if own.contains(&remote.ip().into()) {
-        return Err(Failure::usage(format!(
-            "{} is our own address; the peer needs another",
-            remote.ip()
-        )));
-    }
-    let is_host = !remote.ip().is_unspecified() && !remote.ip().is_multicast();
-    if !is_host || remote.ip() == IpAddr::from([255; 4]) {
-        return Err(Failure::usage(format!(
-            "{} is not the address of one host",
-            remote.ip()
-        )));
-    }
-    Ok(remote)
-}
-
 fn attach(
     name: &str,
     addr: IpCidr,
@@ -256,6 +224,7 @@ fn attach(
              frames of others; repaired"
         ));
     }
+    ends::check_free(addr)?;
     if !tap.wait_carrier(CARRIER_LIMIT) && !args.quiet {
         exit::note(&format!(
             "{name} is down; connecting all the same. To bring it up: sudo ip link set {name} up"
@@ -268,7 +237,7 @@ fn attach(
     Ok(Found {
         tap,
         hardware_addr,
-        addresses: vec![addr],
+        addresses: addresses::with_link_local(addr, hardware_addr),
         gateway,
         peer: None,
     })
@@ -313,10 +282,7 @@ fn enter(
     Ok(Found {
         tap,
         hardware_addr: EthernetAddress(namespace::OUR_HARDWARE_ADDR),
-        addresses: vec![
-            IpCidr::new(namespace::OUR_V4.into(), namespace::PREFIX_V4),
-            IpCidr::new(namespace::OUR_V6.into(), namespace::PREFIX_V6),
-        ],
+        addresses: ends::PRIVATE.to_vec(),
         gateway: None,
         peer: Some(peer),
     })

@@ -4,6 +4,7 @@ use libtest_mimic::{Failed, Trial};
 
 use crate::common;
 
+mod addresses;
 mod arguments;
 mod endings;
 mod files;
@@ -33,6 +34,9 @@ pub fn all() -> Vec<Trial> {
     let network = missing_for_network();
     let tap = network.or_else(missing_for_tap);
     [
+        ("addresses", addresses::CASES, None),
+        ("addresses", addresses::with_peer::CASES, network),
+        ("addresses", addresses::on_tap::CASES, tap),
         ("arguments", arguments::CASES, None),
         ("endings", endings::CASES, network),
         ("files", files::CASES, network),

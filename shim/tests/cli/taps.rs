@@ -23,7 +23,7 @@ pub(super) fn with_tap(script: &str) -> Done {
             "ip link set lo up
              ip tuntap add dev tap0 mode tap
              ip addr add 10.0.0.1/24 dev tap0
-             until_it_listens() {{ until grep -q ':1388 00000000:0000 0A' /proc/net/tcp; do sleep 0.02; done; }}
+             until_it_listens() {{ until grep -q ':1388 0*:0000 0A' /proc/net/tcp /proc/net/tcp6; do sleep 0.02; done; }}
              {script}"
         ))
         .env("lastbyte", LASTBYTE)

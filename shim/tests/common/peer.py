@@ -1,4 +1,4 @@
-"""A peer for the command's tests: peer.py ADDRESS MODE [N].
+"""A peer for the command's tests: peer.py [--port PORT] ADDRESS MODE [N].
 
 Modes: all       reads to the end and prints how much it got
        save FILE as all, into FILE
@@ -27,9 +27,6 @@ import sys
 import termios
 import time
 
-PORT = 5000
-
-
 def read(connection, count=None):
     got = 0
     while count is None or got < count:
@@ -48,20 +45,24 @@ def wait_for(connection, count):
 
 
 def main():
+    port = 5000
     address, mode, *rest = sys.argv[1:]
+    if address == "--port":
+        port = int(mode)
+        address, mode, *rest = rest
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     listener = socket.socket(family)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if mode == "slow":
         # So much may wait to be read.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 200_000)
-    listener.bind((address, PORT))
+    listener.bind((address, port))
     if mode == "full":
         # One connection fits into a queue of zero; from then on, SYNs drop.
         fill = socket.socket(family)
         fill.bind((address, 0))
         listener.listen(0)
-        fill.connect((address, PORT))
+        fill.connect((address, port))
         print("peer is full", flush=True)
         time.sleep(60)
     listener.listen()
