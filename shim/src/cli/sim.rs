@@ -29,7 +29,7 @@ pub struct SimArgs {
     /// The seeds to run: from A on, B not included
     #[arg(long, value_name = "A..B", default_value = "0..10000", value_parser = parse_seeds, conflicts_with = "seed")]
     pub seeds: Range<u64>,
-    /// How many at once [default: one for each processor]
+    /// How many at once, at most 1024 [default: one for each processor]
     #[arg(long, value_name = "N", conflicts_with = "seed")]
     pub jobs: Option<NonZeroUsize>,
     /// What to draw from: lan, wifi, lte, satellite, rotten, hostile or
@@ -157,12 +157,12 @@ fn tell(summary: &Summary, sweep: &Sweep, coverage: &Coverage, args: &SimArgs) -
         summary.took.as_secs_f64(),
         summary.failing.len(),
     )?;
-    let jobs = sweep.jobs.max(1) as u64;
+    let threads = summary.threads;
     writeln!(
         out,
-        "{} seeds a second ({} for each of {jobs} threads), {} s of virtual time a second, {} frames",
+        "{} seeds a second ({} for each of {threads} threads), {} s of virtual time a second, {} frames",
         summary.seeds_per_second(),
-        summary.seeds_per_second() / jobs,
+        summary.seeds_per_second() / threads.max(1) as u64,
         summary.speed_up(),
         summary.frames,
     )?;
