@@ -16,6 +16,7 @@ use anstream::adapter::strip_str;
 use anstream::{AutoStream, ColorChoice};
 
 use super::background::Background;
+use super::locale;
 
 /// The most bytes that wait to be written.
 const MOST: usize = 256 * 1024;
@@ -45,6 +46,7 @@ pub(super) fn line(text: &str) {
 
 /// Says `text`, with colours for a terminal.
 pub(super) fn print(text: &str) {
+    let text = &locale::shown(text);
     if AutoStream::choice(&io::stderr()) == ColorChoice::Never {
         write(&strip_str(text).to_string());
     } else {

@@ -1,12 +1,14 @@
 //! `lastbyte doctor`: what this machine permits.
 
-use std::io::{self, Write};
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
 
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
 use super::args::DoctorArgs;
 use super::exit::Failure;
+use super::locale;
 use crate::namespace::probe::{self, Probe};
 
 const GOOD: Style = AnsiColor::Green.on_default().bold();
@@ -80,34 +82,28 @@ fn look() -> impl Iterator<Item = Finding> {
 }
 
 fn print(findings: &[Finding]) -> io::Result<()> {
-    let mut out = anstream::stdout().lock();
+    let mut text = String::new();
     for finding in findings {
-        let (style, word) = if finding.ok {
-            (GOOD, "ok     ")
-        } else {
-            (BAD, "missing")
-        };
-        let name = &finding.name;
-        let found = finding.found.replace('\n', "\n          ");
-        writeln!(
-            out,
-            "{style}{word}{style:#} {name}, for {}",
-            finding.needed_for
-        )?;
-        writeln!(out, "          {found}")?;
-        if let Some(remedy) = &finding.remedy {
-            writeln!(
-                out,
-                "          to do: {}",
-                remedy.replace('\n', "\n          ")
-            )?;
-        }
+        add(&mut text, finding);
     }
-    writeln!(
-        out,
-        "\nThe demonstration and the tests in virtual time need none of these."
-    )?;
-    out.flush()
+    text.push_str("\nThe demonstration and the tests in virtual time need none of these.\n");
+    locale::print(&text)
+}
+
+fn add(text: &mut String, finding: &Finding) {
+    let (style, word) = if finding.ok {
+        (GOOD, "ok     ")
+    } else {
+        (BAD, "missing")
+    };
+    let (name, purpose) = (&finding.name, finding.needed_for);
+    let indented = |text: &str| text.replace('\n', "\n          ");
+    // Writing to a string cannot fail.
+    let _ = writeln!(text, "{style}{word}{style:#} {name}, for {purpose}");
+    let _ = writeln!(text, "          {}", indented(&finding.found));
+    if let Some(remedy) = &finding.remedy {
+        let _ = writeln!(text, "          to do: {}", indented(remedy));
+    }
 }
 
 fn print_json(findings: &[Finding]) -> io::Result<()> {

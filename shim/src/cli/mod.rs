@@ -26,6 +26,7 @@ pub mod first_process;
 pub mod heartbeat;
 mod help;
 mod input;
+pub mod locale;
 pub mod logger;
 pub mod patience;
 pub mod peer;

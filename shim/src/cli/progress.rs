@@ -8,7 +8,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 use lastbyte::{Cause, Instant, Progress, State, Window};
 
-use super::console;
+use super::{console, locale};
 
 /// How often the line is brought up to date, at the most.
 const REDRAW_INTERVAL: Duration = Duration::from_millis(100);
@@ -34,7 +34,7 @@ impl Line {
             };
             let target = ProgressDrawTarget::term_like(Box::new(Frames::default()));
             bar.set_draw_target(target);
-            bar.with_style(style(total.is_some()))
+            bar.with_style(style(total.is_some(), locale::is_utf8()))
         };
         Self {
             bar,
@@ -58,7 +58,7 @@ impl Line {
         if self.bar.is_hidden() || self.bar.is_finished() {
             console::line(text);
         } else {
-            self.bar.println(text);
+            self.bar.println(locale::shown(text));
         }
     }
 
@@ -132,14 +132,26 @@ impl TermLike for Frames {
     }
 }
 
-fn style(has_total: bool) -> ProgressStyle {
+fn style(has_total: bool, is_utf8: bool) -> ProgressStyle {
     let template = if has_total {
         "{bar:20} {percent:>3}% {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {msg}"
     } else {
         "{spinner} {elapsed} {binary_bytes} acknowledged {msg}"
     };
     // Both templates are constant, and a test draws them.
-    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+    let style = ProgressStyle::with_template(template);
+    with_characters(
+        style.unwrap_or_else(|_| ProgressStyle::default_bar()),
+        is_utf8,
+    )
+}
+
+/// A style in characters that the terminal can show.
+pub(super) fn with_characters(style: ProgressStyle, is_utf8: bool) -> ProgressStyle {
+    match is_utf8 {
+        true => style,
+        false => style.progress_chars("=> ").tick_chars("|/-\\ "),
+    }
 }
 
 fn describe(progress: &Progress, idle: &'static str) -> Cow<'static, str> {
@@ -165,7 +177,8 @@ mod tests {
     #[test]
     fn the_templates_are_valid() {
         for has_total in [false, true] {
-            let _ = style(has_total);
+            let _ = style(has_total, true);
+            let _ = style(has_total, false);
         }
         assert!(ProgressStyle::with_template("{spinner} {elapsed}").is_ok());
     }

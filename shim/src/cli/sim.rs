@@ -1,7 +1,8 @@
 //! `lastbyte sim`: many bad networks, or one of them in detail.
 
+use std::fmt::{self, Write as _};
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Write as _};
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::panic;
@@ -12,7 +13,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::exit::Failure;
-use super::files;
+use super::{files, locale, progress};
 use crate::sim::{self, Coverage, Profile, Recording, Scenario, Summary, Sweep};
 
 /// So many seeds must reach every cell that can be reached.
@@ -122,7 +123,10 @@ fn sweep_all(args: &SimArgs, sweep: &Sweep) -> Result<u8, Failure> {
     let summary = sweep.run(|done| bar.set_position(done));
     bar.finish_and_clear();
     let coverage = Coverage::now();
-    printed(tell(&summary, sweep, &coverage, args))?;
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    let _ = tell(&mut text, &summary, sweep, &coverage, args);
+    printed(locale::print(&text))?;
     let is_whole = sweep.profiles.len() == Profile::ALL.len();
     let must_reach = is_whole && summary.seeds >= MANY && !coverage.missing().is_empty();
     let is_sound = summary.failing.is_empty() && !must_reach && coverage.unexpected().is_empty();
@@ -131,11 +135,18 @@ fn sweep_all(args: &SimArgs, sweep: &Sweep) -> Result<u8, Failure> {
 
 fn style() -> ProgressStyle {
     // The template is constant, and a test reads it.
-    ProgressStyle::with_template(TEMPLATE).unwrap_or_else(|_| ProgressStyle::default_bar())
+    let style = ProgressStyle::with_template(TEMPLATE);
+    let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+    progress::with_characters(style, locale::is_utf8())
 }
 
-fn tell(summary: &Summary, sweep: &Sweep, coverage: &Coverage, args: &SimArgs) -> io::Result<()> {
-    let mut out = anstream::stdout().lock();
+fn tell(
+    out: &mut String,
+    summary: &Summary,
+    sweep: &Sweep,
+    coverage: &Coverage,
+    args: &SimArgs,
+) -> fmt::Result {
     for failing in &summary.failing {
         writeln!(
             out,
@@ -175,10 +186,10 @@ fn tell(summary: &Summary, sweep: &Sweep, coverage: &Coverage, args: &SimArgs) -
     if args.coverage {
         writeln!(out, "{coverage}")?;
     }
-    tell_coverage(&mut out, coverage)
+    tell_coverage(out, coverage)
 }
 
-fn tell_coverage(out: &mut impl Write, coverage: &Coverage) -> io::Result<()> {
+fn tell_coverage(out: &mut String, coverage: &Coverage) -> fmt::Result {
     let (reached, missing) = (coverage.reached(), coverage.missing());
     writeln!(
         out,
@@ -214,7 +225,10 @@ fn replay(args: &SimArgs, drawn: &Scenario) -> Result<u8, Failure> {
         let written = recording.write_pcap(file);
         written.map_err(|error| files::cannot_write(path, &error))?;
     }
-    printed(tell_one(args, &recording, &outcome))?;
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    let _ = tell_one(&mut text, args, &recording, &outcome);
+    printed(locale::print(&text))?;
     Ok(if outcome.findings.is_empty() {
         0
     } else {
@@ -240,8 +254,12 @@ fn create_files<'a>(args: &'a SimArgs) -> Result<[Created<'a>; 2], Failure> {
     Ok(wanted.map(|(_, path)| with_file(path)))
 }
 
-fn tell_one(args: &SimArgs, recording: &Recording, outcome: &sim::Outcome) -> io::Result<()> {
-    let mut out = anstream::stdout().lock();
+fn tell_one(
+    out: &mut String,
+    args: &SimArgs,
+    recording: &Recording,
+    outcome: &sim::Outcome,
+) -> fmt::Result {
     if args.log {
         write!(out, "{recording}")?;
     } else {

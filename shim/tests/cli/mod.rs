@@ -11,6 +11,7 @@ mod files;
 mod inputs;
 mod leftovers;
 mod limits;
+mod locales;
 mod lwip;
 mod peers;
 mod signals;
@@ -44,6 +45,8 @@ pub fn all() -> Vec<Trial> {
         ("inputs", inputs::CASES, network),
         ("leftovers", leftovers::CASES, tap),
         ("limits", limits::CASES, network),
+        ("locales", locales::CASES, None),
+        ("locales", locales::on_terminals::CASES, network),
         ("lwip", lwip::CASES, lwip::missing()),
         ("peers", peers::CASES, network),
         ("signals", signals::CASES, network),
