@@ -17,6 +17,7 @@ use super::addresses::{self, ScopedAddr, parse_cidr};
 use super::exit::Failure;
 use super::first_process;
 use super::help;
+use super::message::MessageArgs;
 use super::sim::SimArgs;
 use super::stdio;
 use super::target::Target;
@@ -69,7 +70,8 @@ pub enum Command {
 /// Arguments of `lastbyte send`.
 #[derive(Debug, Args)]
 pub struct SendArgs {
-    /// The peer: `10.0.0.1:5000`, `[fd00::1]:5000` or `name:5000`
+    /// The peer: `10.0.0.1:5000`, `[fd00::1]:5000` or `name:5000`; the port may be the
+    /// name of a service, as in `10.0.0.1:http`
     #[arg(value_name = "HOST:PORT")]
     pub target: Target,
     /// The file to send; - is standard input
@@ -83,15 +85,16 @@ pub struct SendArgs {
 /// Arguments of `lastbyte heartbeat`.
 #[derive(Debug, Args)]
 pub struct HeartbeatArgs {
-    /// The peer: `10.0.0.1:5000`, `[fd00::1]:5000` or `name:5000`
+    /// The peer: `10.0.0.1:5000`, `[fd00::1]:5000` or `name:5000`; the port may be the
+    /// name of a service, as in `10.0.0.1:http`
     #[arg(value_name = "HOST:PORT")]
     pub target: Target,
     /// Time from one beat to the next, such as 1s or 250ms
     #[arg(long, value_name = "TIME", value_parser = parse_interval)]
     pub every: Duration,
-    /// What each beat sends, exactly (in bash, $'alive\n' ends in a line feed)
-    #[arg(long, value_name = "TEXT", value_parser = parse_message)]
-    pub message: String,
+    /// What each beat sends.
+    #[command(flatten)]
+    pub message: MessageArgs,
     /// Finish after this many beats; without it, go on until the peer goes
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,
@@ -385,11 +388,4 @@ fn parse_interval(text: &str) -> Result<Duration, String> {
         Ok(interval) => Ok(interval),
         Err(error) => Err(error.to_string()),
     }
-}
-
-fn parse_message(text: &str) -> Result<String, String> {
-    if text.is_empty() {
-        return Err("a beat needs at least one byte, else it probes nothing".to_owned());
-    }
-    Ok(text.to_owned())
 }

@@ -18,9 +18,9 @@ use super::session::{Feed, Supply};
 /// There was no connection; [`Failure`] says why.
 pub fn run(args: HeartbeatArgs) -> Result<u8, Failure> {
     let connection = &args.connection;
-    send::transfer(connection, &args.target, || {
+    send::transfer(connection, &args.target, |signals| {
         let beats = Beats {
-            message: args.message.as_bytes(),
+            message: args.message.clone().read(connection, signals)?,
             every: args.every,
             left: args.count,
             unsent: 0,
@@ -35,8 +35,8 @@ pub fn run(args: HeartbeatArgs) -> Result<u8, Failure> {
 /// One message per interval. A beat that is not wholly accepted yet delays the
 /// next ones; they do not pile up.
 #[derive(Debug)]
-struct Beats<'m> {
-    message: &'m [u8],
+struct Beats {
+    message: Vec<u8>,
     every: Duration,
     /// How many beats are left to begin; `None`: without end.
     left: Option<u64>,
@@ -47,7 +47,7 @@ struct Beats<'m> {
     write_size: usize,
 }
 
-impl Beats<'_> {
+impl Beats {
     /// Begins a beat if one is due; else says what to wait for.
     fn begin(&mut self, now: Instant) -> Option<Supply> {
         if self.left == Some(0) {
@@ -69,7 +69,7 @@ impl Beats<'_> {
     }
 }
 
-impl Feed for Beats<'_> {
+impl Feed for Beats {
     fn supply(&mut self, writer: &mut HostWriter<'_, '_>, now: Instant, _: bool) -> Supply {
         if self.unsent == 0
             && let Some(wait) = self.begin(now)

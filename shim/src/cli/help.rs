@@ -170,6 +170,12 @@ Examples:
   lastbyte heartbeat --every 1s --message $'alive\\n' --count 5 \\
       --peer 'nc -l 5000' 10.77.0.1:5000
 
+  # Bytes that are no text (an MQTT ping), and those of a file.
+  lastbyte heartbeat --every 20s --message-hex 'c0 00' \\
+      --tap tap0 --addr 10.0.0.2/24 10.0.0.1:1883
+  lastbyte heartbeat --every 5s --message-file ping.bin \\
+      --tap tap0 --addr 10.0.0.2/24 10.0.0.1:1883
+
   # Until the peer goes: the next beat is refused and ends it (exit 3).
   lastbyte heartbeat --every 200ms --message x \\
       --peer 'timeout 2 nc -l 5000' 10.77.0.1:5000

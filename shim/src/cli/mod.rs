@@ -28,6 +28,7 @@ mod help;
 mod input;
 pub mod locale;
 pub mod logger;
+pub mod message;
 pub mod patience;
 pub mod peer;
 pub mod progress;

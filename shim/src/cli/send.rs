@@ -19,7 +19,7 @@ use crate::signals::Signals;
 /// There was no connection; [`Failure`] says why.
 pub fn run(args: SendArgs) -> Result<u8, Failure> {
     let connection = &args.connection;
-    transfer(connection, &args.target, || {
+    transfer(connection, &args.target, |_| {
         let input = Input::open(&args.file, connection.write_size)
             .map_err(|error| Failure::other(format!("{}: {error}", args.file.display())))?;
         if let Some(path) = &connection.pcap {
@@ -35,7 +35,7 @@ pub fn run(args: SendArgs) -> Result<u8, Failure> {
 pub(super) fn transfer<F: Feed>(
     args: &ConnectionArgs,
     target: &Target,
-    open: impl FnOnce() -> Result<(F, Line), Failure>,
+    open: impl FnOnce(&mut Signals) -> Result<(F, Line), Failure>,
 ) -> Result<u8, Failure> {
     if args.verbose {
         logger::init();
@@ -56,7 +56,7 @@ pub(super) fn transfer<F: Feed>(
 fn start<F: Feed>(
     args: &ConnectionArgs,
     target: &Target,
-    open: impl FnOnce() -> Result<(F, Line), Failure>,
+    open: impl FnOnce(&mut Signals) -> Result<(F, Line), Failure>,
     signals: &mut Signals,
 ) -> Result<u8, Failure> {
     // What is wrong with the command line is said before what is wrong with
@@ -64,7 +64,7 @@ fn start<F: Feed>(
     args.network()?;
     args.options()?;
     args.output()?;
-    let (mut feed, line) = open()?;
+    let (mut feed, line) = open(signals)?;
     let prepared = connect::prepare(args, target, signals, &mut feed)?;
     session::run(args, prepared, &mut feed, line, signals)
 }

@@ -6,6 +6,7 @@ use crate::common;
 
 mod addresses;
 mod arguments;
+mod beats;
 mod endings;
 mod files;
 mod inputs;
@@ -39,6 +40,8 @@ pub fn all() -> Vec<Trial> {
         ("addresses", addresses::with_peer::CASES, network),
         ("addresses", addresses::on_tap::CASES, tap),
         ("arguments", arguments::CASES, None),
+        ("beats", beats::CASES, network),
+        ("beats", beats::refused::CASES, None),
         ("endings", endings::CASES, network),
         ("files", files::CASES, network),
         ("files", files::refused::CASES, None),
