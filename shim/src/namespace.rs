@@ -28,9 +28,11 @@ use nix::unistd::{Gid, Uid};
 use procfs::net::{TcpNetEntries, TcpState};
 use procfs::{FromReadSI, current_system_info};
 
+use self::policy::Policy;
 use crate::tap::{self, Offload, Tap, TapError};
 
 mod netlink;
+mod policy;
 pub mod probe;
 
 /// The name of the TAP in a namespace.
@@ -68,9 +70,7 @@ pub enum NamespaceError {
     #[error(transparent)]
     Tap(#[from] TapError),
     /// The kernel's policy is against it.
-    #[error(
-        "this user may not make a network namespace: run as root, or allow user namespaces:\n  sudo sysctl -w kernel.unprivileged_userns_clone=1                # Debian\n  sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0    # Ubuntu\n  (in a container: `--cap-add SYS_ADMIN --cap-add NET_ADMIN`)"
-    )]
+    #[error("this user may not make a network namespace: {}", Policy::read().remedy_for_forbidden())]
     Forbidden,
     /// Without root a whole process must move, which it can only do alone.
     #[error(
@@ -78,12 +78,10 @@ pub enum NamespaceError {
     )]
     MultiThreaded,
     /// The number of namespaces is used up.
-    #[error(
-        "no more namespaces are allowed: raise the limits with `sudo sysctl -w user.max_user_namespaces=1000 user.max_net_namespaces=1000 user.max_pid_namespaces=1000`"
-    )]
+    #[error("no more namespaces are allowed: {}", Policy::read().remedy_for_too_many())]
     TooMany,
     /// The kernel was built without them.
-    #[error("this kernel has no user or network namespaces")]
+    #[error("this kernel has no user or network namespaces: use one that was built with them")]
     Unsupported,
     /// Whoever waited for it wants it no more.
     #[error("interrupted")]

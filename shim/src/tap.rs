@@ -308,7 +308,9 @@ pub fn check_driver() -> Result<(), TapError> {
         Ok(_) => Ok(()),
         Err(error) => Err(match Errno::from_raw(error.raw_os_error().unwrap_or(0)) {
             Errno::ENOENT | Errno::ENODEV | Errno::ENXIO => TapError::NoTunDevice,
-            Errno::EACCES | Errno::EPERM => TapError::TunDenied,
+            Errno::EACCES => TapError::TunDenied,
+            // Of the control group: the permissions of the file are not asked.
+            Errno::EPERM => TapError::TunForbidden,
             _ => TapError::Io {
                 doing: "opening",
                 name: TUN_PATH.to_owned(),

@@ -55,12 +55,18 @@ pub fn run(args: &DoctorArgs) -> Result<u8, Failure> {
 }
 
 fn look() -> impl Iterator<Item = Finding> {
-    let probes: [Question; 8] = [
+    let probes: [Question; 10] = [
         ("send and heartbeat", probe::tun_device),
         ("sending at tens of Gbit/s", probe::tap_offload),
         ("whoever uses a TAP next", probe::tap_leftovers),
         ("--peer", probe::network_namespace),
         ("--peer without root", probe::user_namespace),
+        ("making a TAP for --tap", || {
+            probe::program("ip", "iproute2")
+        }),
+        ("peers in the examples of --help", || {
+            probe::program("nc", "netcat-openbsd")
+        }),
         ("firmware on an emulated Cortex-M", || {
             probe::program("qemu-system-arm", "qemu-system-arm")
         }),

@@ -7,6 +7,7 @@ use crate::common;
 mod addresses;
 mod arguments;
 mod beats;
+mod doctor;
 mod endings;
 mod files;
 mod inputs;
@@ -42,6 +43,7 @@ pub fn all() -> Vec<Trial> {
         ("arguments", arguments::CASES, None),
         ("beats", beats::CASES, network),
         ("beats", beats::refused::CASES, None),
+        ("doctor", doctor::CASES, doctor::missing()),
         ("endings", endings::CASES, network),
         ("files", files::CASES, network),
         ("files", files::refused::CASES, None),
