@@ -34,6 +34,9 @@ use crate::tap::{self, Offload, Tap, TapError};
 mod netlink;
 mod policy;
 pub mod probe;
+mod testing;
+
+pub use testing::{test, test_with};
 
 /// The name of the TAP in a namespace.
 pub const TAP_NAME: &str = "lastbyte0";
@@ -351,8 +354,8 @@ impl Namespace {
     }
 }
 
-/// Runs `inside` on a new thread in a new namespace, and waits for it: for
-/// tests, and for a program that must not move itself. Needs root.
+/// Runs `inside` on a new thread in a new namespace, and waits for it: for a
+/// program that must not move itself. Needs root; [`test`] does not.
 ///
 /// A panic of `inside` goes on in the caller.
 ///

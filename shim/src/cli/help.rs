@@ -212,7 +212,7 @@ mod tests {
         for end in ends.into_iter().chain([End::NotReading, End::Broken]) {
             let listed =
                 |&(code, name, _): &(u8, &str, &str)| (code, name) == (end.code(), end.name());
-            assert!(ENDS.iter().any(|entry| listed(entry)), "{end:?}");
+            assert!(ENDS.iter().any(listed), "{end:?}");
         }
         for (code, name, _) in ENDS {
             let is_cause = Cause::ALL.iter().any(|cause| cause.name() == name);

@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use clap::builder::{OsStringValueParser, TypedValueParser};
 
 use super::args::ConnectionArgs;
 use super::exit::Failure;
@@ -26,7 +27,7 @@ const EMPTY: &str = "a beat needs at least one byte, else it probes nothing";
 #[group(required = true, multiple = false)]
 pub struct MessageArgs {
     /// What each beat sends, exactly (in bash, $'alive\n' ends in a line feed)
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = OsStringValueParser::new().try_map(not_empty))]
     pub message: Option<OsString>,
     /// The same as bytes in hexadecimal: two digits each, as in 'c0 00' or
     /// c0:00
@@ -52,23 +53,20 @@ impl MessageArgs {
         connection: &ConnectionArgs,
         signals: &mut Signals,
     ) -> Result<Vec<u8>, Failure> {
-        let (flag, bytes) = match self {
+        let path = match self {
             Self {
                 message: Some(text),
                 ..
-            } => ("--message", text.into_vec()),
+            } => return Ok(text.into_vec()),
             Self {
                 message_hex: Some(Bytes(bytes)),
                 ..
-            } => ("--message-hex", bytes),
-            Self {
-                message_file: Some(path),
-                ..
-            } => ("--message-file", read_file(path, connection, signals)?),
-            _ => ("--message", Vec::new()),
+            } => return Ok(bytes),
+            Self { message_file, .. } => message_file.unwrap_or_default(),
         };
+        let bytes = read_file(path, connection, signals)?;
         match bytes.is_empty() {
-            true => Err(Failure::usage(format!("{flag}: {EMPTY}"))),
+            true => Err(Failure::usage(format!("--message-file: {EMPTY}"))),
             false => Ok(bytes),
         }
     }
@@ -110,6 +108,13 @@ fn open(path: &Path) -> io::Result<File> {
         return Err(io::Error::other("standard input is closed"));
     }
     Ok(io::stdin().as_fd().try_clone_to_owned()?.into())
+}
+
+fn not_empty(text: OsString) -> Result<OsString, &'static str> {
+    match text.is_empty() {
+        true => Err(EMPTY),
+        false => Ok(text),
+    }
 }
 
 /// Parses pairs of hexadecimal digits, with or without spaces or colons between them.

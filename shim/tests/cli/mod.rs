@@ -103,6 +103,9 @@ fn missing_for_network() -> Option<&'static str> {
 
 /// What keeps tests with `--tap` from running.
 fn missing_for_tap() -> Option<&'static str> {
-    let has_tools = common::has_program("ip") && common::has_program("unshare");
-    (!has_tools).then_some("there is no `ip` or no `unshare` to make a TAP with")
+    if !common::has_program("ip") || !common::has_program("unshare") {
+        return Some("there is no `ip` or no `unshare` to make a TAP with");
+    }
+    let done = taps::with_tap("exit 0");
+    (done.code != Some(0)).then_some("no TAP can be made in a user namespace here")
 }
