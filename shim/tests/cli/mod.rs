@@ -20,6 +20,7 @@ mod signals;
 mod sim;
 mod taps;
 mod terminals;
+mod workflow;
 
 /// A named test.
 type Case = (&'static str, fn());
@@ -58,6 +59,7 @@ pub fn all() -> Vec<Trial> {
         ("sim", sim::CASES, None),
         ("taps", taps::CASES, tap),
         ("terminals", terminals::CASES, network),
+        ("workflow", workflow::CASES, tap),
     ]
     .into_iter()
     .flat_map(|(group, cases, missing)| trials(group, cases, missing))
