@@ -68,7 +68,8 @@ device 0 heartbeat --every 20ms --message 'beat
 ' --count 10
 [ "$(count acknowledged)" = 50 ] || fail "of 50 bytes: $report"
 [ "$(count undelivered)" = 0 ] || fail "bytes are missing: $report"
-[ "$(count discarded)" = 51 ] || fail "ten answers have 51 bytes: $report"
+# "ok 1\n" to "ok 9\n"; the tenth answer may come after the end.
+[ "$(count discarded)" -ge 45 ] || fail "nine answers have 45 bytes: $report"
 stop
 
 say "a server that closes is noticed by the very next beat"
