@@ -31,8 +31,8 @@ const LARGEST_TX_BUFFER: usize = 1 << 30;
 ///
 /// Sends over its own TCP/IP stack (smoltcp, as on a microcontroller), on a
 /// TAP device. The very next write after the peer has closed is refused, and
-/// whatever happens, it is said how many bytes were accepted, acknowledged,
-/// and not known to be delivered.
+/// every run reports how many bytes were accepted, acknowledged, and not known
+/// to be delivered.
 #[derive(Debug, Parser)]
 #[command(name = "lastbyte", version, after_long_help = help::MAIN)]
 pub struct Cli {
@@ -44,7 +44,8 @@ pub struct Cli {
 /// What to do; without one, the demonstration.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Show the promise at work; needs no privileges and no network (default)
+    /// Show what becomes of a write after the peer has closed, here and with the
+    /// kernel's TCP; needs no privileges and no network (default)
     Demo,
     /// Send a file or standard input to a peer
     #[command(after_long_help = help::send())]
@@ -55,9 +56,11 @@ pub enum Command {
     /// refused and its error ends the loop.
     #[command(after_long_help = help::heartbeat())]
     Heartbeat(HeartbeatArgs),
-    /// Simulate bad networks and peers, and hold the writer to its rules
+    /// Simulate bad networks and peers, and check every run against the rules
+    #[command(after_long_help = help::SIM)]
     Sim(SimArgs),
     /// Say what this machine permits, and how to get what is missing
+    #[command(after_long_help = help::DOCTOR)]
     Doctor(DoctorArgs),
     /// A part of --peer
     #[command(hide = true, name = first_process::NAME)]
@@ -126,7 +129,8 @@ pub struct ConnectionArgs {
     /// the TAP interface, such as 10.0.0.2/24 beside 10.0.0.1/24
     #[arg(long, value_name = "CIDR", help_heading = "Network", requires = "tap", conflicts_with = "peer", value_parser = parse_cidr)]
     pub addr: Option<IpCidr>,
-    /// The router towards peers outside of the prefix of --addr
+    /// The router towards peers outside of the network of --addr; for IPv6 it may
+    /// be link-local, such as fe80::1
     #[arg(
         long,
         value_name = "IP",
@@ -153,23 +157,23 @@ pub struct ConnectionArgs {
     /// As long as it reads, writes or computes, it is let finish.
     #[arg(long, value_name = "TIME", help_heading = "Network", requires = "peer", hide_default_value = true, default_value = "2s", value_parser = humantime::parse_duration)]
     pub peer_grace: Duration,
-    /// Leave at most this much of the work to the kernel; what it does not offer
-    /// is done here
+    /// Offload at most this to the kernel; what it does not offer is done here
     #[arg(long, value_enum, value_name = "WHAT", help_heading = "Network", default_value_t = Offload::Segmentation)]
     pub offload: Offload,
-    /// Write what crosses the wire to FILE, for Wireshark: with all checksums,
-    /// and in the segments of a wire; - is standard output
+    /// Capture the traffic to FILE for Wireshark, with all checksums and in
+    /// segments as on a wire; - is standard output
     #[arg(long, value_name = "FILE", help_heading = "Network")]
     pub pcap: Option<PathBuf>,
 
-    /// Go on writing after the peer's FIN, until it resets the connection
+    /// Go on writing after the peer has closed its own direction (FIN), until it
+    /// resets the connection
     #[arg(long, help_heading = "Connection")]
     pub half_close: bool,
     /// Give up connecting after this time [default: 30s]
     #[arg(long, value_name = "TIME", help_heading = "Connection", value_parser = humantime::parse_duration)]
     pub connect_limit: Option<Duration>,
-    /// The peer has vanished when an answer is due and nothing was heard for
-    /// this time [default: 100s]
+    /// Give up a peer that owes an answer and sends nothing, or acknowledges
+    /// nothing, for this time [default: 100s]
     #[arg(long, value_name = "TIME", help_heading = "Connection", value_parser = humantime::parse_duration)]
     pub silence_limit: Option<Duration>,
     /// Abort when the peer answers but takes no byte for this time [default:
@@ -200,7 +204,7 @@ pub struct ConnectionArgs {
     /// No progress and no report; only errors, on stderr
     #[arg(long, short, help_heading = "Output")]
     pub quiet: bool,
-    /// Tell the events of the connection on stderr (and show no progress bar)
+    /// Log the events of the connection to stderr (and show no progress bar)
     #[arg(long, short, help_heading = "Output")]
     pub verbose: bool,
 }

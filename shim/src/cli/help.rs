@@ -143,6 +143,22 @@ Examples:
   lastbyte send --peer 'nc -l 5000 | wc -c' 10.77.0.1:5000 Cargo.lock
   lastbyte send --help           options, exit codes, causes";
 
+/// Long help of `sim`, at its end.
+pub(super) const SIM: &str = "\
+Examples:
+  lastbyte sim                          10,000 networks of all kinds
+  lastbyte sim --profile hostile --seeds 0..1000000 --coverage
+  lastbyte sim --profile wifi --seed 8 --log --ladder run.svg --pcap run.pcap
+
+Exit code: 0 if every run kept the rules; 1 if one broke a rule (the command
+that replays it is printed) or a file cannot be written; 2 for a usage error.";
+
+/// Long help of `doctor`, at its end.
+pub(super) const DOCTOR: &str = "\
+It tries each thing without lasting effect, and repairs only what a killed run
+has left on a TAP. Exit code: 0, whatever is missing; for scripts, --json has
+`ok` and `remedy` for each.";
+
 /// Long help of `send`, before the endings.
 const SEND_EXAMPLES: &str = "\
 Examples:
@@ -226,7 +242,10 @@ mod tests {
 
     #[test]
     fn the_help_fits_a_narrow_terminal() {
-        for line in [send(), heartbeat(), MAIN.to_owned()].join("\n").lines() {
+        for line in [send(), heartbeat(), [MAIN, SIM, DOCTOR].join("\n")]
+            .join("\n")
+            .lines()
+        {
             assert!(line.len() <= WIDTH, "{line}");
             assert!(line.is_ascii(), "{line}");
         }

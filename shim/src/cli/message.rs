@@ -125,15 +125,17 @@ fn parse_hex(text: &str) -> Result<Bytes, String> {
         .chars()
         .filter(|c| !c.is_whitespace() && *c != ':')
         .collect();
+    if let Some(wrong) = digits.chars().find(|c| !c.is_ascii_hexdigit()) {
+        return Err(format!(
+            "{wrong:?} is no hexadecimal digit; write bytes as in 'c0 00'"
+        ));
+    }
     match hex::decode(&digits) {
         Ok(bytes) if bytes.is_empty() => Err(EMPTY.to_owned()),
         Ok(bytes) => Ok(Bytes(bytes)),
-        Err(hex::FromHexError::InvalidHexCharacter { c, .. }) => Err(format!(
-            "{c:?} is no hexadecimal digit; write bytes as in 'c0 00'"
-        )),
         Err(_) => Err(format!(
             "these are {} digits, and every byte takes two, as in 'c0 00'",
-            digits.chars().count()
+            digits.len()
         )),
     }
 }

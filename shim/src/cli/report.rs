@@ -246,8 +246,10 @@ pub const fn what(end: End) -> &'static str {
             Cause::PeerFinished => "the peer closed the connection (FIN)",
             Cause::PeerReset => "the peer reset the connection (RST)",
             Cause::Refused => "the peer's host refused the connection: nothing listens there",
-            Cause::Unreachable => "there is no way to the peer",
-            Cause::ConnectTimeout => "the peer's host is there, but did not answer in time",
+            Cause::Unreachable => {
+                "the peer cannot be reached: no route, no neighbour, or an ICMP error"
+            }
+            Cause::ConnectTimeout => "the peer's host did not answer within the connect limit",
             Cause::Vanished => "the peer vanished: nothing was heard for the silence limit",
             Cause::Unacknowledged => {
                 "the peer is heard, but acknowledged nothing for the silence limit"
@@ -281,15 +283,23 @@ fn next(end: End, account: &Account) -> Option<&'static str> {
             Some("if the peer closed only its own direction and still reads, use --half-close")
         }
         Cause::PeerFinished | Cause::PeerReset | Cause::Aborted => Some(resume),
+        Cause::Refused if account.peer.is_some() => Some(
+            "see what the peer printed; it must listen on this port, at the address that is called \
+             or at every one",
+        ),
         Cause::Refused => Some("start the peer; check the port, and the address it listens on"),
+        Cause::Unreachable if account.peer.is_some() => {
+            Some("the private network has the peer at 10.77.0.1 and fd77::1, and nobody else")
+        }
         Cause::Unreachable => {
             Some("check the address, the prefix of --addr, --gateway, and that the interface is up")
         }
         Cause::ConnectTimeout => {
-            Some("look for a firewall that drops, or a listener whose queue is full")
+            Some("look for a firewall that drops segments, or a listener whose queue is full")
         }
         Cause::Unacknowledged => Some(
-            "the path may lose long frames: try a smaller segment; undelivered bytes may have arrived or not",
+            "the path may lose long frames: try a smaller --max-segment; undelivered bytes may have \
+             arrived or not",
         ),
         Cause::Vanished => {
             Some("check cable and power of the peer; undelivered bytes may have arrived or not")

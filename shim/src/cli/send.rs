@@ -20,8 +20,9 @@ use crate::signals::Signals;
 pub fn run(args: SendArgs) -> Result<u8, Failure> {
     let connection = &args.connection;
     transfer(connection, &args.target, |_| {
-        let input = Input::open(&args.file, connection.write_size)
-            .map_err(|error| Failure::other(format!("{}: {error}", args.file.display())))?;
+        let input = Input::open(&args.file, connection.write_size).map_err(|error| {
+            Failure::other(format!("cannot read {}: {error}", args.file.display()))
+        })?;
         if let Some(path) = &connection.pcap {
             let input = [("the input", input.file())];
             files::spare("--pcap", path, connection.json, &input)?;

@@ -33,23 +33,23 @@ pub struct SimArgs {
     /// How many at once, at most 1024 [default: one for each processor]
     #[arg(long, value_name = "N", conflicts_with = "seed")]
     pub jobs: Option<NonZeroUsize>,
-    /// What to draw from: lan, wifi, lte, satellite, rotten, hostile or
+    /// Which kind of network: lan, wifi, lte, satellite, rotten, hostile or
     /// transfer; may be repeated [default: all of them in turn]
     #[arg(long, value_name = "NAME", value_parser = parse_profile)]
     pub profile: Vec<Profile>,
-    /// Stop after this many seeds with findings
+    /// Stop after this many seeds that broke a rule
     #[arg(long, value_name = "N", default_value = "10", conflicts_with = "seed")]
     pub patience: NonZeroUsize,
     /// Replay this one seed
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
-    /// Make the scenario as small as it still fails, before it is shown
+    /// Reduce the scenario to the smallest that still breaks the rule
     #[arg(long, requires = "seed")]
     pub shrink: bool,
     /// Draw the run as a time-sequence diagram
     #[arg(long, value_name = "FILE.svg", requires = "seed")]
     pub ladder: Option<PathBuf>,
-    /// Record what crosses the wire at our end
+    /// Capture the traffic at our end to FILE, for Wireshark
     #[arg(long, value_name = "FILE", requires = "seed")]
     pub pcap: Option<PathBuf>,
     /// Print which cells of the transition table were reached
