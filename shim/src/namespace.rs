@@ -355,7 +355,7 @@ impl Namespace {
 }
 
 /// Runs `inside` on a new thread in a new namespace, and waits for it: for a
-/// program that must not move itself. Needs root; [`test`] does not.
+/// program that must not move itself. Needs root; [`test()`] does not.
 ///
 /// A panic of `inside` goes on in the caller.
 ///

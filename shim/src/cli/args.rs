@@ -130,7 +130,7 @@ pub struct ConnectionArgs {
     #[arg(long, value_name = "CIDR", help_heading = "Network", requires = "tap", conflicts_with = "peer", value_parser = parse_cidr)]
     pub addr: Option<IpCidr>,
     /// The router towards peers outside of the network of --addr; for IPv6 it may
-    /// be link-local, such as fe80::1
+    /// be link-local, such as `fe80::1`
     #[arg(
         long,
         value_name = "IP",

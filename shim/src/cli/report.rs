@@ -180,13 +180,15 @@ pub fn print(end: End, account: &Account) {
     );
     let _ = writeln!(
         text,
-        "  accepted     {:>12} bytes in {} writes{}",
+        "  accepted     {:>12} bytes in {}{}",
         account.accepted,
-        account.writes_accepted,
-        if account.writes_refused == 0 {
-            String::new()
-        } else {
-            format!(", {} refused", account.writes_refused)
+        match account.writes_accepted {
+            1 => "1 write".to_owned(),
+            writes => format!("{writes} writes"),
+        },
+        match account.writes_refused {
+            0 => String::new(),
+            refused => format!(", {refused} refused"),
         }
     );
     let _ = writeln!(
