@@ -86,8 +86,9 @@ fn with_processes(most: u32, target: &str) -> Done {
         command.args(["--mount", "sh", "-c", &format!("{as_nobody} {run_it}")]);
         command
     } else {
-        let mut command = Command::new("sh");
-        command.args(["-c", &run_it]);
+        // The limit counts the processes of this user in each user namespace.
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user", "sh", "-c", &run_it]);
         command
     };
     command.current_dir(directory.path()).stdin(Stdio::null());
