@@ -5,9 +5,8 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::num::NonZeroUsize;
 use std::ops::Range;
-use std::panic;
+use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -83,7 +82,7 @@ fn parse_profile(text: &str) -> Result<Profile, String> {
 /// A file cannot be written, or nobody reads stdout. Findings are no error
 /// here: the exit code tells.
 pub fn run(args: &SimArgs) -> Result<u8, Failure> {
-    // What panics is a finding and told as one.
+    // What panics in a run is a finding, and reported as one.
     panic::set_hook(Box::new(|_| ()));
     let profiles = match args.profile.as_slice() {
         [] => Profile::ALL.to_vec(),
@@ -99,10 +98,15 @@ pub fn run(args: &SimArgs) -> Result<u8, Failure> {
         jobs,
         patience: args.patience.get(),
     };
-    match args.seed {
+    let done = panic::catch_unwind(AssertUnwindSafe(|| match args.seed {
         Some(seed) => replay(args, &sweep.scenario(seed)),
         None => sweep_all(args, &sweep),
-    }
+    }));
+    // Outside of a run it is a fault of the simulator, and not to be kept silent.
+    done.unwrap_or_else(|panic| {
+        let words = sim::words(&*panic);
+        Err(Failure::other(format!("the simulator failed: {words}")))
+    })
 }
 
 fn printed(result: io::Result<()>) -> Result<(), Failure> {
@@ -118,7 +122,6 @@ fn printed(result: io::Result<()>) -> Result<(), Failure> {
 
 fn sweep_all(args: &SimArgs, sweep: &Sweep) -> Result<u8, Failure> {
     let bar = ProgressBar::new(sweep.seeds.end - sweep.seeds.start).with_style(style());
-    bar.enable_steady_tick(Duration::from_millis(250));
     Coverage::reset();
     let summary = sweep.run(|done| bar.set_position(done));
     bar.finish_and_clear();
