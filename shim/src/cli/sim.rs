@@ -32,7 +32,7 @@ pub struct SimArgs {
     /// How many at once, at most 1024 [default: one for each processor]
     #[arg(long, value_name = "N", conflicts_with = "seed")]
     pub jobs: Option<NonZeroUsize>,
-    /// Which kind of network: lan, wifi, lte, satellite, rotten, hostile or
+    /// What to draw from: lan, wifi, lte, satellite, rotten, hostile or
     /// transfer; may be repeated [default: all of them in turn]
     #[arg(long, value_name = "NAME", value_parser = parse_profile)]
     pub profile: Vec<Profile>,
