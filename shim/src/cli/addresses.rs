@@ -164,6 +164,11 @@ pub fn parse_cidr(text: &str) -> Result<IpCidr, String> {
     let (address, prefix) = text
         .split_once('/')
         .ok_or("the prefix length is missing, as in 10.0.0.2/24")?;
+    if let Some((address, zone)) = address.split_once('%') {
+        return Err(format!(
+            "write {address}/{prefix} without %{zone}: --tap names the link"
+        ));
+    }
     let address: IpAddr = address
         .parse()
         .map_err(|_| format!("{address:?} is not an IP address"))?;
@@ -180,7 +185,8 @@ pub fn parse_cidr(text: &str) -> Result<IpCidr, String> {
     };
     let is_group = match address {
         IpAddr::V4(v4) => not_a_host(v4, prefix).is_some(),
-        IpAddr::V6(_) => false,
+        // All routers of a network have its first address (RFC 4291, 2.6.1).
+        IpAddr::V6(v6) => prefix < 127 && v6.to_bits() << prefix == 0,
     };
     if is_group || check_other_host(address, &[]).is_err() {
         return Err("this is not the address of one host; give ours, as in 10.0.0.2/24".to_owned());

@@ -9,6 +9,7 @@ cases![
     what_is_no_target_is_said_with_the_right_form,
     the_name_of_a_service_is_a_port,
     a_gateway_must_be_on_the_link,
+    our_address_must_be_one_of_a_host,
 ];
 
 /// What needs `--peer`.
@@ -37,6 +38,12 @@ fn on_tap(args: &[&str]) -> Done {
     run(lastbyte(
         &[&["send", "--json", "--tap", "none"], args].concat(),
     ))
+}
+
+/// Whether it went as far as the TAP, which is not there.
+fn is_without_tap(done: &Done) -> bool {
+    let said = &done.stderr;
+    said.contains("no interface none") || said.contains("/dev/net/tun")
 }
 
 fn private(target: &str) -> Done {
@@ -159,15 +166,16 @@ fn what_is_no_target_is_said_with_the_right_form() {
 
 fn the_name_of_a_service_is_a_port() {
     // Known, so that it is the TAP that is missing.
-    for target in ["10.0.0.1:http", "10.0.0.1:domain", "localhost:ssh"] {
-        let done = on_tap(&["--addr", "10.0.0.2/24", target]);
-        let words = if target.starts_with("localhost") {
-            "loopback"
-        } else {
-            "none"
-        };
-        assert!(done.stderr.contains(words), "{target}: {done:#?}");
+    for target in ["10.0.0.1:http", "10.0.0.1:domain"] {
+        let done = on_tap(&["--addr", "10.0.0.2/24", target])
+            .reports(1, None::<&str>)
+            .done;
+        assert!(is_without_tap(&done), "{target}: {done:#?}");
     }
+    assert_refused(
+        on_tap(&["--addr", "10.0.0.2/24", "localhost:ssh"]),
+        &["loopback"],
+    );
     for target in [
         "10.0.0.1:no-such-service",
         "localhost:no-such-service",
@@ -206,6 +214,37 @@ fn a_gateway_must_be_on_the_link() {
         };
         let args = ["--addr", addr, "--gateway", gateway, target];
         assert_refused(on_tap(&args), &["--gateway", word]);
+    }
+}
+
+fn our_address_must_be_one_of_a_host() {
+    for (addr, word) in [
+        ("10.0.0.2", "prefix length is missing"),
+        ("10.0.0.2/0", "1 to 32"),
+        ("10.0.0.2/33", "1 to 32"),
+        ("10.0.0.0/24", "not the address of one host"),
+        ("10.0.0.255/24", "not the address of one host"),
+        ("127.0.0.2/8", "not the address of one host"),
+        ("224.0.0.5/4", "not the address of one host"),
+        ("::ffff:10.0.0.2/120", "write the IPv4 address: 10.0.0.2"),
+        ("fd00::/64", "not the address of one host"),
+        ("::1/128", "not the address of one host"),
+        ("ff02::1/16", "not the address of one host"),
+        ("fd00::2/129", "1 to 128"),
+        ("fe80::2%none/64", "write fe80::2/64 without %none"),
+    ] {
+        assert_refused(on_tap(&["--addr", addr, "10.0.0.1:1"]), &["--addr", word]);
+    }
+    for addr in ["10.0.0.0/31", "10.0.0.255/32", "fd00::/127", "fd00::/128"] {
+        let target = if addr.contains(':') {
+            "[fd00::9]:1"
+        } else {
+            "10.0.0.9:1"
+        };
+        let done = on_tap(&["--addr", addr, target])
+            .reports(1, None::<&str>)
+            .done;
+        assert!(is_without_tap(&done), "{addr}: {done:#?}");
     }
 }
 
