@@ -224,7 +224,7 @@ fn attach(
              frames of others; repaired"
         ));
     }
-    ends::check_free(addr)?;
+    ends::check_free(addr, name)?;
     if !tap.wait_carrier(CARRIER_LIMIT) && !args.quiet {
         exit::note(&format!(
             "{name} is down; connecting all the same. To bring it up: sudo ip link set {name} up"

@@ -73,13 +73,13 @@ fn whom_to_call(network: &Network) -> String {
     }
 }
 
-/// Checks that no interface of this machine has our address: the kernel would answer
-/// for it, and take what is meant for us.
+/// Checks that no interface of this machine has our address on the link of `tap`: the
+/// kernel would answer for it, and take what is meant for us.
 ///
 /// # Errors
 ///
 /// [`Failure::Usage`], naming the interface.
-pub fn check_free(addr: IpCidr) -> Result<(), Failure> {
+pub fn check_free(addr: IpCidr, tap: &str) -> Result<(), Failure> {
     // What cannot be read is not known to be wrong.
     let Ok(interfaces) = getifaddrs() else {
         return Ok(());
@@ -90,7 +90,9 @@ pub fn check_free(addr: IpCidr) -> Result<(), Failure> {
         let v6 = address.as_sockaddr_in6().map(|v6| IpAddr::from(v6.ip()));
         v4.or(v6) == Some(ip)
     };
-    for interface in interfaces {
+    // A link-local address of another link is another address.
+    let is_meant = |name: &str| name == tap || !addresses::is_link_local(ip);
+    for interface in interfaces.filter(|interface| is_meant(&interface.interface_name)) {
         if interface.address.as_ref().is_some_and(has_it) {
             let example = addresses::beside(addr);
             let example = example.map_or(String::new(), |free| format!(", such as {free}"));

@@ -28,6 +28,7 @@ pub mod on_tap {
 
     cases![
         our_address_must_not_be_that_of_the_tap,
+        a_link_local_address_of_another_link_is_free,
         a_link_local_peer_is_reached,
         a_link_local_router_leads_further,
         a_mapped_target_is_an_ipv4_address,
@@ -308,6 +309,22 @@ const WITH_IPV6: &str = "
     ip addr add fe80::1/64 dev tap0 nodad
     ip link set tap0 up
 ";
+
+fn a_link_local_address_of_another_link_is_free() {
+    let peer = peer_at("::", "all");
+    with_tap(&format!(
+        "{WITH_IPV6}
+         ip addr add fe80::2/64 dev lo nodad
+         ({peer}) >&2 & until_it_listens
+         $lastbyte send --json --tap tap0 --addr fe80::2/64 '[fe80::1]:5000' Cargo.toml"
+    ))
+    .reports(0, "finished");
+    let done = with_tap(&format!(
+        "{WITH_IPV6}
+         $lastbyte send --json --tap tap0 --addr fe80::1/64 '[fe80::3]:5000' Cargo.toml"
+    ));
+    assert_refused(done, &["address of tap0 itself", "such as fe80::2/64"]);
+}
 
 fn a_link_local_peer_is_reached() {
     let peer = peer_at("::", "all");
