@@ -268,7 +268,7 @@ pub const fn what(end: End) -> &'static str {
 /// What to do about it; nothing after a success.
 fn next(end: End, account: &Account) -> Option<&'static str> {
     let resume = if account.undelivered == 0 {
-        "everything accepted was acknowledged; what the peer's application read, only it can tell"
+        "everything accepted was acknowledged; ask the peer how much of it its application has read"
     } else {
         "undelivered bytes may or may not have arrived; to resume, ask the peer how much it has"
     };

@@ -30,17 +30,17 @@ pub struct SimArgs {
     #[arg(long, value_name = "A..B", default_value = "0..10000", value_parser = parse_seeds, conflicts_with = "seed")]
     pub seeds: Range<u64>,
     /// How many at once, at most 1024 [default: one for each processor]
-    #[arg(long, value_name = "N", conflicts_with = "seed")]
+    #[arg(long, value_name = "N", conflicts_with = "seed", value_parser = parse_count)]
     pub jobs: Option<NonZeroUsize>,
     /// What to draw from: lan, wifi, lte, satellite, rotten, hostile or
     /// transfer; may be repeated [default: all of them in turn]
     #[arg(long, value_name = "NAME", value_parser = parse_profile)]
     pub profile: Vec<Profile>,
     /// Stop after this many seeds that broke a rule
-    #[arg(long, value_name = "N", default_value = "10", conflicts_with = "seed")]
+    #[arg(long, value_name = "N", default_value = "10", conflicts_with = "seed", value_parser = parse_count)]
     pub patience: NonZeroUsize,
     /// Replay this one seed
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_seed)]
     pub seed: Option<u64>,
     /// Reduce the scenario to the smallest that still breaks the rule
     #[arg(long, requires = "seed")]
@@ -68,6 +68,16 @@ fn parse_seeds(text: &str) -> Result<Range<u64>, String> {
         return Err(format!("there is no seed from {from} up to {to}"));
     }
     Ok(from..to)
+}
+
+fn parse_seed(text: &str) -> Result<u64, String> {
+    let number = text.replace('_', "").parse();
+    number.map_err(|_| format!("a seed is a number from 0 to {}", u64::MAX))
+}
+
+fn parse_count(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse()
+        .map_err(|_| format!("use a number from 1 to {}", usize::MAX))
 }
 
 fn parse_profile(text: &str) -> Result<Profile, String> {

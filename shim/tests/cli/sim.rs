@@ -150,14 +150,20 @@ fn more_jobs_than_work_are_no_more_threads() {
 }
 
 fn bad_arguments_are_usage_errors() {
-    let cases: [(&[&str], &str); 11] = [
+    let cases: [(&[&str], &str); 14] = [
         (&["--seeds", "9..3"], "no seed from 9 up to 3"),
         (&["--seeds", "7..7"], "no seed from 7 up to 7"),
         (&["--seeds", "many"], "0..10000"),
-        (&["--seed", "one"], "--seed"),
+        (&["--seed", "one"], "a seed is a number from 0 to"),
+        (
+            &["--seed", "18446744073709551616"],
+            "0 to 18446744073709551615",
+        ),
+        (&["--seeds", "0..18446744073709551616"], "0..10000"),
+        (&["--patience", "0"], "use a number from 1"),
         (&["--seed", "-1"], "-1"),
         (&["--profile", "moon"], "there is no profile \"moon\""),
-        (&["--jobs", "0"], "--jobs"),
+        (&["--jobs", "0"], "use a number from 1"),
         (&["--ladder", "x.svg"], "--seed"),
         (&["--pcap", "x.pcap"], "--seed"),
         (&["--seed", "1", "--seeds", "0..9"], "--seeds"),
