@@ -246,6 +246,8 @@ struct Parts {
     file: File,
     /// The size of a regular file when it was opened.
     size: Option<u64>,
+    /// The smallest that it was seen to have since then.
+    least_size: u64,
     at: Option<u64>,
     to_fill: Receiver<Vec<u8>>,
     filled: Sender<io::Result<Vec<u8>>>,
@@ -267,6 +269,7 @@ impl Ahead {
             parts: Some(Parts {
                 file: file.try_clone()?,
                 size: metadata.is_file().then_some(metadata.len()),
+                least_size: metadata.len(),
                 at: start,
                 to_fill: chunks,
                 filled: chunks_filled,
@@ -376,12 +379,14 @@ impl Parts {
     ///
     /// The size alone says nothing about the end: files of procfs and sysfs have
     /// another size than content, and a file may grow while it is sent.
-    fn check_size(&self) -> io::Result<()> {
+    fn check_size(&mut self) -> io::Result<()> {
         let Some(before @ 1..) = self.size else {
             return Ok(());
         };
-        let after = self.file.metadata()?.len();
-        if after < before.max(self.at.unwrap_or(0)) {
+        let now = self.file.metadata()?.len();
+        // It may have grown again in the meantime, with other content.
+        let after = now.min(self.least_size);
+        if after < before || now < self.at.unwrap_or(0) {
             return Err(io::Error::other(format!(
                 "it shrank to {after} bytes while it was sent (it had {before} when it was opened)"
             )));
@@ -399,6 +404,9 @@ impl Parts {
                 Ok(0) => return self.check_size().map(|()| 0),
                 Ok(len) => {
                     self.at = self.at.map(|at| at + len as u64);
+                    if self.size.is_some() {
+                        self.least_size = self.least_size.min(self.file.metadata()?.len());
+                    }
                     return Ok(len);
                 }
                 Err(error) => match error.kind() {

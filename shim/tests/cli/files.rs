@@ -13,6 +13,7 @@ use crate::common::{Done, lastbyte, peer, run};
 
 cases![
     an_input_that_shrinks_is_an_error_with_what_was_accepted,
+    an_input_that_shrinks_and_grows_again_is_an_error_too,
     an_input_that_grows_is_sent_to_its_end,
     standard_input_is_sent_from_where_it_stands,
     a_file_whose_size_is_not_its_length_is_sent_whole,
@@ -92,6 +93,34 @@ fn an_input_that_shrinks_is_an_error_with_what_was_accepted() {
     command.stdin(Stdio::from(input));
     let report = run(command).reports(1, "aborted");
     assert_eq!(report.number("accepted"), 10_000, "{report:#?}");
+}
+
+fn an_input_that_shrinks_and_grows_again_is_an_error_too() {
+    // The peer has it grow again after the first byte, long before its end is read.
+    let (_folder, file) = folder_with(&vec![7; 4_000_000]);
+    let program = "import os, socket, sys
+listener = socket.create_server(('10.77.0.1', 5000))
+connection, _ = listener.accept()
+connection.recv(1)
+os.truncate(sys.argv[1], 5_000_000)
+while connection.recv(65536): pass";
+    let peer = format!(
+        "truncate --size 3000000 '{0}'; exec python3 -c \"{program}\" '{0}'",
+        file.display()
+    );
+    let args = [
+        "send",
+        "--json",
+        "--peer",
+        &peer,
+        "10.77.0.1:5000",
+        text(&file),
+    ];
+    let report = run(lastbyte(&args)).reports(1, "aborted");
+    assert!(
+        report.done.stderr.contains("shrank to 3000000"),
+        "{report:#?}"
+    );
 }
 
 fn an_input_that_grows_is_sent_to_its_end() {
