@@ -12,6 +12,10 @@ use super::session::{self, Feed};
 use super::target::Target;
 use crate::signals::Signals;
 
+/// What a run takes at most beside its transmit buffer, mostly for the stacks of its
+/// threads.
+const LEAST_MEMORY: usize = 16 << 20;
+
 /// Runs `lastbyte send`.
 ///
 /// # Errors
@@ -60,6 +64,13 @@ fn start<F: Feed>(
     open: impl FnOnce(&mut Signals) -> Result<(F, Line), Failure>,
     signals: &mut Signals,
 ) -> Result<u8, Failure> {
+    // A vector that cannot be had would end the process without a word.
+    if Vec::<u8>::new().try_reserve_exact(LEAST_MEMORY).is_err() {
+        return Err(Failure::other(format!(
+            "there is less than {} MiB of memory for this process; raise its limit (ulimit -v)",
+            LEAST_MEMORY >> 20
+        )));
+    }
     // What is wrong with the command line is said before what is wrong with
     // the world.
     args.network()?;

@@ -132,10 +132,10 @@ fn with_little_memory_no_run_ends_without_a_report() {
             "trap '' XFSZ; ulimit -v {kibibytes}
              exec $lastbyte send --json --listen-wait 30s --peer true 10.77.0.1:5000 Cargo.toml"
         ));
-        // The program itself cannot be loaded: the loader says so, or the kernel
-        // ends it there.
-        let is_silent = done.code.is_none() && done.stderr.is_empty();
-        if done.code == Some(127) || is_silent {
+        // The program itself cannot be loaded: the loader says so, or it ends there,
+        // before it has read its arguments.
+        let is_loaded = done.code.is_some_and(|code| code != 127);
+        if reports == 0 && !is_loaded {
             continue;
         }
         assert!(
