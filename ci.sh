@@ -68,6 +68,9 @@ Only when asked for:
 
   teeth     break rules on purpose, and see that the simulator and the fuzzer's
             corpus find each
+  stress    4,000 short runs of the command in namespaces of their own, by every kind of
+            end, SIGKILL included, and nothing may be left of them; in some ten minutes
+            ($STRESS_RUNS for another number)
   instructions
             what single calls cost, counted by valgrind, against bare smoltcp and
             the baseline in the repository (INSTRUCTIONS=accept replaces that)
@@ -633,6 +636,11 @@ stage_sim() {
 stage_teeth() {
     run cargo test --locked --release -p lastbyte-shim --features sabotage --test teeth --test guest_teeth -- --nocapture
     run cargo test --locked --release -p lastbyte --features sabotage --test fuzz_teeth -- --nocapture
+}
+
+stage_stress() {
+    want_network_tools
+    run cargo test --locked -p lastbyte-shim --test stress
 }
 
 # The instructions of each call: its name, lastbyte's and those of bare smoltcp.

@@ -17,7 +17,7 @@ use std::fs;
 use std::io;
 use std::marker::PhantomData;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::process::{Child, ExitStatus};
+use std::process::{Child, Command, ExitStatus};
 use std::thread;
 use std::time::{Duration, Instant as HostInstant};
 
@@ -28,10 +28,15 @@ use nix::unistd::{Gid, Uid};
 use procfs::net::{TcpNetEntries, TcpState};
 use procfs::{FromReadSI, current_system_info};
 
+use self::policy::Policy;
 use crate::tap::{self, Offload, Tap, TapError};
 
 mod netlink;
+mod policy;
 pub mod probe;
+mod testing;
+
+pub use testing::{test, test_with};
 
 /// The name of the TAP in a namespace.
 pub const TAP_NAME: &str = "lastbyte0";
@@ -54,6 +59,8 @@ pub const OUR_HARDWARE_ADDR: [u8; 6] = [0x02, 0x00, 0x00, 0x77, 0x00, 0x02];
 
 /// How long the kernel may take until a new TAP and its addresses work.
 const SETTLE_LIMIT: Duration = Duration::from_secs(5);
+/// How often it is asked meanwhile whether it is still wanted.
+const SETTLE_SLICE: Duration = Duration::from_millis(50);
 /// How often that is looked at.
 const SETTLE_INTERVAL: Duration = Duration::from_millis(1);
 /// How often the list of listening sockets is read.
@@ -66,9 +73,7 @@ pub enum NamespaceError {
     #[error(transparent)]
     Tap(#[from] TapError),
     /// The kernel's policy is against it.
-    #[error(
-        "this user may not make a network namespace: run as root, or allow user namespaces:\n  sudo sysctl -w kernel.unprivileged_userns_clone=1                # Debian\n  sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0    # Ubuntu\n  (in a container: `--cap-add SYS_ADMIN --cap-add NET_ADMIN`)"
-    )]
+    #[error("this user may not make a network namespace: {}", Policy::read().remedy_for_forbidden())]
     Forbidden,
     /// Without root a whole process must move, which it can only do alone.
     #[error(
@@ -76,13 +81,14 @@ pub enum NamespaceError {
     )]
     MultiThreaded,
     /// The number of namespaces is used up.
-    #[error(
-        "no more namespaces are allowed: raise the limits with `sudo sysctl -w user.max_user_namespaces=1000 user.max_net_namespaces=1000`"
-    )]
+    #[error("no more namespaces are allowed: {}", Policy::read().remedy_for_too_many())]
     TooMany,
     /// The kernel was built without them.
-    #[error("this kernel has no user or network namespaces")]
+    #[error("this kernel has no user or network namespaces: use one that was built with them")]
     Unsupported,
+    /// Whoever waited for it wants it no more.
+    #[error("interrupted")]
+    Interrupted,
     /// A step inside the new namespace failed.
     #[error("{doing} in the new namespace: {source}")]
     Setup {
@@ -157,10 +163,23 @@ impl Namespace {
     ///
     /// As for [`enter`](Self::enter).
     pub fn enter_with(most: Offload) -> Result<(Self, Tap), NamespaceError> {
+        Self::enter_unless(most, &mut || false)
+    }
+
+    /// As [`enter_with`](Self::enter_with), unless `is_unwanted` says so while
+    /// the kernel takes its time.
+    ///
+    /// # Errors
+    ///
+    /// As for [`enter`](Self::enter), and [`NamespaceError::Interrupted`].
+    pub fn enter_unless(
+        most: Offload,
+        is_unwanted: &mut dyn FnMut() -> bool,
+    ) -> Result<(Self, Tap), NamespaceError> {
         tap::check_driver()?;
         let namespace = Self::enter_empty()?;
         let tap = Tap::create_with(TAP_NAME, TAP_MTU, most)?;
-        namespace.configure(&tap).map_err(setup("addressing"))?;
+        namespace.configure(&tap, is_unwanted)?;
         Ok((namespace, tap))
     }
 
@@ -192,21 +211,30 @@ impl Namespace {
         netlink::set_up(index)
     }
 
-    fn configure(&self, tap: &Tap) -> io::Result<()> {
-        let index = tap.index()?;
-        netlink::add_address(index, KERNEL_V4.into(), PREFIX_V4)?;
-        if self.has_ipv6 {
-            netlink::add_address(index, KERNEL_V6.into(), PREFIX_V6)?;
-        }
-        tap.set_up(true)?;
-        if !tap.wait_carrier(SETTLE_LIMIT) {
-            return Err(io::ErrorKind::NetworkDown.into());
+    fn configure(
+        &self,
+        tap: &Tap,
+        is_unwanted: &mut dyn FnMut() -> bool,
+    ) -> Result<(), NamespaceError> {
+        let failed = setup("addressing");
+        self.address(tap).map_err(&failed)?;
+        let start = HostInstant::now();
+        while !tap.wait_carrier(SETTLE_SLICE) {
+            if is_unwanted() {
+                return Err(NamespaceError::Interrupted);
+            }
+            if start.elapsed() >= SETTLE_LIMIT {
+                return Err(failed(io::ErrorKind::NetworkDown.into()));
+            }
         }
         // The kernel answers neighbour solicitations once it has joined the
         // group they are sent to, which a worker does some time after the
         // link is up. A solicitation lost to that costs a second.
         let start = HostInstant::now();
-        while self.has_ipv6 && !is_solicited_node_joined()? {
+        while self.has_ipv6 && !is_solicited_node_joined().map_err(&failed)? {
+            if is_unwanted() {
+                return Err(NamespaceError::Interrupted);
+            }
             if start.elapsed() >= SETTLE_LIMIT {
                 // The worker shares a lock with every namespace that is being
                 // taken down. IPv4 does not need it, and IPv6 works once it
@@ -217,6 +245,43 @@ impl Namespace {
             thread::sleep(SETTLE_INTERVAL);
         }
         Ok(())
+    }
+
+    fn address(&self, tap: &Tap) -> io::Result<()> {
+        let index = tap.index()?;
+        netlink::add_address(index, KERNEL_V4.into(), PREFIX_V4)?;
+        if self.has_ipv6 {
+            netlink::add_address(index, KERNEL_V6.into(), PREFIX_V6)?;
+        }
+        tap.set_up(true)
+    }
+
+    /// Starts `command` in this namespace, as the first process of a PID
+    /// namespace of its own. When it ends, however it ends, the kernel kills
+    /// all that it has started, directly or not.
+    ///
+    /// # Errors
+    ///
+    /// [`NamespaceError`]; the program cannot be started.
+    pub fn spawn_first(&self, command: &mut Command) -> Result<Child, NamespaceError> {
+        // A thread that has left its PID namespace can start no more threads,
+        // and there is no way back. So it is one made for this.
+        let spawn = || {
+            unshare(CloneFlags::CLONE_NEWPID).map_err(|errno| match errno {
+                Errno::ENOSPC => NamespaceError::TooMany,
+                Errno::EPERM => NamespaceError::Forbidden,
+                _ => setup("making a PID namespace")(errno.into()),
+            })?;
+            command.spawn().map_err(setup("starting a process"))
+        };
+        thread::scope(|scope| {
+            let thread = thread::Builder::new()
+                .spawn_scoped(scope, spawn)
+                .map_err(setup("starting a thread"))?;
+            thread
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
     }
 
     /// Whether the kernel's side has its IPv6 address (IPv6 may be switched
@@ -289,8 +354,8 @@ impl Namespace {
     }
 }
 
-/// Runs `inside` on a new thread in a new namespace, and waits for it: for
-/// tests, and for a program that must not move itself. Needs root.
+/// Runs `inside` on a new thread in a new namespace, and waits for it: for a
+/// program that must not move itself. Needs root; [`test()`] does not.
 ///
 /// A panic of `inside` goes on in the caller.
 ///
@@ -328,7 +393,8 @@ where
 
 /// Whether a connection to `wanted` ends at a listener on `found`.
 fn reaches(found: SocketAddr, wanted: SocketAddr) -> bool {
-    match (found.ip(), wanted.ip()) {
+    // Runtimes with dual-stack sockets listen on ::ffff:10.77.0.1 in place of 10.77.0.1.
+    match (found.ip().to_canonical(), wanted.ip()) {
         (found, wanted) if found == wanted => true,
         // A listener on `::` takes IPv4 too, unless it was told not to, which
         // the list does not show.

@@ -1,19 +1,42 @@
-//! SIGINT and SIGTERM as a descriptor that becomes readable.
+//! The signals that ask a program to end, as a descriptor that becomes readable.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::process;
+use std::time::{Duration, Instant};
 
+use nix::libc::{c_int, siginfo_t};
+use nix::sys::signal::{SigSet, Signal};
 use signal_hook::SigId;
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::low_level::{pipe, unregister};
+use signal_hook::consts::{
+    SIGALRM, SIGHUP, SIGINT, SIGIO, SIGPROF, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGVTALRM,
+    SIGXCPU, SIGXFSZ,
+};
+use signal_hook::low_level::unregister;
 
-/// Catches SIGINT and SIGTERM for as long as it lives.
+/// Every signal that ends a program unless it is caught, but for those that
+/// report a fault of the program itself and for SIGPIPE.
+const ENDING: [c_int; 12] = [
+    SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGALRM, SIGUSR1, SIGUSR2, SIGIO, SIGVTALRM, SIGPROF,
+    SIGXCPU, SIGXFSZ,
+];
+
+/// How long after the first signal the end of the program is due.
+const OVERDUE: Duration = Duration::from_millis(1_400);
+
+/// Catches the signals that ask a program to end, for as long as it lives:
+/// SIGHUP, SIGINT, SIGQUIT, SIGTERM, and the others whose default action ends a
+/// process (SIGUSR1, SIGALRM, SIGXCPU ...). Those that report a fault
+/// (SIGSEGV, SIGABRT ...) are left alone, and so is a SIGHUP that is ignored
+/// already (`nohup`).
 ///
 /// A signal no longer ends the process; it makes this readable, which a
-/// [`HostClock`](crate::host_clock::HostClock) can watch. After the drop the
-/// two signals are ignored (their default action does not come back), so keep
-/// it until the end of the program.
+/// [`HostClock`](crate::host_clock::HostClock) can watch. SIGXFSZ counts only if
+/// another process sent it: where a write of this process reaches the limit of
+/// file sizes, that write fails and says so. After the drop the signals are
+/// ignored (their default action does not come back), so keep it until the end
+/// of the program.
 ///
 /// ```
 /// use lastbyte_shim::signals::Signals;
@@ -29,6 +52,7 @@ use signal_hook::low_level::{pipe, unregister};
 pub struct Signals {
     pipe: UnixStream,
     registered: Vec<SigId>,
+    first_at: Option<Instant>,
 }
 
 impl Signals {
@@ -40,14 +64,27 @@ impl Signals {
     pub fn catch() -> io::Result<Self> {
         let (pipe, caught) = UnixStream::pair()?;
         pipe.set_nonblocking(true)?;
+        caught.set_nonblocking(true)?;
         let mut signals = Self {
             pipe,
             registered: Vec::new(),
+            first_at: None,
         };
-        for signal in [SIGINT, SIGTERM] {
-            let id = pipe::register(signal, caught.try_clone()?)?;
-            signals.registered.push(id);
+        let ignored = ignored_at_start();
+        // A parent that blocks signals hands that on.
+        let mut mask = SigSet::empty();
+        for signal in ENDING {
+            if signal == SIGHUP && ignored & bit(SIGHUP) != 0 {
+                continue;
+            }
+            signals
+                .registered
+                .push(register(signal, caught.try_clone()?)?);
+            if let Ok(signal) = Signal::try_from(signal) {
+                mask.add(signal);
+            }
         }
+        mask.thread_unblock()?;
         Ok(signals)
     }
 
@@ -59,8 +96,52 @@ impl Signals {
         while matches!(self.pipe.read(&mut bytes), Ok(1..)) {
             arrived = true;
         }
+        if arrived {
+            self.first_at.get_or_insert_with(Instant::now);
+        }
         arrived
     }
+
+    /// Whether a signal has ever arrived.
+    pub fn have_arrived(&mut self) -> bool {
+        self.take();
+        self.first_at.is_some()
+    }
+
+    /// Whether a signal arrived so long ago that the program should be over by
+    /// now: whatever it still waits for is to be left undone.
+    pub fn are_overdue(&mut self) -> bool {
+        self.take();
+        self.first_at.is_some_and(|at| at.elapsed() >= OVERDUE)
+    }
+}
+
+#[expect(unsafe_code, reason = "a signal handler may do next to nothing")]
+fn register(signal: c_int, pipe: UnixStream) -> io::Result<SigId> {
+    let tell = move |info: &siginfo_t| {
+        // SAFETY: the kernel filled in the sender of a signal, and for the
+        // limit of file sizes it is this process (`send_sig` in the kernel).
+        let sender = unsafe { info.si_pid() };
+        let is_own_limit = signal == SIGXFSZ && u32::try_from(sender) == Ok(process::id());
+        if !is_own_limit {
+            // A full pipe says that there was a signal, just as well.
+            let _ = (&pipe).write(b".");
+        }
+    };
+    // SAFETY: the action makes two system calls that are allowed in a signal
+    // handler (getpid, write), and neither allocates nor locks.
+    unsafe { signal_hook_registry::register_sigaction(signal, tell) }
+}
+
+const fn bit(signal: c_int) -> u64 {
+    1 << (signal - 1)
+}
+
+/// The signals that this process ignores, one bit each.
+fn ignored_at_start() -> u64 {
+    procfs::process::Process::myself()
+        .and_then(|process| process.status())
+        .map_or(0, |status| status.sigign)
 }
 
 impl AsFd for Signals {
@@ -86,19 +167,28 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn both_signals_end_a_wait_and_are_taken_once() {
+    fn each_signal_ends_a_wait_and_is_taken_once() {
         let mut signals = Signals::catch().unwrap();
         let mut clock = HostClock::new();
         let watch = clock.watch(&signals).unwrap();
-        for signal in [SIGINT, SIGTERM] {
+        for signal in ENDING {
+            if signal == SIGHUP && ignored_at_start() & bit(SIGHUP) != 0 {
+                continue;
+            }
             raise(signal).unwrap();
+            // The one of the file size limit, when the process itself sent it.
+            if signal == SIGXFSZ {
+                assert!(!signals.take());
+                continue;
+            }
             clock.wait(None);
-            assert!(clock.is_ready(watch));
+            assert!(clock.is_ready(watch), "signal {signal}");
             assert!(signals.take());
             assert!(!signals.take());
             let soon = clock.now() + Duration::from_millis(5);
             clock.wait(Some(soon));
             assert!(!clock.is_ready(watch), "no wake-up without a signal");
         }
+        assert!(signals.have_arrived());
     }
 }

@@ -28,9 +28,11 @@ use smoltcp::time::Instant;
 use tun_rs::{DeviceBuilder, Layer, SyncDevice};
 
 mod error;
+mod leftover;
 mod offload;
 mod port;
 pub use error::TapError;
+pub use leftover::{Leftover, repair_all};
 use offload::Arrival;
 pub use offload::Offload;
 use port::Port;
@@ -61,12 +63,14 @@ pub struct Tap {
     rx: Vec<u8>,
     tx: Vec<u8>,
     max_frame: usize,
+    had_leftover: bool,
 }
 
 impl Tap {
     /// Attaches to the existing TAP interface `name`, and changes nothing
     /// about it that lasts. The kernel does as much of the work as it can:
-    /// see [`offload`](Self::offload).
+    /// see [`offload`](Self::offload). Offload that a killed program left
+    /// switched on is off after this, whatever is asked for.
     ///
     /// Needs no privileges if the interface was created for this user
     /// (`ip tuntap add ... user $USER`).
@@ -90,7 +94,9 @@ impl Tap {
         let index = if_nametoindex(name).map_err(|_| TapError::NoSuchInterface {
             name: name.to_owned(),
         })?;
-        let tap = Self::build(|| builder(name), name, most)?;
+        let had_leftover = leftover::has_offload(name).unwrap_or(false);
+        let mut tap = Self::build(|| builder(name), name, most)?;
+        tap.had_leftover = had_leftover;
         // Attaching creates an interface that is not there. If it vanished in
         // between, this one is new; dropping `tap` removes it again.
         if if_nametoindex(name) != Ok(index) {
@@ -152,6 +158,7 @@ impl Tap {
                 Err(error) => log::debug!("{name} without offload: {error}"),
             }
         }
+        // This also switches off what another program may have left switched on.
         Self::from_device(attach(builder(), name)?, name, Offload::None)
     }
 
@@ -183,7 +190,15 @@ impl Tap {
             rx: vec![0; offload.header_len() + longest + OVERSIZE_MARK_LEN],
             tx: vec![0; offload.header_len() + longest],
             max_frame,
+            had_leftover: false,
         })
+    }
+
+    /// Whether a program that was killed had left offload switched on, which
+    /// this attachment has repaired.
+    #[must_use]
+    pub const fn had_leftover(&self) -> bool {
+        self.had_leftover
     }
 
     /// How much of the work the kernel does for this device.
@@ -293,7 +308,9 @@ pub fn check_driver() -> Result<(), TapError> {
         Ok(_) => Ok(()),
         Err(error) => Err(match Errno::from_raw(error.raw_os_error().unwrap_or(0)) {
             Errno::ENOENT | Errno::ENODEV | Errno::ENXIO => TapError::NoTunDevice,
-            Errno::EACCES | Errno::EPERM => TapError::TunDenied,
+            Errno::EACCES => TapError::TunDenied,
+            // Of the control group: the permissions of the file are not asked.
+            Errno::EPERM => TapError::TunForbidden,
             _ => TapError::Io {
                 doing: "opening",
                 name: TUN_PATH.to_owned(),

@@ -33,7 +33,8 @@ const fn expected(sabotage: Sabotage) -> &'static [Rule] {
         | Sabotage::WrongAck
         | Sabotage::LoudAbort => &[Rule::Answers],
         Sabotage::GroupSyn => &[Rule::Answers, Rule::Listens],
-        Sabotage::HalfOpen | Sabotage::DeafBind | Sabotage::StaleRow => &[Rule::Listens],
+        Sabotage::HalfOpen | Sabotage::StaleRow => &[Rule::Listens],
+        Sabotage::DeafBind => &[Rule::Cause, Rule::Listens],
         Sabotage::Unread | Sabotage::CutText => &[Rule::Read],
         Sabotage::BlindHeard
         | Sabotage::FinDuplicates

@@ -7,7 +7,8 @@ use lastbyte_shim::capture::Capture;
 use lastbyte_shim::host_clock::HostClock;
 use lastbyte_shim::loopback::{Flags, Flow, Segment};
 use lastbyte_shim::namespace::{
-    self, KERNEL_V4, Namespace, OUR_HARDWARE_ADDR, OUR_V4, OUR_V6, PREFIX_V4, PREFIX_V6,
+    self, KERNEL_V4, Namespace, NamespaceError, OUR_HARDWARE_ADDR, OUR_V4, OUR_V6, PREFIX_V4,
+    PREFIX_V6,
 };
 use lastbyte_shim::setup::Setup;
 use lastbyte_shim::tap::{Offload, Tap};
@@ -32,15 +33,17 @@ pub const FORGED: &[u8] = b"forged";
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What this machine lacks for these tests; `None` if they can run.
+///
+/// Called by the first thread, before there are others: without root, it enters a user
+/// namespace, in which every thread that it starts is root.
 pub fn missing() -> Option<String> {
-    let is_root = nix::unistd::Uid::effective().is_root();
-    if !is_root && let Err(error) = Namespace::enter_empty() {
-        // Every test thread inherits the user namespace made here.
-        return Some(error.to_string());
-    }
-    namespace::run(|_, _| ())
-        .err()
-        .map(|error| error.to_string())
+    let tried = match namespace::run(|_, _| ()) {
+        Err(NamespaceError::MultiThreaded) => {
+            Namespace::enter_empty().and_then(|_| namespace::run(|_, _| ()))
+        }
+        other => other,
+    };
+    tried.err().map(|error| error.to_string())
 }
 
 /// A pcap that stays in memory.

@@ -5,8 +5,8 @@
 //! the peer ever sent, read from a capture) and with what the peer received.
 //!
 //! Needs /dev/net/tun and a network namespace, and `nft` for those with a packet
-//! filter. Where a machine lacks one, the tests that need it count as ignored
-//! and say so; with `CI=true` they fail.
+//! filter. No root: another user gets a user namespace. Where a machine lacks one of
+//! these, the tests that need it count as ignored and say so; with `CI=true` they fail.
 
 mod attacker;
 mod closing;

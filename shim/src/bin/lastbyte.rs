@@ -2,6 +2,15 @@
 
 use std::process::ExitCode;
 
+/// Runs before the standard library replaces what is closed.
+#[cfg(target_os = "linux")]
+#[expect(unsafe_code, reason = "the linker is told where this belongs")]
+// SAFETY: the section is a list of functions to be called before `main`, and
+// this one calls nothing that would have to be set up.
+#[unsafe(link_section = ".init_array")]
+#[used]
+static NOTE_CLOSED: extern "C" fn() = lastbyte_shim::cli::stdio::note_closed;
+
 #[cfg(target_os = "linux")]
 fn main() -> ExitCode {
     lastbyte_shim::cli::run()

@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal};
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -10,12 +10,17 @@ use bytesize::ByteSize;
 use clap::builder::PossibleValue;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use lastbyte::{Limit, OnPeerFin, Options, OptionsError};
+use nix::net::if_::if_nametoindex;
 use smoltcp::wire::IpCidr;
 
+use super::addresses::{self, ScopedAddr, parse_cidr};
 use super::exit::Failure;
+use super::first_process;
 use super::help;
+use super::message::MessageArgs;
 use super::sim::SimArgs;
-use super::target::{Target, parse_cidr};
+use super::stdio;
+use super::target::Target;
 use crate::tap::Offload;
 
 /// The largest transmit buffer, in bytes: the largest window TCP has
@@ -26,8 +31,8 @@ const LARGEST_TX_BUFFER: usize = 1 << 30;
 ///
 /// Sends over its own TCP/IP stack (smoltcp, as on a microcontroller), on a
 /// TAP device. The very next write after the peer has closed is refused, and
-/// whatever happens, it is said how many bytes were accepted, acknowledged,
-/// and not known to be delivered.
+/// every run reports how many bytes were accepted, acknowledged, and not known
+/// to be delivered.
 #[derive(Debug, Parser)]
 #[command(name = "lastbyte", version, after_long_help = help::MAIN)]
 pub struct Cli {
@@ -39,7 +44,8 @@ pub struct Cli {
 /// What to do; without one, the demonstration.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Show the promise at work; needs no privileges and no network (default)
+    /// Show what becomes of a write after the peer has closed, here and with the
+    /// kernel's TCP; needs no privileges and no network (default)
     Demo,
     /// Send a file or standard input to a peer
     #[command(after_long_help = help::send())]
@@ -50,16 +56,25 @@ pub enum Command {
     /// refused and its error ends the loop.
     #[command(after_long_help = help::heartbeat())]
     Heartbeat(HeartbeatArgs),
-    /// Simulate bad networks and peers, and hold the writer to its rules
+    /// Simulate bad networks and peers, and check every run against the rules
+    #[command(after_long_help = help::SIM)]
     Sim(SimArgs),
     /// Say what this machine permits, and how to get what is missing
+    #[command(after_long_help = help::DOCTOR)]
     Doctor(DoctorArgs),
+    /// A part of --peer
+    #[command(hide = true, name = first_process::NAME)]
+    FirstProcess {
+        /// What the shell is to run.
+        command: String,
+    },
 }
 
 /// Arguments of `lastbyte send`.
 #[derive(Debug, Args)]
 pub struct SendArgs {
-    /// The peer: `10.0.0.1:5000`, `[fd00::1]:5000` or `name:5000`
+    /// The peer: `10.0.0.1:5000`, `[fd00::1]:5000` or `name:5000`; the port may be the
+    /// name of a service, as in `10.0.0.1:http`
     #[arg(value_name = "HOST:PORT")]
     pub target: Target,
     /// The file to send; - is standard input
@@ -73,15 +88,16 @@ pub struct SendArgs {
 /// Arguments of `lastbyte heartbeat`.
 #[derive(Debug, Args)]
 pub struct HeartbeatArgs {
-    /// The peer: `10.0.0.1:5000`, `[fd00::1]:5000` or `name:5000`
+    /// The peer: `10.0.0.1:5000`, `[fd00::1]:5000` or `name:5000`; the port may be the
+    /// name of a service, as in `10.0.0.1:http`
     #[arg(value_name = "HOST:PORT")]
     pub target: Target,
     /// Time from one beat to the next, such as 1s or 250ms
     #[arg(long, value_name = "TIME", value_parser = parse_interval)]
     pub every: Duration,
-    /// What each beat sends, exactly (in bash, $'alive\n' ends in a line feed)
-    #[arg(long, value_name = "TEXT", value_parser = parse_message)]
-    pub message: String,
+    /// What each beat sends.
+    #[command(flatten)]
+    pub message: MessageArgs,
     /// Finish after this many beats; without it, go on until the peer goes
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,
@@ -113,7 +129,8 @@ pub struct ConnectionArgs {
     /// the TAP interface, such as 10.0.0.2/24 beside 10.0.0.1/24
     #[arg(long, value_name = "CIDR", help_heading = "Network", requires = "tap", conflicts_with = "peer", value_parser = parse_cidr)]
     pub addr: Option<IpCidr>,
-    /// The router towards peers outside of the prefix of --addr
+    /// The router towards peers outside of the network of --addr; for IPv6 it may
+    /// be link-local, such as `fe80::1`
     #[arg(
         long,
         value_name = "IP",
@@ -121,32 +138,42 @@ pub struct ConnectionArgs {
         requires = "tap",
         conflicts_with = "peer"
     )]
-    pub gateway: Option<IpAddr>,
+    pub gateway: Option<ScopedAddr>,
     /// Start CMD as the peer in a private network, instead of --tap
     ///
     /// CMD is run by `sh -c` and has `10.77.0.1/24` and `fd77::1/64`; we are
-    /// `10.77.0.2` and `fd77::2`. It gets 5 s to listen on the port. What it
-    /// prints goes to stderr. When the connection has ended, it gets 2 s to end
-    /// by itself, and is terminated then. Needs root or user namespaces.
+    /// `10.77.0.2` and `fd77::2`. What it prints goes to stderr; its standard
+    /// input is a pipe that stays open and silent until the connection has
+    /// ended. Its processes have PIDs of their own, and none of them outlives
+    /// this command, however that ends. Needs root or user namespaces.
     #[arg(long, value_name = "CMD", help_heading = "Network")]
     pub peer: Option<String>,
-    /// Leave at most this much of the work to the kernel; what it does not offer
-    /// is done here
+    /// How long CMD gets to listen on the port [default: 5s]
+    #[arg(long, value_name = "TIME", help_heading = "Network", requires = "peer", hide_default_value = true, default_value = "5s", value_parser = humantime::parse_duration)]
+    pub listen_wait: Duration,
+    /// How long CMD may make no progress after the end of the connection, before
+    /// it is terminated and the run has failed [default: 2s]
+    ///
+    /// As long as it reads, writes or computes, it is let finish.
+    #[arg(long, value_name = "TIME", help_heading = "Network", requires = "peer", hide_default_value = true, default_value = "2s", value_parser = humantime::parse_duration)]
+    pub peer_grace: Duration,
+    /// Offload at most this to the kernel; what it does not offer is done here
     #[arg(long, value_enum, value_name = "WHAT", help_heading = "Network", default_value_t = Offload::Segmentation)]
     pub offload: Offload,
-    /// Write what crosses the wire to FILE, for Wireshark: with all checksums,
-    /// and in the segments of a wire
+    /// Capture the traffic to FILE for Wireshark, with all checksums and in
+    /// segments as on a wire; - is standard output
     #[arg(long, value_name = "FILE", help_heading = "Network")]
     pub pcap: Option<PathBuf>,
 
-    /// Go on writing after the peer's FIN, until it resets the connection
+    /// Go on writing after the peer has closed its own direction (FIN), until it
+    /// resets the connection
     #[arg(long, help_heading = "Connection")]
     pub half_close: bool,
     /// Give up connecting after this time [default: 30s]
     #[arg(long, value_name = "TIME", help_heading = "Connection", value_parser = humantime::parse_duration)]
     pub connect_limit: Option<Duration>,
-    /// The peer has vanished when an answer is due and nothing was heard for
-    /// this time [default: 100s]
+    /// Give up a peer that owes an answer and sends nothing, or acknowledges
+    /// nothing, for this time [default: 100s]
     #[arg(long, value_name = "TIME", help_heading = "Connection", value_parser = humantime::parse_duration)]
     pub silence_limit: Option<Duration>,
     /// Abort when the peer answers but takes no byte for this time [default:
@@ -177,7 +204,7 @@ pub struct ConnectionArgs {
     /// No progress and no report; only errors, on stderr
     #[arg(long, short, help_heading = "Output")]
     pub quiet: bool,
-    /// Tell the events of the connection on stderr (and show no progress bar)
+    /// Log the events of the connection to stderr (and show no progress bar)
     #[arg(long, short, help_heading = "Output")]
     pub verbose: bool,
 }
@@ -219,6 +246,31 @@ impl ConnectionArgs {
         !self.quiet && !self.verbose && io::stderr().is_terminal()
     }
 
+    /// Checks that stdout can take what is meant for it.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`]: two things are meant for it, or it is closed.
+    pub fn output(&self) -> Result<(), Failure> {
+        let has_capture = self.pcap.as_deref() == Some(Path::new("-"));
+        if has_capture && self.json {
+            return Err(Failure::usage(
+                "--json and --pcap - both want standard output; write the capture to a file",
+            ));
+        }
+        if has_capture && io::stdout().is_terminal() {
+            return Err(Failure::usage(
+                "--pcap - would write a capture to the terminal; pipe it somewhere, as in `| tshark -r -`",
+            ));
+        }
+        if (has_capture || self.json) && !stdio::has_stdout() {
+            return Err(Failure::other(
+                "standard output is closed, and the report or the capture is meant for it",
+            ));
+        }
+        Ok(())
+    }
+
     /// Which network was asked for.
     ///
     /// # Errors
@@ -243,22 +295,14 @@ impl ConnectionArgs {
                  If `ip addr show {name}` says 10.0.0.1/24, --addr 10.0.0.2/24 will do"
             )));
         };
-        if let Some(gateway) = self.gateway {
-            if !addr.contains_addr(&gateway.into()) {
-                return Err(Failure::usage(format!(
-                    "--gateway {gateway} is not on the network of --addr {addr}"
-                )));
-            }
-            if addr.address() == gateway.into() {
-                return Err(Failure::usage(format!(
-                    "--gateway {gateway} is our own address"
-                )));
-            }
+        if let Some(gateway) = &self.gateway {
+            check_gateway(gateway, addr, &name)
+                .map_err(|wrong| Failure::usage(format!("--gateway {gateway}: {wrong}")))?;
         }
         Ok(Network::Tap {
             name,
             addr,
-            gateway: self.gateway,
+            gateway: self.gateway.as_ref().map(|gateway| gateway.ip),
         })
     }
 
@@ -301,6 +345,17 @@ impl ConnectionArgs {
     }
 }
 
+/// A router is on the link: in our network, or at a link-local address.
+fn check_gateway(gateway: &ScopedAddr, addr: IpCidr, link: &str) -> Result<(), String> {
+    let is_same_version = gateway.ip.is_ipv6() == matches!(addr, IpCidr::Ipv6(_));
+    let is_on_link = addr.contains_addr(&gateway.ip.into()) || addresses::is_link_local(gateway.ip);
+    if !is_same_version || !is_on_link {
+        return Err(format!("it is not on the network of --addr {addr}"));
+    }
+    gateway.check_link(link, if_nametoindex(link).ok())?;
+    addresses::check_other_host(gateway.ip, &[addr])
+}
+
 const fn flag(limit: Limit) -> &'static str {
     match limit {
         Limit::Connect => "--connect-limit",
@@ -337,11 +392,4 @@ fn parse_interval(text: &str) -> Result<Duration, String> {
         Ok(interval) => Ok(interval),
         Err(error) => Err(error.to_string()),
     }
-}
-
-fn parse_message(text: &str) -> Result<String, String> {
-    if text.is_empty() {
-        return Err("a beat needs at least one byte, else it probes nothing".to_owned());
-    }
-    Ok(text.to_owned())
 }

@@ -1,21 +1,29 @@
 //! From the command line to a stack that can connect: device, addresses,
 //! capture, clock.
 
+use std::fs::{self, File};
+use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::BorrowedFd;
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
 use std::time::Duration;
 
 use lastbyte::Options;
 use lastbyte::stack::{Stack, Writer};
 use smoltcp::wire::{EthernetAddress, IpAddress, IpCidr};
 
+use super::addresses;
 use super::args::{ConnectionArgs, Network};
+use super::background::Background;
+use super::ends;
 use super::exit::{self, Failure};
 use super::peer::Peer;
+use super::session::Feed;
 use super::target::Target;
+use super::{console, stdio};
 use crate::capture::Capture;
 use crate::host_clock::{HostClock, Watch};
-use crate::namespace::{self, Namespace};
+use crate::namespace::{self, Namespace, NamespaceError};
 use crate::setup::Setup;
 use crate::signals::Signals;
 use crate::tap::Tap;
@@ -23,6 +31,9 @@ use crate::tap::Tap;
 /// How long the kernel may take to notice the carrier of a TAP that was just
 /// attached to.
 const CARRIER_LIMIT: Duration = Duration::from_secs(1);
+
+/// The most bytes of a capture that wait to be written.
+const CAPTURE_BACKLOG: usize = 64 << 20;
 
 /// The device of the command.
 pub type HostDevice = Capture<Tap>;
@@ -59,36 +70,41 @@ struct Found {
 pub fn prepare(
     args: &ConnectionArgs,
     target: &Target,
-    input: Option<BorrowedFd<'_>>,
+    signals: &mut Signals,
+    feed: &mut impl Feed,
 ) -> Result<Prepared, Failure> {
     let network = args.network()?;
     let options = args.options()?;
-    let system = |error: std::io::Error| Failure::other(format!("setting up: {error}"));
-    let mut signals = Signals::catch().map_err(system)?;
-    let remote = resolve(target, &network, &mut signals)?;
+    let remote = ends::resolve(target, &network, signals)?;
     let found = match network {
         Network::Tap {
             name,
             addr,
             gateway,
         } => attach(&name, addr, gateway, args)?,
-        Network::Private { command } => enter(&command, remote, args, &mut signals)?,
+        Network::Private { command } => enter(&command, remote, args, signals)?,
     };
-    let mut clock = HostClock::watching(&found.tap).map_err(system)?;
-    clock.watch(&signals).map_err(system)?;
-    let input = input
-        .map(|fd| clock.watch(&fd))
-        .transpose()
-        .map_err(system)?;
+    feed.start().map_err(setting_up)?;
+    let mut clock = HostClock::watching(&found.tap).map_err(setting_up)?;
+    clock.watch(signals).map_err(setting_up)?;
+    let input = feed.to_watch().map(|fd| clock.watch(&fd));
+    let input = input.transpose().map_err(setting_up)?;
+    let peer = found.peer.as_ref().map(|peer| clock.watch(peer));
+    let peer_watch = peer.transpose().map_err(setting_up)?;
+    if let Some(peer) = peer_watch {
+        // Its end matters only after that of the connection.
+        clock.set_watched(peer, false);
+    }
     let output = found.peer.as_ref().and_then(Peer::to_watch);
-    let output = output
-        .map(|fd| clock.watch(&fd))
-        .transpose()
-        .map_err(system)?;
-    let device = match &args.pcap {
+    let output = output.map(|fd| clock.watch(&fd));
+    let output = output.transpose().map_err(setting_up)?;
+    let capture = args.pcap.as_deref().map(capture_to).transpose()?;
+    let device = match &capture {
         None => Capture::off(found.tap),
-        Some(path) => Capture::create(found.tap, path, clock.epoch_since_1970())
-            .map_err(|error| Failure::other(format!("--pcap {}: {error}", path.display())))?,
+        Some(file) => {
+            let file = Box::new(file.clone());
+            Capture::to_writer(found.tap, file, clock.epoch_since_1970())
+        }
     };
     let mut setup = Setup::new(
         found.hardware_addr.into(),
@@ -100,9 +116,10 @@ pub fn prepare(
         peer: found.peer,
         remote,
         options,
-        signals,
         input,
+        peer_watch,
         output,
+        capture,
     };
     Ok(Prepared {
         run,
@@ -111,6 +128,30 @@ pub fn prepare(
         setup,
         gateway: found.gateway,
     })
+}
+
+/// What the system refuses while things are set up.
+pub(super) fn setting_up(error: io::Error) -> Failure {
+    Failure::other(format!("setting up: {error}"))
+}
+
+/// Begins a capture to `path`, by a thread. A FIFO is opened by it, too, for that
+/// takes until somebody reads.
+fn capture_to(path: &Path) -> Result<Background, Failure> {
+    let failed = |error: io::Error| Failure::other(format!("--pcap {}: {error}", path.display()));
+    let file = Background::new(CAPTURE_BACKLOG);
+    let is_fifo = fs::metadata(path).is_ok_and(|found| found.file_type().is_fifo());
+    let started = if path == Path::new("-") {
+        file.start(stdio::stdout)
+    } else if is_fifo {
+        let path = path.to_owned();
+        file.start(move || File::options().write(true).open(path))
+    } else {
+        let created = File::create(path).map_err(failed)?;
+        file.start(move || Ok(created))
+    };
+    started.map_err(failed)?;
+    Ok(file)
 }
 
 impl Prepared {
@@ -126,6 +167,13 @@ impl Prepared {
     ///
     /// The stack cannot be made of these parts.
     pub fn run<R>(self, program: impl FnOnce(&mut HostStack<'_>, Run) -> R) -> Result<R, Failure> {
+        // A vector that cannot be had would end the process.
+        let size = self.setup.tx_buffer;
+        if Vec::<u8>::new().try_reserve_exact(size).is_err() {
+            return Err(Failure::other(format!(
+                "there is no memory for a transmit buffer of {size} bytes; use a smaller --tx-buffer"
+            )));
+        }
         self.setup
             .run(self.device, self.clock, |stack| {
                 if let Some(gateway) = self.gateway {
@@ -146,12 +194,14 @@ pub struct Run {
     pub remote: SocketAddr,
     /// Limits and policies of the connection.
     pub options: Options,
-    /// SIGINT and SIGTERM.
-    pub signals: Signals,
     /// The clock's watch of the input, if there is one to watch.
     pub input: Option<Watch>,
+    /// The clock's watch of the peer: whether it has ended.
+    pub peer_watch: Option<Watch>,
     /// The clock's watch of what the peer prints, if that goes through us.
     pub output: Option<Watch>,
+    /// The file of the capture, if there is one.
+    pub(super) capture: Option<Background>,
 }
 
 fn add_route(stack: &mut HostStack<'_>, gateway: IpAddr) -> Result<(), Failure> {
@@ -163,48 +213,22 @@ fn add_route(stack: &mut HostStack<'_>, gateway: IpAddr) -> Result<(), Failure> 
     added.map_err(|error| Failure::other(format!("--gateway {gateway}: {error}")))
 }
 
-/// Resolves the target before any namespace is entered, where there would be
-/// no resolver.
-fn resolve(
-    target: &Target,
-    network: &Network,
-    signals: &mut Signals,
-) -> Result<SocketAddr, Failure> {
-    let (families, own) = match network {
-        Network::Tap { addr, .. } => (addr.to_string(), vec![addr.address()]),
-        Network::Private { .. } => (
-            "the private network".to_owned(),
-            vec![namespace::OUR_V4.into(), namespace::OUR_V6.into()],
-        ),
-    };
-    let remote = target.resolve(signals, &families, |ip| {
-        own.iter()
-            .any(|own| IpAddress::from(ip).version() == own.version())
-    })?;
-    if own.contains(&remote.ip().into()) {
-        return Err(Failure::usage(format!(
-            "{} is our own address; the peer needs another",
-            remote.ip()
-        )));
-    }
-    let is_host = !remote.ip().is_unspecified() && !remote.ip().is_multicast();
-    if !is_host || remote.ip() == IpAddr::from([255; 4]) {
-        return Err(Failure::usage(format!(
-            "{} is not the address of one host",
-            remote.ip()
-        )));
-    }
-    Ok(remote)
-}
-
 fn attach(
     name: &str,
     addr: IpCidr,
     gateway: Option<IpAddr>,
     args: &ConnectionArgs,
 ) -> Result<Found, Failure> {
+    console::start();
     let tap =
         Tap::open_with(name, args.offload).map_err(|error| Failure::other(error.to_string()))?;
+    if tap.had_leftover() && !args.quiet {
+        exit::note(&format!(
+            "a program that was killed had left offload switched on at {name}, which damages the \
+             frames of others; repaired"
+        ));
+    }
+    ends::check_free(addr, name)?;
     if !tap.wait_carrier(CARRIER_LIMIT) && !args.quiet {
         exit::note(&format!(
             "{name} is down; connecting all the same. To bring it up: sudo ip link set {name} up"
@@ -217,7 +241,7 @@ fn attach(
     Ok(Found {
         tap,
         hardware_addr,
-        addresses: vec![addr],
+        addresses: addresses::with_link_local(addr, hardware_addr),
         gateway,
         peer: None,
     })
@@ -243,22 +267,26 @@ fn enter(
     args: &ConnectionArgs,
     signals: &mut Signals,
 ) -> Result<Found, Failure> {
-    let (namespace, tap) = Namespace::enter_with(args.offload)
-        .map_err(|error| Failure::other(format!("--peer: {error}")))?;
+    let mut is_unwanted = || signals.have_arrived();
+    let entered = Namespace::enter_unless(args.offload, &mut is_unwanted);
+    // From here on there may be more threads than one.
+    console::start();
+    let (namespace, tap) = entered.map_err(|error| match error {
+        NamespaceError::Interrupted => Failure::Interrupted,
+        error => Failure::other(format!("--peer: {error}")),
+    })?;
     if remote.is_ipv6() && !namespace.has_ipv6() {
         return Err(Failure::other(
             "IPv6 is switched off in this kernel; use 10.77.0.1",
         ));
     }
-    let mut peer = Peer::start(command, namespace, args.quiet, args.shows_progress())?;
-    peer.wait_listening(remote, signals)?;
+    let by_line = args.shows_progress();
+    let mut peer = Peer::start(command, namespace, args.quiet, by_line, signals)?;
+    peer.wait_listening(remote, args.listen_wait, signals)?;
     Ok(Found {
         tap,
         hardware_addr: EthernetAddress(namespace::OUR_HARDWARE_ADDR),
-        addresses: vec![
-            IpCidr::new(namespace::OUR_V4.into(), namespace::PREFIX_V4),
-            IpCidr::new(namespace::OUR_V6.into(), namespace::PREFIX_V6),
-        ],
+        addresses: ends::PRIVATE.to_vec(),
         gateway: None,
         peer: Some(peer),
     })

@@ -1,12 +1,14 @@
 //! `lastbyte doctor`: what this machine permits.
 
-use std::io::{self, Write};
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
 
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
 use super::args::DoctorArgs;
 use super::exit::Failure;
+use super::locale;
 use crate::namespace::probe::{self, Probe};
 
 const GOOD: Style = AnsiColor::Green.on_default().bold();
@@ -53,11 +55,18 @@ pub fn run(args: &DoctorArgs) -> Result<u8, Failure> {
 }
 
 fn look() -> impl Iterator<Item = Finding> {
-    let probes: [Question; 7] = [
+    let probes: [Question; 10] = [
         ("send and heartbeat", probe::tun_device),
         ("sending at tens of Gbit/s", probe::tap_offload),
+        ("whoever uses a TAP next", probe::tap_leftovers),
         ("--peer", probe::network_namespace),
         ("--peer without root", probe::user_namespace),
+        ("making a TAP for --tap", || {
+            probe::program("ip", "iproute2")
+        }),
+        ("peers in the examples of --help", || {
+            probe::program("nc", "netcat-openbsd")
+        }),
         ("firmware on an emulated Cortex-M", || {
             probe::program("qemu-system-arm", "qemu-system-arm")
         }),
@@ -79,34 +88,28 @@ fn look() -> impl Iterator<Item = Finding> {
 }
 
 fn print(findings: &[Finding]) -> io::Result<()> {
-    let mut out = anstream::stdout().lock();
+    let mut text = String::new();
     for finding in findings {
-        let (style, word) = if finding.ok {
-            (GOOD, "ok     ")
-        } else {
-            (BAD, "missing")
-        };
-        let name = &finding.name;
-        let found = finding.found.replace('\n', "\n          ");
-        writeln!(
-            out,
-            "{style}{word}{style:#} {name}, for {}",
-            finding.needed_for
-        )?;
-        writeln!(out, "          {found}")?;
-        if let Some(remedy) = &finding.remedy {
-            writeln!(
-                out,
-                "          to do: {}",
-                remedy.replace('\n', "\n          ")
-            )?;
-        }
+        add(&mut text, finding);
     }
-    writeln!(
-        out,
-        "\nThe demonstration and the tests in virtual time need none of these."
-    )?;
-    out.flush()
+    text.push_str("\nThe demonstration and the tests in virtual time need none of these.\n");
+    locale::print(&text)
+}
+
+fn add(text: &mut String, finding: &Finding) {
+    let (style, word) = if finding.ok {
+        (GOOD, "ok     ")
+    } else {
+        (BAD, "missing")
+    };
+    let (name, purpose) = (&finding.name, finding.needed_for);
+    let indented = |text: &str| text.replace('\n', "\n          ");
+    // Writing to a string cannot fail.
+    let _ = writeln!(text, "{style}{word}{style:#} {name}, for {purpose}");
+    let _ = writeln!(text, "          {}", indented(&finding.found));
+    if let Some(remedy) = &finding.remedy {
+        let _ = writeln!(text, "          to do: {}", indented(remedy));
+    }
 }
 
 fn print_json(findings: &[Finding]) -> io::Result<()> {

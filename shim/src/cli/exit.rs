@@ -3,6 +3,8 @@
 use anstyle::{AnsiColor, Style};
 use lastbyte::Cause;
 
+use super::console;
+
 /// Exit code of a run that could not start or lost its footing: no TAP
 /// device, an unreadable input.
 pub const OTHER: u8 = 1;
@@ -65,7 +67,7 @@ impl Failure {
         match self {
             Self::Usage(message) => {
                 error(message);
-                anstream::eprintln!("\nFor more information, try '--help'.");
+                console::line("\nFor more information, try '--help'.");
                 USAGE
             }
             Self::Other(message) => {
@@ -82,10 +84,10 @@ impl Failure {
 
 /// Prints an error message on stderr.
 pub fn error(message: &str) {
-    anstream::eprintln!("{ERROR}error:{ERROR:#} {message}");
+    console::line(&format!("{ERROR}error:{ERROR:#} {message}"));
 }
 
 /// Prints a remark on stderr.
 pub fn note(message: &str) {
-    anstream::eprintln!("lastbyte: {message}");
+    console::line(&format!("lastbyte: {message}"));
 }

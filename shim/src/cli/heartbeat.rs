@@ -5,11 +5,11 @@ use std::time::Duration;
 use lastbyte::Instant;
 
 use super::args::HeartbeatArgs;
-use super::connect::{self, HostWriter};
+use super::connect::HostWriter;
 use super::exit::Failure;
 use super::progress::Line;
-use super::session::{self, Feed, Supply};
-use super::{logger, send};
+use super::send;
+use super::session::{Feed, Supply};
 
 /// Runs `lastbyte heartbeat`.
 ///
@@ -18,35 +18,25 @@ use super::{logger, send};
 /// There was no connection; [`Failure`] says why.
 pub fn run(args: HeartbeatArgs) -> Result<u8, Failure> {
     let connection = &args.connection;
-    if connection.verbose {
-        logger::init();
-    }
-    let done = start(&args);
-    send::report_failure(connection, &done);
-    done
-}
-
-fn start(args: &HeartbeatArgs) -> Result<u8, Failure> {
-    let connection = &args.connection;
-    let prepared = connect::prepare(connection, &args.target, None)?;
-    let mut beats = Beats {
-        message: args.message.as_bytes(),
-        every: args.every,
-        left: args.count,
-        unsent: 0,
-        due_at: None,
-        was_refused: false,
-        write_size: connection.write_size.unwrap_or(usize::MAX),
-    };
-    let line = Line::new(None, connection.shows_progress());
-    session::run(connection, prepared, &mut beats, line)
+    send::transfer(connection, &args.target, |signals| {
+        let beats = Beats {
+            message: args.message.clone().read(connection, signals)?,
+            every: args.every,
+            left: args.count,
+            unsent: 0,
+            due_at: None,
+            was_refused: false,
+            write_size: connection.write_size.unwrap_or(usize::MAX),
+        };
+        Ok((beats, Line::new(None, connection.shows_progress())))
+    })
 }
 
 /// One message per interval. A beat that is not wholly accepted yet delays the
 /// next ones; they do not pile up.
 #[derive(Debug)]
-struct Beats<'m> {
-    message: &'m [u8],
+struct Beats {
+    message: Vec<u8>,
     every: Duration,
     /// How many beats are left to begin; `None`: without end.
     left: Option<u64>,
@@ -57,7 +47,7 @@ struct Beats<'m> {
     write_size: usize,
 }
 
-impl Beats<'_> {
+impl Beats {
     /// Begins a beat if one is due; else says what to wait for.
     fn begin(&mut self, now: Instant) -> Option<Supply> {
         if self.left == Some(0) {
@@ -79,7 +69,7 @@ impl Beats<'_> {
     }
 }
 
-impl Feed for Beats<'_> {
+impl Feed for Beats {
     fn supply(&mut self, writer: &mut HostWriter<'_, '_>, now: Instant, _: bool) -> Supply {
         if self.unsent == 0
             && let Some(wait) = self.begin(now)

@@ -1,33 +1,139 @@
 //! The texts at the end of `--help`.
 
-/// What every subcommand's long help ends with.
-pub(super) const ENDINGS: &str = "\
-How it ends (exit code, `cause` in the JSON report):
-  0  finished         everything was sent and acknowledged
-  1  aborted          the input broke off or the interface went away; what was
-                      accepted before is reported (`null`: no connection begun)
-  2                   the command line makes no sense; nothing was done
-  3  peer_finished    the peer closed (FIN)
-  4  peer_reset       the peer reset the connection (RST)
-  5  refused          nothing listens on that port
-  6  unreachable      no route, no neighbour, or an ICMP error
-  7  connect_timeout  the peer's host is there, but did not answer in time
-  7  vanished         nothing was heard from the peer for the silence limit
-  7  finish_timeout   draining at the end took longer than the finish limit
-  7  not_reading      the peer answered, but took no byte for the call limit
-  8  address_lost     our own IP address was removed
-  9  aborted          SIGINT or SIGTERM
+/// How a run ends: the exit code, the cause in the report, and what it means.
+const ENDS: [(u8, &str, &str); 16] = [
+    (
+        0,
+        "finished",
+        "everything was sent, and acknowledged by the peer's TCP",
+    ),
+    (
+        1,
+        "finished",
+        "all was acknowledged, but the process of --peer made no progress after \
+         that and had to be terminated",
+    ),
+    (
+        1,
+        "aborted",
+        "the input broke off or shrank, or the interface went away; what was \
+         accepted before that is reported",
+    ),
+    (
+        1,
+        "null",
+        "no connection was begun; the message on stderr says why",
+    ),
+    (2, "", "the command line makes no sense; nothing was done"),
+    (3, "peer_finished", "the peer closed (FIN)"),
+    (4, "peer_reset", "the peer reset the connection (RST)"),
+    (5, "refused", "nothing listens on that port"),
+    (6, "unreachable", "no route, no neighbour, or an ICMP error"),
+    (
+        7,
+        "connect_timeout",
+        "the peer's host did not answer within the connect limit",
+    ),
+    (
+        7,
+        "vanished",
+        "nothing was heard from the peer for the silence limit",
+    ),
+    (
+        7,
+        "unacknowledged",
+        "the peer was heard, but acknowledged nothing for the silence limit",
+    ),
+    (
+        7,
+        "finish_timeout",
+        "draining at the end took longer than the finish limit",
+    ),
+    (
+        7,
+        "not_reading",
+        "the peer answered, but took no byte for the call limit",
+    ),
+    (8, "address_lost", "our own IP address was removed"),
+    (
+        9,
+        "aborted",
+        "SIGINT, SIGTERM, SIGHUP, or another signal that asks to end",
+    ),
+];
 
-What is counted:
-  accepted      bytes that were taken from the input
-  acknowledged  of those, what the peer's TCP has acknowledged; its application
-                may not have read them
-  undelivered   accepted - acknowledged: not known to be delivered
+/// The keys of the JSON report, in their order, and what they mean.
+const KEYS: [(&str, &str); 14] = [
+    ("cause", "how it ended: see above"),
+    ("accepted", "bytes that were taken from the input"),
+    (
+        "acknowledged",
+        "of those, what the peer's TCP has acknowledged; its application may not \
+         have read them",
+    ),
+    (
+        "undelivered",
+        "accepted - acknowledged: not known to be delivered",
+    ),
+    ("discarded", "bytes that the peer sent"),
+    ("writes_accepted", "writes that took at least one byte"),
+    ("writes_refused", "writes that were refused after the end"),
+    (
+        "link_was_down",
+        "whether the interface was down at any time",
+    ),
+    (
+        "path_mtu",
+        "the largest packet for the path, in bytes, as a router reported it; null \
+         if none did",
+    ),
+    ("elapsed_ms", "milliseconds from the first SYN to the end"),
+    ("local", "our end, as ADDRESS:PORT; null if there was none"),
+    ("remote", "the peer's end; null if it was not found out"),
+    (
+        "offload",
+        "what the kernel did for the connection: tso, checksum or none; null \
+         without an interface",
+    ),
+    (
+        "peer",
+        "how CMD of --peer came to its end: finished, failed or terminated; null \
+         without one",
+    ),
+];
 
-With --json, stdout is one object with exactly these keys: cause, accepted,
-acknowledged, undelivered, discarded, writes_accepted, writes_refused,
-link_was_down, path_mtu (what a router reported, or null), elapsed_ms, local,
-remote, offload.";
+/// How wide the help is that is written here.
+const WIDTH: usize = 80;
+
+/// What the long help of `send` and `heartbeat` ends with.
+fn endings() -> String {
+    let mut text = "How it ends (exit code, `cause` in the JSON report):\n".to_owned();
+    for (code, cause, meaning) in ENDS {
+        add_entry(&mut text, &format!("  {code}  {cause:<16} "), meaning);
+    }
+    text.push_str("\nWith --json, stdout is one object with exactly these keys:\n");
+    for (key, meaning) in KEYS {
+        add_entry(&mut text, &format!("  {key:<16} "), meaning);
+    }
+    text
+}
+
+/// Adds a term and its meaning, in a column of its own.
+fn add_entry(text: &mut String, term: &str, meaning: &str) {
+    let column = term.len();
+    let mut line = term.to_owned();
+    for word in meaning.split(' ') {
+        if line.len() + word.len() > WIDTH {
+            text.push_str(line.trim_end());
+            text.push('\n');
+            line = " ".repeat(column);
+        }
+        line.push_str(word);
+        line.push(' ');
+    }
+    text.push_str(line.trim_end());
+    text.push('\n');
+}
 
 /// Long help of the command itself.
 pub(super) const MAIN: &str = "\
@@ -36,6 +142,22 @@ Examples:
   lastbyte doctor                what this machine permits, and what to install
   lastbyte send --peer 'nc -l 5000 | wc -c' 10.77.0.1:5000 Cargo.lock
   lastbyte send --help           options, exit codes, causes";
+
+/// Long help of `sim`, at its end.
+pub(super) const SIM: &str = "\
+Examples:
+  lastbyte sim                          10,000 networks of all kinds
+  lastbyte sim --profile hostile --seeds 0..1000000 --coverage
+  lastbyte sim --profile wifi --seed 8 --log --ladder run.svg --pcap run.pcap
+
+Exit code: 0 if every run kept the rules; 1 if one broke a rule (the command
+that replays it is printed) or a file cannot be written; 2 for a usage error.";
+
+/// Long help of `doctor`, at its end.
+pub(super) const DOCTOR: &str = "\
+It tries each thing without lasting effect, and repairs only what a killed run
+has left on a TAP. Exit code: 0, whatever is missing; for scripts, --json has
+`ok` and `remedy` for each.";
 
 /// Long help of `send`, before the endings.
 const SEND_EXAMPLES: &str = "\
@@ -64,6 +186,12 @@ Examples:
   lastbyte heartbeat --every 1s --message $'alive\\n' --count 5 \\
       --peer 'nc -l 5000' 10.77.0.1:5000
 
+  # Bytes that are no text (an MQTT ping), and those of a file.
+  lastbyte heartbeat --every 20s --message-hex 'c0 00' \\
+      --tap tap0 --addr 10.0.0.2/24 10.0.0.1:1883
+  lastbyte heartbeat --every 5s --message-file ping.bin \\
+      --tap tap0 --addr 10.0.0.2/24 10.0.0.1:1883
+
   # Until the peer goes: the next beat is refused and ends it (exit 3).
   lastbyte heartbeat --every 200ms --message x \\
       --peer 'timeout 2 nc -l 5000' 10.77.0.1:5000
@@ -71,10 +199,55 @@ Examples:
 
 /// Long help of `send`.
 pub(super) fn send() -> String {
-    format!("{SEND_EXAMPLES}\n{ENDINGS}")
+    format!("{SEND_EXAMPLES}\n{}", endings())
 }
 
 /// Long help of `heartbeat`.
 pub(super) fn heartbeat() -> String {
-    format!("{HEARTBEAT_EXAMPLES}\n{ENDINGS}")
+    format!("{HEARTBEAT_EXAMPLES}\n{}", endings())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::exit;
+    use crate::cli::report::{Account, End};
+    use lastbyte::Cause;
+
+    #[test]
+    fn the_help_lists_the_keys_of_the_report() {
+        let report = serde_json::to_string(&Account::unbegun(None, None)).expect("plain values");
+        let keys = report.split('"').skip(1).step_by(2);
+        // Without a connection no value is a string.
+        assert_eq!(keys.collect::<Vec<_>>(), KEYS.map(|(key, _)| key));
+    }
+
+    #[test]
+    fn the_help_lists_every_end_with_its_code() {
+        let ends = Cause::ALL.map(End::Cause);
+        for end in ends.into_iter().chain([End::NotReading, End::Broken]) {
+            let listed =
+                |&(code, name, _): &(u8, &str, &str)| (code, name) == (end.code(), end.name());
+            assert!(ENDS.iter().any(listed), "{end:?}");
+        }
+        for (code, name, _) in ENDS {
+            let is_cause = Cause::ALL.iter().any(|cause| cause.name() == name);
+            assert!(
+                is_cause || ["", "null", "not_reading"].contains(&name),
+                "{name}"
+            );
+            assert!(code <= exit::of_cause(Cause::Aborted), "{code}");
+        }
+    }
+
+    #[test]
+    fn the_help_fits_a_narrow_terminal() {
+        for line in [send(), heartbeat(), [MAIN, SIM, DOCTOR].join("\n")]
+            .join("\n")
+            .lines()
+        {
+            assert!(line.len() <= WIDTH, "{line}");
+            assert!(line.is_ascii(), "{line}");
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! `--verbose`: the events of the connection on stderr.
 
+use super::console;
 use log::{LevelFilter, Log, Metadata, Record};
 
 /// Prints records as they come.
@@ -13,7 +14,7 @@ impl Log for Stderr {
 
     fn log(&self, record: &Record<'_>) {
         if self.enabled(record.metadata()) {
-            anstream::eprintln!("[{}] {}", record.level(), record.args());
+            console::line(&format!("[{}] {}", record.level(), record.args()));
         }
     }
 

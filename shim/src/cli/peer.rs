@@ -1,82 +1,180 @@
-//! `--peer 'CMD'`: the peer's process in the private network.
+//! `--peer 'CMD'`: the peer's processes in the private network.
 
-use std::fs;
-use std::io::{self, PipeReader, PipeWriter, Read};
+use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus};
 use std::thread;
 use std::time::{Duration, Instant as HostInstant};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::sys::signal::{Signal, kill, killpg};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 
 use super::exit::{self, Failure};
+use super::first_process::{self, News, Order};
+use super::{console, work};
 use crate::namespace::{ListenError, Namespace};
 use crate::signals::Signals;
 
-/// How long the peer gets to listen.
-const LISTEN_LIMIT: Duration = Duration::from_secs(5);
-/// How often a signal is looked for meanwhile.
-const LISTEN_SLICE: Duration = Duration::from_millis(50);
+/// How often a signal is looked for while the peer is waited for.
+const SLICE: Duration = Duration::from_millis(50);
 /// How long a peer that was asked to end gets to do so.
-const TERM_LIMIT: Duration = Duration::from_millis(500);
+const TERM_LIMIT: Duration = Duration::from_millis(300);
+/// How long the kernel gets to end one that was killed. Only a process in the
+/// middle of something that cannot be interrupted takes longer.
+const KILL_LIMIT: Duration = Duration::from_millis(200);
+/// How long the first process gets to say that it has started.
+const START_LIMIT: Duration = Duration::from_secs(30);
 /// What the longest line of its output is, in bytes, that is shown in one.
 const LONGEST_LINE: usize = 4096;
+/// The most bytes of its output that are taken in at a time.
+const PIECE: usize = 4096;
 /// How often a process is looked at that is to end.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// The peer's process, and whatever it has started. None of it outlives this.
+/// The peer's processes. None of them outlives this.
 #[derive(Debug)]
 pub struct Peer {
-    child: Child,
-    /// What it prints, where that must not run into a progress line.
+    /// Process 1 of their PID namespace; all end with it.
+    first: Child,
+    control: UnixStream,
+    /// What they print, where that must not run into a progress line.
     output: Option<Output>,
     namespace: Namespace,
     is_quiet: bool,
-    has_ended: bool,
+    shell: Option<ExitStatus>,
+    all: Option<ExitStatus>,
+    /// Whether it was asked to end while its shell ran.
+    was_terminated: bool,
+}
+
+/// How far the peer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Life {
+    /// Its shell runs.
+    Runs,
+    /// Its shell has ended, and processes that it started run on.
+    LeftMore(ExitStatus),
+    /// All of it has ended.
+    Ended(ExitStatus),
+}
+
+/// How the peer came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It ended by itself, with success.
+    Finished,
+    /// It ended by itself, with another exit code or by a signal.
+    Failed,
+    /// It had to be ended: what it had not done yet is not done.
+    Terminated,
+}
+
+impl Outcome {
+    /// The name in the report.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Finished => "finished",
+            Self::Failed => "failed",
+            Self::Terminated => "terminated",
+        }
+    }
 }
 
 impl Peer {
     /// Starts `command` in the namespace this thread is in. What it prints
-    /// goes to our stderr; through us, line by line, if `is_by_line`.
+    /// goes to our stderr; through us, line by line, if `is_by_line`. Its
+    /// standard input stays open, and silent, until [`end_input`](Self::end_input).
     ///
     /// # Errors
     ///
-    /// There is no shell to run it.
+    /// There is no shell to run it, or there are no processes left.
     pub fn start(
         command: &str,
         namespace: Namespace,
         is_quiet: bool,
         is_by_line: bool,
+        signals: &mut Signals,
     ) -> Result<Self, Failure> {
         let failed = |error: io::Error| Failure::other(format!("starting the peer: {error}"));
-        let mut shell = Command::new("sh");
-        shell
-            .args(["-c", command])
-            .stdin(Stdio::null())
-            // A group of its own: Ctrl-C is for us, and all of it can be ended.
+        let (control, theirs) = UnixStream::pair().map_err(failed)?;
+        control.set_nonblocking(true).map_err(failed)?;
+        // The link names this program even if its file was replaced.
+        let mut first = Command::new("/proc/self/exe");
+        first
+            .arg0("lastbyte")
+            .args([first_process::NAME, "--", command])
+            .stdin(OwnedFd::from(theirs))
+            // A group of its own: Ctrl-C is for us.
             .process_group(0);
         let output = if is_by_line {
             let (output, input) = Output::new().map_err(failed)?;
-            shell.stdout(input.try_clone().map_err(failed)?);
-            shell.stderr(input);
+            first.stdout(input.try_clone().map_err(failed)?);
+            first.stderr(input);
             Some(output)
         } else {
             // Our stdout belongs to the report.
             let stderr = io::stderr().as_fd().try_clone_to_owned();
-            shell.stdout(stderr.map_err(failed)?);
+            first.stdout(stderr.map_err(failed)?);
             None
         };
-        Ok(Self {
-            child: shell.spawn().map_err(failed)?,
+        let child = namespace
+            .spawn_first(&mut first)
+            .map_err(|error| Failure::other(format!("starting the peer: {error}")))?;
+        // It holds our ends of the output, which would never end.
+        drop(first);
+        let mut peer = Self {
+            first: child,
+            control,
             output,
             namespace,
             is_quiet,
-            has_ended: false,
-        })
+            shell: None,
+            all: None,
+            was_terminated: false,
+        };
+        peer.wait_started(signals)?;
+        Ok(peer)
+    }
+
+    fn wait_started(&mut self, signals: &mut Signals) -> Result<(), Failure> {
+        let start = HostInstant::now();
+        loop {
+            match self.news() {
+                Some(News::Started | News::ShellEnded(_)) => return Ok(()),
+                Some(News::Failed(errno)) => {
+                    let error = io::Error::from_raw_os_error(errno);
+                    return Err(Failure::other(format!("starting the peer's sh: {error}")));
+                }
+                None => {}
+            }
+            if signals.have_arrived() {
+                return Err(Failure::Interrupted);
+            }
+            if let Life::Ended(status) = self.life() {
+                let how = describe(status);
+                return Err(Failure::other(format!("starting the peer: {how}")));
+            }
+            if start.elapsed() >= START_LIMIT {
+                return Err(Failure::other(format!(
+                    "the peer did not start within {START_LIMIT:?}"
+                )));
+            }
+            thread::sleep(POLL_INTERVAL);
+        }
+    }
+
+    fn news(&mut self) -> Option<News> {
+        let mut bytes = [0; News::LEN];
+        let read = self.control.read(&mut bytes);
+        let news = (read.ok()? == News::LEN).then(|| News::from_bytes(bytes))??;
+        if let News::ShellEnded(status) = news {
+            self.shell = Some(status);
+        }
+        Some(news)
     }
 
     /// What has to be watched for the sake of [`show_output`](Self::show_output).
@@ -85,14 +183,14 @@ impl Peer {
         self.output.as_ref().map(|output| output.pipe.as_fd())
     }
 
-    /// Hands on what the peer has printed; returns whether there may be more,
-    /// ever.
+    /// Hands on some of what the peer has printed; returns whether there may be
+    /// more, ever.
     pub fn show_output(&mut self, show: impl FnMut(&str)) -> bool {
         self.output.as_mut().is_some_and(|output| output.show(show))
     }
 
-    /// Waits until the peer listens on `wanted`. If it does not, that is said,
-    /// and the caller connects all the same: it will see a refusal.
+    /// Waits until the peer listens on `wanted`. If it does not within `limit`,
+    /// that is said, and the caller connects all the same: it will see a refusal.
     ///
     /// # Errors
     ///
@@ -100,57 +198,116 @@ impl Peer {
     pub fn wait_listening(
         &mut self,
         wanted: SocketAddr,
+        limit: Duration,
         signals: &mut Signals,
     ) -> Result<(), Failure> {
         let start = HostInstant::now();
         loop {
-            // Once the shell has ended, what it left behind may still listen.
-            let child = (!self.has_left_more()).then_some(&mut self.child);
-            let waited = self.namespace.wait_listening(wanted, child, LISTEN_SLICE);
-            if signals.take() {
+            let life = self.life();
+            let slice = SLICE.min(limit.saturating_sub(start.elapsed()));
+            let waited = self.namespace.wait_listening(wanted, None, slice);
+            if signals.have_arrived() {
                 return Err(Failure::Interrupted);
             }
-            let is_over = start.elapsed() >= LISTEN_LIMIT;
-            match waited {
+            self.show_output(console::line);
+            let is_over = start.elapsed() >= limit;
+            let problem = match waited {
                 Ok(()) => return Ok(()),
-                Err(ListenError::TimedOut { .. } | ListenError::Elsewhere { .. }) if !is_over => {}
-                Err(ListenError::TimedOut { wanted, .. }) => {
-                    self.say(&format!(
-                        "nothing listens on {wanted} after {LISTEN_LIMIT:?}; connecting all the same"
-                    ));
-                    return Ok(());
-                }
-                Err(error) => {
-                    self.say(&format!("{error}; connecting all the same"));
-                    return Ok(());
-                }
+                Err(error) => match (life, error) {
+                    // Nobody is left who could.
+                    (Life::Ended(status), _) => ListenError::PeerEnded { wanted, status },
+                    (_, ListenError::TimedOut { .. }) if is_over => {
+                        ListenError::TimedOut { wanted, limit }
+                    }
+                    (_, ListenError::TimedOut { .. } | ListenError::Elsewhere { .. })
+                        if !is_over =>
+                    {
+                        continue;
+                    }
+                    (_, error) => error,
+                },
+            };
+            let remedy = match problem {
+                ListenError::TimedOut { .. } => " (--listen-wait gives it more time)",
+                _ => "",
+            };
+            self.say(&format!("{problem}{remedy}; connecting all the same"));
+            return Ok(());
+        }
+    }
+
+    /// How far it is.
+    pub fn life(&mut self) -> Life {
+        while self.news().is_some() {}
+        if self.all.is_none() {
+            self.all = self.first.try_wait().ok().flatten();
+            // The last words came before the end.
+            while self.news().is_some() {}
+        }
+        match (self.shell, self.all) {
+            (shell, Some(first)) => Life::Ended(shell.unwrap_or(first)),
+            (Some(status), None) => Life::LeftMore(status),
+            (None, None) => Life::Runs,
+        }
+    }
+
+    /// What it has done so far.
+    #[must_use]
+    pub fn work(&self) -> work::Work {
+        work::Work::of_this_network(self.first.id())
+    }
+
+    /// Tells whoever reads the standard input of the peer that nothing comes.
+    pub fn end_input(&mut self) {
+        self.order(Order::EndInput);
+    }
+
+    /// Asks it to end, without waiting.
+    pub fn terminate(&mut self) {
+        self.was_terminated |= self.life() == Life::Runs;
+        self.order(Order::Terminate);
+    }
+
+    fn order(&mut self, order: Order) {
+        // It fails if the peer has ended.
+        let _ = self.control.write(&[order as u8]);
+    }
+
+    /// Ends what is left of the peer, which it was given all the time for that it
+    /// gets; shows the rest of its output, and says how it ended if that was not
+    /// with success.
+    pub fn end(mut self, is_interrupted: bool, show: impl FnMut(&str)) -> Outcome {
+        let life = self.life();
+        let outcome = match life {
+            _ if self.was_terminated => Outcome::Terminated,
+            Life::Ended(status) if status.success() => Outcome::Finished,
+            Life::Ended(_) => Outcome::Failed,
+            // What a shell leaves in the background may run for ever, unless it
+            // has something to do for us.
+            Life::LeftMore(_) if self.work().unread > 0 => Outcome::Terminated,
+            Life::LeftMore(status) if status.success() => Outcome::Finished,
+            Life::LeftMore(_) => Outcome::Failed,
+            Life::Runs => Outcome::Terminated,
+        };
+        match (life, outcome) {
+            (Life::Ended(status) | Life::LeftMore(status), Outcome::Failed) => {
+                self.say(&format!("the peer ended with {}", describe(status)));
+            }
+            (_, Outcome::Terminated) if !is_interrupted => exit::error(
+                "the peer did not end, made no more progress, and was terminated: what it had not \
+                 done by then is lost. --peer-grace gives it more time",
+            ),
+            _ => {}
+        }
+        self.kill();
+        let mut show = show;
+        // All that there can be in a pipe.
+        for _ in 0..=(1024 * 1024 / PIECE) {
+            if !self.show_output(&mut show) {
+                break;
             }
         }
-    }
-
-    /// How the peer ended, once it has.
-    pub fn try_wait(&mut self) -> Option<ExitStatus> {
-        let status = self.child.try_wait().ok().flatten();
-        self.has_ended |= status.is_some();
-        status
-    }
-
-    /// Whether the shell has ended and left processes behind.
-    fn has_left_more(&mut self) -> bool {
-        self.try_wait().is_some() && !self.others().is_empty()
-    }
-
-    /// Ends what is left of the peer. Says how it ended if that was not with
-    /// success, and that it did not, unless `is_expected`.
-    pub fn end(mut self, is_expected: bool, show: impl FnMut(&str)) {
-        match self.try_wait() {
-            Some(status) if status.success() => {}
-            Some(status) => self.say(&format!("the peer ended with {}", describe(status))),
-            None if is_expected => {}
-            None => self.say("the peer is still running; terminating it"),
-        }
-        self.terminate();
-        self.show_output(show);
+        outcome
     }
 
     fn say(&self, message: &str) {
@@ -159,50 +316,40 @@ impl Peer {
         }
     }
 
-    fn terminate(&mut self) {
-        if self.try_wait().is_none()
-            && let Ok(pid) = i32::try_from(self.child.id())
-        {
-            let group = Pid::from_raw(pid);
-            // The child is not reaped yet, so its group is still its own.
-            let _ = killpg(group, Signal::SIGTERM);
-            let start = HostInstant::now();
-            while self.try_wait().is_none() {
-                if start.elapsed() >= TERM_LIMIT {
-                    let _ = killpg(group, Signal::SIGKILL);
-                    let _ = self.child.wait();
-                    self.has_ended = true;
-                    break;
-                }
-                thread::sleep(POLL_INTERVAL);
-            }
+    /// Ends all of it: by asking, then by force.
+    fn kill(&mut self) {
+        if matches!(self.life(), Life::Ended(_)) {
+            return;
         }
-        // What left the group: daemons, jobs of a shell that has ended.
-        for pid in self.others() {
-            let _ = kill(pid, Signal::SIGKILL);
+        self.terminate();
+        if !self.has_ended_within(TERM_LIMIT) {
+            let _ = self.first.kill();
+            let _ = self.has_ended_within(KILL_LIMIT);
         }
     }
 
-    /// The other processes in our network namespace. It is private: whoever is
-    /// in it was started by the peer.
-    fn others(&self) -> Vec<Pid> {
-        let own = fs::read_link("/proc/thread-self/ns/net");
-        let (Ok(own), Ok(processes)) = (own, fs::read_dir("/proc")) else {
-            return Vec::new();
-        };
-        let us = Pid::this();
-        processes
-            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-            .map(Pid::from_raw)
-            .filter(|pid| *pid != us)
-            .filter(|pid| fs::read_link(format!("/proc/{pid}/ns/net")).is_ok_and(|ns| ns == own))
-            .collect()
+    fn has_ended_within(&mut self, limit: Duration) -> bool {
+        let start = HostInstant::now();
+        loop {
+            match self.life() {
+                Life::Ended(_) => return true,
+                Life::Runs | Life::LeftMore(_) if start.elapsed() >= limit => return false,
+                Life::Runs | Life::LeftMore(_) => thread::sleep(POLL_INTERVAL),
+            }
+        }
+    }
+}
+
+impl AsFd for Peer {
+    /// Becomes readable when its shell ends, and when all of it has ended.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.control.as_fd()
     }
 }
 
 impl Drop for Peer {
     fn drop(&mut self) {
-        self.terminate();
+        self.kill();
     }
 }
 
@@ -222,25 +369,29 @@ impl Output {
         Ok((Self { pipe, line }, input))
     }
 
-    /// Shows the lines that have arrived, and at the end what is left. Says
-    /// whether the end is still to come.
+    /// Shows the lines in one piece of what has arrived, and at the end what is
+    /// left. Says whether there may be more.
     fn show(&mut self, mut show: impl FnMut(&str)) -> bool {
-        let mut bytes = [0; 4096];
-        let is_open = loop {
-            match self.pipe.read(&mut bytes) {
-                Ok(0) => break false,
-                Ok(read) => self.line.extend(bytes.iter().take(read)),
-                Err(error) => break error.kind() == io::ErrorKind::WouldBlock,
+        let mut bytes = [0; PIECE];
+        let is_open = match self.pipe.read(&mut bytes) {
+            Ok(0) => false,
+            Ok(read) => {
+                self.line.extend(bytes.iter().take(read));
+                true
             }
-            // Without a limit, an endless line would be kept for ever.
-            let is_long = self.line.len() > LONGEST_LINE;
-            let end = self.line.iter().rposition(|&byte| byte == b'\n');
-            if let Some(end) = end.or(is_long.then_some(self.line.len())) {
-                let rest = self.line.split_off(self.line.len().min(end + 1));
-                show(String::from_utf8_lossy(&self.line).trim_end_matches('\n'));
-                self.line = rest;
-            }
+            Err(error) => matches!(
+                error.kind(),
+                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+            ),
         };
+        // Without a limit, an endless line would be kept for ever.
+        let is_long = self.line.len() > LONGEST_LINE;
+        let end = self.line.iter().rposition(|&byte| byte == b'\n');
+        if let Some(end) = end.or(is_long.then_some(self.line.len())) {
+            let rest = self.line.split_off(self.line.len().min(end + 1));
+            show(String::from_utf8_lossy(&self.line).trim_end_matches('\n'));
+            self.line = rest;
+        }
         if !is_open && !self.line.is_empty() {
             show(&String::from_utf8_lossy(&self.line));
             self.line.clear();

@@ -1,7 +1,7 @@
 //! The account of a run, for programs and for people.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
+use std::io;
 use std::net::SocketAddr;
 
 use anstyle::{AnsiColor, Style};
@@ -9,7 +9,9 @@ use lastbyte::stack::smoltcp::wire::IpEndpoint;
 use lastbyte::{Cause, Report};
 use serde::Serialize;
 
-use super::exit;
+use super::peer::Outcome;
+use super::{console, exit, stdio};
+use crate::signals::Signals;
 use crate::tap::Offload;
 
 const GOOD: Style = AnsiColor::Green.on_default().bold();
@@ -80,6 +82,9 @@ pub struct Account {
     /// What the kernel did for the connection: `tso`, `checksum` or `none`;
     /// `null` if there was no device.
     pub offload: Option<&'static str>,
+    /// How the peer of `--peer` came to its end: `finished`, `failed` or
+    /// `terminated`; `null` without one.
+    pub peer: Option<&'static str>,
 }
 
 impl Account {
@@ -100,6 +105,7 @@ impl Account {
             local: None,
             remote: remote.map(|remote| remote.to_string()),
             offload: None,
+            peer: None,
         }
     }
 
@@ -121,6 +127,7 @@ impl Account {
             local: ends.map(|(local, _)| text(local)),
             remote: ends.map(|(_, remote)| text(remote)),
             offload: None,
+            peer: None,
         }
     }
 
@@ -131,16 +138,23 @@ impl Account {
         self
     }
 
-    /// Prints it as one line of JSON on stdout.
+    /// Adds how the peer's processes came to their end.
+    #[must_use]
+    pub fn beside(mut self, peer: Option<Outcome>) -> Self {
+        self.peer = peer.map(Outcome::name);
+        self
+    }
+
+    /// Prints it as one line of JSON on stdout; a signal bounds how long that may
+    /// take.
     ///
     /// # Errors
     ///
     /// stdout does not take it.
-    pub fn print_json(&self) -> io::Result<()> {
-        let mut out = io::stdout().lock();
-        serde_json::to_writer(&mut out, self)?;
-        writeln!(out)?;
-        out.flush()
+    pub fn print_json(&self, signals: Option<&mut Signals>) -> io::Result<()> {
+        let mut text = serde_json::to_string(self)?;
+        text.push('\n');
+        stdio::print(&text, signals)
     }
 }
 
@@ -166,13 +180,15 @@ pub fn print(end: End, account: &Account) {
     );
     let _ = writeln!(
         text,
-        "  accepted     {:>12} bytes in {} writes{}",
+        "  accepted     {:>12} bytes in {}{}",
         account.accepted,
-        account.writes_accepted,
-        if account.writes_refused == 0 {
-            String::new()
-        } else {
-            format!(", {} refused", account.writes_refused)
+        match account.writes_accepted {
+            1 => "1 write".to_owned(),
+            writes => format!("{writes} writes"),
+        },
+        match account.writes_refused {
+            0 => String::new(),
+            refused => format!(", {refused} refused"),
         }
     );
     let _ = writeln!(
@@ -211,7 +227,16 @@ pub fn print(end: End, account: &Account) {
             mtu.saturating_sub(headers)
         );
     }
-    anstream::eprint!("{text}");
+    text.push_str(on_peer(account));
+    console::print(&text);
+}
+
+/// What the peer's process has to do with it.
+fn on_peer(account: &Account) -> &'static str {
+    match account.peer == Some(Outcome::Terminated.name()) {
+        true => "  the peer's process had to be ended: what it had not done by then is lost\n",
+        false => "",
+    }
 }
 
 /// The end in words.
@@ -223,8 +248,10 @@ pub const fn what(end: End) -> &'static str {
             Cause::PeerFinished => "the peer closed the connection (FIN)",
             Cause::PeerReset => "the peer reset the connection (RST)",
             Cause::Refused => "the peer's host refused the connection: nothing listens there",
-            Cause::Unreachable => "there is no way to the peer",
-            Cause::ConnectTimeout => "the peer's host is there, but did not answer in time",
+            Cause::Unreachable => {
+                "the peer cannot be reached: no route, no neighbour, or an ICMP error"
+            }
+            Cause::ConnectTimeout => "the peer's host did not answer within the connect limit",
             Cause::Vanished => "the peer vanished: nothing was heard for the silence limit",
             Cause::Unacknowledged => {
                 "the peer is heard, but acknowledged nothing for the silence limit"
@@ -241,7 +268,7 @@ pub const fn what(end: End) -> &'static str {
 /// What to do about it; nothing after a success.
 fn next(end: End, account: &Account) -> Option<&'static str> {
     let resume = if account.undelivered == 0 {
-        "everything accepted was acknowledged; what the peer's application read, only it can tell"
+        "everything accepted was acknowledged; ask the peer how much of it its application has read"
     } else {
         "undelivered bytes may or may not have arrived; to resume, ask the peer how much it has"
     };
@@ -258,15 +285,23 @@ fn next(end: End, account: &Account) -> Option<&'static str> {
             Some("if the peer closed only its own direction and still reads, use --half-close")
         }
         Cause::PeerFinished | Cause::PeerReset | Cause::Aborted => Some(resume),
+        Cause::Refused if account.peer.is_some() => Some(
+            "see what the peer printed; it must listen on this port, at the address that is called \
+             or at every one",
+        ),
         Cause::Refused => Some("start the peer; check the port, and the address it listens on"),
+        Cause::Unreachable if account.peer.is_some() => {
+            Some("the private network has the peer at 10.77.0.1 and fd77::1, and nobody else")
+        }
         Cause::Unreachable => {
             Some("check the address, the prefix of --addr, --gateway, and that the interface is up")
         }
         Cause::ConnectTimeout => {
-            Some("look for a firewall that drops, or a listener whose queue is full")
+            Some("look for a firewall that drops segments, or a listener whose queue is full")
         }
         Cause::Unacknowledged => Some(
-            "the path may lose long frames: try a smaller segment; undelivered bytes may have arrived or not",
+            "the path may lose long frames: try a smaller --max-segment; undelivered bytes may have \
+             arrived or not",
         ),
         Cause::Vanished => {
             Some("check cable and power of the peer; undelivered bytes may have arrived or not")

@@ -2,36 +2,48 @@
 //!
 //! Each turn: serve the stack, look at the state, let the feed write, sleep.
 //! The sleep ends with a frame, an input, a signal or a deadline; between them
-//! nothing runs.
+//! nothing runs. It is the only place where this thread waits for anything.
 
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
-use lastbyte::stack::smoltcp::socket::{Socket, tcp};
 use lastbyte::stack::{ConnectionId, OpenError, UnknownConnection};
 use lastbyte::{Cause, Clock, Instant, OnPeerFin, Progress, State, Window};
 
 use super::args::ConnectionArgs;
 use super::connect::{HostStack, HostWriter, Prepared, Run};
+use super::console;
 use super::exit::{self, Failure};
+use super::peer::Outcome;
 use super::progress::Line;
 use super::report::{self, Account, End};
 use crate::host_clock::Watch;
+use crate::signals::Signals;
 
 /// How often the link is looked at, and an idle progress line redrawn.
 const TICK: Duration = Duration::from_secs(1);
 /// A pause where the device takes no frame although one is due.
-const DEVICE_FULL_PAUSE: Duration = Duration::from_millis(1);
-/// How long the peer's own FIN is waited for after ours was acknowledged, so
-/// that the peer is not left without an answer.
-const LINGER: Duration = Duration::from_millis(500);
-/// How long a peer of ours may run on after the connection has ended.
-const PEER_GRACE: Duration = Duration::from_secs(2);
-/// How often a peer of ours is looked at meanwhile.
-const PEER_POLL: Duration = Duration::from_millis(10);
+pub(super) const DEVICE_FULL_PAUSE: Duration = Duration::from_millis(1);
+/// How often stderr is looked at that does not keep up with what the peer prints.
+const STDERR_PAUSE: Duration = Duration::from_millis(20);
 
 /// Where the bytes come from.
 pub trait Feed {
+    /// Gets ready to supply.
+    ///
+    /// # Errors
+    ///
+    /// There are no threads left.
+    fn start(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// What becomes readable when there is something to write.
+    fn to_watch(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
     /// Writes what there is and what fits. Called while the connection is
     /// open, and after its end as well if [`is_probe`](Self::is_probe).
     /// `is_ready` says that the watched input has something.
@@ -77,12 +89,13 @@ enum Stop {
 ///
 /// # Errors
 ///
-/// There was no connection. With `--json` that has been reported too.
+/// There was no connection.
 pub fn run(
     args: &ConnectionArgs,
     prepared: Prepared,
     feed: &mut impl Feed,
     line: Line,
+    signals: &mut Signals,
 ) -> Result<u8, Failure> {
     let remote = prepared.remote();
     prepared.run(|stack, mut run| {
@@ -92,8 +105,11 @@ pub fn run(
             Ok(id) => id,
             Err(OpenError::NoRoute) => {
                 let end = End::Cause(Cause::Unreachable);
+                let peer = run.peer.take();
+                let outcome = peer.map(|peer| peer.end(true, console::line));
                 let account = Account::unbegun(Some(Cause::Unreachable), Some(remote));
-                return Ok(tell(args, end, &account.over(offload)));
+                let account = account.over(offload).beside(outcome);
+                return Ok(tell(args, end, &account, end.code(), signals));
             }
             Err(error) => return Err(Failure::other(error.to_string())),
         };
@@ -102,6 +118,7 @@ pub fn run(
             id,
             run: &mut run,
             line,
+            signals,
             call_limit: args.call_limit,
             was_open: false,
             is_finishing: false,
@@ -109,48 +126,47 @@ pub fn run(
             tick_at: Instant::ZERO,
         };
         let stop = session.serve(feed);
-        let is_interrupted = matches!(stop, Some(Stop::Signal));
         let (end, account) = session
             .conclude(stop)
             .map_err(|unknown| Failure::other(unknown.to_string()))?;
-        let code = tell(args, end, &account.over(offload));
-        if !is_interrupted {
-            session.linger();
-        }
-        if let Some(peer) = run.peer.take() {
-            peer.end(is_interrupted, |text| anstream::eprintln!("{text}"));
-        }
-        if let Err(error) = stack.device_mut().finish() {
-            exit::note(&format!("the capture is incomplete: {error}"));
-        }
-        Ok(code)
+        let outcome = session.wind_up(args.peer_grace);
+        let account = account.over(offload).beside(outcome);
+        let code = code(end, outcome, signals.have_arrived());
+        Ok(tell(args, end, &account, code, signals))
     })?
 }
 
+/// The exit code of a run whose connection and whose peer ended like this.
+const fn code(end: End, peer: Option<Outcome>, was_interrupted: bool) -> u8 {
+    match (end.code(), peer) {
+        // The bytes arrived, and were not all dealt with.
+        (0, Some(Outcome::Terminated)) if was_interrupted => exit::of_cause(Cause::Aborted),
+        (0, Some(Outcome::Terminated)) => exit::OTHER,
+        (code, _) => code,
+    }
+}
+
 /// Tells the end as it was asked for, and returns the exit code.
-fn tell(args: &ConnectionArgs, end: End, account: &Account) -> u8 {
+fn tell(args: &ConnectionArgs, end: End, account: &Account, code: u8, signals: &mut Signals) -> u8 {
     if args.json {
-        if let Err(error) = account.print_json() {
+        if let Err(error) = account.print_json(Some(signals)) {
             exit::error(&format!("printing the report: {error}"));
-            return if end.code() == 0 {
-                exit::OTHER
-            } else {
-                end.code()
-            };
+            return if code == 0 { exit::OTHER } else { code };
         }
     } else if !args.quiet {
         report::print(end, account);
     } else if end.code() != 0 && end != End::Broken {
         exit::error(&format!("{}: {}", end.name(), report::what(end)));
     }
-    end.code()
+    code
 }
 
-struct Session<'r, 's, 'a> {
-    stack: &'s mut HostStack<'a>,
+pub(super) struct Session<'r, 's, 'a> {
+    pub(super) stack: &'s mut HostStack<'a>,
     id: ConnectionId,
-    run: &'r mut Run,
+    pub(super) run: &'r mut Run,
     line: Line,
+    pub(super) signals: &'r mut Signals,
     call_limit: Option<Duration>,
     was_open: bool,
     is_finishing: bool,
@@ -181,7 +197,7 @@ impl Session<'_, '_, '_> {
             };
             self.was_open |= progress.state.is_established();
             let is_probe = self.was_open && !self.is_finishing && feed.is_probe();
-            self.show_peer();
+            let peer_at = self.show_peer(now);
             self.line.show(&progress, feed.idle(), now);
             let Some(call_at) = self.call_deadline(&progress, now) else {
                 return Some(Stop::NotReading);
@@ -214,20 +230,31 @@ impl Session<'_, '_, '_> {
             }
             // Due right after polling: the device takes no more at present.
             let next = next.max(now + DEVICE_FULL_PAUSE).min(self.tick_at);
-            let until = wake_at.min(next).min(call_at);
+            let until = wake_at.min(next).min(call_at).min(peer_at);
             self.stack.clock_mut().wait(Some(until));
         }
     }
 
-    /// Shows what our peer has printed, above the progress line.
-    fn show_peer(&mut self) {
+    /// Shows some of what our peer has printed, above the progress line; returns
+    /// when to do that again, at the latest. What a terminal does not take stays
+    /// where it is.
+    pub(super) fn show_peer(&mut self, now: Instant) -> Instant {
         let (Some(peer), Some(output)) = (&mut self.run.peer, self.run.output) else {
-            return;
+            return Instant::NEVER;
         };
         let clock = self.stack.clock_mut();
-        if clock.is_ready(output) && !peer.show_output(|text| self.line.print(text)) {
+        let keeps_up = console::keeps_up();
+        let is_open =
+            !keeps_up || !clock.is_ready(output) || peer.show_output(|text| self.line.print(text));
+        if !is_open {
             // At its end it is ready for ever.
-            clock.set_watched(output, false);
+            self.run.output = None;
+        }
+        clock.set_watched(output, is_open && keeps_up);
+        if is_open && !keeps_up {
+            now + STDERR_PAUSE
+        } else {
+            Instant::NEVER
         }
     }
 
@@ -257,7 +284,7 @@ impl Session<'_, '_, '_> {
     /// What ends the run from outside of the connection. Once a second the
     /// link is looked at as well.
     fn interruption(&mut self, now: Instant) -> Option<Stop> {
-        if self.run.signals.take() {
+        if self.signals.take() {
             return Some(Stop::Signal);
         }
         if self.stack.clock_mut().has_device_failed() {
@@ -314,6 +341,10 @@ impl Session<'_, '_, '_> {
         {
             report = aborted;
         }
+        if let (Some(Stop::Signal), Some(peer)) = (&stop, &mut self.run.peer) {
+            // It ends while we do, and not before: its end is not the cause.
+            peer.terminate();
+        }
         self.line.clear();
         let latched = End::Cause(report.cause.unwrap_or(Cause::Aborted));
         let end = match stop {
@@ -333,44 +364,5 @@ impl Session<'_, '_, '_> {
             }
         };
         Ok((end, Account::of(end, &report, ends)))
-    }
-
-    /// Answers the peer for a moment after the end: its FIN may follow ours,
-    /// and a peer of our own may have something to print.
-    fn linger(&mut self) {
-        let now = self.stack.clock_mut().now();
-        let (close_at, peer_at) = (now + LINGER, now + PEER_GRACE);
-        if let Some(input) = self.run.input {
-            self.stack.clock_mut().set_watched(input, false);
-        }
-        loop {
-            let next = self.stack.poll().unwrap_or(Instant::NEVER);
-            let now = self.stack.clock_mut().now();
-            self.show_peer();
-            let peer_runs = self
-                .run
-                .peer
-                .as_mut()
-                .is_some_and(|peer| peer.try_wait().is_none());
-            let is_done = if self.run.peer.is_some() {
-                !peer_runs || now >= peer_at
-            } else {
-                !self.awaits_fin() || now >= close_at
-            };
-            if is_done || self.run.signals.take() || self.stack.clock_mut().has_device_failed() {
-                return;
-            }
-            let next = next.max(now + DEVICE_FULL_PAUSE);
-            let until = next.min(now + PEER_POLL);
-            self.stack.clock_mut().wait(Some(until));
-        }
-    }
-
-    /// Whether our FIN is acknowledged and the peer's has not come yet.
-    fn awaits_fin(&mut self) -> bool {
-        let mut sockets = self.stack.sockets_mut().iter();
-        sockets.any(|(_, socket)| {
-            matches!(socket, Socket::Tcp(socket) if socket.state() == tcp::State::FinWait2)
-        })
     }
 }

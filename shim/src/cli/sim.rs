@@ -1,17 +1,18 @@
 //! `lastbyte sim`: many bad networks, or one of them in detail.
 
+use std::fmt::{self, Write as _};
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Write as _};
 use std::num::NonZeroUsize;
 use std::ops::Range;
-use std::panic;
-use std::path::Path;
-use std::time::Duration;
+use std::panic::{self, AssertUnwindSafe};
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::exit::Failure;
+use super::{files, locale, progress};
 use crate::sim::{self, Coverage, Profile, Recording, Scenario, Summary, Sweep};
 
 /// So many seeds must reach every cell that can be reached.
@@ -28,28 +29,28 @@ pub struct SimArgs {
     /// The seeds to run: from A on, B not included
     #[arg(long, value_name = "A..B", default_value = "0..10000", value_parser = parse_seeds, conflicts_with = "seed")]
     pub seeds: Range<u64>,
-    /// How many at once [default: one for each processor]
-    #[arg(long, value_name = "N", conflicts_with = "seed")]
+    /// How many at once, at most 1024 [default: one for each processor]
+    #[arg(long, value_name = "N", conflicts_with = "seed", value_parser = parse_count)]
     pub jobs: Option<NonZeroUsize>,
     /// What to draw from: lan, wifi, lte, satellite, rotten, hostile, slow, outage
     /// or transfer; may be repeated [default: all of them in turn]
     #[arg(long, value_name = "NAME", value_parser = parse_profile)]
     pub profile: Vec<Profile>,
-    /// Stop after this many seeds with findings
-    #[arg(long, value_name = "N", default_value = "10", conflicts_with = "seed")]
+    /// Stop after this many seeds that broke a rule
+    #[arg(long, value_name = "N", default_value = "10", conflicts_with = "seed", value_parser = parse_count)]
     pub patience: NonZeroUsize,
     /// Replay this one seed
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_seed)]
     pub seed: Option<u64>,
-    /// Make the scenario as small as it still fails, before it is shown
+    /// Reduce the scenario to the smallest that still breaks the rule
     #[arg(long, requires = "seed")]
     pub shrink: bool,
     /// Draw the run as a time-sequence diagram
     #[arg(long, value_name = "FILE.svg", requires = "seed")]
-    pub ladder: Option<std::path::PathBuf>,
-    /// Record what crosses the wire at our end
+    pub ladder: Option<PathBuf>,
+    /// Capture the traffic at our end to FILE, for Wireshark
     #[arg(long, value_name = "FILE", requires = "seed")]
-    pub pcap: Option<std::path::PathBuf>,
+    pub pcap: Option<PathBuf>,
     /// Print which cells of the transition table were reached
     #[arg(long, conflicts_with = "seed")]
     pub coverage: bool,
@@ -69,6 +70,16 @@ fn parse_seeds(text: &str) -> Result<Range<u64>, String> {
     Ok(from..to)
 }
 
+fn parse_seed(text: &str) -> Result<u64, String> {
+    let number = text.replace('_', "").parse();
+    number.map_err(|_| format!("a seed is a number from 0 to {}", u64::MAX))
+}
+
+fn parse_count(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse()
+        .map_err(|_| format!("use a number from 1 to {}", usize::MAX))
+}
+
 fn parse_profile(text: &str) -> Result<Profile, String> {
     text.parse()
         .map_err(|unknown: sim::UnknownProfile| unknown.to_string())
@@ -81,7 +92,7 @@ fn parse_profile(text: &str) -> Result<Profile, String> {
 /// A file cannot be written, or nobody reads stdout. Findings are no error
 /// here: the exit code tells.
 pub fn run(args: &SimArgs) -> Result<u8, Failure> {
-    // What panics is a finding and told as one.
+    // What panics in a run is a finding, and reported as one.
     panic::set_hook(Box::new(|_| ()));
     let profiles = match args.profile.as_slice() {
         [] => Profile::ALL.to_vec(),
@@ -97,10 +108,15 @@ pub fn run(args: &SimArgs) -> Result<u8, Failure> {
         jobs,
         patience: args.patience.get(),
     };
-    match args.seed {
+    let done = panic::catch_unwind(AssertUnwindSafe(|| match args.seed {
         Some(seed) => replay(args, &sweep.scenario(seed)),
         None => sweep_all(args, &sweep),
-    }
+    }));
+    // Outside of a run it is a fault of the simulator, and not to be kept silent.
+    done.unwrap_or_else(|panic| {
+        let words = sim::words(&*panic);
+        Err(Failure::other(format!("the simulator failed: {words}")))
+    })
 }
 
 fn printed(result: io::Result<()>) -> Result<(), Failure> {
@@ -116,12 +132,14 @@ fn printed(result: io::Result<()>) -> Result<(), Failure> {
 
 fn sweep_all(args: &SimArgs, sweep: &Sweep) -> Result<u8, Failure> {
     let bar = ProgressBar::new(sweep.seeds.end - sweep.seeds.start).with_style(style());
-    bar.enable_steady_tick(Duration::from_millis(250));
     Coverage::reset();
     let summary = sweep.run(|done| bar.set_position(done));
     bar.finish_and_clear();
     let coverage = Coverage::now();
-    printed(tell(&summary, sweep, &coverage, args))?;
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    let _ = tell(&mut text, &summary, sweep, &coverage, args);
+    printed(locale::print(&text))?;
     let is_whole = sweep.profiles.len() == Profile::ALL.len();
     let must_reach = is_whole && summary.seeds >= MANY && !coverage.missing().is_empty();
     let is_sound = summary.failing.is_empty() && !must_reach && coverage.unexpected().is_empty();
@@ -130,11 +148,18 @@ fn sweep_all(args: &SimArgs, sweep: &Sweep) -> Result<u8, Failure> {
 
 fn style() -> ProgressStyle {
     // The template is constant, and a test reads it.
-    ProgressStyle::with_template(TEMPLATE).unwrap_or_else(|_| ProgressStyle::default_bar())
+    let style = ProgressStyle::with_template(TEMPLATE);
+    let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+    progress::with_characters(style, locale::is_utf8())
 }
 
-fn tell(summary: &Summary, sweep: &Sweep, coverage: &Coverage, args: &SimArgs) -> io::Result<()> {
-    let mut out = anstream::stdout().lock();
+fn tell(
+    out: &mut String,
+    summary: &Summary,
+    sweep: &Sweep,
+    coverage: &Coverage,
+    args: &SimArgs,
+) -> fmt::Result {
     for failing in &summary.failing {
         writeln!(
             out,
@@ -156,12 +181,12 @@ fn tell(summary: &Summary, sweep: &Sweep, coverage: &Coverage, args: &SimArgs) -
         summary.took.as_secs_f64(),
         summary.failing.len(),
     )?;
-    let jobs = sweep.jobs.max(1) as u64;
+    let threads = summary.threads;
     writeln!(
         out,
-        "{} seeds a second ({} for each of {jobs} threads), {} s of virtual time a second, {} frames",
+        "{} seeds a second ({} for each of {threads} threads), {} s of virtual time a second, {} frames",
         summary.seeds_per_second(),
-        summary.seeds_per_second() / jobs,
+        summary.seeds_per_second() / threads.max(1) as u64,
         summary.speed_up(),
         summary.frames,
     )?;
@@ -174,10 +199,10 @@ fn tell(summary: &Summary, sweep: &Sweep, coverage: &Coverage, args: &SimArgs) -
     if args.coverage {
         writeln!(out, "{coverage}")?;
     }
-    tell_coverage(&mut out, coverage)
+    tell_coverage(out, coverage)
 }
 
-fn tell_coverage(out: &mut impl Write, coverage: &Coverage) -> io::Result<()> {
+fn tell_coverage(out: &mut String, coverage: &Coverage) -> fmt::Result {
     let (reached, missing) = (coverage.reached(), coverage.missing());
     writeln!(
         out,
@@ -196,21 +221,27 @@ fn tell_coverage(out: &mut impl Write, coverage: &Coverage) -> io::Result<()> {
 // ---- one ----
 
 fn replay(args: &SimArgs, drawn: &Scenario) -> Result<u8, Failure> {
+    // Before the work, so that a name that cannot be written costs none.
+    let files = create_files(args)?;
     let first = sim::run(drawn).findings.into_iter().next();
     let scenario = match &first {
         Some(finding) if args.shrink => sim::shrink(drawn, finding.rule),
         _ => drawn.clone(),
     };
     let (outcome, recording) = sim::record(&scenario);
-    if let Some(path) = &args.ladder {
-        save(path, |mut file| {
-            file.write_all(recording.ladder().as_bytes())
-        })?;
+    let [ladder, capture] = files;
+    if let Some((path, mut file)) = ladder {
+        let written = file.write_all(recording.ladder().as_bytes());
+        written.map_err(|error| files::cannot_write(path, &error))?;
     }
-    if let Some(path) = &args.pcap {
-        save(path, |file| recording.write_pcap(file))?;
+    if let Some((path, file)) = capture {
+        let written = recording.write_pcap(file);
+        written.map_err(|error| files::cannot_write(path, &error))?;
     }
-    printed(tell_one(args, &recording, &outcome))?;
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    let _ = tell_one(&mut text, args, &recording, &outcome);
+    printed(locale::print(&text))?;
     Ok(if outcome.findings.is_empty() {
         0
     } else {
@@ -218,14 +249,30 @@ fn replay(args: &SimArgs, drawn: &Scenario) -> Result<u8, Failure> {
     })
 }
 
-fn save(path: &Path, write: impl FnOnce(File) -> io::Result<()>) -> Result<(), Failure> {
-    File::create(path)
-        .and_then(write)
-        .map_err(|error| Failure::other(format!("cannot write {}: {error}", path.display())))
+/// A file and its name.
+type Created<'a> = Option<(&'a Path, File)>;
+
+/// The files for the ladder and the capture, if they are wanted.
+fn create_files<'a>(args: &'a SimArgs) -> Result<[Created<'a>; 2], Failure> {
+    let wanted = [("--ladder", &args.ladder), ("--pcap", &args.pcap)];
+    let outputs: Vec<_> = wanted
+        .iter()
+        .filter_map(|(flag, path)| Some((*flag, path.as_deref()?)))
+        .collect();
+    let mut created = files::create_all(&outputs)?.into_iter();
+    let mut with_file = |path: &'a Option<PathBuf>| {
+        path.as_deref()
+            .and_then(|path| Some((path, created.next()?)))
+    };
+    Ok(wanted.map(|(_, path)| with_file(path)))
 }
 
-fn tell_one(args: &SimArgs, recording: &Recording, outcome: &sim::Outcome) -> io::Result<()> {
-    let mut out = anstream::stdout().lock();
+fn tell_one(
+    out: &mut String,
+    args: &SimArgs,
+    recording: &Recording,
+    outcome: &sim::Outcome,
+) -> fmt::Result {
     if args.log {
         write!(out, "{recording}")?;
     } else {

@@ -1,91 +1,170 @@
-//! Hosts and addresses: parsing, and asking the host's resolver.
+//! Where to connect to: parsing, and asking the host's resolver.
 
 use std::fmt;
-use std::io::{self, Write};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
-use std::os::unix::net::UnixStream;
+use std::io;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
-use std::thread;
 
-use lastbyte::Clock;
-use smoltcp::wire::IpCidr;
+use dns_lookup::{AddrInfoHints, LookupError, LookupErrorKind, SockType, getaddrinfo};
 
+use super::addresses::ScopedAddr;
 use super::exit::Failure;
-use crate::host_clock::HostClock;
+use super::patience::patiently;
 use crate::signals::Signals;
 
-/// Where to connect to: `10.0.0.1:5000`, `[fd00::1]:5000` or `name:5000`.
+/// Where to connect to: `10.0.0.1:5000`, `[fd00::1]:5000`, `[fe80::1%tap0]:5000` or
+/// `name:5000`. The port is a number or the name of a service, as in `10.0.0.1:http`.
 ///
 /// ```
 /// use lastbyte_shim::cli::target::Target;
 ///
 /// assert!("10.0.0.1:5000".parse::<Target>().is_ok());
 /// assert!("[fd00::1]:5000".parse::<Target>().is_ok());
+/// assert!("[fe80::1%tap0]:http".parse::<Target>().is_ok());
 /// assert!("fd00::1:5000".parse::<Target>().is_err());
 /// assert!("10.0.0.1:0".parse::<Target>().is_err());
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     host: Host,
-    port: u16,
+    port: Port,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Host {
-    Address(IpAddr),
+    Address(ScopedAddr),
     Name(String),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Port {
+    Number(u16),
+    Service(String),
 }
 
 impl FromStr for Target {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (host, port) = text
-            .rsplit_once(':')
-            .ok_or("there is no port; write HOST:PORT, as in 10.0.0.1:5000")?;
-        let port = match port.parse() {
-            Ok(0) => return Err("nothing can listen on port 0; use 1 to 65535".to_owned()),
-            Ok(port) => port,
-            Err(_) => return Err(format!("{port:?} is not a port; use 1 to 65535")),
+        if let Some((scheme, rest)) = text.split_once("://") {
+            return Err(format!(
+                "{text} is a URL; write {}, and what is sent there is FILE or stdin alone",
+                authority(scheme, rest)
+            ));
+        }
+        if text.parse::<Ipv6Addr>().is_ok() {
+            return Err(format!(
+                "an IPv6 address goes into brackets, and its port after them: [{text}]:5000"
+            ));
+        }
+        let (host, port) = match text.rsplit_once(':') {
+            Some((host, port)) if !port.is_empty() && !port.contains(']') => (host, port),
+            _ => return Err("there is no port; write HOST:PORT, as in 10.0.0.1:5000".to_owned()),
         };
-        let host = parse_host(host)?;
-        Ok(Self { host, port })
+        Ok(Self {
+            port: parse_port(port)?,
+            host: parse_host(host, port)?,
+        })
     }
 }
 
-fn parse_host(text: &str) -> Result<Host, String> {
+/// The `HOST:PORT` of a URL.
+fn authority(scheme: &str, rest: &str) -> String {
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, _) = rest.split_at(end);
+    let (_, host) = authority.rsplit_once('@').unwrap_or(("", authority));
+    let port = host.rsplit_once(':').map(|(_, port)| port);
+    let has_port = port.is_some_and(|port| port.parse::<u16>().is_ok());
+    match (host, scheme) {
+        ("", _) => "HOST:PORT, as in 10.0.0.1:5000".to_owned(),
+        _ if has_port => host.to_owned(),
+        // Whatever else follows "tcp" or "udp", it is the name of no service.
+        (_, "tcp" | "udp") => format!("{host}:PORT"),
+        _ => format!("{host}:{scheme}"),
+    }
+}
+
+fn parse_port(text: &str) -> Result<Port, String> {
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_service = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.+".contains(&byte);
+    match text.parse() {
+        Ok(0) => Err("nothing can listen on port 0; use 1 to 65535".to_owned()),
+        Ok(number) if is_number => Ok(Port::Number(number)),
+        // The name of a service has a letter (RFC 6335, 5.1).
+        Err(_)
+            if text.bytes().any(|byte| byte.is_ascii_alphabetic())
+                && text.bytes().all(is_service) =>
+        {
+            Ok(Port::Service(text.to_owned()))
+        }
+        _ => Err(format!(
+            "{text:?} is not a port; use 1 to 65535, or the name of a service such as http"
+        )),
+    }
+}
+
+fn parse_host(text: &str, port: &str) -> Result<Host, String> {
     if let Some(inner) = text.strip_prefix('[') {
         let inner = inner.strip_suffix(']').ok_or("the bracket is not closed")?;
-        return match inner.parse::<Ipv6Addr>() {
-            Ok(address) => Ok(Host::Address(address.into())),
-            Err(_) => Err(format!("{inner:?} is not an IPv6 address")),
-        };
+        if !inner.contains(':') {
+            return Err(format!(
+                "only IPv6 addresses go into brackets: {inner}:{port}"
+            ));
+        }
+        return Ok(Host::Address(inner.parse()?));
     }
     if text.contains(':') {
-        return Err("an IPv6 address goes into brackets: [fd00::1]:5000".to_owned());
+        return Err(match text.parse::<ScopedAddr>() {
+            Ok(_) => format!("an IPv6 address goes into brackets: [{text}]:{port}"),
+            Err(_) => format!(
+                "{text:?} is neither a name nor an address; write HOST:PORT, \
+                 with an IPv6 address in brackets"
+            ),
+        });
     }
     if text.is_empty() {
         return Err("there is no host; write HOST:PORT, as in 10.0.0.1:5000".to_owned());
     }
-    match text.parse::<IpAddr>() {
-        Ok(address) => Ok(Host::Address(address)),
-        // No name ends in a number, so this is a mistyped address; a resolver
-        // might take "10.1" for 10.0.0.1.
-        Err(_) if text.ends_with(|last: char| last.is_ascii_digit()) && is_dotted(text) => {
-            Err(format!("{text:?} is not an IPv4 address"))
-        }
-        Err(_) => Ok(Host::Name(text.to_owned())),
+    if let Ok(address) = text.parse::<ScopedAddr>() {
+        return Ok(Host::Address(address));
     }
+    if text.contains(|c: char| c.is_whitespace() || "/@%[]\\".contains(c)) {
+        return Err(format!(
+            "{text:?} is not the name of a host; write HOST:PORT"
+        ));
+    }
+    if is_like_a_number(text) {
+        return Err(format!("{text:?} is not an IPv4 address"));
+    }
+    Ok(Host::Name(text.to_owned()))
 }
 
-fn is_dotted(text: &str) -> bool {
-    text.chars().all(|c| c.is_ascii_digit() || c == '.')
+/// Whether a name is a mistyped address. No name ends in a number; a resolver might
+/// take "10.1" or "0xa000001" for 10.0.0.1.
+fn is_like_a_number(text: &str) -> bool {
+    let text = text.strip_suffix('.').unwrap_or(text);
+    let last = text.rsplit('.').next().unwrap_or(text);
+    let hex = last.strip_prefix("0x").or(last.strip_prefix("0X"));
+    last.bytes().all(|byte| byte.is_ascii_digit())
+        || hex.is_some_and(|hex| hex.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
+impl fmt::Display for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => number.fmt(f),
+            Self::Service(name) => f.write_str(name),
+        }
+    }
 }
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.host {
-            Host::Address(address) => SocketAddr::new(*address, self.port).fmt(f),
+            Host::Address(address) if address.ip.is_ipv6() => {
+                write!(f, "[{address}]:{}", self.port)
+            }
+            Host::Address(address) => write!(f, "{address}:{}", self.port),
             Host::Name(name) => write!(f, "{name}:{}", self.port),
         }
     }
@@ -106,9 +185,12 @@ impl Target {
         families: &str,
         is_ours: impl Fn(IpAddr) -> bool,
     ) -> Result<SocketAddr, Failure> {
-        let found = match &self.host {
-            Host::Address(address) => vec![SocketAddr::new(*address, self.port)],
-            Host::Name(name) => self.look_up(name, signals)?,
+        let found = match (&self.host, &self.port) {
+            (Host::Address(address), Port::Number(port)) => {
+                vec![SocketAddr::new(address.ip, *port)]
+            }
+            (Host::Address(address), _) => self.look_up(&address.ip.to_string(), signals)?,
+            (Host::Name(name), _) => self.look_up(name, signals)?,
         };
         found
             .iter()
@@ -125,36 +207,42 @@ impl Target {
             })
     }
 
+    /// The link that the target names.
+    #[must_use]
+    pub fn scoped_addr(&self) -> Option<&ScopedAddr> {
+        match &self.host {
+            Host::Address(address) => Some(address),
+            Host::Name(_) => None,
+        }
+    }
+
     /// Asks on a thread of its own, since a resolver may take its time and
     /// cannot be interrupted.
-    fn look_up(&self, name: &str, signals: &mut Signals) -> Result<Vec<SocketAddr>, Failure> {
-        let broken = |error: io::Error| Failure::other(format!("asking the resolver: {error}"));
-        let (done, mut answered) = UnixStream::pair().map_err(broken)?;
-        let mut clock = HostClock::new();
-        let answer = clock.watch(&done).map_err(broken)?;
-        clock.watch(signals).map_err(broken)?;
-        let question = (name.to_owned(), self.port);
-        let resolver = thread::spawn(move || {
-            let answer = question.to_socket_addrs().map(Vec::from_iter);
-            // Should this fail, the end of the pipe says the same.
-            let _ = answered.write_all(b".");
-            answer
-        });
-        while !clock.is_ready(answer) {
-            clock.wait(None);
-            if signals.take() {
-                return Err(Failure::Interrupted);
-            }
-        }
-        // Joined, so that the process has one thread again: a user namespace
-        // can only be entered like that.
-        match resolver.join() {
-            Ok(Ok(found)) => Ok(found),
-            Ok(Err(error)) => Err(Failure::usage(format!(
-                "unknown host {name:?}: {error}. Check the name, or give an IP address"
-            ))),
-            Err(_) => Err(Failure::other("the resolver failed")),
-        }
+    fn look_up(&self, host: &str, signals: &mut Signals) -> Result<Vec<SocketAddr>, Failure> {
+        let question = (host.to_owned(), self.port.to_string());
+        let answer = patiently(signals, "asking the resolver", move || {
+            let (host, port) = &question;
+            let hints = AddrInfoHints {
+                socktype: SockType::Stream.into(),
+                ..AddrInfoHints::default()
+            };
+            let found = getaddrinfo(Some(host), Some(port), Some(hints))?;
+            // What is not an Internet address comes as an error.
+            Ok(found.flatten().map(|info| info.sockaddr).collect())
+        })?;
+        answer.map_err(|error: LookupError| self.not_found(host, error))
+    }
+
+    fn not_found(&self, host: &str, error: LookupError) -> Failure {
+        Failure::usage(match (error.kind(), &self.port) {
+            (LookupErrorKind::Service, Port::Service(name)) => format!(
+                "unknown service {name:?}: /etc/services has no such TCP port. Give its number"
+            ),
+            _ => format!(
+                "unknown host {host:?}: {}. Check the name, or give an IP address",
+                io::Error::from(error)
+            ),
+        })
     }
 }
 
@@ -162,46 +250,4 @@ fn list(addresses: &[SocketAddr]) -> String {
     let mut ips: Vec<String> = addresses.iter().map(|a| a.ip().to_string()).collect();
     ips.dedup();
     ips.join(", ")
-}
-
-/// Parses our own address with its prefix: `10.0.0.2/24`, `fd00::2/64`.
-///
-/// ```
-/// use lastbyte_shim::cli::target::parse_cidr;
-///
-/// assert!(parse_cidr("10.0.0.2/24").is_ok());
-/// assert!(parse_cidr("10.0.0.2").is_err());
-/// assert!(parse_cidr("10.0.0.0/24").is_err());
-/// ```
-///
-/// # Errors
-///
-/// What is wrong with it.
-pub fn parse_cidr(text: &str) -> Result<IpCidr, String> {
-    let (address, prefix) = text
-        .split_once('/')
-        .ok_or("the prefix length is missing, as in 10.0.0.2/24")?;
-    let address: IpAddr = address
-        .parse()
-        .map_err(|_| format!("{address:?} is not an IP address"))?;
-    let longest = if address.is_ipv4() { 32 } else { 128 };
-    let prefix = match prefix.parse() {
-        Ok(prefix @ 1..) if prefix <= longest => prefix,
-        _ => return Err(format!("the prefix length is 1 to {longest}")),
-    };
-    let is_host = match address {
-        IpAddr::V4(v4) => {
-            let host_bits = u32::MAX.checked_shr(prefix.into()).unwrap_or(0);
-            let host = v4.to_bits() & host_bits;
-            // Point-to-point links (RFC 3021) and single hosts have neither a
-            // network nor a broadcast address.
-            let is_group = prefix < 31 && (host == 0 || host == host_bits);
-            !is_group && !v4.is_unspecified() && !v4.is_multicast() && !v4.is_broadcast()
-        }
-        IpAddr::V6(v6) => !v6.is_unspecified() && !v6.is_multicast(),
-    };
-    if !is_host {
-        return Err("this is not the address of one host; give ours, as in 10.0.0.2/24".to_owned());
-    }
-    Ok(IpCidr::new(address.into(), prefix))
 }

@@ -56,7 +56,7 @@ pub(super) fn play(out: &mut dyn Write, style: &Style) -> io::Result<()> {
         out,
         "    {}",
         style.bad(&format!(
-            "{lost} bytes were accepted and lost; nothing tells how many, or which"
+            "{lost} bytes were accepted and lost; nothing reports how many, or which"
         ))
     )?;
     match server.join() {

@@ -9,8 +9,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use super::{Namespace, NamespaceError, thread};
-use crate::tap::{self, Offload};
+use super::{Namespace, NamespaceError, setup, thread};
+use crate::tap::{self, Offload, TapError};
 
 /// The answer to one question about this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,10 +51,7 @@ pub fn tun_device() -> Probe {
     let name = "TUN/TAP driver";
     match tap::check_driver() {
         Ok(()) => Probe::good(name, "/dev/net/tun can be opened"),
-        Err(error) => {
-            let (found, remedy) = parts(error.to_string());
-            Probe::bad(name, found, remedy)
-        }
+        Err(error) => refused_tap(name, &error),
     }
 }
 
@@ -80,6 +77,42 @@ pub fn tap_offload() -> Probe {
     }
 }
 
+/// Did a program that was killed leave offload switched on at a TAP? Whoever
+/// attaches to it next would get damaged frames, so it is switched off.
+#[must_use]
+pub fn tap_leftovers() -> Probe {
+    let name = "TAP settings";
+    let (refused, repaired): (Vec<_>, Vec<_>) = tap::repair_all()
+        .into_iter()
+        .partition(|leftover| leftover.refused.is_some());
+    let names = |leftovers: &[tap::Leftover]| {
+        let names: Vec<&str> = leftovers.iter().map(|l| l.name.as_str()).collect();
+        names.join(", ")
+    };
+    if !refused.is_empty() {
+        return Probe::bad(
+            name,
+            format!(
+                "a program that was killed left offload switched on at {}: it damages the frames \
+                 of whoever attaches next",
+                names(&refused)
+            ),
+            "run `lastbyte doctor` as the user of the interface, or as root: it repairs that",
+        );
+    }
+    Probe::good(
+        name,
+        if repaired.is_empty() {
+            "none was left by a program that was killed".to_owned()
+        } else {
+            format!(
+                "a program that was killed had left offload switched on at {}; repaired",
+                names(&repaired)
+            )
+        },
+    )
+}
+
 /// Can a private network be made, as `lastbyte send --peer` does?
 ///
 /// Tried on a thread of its own as root, else with a child process
@@ -87,43 +120,102 @@ pub fn tap_offload() -> Probe {
 #[must_use]
 pub fn network_namespace() -> Probe {
     let name = "private network";
-    let tried = thread::spawn(|| Namespace::enter().map(drop)).join();
-    match tried {
+    let attempt = || {
+        let (namespace, _tap) = Namespace::enter()?;
+        let mut first = Command::new("sh");
+        first.args(["-c", ":"]).stdin(Stdio::null());
+        namespace
+            .spawn_first(&mut first)?
+            .wait()
+            .map(drop)
+            .map_err(setup("waiting"))
+    };
+    let Ok(thread) = thread::Builder::new().spawn(attempt) else {
+        return Probe::bad(
+            name,
+            "no thread can be started",
+            "raise the limit: ulimit -u",
+        );
+    };
+    match thread.join() {
         Ok(Ok(())) => Probe::good(name, "made one, with its TAP, as root"),
         // A thread of many cannot move without root; a process alone can.
         Ok(Err(NamespaceError::MultiThreaded)) => Probe {
             name: name.to_owned(),
             ..user_namespace()
         },
-        Ok(Err(error)) => {
-            let (found, remedy) = parts(error.to_string());
-            Probe::bad(name, found, remedy)
-        }
+        Ok(Err(error)) => refused_namespace(name, &error),
         Err(_) => Probe::bad(name, "the attempt failed", "run as root"),
     }
 }
 
-/// Are user namespaces, with a network of their own, allowed to this user?
+/// Are user namespaces, with a network and PIDs of their own, allowed to this user?
 #[must_use]
 pub fn user_namespace() -> Probe {
     let name = "user namespaces";
+    // As util-linux and busybox both have it.
     let tried = Command::new("unshare")
-        .args(["--user", "--map-root-user", "--net", "true"])
+        .args(["-U", "-r", "-n", "-p", "-f", "true"])
+        .env("LC_ALL", "C")
         .stdin(Stdio::null())
         .output();
-    let remedy = || parts(NamespaceError::Forbidden.to_string()).1;
     match tried {
         Ok(output) if output.status.success() => Probe::good(name, "allowed to this user"),
         Ok(output) => {
             let said = String::from_utf8_lossy(&output.stderr);
-            Probe::bad(name, said.trim(), remedy())
+            let is_too_many = ["No space left on device", "Too many users"]
+                .iter()
+                .any(|errno| said.contains(errno));
+            let error = match is_too_many {
+                true => NamespaceError::TooMany,
+                false => NamespaceError::Forbidden,
+            };
+            refused_namespace(name, &error)
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Probe::bad(
             name,
             "cannot tell without the program `unshare`",
-            "sudo apt install util-linux",
+            install("util-linux"),
         ),
-        Err(error) => Probe::bad(name, error.to_string(), remedy()),
+        Err(error) => Probe::bad(name, error.to_string(), install("util-linux")),
+    }
+}
+
+fn refused_namespace(name: &str, error: &NamespaceError) -> Probe {
+    match error {
+        NamespaceError::Tap(error) => refused_tap(name, error),
+        NamespaceError::Setup { .. } => without_remedy(name, error.to_string()),
+        error => with_remedy(name, &error.to_string()),
+    }
+}
+
+fn refused_tap(name: &str, error: &TapError) -> Probe {
+    match error {
+        TapError::Io { .. } => without_remedy(name, error.to_string()),
+        error => with_remedy(name, &error.to_string()),
+    }
+}
+
+/// The message of an error names the fault and then what to do about it.
+fn with_remedy(name: &str, message: &str) -> Probe {
+    match message.split_once(": ") {
+        Some((found, remedy)) => Probe::bad(name, found, remedy),
+        None => without_remedy(name, message.to_owned()),
+    }
+}
+
+/// The message of an error names what the system refused, for whatever reason.
+fn without_remedy(name: &str, message: String) -> Probe {
+    let remedy = "run as root; in a container, start it with\n  \
+                  --cap-add SYS_ADMIN --cap-add NET_ADMIN --device /dev/net/tun";
+    Probe::bad(name, message, remedy)
+}
+
+/// How to get a package that Debian and Ubuntu call `package`.
+fn install(package: &str) -> String {
+    match find("apt") {
+        Some(_) => format!("sudo apt install {package}"),
+        None => format!("install what Debian and Ubuntu call {package}"),
     }
 }
 
@@ -132,11 +224,7 @@ pub fn user_namespace() -> Probe {
 pub fn program(program: &str, package: &str) -> Probe {
     match find(program) {
         Some(path) => Probe::good(program, path.display().to_string()),
-        None => Probe::bad(
-            program,
-            "not on the PATH",
-            format!("sudo apt install {package}"),
-        ),
+        None => Probe::bad(program, "not on the PATH", install(package)),
     }
 }
 
@@ -180,16 +268,11 @@ pub fn rust_targets(wanted: &[&str]) -> Probe {
     }
 }
 
-/// An error's message, which names the fault and then what to do about it.
-fn parts(message: String) -> (String, String) {
-    match message.split_once(": ") {
-        Some((found, remedy)) => (found.to_owned(), remedy.to_owned()),
-        None => (message, "run as root".to_owned()),
-    }
-}
-
 fn find(program: &str) -> Option<PathBuf> {
+    // Debian keeps some where only root looks.
+    let more = ["/usr/sbin", "/sbin"].map(PathBuf::from);
     env::split_paths(&env::var_os("PATH")?)
+        .chain(more)
         .map(|directory| directory.join(program))
         .find(|path| {
             path.metadata()
@@ -206,6 +289,7 @@ mod tests {
         let probes = [
             tun_device(),
             tap_offload(),
+            tap_leftovers(),
             network_namespace(),
             user_namespace(),
             program("sh", "dash"),

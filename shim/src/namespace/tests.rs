@@ -19,17 +19,6 @@ mod offload;
 
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// Runs the test in a namespace; where none can be had, says so loudly, and
-/// fails on CI.
-#[track_caller]
-fn inside<F: FnOnce(Namespace, Tap) + Send>(test: F) {
-    if let Err(error) = run(test) {
-        let on_ci = std::env::var_os("CI").is_some_and(|ci| ci == "true");
-        assert!(!on_ci, "CI must be able to make a namespace: {error}");
-        eprintln!("SKIPPED, and nothing was tested: {error}");
-    }
-}
-
 /// A bare smoltcp endpoint over a device.
 struct Endpoint<D: Device> {
     device: D,
@@ -132,7 +121,7 @@ fn sink(address: IpAddr) -> (SocketAddr, thread::JoinHandle<Vec<u8>>) {
 fn the_namespace_is_another_than_the_callers() {
     let network = || fs::read_link("/proc/thread-self/ns/net").unwrap();
     let ours = network();
-    inside(|_, _| assert_ne!(network(), ours));
+    test(|_, _| assert_ne!(network(), ours));
     assert_eq!(network(), ours);
     assert!(if_nametoindex(TAP_NAME).is_err());
 }
@@ -152,7 +141,7 @@ fn reaches_the_kernel_at(address: IpAddr) {
 #[track_caller]
 fn reach_the_kernel_at(address: IpAddr) -> Duration {
     let mut took = Duration::ZERO;
-    inside(|namespace, tap| {
+    test(|namespace, tap| {
         if address.is_ipv6() && !namespace.has_ipv6() {
             eprintln!("SKIPPED: IPv6 is switched off");
             return;
@@ -182,7 +171,7 @@ fn the_kernel_is_reached_over_ipv6() {
 
 #[test]
 fn lo_is_up_and_the_hosts_ports_are_not_there() {
-    inside(|namespace, _tap| {
+    test(|namespace, _tap| {
         let listener = TcpListener::bind("127.0.0.1:4000").unwrap();
         let at = listener.local_addr().unwrap();
         TcpStream::connect(at).unwrap();
@@ -193,7 +182,7 @@ fn lo_is_up_and_the_hosts_ports_are_not_there() {
 
 #[test]
 fn waiting_for_a_listener_ends_when_it_listens() {
-    inside(|namespace, _tap| {
+    test(|namespace, _tap| {
         let wanted = SocketAddr::from((KERNEL_V4, 4000));
         let soon = Duration::from_millis(50);
         let timed_out = namespace.wait_listening(wanted, None, soon).unwrap_err();
@@ -218,7 +207,7 @@ fn waiting_for_a_listener_ends_when_it_listens() {
 
 #[test]
 fn waiting_for_a_listener_ends_with_its_process() {
-    inside(|namespace, _tap| {
+    test(|namespace, _tap| {
         let mut peer = Command::new("false").spawn().unwrap();
         let wanted = SocketAddr::from((KERNEL_V4, 4000));
         let error = namespace
@@ -230,7 +219,7 @@ fn waiting_for_a_listener_ends_with_its_process() {
 
 #[test]
 fn a_cut_cable_carries_nothing_until_it_is_mended() {
-    inside(|_, tap| {
+    test(|_, tap| {
         let (at, _reader) = sink(KERNEL_V4.into());
         let mut endpoint = endpoint(tap);
         endpoint.device.set_dropping(true);
@@ -249,7 +238,7 @@ fn a_cut_cable_carries_nothing_until_it_is_mended() {
 
 #[test]
 fn a_removed_interface_is_an_error_and_not_a_panic() {
-    inside(|_, mut tap| {
+    test(|_, mut tap| {
         let mut clock = HostClock::watching(&tap).unwrap();
         assert!(tap.take_error().is_none());
         while tap.receive(Instant::ZERO).is_some() {}
@@ -277,7 +266,7 @@ fn a_removed_interface_is_an_error_and_not_a_panic() {
 
 #[test]
 fn a_link_that_is_down_drops_frames_and_may_come_back() {
-    inside(|_, mut tap| {
+    test(|_, mut tap| {
         let send = |tap: &mut Tap| {
             let tx = tap.transmit(Instant::ZERO).expect("room");
             tx.consume(60, |frame| frame.fill(0xff));
@@ -296,7 +285,7 @@ fn a_link_that_is_down_drops_frames_and_may_come_back() {
 
 #[test]
 fn opening_says_what_is_wrong() {
-    inside(|_, tap| {
+    test(|_, tap| {
         let error = |name| Tap::open(name).expect_err("must not open");
         assert!(matches!(error("tap9"), TapError::NoSuchInterface { .. }));
         assert!(matches!(error("lo"), TapError::NotATap { .. }));
@@ -319,7 +308,7 @@ fn opening_says_what_is_wrong() {
 
 #[test]
 fn an_existing_tap_is_attached_to_and_left_behind() {
-    inside(|_, _tap| {
+    test(|_, _tap| {
         let ip = |args: &[&str]| Command::new("ip").args(args).status();
         let added = ip(&["tuntap", "add", "dev", "tap9", "mode", "tap"]);
         if !added.is_ok_and(|status| status.success()) {
@@ -341,7 +330,7 @@ fn an_existing_tap_is_attached_to_and_left_behind() {
 
 #[test]
 fn a_capture_shows_both_directions_to_tshark() {
-    inside(|_, tap| {
+    test(|_, tap| {
         let path = std::env::temp_dir().join(format!("lastbyte-{}.pcap", std::process::id()));
         let (at, reader) = sink(KERNEL_V4.into());
         let clock = HostClock::watching(&tap).unwrap();
@@ -376,7 +365,7 @@ fn a_capture_shows_both_directions_to_tshark() {
 
 #[test]
 fn a_peer_process_finds_itself_in_the_namespace() {
-    inside(|namespace, tap| {
+    test(|namespace, tap| {
         let program = "import socket\n\
             s = socket.create_server(('10.77.0.1', 4000))\n\
             c, _ = s.accept()\n\

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,9 @@ use super::scenario::Scenario;
 /// Seeds that a thread takes at once.
 const CHUNK: u64 = 32;
 
+/// The most threads that a sweep has. More would only wait for each other.
+const MOST_THREADS: usize = 1024;
+
 /// Which seeds to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sweep {
@@ -24,7 +27,8 @@ pub struct Sweep {
     pub profiles: Vec<Profile>,
     /// Which seeds.
     pub seeds: Range<u64>,
-    /// How many threads; at least one runs.
+    /// How many threads: at least one runs, at most 1,024, and no more than there is
+    /// work for.
     pub jobs: usize,
     /// After how many seeds with findings to stop.
     pub patience: usize,
@@ -65,6 +69,8 @@ pub struct Summary {
     pub virtual_time: Duration,
     /// Frames, of all runs together.
     pub frames: u64,
+    /// How many threads there were.
+    pub threads: usize,
     /// Real time.
     pub took: Duration,
     /// The hashes of all runs, combined: the same for the same seeds, whatever
@@ -125,43 +131,59 @@ impl Sweep {
         Scenario::new(profile.copied().unwrap_or(Profile::Lan), seed)
     }
 
+    fn most_threads(&self) -> usize {
+        let seeds = self.seeds.end.saturating_sub(self.seeds.start);
+        let chunks = usize::try_from(seeds.div_ceil(CHUNK)).unwrap_or(usize::MAX);
+        self.jobs.min(MOST_THREADS).min(chunks)
+    }
+
     /// Runs them all, or until patience is at an end. `progress` is told now
     /// and then, by any thread, how many seeds are done.
     pub fn run(&self, progress: impl Fn(u64) + Sync) -> Summary {
         let started = Instant::now();
         let next = AtomicU64::new(self.seeds.start);
-        let (done, failing) = (AtomicU64::new(0), AtomicU64::new(0));
+        let (done, failing) = (AtomicU64::new(0), AtomicUsize::new(0));
         let is_over = AtomicBool::new(false);
         let total = Mutex::new(Summary::default());
         let work = || {
             let mut own = Summary::default();
             while !is_over.load(Ordering::Relaxed) {
-                let first = next.fetch_add(CHUNK, Ordering::Relaxed);
-                if first >= self.seeds.end {
-                    break;
-                }
-                let last = (first + CHUNK).min(self.seeds.end);
+                // Stands still at the end, which may be that of u64.
+                let after = |first: u64| first.saturating_add(CHUNK).min(self.seeds.end);
+                let taken = next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |first| {
+                    (first < self.seeds.end).then(|| after(first))
+                });
+                let Ok(first) = taken else { break };
+                let last = after(first);
+                let before = own.failing.len();
                 for seed in first..last {
                     let scenario = self.scenario(seed);
                     own.add(&scenario, super::run(&scenario));
                 }
-                let found = own.failing.len() as u64;
-                if failing.fetch_max(found, Ordering::Relaxed).max(found) >= self.patience as u64 {
+                let found = own.failing.len() - before;
+                if failing.fetch_add(found, Ordering::Relaxed) + found >= self.patience {
                     is_over.store(true, Ordering::Relaxed);
                 }
-                progress(done.fetch_add(last - first, Ordering::Relaxed) + last - first);
+                let count = last - first;
+                progress(done.fetch_add(count, Ordering::Relaxed) + count);
             }
             if let Ok(mut total) = total.lock() {
                 total.merge(own);
             }
         };
+        let mut threads = 1;
         thread::scope(|scope| {
-            for _ in 1..self.jobs {
-                scope.spawn(work);
+            while threads < self.most_threads() {
+                // Where the system has no more, those that there are do the work.
+                if thread::Builder::new().spawn_scoped(scope, work).is_err() {
+                    break;
+                }
+                threads += 1;
             }
             work();
         });
         let mut summary = total.into_inner().unwrap_or_default();
+        summary.threads = threads;
         summary.failing.sort_by_key(|failing| failing.seed);
         summary.took = started.elapsed();
         summary

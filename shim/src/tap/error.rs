@@ -15,6 +15,11 @@ pub enum TapError {
     /// This user may not open the driver at all.
     #[error("no permission to open {TUN_PATH}: run `sudo chmod 666 {TUN_PATH}`, or run as root")]
     TunDenied,
+    /// A sandbox keeps the driver from everybody.
+    #[error(
+        "{TUN_PATH} is not allowed here, to nobody: start the container with `--device {TUN_PATH}`"
+    )]
+    TunForbidden,
     /// No interface has this name.
     #[error("there is no interface {name}. To create it:\n  {}", recipe(name))]
     NoSuchInterface {

@@ -65,9 +65,9 @@ impl Offload {
     #[must_use]
     pub const fn what(self) -> &'static str {
         match self {
-            Self::None => "every frame is cut and summed up here",
-            Self::Checksum => "the kernel sums frames up, and they are cut here",
-            Self::Segmentation => "the kernel cuts frames and sums them up",
+            Self::None => "segmentation and checksums are done here",
+            Self::Checksum => "checksums are offloaded to the kernel, segmentation is done here",
+            Self::Segmentation => "segmentation and checksums are offloaded to the kernel (TSO)",
         }
     }
 

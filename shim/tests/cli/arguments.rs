@@ -11,6 +11,7 @@ cases![
     a_missing_tap_is_said_with_its_remedy,
     a_missing_file_fails_before_anything_is_sent,
     help_needs_no_readme,
+    help_lists_the_keys_of_the_report,
     without_arguments_it_is_the_demonstration,
     doctor_always_answers,
 ];
@@ -146,6 +147,34 @@ fn help_needs_no_readme() {
         for word in words {
             assert!(done.stdout.contains(word), "{word:?} in {done:#?}");
         }
+    }
+}
+
+fn help_lists_the_keys_of_the_report() {
+    let args = [
+        "send",
+        "--json",
+        "--peer",
+        "true",
+        "10.77.0.1:1",
+        "/no/such/file",
+    ];
+    let report = send(&args[1..]).reports(1, None::<&str>);
+    for command in ["send", "heartbeat"] {
+        let help = run(lastbyte(&[command, "--help"])).says(0, &[]).stdout;
+        let (_, list) = help.split_once("exactly these keys:\n").expect("a list");
+        let lines = list.lines().take_while(|line| !line.is_empty());
+        // What goes on is further to the right.
+        let entries = lines.filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
+        let listed: Vec<&str> = entries.filter(|word| !word.is_empty()).collect();
+        let mut keys: Vec<&String> = report
+            .value
+            .as_object()
+            .expect("it is one")
+            .keys()
+            .collect();
+        keys.sort_by_key(|key| report.done.stdout.find(&format!("\"{key}\":")));
+        assert_eq!(listed, keys, "{help}");
     }
 }
 

@@ -6,7 +6,7 @@ use lastbyte_shim::namespace::TAP_NAME;
 use nix::sys::signal::Signal;
 
 use crate::cases::cases;
-use crate::common::{Done, lastbyte, peer, peer_at, run, start};
+use crate::common::{Done, is_running, lastbyte, peer, peer_at, run, start};
 
 cases![
     a_peer_that_reads_all_is_finished,
@@ -132,6 +132,8 @@ fn a_peer_that_listens_elsewhere_is_refused_with_a_hint() {
     let args = [
         "send",
         "--json",
+        "--listen-wait",
+        "5s",
         "--peer",
         &peer,
         "10.77.0.1:5000",
@@ -302,11 +304,7 @@ fn the_peer_leaves_no_process_behind() {
         "Cargo.toml",
     ];
     run(lastbyte(&args)).reports(0, "finished");
-    let is_left = std::fs::read_dir("/proc")
-        .expect("procfs")
-        .filter_map(|entry| std::fs::read_to_string(entry.ok()?.path().join("cmdline")).ok())
-        .any(|line| line == format!("sleep\0{seconds}\0"));
-    assert!(!is_left, "`sleep {seconds}` lives on");
+    assert!(!is_running(&["sleep", &seconds]), "a daemon lives on");
 }
 
 fn the_report_for_people_says_what_it_proves() {

@@ -17,6 +17,7 @@ cases![
     an_empty_input_is_finished,
     a_named_pipe_is_waited_for,
     write_size_bounds_each_write,
+    max_segment_bounds_each_segment,
     waiting_costs_no_processor_time,
     a_capture_is_a_valid_pcap_file,
     a_capture_that_cannot_be_made_fails_early,
@@ -180,6 +181,36 @@ fn write_size_bounds_each_write() {
         .reports(0, "finished")
         .counts(10_000, 10_000);
     assert_eq!(report.number("writes_accepted"), 100, "{report:#?}");
+}
+
+fn max_segment_bounds_each_segment() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let [sent, capture] = ["sent", "capture"].map(|name| folder.path().join(name));
+    fs::write(&sent, [7; 100_000]).expect("room");
+    let longest = |more: &[&str]| {
+        let [sent, capture] = [&sent, &capture].map(|path| path.to_str().expect("UTF-8"));
+        let peer = peer("all");
+        let args = ["send", "--json", "--pcap", capture, "--peer", &peer];
+        let to = ["10.77.0.1:5000", sent];
+        run(lastbyte(&[&args, more, &to[..]].concat())).reports(0, "finished");
+        let bytes = fs::read(capture).expect("a capture");
+        longest_frame(&bytes)
+    };
+    // Headers of Ethernet, IPv4 and TCP.
+    assert_eq!(longest(&["--max-segment", "500"]), 14 + 20 + 20 + 500);
+    assert_eq!(longest(&[]), 14 + 1500);
+}
+
+/// The length of the longest frame of a capture of this machine.
+fn longest_frame(pcap: &[u8]) -> usize {
+    let (mut rest, mut longest) = (&pcap[24..], 0);
+    while let Some((header, behind)) = rest.split_at_checked(16) {
+        let len = u32::from_ne_bytes(header[8..12].try_into().expect("four bytes"));
+        let (frame, behind) = behind.split_at(len.try_into().expect("it fits"));
+        longest = longest.max(frame.len());
+        rest = behind;
+    }
+    longest
 }
 
 fn waiting_costs_no_processor_time() {

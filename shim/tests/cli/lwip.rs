@@ -107,10 +107,12 @@ fn succeeds(mut command: Command) -> bool {
 fn peer() -> &'static Path {
     static PEER: OnceLock<PathBuf> = OnceLock::new();
     PEER.get_or_init(|| {
-        let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        let built = tempfile::Builder::new()
-            .prefix("lwip-peer-")
-            .tempfile_in(target)
+        let mut builder = tempfile::Builder::new();
+        builder.prefix("lwip-peer-");
+        // Where the tests were built, unless that was another user.
+        let built = builder
+            .tempfile_in(env!("CARGO_TARGET_TMPDIR"))
+            .or_else(|_| builder.tempfile())
             .expect("a file")
             .into_temp_path();
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lwip/peer.c");
@@ -124,7 +126,7 @@ fn peer() -> &'static Path {
             .expect("there is a compiler");
         assert!(status.success(), "{} does not compile", source.display());
         // In one step: another run of the tests may start it at any time.
-        let peer = target.join("lwip-peer");
+        let peer = built.with_file_name(format!("lwip-peer-of-{}", nix::unistd::Uid::current()));
         built.persist(&peer).expect("the same folder");
         peer
     })

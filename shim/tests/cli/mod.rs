@@ -4,12 +4,23 @@ use libtest_mimic::{Failed, Trial};
 
 use crate::common;
 
+mod addresses;
 mod arguments;
+mod beats;
+mod doctor;
 mod endings;
+mod files;
 mod inputs;
+mod leftovers;
+mod limits;
+mod locales;
 mod lwip;
+mod peers;
+mod signals;
 mod sim;
 mod taps;
+mod terminals;
+mod workflow;
 
 /// A named test.
 type Case = (&'static str, fn());
@@ -17,7 +28,7 @@ type Case = (&'static str, fn());
 /// Makes a case of each function, named after it.
 macro_rules! cases {
     ($($name:ident),* $(,)?) => {
-        pub(super) const CASES: &[super::Case] = &[$((stringify!($name), $name)),*];
+        pub const CASES: &[crate::cases::Case] = &[$((stringify!($name), $name)),*];
     };
 }
 pub(crate) use cases;
@@ -27,12 +38,28 @@ pub fn all() -> Vec<Trial> {
     let network = missing_for_network();
     let tap = network.or_else(missing_for_tap);
     [
+        ("addresses", addresses::CASES, None),
+        ("addresses", addresses::with_peer::CASES, network),
+        ("addresses", addresses::on_tap::CASES, tap),
         ("arguments", arguments::CASES, None),
+        ("beats", beats::CASES, network),
+        ("beats", beats::refused::CASES, None),
+        ("doctor", doctor::CASES, doctor::missing()),
         ("endings", endings::CASES, network),
+        ("files", files::CASES, network),
+        ("files", files::refused::CASES, None),
         ("inputs", inputs::CASES, network),
+        ("leftovers", leftovers::CASES, tap),
+        ("limits", limits::CASES, network),
+        ("locales", locales::CASES, None),
+        ("locales", locales::on_terminals::CASES, network),
         ("lwip", lwip::CASES, lwip::missing()),
+        ("peers", peers::CASES, network),
+        ("signals", signals::CASES, network),
         ("sim", sim::CASES, None),
         ("taps", taps::CASES, tap),
+        ("terminals", terminals::CASES, network),
+        ("workflow", workflow::CASES, tap),
     ]
     .into_iter()
     .flat_map(|(group, cases, missing)| trials(group, cases, missing))
@@ -78,6 +105,9 @@ fn missing_for_network() -> Option<&'static str> {
 
 /// What keeps tests with `--tap` from running.
 fn missing_for_tap() -> Option<&'static str> {
-    let has_tools = common::has_program("ip") && common::has_program("unshare");
-    (!has_tools).then_some("there is no `ip` or no `unshare` to make a TAP with")
+    if !common::has_program("ip") || !common::has_program("unshare") {
+        return Some("there is no `ip` or no `unshare` to make a TAP with");
+    }
+    let done = taps::with_tap("exit 0");
+    (done.code != Some(0)).then_some("no TAP can be made in a user namespace here")
 }

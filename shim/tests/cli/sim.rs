@@ -13,6 +13,8 @@ cases![
     a_capture_is_read_by_others,
     a_log_has_every_frame,
     coverage_is_a_table,
+    the_last_seeds_of_all_are_run_once,
+    more_jobs_than_work_are_no_more_threads,
     bad_arguments_are_usage_errors,
     a_file_that_cannot_be_written_is_named,
 ];
@@ -132,15 +134,36 @@ fn coverage_is_a_table() {
     }
 }
 
+fn the_last_seeds_of_all_are_run_once() {
+    let last = ["--seeds", "18446744073709551577..18446744073709551615"];
+    let done = sim(&[&last, &["--jobs", "1"][..]].concat()).says(0, &[]);
+    assert!(done.stdout.contains("38 seeds of"), "{done:#?}");
+    let other = sim(&[&last, &["--jobs", "3"][..]].concat()).says(0, &[]);
+    assert_eq!(hash(&done), hash(&other));
+}
+
+fn more_jobs_than_work_are_no_more_threads() {
+    // The seeds are handed out 32 at a time.
+    let done = sim(&["--seeds", "0..70", "--jobs", "1000000000"]).says(0, &[]);
+    assert!(done.stdout.contains("of 3 threads)"), "{done:#?}");
+    assert!(done.stdout.contains("70 seeds of"), "{done:#?}");
+}
+
 fn bad_arguments_are_usage_errors() {
-    let cases: [(&[&str], &str); 11] = [
+    let cases: [(&[&str], &str); 14] = [
         (&["--seeds", "9..3"], "no seed from 9 up to 3"),
         (&["--seeds", "7..7"], "no seed from 7 up to 7"),
         (&["--seeds", "many"], "0..10000"),
-        (&["--seed", "one"], "--seed"),
+        (&["--seed", "one"], "a seed is a number from 0 to"),
+        (
+            &["--seed", "18446744073709551616"],
+            "0 to 18446744073709551615",
+        ),
+        (&["--seeds", "0..18446744073709551616"], "0..10000"),
+        (&["--patience", "0"], "use a number from 1"),
         (&["--seed", "-1"], "-1"),
         (&["--profile", "moon"], "there is no profile \"moon\""),
-        (&["--jobs", "0"], "--jobs"),
+        (&["--jobs", "0"], "use a number from 1"),
         (&["--ladder", "x.svg"], "--seed"),
         (&["--pcap", "x.pcap"], "--seed"),
         (&["--seed", "1", "--seeds", "0..9"], "--seeds"),

@@ -15,7 +15,7 @@ cases![
 
 /// Runs a script in a fresh namespace with a TAP called tap0 in it. It has
 /// `$lastbyte` and `until_it_listens` (on port 5000, which is 1388 in hex).
-fn with_tap(script: &str) -> Done {
+pub(super) fn with_tap(script: &str) -> Done {
     let mut command = Command::new("unshare");
     command
         .args(["--user", "--map-root-user", "--net", "sh", "-ec"])
@@ -23,7 +23,7 @@ fn with_tap(script: &str) -> Done {
             "ip link set lo up
              ip tuntap add dev tap0 mode tap
              ip addr add 10.0.0.1/24 dev tap0
-             until_it_listens() {{ until grep -q :1388 /proc/net/tcp; do sleep 0.02; done; }}
+             until_it_listens() {{ until grep -q ':1388 0*:0000 0A' /proc/net/tcp /proc/net/tcp6; do sleep 0.02; done; }}
              {script}"
         ))
         .env("lastbyte", LASTBYTE)

@@ -13,11 +13,14 @@ use serde_json::Value;
 /// need many seconds to take down an interface, and its process waits for that.
 const RUN_LIMIT: Duration = Duration::from_secs(60);
 
+/// What comes later than this was not waiting for the signal.
+const SOON: Duration = Duration::from_secs(6);
+
 /// The command under test.
 pub const LASTBYTE: &str = env!("CARGO_BIN_EXE_lastbyte");
 
 /// The keys of the JSON report, all of them, in their order.
-pub const KEYS: [&str; 13] = [
+pub const KEYS: [&str; 14] = [
     "cause",
     "accepted",
     "acknowledged",
@@ -31,6 +34,7 @@ pub const KEYS: [&str; 13] = [
     "local",
     "remote",
     "offload",
+    "peer",
 ];
 
 /// The command line of the peer in `mode` (see `peer.py`).
@@ -122,10 +126,14 @@ impl Report {
     }
 }
 
-/// The command with these arguments and nothing on stdin.
+/// The command with these arguments and nothing on stdin. On a busy machine a peer
+/// may take long to listen.
 pub fn lastbyte(args: &[&str]) -> Command {
     let mut command = Command::new(LASTBYTE);
     command.args(args).stdin(Stdio::null());
+    if args.contains(&"--peer") && !args.contains(&"--listen-wait") {
+        command.args(["--listen-wait", "30s"]);
+    }
     command
 }
 
@@ -138,13 +146,19 @@ pub struct Running {
 }
 
 /// Starts it.
-pub fn start(mut command: Command) -> Running {
+pub fn start(command: Command) -> Running {
+    start_with(command, Stdio::piped(), Stdio::piped())
+}
+
+/// Starts it with these as its stdout and its stderr; what goes into a pipe of
+/// ours is collected.
+pub fn start_with(mut command: Command, stdout: Stdio, stderr: Stdio) -> Running {
     let start = Instant::now();
     // A group of its own, so that nothing of it outlives the test.
     let mut child = command
         .process_group(0)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
+        .stdout(stdout)
+        .stderr(stderr)
         .spawn()
         .unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let stdout = collect(child.stdout.take());
@@ -174,7 +188,35 @@ impl Running {
         nix::sys::signal::kill(self.pid(), signal).expect("the command runs");
     }
 
-    fn pid(&self) -> nix::unistd::Pid {
+    /// Waits until something holds while it runs; shows how it ended if it does
+    /// not get that far.
+    #[track_caller]
+    pub fn runs_until(mut self, what: &str, mut holds: impl FnMut() -> bool) -> Self {
+        while !holds() {
+            let has_ended = !matches!(self.child.try_wait(), Ok(None));
+            if has_ended || self.start.elapsed() > RUN_LIMIT {
+                let done = self.finish();
+                panic!("ended before {what}: {done:#?}");
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        self
+    }
+
+    /// Sends a signal, twice, and waits for the end, which must come soon: the
+    /// promise is two seconds, and this machine may be busy.
+    #[track_caller]
+    pub fn ends_soon_after(self, signal: nix::sys::signal::Signal) -> Done {
+        let sent = Instant::now();
+        self.signal_after(Duration::ZERO, signal);
+        self.signal_after(Duration::ZERO, signal);
+        let done = self.finish();
+        let took = sent.elapsed();
+        assert!(took < SOON, "{signal}: {took:?} for {done:#?}");
+        done
+    }
+
+    pub fn pid(&self) -> nix::unistd::Pid {
         nix::unistd::Pid::from_raw(self.child.id().try_into().expect("a pid"))
     }
 
@@ -207,6 +249,33 @@ impl Running {
 #[track_caller]
 pub fn run(command: Command) -> Done {
     start(command).finish()
+}
+
+/// Whether a process with exactly these arguments runs.
+pub fn is_running(arguments: &[&str]) -> bool {
+    let wanted = arguments.join("\0") + "\0";
+    std::fs::read_dir("/proc")
+        .expect("procfs")
+        .filter_map(|entry| std::fs::read_to_string(entry.ok()?.path().join("cmdline")).ok())
+        .any(|line| line == wanted)
+}
+
+/// Waits until something holds; fails if it never does.
+#[track_caller]
+pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < RUN_LIMIT, "never: {what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A file of this many bytes, all different from their neighbours.
+pub fn file_of(len: usize) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let bytes: Vec<u8> = (0..len).map(|n| (n % 251) as u8).collect();
+    std::fs::write(file.path(), bytes).expect("room");
+    file
 }
 
 /// Whether a program is there.

@@ -74,21 +74,18 @@ impl<D: Device> Device for Longest<D> {
     }
 }
 
-/// As [`inside`], with this much left to the kernel, which must offer it.
+/// As [`test_with`], with this much left to the kernel, which must offer it.
 #[track_caller]
-fn inside_with(offload: Offload, test: impl FnOnce(Namespace, Tap) + Send) {
-    let run = run_with(offload, |namespace, tap| {
+fn with_exactly(offload: Offload, inside: impl FnOnce(Namespace, Tap) + Send) {
+    test_with(offload, |namespace, tap| {
         assert_eq!(tap.offload(), offload);
-        test(namespace, tap);
+        inside(namespace, tap);
     });
-    if let Err(error) = run {
-        inside(|_, _| panic!("only with offload: {error}"));
-    }
 }
 
 /// Sends 2 MB to a kernel sink at `address`, whole; the longest frame sent.
 fn sends_all(offload: Offload, address: IpAddr) {
-    inside_with(offload, move |namespace, tap| {
+    with_exactly(offload, move |namespace, tap| {
         if address.is_ipv6() && !namespace.has_ipv6() {
             eprintln!("SKIPPED: IPv6 is switched off");
             return;
@@ -154,7 +151,7 @@ impl Device for Pretender {
 /// it: `Offload::announce` and `Offload::towards`.
 #[test]
 fn smoltcp_makes_long_frames_of_ipv6_and_drops_them() {
-    inside_with(Offload::Segmentation, |namespace, tap| {
+    with_exactly(Offload::Segmentation, |namespace, tap| {
         if !namespace.has_ipv6() {
             eprintln!("SKIPPED: IPv6 is switched off");
             return;
@@ -186,7 +183,7 @@ fn smoltcp_makes_long_frames_of_ipv6_and_drops_them() {
 #[test]
 fn long_frames_of_the_kernel_are_taken_in() {
     for (offload, is_long) in [(Offload::Segmentation, true), (Offload::Checksum, false)] {
-        inside_with(offload, move |_, tap| {
+        with_exactly(offload, move |_, tap| {
             let listener = TcpListener::bind((KERNEL_V4, 0)).unwrap();
             let at = listener.local_addr().unwrap();
             let sender = thread::spawn(move || {
@@ -233,7 +230,7 @@ fn records(path: &std::path::Path) -> Vec<Vec<u8>> {
 
 #[test]
 fn a_capture_shows_segments_and_checksums_as_on_a_wire() {
-    inside_with(Offload::Segmentation, |_, tap| {
+    with_exactly(Offload::Segmentation, |_, tap| {
         let path = std::env::temp_dir().join(format!("lastbyte-tso-{}.pcap", std::process::id()));
         let (at, reader) = sink(KERNEL_V4.into());
         let max_frame = tap.capabilities().max_transmission_unit;
@@ -316,7 +313,7 @@ while select.select([tap], [], [], 5)[0]:
 
 #[test]
 fn the_next_user_of_a_tap_gets_whole_frames() {
-    inside(|_, _tap| {
+    test(|_, _tap| {
         let ip = |args: &[&str]| Command::new("ip").args(args).status();
         let added = ip(&["tuntap", "add", "dev", "tap9", "mode", "tap"]);
         if !added.is_ok_and(|status| status.success()) {
@@ -348,7 +345,7 @@ fn the_next_user_of_a_tap_gets_whole_frames() {
 /// frame (virtual machines do), and one without any.
 #[test]
 fn a_tap_of_another_program_gets_our_header() {
-    inside(|_, _tap| {
+    test(|_, _tap| {
         let ip = |args: &[&str]| Command::new("ip").args(args).status();
         let added = ip(&["tuntap", "add", "dev", "tap9", "mode", "tap", "vnet_hdr"]);
         if !added.is_ok_and(|status| status.success()) {

@@ -1,0 +1,158 @@
+//! What is left to do once the connection has ended.
+//!
+//! The peer's TCP is answered for a moment, a peer of our own is let finish, and
+//! nobody is left behind who would wait for us.
+
+use std::io;
+use std::time::Duration;
+
+use lastbyte::stack::smoltcp::socket::{Socket, tcp};
+use lastbyte::{Clock, Instant};
+
+use super::console;
+use super::exit;
+use super::peer::{Life, Outcome};
+use super::session::{DEVICE_FULL_PAUSE, Session};
+use super::work::{SAMPLE_INTERVAL, Work};
+
+/// How long the peer's own FIN is waited for after ours was acknowledged, so
+/// that the peer is not left without an answer.
+const LINGER: Duration = Duration::from_millis(500);
+/// How long a RST may wait for the device or a neighbour.
+const RST_LIMIT: Duration = Duration::from_millis(200);
+/// How long a capture is waited for of which nothing is taken.
+const CAPTURE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// When a peer of ours has done something last, as far as can be seen.
+struct Progress {
+    work: Work,
+    sampled_at: Instant,
+    at: Instant,
+}
+
+impl Session<'_, '_, '_> {
+    /// Everything after the end of the connection; how the peer's process ended,
+    /// if it is ours.
+    pub(super) fn wind_up(&mut self, peer_grace: Duration) -> Option<Outcome> {
+        if let Some(input) = self.run.input {
+            self.stack.clock_mut().set_watched(input, false);
+        }
+        let is_interrupted = self.signals.have_arrived();
+        if !is_interrupted {
+            self.linger(peer_grace);
+        }
+        self.reset_what_is_left();
+        let peer = self.run.peer.take();
+        let is_interrupted = self.signals.have_arrived();
+        let outcome = peer.map(|peer| peer.end(is_interrupted, console::line));
+        if let Err(error) = self.finish_capture() {
+            exit::note(&format!("the capture is incomplete: {error}"));
+        }
+        outcome
+    }
+
+    /// Answers the peer for a moment after the end: its FIN may follow ours. A
+    /// peer of our own is let finish, for as long as it makes progress.
+    fn linger(&mut self, peer_grace: Duration) {
+        if let Some(peer) = self.run.peer_watch {
+            self.stack.clock_mut().set_watched(peer, true);
+        }
+        let start = self.stack.clock_mut().now();
+        let mut progress = self.run.peer.as_mut().map(|peer| {
+            peer.end_input();
+            Progress {
+                work: peer.work(),
+                sampled_at: start,
+                at: start,
+            }
+        });
+        loop {
+            let next = self.stack.poll().unwrap_or(Instant::NEVER);
+            let now = self.stack.clock_mut().now();
+            let show_at = self.show_peer(now);
+            let is_done = match &mut progress {
+                Some(progress) => self.is_peer_done(progress, now, peer_grace),
+                None => !self.awaits_fin() || now >= start + LINGER,
+            };
+            let clock = self.stack.clock_mut();
+            if is_done || self.signals.have_arrived() || clock.has_device_failed() {
+                return;
+            }
+            let next = next.max(now + DEVICE_FULL_PAUSE);
+            let until = next.min(show_at).min(now + SAMPLE_INTERVAL);
+            self.stack.clock_mut().wait(Some(until));
+        }
+    }
+
+    /// Whether our peer has ended, or done nothing for `grace`.
+    fn is_peer_done(&mut self, progress: &mut Progress, now: Instant, grace: Duration) -> bool {
+        let Some(peer) = &mut self.run.peer else {
+            return true;
+        };
+        let life = peer.life();
+        if matches!(life, Life::Ended(_)) {
+            return true;
+        }
+        if now >= progress.sampled_at + SAMPLE_INTERVAL {
+            let work = peer.work();
+            // What a shell leaves in the background may do something for ever.
+            // Only what it still takes in may be ours.
+            let goes_on = match life {
+                Life::LeftMore(_) => work.takes_in_since(&progress.work),
+                Life::Runs | Life::Ended(_) => work.goes_on_since(&progress.work),
+            };
+            if goes_on {
+                progress.at = now;
+            }
+            progress.work = work;
+            progress.sampled_at = now;
+        }
+        now >= progress.at + grace
+    }
+
+    /// Whether our FIN is acknowledged and the peer's has not come yet.
+    fn awaits_fin(&mut self) -> bool {
+        let mut sockets = self.stack.sockets_mut().iter();
+        sockets.any(|(_, socket)| {
+            matches!(socket, Socket::Tcp(socket) if socket.state() == tcp::State::FinWait2)
+        })
+    }
+
+    /// Nobody will answer from now on, so a peer that may still say something is
+    /// told at once (RFC 9293, 3.6.1); else it would repeat it for minutes.
+    fn reset_what_is_left(&mut self) {
+        let mut is_left = false;
+        for (_, socket) in self.stack.sockets_mut().iter_mut() {
+            if let Socket::Tcp(socket) = socket
+                && !matches!(socket.state(), tcp::State::Closed | tcp::State::TimeWait)
+            {
+                socket.abort();
+                is_left = true;
+            }
+        }
+        let until = self.stack.clock_mut().now() + RST_LIMIT;
+        while is_left && self.stack.clock_mut().now() < until {
+            let _ = self.stack.poll();
+            // A socket forgets its ends when the RST has left.
+            is_left = self.stack.sockets_mut().iter().any(
+                |(_, socket)| matches!(socket, Socket::Tcp(socket) if socket.remote_endpoint().is_some()),
+            );
+            if is_left {
+                let now = self.stack.clock_mut().now();
+                self.stack.clock_mut().wait(Some(now + DEVICE_FULL_PAUSE));
+            }
+        }
+    }
+
+    fn finish_capture(&mut self) -> io::Result<()> {
+        self.stack.device_mut().finish()?;
+        let Some(file) = &self.run.capture else {
+            return Ok(());
+        };
+        let drained = file.drain(CAPTURE_PATIENCE, || self.signals.have_arrived());
+        drained.map_err(|error| match error.kind() {
+            io::ErrorKind::TimedOut => io::Error::other("nobody takes it"),
+            _ => error,
+        })
+    }
+}

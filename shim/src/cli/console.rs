@@ -1,0 +1,87 @@
+//! What is said on stderr.
+//!
+//! Nothing that stderr does can disturb a run: it may be full, closed, a pipe
+//! that nobody reads, or a terminal that was stopped. So whoever says something
+//! leaves it here, and a thread writes it. Where too much waits, lines are
+//! dropped and counted.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use anstream::adapter::strip_str;
+use anstream::{AutoStream, ColorChoice};
+
+use super::background::Background;
+use super::locale;
+
+/// The most bytes that wait to be written.
+const MOST: usize = 256 * 1024;
+/// With more than this waiting, what can wait should.
+const PLENTY: usize = 16 * 1024;
+/// How long the end of the program waits for a stderr that takes nothing.
+const PATIENCE: Duration = Duration::from_millis(300);
+
+static CONSOLE: LazyLock<Background> = LazyLock::new(|| Background::new(MOST));
+static LINES_LOST: AtomicUsize = AtomicUsize::new(0);
+
+/// Starts the thread. Until then what is said is kept: a process with more than
+/// one thread cannot enter a user namespace.
+pub(super) fn start() {
+    // Without a thread, the end of the program writes what was said.
+    let _ = CONSOLE.start(stderr);
+}
+
+fn stderr() -> io::Result<File> {
+    Ok(io::stderr().as_fd().try_clone_to_owned()?.into())
+}
+
+/// Says a line, with colours for a terminal.
+pub(super) fn line(text: &str) {
+    print(&format!("{text}\n"));
+}
+
+/// Says `text`, with colours for a terminal.
+pub(super) fn print(text: &str) {
+    let text = &locale::shown(text);
+    if AutoStream::choice(&io::stderr()) == ColorChoice::Never {
+        write(&strip_str(text).to_string());
+    } else {
+        write(text);
+    }
+}
+
+/// Says `text` as it is.
+pub(super) fn write(text: &str) {
+    let lost = LINES_LOST.swap(0, Ordering::Relaxed);
+    let said = if lost == 0 {
+        CONSOLE.push(text.as_bytes())
+    } else {
+        let hole = format!("lastbyte: {lost} lines are missing here: stderr took nothing\n");
+        CONSOLE.push([hole.as_bytes(), text.as_bytes()].concat().as_slice())
+    };
+    if said.is_err() {
+        let lines = text.lines().count();
+        LINES_LOST.fetch_add(lost + lines, Ordering::Relaxed);
+    }
+}
+
+/// Whether stderr keeps up with what is said.
+pub(super) fn keeps_up() -> bool {
+    CONSOLE.waiting() < PLENTY
+}
+
+/// Waits until everything is written, but not for a stderr that takes nothing.
+pub(super) fn finish() {
+    if CONSOLE.waiting() == 0 {
+        return;
+    }
+    // What cannot be said cannot be said: the exit code still tells.
+    let _ = match (CONSOLE.start(stderr), stderr()) {
+        (Err(_), Ok(stderr)) => CONSOLE.write_here(&stderr, PATIENCE),
+        _ => CONSOLE.drain(PATIENCE, || false),
+    };
+}

@@ -1,0 +1,107 @@
+//! The two ends of a connection: whom we can call, and from which address.
+
+use std::net::{IpAddr, SocketAddr};
+
+use nix::ifaddrs::getifaddrs;
+use nix::net::if_::if_nametoindex;
+use nix::sys::socket::SockaddrStorage;
+use smoltcp::wire::{IpAddress, IpCidr, Ipv4Cidr, Ipv6Cidr};
+
+use super::addresses;
+use super::args::Network;
+use super::exit::Failure;
+use super::target::Target;
+use crate::namespace;
+use crate::signals::Signals;
+
+/// Resolves the target before any namespace is entered, where there would be
+/// no resolver, and checks that it can be a peer of ours.
+///
+/// # Errors
+///
+/// [`Failure`]: what is wrong with it.
+pub fn resolve(
+    target: &Target,
+    network: &Network,
+    signals: &mut Signals,
+) -> Result<SocketAddr, Failure> {
+    let (families, own, link) = match network {
+        Network::Tap { name, addr, .. } => (addr.to_string(), vec![*addr], name.as_str()),
+        Network::Private { .. } => (
+            "the private network".to_owned(),
+            PRIVATE.to_vec(),
+            namespace::TAP_NAME,
+        ),
+    };
+    let remote = target.resolve(signals, &families, |ip| {
+        own.iter()
+            .any(|own| IpAddress::from(ip).version() == own.address().version())
+    })?;
+    if let Some(address) = target.scoped_addr() {
+        let checked = address.check_link(link, if_nametoindex(link).ok());
+        checked.map_err(Failure::usage)?;
+    }
+    let is_private = matches!(network, Network::Private { .. });
+    let checked = match addresses::is_link_local(remote.ip()) && is_private {
+        true => Err(format!(
+            "{} is a link-local address: these need --tap",
+            remote.ip()
+        )),
+        false => addresses::check_other_host(remote.ip(), &own),
+    };
+    checked.map_err(|wrong| Failure::usage(format!("{wrong}. {}", whom_to_call(network))))?;
+    Ok(remote)
+}
+
+/// Our addresses in the private network.
+pub const PRIVATE: [IpCidr; 2] = [
+    IpCidr::Ipv4(Ipv4Cidr::new(namespace::OUR_V4, namespace::PREFIX_V4)),
+    IpCidr::Ipv6(Ipv6Cidr::new(namespace::OUR_V6, namespace::PREFIX_V6)),
+];
+
+/// Where a peer on this machine can be reached.
+fn whom_to_call(network: &Network) -> String {
+    match network {
+        Network::Tap { name, .. } => format!(
+            "A peer on this machine is reached at the address of {name} (`ip addr show {name}`)"
+        ),
+        Network::Private { .. } => format!(
+            "The peer is reached at {} and {}",
+            namespace::KERNEL_V4,
+            namespace::KERNEL_V6
+        ),
+    }
+}
+
+/// Checks that no interface of this machine has our address on the link of `tap`: the
+/// kernel would answer for it, and take what is meant for us.
+///
+/// # Errors
+///
+/// [`Failure::Usage`], naming the interface.
+pub fn check_free(addr: IpCidr, tap: &str) -> Result<(), Failure> {
+    // What cannot be read is not known to be wrong.
+    let Ok(interfaces) = getifaddrs() else {
+        return Ok(());
+    };
+    let ip = IpAddr::from(addr.address());
+    let has_it = |address: &SockaddrStorage| {
+        let v4 = address.as_sockaddr_in().map(|v4| IpAddr::from(v4.ip()));
+        let v6 = address.as_sockaddr_in6().map(|v6| IpAddr::from(v6.ip()));
+        v4.or(v6) == Some(ip)
+    };
+    // A link-local address of another link is another address.
+    let is_meant = |name: &str| name == tap || !addresses::is_link_local(ip);
+    for interface in interfaces.filter(|interface| is_meant(&interface.interface_name)) {
+        if interface.address.as_ref().is_some_and(has_it) {
+            let example = addresses::beside(addr);
+            let example = example.map_or(String::new(), |free| format!(", such as {free}"));
+            return Err(Failure::usage(format!(
+                "--addr {addr} is the address of {} itself, the kernel's end of the cable. \
+                 Ours must be another one of that network{example}",
+                interface.interface_name
+            )));
+        }
+    }
+    Ok(())
+}

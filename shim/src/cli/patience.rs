@@ -1,0 +1,49 @@
+//! Work that may take its time, and a signal that may not have to wait for it.
+
+use std::io::{self, Write};
+use std::os::unix::net::UnixStream;
+use std::thread;
+
+use lastbyte::Clock;
+
+use super::exit::Failure;
+use crate::host_clock::HostClock;
+use crate::signals::Signals;
+
+/// Does `work` on a thread of its own, and waits for it or for a signal. `doing` says
+/// what it is, in errors.
+///
+/// When it returns, the process has as many threads as before, unless a signal came:
+/// only a process with one thread can enter a user namespace.
+///
+/// # Errors
+///
+/// [`Failure::Interrupted`] if a signal came first, [`Failure::Other`] if there can be
+/// no thread.
+pub fn patiently<T: Send + 'static>(
+    signals: &mut Signals,
+    doing: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Failure> {
+    let broken = |error: io::Error| Failure::other(format!("{doing}: {error}"));
+    let (done, mut worker_end) = UnixStream::pair().map_err(broken)?;
+    let mut clock = HostClock::new();
+    let is_done = clock.watch(&done).map_err(broken)?;
+    clock.watch(signals).map_err(broken)?;
+    let worker = thread::Builder::new().spawn(move || {
+        let outcome = work();
+        // Should this fail, the end of the pipe says the same.
+        let _ = worker_end.write_all(b".");
+        outcome
+    });
+    let worker = worker.map_err(broken)?;
+    while !clock.is_ready(is_done) {
+        clock.wait(None);
+        if signals.take() {
+            return Err(Failure::Interrupted);
+        }
+    }
+    worker
+        .join()
+        .map_err(|_| Failure::other(format!("{doing} failed")))
+}

@@ -1,0 +1,69 @@
+//! Standard input and output as they were handed to the program.
+//!
+//! Before `main`, the standard library opens `/dev/null` in the place of each
+//! of the first three descriptors that is closed. Nobody could see after that
+//! that there is no input, or that a report went nowhere.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use nix::libc;
+
+use super::background::Background;
+use crate::signals::Signals;
+
+static STDIN_WAS_CLOSED: AtomicBool = AtomicBool::new(false);
+static STDOUT_WAS_CLOSED: AtomicBool = AtomicBool::new(false);
+
+/// Notes which of them are closed. The command has it run before the standard
+/// library does (`.init_array`), where next to nothing may be called.
+#[expect(unsafe_code, reason = "no descriptor is known to be open yet")]
+pub extern "C" fn note_closed() {
+    for (fd, was_closed) in [(0, &STDIN_WAS_CLOSED), (1, &STDOUT_WAS_CLOSED)] {
+        // SAFETY: a question about a number; it fails if nothing is open there.
+        let is_closed = unsafe { libc::fcntl(fd, libc::F_GETFD) } == -1;
+        was_closed.store(is_closed, Ordering::Relaxed);
+    }
+}
+
+/// Whether there is a standard input.
+pub(super) fn has_stdin() -> bool {
+    !STDIN_WAS_CLOSED.load(Ordering::Relaxed)
+}
+
+/// Whether there is a standard output.
+pub(super) fn has_stdout() -> bool {
+    !STDOUT_WAS_CLOSED.load(Ordering::Relaxed)
+}
+
+/// A descriptor of standard output; an error if it is closed.
+pub(super) fn stdout() -> io::Result<File> {
+    if !has_stdout() {
+        return Err(io::Error::from_raw_os_error(libc::EBADF));
+    }
+    Ok(io::stdout().as_fd().try_clone_to_owned()?.into())
+}
+
+/// Prints `text` on stdout, for as long as that takes, unless a signal ends the
+/// program.
+///
+/// # Errors
+///
+/// stdout does not take it.
+pub(super) fn print(text: &str, mut signals: Option<&mut Signals>) -> io::Result<()> {
+    let out = Background::new(text.len());
+    out.push(text.as_bytes())?;
+    if out.start(stdout).is_err() {
+        // No thread can be had: this holds up whoever calls, and nobody else.
+        return out.write_here(&stdout()?, Duration::MAX);
+    }
+    let is_overdue = || {
+        signals
+            .as_mut()
+            .is_some_and(|signals| signals.are_overdue())
+    };
+    out.drain(Duration::MAX, is_overdue)
+}

@@ -1,0 +1,106 @@
+//! Tests in a private network, as any user.
+
+use std::env;
+use std::process::{Command, Stdio};
+use std::thread;
+
+use super::{Namespace, NamespaceError, probe, run_with, unshare_network};
+use crate::tap::{Offload, Tap};
+
+/// Set in a process that runs one test for another process.
+const ALONE: &str = "LASTBYTE_TEST_ALONE";
+
+/// Runs a `#[test]` in a private network of its own, whoever runs the tests: `cargo
+/// test` needs no root for it.
+///
+/// As root a new thread is moved there. Another user needs a user namespace, which only
+/// a process with one thread can enter, and a test binary has more. So it is started once
+/// more for this test alone, by `unshare` (of util-linux or busybox).
+///
+/// Where no network can be made, it says so on stderr and tests nothing; with `CI=true`
+/// in the environment that is a panic.
+///
+/// # Panics
+///
+/// As `inside` does, or in place of a test that cannot run with `CI=true`.
+///
+/// ```no_run
+/// // In a `#[test]`:
+/// lastbyte_shim::namespace::test(|_namespace, tap| {
+///     let server = std::net::TcpListener::bind("10.77.0.1:5000").expect("a free port");
+///     // ... a stack on `tap`, with the address 10.77.0.2, calls the server.
+///     # let _ = (server, tap);
+/// });
+/// ```
+#[track_caller]
+pub fn test<F: FnOnce(Namespace, Tap) + Send>(inside: F) {
+    test_with(Offload::Segmentation, inside);
+}
+
+/// As [`test()`], with at most this much left to the kernel.
+///
+/// # Panics
+///
+/// As [`test()`].
+#[track_caller]
+pub fn test_with<F: FnOnce(Namespace, Tap) + Send>(most: Offload, inside: F) {
+    // Tried by a thread of its own, so that nothing is left of the attempt.
+    let tried = thread::scope(|scope| scope.spawn(unshare_network).join());
+    let tried = tried.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    let done = match tried {
+        Err(NamespaceError::MultiThreaded) => return run_alone(),
+        Err(error) => Err(error),
+        Ok(()) => run_with(most, inside),
+    };
+    if let Err(error) = done {
+        skip(&error.to_string());
+    }
+}
+
+/// Says loudly that nothing is tested, and why; with `CI=true` that is a failure.
+#[track_caller]
+fn skip(why: &str) {
+    let on_ci = env::var_os("CI").is_some_and(|ci| ci == "true");
+    assert!(!on_ci, "CI must be able to make a private network: {why}");
+    eprintln!("SKIPPED, and nothing was tested: {why}");
+}
+
+/// Runs the calling test in a process that is root in a user namespace.
+#[track_caller]
+fn run_alone() {
+    assert!(
+        env::var_os(ALONE).is_none(),
+        "in a user namespace one is root"
+    );
+    let allowed = probe::user_namespace();
+    if !allowed.ok {
+        let remedy = allowed.remedy.unwrap_or_default();
+        return skip(&format!("{}: {remedy}", allowed.found));
+    }
+    // The harness names the thread of a test after it.
+    let thread = thread::current();
+    let name = thread.name().unwrap_or_default();
+    let output = env::current_exe().and_then(|this| {
+        Command::new("unshare")
+            .args(["-U", "-r", "-n"])
+            .arg(this)
+            .args(["--exact", name, "--nocapture"])
+            .env(ALONE, "1")
+            .stdin(Stdio::null())
+            .output()
+    });
+    let output = match output {
+        Ok(output) => output,
+        Err(error) => return skip(&format!("starting the test once more: {error}")),
+    };
+    let said = String::from_utf8_lossy(&output.stdout);
+    print!("{said}");
+    eprint!("{}", String::from_utf8_lossy(&output.stderr));
+    // Zero tests would be a success, too.
+    let has_run = said.contains("1 passed");
+    assert!(
+        output.status.success() && has_run,
+        "{name}, as root of a user namespace: {}",
+        output.status
+    );
+}

@@ -1,0 +1,105 @@
+//! What a killed program leaves behind on a TAP.
+//!
+//! The offload that a program asks for belongs to the interface. It stays when
+//! the program is killed, and then the kernel hands frames without checksums, and
+//! longer than the MTU, to whoever attaches next.
+
+use std::io;
+use std::mem;
+use std::os::fd::AsRawFd;
+
+use nix::ifaddrs::getifaddrs;
+use nix::libc;
+use nix::net::if_::InterfaceFlags;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+
+use super::{Offload, Tap, TapError};
+
+/// Questions of ethtool(8) about an interface (`linux/ethtool.h`).
+const ETHTOOL_GTXCSUM: u32 = 0x16;
+const ETHTOOL_GTSO: u32 = 0x1e;
+
+/// `struct ethtool_value`.
+#[repr(C)]
+struct Value {
+    question: u32,
+    answer: u32,
+}
+
+nix::ioctl_readwrite_bad! {
+    /// Asks what the driver of an interface does.
+    ethtool, libc::SIOCETHTOOL, libc::ifreq
+}
+
+/// Whether the interface `name` has offload switched on.
+///
+/// # Errors
+///
+/// There is no such interface.
+pub(super) fn has_offload(name: &str) -> io::Result<bool> {
+    Ok(ask(name, ETHTOOL_GTXCSUM)? || ask(name, ETHTOOL_GTSO)?)
+}
+
+#[expect(
+    unsafe_code,
+    reason = "an ioctl is a call the compiler cannot look into"
+)]
+fn ask(name: &str, question: u32) -> io::Result<bool> {
+    let flags = SockFlag::SOCK_CLOEXEC;
+    let socket = socket(AddressFamily::Inet, SockType::Datagram, flags, None)?;
+    let mut value = Value {
+        question,
+        answer: 0,
+    };
+    // SAFETY: a structure of numbers and pointers, for which zeros are good.
+    let mut request: libc::ifreq = unsafe { mem::zeroed() };
+    // The last byte stays zero.
+    let room = request.ifr_name.len() - 1;
+    for (to, from) in request.ifr_name.iter_mut().take(room).zip(name.bytes()) {
+        *to = from.cast_signed();
+    }
+    request.ifr_ifru.ifru_data = (&raw mut value).cast();
+    // SAFETY: the descriptor is open, the request names an interface and points
+    // to a live `ethtool_value`, which is what both questions are answered in.
+    unsafe { ethtool(socket.as_raw_fd(), &raw mut request) }?;
+    Ok(value.answer != 0)
+}
+
+/// A TAP on which a program that was killed left offload switched on.
+#[derive(Debug)]
+pub struct Leftover {
+    /// The interface.
+    pub name: String,
+    /// Why it could not be repaired; `None` if it was.
+    pub refused: Option<TapError>,
+}
+
+/// Looks for such TAPs in the network of the calling thread, and repairs them.
+/// One that a program is attached to is left alone.
+#[must_use]
+pub fn repair_all() -> Vec<Leftover> {
+    // One entry for each address of each interface.
+    let mut names: Vec<String> = getifaddrs()
+        .into_iter()
+        .flatten()
+        // A TAP has a carrier while somebody is attached.
+        .filter(|entry| !entry.flags.contains(InterfaceFlags::IFF_LOWER_UP))
+        .map(|entry| entry.interface_name)
+        .collect();
+    names.sort();
+    names.dedup();
+    names
+        .into_iter()
+        .filter(|name| has_offload(name).unwrap_or(false))
+        .filter_map(|name| {
+            // Attaching is the repair.
+            let refused = match Tap::open_with(&name, Offload::None) {
+                Ok(_) => None,
+                // In use, although it is down; or no TAP at all.
+                Err(TapError::Busy { .. } | TapError::NotATap { .. }) => return None,
+                Err(error) => Some(error),
+            };
+            Some(Leftover { name, refused })
+        })
+        .collect()
+}

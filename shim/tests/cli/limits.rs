@@ -1,0 +1,166 @@
+//! Little of what a program needs: descriptors that are closed, no threads, no
+//! processes, no memory.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
+
+use crate::cases::cases;
+use crate::common::{Done, LASTBYTE, peer, run};
+
+cases![
+    a_closed_stdin_is_an_error_and_sends_nothing,
+    a_closed_stdout_is_an_error_where_something_is_meant_for_it,
+    without_threads_there_is_an_error_and_one_report,
+    without_memory_there_is_an_error_and_one_report,
+    with_little_memory_no_run_ends_without_a_report,
+    without_descriptors_there_is_an_error_and_one_report,
+];
+
+/// Runs a script that has `$lastbyte` and `$peer`.
+fn script(text: &str) -> Done {
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", text])
+        .env("lastbyte", LASTBYTE)
+        .env("peer", peer("all"))
+        .stdin(Stdio::null());
+    run(command)
+}
+
+fn a_closed_stdin_is_an_error_and_sends_nothing() {
+    let report = script("$lastbyte send --json --peer \"$peer\" 10.77.0.1:5000 <&-")
+        .reports(1, None::<&str>)
+        .counts(0, 0);
+    let said = &report.done.stderr;
+    assert!(said.contains("standard input is closed"), "{report:#?}");
+    // An empty one is empty, however it was opened.
+    for how in ["</dev/null", "<>/dev/null"] {
+        let text = format!(
+            "$lastbyte send --json --listen-wait 30s --peer \"$peer\" 10.77.0.1:5000 {how}"
+        );
+        script(&text).reports(0, "finished");
+    }
+    // And a file needs none.
+    script(
+        "$lastbyte send --json --listen-wait 30s --peer \"$peer\" 10.77.0.1:5000 Cargo.toml <&-",
+    )
+    .reports(0, "finished");
+}
+
+fn a_closed_stdout_is_an_error_where_something_is_meant_for_it() {
+    let to = "--listen-wait 30s --peer \"$peer\" 10.77.0.1:5000 Cargo.toml";
+    for command in [
+        format!("send --json {to}"),
+        format!("send --pcap - {to}"),
+        "doctor --json".to_owned(),
+        "doctor".to_owned(),
+        "demo".to_owned(),
+        "sim --seeds 0..1".to_owned(),
+        "--help".to_owned(),
+        "--version".to_owned(),
+    ] {
+        script(&format!("$lastbyte {command} >&-")).says(1, &["standard output is closed"]);
+    }
+    script(&format!("$lastbyte send {to} >&-")).says(0, &["finished"]);
+    // Full, it is an error as well.
+    script(&format!("$lastbyte send --json {to} >/dev/full")).says(1, &["printing the report"]);
+}
+
+/// Runs the command with at most so many processes and threads. The limit does
+/// not hold for root, who runs it as a user that has none yet, and lends that one
+/// the TUN driver.
+fn with_processes(most: u32, target: &str) -> Done {
+    let directory = tempfile::tempdir().expect("a directory");
+    let program = directory.path().join("lastbyte");
+    fs::copy(LASTBYTE, &program).expect("room");
+    for path in [directory.path(), &program] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("ours");
+    }
+    let run_it =
+        format!("prlimit --nproc={most} ./lastbyte send --json --peer true {target} /etc/passwd");
+    let as_nobody = "mknod tun c 10 200 && chmod 666 tun && mount --bind tun /dev/net/tun &&
+        exec setpriv --reuid 64321 --regid 64321 --clear-groups";
+    let mut command = if nix::unistd::Uid::effective().is_root() {
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", &format!("{as_nobody} {run_it}")]);
+        command
+    } else {
+        // The limit counts the processes of this user in each user namespace.
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user", "sh", "-c", &run_it]);
+        command
+    };
+    command.current_dir(directory.path()).stdin(Stdio::null());
+    run(command)
+}
+
+fn without_threads_there_is_an_error_and_one_report() {
+    let done = with_processes(1, "localhost:5000");
+    assert!(done.stderr.contains("asking the resolver"), "{done:#?}");
+    done.reports(1, None::<&str>);
+    let mut reports = 0;
+    for most in 1..=8 {
+        let done = with_processes(most, "10.77.0.1:5000");
+        assert!(!done.stderr.contains("panicked"), "{most}: {done:#?}");
+        let is_enough = done.code == Some(5);
+        if most == 1 {
+            assert!(done.stderr.contains("starting"), "{done:#?}");
+        }
+        let cause = is_enough.then_some("refused");
+        done.reports(if is_enough { 5 } else { 1 }, cause);
+        reports += u32::from(is_enough);
+    }
+    assert!(reports > 0, "eight processes were not enough either");
+}
+
+fn without_memory_there_is_an_error_and_one_report() {
+    let report = script(
+        "ulimit -v 600000
+         $lastbyte send --json --tx-buffer 1GiB --listen-wait 30s --peer \"$peer\" \\
+             10.77.0.1:5000 Cargo.toml",
+    )
+    .reports(1, None::<&str>);
+    assert!(report.done.stderr.contains("--tx-buffer"), "{report:#?}");
+}
+
+fn with_little_memory_no_run_ends_without_a_report() {
+    // From what is not enough to load the program to what is plenty.
+    let mut reports = 0;
+    for kibibytes in (4_000..40_000).step_by(1_500) {
+        let done = script(&format!(
+            "trap '' XFSZ; ulimit -v {kibibytes}
+             exec $lastbyte send --json --listen-wait 30s --peer true 10.77.0.1:5000 Cargo.toml"
+        ));
+        // The program itself cannot be loaded: the loader says so, or it ends there,
+        // before it has read its arguments.
+        let is_loaded = done.code.is_some_and(|code| code != 127);
+        if reports == 0 && !is_loaded {
+            continue;
+        }
+        assert!(
+            matches!(done.code, Some(1 | 5)),
+            "{kibibytes} KiB: {done:#?}"
+        );
+        let report: Result<serde_json::Value, _> = serde_json::from_str(&done.stdout);
+        assert!(report.is_ok(), "{kibibytes} KiB: {done:#?}");
+        reports += 1;
+    }
+    assert!(reports > 0, "no run had enough memory to start");
+}
+
+fn without_descriptors_there_is_an_error_and_one_report() {
+    for limit in 3..24 {
+        let done = script(&format!(
+            "ulimit -n {limit}
+             exec $lastbyte send --json --listen-wait 30s --peer true 10.77.0.1:5000 Cargo.toml"
+        ));
+        // 127: the loader needs some, too.
+        if done.code == Some(127) {
+            continue;
+        }
+        assert!(matches!(done.code, Some(1 | 5)), "{limit}: {done:#?}");
+        let report: Result<serde_json::Value, _> = serde_json::from_str(&done.stdout);
+        assert!(report.is_ok(), "{limit}: {done:#?}");
+    }
+}
