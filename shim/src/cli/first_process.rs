@@ -6,8 +6,8 @@
 //! of its standard input. So nothing of a peer outlives the command, even if
 //! that is killed, and nobody has to look for processes.
 //!
-//! Its standard input is the socket over which the two talk: news one way, orders
-//! the other.
+//! Its standard input is the socket over which the two talk: `News` one way,
+//! `Order`s the other.
 
 use std::io::{self, PipeWriter, Read, Write};
 use std::os::fd::AsFd;
