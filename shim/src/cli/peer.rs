@@ -44,7 +44,11 @@ pub struct Peer {
     output: Option<Output>,
     namespace: Namespace,
     is_quiet: bool,
+    /// Whether the shell was started; else the error number of the attempt.
+    start: Option<Result<(), i32>>,
+    /// How the shell has ended.
     shell: Option<ExitStatus>,
+    /// How process 1 has ended, and with it all.
     all: Option<ExitStatus>,
     /// Whether it was asked to end while its shell ran.
     was_terminated: bool,
@@ -132,6 +136,7 @@ impl Peer {
             output,
             namespace,
             is_quiet,
+            start: None,
             shell: None,
             all: None,
             was_terminated: false,
@@ -143,9 +148,10 @@ impl Peer {
     fn wait_started(&mut self, signals: &mut Signals) -> Result<(), Failure> {
         let start = HostInstant::now();
         loop {
-            match self.news() {
-                Some(News::Started | News::ShellEnded(_)) => return Ok(()),
-                Some(News::Failed(errno)) => {
+            let life = self.life();
+            match self.start {
+                Some(Ok(())) => return Ok(()),
+                Some(Err(errno)) => {
                     let error = io::Error::from_raw_os_error(errno);
                     return Err(Failure::other(format!("starting the peer's sh: {error}")));
                 }
@@ -154,7 +160,7 @@ impl Peer {
             if signals.have_arrived() {
                 return Err(Failure::Interrupted);
             }
-            if let Life::Ended(status) = self.life() {
+            if let Life::Ended(status) = life {
                 let how = describe(status);
                 return Err(Failure::other(format!("starting the peer: {how}")));
             }
@@ -167,14 +173,17 @@ impl Peer {
         }
     }
 
-    fn news(&mut self) -> Option<News> {
+    /// Takes in all that process 1 has reported.
+    fn take_in_news(&mut self) {
         let mut bytes = [0; News::LEN];
-        let read = self.control.read(&mut bytes);
-        let news = (read.ok()? == News::LEN).then(|| News::from_bytes(bytes))??;
-        if let News::ShellEnded(status) = news {
-            self.shell = Some(status);
+        while let Ok(News::LEN) = self.control.read(&mut bytes) {
+            match News::from_bytes(bytes) {
+                Some(News::Started) => self.start = Some(Ok(())),
+                Some(News::Failed(errno)) => self.start = Some(Err(errno)),
+                Some(News::ShellEnded(status)) => self.shell = Some(status),
+                None => {}
+            }
         }
-        Some(news)
     }
 
     /// What has to be watched for the sake of [`show_output`](Self::show_output).
@@ -238,11 +247,10 @@ impl Peer {
 
     /// How far it is.
     pub fn life(&mut self) -> Life {
-        while self.news().is_some() {}
         if self.all.is_none() {
+            // In this order: its last words come before its end.
             self.all = self.first.try_wait().ok().flatten();
-            // The last words came before the end.
-            while self.news().is_some() {}
+            self.take_in_news();
         }
         match (self.shell, self.all) {
             (shell, Some(first)) => Life::Ended(shell.unwrap_or(first)),
