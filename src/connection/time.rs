@@ -176,6 +176,15 @@ impl Connection {
         self.window == Window::Zero && self.ledger.pending() > 0
     }
 
+    /// Whether a segment has left whose answer is due.
+    #[cfg(feature = "medium-ethernet")]
+    pub(crate) fn is_unanswered(&self) -> bool {
+        match self.state == State::Connecting {
+            true => self.handshake != Handshake::Unsent,
+            false => self.timers.is_asking() && self.timers.question == Question::Sent,
+        }
+    }
+
     /// When what is due counts as missing; [`Instant::NEVER`] if nothing is due.
     fn user_at(&self) -> Instant {
         match self.timers.is_asking() {

@@ -30,10 +30,6 @@ use smoltcp::iface::{Interface, PollResult};
 use smoltcp::phy::{Device, Medium, TxToken};
 use smoltcp::wire::{HardwareAddress, IpAddress};
 
-/// After so many tries without an answer, the neighbour is asked for. A retransmission is the
-/// second try; a first segment, or a probe of what is idle, the first.
-const ASKED_AFTER: u8 = 2;
-
 /// Of an Ethernet frame: to everybody on the link.
 const EVERYBODY: [u8; 6] = [0xff; 6];
 
@@ -49,8 +45,6 @@ const LONGEST: usize = if cfg!(feature = "proto-ipv6") {
 struct Neighbour {
     /// The hardware address; zero if none is noted.
     address: [u8; 6],
-    /// Tries, since the peer was last heard.
-    unanswered: u8,
     /// Whether it may be another machine by now.
     is_doubted: bool,
     /// In which second it was asked for past smoltcp, by the lowest bits.
@@ -60,7 +54,6 @@ struct Neighbour {
 impl Neighbour {
     const UNKNOWN: Self = Self {
         address: [0; 6],
-        unanswered: 0,
         is_doubted: false,
         asked: 0,
     };
@@ -88,11 +81,17 @@ impl<const N: usize> Neighbours<N> {
 
     /// smoltcp gets room for a frame.
     pub(super) fn note_room(&self) {
+        if N == 1 {
+            return;
+        }
         self.unused.set(self.unused.get().saturating_add(1));
     }
 
     /// A frame leaves.
     pub(super) fn note_frame(&self, frame: &[u8]) {
+        if N == 1 {
+            return;
+        }
         self.unused.set(self.unused.get().saturating_sub(1));
         if is_question(frame) {
             self.has_asked.set(true);
@@ -105,26 +104,21 @@ impl<const N: usize> Neighbours<N> {
         if let Some(&[_, _, _, _, _, _, a, b, c, d, e, f]) = frame.first_chunk::<12>()
             && let Some(neighbour) = self.of.get(slot)
         {
-            let mut noted = neighbour.get();
-            noted.unanswered = 0;
-            if Table::<N>::IS_CROWD {
-                noted.address = [a, b, c, d, e, f];
-            }
-            neighbour.set(noted);
+            neighbour.set(Neighbour {
+                address: [a, b, c, d, e, f],
+                ..neighbour.get()
+            });
         }
     }
 
-    /// So many tries more left. Whether the neighbour is in doubt by them.
-    fn note_tries(&self, slot: usize, tries: u8) -> bool {
-        let Some(neighbour) = self.of.get(slot) else {
-            return false;
-        };
-        let mut noted = neighbour.get();
-        let before = noted.unanswered;
-        noted.unanswered = before.saturating_add(tries);
-        noted.is_doubted = before < ASKED_AFTER && noted.unanswered >= ASKED_AFTER;
-        neighbour.set(noted);
-        noted.is_doubted
+    /// It may be another machine by now.
+    fn doubt(&self, slot: usize) {
+        if let Some(neighbour) = self.of.get(slot) {
+            neighbour.set(Neighbour {
+                is_doubted: true,
+                ..neighbour.get()
+            });
+        }
     }
 
     /// Nothing is known of the neighbour of this connection.
@@ -317,6 +311,10 @@ impl<const N: usize> Tracker<N> {
         net: &mut Net<'_, '_, D>,
         sent: PollResult,
     ) -> PollResult {
+        if N == 1 {
+            // smoltcp asks for the one neighbour by itself.
+            return sent;
+        }
         let is_held_up = self.table.neighbours.unused.replace(0) > 0;
         match self.table.neighbours.has_asked.replace(false) || is_held_up {
             true => self.send_with_neighbours(net, sent, is_held_up),
@@ -393,14 +391,12 @@ impl<const N: usize> Tracker<N> {
         is_noted
     }
 
-    /// Takes in that segments left which demand an answer. New data is no try.
+    /// Takes in that a segment which demands an answer left after another that has none. New
+    /// data is no try.
     pub(super) fn note_try(&mut self, index: usize, facts: Facts, now: Instant) {
-        let tries = match facts.resent > 0 {
-            true => 2,
-            false => u8::from(self.table.in_flight(index) == 0),
-        };
-        let is_asked_for = self.table.medium() == Medium::Ethernet && facts.sent.is_some();
-        if is_asked_for && self.table.neighbours.note_tries(index, tries) {
+        let is_try = facts.resent > 0 || self.table.in_flight(index) == 0;
+        if is_try && self.table.medium() == Medium::Ethernet {
+            self.table.neighbours.doubt(index);
             // Not in this poll, which has sent what is due.
             self.look_by(now.plus_millis(1));
         }

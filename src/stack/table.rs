@@ -286,7 +286,7 @@ impl<const N: usize> Table<N> {
             false => self.inspect_rare(frame, segment, row),
         };
         #[cfg(feature = "medium-ethernet")]
-        if self.medium == Medium::Ethernet && row.facts.get().heard.is_some() {
+        if Self::IS_CROWD && self.medium == Medium::Ethernet && row.facts.get().heard.is_some() {
             self.neighbours.note_heard(slot, frame);
         }
         onward

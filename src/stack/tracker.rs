@@ -449,11 +449,15 @@ impl<const N: usize> Tracker<N> {
         let Some(slot) = self.slots.get_mut(index) else {
             return;
         };
+        #[cfg(feature = "medium-ethernet")]
+        let is_again = facts.resent > 0 || facts.sent.is_some() && slot.connection.is_unanswered();
         slot.note_sent(facts, now);
         let bound = slot.timeout_bound();
         self.look_by(bound);
         #[cfg(feature = "medium-ethernet")]
-        self.note_try(index, facts, now);
+        if is_again {
+            self.note_try(index, facts, now);
+        }
         if facts.has_reset {
             self.note_ends(index, sockets);
         }
