@@ -70,22 +70,36 @@ pub(super) fn outage(seed: u64) -> Scenario {
         secs(dice.between(8, 120)),
         secs(dice.between(8, 60)),
     ];
-    let limits = Options::builder()
+    let mut limits = Options::builder()
         .connect_limit(connect)
         .silence_limit(user)
         .finish_limit(finish)
         .call_limit(secs(300));
+    // From a second to three hours, below the user timeout and above it.
+    let longest = dice.pick(&[10, 100, 10_800]);
+    let keep_alive = (dice.below(4) == 0).then(|| secs(dice.between(1, longest)));
+    if let Some(interval) = keep_alive {
+        limits = limits.keep_alive(interval);
+    }
     // Every value lies within its bounds.
     scenario.options = limits.build().unwrap_or_default();
     let during = dice.pick(&[During::Connecting, During::Open, During::Finishing]);
+    // Several probes, and the outage in the midst of them.
+    let idle = match keep_alive {
+        Some(interval) => dice.time(interval * 3),
+        None => Duration::ZERO,
+    };
     let (limit, from) = match during {
         During::Connecting => (connect, Duration::ZERO),
-        During::Open => (user, ms(800) + dice.time(secs(6))),
+        During::Open => (user, ms(800) + dice.time(secs(6)) + dice.time(idle)),
         During::Finishing => (user.min(finish), ms(800) + dice.time(secs(3))),
     };
     let from = Instant::ZERO + from;
     let closed = from..from + dice.time(limit - BEFORE_THE_END);
     scenario.plan = outage_plan(during, user, &mut dice);
+    if matches!(during, During::Open) {
+        scenario.plan.insert(1, Step::Pause(idle));
+    }
     let Some(links) = scenario.links_mut() else {
         return scenario;
     };

@@ -176,7 +176,7 @@ const HASHES: [u64; 9] = [
     0x3a12_3a13_8323_0c7e,
     0x909f_af60_fbcd_4234,
     0x0841_b03e_efb8_a6be,
-    0xeb99_f342_594f_f883,
+    0x4005_bdc3_9fd6_ef1b,
     0xb050_b2f5_fdcd_571b,
 ];
 
