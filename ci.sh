@@ -763,6 +763,7 @@ stage_mutants() {
         --test={connecting,reading,slots,limits,blind,addresses,checksums,icmp,full_device,received}
     judge_mutants "$output" lastbyte --test={closed,finishing,fuzz_corpus,listening,peer_finished,tracker} \
         --test={configured,listeners,port_rest,ports,repeated,restarted,sequence_numbers} \
+        --test={crowd,fair,flooded,neighbours,path_mtu,prompt,pushing} \
         --example=simulate_my_firmware
     judge_mutants "$output" lastbyte-shim --lib
     local caught missed
