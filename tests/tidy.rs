@@ -8,12 +8,14 @@ use std::path::{Path, PathBuf};
 const LONGEST_SOURCE: usize = 500;
 const LONGEST_TEST: usize = 700;
 
-const TOP_LEVEL: [&str; 12] = [
+const TOP_LEVEL: [&str; 14] = [
     "ARCHITECTURE.md",
     "CHANGELOG.md",
+    "CONTRIBUTING.md",
     "Cargo.lock",
     "Cargo.toml",
     "README.md",
+    "SECURITY.md",
     "ci.sh",
     "clippy.toml",
     "docs",
