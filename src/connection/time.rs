@@ -185,6 +185,12 @@ impl Connection {
         }
     }
 
+    /// Timeouts of the oldest segment since the last progress.
+    #[cfg(feature = "medium-ethernet")]
+    pub(crate) const fn retransmissions(&self) -> u8 {
+        self.retransmissions
+    }
+
     /// When what is due counts as missing; [`Instant::NEVER`] if nothing is due.
     fn user_at(&self) -> Instant {
         match self.timers.is_asking() {

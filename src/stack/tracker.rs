@@ -450,8 +450,14 @@ impl<const N: usize> Tracker<N> {
             return;
         };
         #[cfg(feature = "medium-ethernet")]
-        let is_again = facts.resent > 0 || facts.sent.is_some() && slot.connection.is_unanswered();
+        let was_unanswered = facts.sent.is_some() && slot.connection.is_unanswered();
         slot.note_sent(facts, now);
+        // With each doubling of the tries, so that a loss now and then asks for little.
+        #[cfg(feature = "medium-ethernet")]
+        let is_again = match facts.resent > 0 {
+            true => slot.connection.retransmissions().is_power_of_two(),
+            false => was_unanswered,
+        };
         let bound = slot.timeout_bound();
         self.look_by(bound);
         #[cfg(feature = "medium-ethernet")]

@@ -20,7 +20,7 @@ use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use signal_hook::consts::SIGCHLD;
@@ -100,6 +100,11 @@ pub fn run(command: &str) -> Result<u8, Failure> {
     let control = io::stdin().as_fd().try_clone_to_owned().map_err(failed)?;
     let mut control = UnixStream::from(control);
     let (input, kept_open) = io::pipe().map_err(failed)?;
+    // A parent that blocks signals hands that on.
+    let mut mask = SigSet::empty();
+    mask.add(Signal::SIGCHLD);
+    mask.thread_unblock()
+        .map_err(|error| failed(error.into()))?;
     // Registered before anything can end.
     let (children, caught) = UnixStream::pair().map_err(failed)?;
     pipe::register(SIGCHLD, caught).map_err(failed)?;

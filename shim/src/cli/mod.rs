@@ -8,9 +8,12 @@
 
 use std::io;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use anstream::{AutoStream, ColorChoice};
 use clap::Parser;
+use signal_hook::consts::SIGXFSZ;
 
 pub mod addresses;
 mod aftermath;
@@ -46,6 +49,10 @@ use exit::Failure;
 /// Runs the command with the arguments of this process.
 #[must_use]
 pub fn run() -> ExitCode {
+    // A write beyond the limit of file sizes is an error then, and no silent end. It fails only
+    // for signals that cannot be caught.
+    let is_over = Arc::new(AtomicBool::new(false));
+    let _ = signal_hook::flag::register(SIGXFSZ, is_over);
     let code = match Cli::try_parse() {
         Ok(cli) => match perform(cli.command.unwrap_or(Command::Demo)) {
             Ok(code) => code,
@@ -108,7 +115,7 @@ fn demo() -> Result<u8, Failure> {
     match crate::demo::run(colour) {
         // Whoever stops reading early (`| head`) has seen enough.
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::other(format!("printing: {error}")))
+            Err(Failure::other(format!("the demonstration: {error}")))
         }
         _ => Ok(0),
     }

@@ -305,6 +305,9 @@ impl Peer {
                 "the peer did not end, made no more progress, and was terminated: what it had not \
                  done by then is lost. --peer-grace gives it more time",
             ),
+            (Life::LeftMore(_), Outcome::Finished) if !is_interrupted => {
+                self.say("the peer has ended; what it left in the background is terminated now");
+            }
             _ => {}
         }
         self.kill();

@@ -77,7 +77,7 @@ fn parse_seed(text: &str) -> Result<u64, String> {
 
 fn parse_count(text: &str) -> Result<NonZeroUsize, String> {
     text.parse()
-        .map_err(|_| format!("use a number from 1 to {}", usize::MAX))
+        .map_err(|_| "use a number from 1 on; more than 1024 count as 1024".to_owned())
 }
 
 fn parse_profile(text: &str) -> Result<Profile, String> {
@@ -259,6 +259,12 @@ fn create_files<'a>(args: &'a SimArgs) -> Result<[Created<'a>; 2], Failure> {
         .iter()
         .filter_map(|(flag, path)| Some((*flag, path.as_deref()?)))
         .collect();
+    if let Some((flag, _)) = outputs.iter().find(|(_, path)| *path == Path::new("-")) {
+        return Err(Failure::usage(format!(
+            "{flag} - : a run is described on standard output, which takes nothing else; name a \
+             file (./- for one of that name)"
+        )));
+    }
     let mut created = files::create_all(&outputs)?.into_iter();
     let mut with_file = |path: &'a Option<PathBuf>| {
         path.as_deref()

@@ -234,15 +234,16 @@ impl Target {
     }
 
     fn not_found(&self, host: &str, error: LookupError) -> Failure {
-        Failure::usage(match (error.kind(), &self.port) {
-            (LookupErrorKind::Service, Port::Service(name)) => format!(
+        match (error.kind(), &self.port) {
+            (LookupErrorKind::Service, Port::Service(name)) => Failure::usage(format!(
                 "unknown service {name:?}: /etc/services has no such TCP port. Give its number"
-            ),
-            _ => format!(
+            )),
+            // The command line makes sense; it is the network that has no answer.
+            _ => Failure::other(format!(
                 "unknown host {host:?}: {}. Check the name, or give an IP address",
                 io::Error::from(error)
-            ),
-        })
+            )),
+        }
     }
 }
 

@@ -17,7 +17,7 @@ pub(super) fn play(out: &mut dyn Write, style: &Style) -> io::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
     let (report, reports) = mpsc::channel();
-    let server = thread::spawn(move || -> io::Result<()> {
+    let server = thread::Builder::new().spawn(move || -> io::Result<()> {
         let (mut connection, _) = listener.accept()?;
         connection.set_read_timeout(Some(BOUND))?;
         let mut got = [0; 5];
@@ -26,7 +26,7 @@ pub(super) fn play(out: &mut dyn Write, style: &Style) -> io::Result<()> {
         // Nobody to tell is nothing to do here.
         let _ = report.send(got.len());
         Ok(())
-    });
+    })?;
 
     let mut client = TcpStream::connect_timeout(&address, BOUND)?;
     client.set_write_timeout(Some(BOUND))?;

@@ -16,8 +16,17 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use super::{Offload, Tap, TapError};
 
 /// Questions of ethtool(8) about an interface (`linux/ethtool.h`).
+const ETHTOOL_GDRVINFO: u32 = 0x03;
 const ETHTOOL_GTXCSUM: u32 = 0x16;
 const ETHTOOL_GTSO: u32 = 0x1e;
+
+/// `struct ethtool_drvinfo`.
+#[repr(C)]
+struct Driver {
+    question: u32,
+    name: [u8; 32],
+    rest: [u8; 160],
+}
 
 /// `struct ethtool_value`.
 #[repr(C)]
@@ -40,17 +49,33 @@ pub(super) fn has_offload(name: &str) -> io::Result<bool> {
     Ok(ask(name, ETHTOOL_GTXCSUM)? || ask(name, ETHTOOL_GTSO)?)
 }
 
-#[expect(
-    unsafe_code,
-    reason = "an ioctl is a call the compiler cannot look into"
-)]
+/// Whether the interface `name` is a TAP or a TUN, whoever may use it.
+fn is_tap(name: &str) -> bool {
+    let mut driver = Driver {
+        question: ETHTOOL_GDRVINFO,
+        name: [0; 32],
+        rest: [0; 160],
+    };
+    ask_with(name, &mut driver).is_ok() && driver.name.starts_with(b"tun\0")
+}
+
 fn ask(name: &str, question: u32) -> io::Result<bool> {
-    let flags = SockFlag::SOCK_CLOEXEC;
-    let socket = socket(AddressFamily::Inet, SockType::Datagram, flags, None)?;
     let mut value = Value {
         question,
         answer: 0,
     };
+    ask_with(name, &mut value)?;
+    Ok(value.answer != 0)
+}
+
+/// Has the question answered that `about`, one of the structures above, begins with.
+#[expect(
+    unsafe_code,
+    reason = "an ioctl is a call the compiler cannot look into"
+)]
+fn ask_with<T>(name: &str, about: &mut T) -> io::Result<()> {
+    let flags = SockFlag::SOCK_CLOEXEC;
+    let socket = socket(AddressFamily::Inet, SockType::Datagram, flags, None)?;
     // SAFETY: a structure of numbers and pointers, for which zeros are good.
     let mut request: libc::ifreq = unsafe { mem::zeroed() };
     // The last byte stays zero.
@@ -58,11 +83,11 @@ fn ask(name: &str, question: u32) -> io::Result<bool> {
     for (to, from) in request.ifr_name.iter_mut().take(room).zip(name.bytes()) {
         *to = from.cast_signed();
     }
-    request.ifr_ifru.ifru_data = (&raw mut value).cast();
+    request.ifr_ifru.ifru_data = (&raw mut *about).cast();
     // SAFETY: the descriptor is open, the request names an interface and points
-    // to a live `ethtool_value`, which is what both questions are answered in.
+    // to the live structure that its question is answered in.
     unsafe { ethtool(socket.as_raw_fd(), &raw mut request) }?;
-    Ok(value.answer != 0)
+    Ok(())
 }
 
 /// A TAP on which a program that was killed left offload switched on.
@@ -90,7 +115,7 @@ pub fn repair_all() -> Vec<Leftover> {
     names.dedup();
     names
         .into_iter()
-        .filter(|name| has_offload(name).unwrap_or(false))
+        .filter(|name| is_tap(name) && has_offload(name).unwrap_or(false))
         .filter_map(|name| {
             // Attaching is the repair.
             let refused = match Tap::open_with(&name, Offload::None) {

@@ -15,6 +15,8 @@ cases![
     without_memory_there_is_an_error_and_one_report,
     with_little_memory_no_run_ends_without_a_report,
     without_descriptors_there_is_an_error_and_one_report,
+    a_limit_of_file_sizes_is_an_error_of_every_command,
+    a_parent_that_blocks_signals_does_not_hide_the_end_of_a_peer,
 ];
 
 /// Runs a script that has `$lastbyte` and `$peer`.
@@ -162,5 +164,32 @@ fn without_descriptors_there_is_an_error_and_one_report() {
         assert!(matches!(done.code, Some(1 | 5)), "{limit}: {done:#?}");
         let report: Result<serde_json::Value, _> = serde_json::from_str(&done.stdout);
         assert!(report.is_ok(), "{limit}: {done:#?}");
+    }
+}
+
+/// By default the signal of that limit ends a program without a word.
+fn a_limit_of_file_sizes_is_an_error_of_every_command() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().display();
+    for command in [
+        format!("sim --seed 3 --ladder {path}/ladder.svg"),
+        format!("sim --seed 3 --pcap {path}/run.pcap"),
+    ] {
+        script(&format!("ulimit -f 0; $lastbyte {command}")).says(1, &["File too large"]);
+    }
+    let usage = script(&format!(
+        "ulimit -f 0; $lastbyte send --nope 2>{path}/errors"
+    ));
+    assert_eq!(usage.code, Some(2), "{usage:#?}");
+}
+
+fn a_parent_that_blocks_signals_does_not_hide_the_end_of_a_peer() {
+    for _ in 0..3 {
+        let report = script(
+            "env --block-signal=CHLD $lastbyte send --json --listen-wait 30s --peer \"$peer\" \
+             10.77.0.1:5000 Cargo.toml",
+        )
+        .reports(0, "finished");
+        assert_eq!(report.value["peer"], "finished", "{report:#?}");
     }
 }

@@ -150,7 +150,9 @@ fn more_jobs_than_work_are_no_more_threads() {
 }
 
 fn bad_arguments_are_usage_errors() {
-    let cases: [(&[&str], &str); 14] = [
+    let cases: [(&[&str], &str); 16] = [
+        (&["--seed", "3", "--pcap", "-"], "./-"),
+        (&["--seed", "3", "--ladder", "-"], "./-"),
         (&["--seeds", "9..3"], "no seed from 9 up to 3"),
         (&["--seeds", "7..7"], "no seed from 7 up to 7"),
         (&["--seeds", "many"], "0..10000"),

@@ -35,6 +35,7 @@ impl Truth {
     /// with another caller, or may still remember a connection with this one.
     fn take_call(&mut self, now: Instant, syn: &Header) {
         self.call = Some(syn.end());
+        self.called_at.get_or_insert(now);
         let is_handshaking =
             self.opening == Opening::SynReceived && now < self.greeted_at + HANDSHAKE;
         let is_new = self.before.is_none_or(|rcv| is_before(rcv, syn.seq));

@@ -158,8 +158,11 @@ pub(super) struct Truth {
     /// RCV.NXT of the connection before between the same ends.
     before: Option<u32>,
 
-    /// When our SYN or SYN|ACK first left.
+    /// When our SYN first left, or the peer's SYN arrived: our answer may have waited for the
+    /// neighbour.
     began_at: Instant,
+    /// When the first SYN arrived that our end has not answered yet.
+    called_at: Option<Instant>,
     /// When our SYN|ACK last left.
     greeted_at: Instant,
     /// When both SYNs were known at our end.
@@ -233,6 +236,7 @@ impl Truth {
             told: 0,
             before: None,
             began_at: Instant::ZERO,
+            called_at: None,
             greeted_at: Instant::ZERO,
             opened_at: Instant::ZERO,
             patience: patience.min(HANDSHAKE),

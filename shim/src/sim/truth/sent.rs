@@ -64,7 +64,8 @@ impl Truth {
         self.snd_una = segment.end();
         self.window = SendWindow::new(segment.end());
         self.largest_flight = 0;
-        self.began_at = now;
+        let called_at = self.called_at.take().filter(|_| segment.ack.is_some());
+        self.began_at = called_at.unwrap_or(now);
         self.is_blurred = false;
         self.opening = Opening::SynSent;
     }
