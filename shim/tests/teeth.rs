@@ -33,12 +33,13 @@ const fn expected(sabotage: Sabotage) -> &'static [Rule] {
         | Sabotage::WrongAck
         | Sabotage::LoudAbort => &[Rule::Answers],
         Sabotage::GroupSyn => &[Rule::Answers, Rule::Listens],
-        Sabotage::HalfOpen | Sabotage::StaleRow => &[Rule::Listens],
+        Sabotage::HalfOpen => &[Rule::Listens],
         Sabotage::DeafBind => &[Rule::Cause, Rule::Listens],
         Sabotage::Unread | Sabotage::CutText => &[Rule::Read],
         Sabotage::BlindHeard
         | Sabotage::FinDuplicates
         | Sabotage::NarrowWindow
+        | Sabotage::StaleRow
         | Sabotage::ZeroOctet => &[],
     }
 }
@@ -49,6 +50,7 @@ const fn seen_by(sabotage: Sabotage) -> Option<&'static str> {
         Sabotage::BlindHeard => Some("row_69_blind_segment_is_not_heard"),
         Sabotage::FinDuplicates => Some("a_fin_is_sent_again_after_duplicate_acks"),
         Sabotage::NarrowWindow => Some("duplicate_acks_send_nothing_beyond_a_narrow_window"),
+        Sabotage::StaleRow => Some("a_client_with_a_fixed_port_comes_back_at_once"),
         Sabotage::ZeroOctet => {
             Some("a_lone_octet_is_sent_again_whatever_its_value_while_the_peer_sends")
         }
