@@ -50,7 +50,8 @@ impl Oracle {
                 // What a full device has received may have waited there.
                 let is_told = self.done.has_soft_error && !self.done.device_is_full;
                 holds(!is_told, "a router has said why")?;
-                holds(!self.done.has_hard_error, "it will never get through")?;
+                let is_hopeless = self.done.has_hard_error && !self.done.device_is_full;
+                holds(!is_hopeless, "it will never get through")?;
                 // The application may have been busy elsewhere when the limit was reached.
                 let limit_at = self.opened_at + options.connect_limit();
                 let is_answered =
