@@ -47,6 +47,8 @@ pub(super) struct Oracle {
     pub(super) accepted: u64,
     /// When a write last took something, or nobody had served our end before.
     pub(super) stirred_at: Instant,
+    /// When the peer's window was last closed, as far as our end may know.
+    blocked_at: Instant,
     /// When the ledger last said that more was acknowledged.
     advanced_at: Instant,
     /// Since when our end is served without a pause.
@@ -66,6 +68,7 @@ impl Oracle {
             last: Ledger::ZERO,
             accepted: 0,
             stirred_at: now,
+            blocked_at: Instant::ZERO,
             advanced_at: now,
             served_at: now,
             ended: None,
@@ -176,6 +179,9 @@ impl Oracle {
         }
         let patience = self.options.silence_limit();
         let is_blocked = !truth.is_window_surely_open();
+        if is_blocked {
+            self.blocked_at = now;
+        }
         let pause = match is_blocked {
             true => PERSISTENCE + SLACK,
             false => (patience / 4).max(SLACK) + SLACK,
@@ -184,7 +190,7 @@ impl Oracle {
         let is_quiet = ledger.pending() > 0 && now.since(active_at) > pause;
         let last_try = truth
             .last_try()
-            .map(|at| now.since(at.max(self.stirred_at)));
+            .map(|at| now.since(at.max(self.stirred_at).max(self.blocked_at)));
         if is_quiet || last_try.is_some_and(|since| since > pause) {
             let quiet = now.since(active_at);
             let detail = format!(
