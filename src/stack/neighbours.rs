@@ -386,7 +386,11 @@ impl<const N: usize> Tracker<N> {
         {
             let question = Discovery::new(ours.0, addresses, false);
             let octets = question.octets();
-            room.consume(octets.len(), |frame| frame.copy_from_slice(octets));
+            room.consume(octets.len(), |frame| {
+                for (place, octet) in frame.iter_mut().zip(octets) {
+                    *place = *octet;
+                }
+            });
         }
         is_noted
     }

@@ -68,7 +68,10 @@ impl Oracle {
             Cause::Vanished => {
                 let silence = now.since(truth.heard_at);
                 holds(
-                    silence >= options.silence_limit() || truth.heard_at > now,
+                    // What a full device has received may have waited there.
+                    silence >= options.silence_limit()
+                        || truth.heard_at > now
+                        || self.done.device_is_full,
                     &format!("the peer was heard {silence:?} ago"),
                 )?;
                 Ok(())
@@ -76,7 +79,9 @@ impl Oracle {
             Cause::Unacknowledged => {
                 let stands = now.since(truth.progressed_at());
                 holds(
-                    stands >= options.silence_limit() || truth.progressed_at() > now,
+                    stands >= options.silence_limit()
+                        || truth.progressed_at() > now
+                        || self.done.device_is_full,
                     &format!("something was acknowledged, or the window closed, {stands:?} ago"),
                 )
             }
