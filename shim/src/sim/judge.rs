@@ -65,25 +65,10 @@ impl Oracle {
                     "it is early",
                 )
             }
-            Cause::Vanished => {
-                let silence = now.since(truth.heard_at);
-                holds(
-                    // What a full device has received may have waited there.
-                    silence >= options.silence_limit()
-                        || truth.heard_at > now
-                        || self.done.device_is_full,
-                    &format!("the peer was heard {silence:?} ago"),
-                )?;
-                Ok(())
-            }
+            Cause::Vanished => self.judge_silence(truth.heard_at, now, "the peer was heard"),
             Cause::Unacknowledged => {
-                let stands = now.since(truth.progressed_at());
-                holds(
-                    stands >= options.silence_limit()
-                        || truth.progressed_at() > now
-                        || self.done.device_is_full,
-                    &format!("something was acknowledged, or the window closed, {stands:?} ago"),
-                )
+                let what = "something was acknowledged, or the window closed,";
+                self.judge_silence(truth.progressed_at(), now, what)
             }
             Cause::FinishTimeout => {
                 let begun = self.done.finish_at;
@@ -99,5 +84,16 @@ impl Oracle {
             }
             Cause::Aborted => holds(self.done.aborted, "nobody aborted"),
         }
+    }
+
+    /// Whether nothing of that kind has happened for the silence limit.
+    fn judge_silence(&self, last: Instant, now: Instant, what: &str) -> Result<(), String> {
+        let time = now.since(last);
+        // What a full device has received may have waited there.
+        let is_sound =
+            time >= self.options.silence_limit() || last > now || self.done.device_is_full;
+        is_sound
+            .then_some(())
+            .ok_or_else(|| format!("{what} {time:?} ago"))
     }
 }
