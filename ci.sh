@@ -760,7 +760,7 @@ stage_mutants() {
     # The quick and sharp ones first.
     judge_mutants "$output" lastbyte --lib --test={conformance,guard,open,sending,silence}
     judge_mutants "$output" lastbyte --test={connection,machine,transitions,errors,embassy} \
-        --test={connecting,reading,slots,limits,blind,addresses,checksums,icmp,full_device,received}
+        --test={connecting,reading,slots,timeouts,blind,addresses,checksums,icmp,full_device,received}
     judge_mutants "$output" lastbyte --test={closed,finishing,fuzz_corpus,listening,peer_finished,tracker} \
         --test={configured,listeners,port_rest,ports,repeated,restarted,sequence_numbers} \
         --test={crowd,fair,flooded,neighbours,path_mtu,prompt,pushing} \

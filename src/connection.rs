@@ -22,7 +22,7 @@ use crate::error::WriteError;
 use crate::facts::{Admission, Icmp, Retry, Sent, Window};
 use crate::fmt::tell;
 use crate::ledger::Ledger;
-use crate::limits::Options;
+use crate::options::Options;
 use crate::report::{Advice, Link, Note};
 use crate::sabotage::{Sabotage, is_on};
 use crate::state::{Action, Event, State};
@@ -32,7 +32,7 @@ use crate::transition::{Transition, transition};
 use core::num::NonZeroU16;
 
 /// How long the handshake with one who calls may take: others wait meanwhile.
-const CALLER_LIMIT_MS: u32 = 5_000;
+const CALLER_TIMEOUT_MS: u32 = 5_000;
 
 /// Retransmissions without progress after which advice is given (RFC 9293,
 /// 3.8.3, R1; RFC 1122, 4.2.3.5).
@@ -292,8 +292,8 @@ impl Connection {
     }
 
     /// The handshake, or finishing, has begun: tries may be due earlier than before.
-    fn set_phase(&mut self, now: Instant, limit_ms: u32) {
-        self.timers.set_phase(now, limit_ms);
+    fn set_phase(&mut self, now: Instant, timeout_ms: u32) {
+        self.timers.set_phase(now, timeout_ms);
         self.timers.look_by(self.poll_timeout());
     }
 
@@ -331,15 +331,15 @@ impl Connection {
     // ---- facts ----
 
     /// A handshake has begun (our SYN is due, or a peer's SYN came in while
-    /// listening): it must be complete within the connect limit.
+    /// listening): it must be complete within the connect timeout.
     pub fn handle_handshake_started(&mut self, now: Instant) {
         if !matches!(self.state, State::Connecting | State::Listening) {
             return;
         }
-        let limit_ms = self.phase_ms();
+        let timeout_ms = self.phase_ms();
         if !self.timers.is_phase_running() {
             self.timers.sent_at = now;
-            self.set_phase(now, limit_ms);
+            self.set_phase(now, timeout_ms);
         }
     }
 
@@ -347,7 +347,7 @@ impl Connection {
     fn caller_ms(&self) -> u32 {
         match is_on(Sabotage::HalfOpen) {
             true => self.options.connect_ms(),
-            false => self.options.connect_ms().min(CALLER_LIMIT_MS),
+            false => self.options.connect_ms().min(CALLER_TIMEOUT_MS),
         }
     }
 

@@ -19,18 +19,18 @@ pub enum How {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Timeout {
-    /// The connect limit: nothing answered our SYN.
+    /// The connect timeout: nothing answered our SYN.
     Connect,
-    /// The silence limit: the peer vanished.
+    /// The user timeout: the peer vanished.
     Vanished,
-    /// The silence limit: the peer was heard, and acknowledged nothing of what is pending.
+    /// The user timeout: the peer was heard, and acknowledged nothing of what is pending.
     Unacknowledged,
-    /// The finish limit: the drain or our FIN was not acknowledged in time.
+    /// The finish timeout: the drain or our FIN was not acknowledged in time.
     Finish,
-    /// The call limit, with nothing heard from the peer meanwhile. The
+    /// The call timeout, with nothing heard from the peer meanwhile. The
     /// connection lives and the call may be repeated.
     Call,
-    /// The call limit, while the peer answered but did not read. The
+    /// The call timeout, while the peer answered but did not read. The
     /// connection lives and the call may be repeated.
     NotReading,
 }
@@ -290,7 +290,7 @@ pub enum ReadError {
     /// read, ever.
     Discarding,
     /// The connection ended without a FIN from the peer, so what was read may
-    /// be incomplete; or the call limit was reached.
+    /// be incomplete; or the call timeout was reached.
     Ended(WriteError),
 }
 

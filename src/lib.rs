@@ -85,7 +85,7 @@ mod error;
 mod facts;
 mod fmt;
 mod ledger;
-mod limits;
+mod options;
 mod report;
 #[cfg(not(feature = "sabotage"))]
 mod sabotage;
@@ -107,7 +107,7 @@ pub use connection::Connection;
 pub use error::{ClosedBy, How, ReadError, Timeout, WriteError};
 pub use facts::{Admission, Icmp, Retry, Sent, Window};
 pub use ledger::Ledger;
-pub use limits::{Limit, Nagle, Options, OptionsBuilder, OptionsError};
+pub use options::{Nagle, Options, OptionsBuilder, OptionsError, Setting};
 pub use report::{Advice, Progress, Report};
 pub use state::{Action, Cause, Closer, Event, OnPeerFin, OnReceive, State};
 pub use time::Instant;

@@ -55,7 +55,7 @@ pub enum Sabotage {
     ChallengeBudget,
     /// A SYN to a group, or from where no peer can be, goes on to smoltcp.
     GroupSyn,
-    /// A listener waits for one caller as long as the connect limit, and resets the
+    /// A listener waits for one caller as long as the connect timeout, and resets the
     /// others.
     HalfOpen,
     /// What was received and not read is lost with the end.

@@ -56,12 +56,12 @@ pub enum Cause {
     Unreachable,
     /// The peer's host is there, but nothing answered our SYN in time.
     ConnectTimeout,
-    /// An answer was due and nothing was heard for the silence limit.
+    /// An answer was due and nothing was heard for the user timeout.
     Vanished,
-    /// The peer was heard and its window was open, but for the silence limit it acknowledged
+    /// The peer was heard and its window was open, but for the user timeout it acknowledged
     /// nothing of what is pending: a path that loses long frames, a filter.
     Unacknowledged,
-    /// The drain and our FIN were not acknowledged within the finish limit.
+    /// The drain and our FIN were not acknowledged within the finish timeout.
     FinishTimeout,
     /// Our own IP address was removed.
     AddressLost,
@@ -242,13 +242,13 @@ pub enum Event {
     /// Fact: our own IP address is gone.
     AddressLost,
     /// Limit: the handshake did not complete in time.
-    ConnectLimit,
+    ConnectTimeout,
     /// Limit: an answer is due and nothing was heard for too long.
-    SilenceLimit,
+    UserTimeout,
     /// Limit: the peer was heard, and acknowledged nothing of what is pending for too long.
-    ProgressLimit,
+    ProgressTimeout,
     /// Limit: the drain and our FIN were not acknowledged in time.
-    FinishLimit,
+    FinishTimeout,
 }
 
 impl Event {
@@ -268,10 +268,10 @@ impl Event {
         Self::DrainedUnread,
         Self::Unreachable,
         Self::AddressLost,
-        Self::ConnectLimit,
-        Self::SilenceLimit,
-        Self::ProgressLimit,
-        Self::FinishLimit,
+        Self::ConnectTimeout,
+        Self::UserTimeout,
+        Self::ProgressTimeout,
+        Self::FinishTimeout,
     ];
 }
 

@@ -56,8 +56,8 @@ impl Timers {
 
     /// Starts, or starts again, the limit of the handshake, of the finish, or of what
     /// lingers.
-    pub(crate) fn set_phase(&mut self, now: Instant, limit_ms: u32) {
-        self.phase_at = now.plus_millis(limit_ms);
+    pub(crate) fn set_phase(&mut self, now: Instant, timeout_ms: u32) {
+        self.phase_at = now.plus_millis(timeout_ms);
         self.phase_try = LastTry::Due;
     }
 

@@ -7,7 +7,7 @@
 //! limit that was reached. [`transition`] maps the two to the next state and
 //! the [`Action`] the driver owes. It knows no clock, no socket and no bytes:
 //! whoever has those turns conditions on data into distinct events first (a
-//! FIN under either policy, a connect limit with or without a SYN on the
+//! FIN under either policy, a connect timeout with or without a SYN on the
 //! wire).
 //!
 //! Three rules shape the table:
@@ -190,10 +190,10 @@ const fn column(event: Event) -> usize {
         Event::DrainedUnread => 11,
         Event::Unreachable => 12,
         Event::AddressLost => 13,
-        Event::ConnectLimit => 14,
-        Event::SilenceLimit => 15,
-        Event::ProgressLimit => 16,
-        Event::FinishLimit => 17,
+        Event::ConnectTimeout => 14,
+        Event::UserTimeout => 15,
+        Event::ProgressTimeout => 16,
+        Event::FinishTimeout => 17,
     }
 }
 
@@ -230,10 +230,10 @@ const fn from_idle(event: Event) -> Transition {
         Event::DrainedUnread => row(12, here, Action::Ignore),
         Event::Unreachable => row(13, here, Action::Ignore),
         Event::AddressLost => row(14, here, Action::Ignore),
-        Event::ConnectLimit => row(15, here, Action::Ignore),
-        Event::SilenceLimit => row(16, here, Action::Ignore),
-        Event::ProgressLimit => row(17, here, Action::Ignore),
-        Event::FinishLimit => row(18, here, Action::Ignore),
+        Event::ConnectTimeout => row(15, here, Action::Ignore),
+        Event::UserTimeout => row(16, here, Action::Ignore),
+        Event::ProgressTimeout => row(17, here, Action::Ignore),
+        Event::FinishTimeout => row(18, here, Action::Ignore),
     }
 }
 
@@ -255,10 +255,10 @@ const fn from_connecting(event: Event) -> Transition {
         Event::DrainedUnread => row(30, here, Action::Ignore),
         Event::Unreachable => row(31, State::Closed(Cause::Unreachable), Action::Reset),
         Event::AddressLost => row(32, State::Closed(Cause::AddressLost), Action::Reset),
-        Event::ConnectLimit => row(33, State::Closed(Cause::ConnectTimeout), Action::Reset),
-        Event::SilenceLimit => row(34, here, Action::Ignore),
-        Event::ProgressLimit => row(35, here, Action::Ignore),
-        Event::FinishLimit => row(36, here, Action::Ignore),
+        Event::ConnectTimeout => row(33, State::Closed(Cause::ConnectTimeout), Action::Reset),
+        Event::UserTimeout => row(34, here, Action::Ignore),
+        Event::ProgressTimeout => row(35, here, Action::Ignore),
+        Event::FinishTimeout => row(36, here, Action::Ignore),
     }
 }
 
@@ -281,10 +281,10 @@ const fn from_listening(event: Event) -> Transition {
         Event::DrainedUnread => row(48, here, Action::Ignore),
         Event::Unreachable => row(49, here, Action::Ignore),
         Event::AddressLost => row(50, State::Closed(Cause::AddressLost), Action::Reset),
-        Event::ConnectLimit => row(51, here, Action::Relisten),
-        Event::SilenceLimit => row(52, here, Action::Ignore),
-        Event::ProgressLimit => row(53, here, Action::Ignore),
-        Event::FinishLimit => row(54, here, Action::Ignore),
+        Event::ConnectTimeout => row(51, here, Action::Relisten),
+        Event::UserTimeout => row(52, here, Action::Ignore),
+        Event::ProgressTimeout => row(53, here, Action::Ignore),
+        Event::FinishTimeout => row(54, here, Action::Ignore),
     }
 }
 
@@ -310,10 +310,10 @@ const fn from_open(event: Event) -> Transition {
         Event::DrainedUnread => row(66, here, Action::Ignore),
         Event::Unreachable => row(67, here, Action::Ignore),
         Event::AddressLost => row(68, State::Closed(Cause::AddressLost), Action::Reset),
-        Event::ConnectLimit => row(69, here, Action::Ignore),
-        Event::SilenceLimit => row(70, State::Closed(Cause::Vanished), Action::Reset),
-        Event::ProgressLimit => row(71, State::Closed(Cause::Unacknowledged), Action::Reset),
-        Event::FinishLimit => row(72, here, Action::Ignore),
+        Event::ConnectTimeout => row(69, here, Action::Ignore),
+        Event::UserTimeout => row(70, State::Closed(Cause::Vanished), Action::Reset),
+        Event::ProgressTimeout => row(71, State::Closed(Cause::Unacknowledged), Action::Reset),
+        Event::FinishTimeout => row(72, here, Action::Ignore),
     }
 }
 
@@ -336,10 +336,10 @@ const fn from_peer_finished_refuse(event: Event) -> Transition {
         Event::DrainedUnread => row(84, here, Action::Ignore),
         Event::Unreachable => row(85, here, Action::Ignore),
         Event::AddressLost => row(86, State::Closed(Cause::PeerFinished), Action::Reset),
-        Event::ConnectLimit => row(87, here, Action::Ignore),
-        Event::SilenceLimit => row(88, State::Closed(Cause::PeerFinished), Action::Reset),
-        Event::ProgressLimit => row(89, State::Closed(Cause::PeerFinished), Action::Reset),
-        Event::FinishLimit => row(90, here, Action::Ignore),
+        Event::ConnectTimeout => row(87, here, Action::Ignore),
+        Event::UserTimeout => row(88, State::Closed(Cause::PeerFinished), Action::Reset),
+        Event::ProgressTimeout => row(89, State::Closed(Cause::PeerFinished), Action::Reset),
+        Event::FinishTimeout => row(90, here, Action::Ignore),
     }
 }
 
@@ -361,10 +361,10 @@ const fn from_peer_finished_half_close(event: Event) -> Transition {
         Event::DrainedUnread => row(102, here, Action::Ignore),
         Event::Unreachable => row(103, here, Action::Ignore),
         Event::AddressLost => row(104, State::Closed(Cause::AddressLost), Action::Reset),
-        Event::ConnectLimit => row(105, here, Action::Ignore),
-        Event::SilenceLimit => row(106, State::Closed(Cause::Vanished), Action::Reset),
-        Event::ProgressLimit => row(107, State::Closed(Cause::Unacknowledged), Action::Reset),
-        Event::FinishLimit => row(108, here, Action::Ignore),
+        Event::ConnectTimeout => row(105, here, Action::Ignore),
+        Event::UserTimeout => row(106, State::Closed(Cause::Vanished), Action::Reset),
+        Event::ProgressTimeout => row(107, State::Closed(Cause::Unacknowledged), Action::Reset),
+        Event::FinishTimeout => row(108, here, Action::Ignore),
     }
 }
 
@@ -387,10 +387,10 @@ const fn from_finishing_us(event: Event) -> Transition {
         Event::DrainedUnread => row(120, State::Closed(Cause::Finished), Action::Reset),
         Event::Unreachable => row(121, here, Action::Ignore),
         Event::AddressLost => row(122, State::Closed(Cause::AddressLost), Action::Reset),
-        Event::ConnectLimit => row(123, here, Action::Ignore),
-        Event::SilenceLimit => row(124, State::Closed(Cause::Vanished), Action::Reset),
-        Event::ProgressLimit => row(125, State::Closed(Cause::Unacknowledged), Action::Reset),
-        Event::FinishLimit => row(126, State::Closed(Cause::FinishTimeout), Action::Reset),
+        Event::ConnectTimeout => row(123, here, Action::Ignore),
+        Event::UserTimeout => row(124, State::Closed(Cause::Vanished), Action::Reset),
+        Event::ProgressTimeout => row(125, State::Closed(Cause::Unacknowledged), Action::Reset),
+        Event::FinishTimeout => row(126, State::Closed(Cause::FinishTimeout), Action::Reset),
     }
 }
 
@@ -412,10 +412,10 @@ const fn from_finishing_peer(event: Event) -> Transition {
         Event::DrainedUnread => row(138, State::Closed(Cause::PeerFinished), Action::Reset),
         Event::Unreachable => row(139, here, Action::Ignore),
         Event::AddressLost => row(140, State::Closed(Cause::PeerFinished), Action::Reset),
-        Event::ConnectLimit => row(141, here, Action::Ignore),
-        Event::SilenceLimit => row(142, State::Closed(Cause::PeerFinished), Action::Reset),
-        Event::ProgressLimit => row(143, State::Closed(Cause::PeerFinished), Action::Reset),
-        Event::FinishLimit => row(144, State::Closed(Cause::PeerFinished), Action::Reset),
+        Event::ConnectTimeout => row(141, here, Action::Ignore),
+        Event::UserTimeout => row(142, State::Closed(Cause::PeerFinished), Action::Reset),
+        Event::ProgressTimeout => row(143, State::Closed(Cause::PeerFinished), Action::Reset),
+        Event::FinishTimeout => row(144, State::Closed(Cause::PeerFinished), Action::Reset),
     }
 }
 
@@ -437,10 +437,10 @@ const fn from_closed(cause: Cause, event: Event) -> Transition {
         Event::DrainedUnread => row(156, here, Action::Ignore),
         Event::Unreachable => row(157, here, Action::Ignore),
         Event::AddressLost => row(158, here, Action::Ignore),
-        Event::ConnectLimit => row(159, here, Action::Ignore),
-        Event::SilenceLimit => row(160, here, Action::Ignore),
-        Event::ProgressLimit => row(161, here, Action::Ignore),
-        Event::FinishLimit => row(162, here, Action::Ignore),
+        Event::ConnectTimeout => row(159, here, Action::Ignore),
+        Event::UserTimeout => row(160, here, Action::Ignore),
+        Event::ProgressTimeout => row(161, here, Action::Ignore),
+        Event::FinishTimeout => row(162, here, Action::Ignore),
     }
 }
 /// The printed form of the table, as Markdown, generated from [`transition`].

@@ -175,7 +175,7 @@ fn a_datagram_in_fragments_reaches_a_socket_of_the_application() {
 #[test]
 fn forged_windows_do_not_make_a_silent_peer_one_that_does_not_read() {
     for seed in 0..4_u64 {
-        let limits = options(|o| o.call_limit(secs(10)));
+        let limits = options(|o| o.call_timeout(secs(10)));
         let (mut us, id, raw, flow) = scripted(limits);
         us.write(id, TX);
         let mut state = seed;

@@ -262,7 +262,7 @@ fn an_ended_connection_costs_nothing() {
 #[test]
 fn a_second_end_in_the_same_poll_is_too_late() {
     // Everything arrives at once: an acknowledgement, the FIN, a RST; and the
-    // silence limit is long over when we look.
+    // user timeout is long over when we look.
     let (mut us, id, raw, mut flow) = scripted(options(|o| o.on_peer_fin(OnPeerFin::HalfClose)));
     us.write(id, 100);
     us.world.run_for(secs(1_000));

@@ -87,9 +87,9 @@ fn a_deaf_peer_is_a_connect_timeout_exactly_at_the_limit() {
 }
 
 #[test]
-fn the_connect_limit_is_settable() {
+fn the_connect_timeout_is_settable() {
     let mut us = Us::<1>::new(&deaf());
-    let id = us.connect(options(|o| o.connect_limit(ms(1_500))));
+    let id = us.connect(options(|o| o.connect_timeout(ms(1_500))));
     assert!(us.stack.wait_open(id).is_err());
     assert_eq!(us.now(), at_ms(1_500));
 }
@@ -263,23 +263,23 @@ fn a_write_that_waits_is_woken_by_the_refusal() {
 }
 
 #[test]
-fn a_write_that_waits_is_woken_by_the_connect_limit() {
+fn a_write_that_waits_is_woken_by_the_connect_timeout() {
     let mut us = Us::<1>::new(&deaf());
-    let id = us.connect(options(|o| o.connect_limit(secs(7))));
+    let id = us.connect(options(|o| o.connect_timeout(secs(7))));
     let error = us.writer(id).write(b"early").expect_err("given up");
     assert_error(error, Cause::ConnectTimeout, 0, 0);
     assert_eq!(us.now(), at_secs(7));
 }
 
 #[test]
-fn the_call_limit_ends_the_call_and_not_the_handshake() {
+fn the_call_timeout_ends_the_call_and_not_the_handshake() {
     let world = deaf();
     world.peer().listen(PORT, Behaviour::sink());
     world.at(at_secs(12), |world| {
         world.peer().set_presence(Presence::Present);
     });
     let mut us = Us::<1>::new(&world);
-    let id = us.connect(options(|o| o.call_limit(secs(5))));
+    let id = us.connect(options(|o| o.call_timeout(secs(5))));
     let error = us.stack.wait_open(id).expect_err("it takes longer");
     assert_call_timed_out(error, Timeout::Call);
     assert_eq!(us.now(), at_secs(5));

@@ -139,7 +139,7 @@ fn clients_of_a_server_on_the_link_are_all_served() {
 fn peers_that_are_not_there_hold_up_nobody() {
     for is_v6 in [false, true] {
         let mut crowd = Crowd::empty();
-        let patient = options(|o| o.connect_limit(secs(60)));
+        let patient = options(|o| o.connect_timeout(secs(60)));
         for index in 0..4 {
             crowd.lan.host(index, |host| host.is_off = true);
             let to = (address(index, is_v6), PORT);
@@ -193,7 +193,7 @@ fn a_peer_with_another_network_card_is_found_within_seconds_and_holds_up_nobody(
 /// An idle peer is found by its probes.
 #[test]
 fn an_idle_peer_with_another_network_card_is_found_by_keep_alives() {
-    let probing = options(|o| o.keep_alive(secs(10)).silence_limit(secs(40)));
+    let probing = options(|o| o.keep_alive(secs(10)).user_timeout(secs(40)));
     let mut crowd = Crowd::connected(false, probing);
     crowd.beat(&EVERYBODY);
     crowd.lan.host(3, |host| host.set_mac(mac(200)));
@@ -207,7 +207,7 @@ fn an_idle_peer_with_another_network_card_is_found_by_keep_alives() {
 /// Nothing is noted for ever: a peer that is gone has vanished.
 #[test]
 fn a_peer_that_is_gone_is_not_taken_for_one_that_is_known() {
-    let mut crowd = Crowd::connected(false, options(|o| o.silence_limit(secs(20))));
+    let mut crowd = Crowd::connected(false, options(|o| o.user_timeout(secs(20))));
     crowd.beat(&EVERYBODY);
     crowd.lan.host(3, |host| host.is_off = true);
     let mut writer = crowd.stack.writer(crowd.ids[3]).expect("ours");

@@ -266,7 +266,7 @@ fn cut(world: &World, from: Instant) {
 fn a_link_that_goes_down_while_a_write_blocks_is_in_the_report() {
     for (down, up) in [(2_000, 3_000), (2_000, 60_000)] {
         let mut rig = Rig::new();
-        let limits = options(|o| o.silence_limit(secs(20)).call_limit(secs(50)));
+        let limits = options(|o| o.user_timeout(secs(20)).call_timeout(secs(50)));
         let id = rig.open(Behaviour::sink(), limits);
         assert!(!rig.report(id).link_was_down);
         rig.set_link_at(at_ms(down), LinkState::Down);
@@ -285,7 +285,7 @@ fn a_link_that_goes_down_while_a_write_blocks_is_in_the_report() {
 #[test]
 fn a_link_that_goes_down_in_the_sleep_before_the_end_is_in_the_report() {
     let mut rig = Rig::new();
-    let limits = options(|o| o.silence_limit(secs(20)).call_limit(secs(50)));
+    let limits = options(|o| o.user_timeout(secs(20)).call_timeout(secs(50)));
     let id = rig.open(Behaviour::sink(), limits);
     cut(&rig.world, at_secs(1));
     rig.world.run_until(at_secs(1));
@@ -331,7 +331,7 @@ fn an_idle_connection_sleeps() {
 #[test]
 fn a_blocked_write_sleeps_but_for_frames_and_timers() {
     let mut rig = Rig::new();
-    let limits = options(|o| o.call_limit(secs(600)));
+    let limits = options(|o| o.call_timeout(secs(600)));
     let id = rig.open(Behaviour::silent().rx_buffer(2048), limits);
     let frames = |rig: &Rig| {
         let (out, back) = (Direction::ToPeer, Direction::ToUs);

@@ -3,7 +3,7 @@
 use embedded_io::{Error as _, ErrorKind};
 use lastbyte::stack::{ConfigError, StackError, UnknownConnection};
 use lastbyte::{
-    Cause, ClosedBy, Connection, How, Instant, Ledger, Limit, Options, OptionsError, ReadError,
+    Cause, ClosedBy, Connection, How, Instant, Ledger, Options, OptionsError, ReadError, Setting,
     Timeout, WriteError,
 };
 
@@ -138,12 +138,12 @@ fn a_read_error_tells_the_end_of_the_connection_unchanged() {
 #[test]
 fn options_out_of_range_are_named_in_plain_words() {
     for (limit, name) in [
-        (Limit::Connect, "connect limit"),
-        (Limit::Silence, "silence limit"),
-        (Limit::Call, "call limit"),
-        (Limit::Finish, "finish limit"),
-        (Limit::StallAdvice, "stall advice time"),
-        (Limit::KeepAlive, "keep-alive interval"),
+        (Setting::Connect, "connect timeout"),
+        (Setting::User, "user timeout"),
+        (Setting::Call, "call timeout"),
+        (Setting::Finish, "finish timeout"),
+        (Setting::StallAdvice, "stall advice time"),
+        (Setting::KeepAlive, "keep-alive interval"),
     ] {
         assert_eq!(limit.name(), name);
         let zero = OptionsError::Zero(limit).to_string();
@@ -154,7 +154,7 @@ fn options_out_of_range_are_named_in_plain_words() {
             format!("the {name} is above 49 days; use a shorter one")
         );
     }
-    let short = OptionsError::SilenceWithinRetransmission.to_string();
+    let short = OptionsError::UserTimeoutWithinRetransmission.to_string();
     assert!(short.contains("more than 1 s"), "{short}");
     let small = OptionsError::MaxSegmentTooSmall.to_string();
     assert_eq!(

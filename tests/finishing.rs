@@ -110,7 +110,7 @@ impl<const N: usize> Us<N> {
 }
 
 #[test]
-fn the_finish_limit_is_absolute() {
+fn the_finish_timeout_is_absolute() {
     // It reads 10 bytes a second: every acknowledgement is progress.
     let trickling = Behaviour::sink()
         .reading(10, secs(1))
@@ -135,7 +135,7 @@ fn the_finish_limit_is_absolute() {
 fn beginning_twice_does_not_begin_anew() {
     let (mut us, id) = connected(
         Behaviour::silent().rx_buffer(100),
-        options(|o| o.finish_limit(secs(20))),
+        options(|o| o.finish_timeout(secs(20))),
     );
     us.write(id, 1_000);
     let began = us.now();
@@ -167,7 +167,7 @@ fn a_fin_that_nobody_acknowledges_is_a_finish_timeout() {
 
 #[test]
 fn if_silence_comes_first_the_peer_has_vanished() {
-    let limits = options(|o| o.silence_limit(secs(10)).finish_limit(secs(30)));
+    let limits = options(|o| o.user_timeout(secs(10)).finish_timeout(secs(30)));
     for pending in [0, 1_000] {
         let (mut us, id) = connected(Behaviour::sink(), limits);
         us.world.peer().set_presence(Presence::Absent);

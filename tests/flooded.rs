@@ -104,7 +104,7 @@ fn what_the_peer_says_is_read_and_answered() {
 
 #[test]
 fn a_call_that_waits_has_its_limit() {
-    let options = options(|o| o.call_limit(ms(500)));
+    let options = options(|o| o.call_timeout(ms(500)));
     let silent = Behaviour::silent().rx_buffer(1_000);
     let (mut us, id) = flooded(silent, USUAL, EVERY, options);
     let from = us.now();
@@ -120,7 +120,7 @@ fn a_call_that_waits_has_its_limit() {
 
 #[test]
 fn a_lost_segment_is_sent_again_and_a_peer_that_vanishes_is_missed() {
-    let patient = options(|o| o.silence_limit(secs(10)).call_limit(secs(100)));
+    let patient = options(|o| o.user_timeout(secs(10)).call_timeout(secs(100)));
     let every = Duration::from_micros(100);
     let (mut us, id) = flooded(Behaviour::sink(), USUAL, every, patient);
     us.world.set_drops(Direction::ToPeer, Drops::All);
@@ -145,7 +145,7 @@ fn a_lost_segment_is_sent_again_and_a_peer_that_vanishes_is_missed() {
 
 #[test]
 fn a_link_that_is_followed_is_looked_at_by_a_call_that_never_sleeps() {
-    let options = options(|o| o.call_limit(secs(1)));
+    let options = options(|o| o.call_timeout(secs(1)));
     let silent = Behaviour::silent().rx_buffer(1_000);
     let (mut us, id) = flooded(silent, USUAL, EVERY, options);
     us.stack.follow_link(|device| {

@@ -26,7 +26,7 @@ fn narrow(frames: usize, busy: core::time::Duration, options: Options) -> (Us<1>
 }
 
 fn no_nagle() -> Options {
-    options(|o| o.nagle(Nagle::Off).call_limit(secs(10)))
+    options(|o| o.nagle(Nagle::Off).call_timeout(secs(10)))
 }
 
 /// Nothing of this write is accepted; if it does not wait, it may say so.

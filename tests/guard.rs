@@ -272,7 +272,7 @@ fn finishing_sends_a_fin_once_the_unread_data_is_read() {
 }
 
 #[test]
-fn fin_wait_2_is_left_after_the_finish_limit() {
+fn fin_wait_2_is_left_after_the_finish_timeout() {
     let (mut us, id, raw, mut flow) = scripted(Options::default());
     us.writer(id).begin_finish();
     assert!(raw.recv().is(Flags::FIN));

@@ -143,7 +143,7 @@ fn an_icmp_error_for_somebody_else_is_ignored() {
 /// limit is reached and nothing else came; said once and then never again, it is
 /// none any more for a peer that answers.
 #[test]
-fn what_a_router_said_is_the_reason_at_the_connect_limit() {
+fn what_a_router_said_is_the_reason_at_the_connect_timeout() {
     for (peer, messages) in [
         (
             IpAddress::from(PEER_V4),

@@ -78,14 +78,14 @@ fn a_caller_gets_through_after_one_that_never_completes() {
     check::<4>();
 }
 
-/// The same where the connect limit is set, to more or less than that.
+/// The same where the connect timeout is set, to more or less than that.
 #[test]
-fn a_handshake_takes_five_seconds_at_most_whatever_the_connect_limit() {
+fn a_handshake_takes_five_seconds_at_most_whatever_the_connect_timeout() {
     for (limit, longest) in [(2, 2), (5, 5), (30, 5), (300, 5)] {
         let world = World::new(WorldConfig::instant());
         let raw = world.raw();
         let mut us = Us::<1>::new(&world);
-        let limits = options(|o| o.connect_limit(secs(limit)));
+        let limits = options(|o| o.connect_timeout(secs(limit)));
         let id = us.stack.listen(OURS, limits).expect("a slot");
         raw.call(100, (OUR_V4, OURS), Handshake::default(), || {
             us.stack.poll();

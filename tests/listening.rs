@@ -68,10 +68,10 @@ fn waiting_costs_nothing() {
 }
 
 #[test]
-fn the_call_limit_ends_the_wait_and_not_the_listening() {
+fn the_call_timeout_ends_the_wait_and_not_the_listening() {
     let world = World::new(WorldConfig::default());
     let mut us = Us::<1>::new(&world);
-    let id = listening(&mut us, options(|o| o.call_limit(secs(5))));
+    let id = listening(&mut us, options(|o| o.call_timeout(secs(5))));
     let error = us.stack.wait_open(id).expect_err("nobody connects");
     assert_call_timed_out(error, Timeout::Call);
     assert_eq!(us.now(), at_secs(5));
@@ -154,11 +154,11 @@ fn a_rst_during_the_handshake_goes_back_to_listening() {
 }
 
 #[test]
-fn a_half_open_handshake_is_dropped_at_the_connect_limit() {
+fn a_half_open_handshake_is_dropped_at_the_connect_timeout() {
     let world = World::new(WorldConfig::instant());
     let raw = world.raw();
     let mut us = Us::<1>::new(&world);
-    let id = listening(&mut us, options(|o| o.connect_limit(secs(4))));
+    let id = listening(&mut us, options(|o| o.connect_timeout(secs(4))));
     us.stack.run_for(secs(100));
     let began = us.now();
     half_open(&mut us, &raw, 100);
@@ -185,11 +185,11 @@ fn a_half_open_handshake_is_dropped_at_the_connect_limit() {
 }
 
 #[test]
-fn each_handshake_has_the_whole_connect_limit() {
+fn each_handshake_has_the_whole_connect_timeout() {
     let world = World::new(WorldConfig::instant());
     let raw = world.raw();
     let mut us = Us::<1>::new(&world);
-    let id = listening(&mut us, options(|o| o.connect_limit(secs(4))));
+    let id = listening(&mut us, options(|o| o.connect_timeout(secs(4))));
     let first = half_open(&mut us, &raw, 100);
     us.stack.run_for(secs(3));
     while raw.try_recv().is_some() {}
@@ -366,7 +366,7 @@ fn a_flood_of_half_open_handshakes_leaves_the_listener_usable() {
     let world = World::new(WorldConfig::instant());
     let raw = world.raw();
     let mut us = Us::<2>::new(&world);
-    let ids = [(); 2].map(|()| listening(&mut us, options(|o| o.connect_limit(secs(2)))));
+    let ids = [(); 2].map(|()| listening(&mut us, options(|o| o.connect_timeout(secs(2)))));
     for port in 1_000..1_200 {
         raw.send(&lastbyte_shim::loopback::Segment::new(
             port,

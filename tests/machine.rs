@@ -67,10 +67,10 @@ fn is_call(event: Event) -> bool {
         | Event::DrainedUnread
         | Event::Unreachable
         | Event::AddressLost
-        | Event::ConnectLimit
-        | Event::SilenceLimit
-        | Event::ProgressLimit
-        | Event::FinishLimit => false,
+        | Event::ConnectTimeout
+        | Event::UserTimeout
+        | Event::ProgressTimeout
+        | Event::FinishTimeout => false,
     }
 }
 
@@ -227,16 +227,16 @@ fn every_waiting_state_has_a_limit_that_ends_it() {
     for state in State::ALL {
         let connects = state == State::Connecting;
         assert_eq!(
-            ends(state, Event::ConnectLimit),
+            ends(state, Event::ConnectTimeout),
             connects || state.is_closed()
         );
         let established = state.is_established();
-        for limit in [Event::SilenceLimit, Event::ProgressLimit] {
+        for limit in [Event::UserTimeout, Event::ProgressTimeout] {
             assert_eq!(ends(state, limit), established || state.is_closed());
         }
         let finishes = matches!(state, State::Finishing(_));
         assert_eq!(
-            ends(state, Event::FinishLimit),
+            ends(state, Event::FinishTimeout),
             finishes || state.is_closed()
         );
     }
@@ -297,11 +297,11 @@ fn a_cause_is_decided_only_by_what_it_is_named_after() {
             Cause::PeerReset => event == Event::PeerRst && state.is_established(),
             Cause::Refused => event == Event::PeerRst && state == State::Connecting,
             Cause::Unreachable => event == Event::Unreachable && state == State::Connecting,
-            Cause::ConnectTimeout => event == Event::ConnectLimit && state == State::Connecting,
-            Cause::Vanished => event == Event::SilenceLimit && state.is_established(),
-            Cause::Unacknowledged => event == Event::ProgressLimit && state.is_established(),
+            Cause::ConnectTimeout => event == Event::ConnectTimeout && state == State::Connecting,
+            Cause::Vanished => event == Event::UserTimeout && state.is_established(),
+            Cause::Unacknowledged => event == Event::ProgressTimeout && state.is_established(),
             Cause::FinishTimeout => {
-                event == Event::FinishLimit && state == State::Finishing(Closer::Us)
+                event == Event::FinishTimeout && state == State::Finishing(Closer::Us)
             }
             Cause::AddressLost => event == Event::AddressLost,
             Cause::Finished if stage(state) == 1 => event == Event::Finish,
@@ -326,12 +326,12 @@ fn an_end_is_told_with_its_own_cause_in_every_state_it_can_reach() {
             Event::AddressLost => Some(Cause::AddressLost),
             Event::PeerRst if connects => Some(Cause::Refused),
             Event::PeerRst => Some(Cause::PeerReset),
-            Event::SilenceLimit if !connects => Some(Cause::Vanished),
-            Event::ProgressLimit if !connects => Some(Cause::Unacknowledged),
-            Event::ConnectLimit if connects => Some(Cause::ConnectTimeout),
+            Event::UserTimeout if !connects => Some(Cause::Vanished),
+            Event::ProgressTimeout if !connects => Some(Cause::Unacknowledged),
+            Event::ConnectTimeout if connects => Some(Cause::ConnectTimeout),
             Event::Unreachable if connects => Some(Cause::Unreachable),
             Event::FinAcknowledged | Event::DrainedUnread if finishes => Some(Cause::Finished),
-            Event::FinishLimit if finishes => Some(Cause::FinishTimeout),
+            Event::FinishTimeout if finishes => Some(Cause::FinishTimeout),
             _ => continue,
         };
         assert_eq!(next.cause(), expected, "{state}, {event}");

@@ -22,14 +22,14 @@ const NOBODY: IpAddress = IpAddress::Ipv4(Ipv4Address::new(10, 77, 0, 99));
 
 fn impatient() -> Options {
     options(|o| {
-        o.silence_limit(secs(3))
-            .connect_limit(secs(3))
-            .call_limit(secs(50))
+        o.user_timeout(secs(3))
+            .connect_timeout(secs(3))
+            .call_timeout(secs(50))
     })
 }
 
 fn patient() -> Options {
-    options(|o| o.silence_limit(secs(30)).connect_limit(secs(30)))
+    options(|o| o.user_timeout(secs(30)).connect_timeout(secs(30)))
 }
 
 fn peers() -> [IpAddress; 2] {

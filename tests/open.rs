@@ -284,9 +284,9 @@ fn a_blocked_call_is_woken_by_the_rst_just_when_it_arrives() {
 }
 
 #[test]
-fn a_blocked_call_is_woken_by_the_silence_limit() {
+fn a_blocked_call_is_woken_by_the_user_timeout() {
     for is_flush in [false, true] {
-        let (mut us, id, accepted) = stuffed(options(|o| o.call_limit(secs(10_000))));
+        let (mut us, id, accepted) = stuffed(options(|o| o.call_timeout(secs(10_000))));
         us.world.peer().set_presence(Presence::Absent);
         let tap = Tap::new(&us.world);
         let woken = match is_flush {
@@ -493,7 +493,7 @@ fn nagle_holds_back_the_rest_of_a_full_buffer_of_sixteen_segments() {
 
 #[test]
 fn a_flush_sends_at_once_what_nagle_held_back() {
-    let short = options(|o| o.call_limit(ms(50)));
+    let short = options(|o| o.call_timeout(ms(50)));
     let (mut us, id, raw, _) = scripted(short);
     us.write(id, 10);
     assert_eq!(raw.recv().payload, pattern(0, 10));

@@ -148,7 +148,7 @@ fn no_later_end_replaces_the_fin() {
         },
         |us, id| {
             us.world.peer().set_presence(Presence::Deaf);
-            let error = us.writer(id).finish().expect_err("the finish limit");
+            let error = us.writer(id).finish().expect_err("the finish timeout");
             assert_eq!(error.cause(), Some(Cause::PeerFinished));
         },
     ];

@@ -71,7 +71,7 @@ fn assert_owes_nothing(
 
 #[test]
 fn a_port_that_never_was_of_an_open_connection_is_free_at_once() {
-    let quick = || options(|o| o.connect_limit(secs(5)));
+    let quick = || options(|o| o.connect_timeout(secs(5)));
     let wait = |us: &mut Us<2>, _| us.stack.run_for(ms(4_500));
     let refusing = world_with(Presence::Present);
     assert_owes_nothing(refusing, quick(), Cause::Refused, wait);
@@ -119,14 +119,14 @@ fn the_port_of_a_reset_connection_is_free_at_once() {
     us.writer(id).abort().expect("ours");
     assert_free(&mut us);
 
-    let vanishing = options(|o| o.silence_limit(secs(5)));
+    let vanishing = options(|o| o.user_timeout(secs(5)));
     let vanish = |us: &mut Us<2>, id| {
         us.world.set_drops(Direction::ToUs, Drops::All);
         us.write(id, 10);
         us.stack.run_for(secs(10));
     };
     assert_owes_nothing(sink(), vanishing, Cause::Vanished, vanish);
-    let hasty = options(|o| o.finish_limit(secs(5)));
+    let hasty = options(|o| o.finish_timeout(secs(5)));
     let unfinished = |us: &mut Us<2>, id| {
         us.world.set_drops(Direction::ToPeer, Drops::All);
         us.writer(id).begin_finish();
@@ -269,12 +269,12 @@ fn a_slot_that_is_taken_in_fin_wait_2_leaves_its_port_at_rest() {
     assert_free(&mut us);
 }
 
-/// After the finish limit it is given up, for nothing.
+/// After the finish timeout it is given up, for nothing.
 #[test]
 fn a_peer_that_never_closes_lets_it_rest_for_a_minute() {
     let world = listening(Behaviour::sink().staying_open());
     let mut us = with_one_port(&world);
-    let id = us.open(options(|o| o.finish_limit(secs(20))));
+    let id = us.open(options(|o| o.finish_timeout(secs(20))));
     us.writer(id).finish().expect("finished");
     assert_rests_for_a_minute(&mut us);
 }

@@ -14,9 +14,9 @@ const LIMIT: Duration = ms(250);
 
 fn limited() -> Options {
     options(|o| {
-        o.call_limit(LIMIT)
-            .silence_limit(secs(10))
-            .connect_limit(secs(5))
+        o.call_timeout(LIMIT)
+            .user_timeout(secs(10))
+            .connect_timeout(secs(5))
             .on_receive(OnReceive::Keep)
     })
 }

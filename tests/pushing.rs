@@ -134,7 +134,7 @@ fn what_another_connection_holds_back_leaves_too() {
         world.peer().listen(PORT + 1, unread);
         let mut us = Us::<2>::new(&world);
         let id = us.open(keep());
-        let limited = options(|o| o.on_receive(OnReceive::Keep).call_limit(ms(20)));
+        let limited = options(|o| o.on_receive(OnReceive::Keep).call_timeout(ms(20)));
         let other = us
             .stack
             .connect((lastbyte_shim::loopback::PEER_V4, PORT + 1), limited);

@@ -150,9 +150,9 @@ fn a_blocked_read_is_woken_by_every_end() {
     for (cause, end) in ends {
         let limits = options(|o| {
             o.on_receive(OnReceive::Keep)
-                .call_limit(secs(10_000))
+                .call_timeout(secs(10_000))
                 .keep_alive(secs(5))
-                .silence_limit(secs(10))
+                .user_timeout(secs(10))
         });
         let (mut us, id) = connected(Behaviour::sink(), limits);
         us.world.at(at_secs(33), end);
@@ -167,8 +167,8 @@ fn a_blocked_read_is_woken_by_every_end() {
 }
 
 #[test]
-fn the_call_limit_ends_a_read_and_not_the_connection() {
-    let limit = options(|o| o.on_receive(OnReceive::Keep).call_limit(secs(9)));
+fn the_call_timeout_ends_a_read_and_not_the_connection() {
+    let limit = options(|o| o.on_receive(OnReceive::Keep).call_timeout(secs(9)));
     let (mut us, id) = connected(Behaviour::sink(), limit);
     let from = us.now();
     let error = us.reader(id).read(&mut [0; 10]).expect_err("nothing comes");

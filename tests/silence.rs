@@ -1,4 +1,4 @@
-//! From `Open`: the silence limit, the call limit, stall advice, keep-alive.
+//! From `Open`: the user timeout, the call timeout, stall advice, keep-alive.
 
 mod common;
 
@@ -47,7 +47,7 @@ fn a_cable_cut_in_mid_stream_is_a_vanished_peer_within_the_limit() {
         world.peer().listen(PORT, slow);
         let mut us = Us::<1>::new(&world);
         let id = us.open(options(|o| {
-            o.silence_limit(secs(limit)).call_limit(secs(10_000))
+            o.user_timeout(secs(limit)).call_timeout(secs(10_000))
         }));
         world.at(at_secs(2), cut);
         let mut written = 0;
@@ -126,7 +126,7 @@ fn an_answer_and_the_limit_at_the_same_time_save_it() {
 
 #[test]
 fn idle_for_longer_than_the_limit_it_lives() {
-    let (mut us, id) = connected(Behaviour::sink(), options(|o| o.silence_limit(secs(3))));
+    let (mut us, id) = connected(Behaviour::sink(), options(|o| o.user_timeout(secs(3))));
     for _ in 0..5 {
         us.write(id, 1_000);
         us.writer(id).flush().expect("acknowledged");
@@ -156,7 +156,7 @@ fn the_pause_between_answered_probes_does_not_count() {
     // Probes back off to 60 s, and the limit is 3 s.
     let (mut us, id) = connected(
         Behaviour::silent().rx_buffer(1_000),
-        options(|o| o.silence_limit(secs(3))),
+        options(|o| o.user_timeout(secs(3))),
     );
     us.fill(id);
     us.stack.run_for(secs(3_600));
@@ -190,7 +190,7 @@ fn a_hundred_hours_of_answered_probes_take_few_polls() {
         .peer()
         .change(PORT, |b| b.reads = Reads::Everything);
     let report = us.writer(id).finish();
-    // The next probe may be further away than the finish limit, not further
+    // The next probe may be further away than the finish timeout, not further
     // than a minute.
     match report {
         Ok(report) => assert_ledger(report.ledger, TX as u64 + 1_000, TX as u64 + 1_000),
@@ -250,10 +250,10 @@ fn a_cable_that_is_mended_in_time_changes_nothing() {
 }
 
 #[test]
-fn the_call_limit_tells_a_peer_that_does_not_read_from_silence() {
+fn the_call_timeout_tells_a_peer_that_does_not_read_from_silence() {
     let (mut us, id) = connected(
         Behaviour::silent().rx_buffer(1_000),
-        options(|o| o.call_limit(secs(7))),
+        options(|o| o.call_timeout(secs(7))),
     );
     us.fill(id);
     let from = us.now();
@@ -337,7 +337,7 @@ fn keep_alive_finds_an_idle_peer_that_has_gone() {
     for presence in [Presence::Deaf, Presence::Absent] {
         let (mut us, id) = connected(
             Behaviour::sink(),
-            options(|o| o.keep_alive(secs(10)).silence_limit(secs(30))),
+            options(|o| o.keep_alive(secs(10)).user_timeout(secs(30))),
         );
         us.write(id, 100);
         us.writer(id).flush().expect("acknowledged");
@@ -407,7 +407,7 @@ fn a_stall_that_is_over_leaves_at_most_one_probe_and_no_limit_behind() {
 fn one_lost_probe_is_no_death() {
     let (mut us, id) = connected(
         Behaviour::sink(),
-        options(|o| o.keep_alive(secs(10)).silence_limit(secs(25))),
+        options(|o| o.keep_alive(secs(10)).user_timeout(secs(25))),
     );
     for round in 0..50 {
         let direction = [Direction::ToPeer, Direction::ToUs][round % 2];
@@ -421,7 +421,7 @@ fn one_lost_probe_is_no_death() {
 fn an_unanswered_write_vanishes_with_keep_alive_too() {
     let (mut us, id) = connected(
         Behaviour::sink(),
-        options(|o| o.keep_alive(secs(10)).silence_limit(secs(25))),
+        options(|o| o.keep_alive(secs(10)).user_timeout(secs(25))),
     );
     us.stack.run_for(secs(5));
     us.world.peer().set_presence(Presence::Absent);
@@ -498,7 +498,7 @@ fn a_peer_that_only_says_zero_window_once_and_goes_is_noticed() {
 #[test]
 fn the_peer_hears_of_the_end_if_it_is_still_there() {
     // Our segments get there, its answers do not: the RST does.
-    let (mut us, id) = connected(Behaviour::sink(), options(|o| o.silence_limit(secs(9))));
+    let (mut us, id) = connected(Behaviour::sink(), options(|o| o.user_timeout(secs(9))));
     us.world.set_drops(Direction::ToUs, Drops::All);
     let tap = Tap::new(&us.world);
     us.write(id, 100);

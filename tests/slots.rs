@@ -180,7 +180,7 @@ fn a_port_whose_peer_has_not_closed_is_not_given_to_another_slot() {
     let second = us.open(Options::default());
     let refused = us.stack.connect((PEER_V4, PORT), Options::default());
     assert_eq!(refused, Err(OpenError::NoPort));
-    // It is not waited for beyond the finish limit, nor is the port lost.
+    // It is not waited for beyond the finish timeout, nor is the port lost.
     us.stack.release(second).expect("ours");
     us.stack.run_for(secs(100));
     for _ in 0..2 {
@@ -194,7 +194,7 @@ fn a_port_in_fin_wait_2_is_taken_though_it_has_rested() {
     let world = listening_world(Behaviour::sink().staying_open().backlog(4));
     let one = config(&world).local_ports(50_000..=50_000);
     let mut us = Us::<2>::configured(&world, TX, RX, one);
-    let patient = options(|o| o.finish_limit(secs(200)));
+    let patient = options(|o| o.finish_timeout(secs(200)));
     let first = us.open(patient);
     us.writer(first).finish().expect("finished");
     us.stack.run_for(secs(190));
@@ -333,7 +333,7 @@ fn ten_thousand_resets_leak_nothing() {
 
 #[test]
 fn ten_thousand_vanished_peers_leak_nothing() {
-    let hasty = options(|o| o.silence_limit(ms(1_500)));
+    let hasty = options(|o| o.user_timeout(ms(1_500)));
     reopen_ten_thousand_times(hasty, ms(10), |us, id| {
         us.writer(id).flush().expect("acknowledged");
         us.world.set_drops(Direction::ToUs, Drops::All);
@@ -355,7 +355,7 @@ fn while_one_writer_blocks_the_others_are_served() {
         world.peer().listen(port, Behaviour::sink());
     }
     let mut us = Us::<5>::new(&world);
-    let stuck = us.open(options(|o| o.call_limit(secs(30))));
+    let stuck = us.open(options(|o| o.call_timeout(secs(30))));
     let others = [81, 82, 83].map(|port| {
         let id = us
             .stack

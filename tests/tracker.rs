@@ -247,7 +247,7 @@ fn no_end_is_missed_however_few_steps_a_poll_has() {
 
         let world = sink_world(Behaviour::sink());
         let mut owner = Owner::<1>::new(&world, Style::Whole);
-        let id = owner.open(options(|o| o.silence_limit(secs(3))));
+        let id = owner.open(options(|o| o.user_timeout(secs(3))));
         world.peer().set_presence(Presence::Absent);
         assert_eq!(owner.try_write(id, &pattern(0, 100)), Ok(100));
         world.run_until(world.now() + secs(4));
@@ -297,7 +297,7 @@ fn refusal_and_silence_while_connecting_are_told_apart() {
 }
 
 #[test]
-fn a_listener_accepts_and_a_finish_limit_ends_it() {
+fn a_listener_accepts_and_a_finish_timeout_ends_it() {
     for style in STYLES {
         let world = World::new(WorldConfig::default());
         let mut owner = Owner::<1>::new(&world, style);

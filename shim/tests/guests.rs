@@ -449,7 +449,7 @@ fn a_trial_that_hangs_fails_in_no_time() {
     let trial = |seed: u64| {
         sim::run_app(&calm(seed), |stack, server| {
             let options = Options::builder()
-                .call_limit(Duration::from_secs(1 << 22))
+                .call_timeout(Duration::from_secs(1 << 22))
                 .on_receive(OnReceive::Keep)
                 .build()
                 .expect("sound");

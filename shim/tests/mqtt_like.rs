@@ -55,7 +55,7 @@ impl Client {
         for _attempt in 0..20 {
             let options = Options::builder()
                 .on_receive(OnReceive::Keep)
-                .call_limit(Duration::from_secs(20))
+                .call_timeout(Duration::from_secs(20))
                 .build()
                 .expect("sound");
             if let Ok(id) = stack.connect(broker, options) {

@@ -4,7 +4,7 @@ use super::{Connection, Handshake};
 use crate::Instant;
 use crate::facts::{Retry, Window};
 use crate::fmt::tell;
-use crate::limits::Options;
+use crate::options::Options;
 use crate::sabotage::{Sabotage, is_on};
 use crate::state::{Action, Event, State};
 use crate::timers::{LastTry, Question};
@@ -24,8 +24,8 @@ const SHORTEST_RTO_MS: u16 = 1_000;
 const LONGEST_RTO_MS: u16 = 60_000;
 
 /// How long before the end of a limit its last try is due.
-fn last_try_ms(limit_ms: u32) -> u32 {
-    LAST_TRY_MS.min(limit_ms >> 1)
+fn last_try_ms(timeout_ms: u32) -> u32 {
+    LAST_TRY_MS.min(timeout_ms >> 1)
 }
 
 /// So long after something has begun, what is due is worked out at the latest.
@@ -36,7 +36,7 @@ pub(super) fn first_look_ms(options: &Options) -> u16 {
     };
     // A limit on silence is longer than a second, and its last try at half of it.
     let shortest = options.stall_advice_ms().min(keep_alive_ms);
-    let shortest = shortest.min(options.silence_ms() >> 1);
+    let shortest = shortest.min(options.user_timeout_ms() >> 1);
     u16::try_from(shortest)
         .unwrap_or(u16::MAX)
         .min(SHORTEST_RTO_MS)
@@ -59,7 +59,7 @@ impl Connection {
             // What lingers is the driver's business.
             self.timers.stop_phase();
         } else {
-            owed = self.check_limits(now);
+            owed = self.check_timeouts(now);
         }
         if !self.state.is_closed() {
             self.check_stall(now);
@@ -70,7 +70,7 @@ impl Connection {
     }
 
     /// The limit that ends first is looked at first.
-    fn check_limits(&mut self, now: Instant) -> Action {
+    fn check_timeouts(&mut self, now: Instant) -> Action {
         let is_user_first = self.user_at() <= self.timers.phase_at;
         let mut action = Action::None;
         if is_user_first {
@@ -106,19 +106,19 @@ impl Connection {
 
     fn end_phase(&mut self, now: Instant) -> Action {
         match (self.state, self.handshake) {
-            (State::Finishing(_), _) => self.apply(Event::FinishLimit, now),
+            (State::Finishing(_), _) => self.apply(Event::FinishTimeout, now),
             (State::Connecting, Handshake::Unsent) => self.handle_unreachable(now),
             (State::Connecting, Handshake::Unreachable) if !is_on(Sabotage::Complaints) => {
                 self.handle_unreachable(now)
             }
-            _ => self.apply(Event::ConnectLimit, now),
+            _ => self.apply(Event::ConnectTimeout, now),
         }
     }
 
     /// The limit on silence, and on segments that nothing acknowledges.
     fn check_user(&mut self, now: Instant) -> Action {
         let end = self.user_at();
-        let last_ms = last_try_ms(self.options.silence_ms());
+        let last_ms = last_try_ms(self.options.user_timeout_ms());
         let left = now.plus_millis(last_ms);
         if end == Instant::NEVER {
             Action::None
@@ -147,8 +147,8 @@ impl Connection {
     fn end_user(&mut self, now: Instant) -> Action {
         let is_heard = self.heard_at > self.timers.asked_at;
         match is_heard && self.ledger.pending() > 0 {
-            true => self.apply(Event::ProgressLimit, now),
-            false => self.apply(Event::SilenceLimit, now),
+            true => self.apply(Event::ProgressTimeout, now),
+            false => self.apply(Event::UserTimeout, now),
         }
     }
 
@@ -165,7 +165,7 @@ impl Connection {
         match self.timers.user_try {
             LastTry::Due => self.timers.ask(now),
             LastTry::Asked => {
-                let last_ms = last_try_ms(self.options.silence_ms());
+                let last_ms = last_try_ms(self.options.user_timeout_ms());
                 self.end_user_at(now.plus_millis(last_ms));
             }
         }
@@ -194,14 +194,17 @@ impl Connection {
     /// When what is due counts as missing; [`Instant::NEVER`] if nothing is due.
     fn user_at(&self) -> Instant {
         match self.timers.is_asking() {
-            true => self.timers.asked_at.plus_millis(self.options.silence_ms()),
+            true => self
+                .timers
+                .asked_at
+                .plus_millis(self.options.user_timeout_ms()),
             false => Instant::NEVER,
         }
     }
 
     /// Lets the limit end then.
     fn end_user_at(&mut self, end: Instant) {
-        self.timers.asked_at = end.minus_millis(self.options.silence_ms());
+        self.timers.asked_at = end.minus_millis(self.options.user_timeout_ms());
     }
 
     fn check_stall(&mut self, now: Instant) {
@@ -287,15 +290,15 @@ impl Connection {
 
     /// The longest pause between two tries.
     fn quarter_ms(&self) -> u32 {
-        let limit_ms = match self.state.is_established() {
-            true => self.options.silence_ms(),
+        let timeout_ms = match self.state.is_established() {
+            true => self.options.user_timeout_ms(),
             false => u32::MAX,
         };
-        let limit_ms = match self.timers.is_phase_running() {
-            true => limit_ms.min(self.phase_ms()),
-            false => limit_ms,
+        let timeout_ms = match self.timers.is_phase_running() {
+            true => timeout_ms.min(self.phase_ms()),
+            false => timeout_ms,
         };
-        (limit_ms / TRIES).max(SHORTEST_RTO_MS.into())
+        (timeout_ms / TRIES).max(SHORTEST_RTO_MS.into())
     }
 
     /// The pause before the next try.
@@ -374,19 +377,21 @@ impl Connection {
         if self.state.is_closed() {
             return self.timers.phase_at;
         }
-        self.limits_at().min(self.stall_at()).min(self.resend_at())
+        self.timeouts_at()
+            .min(self.stall_at())
+            .min(self.resend_at())
     }
 
     /// When a limit ends, or its last try is due.
-    fn limits_at(&self) -> Instant {
-        let at = |end: Instant, limit_ms, last_try| match last_try {
-            LastTry::Due if end != Instant::NEVER => end.minus_millis(last_try_ms(limit_ms)),
+    fn timeouts_at(&self) -> Instant {
+        let at = |end: Instant, timeout_ms, last_try| match last_try {
+            LastTry::Due if end != Instant::NEVER => end.minus_millis(last_try_ms(timeout_ms)),
             LastTry::Due | LastTry::Asked => end,
         };
         let timers = &self.timers;
         at(timers.phase_at, self.phase_ms(), timers.phase_try).min(at(
             self.user_at(),
-            self.options.silence_ms(),
+            self.options.user_timeout_ms(),
             timers.user_try,
         ))
     }
@@ -400,9 +405,9 @@ impl Connection {
     /// Lets the driver be called once more, so long after the end: what is left of
     /// the connection below is not to linger for ever.
     #[cfg(feature = "smoltcp")]
-    pub(crate) fn linger(&mut self, now: Instant, limit_ms: u32) {
+    pub(crate) fn linger(&mut self, now: Instant, timeout_ms: u32) {
         if self.state.is_closed() {
-            self.timers.phase_at = now.plus_millis(limit_ms);
+            self.timers.phase_at = now.plus_millis(timeout_ms);
             self.timers.look_by(self.timers.phase_at);
         }
     }

@@ -5,7 +5,7 @@ use crate::Instant;
 use crate::error::{Timeout, WriteError};
 use crate::facts::Window;
 use crate::ledger::Ledger;
-use crate::limits::Options;
+use crate::options::Options;
 use crate::report::{Progress, Report};
 use crate::state::{Cause, State};
 use crate::trace;

@@ -9,7 +9,7 @@ use crate::connection::Connection;
 use crate::error::WriteError;
 use crate::facts::Admission;
 use crate::ledger::Ledger;
-use crate::limits::Nagle;
+use crate::options::Nagle;
 use crate::report::{Advice, Progress, Report};
 use crate::sabotage::{Sabotage, is_on};
 use crate::state::State;
@@ -297,7 +297,7 @@ impl<const N: usize> Tracker<N> {
     // ---- ending ----
 
     /// Starts finishing: no more writes, the accepted bytes drain, a FIN
-    /// follows them. The connection ends by itself, within the finish limit;
+    /// follows them. The connection ends by itself, within the finish timeout;
     /// [`finished`](Self::finished) tells when and how.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use super::reader::Reader;
 use super::tracker::{ConnectionId, Net, Taken, Tracker};
 use super::writer::Writer;
 use crate::error::WriteError;
-use crate::limits::Options;
+use crate::options::Options;
 use crate::report::{Advice, Report};
 use crate::state::State;
 use crate::trace::{self, Note};
@@ -21,7 +21,7 @@ use smoltcp::socket::tcp;
 use smoltcp::wire::{IpEndpoint, IpListenEndpoint};
 
 /// How long an abort waits at most for its RST to leave, where the device is busy or the
-/// neighbour unresolved. With a shorter call limit, that is it.
+/// neighbour unresolved. With a shorter call timeout, that is it.
 const RST_LINGER_MS: u32 = 1_000;
 
 /// A pause where the device takes no frame although one is due.
@@ -29,7 +29,7 @@ const DEVICE_FULL_PAUSE_MS: u32 = 1;
 
 /// How long a blocking call may take.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum CallLimit {
+pub(super) enum CallTimeout {
     /// As long as the options of this connection allow.
     Of(ConnectionId),
     /// Until it has a result: something else bounds it.
@@ -219,10 +219,10 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
     ///
     /// # Errors
     ///
-    /// Why it was not opened; or that the call limit was reached while the
+    /// Why it was not opened; or that the call timeout was reached while the
     /// handshake, or the wait for a peer, still goes on.
     pub fn wait_open(&mut self, id: ConnectionId) -> Result<(), WriteError> {
-        self.block_on(CallLimit::Of(id), |tracker, _, _| {
+        self.block_on(CallTimeout::Of(id), |tracker, _, _| {
             match tracker.state(id)? {
                 State::Connecting | State::Listening => Ok(None),
                 State::Open | State::PeerFinished(_) | State::Finishing(_) => Ok(Some(())),
@@ -387,7 +387,7 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
     /// algorithm holds back is sent, and the time in between is slept.
     pub(super) fn block_on<T, E: From<WriteError>>(
         &mut self,
-        limit: CallLimit,
+        limit: CallTimeout,
         attempt: impl FnMut(&mut Tracker<N>, &mut Net<'_, 'a, D>, Taken) -> Result<Option<T>, E>,
     ) -> Result<T, E> {
         self.block_after(None, limit, attempt)
@@ -405,7 +405,7 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
     pub(super) fn block_after<T, E: From<WriteError>>(
         &mut self,
         mut tried: Option<Tried>,
-        limit: CallLimit,
+        limit: CallTimeout,
         mut attempt: impl FnMut(&mut Tracker<N>, &mut Net<'_, 'a, D>, Taken) -> Result<Option<T>, E>,
     ) -> Result<T, E> {
         let mut started = None;
@@ -436,13 +436,13 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
     /// its limit is reached.
     fn pause(
         &mut self,
-        limit: CallLimit,
+        limit: CallTimeout,
         started: Instant,
         tried: Tried,
     ) -> Result<(), WriteError> {
         let now = tried.at;
         let mut until = Instant::NEVER;
-        if let CallLimit::Of(id) = limit {
+        if let CallTimeout::Of(id) = limit {
             let connection = self.tracker.connection(id)?;
             trace::tell(connection, Note::Waits { since: started });
             until = started.plus_millis(connection.options().call_ms());

@@ -89,7 +89,7 @@
 //! });
 //!
 //! let limit = std::time::Duration::from_millis(50);
-//! let options = Options::builder().connect_limit(limit).build()?;
+//! let options = Options::builder().connect_timeout(limit).build()?;
 //! let id = stack.connect((IpAddress::v4(10, 0, 0, 1), 5000), options)?;
 //! let error = stack.writer(id)?.write_all(b"anybody?").unwrap_err();
 //! assert_eq!(error.cause(), Some(lastbyte::Cause::Unreachable));

@@ -4,7 +4,7 @@ use super::calls::UnknownConnection;
 use super::config::ConfigError;
 use super::opening::OpenError;
 use crate::error::{ReadError, WriteError};
-use crate::limits::OptionsError;
+use crate::options::OptionsError;
 use core::fmt;
 use embedded_io::ErrorKind;
 

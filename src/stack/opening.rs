@@ -4,7 +4,7 @@ use super::ends::{Ends, Flow};
 use super::slot::Tenure;
 use super::tracker::{ConnectionId, Net, Tracker};
 use crate::Instant;
-use crate::limits::Options;
+use crate::options::Options;
 use crate::sabotage::{Sabotage, is_on};
 use crate::state::Action;
 use crate::trace;

@@ -1,6 +1,6 @@
 //! The reading end of a connection.
 
-use super::driver::{CallLimit, Stack};
+use super::driver::{CallTimeout, Stack};
 use super::tracker::ConnectionId;
 use crate::Clock;
 use crate::error::ReadError;
@@ -48,23 +48,24 @@ impl<D: Device, C: Clock, const N: usize> ErrorType for Reader<'_, '_, D, C, N> 
 }
 
 impl<D: Device, C: Clock, const N: usize> Read for Reader<'_, '_, D, C, N> {
-    /// Waits until at least one byte was received, for the call limit at most.
+    /// Waits until at least one byte was received, for the call timeout at most.
     fn read(&mut self, into: &mut [u8]) -> Result<usize, Self::Error> {
         let id = self.id;
-        self.stack.block_on(CallLimit::Of(id), |tracker, net, _| {
+        self.stack.block_on(CallTimeout::Of(id), |tracker, net, _| {
             tracker.try_read(net.sockets, id, into)
         })
     }
 }
 
 impl<D: Device, C: Clock, const N: usize> BufRead for Reader<'_, '_, D, C, N> {
-    /// Waits until at least one byte was received, for the call limit at most,
+    /// Waits until at least one byte was received, for the call timeout at most,
     /// and lends what is in one piece.
     fn fill_buf(&mut self) -> Result<&[u8], Self::Error> {
         let id = self.id;
-        self.stack.block_on(CallLimit::Of(id), |tracker, net, _| {
-            tracker.try_peek(net.sockets, id)
-        })?;
+        self.stack
+            .block_on(CallTimeout::Of(id), |tracker, net, _| {
+                tracker.try_peek(net.sockets, id)
+            })?;
         let (tracker, net) = self.stack.parts();
         Ok(tracker.peek(net.sockets, id))
     }

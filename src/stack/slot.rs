@@ -450,11 +450,11 @@ impl Slot {
             let patience_ms = self.connection.options().finish_ms();
             self.connection.linger(now, patience_ms);
         } else if change.after == TimeWait {
-            let limit_ms = match self.has_unread(socket) {
+            let timeout_ms = match self.has_unread(socket) {
                 true => TIME_WAIT_MS,
                 false => TIME_WAIT_OVERDUE_MS,
             };
-            self.connection.linger(now, limit_ms);
+            self.connection.linger(now, timeout_ms);
         }
         self.drop_unread(socket, now);
         if facts.reopens && self.connection.state().is_closed() && socket.recv_queue() == 0 {

@@ -17,7 +17,7 @@ use super::turns::Turns;
 use super::watch::Watch;
 use crate::Instant;
 use crate::facts::Retry;
-use crate::limits::Nagle;
+use crate::options::Nagle;
 use crate::state::Action;
 use core::fmt;
 use core::sync::atomic::{AtomicU32, Ordering};

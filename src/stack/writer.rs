@@ -1,7 +1,7 @@
 //! The writing end of a connection.
 
 use super::calls::UnknownConnection;
-use super::driver::{CallLimit, Stack, Tried};
+use super::driver::{CallTimeout, Stack, Tried};
 use super::tracker::ConnectionId;
 use crate::Clock;
 use crate::error::WriteError;
@@ -67,7 +67,7 @@ impl<'s, 'a, D: Device, C: Clock, const N: usize> Writer<'s, 'a, D, C, N> {
 
     /// Starts finishing, without waiting: no more writes, the accepted bytes
     /// drain, a FIN follows them. The stack completes it while it is polled,
-    /// within the finish limit; [`finished`](Self::finished) tells when.
+    /// within the finish timeout; [`finished`](Self::finished) tells when.
     pub fn begin_finish(&mut self) {
         let (tracker, mut net) = self.stack.parts();
         // The id was good when the writer was lent, and the stack has been
@@ -86,7 +86,7 @@ impl<'s, 'a, D: Device, C: Clock, const N: usize> Writer<'s, 'a, D, C, N> {
     }
 
     /// Drains what was accepted, sends a FIN, waits until it is acknowledged,
-    /// and frees the slot. Waits for the finish limit at most.
+    /// and frees the slot. Waits for the finish timeout at most.
     ///
     /// `Ok` if every accepted byte was acknowledged and the end was a FIN, ours
     /// or the peer's; the report says which.
@@ -98,8 +98,8 @@ impl<'s, 'a, D: Device, C: Clock, const N: usize> Writer<'s, 'a, D, C, N> {
     pub fn finish(mut self) -> Result<Report, WriteError> {
         self.begin_finish();
         let id = self.id;
-        // The finish limit ends the connection, so this needs no other.
-        let outcome = self.stack.block_on(CallLimit::None, |tracker, net, _| {
+        // The finish timeout ends the connection, so this needs no other.
+        let outcome = self.stack.block_on(CallTimeout::None, |tracker, net, _| {
             Ok::<_, WriteError>(tracker.finished(id, net.now)?)
         });
         self.stack.release(id)?;
@@ -108,7 +108,7 @@ impl<'s, 'a, D: Device, C: Clock, const N: usize> Writer<'s, 'a, D, C, N> {
 
     /// Ends the connection at once with a RST and frees the slot. The RST
     /// leaves at once; if the device is busy or the neighbour unresolved, it is
-    /// waited for, one second or the [call limit](crate::Options::call_limit) at most,
+    /// waited for, one second or the [call timeout](crate::Options::call_timeout) at most,
     /// whichever is shorter. After that it leaves while the stack is polled, within 5 s.
     ///
     /// A connection that had ended before keeps its cause.
@@ -166,7 +166,7 @@ impl<D: Device, C: Clock, const N: usize> ErrorType for Writer<'_, '_, D, C, N> 
 
 impl<D: Device, C: Clock, const N: usize> Write for Writer<'_, '_, D, C, N> {
     /// Accepts at least one byte, waiting for the handshake or for room if
-    /// need be, for the call limit at most. An empty `bytes` never waits.
+    /// need be, for the call timeout at most. An empty `bytes` never waits.
     fn write(&mut self, bytes: &[u8]) -> Result<usize, Self::Error> {
         let id = self.id;
         // Mostly there is room: waiting for it is prepared for where there is none.
@@ -182,18 +182,18 @@ impl<D: Device, C: Clock, const N: usize> Write for Writer<'_, '_, D, C, N> {
             next: tracker.send_due(&mut net),
         };
         self.stack
-            .block_after(Some(tried), CallLimit::Of(id), |tracker, net, taken| {
+            .block_after(Some(tried), CallTimeout::Of(id), |tracker, net, taken| {
                 let accepted = tracker.write_taken(net, id, taken, bytes)?;
                 Ok((accepted > 0).then_some(accepted))
             })
     }
 
-    /// Waits until every accepted byte is acknowledged, for the call limit at
+    /// Waits until every accepted byte is acknowledged, for the call timeout at
     /// most. Nagle's algorithm holds nothing back meanwhile.
     fn flush(&mut self) -> Result<(), Self::Error> {
         let id = self.id;
         self.stack.trace(id, Note::Flush);
-        let flushed = self.stack.block_on(CallLimit::Of(id), |tracker, net, _| {
+        let flushed = self.stack.block_on(CallTimeout::Of(id), |tracker, net, _| {
             tracker.push(net.sockets, id)?;
             let is_flushed = tracker.connection(id)?.is_flushed()?;
             Ok(is_flushed.then_some(()))

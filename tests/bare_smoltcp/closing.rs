@@ -72,7 +72,7 @@ fn row_37_simultaneous_close_ends_in_time_wait() {
 
 /// In LAST-ACK a FIN that nobody acknowledges is repeated for ever, and a RST
 /// and the final ACK look alike. RFC 9293, 3.10.8, has retransmission end some
-/// time. Worked around in `src/timers.rs` (the finish limit).
+/// time. Worked around in `src/timers.rs` (the finish timeout).
 #[test]
 fn row_38_last_ack_has_no_end() {
     for peer in PEERS {
@@ -161,7 +161,7 @@ fn time_wait_end_drops_unread_data() {
 
 /// FIN-WAIT-2 has no end: a peer that never closes keeps the socket. RFC 9293
 /// allows it; RFC 1122, 4.2.2.13, has an end for who closed both directions.
-/// Worked around in `src/stack/slot.rs` (the finish limit).
+/// Worked around in `src/stack/slot.rs` (the finish timeout).
 #[test]
 fn fin_wait_2_has_no_end() {
     for peer in PEERS {

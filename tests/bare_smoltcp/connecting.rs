@@ -39,7 +39,7 @@ fn row_11_refusal_and_timeout_look_alike() {
 
 /// Without `set_timeout` the SYN is repeated for ever. RFC 9293, 3.9.1.1 and
 /// MUST-23, ask for a limit of three minutes at least. Worked around in
-/// `src/limits.rs` and `src/timers.rs`.
+/// `src/options.rs` and `src/timers.rs`.
 #[test]
 fn row_23_connecting_has_no_end() {
     for peer in PEERS {
@@ -108,7 +108,7 @@ fn row_33_hard_icmp_reaches_no_socket() {
 
 /// A neighbour that does not answer is asked for once a second, and the socket
 /// learns nothing of it. RFC 1122, 2.4, has the link layer tell. Worked around
-/// by the connect limit, `src/timers.rs`.
+/// by the connect timeout, `src/timers.rs`.
 #[test]
 fn neighbour_that_does_not_answer_is_no_error() {
     for peer in PEERS {

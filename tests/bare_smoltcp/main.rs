@@ -16,12 +16,12 @@
 //! | 12 | drops a SYN on a synchronised connection in silence | `src/stack/guard.rs` |
 //! | 13 | frees octets never sent for an ACK above SND.NXT | `src/stack/guard.rs` |
 //! | 17 | does not notice a FIN behind a full receive buffer | `src/stack/slot.rs` |
-//! | 20 | tells no cause when its timeout ends a connection | `src/limits.rs`, `src/timers.rs` |
+//! | 20 | tells no cause when its timeout ends a connection | `src/options.rs`, `src/timers.rs` |
 //! | 21 | shows retransmissions nowhere | `src/stack/watch.rs`, `src/timers.rs` |
-//! | 22 | has no limit unless one is set | `src/limits.rs` |
-//! | 23 | connects for ever | `src/limits.rs`, `src/timers.rs` |
+//! | 22 | has no limit unless one is set | `src/options.rs` |
+//! | 23 | connects for ever | `src/options.rs`, `src/timers.rs` |
 //! | 25 | ends an idle connection by its timeout | `src/stack/opening.rs`, `src/timers.rs` |
-//! | 26 | takes a timeout below the retransmission timeout | `src/limits.rs` |
+//! | 26 | takes a timeout below the retransmission timeout | `src/options.rs` |
 //! | 28 | ends a peer that answers probes by its timeout | `src/stack/opening.rs`, `src/timers.rs` |
 //! | 29 | bears a window that shrinks | nowhere: it is right |
 //! | 30 | stalls once data in flight is lost and the window closes | `src/connection/view.rs` |

@@ -9,7 +9,7 @@ use smoltcp::time::Duration;
 
 /// `set_timeout` ends a connection with octets pending on time, but says of it
 /// what a RST leaves as well. RFC 9293, MUST-20 and MUST-21, ask for a limit
-/// that the user sets and is told of. Worked around in `src/limits.rs` and
+/// that the user sets and is told of. Worked around in `src/options.rs` and
 /// `src/timers.rs`; smoltcp's own timeout stays off (`src/stack/opening.rs`).
 #[test]
 fn row_20_timeout_ends_without_a_cause() {
@@ -51,7 +51,7 @@ fn row_21_retransmissions_show_nowhere() {
 }
 
 /// Without `set_timeout` octets are retransmitted for ever. RFC 9293, SHLD-11,
-/// asks for a limit, of 100 seconds at least. Worked around in `src/limits.rs`.
+/// asks for a limit, of 100 seconds at least. Worked around in `src/options.rs`.
 #[test]
 fn row_22_no_limit_unless_set() {
     for peer in PEERS {
@@ -85,7 +85,7 @@ fn row_25_timeout_ends_an_idle_connection() {
 
 /// A timeout below the retransmission timeout is taken, and ends a connection
 /// before anything was sent again. RFC 5482, 3.1, has it refused or raised.
-/// Worked around in `src/limits.rs`.
+/// Worked around in `src/options.rs`.
 #[test]
 fn row_26_timeout_below_rto_is_taken() {
     for peer in PEERS {

@@ -192,7 +192,7 @@ fn row_37_simultaneous_close(on: Setting) {
 }
 
 /// RFC 9293, 3.6, case 2: the peer closes first and the ACK of our FIN is lost.
-/// Our FIN is repeated, and it ends within the finish limit.
+/// Our FIN is repeated, and it ends within the finish timeout.
 fn row_38_last_ack_lost(on: Setting) {
     let in_last_ack = || {
         let mut script = Script::open(on, Options::default());

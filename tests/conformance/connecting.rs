@@ -10,7 +10,7 @@ rows!(
     row_10_syn_sent_rst_needs_ack,
     row_11_refused,
     row_18_fin_in_syn_sent,
-    row_23_connect_limit,
+    row_23_connect_timeout,
     row_32_icmp_soft,
     row_33_icmp_hard_while_connecting,
     row_45_syn_sent_bare_syn_dropped,
@@ -62,11 +62,11 @@ fn row_18_fin_in_syn_sent(on: Setting) {
 
 /// RFC 9293, 3.9.1.1 and MUST-23: a SYN without an answer ends at the limit,
 /// which may be three minutes or more.
-fn row_23_connect_limit(on: Setting) {
+fn row_23_connect_timeout(on: Setting) {
     for (limit, options) in [
         (30, Options::default()),
-        (180, options(|o| o.connect_limit(secs(180)))),
-        (1_000, options(|o| o.connect_limit(secs(1_000)))),
+        (180, options(|o| o.connect_timeout(secs(180)))),
+        (1_000, options(|o| o.connect_timeout(secs(1_000)))),
     ] {
         let mut script = Script::connecting(on, options);
         let left = script.us.world.after(secs(limit)).since(script.us.now());
@@ -263,7 +263,7 @@ fn row_60_abort_in_syn_sent(on: Setting) {
 }
 
 /// RFC 9293, 3.9.2.2: a router that says at every SYN that it does not go on may
-/// be wrong for a while; at the connect limit it is why.
+/// be wrong for a while; at the connect timeout it is why.
 fn row_67_icmp_prohibited_while_connecting(on: Setting) {
     for &code in on.family.no_way_codes() {
         let mut script = Script::connecting(on, Options::default());

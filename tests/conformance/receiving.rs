@@ -228,7 +228,7 @@ fn row_62_window_probes_are_answered(on: Setting) {
     assert_answered(full, |script| script.flow.ack().with_payload(*b"?"));
 }
 
-/// With ten octets pending, the connection outlives the silence limit because of
+/// With ten octets pending, the connection outlives the user timeout because of
 /// what is sent at 60 of its 100 seconds.
 fn is_heard(on: Setting, make: impl Fn(&mut Script) -> Vec<Segment>) -> bool {
     let mut script = Script::open(on, Options::default());

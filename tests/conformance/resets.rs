@@ -178,12 +178,12 @@ fn row_48_rst_at_snd_nxt(on: Setting) {
     assert_rst_at(&script, 1_000, Due::Retransmission);
 }
 
-/// The same where a limit ends the connection: the silence limit at the very time
-/// of a retransmission, and the finish limit with our FIN in flight.
+/// The same where a limit ends the connection: the user timeout at the very time
+/// of a retransmission, and the finish timeout with our FIN in flight.
 fn row_48_rst_at_snd_nxt_at_a_limit(on: Setting) {
     // Timeouts are due after 1, 3 and 7 s.
     for limit in [3, 7, 50] {
-        let short = options(|o| o.silence_limit(secs(limit)));
+        let short = options(|o| o.user_timeout(secs(limit)));
         let mut script = in_flight(on, Due::Nothing, short);
         script.run(secs(limit));
         let sent = script.take_all();
@@ -193,7 +193,7 @@ fn row_48_rst_at_snd_nxt_at_a_limit(on: Setting) {
         assert_eq!(last.seq, script.flow.ack.wrapping_add(1_000), "{limit} s");
     }
 
-    let short = options(|o| o.finish_limit(secs(1)));
+    let short = options(|o| o.finish_timeout(secs(1)));
     let mut script = Script::open(on, short);
     script.write(10);
     script.us.writer(script.id).begin_finish();

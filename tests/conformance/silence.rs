@@ -8,7 +8,7 @@ use lastbyte_shim::loopback::Segment;
 use std::time::Duration;
 
 rows!(
-    row_20_silence_limit_settable,
+    row_20_user_timeout_settable,
     row_21_stall_advice,
     row_22_silence_default_100s,
     row_24_vanished_reports_queue,
@@ -43,9 +43,9 @@ fn assert_vanishes_at(mut script: Script, limit: Duration) {
 
 /// RFC 9293, MUST-20 and MUST-21: the application sets how long silence is
 /// borne.
-fn row_20_silence_limit_settable(on: Setting) {
+fn row_20_user_timeout_settable(on: Setting) {
     for seconds in [3, 20, 300, 10_000] {
-        let set = options(|o| o.silence_limit(secs(seconds)));
+        let set = options(|o| o.user_timeout(secs(seconds)));
         assert_vanishes_at(Script::open(on, set), secs(seconds));
     }
 }
@@ -119,10 +119,13 @@ fn assert_vanishes_at_account(mut script: Script, account: u64) {
 /// refused; the least that is taken holds.
 fn row_26_silence_above_rto(on: Setting) {
     for short in [ms(1), ms(500), ms(1_000)] {
-        let built = Options::builder().silence_limit(short).build();
-        assert_eq!(built.err(), Some(OptionsError::SilenceWithinRetransmission));
+        let built = Options::builder().user_timeout(short).build();
+        assert_eq!(
+            built.err(),
+            Some(OptionsError::UserTimeoutWithinRetransmission)
+        );
     }
-    let least = options(|o| o.silence_limit(ms(1_001)));
+    let least = options(|o| o.user_timeout(ms(1_001)));
     let mut script = Script::open(on, least);
     script.write(10);
     script.expect_data(10);
@@ -141,7 +144,7 @@ fn row_31_keep_alive_policy(on: Setting) {
     off.expect_silence(secs(100_000));
     off.assert_open(0, 0);
 
-    let probing = options(|o| o.keep_alive(secs(20)).silence_limit(secs(60)));
+    let probing = options(|o| o.keep_alive(secs(20)).user_timeout(secs(60)));
     let mut script = Script::open(on, probing);
     script.assert_alive();
     // Every other probe is lost.
@@ -168,7 +171,7 @@ fn row_31_keep_alive_policy(on: Setting) {
         script.run(secs(1));
     }
     let after = script.us.now().since(heard);
-    // The first probe leaves after 20 s, and then the silence limit runs.
+    // The first probe leaves after 20 s, and then the user timeout runs.
     assert!((secs(79)..=secs(81)).contains(&after), "{after:?}");
     script.assert_refused(Cause::Vanished, 10, 10);
 }
@@ -176,7 +179,7 @@ fn row_31_keep_alive_policy(on: Setting) {
 /// RFC 6298, 2 and 5.5: the first timeout is one second, each doubles the next,
 /// and what was sent twice is no measure of the round trip (Karn).
 fn row_41_retransmission_timer(on: Setting) {
-    let mut script = Script::open(on, options(|o| o.silence_limit(secs(10_000))));
+    let mut script = Script::open(on, options(|o| o.user_timeout(secs(10_000))));
     script.write(10);
     let first = script.raw.recv();
     script.run(secs(100));

@@ -65,7 +65,7 @@ fn row_49_acknowledged_bytes_go_on(on: Setting) {
 
 /// RFC 9293, MUST-29; with an interval above the user timeout.
 fn row_50_one_probe_is_not_death(on: Setting) {
-    let idle = options(|o| o.keep_alive(secs(200)).silence_limit(secs(20)));
+    let idle = options(|o| o.keep_alive(secs(200)).user_timeout(secs(20)));
     let mut script = Script::open(on, idle);
     for _ in 0..3 {
         script.run(secs(201));
@@ -84,7 +84,7 @@ fn row_50_one_probe_is_not_death(on: Setting) {
 /// Also where no probe can leave: the neighbour is forgotten after a minute.
 fn row_51_dead_idle_peer_is_found(on: Setting) {
     for interval in [10, 61, 200, 7_200] {
-        let idle = options(|o| o.keep_alive(secs(interval)).silence_limit(secs(20)));
+        let idle = options(|o| o.keep_alive(secs(interval)).user_timeout(secs(20)));
         let mut script = Script::open(on, idle);
         let heard = script.us.now();
         script.raw.answer_neighbours(false);
@@ -98,7 +98,7 @@ fn row_51_dead_idle_peer_is_found(on: Setting) {
 
 fn row_52_last_chance_of_data(on: Setting) {
     for limit in [8, 20, 100] {
-        let mut script = Script::open(on, options(|o| o.silence_limit(secs(limit))));
+        let mut script = Script::open(on, options(|o| o.user_timeout(secs(limit))));
         // The neighbour stays known.
         script.write(10);
         let since = script.us.now();

@@ -124,7 +124,7 @@ fn assert_probed(mut script: Script, taker: &Taker, least: Duration) {
 /// RFC 9293, MUST-37; RFC 1122, 4.2.2.17: as long as probes are answered, the
 /// connection lives. A call that waited its limit is no end.
 fn row_28_zero_window_never_ends(on: Setting) {
-    let limits = options(|o| o.call_limit(secs(30)).silence_limit(secs(100)));
+    let limits = options(|o| o.call_timeout(secs(30)).user_timeout(secs(100)));
     let (mut script, taker) = closed(on, limits);
     for _ in 0..20 {
         let before = script.us.now();
@@ -154,7 +154,7 @@ fn row_28_zero_window_never_ends(on: Setting) {
         .expect("acknowledged");
     script.assert_open(accepted, accepted);
 
-    // Once the peer falls silent, the silence limit runs.
+    // Once the peer falls silent, the user timeout runs.
     taker.set_window(0);
     let now = taker.flow.get();
     script.raw.send(&now.ack());

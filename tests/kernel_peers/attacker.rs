@@ -264,7 +264,7 @@ fn withstand(offload: Offload) {
         // makes smoltcp forget its timer; and a forger in the window makes it forget
         // how many ACKs were duplicates. The three it takes come with our probes, one
         // in two seconds.
-        let patient = quick().finish_limit(Duration::from_secs(30));
+        let patient = quick().finish_timeout(Duration::from_secs(30));
         let id = lab.connect(&mut peer, patient.build().unwrap());
         let flow = lab.flow(id);
         let mut tally = Tally::default();

@@ -200,7 +200,7 @@ fn packets_dropped_in_mid_stream() {
         let report = lab.wait_end(id);
         let took = lab.now().since(dropped_at);
         assert_eq!(report.cause, Some(Cause::Vanished), "{report:?}");
-        // The silence limit.
+        // The user timeout.
         assert_waited(took, Duration::from_secs(3));
         assert_eq!(report.ledger.acknowledged(), 200_000);
         assert_eq!(report.ledger.undelivered(), 50_000);

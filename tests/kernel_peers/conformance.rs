@@ -198,7 +198,7 @@ fn row_12_syn_in_synchronized_challenged() {
 fn row_13_ack_beyond_snd_nxt() {
     lab(|lab| {
         let mut peer = Peer::serving("drain(); say()");
-        let options = quick().call_limit(Duration::from_millis(500)).build();
+        let options = quick().call_timeout(Duration::from_millis(500)).build();
         let id = lab.connect(&mut peer, options.unwrap());
         peer.signal("STOP");
         // Its window closes, and more waits in our buffer than is in flight.

@@ -199,7 +199,7 @@ fn embassy_driver_lets_a_reset_be_told() {
 fn embassy_driver_wakes_a_blocked_write() {
     lab(8192, |namespace, stack| {
         let mut peer = Peer::serving("hang()");
-        let options = quick().call_limit(Duration::from_secs(4)).build();
+        let options = quick().call_timeout(Duration::from_secs(4)).build();
         let id = connect(namespace, stack, &mut peer, options.unwrap());
         let data = content(8_000_000);
         // Fill every buffer first.

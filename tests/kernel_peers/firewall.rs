@@ -20,7 +20,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 pub const CASES: &[Case] = &[
-    ("row_23_connect_limit", row_23_connect_limit),
+    ("row_23_connect_timeout", row_23_connect_timeout),
     (
         "row_32_icmp_soft_while_connecting",
         row_32_icmp_soft_while_connecting,
@@ -84,10 +84,10 @@ fn open(lab: &mut Lab<'_, '_>, peer: &mut Peer, options: lastbyte::Options) -> C
     id
 }
 
-fn row_23_connect_limit() {
+fn row_23_connect_timeout() {
     lab(|lab| {
         filter(DROP_OURS, "");
-        let options = quick().connect_limit(Duration::from_millis(1_500));
+        let options = quick().connect_timeout(Duration::from_millis(1_500));
         let options = options.build().unwrap();
         let id = lab.stack.connect(server(), options).unwrap();
         let error = lab.stack.wait_open(id).unwrap_err();
@@ -132,14 +132,14 @@ fn row_33_icmp_hard_while_connecting() {
     for (server, how) in rejections {
         lab(|lab| {
             filter(&format!("tcp dport 5000 reject with {how}"), "");
-            let options = quick().connect_limit(PATIENCE).build().unwrap();
+            let options = quick().connect_timeout(PATIENCE).build().unwrap();
             let id = lab.stack.connect(server, options).unwrap();
             let error = lab.stack.wait_open(id).unwrap_err();
             assert_eq!(error.cause(), Some(Cause::Unreachable), "{how}: {error:?}");
             assert_eq!(error.kind(), ErrorKind::AddrNotAvailable);
             let report = lab.check(id);
             assert_eq!(report.ledger.accepted(), 0);
-            // Told by the ICMP error, not by the connect limit.
+            // Told by the ICMP error, not by the connect timeout.
             assert!(report.elapsed < PATIENCE, "{report:?}");
         });
     }
@@ -205,7 +205,7 @@ c.close(); print('closed', flush=True); hang()";
 fn row_38_last_ack_lost() {
     lab(|lab| {
         let mut peer = Peer::serving("drain(); say(); hang()");
-        let options = quick().finish_limit(Duration::from_millis(1_500)).build();
+        let options = quick().finish_timeout(Duration::from_millis(1_500)).build();
         let id = open(lab, &mut peer, options.unwrap());
         filter("", DROP_ITS);
         let begun = lab.now();

@@ -125,10 +125,10 @@ pub fn lab_over(
 /// Options whose limits fit a test's patience.
 pub fn quick() -> lastbyte::OptionsBuilder {
     Options::builder()
-        .connect_limit(Duration::from_secs(3))
-        .silence_limit(Duration::from_secs(3))
-        .finish_limit(Duration::from_secs(5))
-        .call_limit(Duration::from_secs(20))
+        .connect_timeout(Duration::from_secs(3))
+        .user_timeout(Duration::from_secs(3))
+        .finish_timeout(Duration::from_secs(5))
+        .call_timeout(Duration::from_secs(20))
 }
 
 pub fn server() -> IpEndpoint {

@@ -32,8 +32,8 @@ pub const CASES: &[Case] = &[
         blocked_on_a_slow_reader_burns_no_cpu,
     ),
     (
-        "idle_for_longer_than_the_silence_limit",
-        idle_for_longer_than_the_silence_limit,
+        "idle_for_longer_than_the_user_timeout",
+        idle_for_longer_than_the_user_timeout,
     ),
 ];
 
@@ -103,7 +103,7 @@ fn stopped_for_seconds_and_continued() {
     lab(|lab| {
         let data = content(8_000_000);
         let mut peer = Peer::serving("drain(); say()");
-        let options = quick().call_limit(Duration::from_millis(1_500)).build();
+        let options = quick().call_timeout(Duration::from_millis(1_500)).build();
         let id = lab.connect(&mut peer, options.unwrap());
         peer.signal("STOP");
         // Its TCP answers for it; its window fills and closes.
@@ -117,7 +117,7 @@ fn stopped_for_seconds_and_continued() {
         );
         assert!(is_not_reading, "{error:?}");
         assert_eq!(error.cause(), None, "the connection lives");
-        // Longer than the silence limit of 3 s: the probes are answered.
+        // Longer than the user timeout of 3 s: the probes are answered.
         lab.stack.run_for(Duration::from_secs(4));
         peer.signal("CONT");
         let accepted = usize::try_from(error.ledger().accepted()).unwrap();
@@ -135,7 +135,7 @@ fn stopped_for_seconds_and_continued() {
 fn blocked_on_a_slow_reader_burns_no_cpu() {
     lab(|lab| {
         let mut peer = Peer::serving("hang()");
-        let options = quick().call_limit(Duration::from_secs(4)).build();
+        let options = quick().call_timeout(Duration::from_secs(4)).build();
         let id = lab.connect(&mut peer, options.unwrap());
         let data = content(8_000_000);
         // Fill every buffer first.
@@ -149,7 +149,7 @@ fn blocked_on_a_slow_reader_burns_no_cpu() {
     });
 }
 
-fn idle_for_longer_than_the_silence_limit() {
+fn idle_for_longer_than_the_user_timeout() {
     lab(|lab| {
         let mut peer = Peer::serving("drain(); say()");
         let id = lab.connect(&mut peer, quick().build().unwrap());

@@ -23,7 +23,7 @@ pub const CASES: &[Case] = &[
 
 fn a_closed_port_refuses() {
     lab(|lab| {
-        let options = quick().connect_limit(PATIENCE).build().unwrap();
+        let options = quick().connect_timeout(PATIENCE).build().unwrap();
         let id = lab.stack.connect(server(), options).unwrap();
         let error = lab.stack.wait_open(id).unwrap_err();
         assert!(matches!(error, WriteError::Refused { .. }), "{error:?}");

@@ -52,7 +52,7 @@ fn an_outage_while_connecting() {
     lab(|lab| {
         let mut peer = Peer::serving("drain(); say()");
         lab.wait_listening(&mut peer, server());
-        let options = quick().connect_limit(LIMIT).build().unwrap();
+        let options = quick().connect_timeout(LIMIT).build().unwrap();
         load_rules(DROP_OURS, DROP_ITS);
         let id = lab.stack.connect(server(), options).unwrap();
         outage(lab);
@@ -68,7 +68,7 @@ fn an_outage_while_connecting() {
 fn an_outage_of_an_open_connection() {
     lab(|lab| {
         let mut peer = Peer::serving("drain(); say()");
-        let options = quick().silence_limit(LIMIT).call_limit(PATIENCE);
+        let options = quick().user_timeout(LIMIT).call_timeout(PATIENCE);
         let id = lab.connect(&mut peer, options.build().unwrap());
         load_rules(DROP_OURS, DROP_ITS);
         let mut writer = lab.stack.writer(id).unwrap();
@@ -84,7 +84,7 @@ fn an_outage_of_an_open_connection() {
 fn an_outage_while_finishing() {
     lab(|lab| {
         let mut peer = Peer::serving("drain(); say()");
-        let options = quick().finish_limit(LIMIT).silence_limit(6 * LIMIT);
+        let options = quick().finish_timeout(LIMIT).user_timeout(6 * LIMIT);
         let id = lab.connect(&mut peer, options.build().unwrap());
         load_rules(DROP_OURS, DROP_ITS);
         let mut writer = lab.stack.writer(id).unwrap();
@@ -103,7 +103,7 @@ fn an_outage_while_finishing() {
 fn a_link_that_comes_back() {
     lab(|lab| {
         let mut peer = Peer::serving("drain(); say()");
-        let options = quick().silence_limit(6 * LIMIT).call_limit(PATIENCE);
+        let options = quick().user_timeout(6 * LIMIT).call_timeout(PATIENCE);
         let id = lab.connect(&mut peer, options.build().unwrap());
         lab.stack.set_link(false);
         load_rules(DROP_OURS, DROP_ITS);

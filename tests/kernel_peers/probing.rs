@@ -88,7 +88,7 @@ fn row_17_fin_behind_full_receive_buffer() {
 fn row_27_zero_window_probe() {
     lab(|lab| {
         let mut peer = Peer::serving("drain(); say()");
-        let options = quick().call_limit(Duration::from_millis(500)).build();
+        let options = quick().call_timeout(Duration::from_millis(500)).build();
         let id = lab.connect(&mut peer, options.unwrap());
         peer.signal("STOP");
         let data = content(8_000_000);
@@ -97,7 +97,7 @@ fn row_27_zero_window_probe() {
         let mut writer = lab.stack.writer(id).unwrap();
         let error = writer.write_all(&data).unwrap_err();
         let accepted = usize::try_from(error.ledger().accepted()).unwrap();
-        // Longer than the silence limit of 3 s.
+        // Longer than the user timeout of 3 s.
         lab.stack.run_for(Duration::from_millis(7_500));
         assert_eq!(lab.stack.state(id), Ok(State::Open));
         let sent = sent_since(lab, id, &mut cursor);
@@ -130,7 +130,7 @@ fn row_31_keep_alive() {
         let mut peer = Peer::serving("drain(); say()");
         let options = quick()
             .keep_alive(Duration::from_millis(500))
-            .silence_limit(Duration::from_millis(1_800))
+            .user_timeout(Duration::from_millis(1_800))
             .build();
         let id = lab.connect(&mut peer, options.unwrap());
         let mut writer = lab.stack.writer(id).unwrap();
@@ -138,7 +138,7 @@ fn row_31_keep_alive() {
         writer.flush().unwrap();
         let mut cursor = 0;
         lab.seen_since(&mut cursor);
-        // Idle for longer than the silence limit, and every probe is answered.
+        // Idle for longer than the user timeout, and every probe is answered.
         lab.stack.run_for(Duration::from_secs(3));
         assert_eq!(lab.stack.state(id), Ok(State::Open));
         let probes = sent_since(lab, id, &mut cursor).len();

@@ -95,7 +95,7 @@ struct Lastbyte<'a, const N: usize> {
 fn options(plan: Plan) -> Result<Options, OptionsError> {
     Options::builder()
         .nagle(plan.nagle)
-        .finish_limit(Duration::from_secs(3600))
+        .finish_timeout(Duration::from_secs(3600))
         .build()
 }
 

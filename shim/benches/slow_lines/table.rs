@@ -21,7 +21,7 @@ pub fn print(rows: &[Row]) {
          until the peer has everything, that time as a multiple of the line's own, and how much of\n\
          the data sent was sent twice. Loss in percent of the frames, each way; with losses, the\n\
          median of several runs. A run stops ('>') at {CAP} times the line's own time, but not before\n\
-         {} s. 'ended': the silence limit of lastbyte (100 s) ended a connection.",
+         {} s. 'ended': the user timeout of lastbyte (100 s) ended a connection.",
         ROUND_TRIP.as_millis(),
         LINES.map(|line| kilobytes(line.bytes)).join(", "),
         LINES.map(|line| line.name).join(", "),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use clap::builder::PossibleValue;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use lastbyte::{Limit, OnPeerFin, Options, OptionsError};
+use lastbyte::{OnPeerFin, Options, OptionsError, Setting};
 use nix::net::if_::if_nametoindex;
 use smoltcp::wire::IpCidr;
 
@@ -171,19 +171,19 @@ pub struct ConnectionArgs {
     pub half_close: bool,
     /// Give up connecting after this time [default: 30s]
     #[arg(long, value_name = "TIME", help_heading = "Connection", value_parser = humantime::parse_duration)]
-    pub connect_limit: Option<Duration>,
+    pub connect_timeout: Option<Duration>,
     /// Give up a peer that owes an answer and sends nothing, or acknowledges
     /// nothing, for this time [default: 100s]
     #[arg(long, value_name = "TIME", help_heading = "Connection", value_parser = humantime::parse_duration)]
-    pub silence_limit: Option<Duration>,
+    pub user_timeout: Option<Duration>,
     /// Abort when the peer answers but takes no byte for this time [default:
     /// wait for as long as it answers]
     #[arg(long, value_name = "TIME", help_heading = "Connection", value_parser = humantime::parse_duration)]
-    pub call_limit: Option<Duration>,
+    pub call_timeout: Option<Duration>,
     /// Longest time from the end of the input (or the peer's FIN) until
     /// everything is acknowledged [default: 30s]
     #[arg(long, value_name = "TIME", help_heading = "Connection", value_parser = humantime::parse_duration)]
-    pub finish_limit: Option<Duration>,
+    pub finish_timeout: Option<Duration>,
     /// Probe an idle peer at this interval [default: off]
     #[arg(long, value_name = "TIME", help_heading = "Connection", value_parser = humantime::parse_duration)]
     pub keep_alive: Option<Duration>,
@@ -313,17 +313,17 @@ impl ConnectionArgs {
     /// [`Failure::Usage`], naming the flag.
     pub fn options(&self) -> Result<Options, Failure> {
         let mut options = Options::builder();
-        if let Some(limit) = self.connect_limit {
-            options = options.connect_limit(limit);
+        if let Some(limit) = self.connect_timeout {
+            options = options.connect_timeout(limit);
         }
-        if let Some(limit) = self.silence_limit {
-            options = options.silence_limit(limit);
+        if let Some(limit) = self.user_timeout {
+            options = options.user_timeout(limit);
         }
-        if let Some(limit) = self.call_limit {
-            options = options.call_limit(limit);
+        if let Some(limit) = self.call_timeout {
+            options = options.call_timeout(limit);
         }
-        if let Some(limit) = self.finish_limit {
-            options = options.finish_limit(limit);
+        if let Some(limit) = self.finish_timeout {
+            options = options.finish_timeout(limit);
         }
         if let Some(interval) = self.keep_alive {
             options = options.keep_alive(interval);
@@ -336,8 +336,8 @@ impl ConnectionArgs {
         }
         options.build().map_err(|error| {
             let flag = match error {
-                OptionsError::Zero(limit) | OptionsError::TooLong(limit) => flag(limit),
-                OptionsError::SilenceWithinRetransmission => flag(Limit::Silence),
+                OptionsError::Zero(setting) | OptionsError::TooLong(setting) => flag(setting),
+                OptionsError::UserTimeoutWithinRetransmission => flag(Setting::User),
                 OptionsError::MaxSegmentTooSmall => "--max-segment",
             };
             Failure::usage(format!("{flag}: {error}"))
@@ -356,15 +356,15 @@ fn check_gateway(gateway: &ScopedAddr, addr: IpCidr, link: &str) -> Result<(), S
     addresses::check_other_host(gateway.ip, &[addr])
 }
 
-const fn flag(limit: Limit) -> &'static str {
-    match limit {
-        Limit::Connect => "--connect-limit",
-        Limit::Silence => "--silence-limit",
-        Limit::Call => "--call-limit",
-        Limit::Finish => "--finish-limit",
+const fn flag(setting: Setting) -> &'static str {
+    match setting {
+        Setting::Connect => "--connect-timeout",
+        Setting::User => "--user-timeout",
+        Setting::Call => "--call-timeout",
+        Setting::Finish => "--finish-timeout",
         // Has no flag, and its default is good.
-        Limit::StallAdvice => "stall advice",
-        Limit::KeepAlive => "--keep-alive",
+        Setting::StallAdvice => "stall advice",
+        Setting::KeepAlive => "--keep-alive",
     }
 }
 

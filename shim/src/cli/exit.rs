@@ -10,7 +10,7 @@ use super::console;
 pub const OTHER: u8 = 1;
 /// Exit code of a command line that makes no sense.
 pub const USAGE: u8 = 2;
-/// Exit code of a reached call limit, as of every other limit.
+/// Exit code of a reached call timeout, as of every other limit.
 pub const NOT_READING: u8 = 7;
 
 /// How "error:" looks; on a terminal only.

@@ -32,27 +32,27 @@ const ENDS: [(u8, &str, &str); 16] = [
     (
         7,
         "connect_timeout",
-        "the peer's host did not answer within the connect limit",
+        "the peer's host did not answer within the connect timeout",
     ),
     (
         7,
         "vanished",
-        "nothing was heard from the peer for the silence limit",
+        "nothing was heard from the peer for the user timeout",
     ),
     (
         7,
         "unacknowledged",
-        "the peer was heard, but acknowledged nothing for the silence limit",
+        "the peer was heard, but acknowledged nothing for the user timeout",
     ),
     (
         7,
         "finish_timeout",
-        "draining at the end took longer than the finish limit",
+        "draining at the end took longer than the finish timeout",
     ),
     (
         7,
         "not_reading",
-        "the peer answered, but took no byte for the call limit",
+        "the peer answered, but took no byte for the call timeout",
     ),
     (8, "address_lost", "our own IP address was removed"),
     (

@@ -17,13 +17,13 @@ use crate::tap::Offload;
 const GOOD: Style = AnsiColor::Green.on_default().bold();
 const BAD: Style = AnsiColor::Red.on_default().bold();
 
-/// How a run ended: by a cause, or by the call limit, which ends nothing by
+/// How a run ended: by a cause, or by the call timeout, which ends nothing by
 /// itself but makes the command abort.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
     /// The connection ended.
     Cause(Cause),
-    /// The peer answered but took nothing for the call limit.
+    /// The peer answered but took nothing for the call timeout.
     NotReading,
     /// The input or the device broke; the connection was aborted.
     Broken,
@@ -251,16 +251,16 @@ pub const fn what(end: End) -> &'static str {
             Cause::Unreachable => {
                 "the peer cannot be reached: no route, no neighbour, or an ICMP error"
             }
-            Cause::ConnectTimeout => "the peer's host did not answer within the connect limit",
-            Cause::Vanished => "the peer vanished: nothing was heard for the silence limit",
+            Cause::ConnectTimeout => "the peer's host did not answer within the connect timeout",
+            Cause::Vanished => "the peer vanished: nothing was heard for the user timeout",
             Cause::Unacknowledged => {
-                "the peer is heard, but acknowledged nothing for the silence limit"
+                "the peer is heard, but acknowledged nothing for the user timeout"
             }
-            Cause::FinishTimeout => "not everything was acknowledged within the finish limit",
+            Cause::FinishTimeout => "not everything was acknowledged within the finish timeout",
             Cause::AddressLost => "our own address was removed",
             Cause::Aborted => "interrupted; the connection was reset",
         },
-        End::NotReading => "the peer answers but took nothing for the call limit; aborted",
+        End::NotReading => "the peer answers but took nothing for the call timeout; aborted",
         End::Broken => "the run broke off (see above); the connection was reset",
     }
 }
@@ -275,7 +275,7 @@ fn next(end: End, account: &Account) -> Option<&'static str> {
     let cause = match end {
         End::Cause(cause) => cause,
         End::NotReading => {
-            return Some("see why the peer does not read, or give it more time (--call-limit)");
+            return Some("see why the peer does not read, or give it more time (--call-timeout)");
         }
         End::Broken => return Some(resume),
     };
@@ -306,7 +306,7 @@ fn next(end: End, account: &Account) -> Option<&'static str> {
         Cause::Vanished => {
             Some("check cable and power of the peer; undelivered bytes may have arrived or not")
         }
-        Cause::FinishTimeout => Some("give a slow peer more time: --finish-limit"),
+        Cause::FinishTimeout => Some("give a slow peer more time: --finish-timeout"),
         Cause::AddressLost => Some("restore the address, then connect again"),
     }
 }

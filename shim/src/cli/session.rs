@@ -119,7 +119,7 @@ pub fn run(
             run: &mut run,
             line,
             signals,
-            call_limit: args.call_limit,
+            call_timeout: args.call_timeout,
             was_open: false,
             is_finishing: false,
             moved: Moved::default(),
@@ -167,7 +167,7 @@ pub(super) struct Session<'r, 's, 'a> {
     pub(super) run: &'r mut Run,
     line: Line,
     pub(super) signals: &'r mut Signals,
-    call_limit: Option<Duration>,
+    call_timeout: Option<Duration>,
     was_open: bool,
     is_finishing: bool,
     moved: Moved,
@@ -303,11 +303,11 @@ impl Session<'_, '_, '_> {
         None
     }
 
-    /// When the call limit is reached if no byte moves until then; `None` if
+    /// When the call timeout is reached if no byte moves until then; `None` if
     /// that is now. A peer that is not heard from is not judged by this limit
-    /// but by the silence limit.
+    /// but by the user timeout.
     fn call_deadline(&mut self, progress: &Progress, now: Instant) -> Option<Instant> {
-        let Some(limit) = self.call_limit else {
+        let Some(limit) = self.call_timeout else {
             return Some(Instant::NEVER);
         };
         let ledger = progress.ledger;

@@ -114,8 +114,8 @@ impl<const N: usize> Run<'_, '_, N> {
         let is_told = !self.scenario.happenings.is_empty();
         // A try is no further away than a quarter of the limit that runs.
         let patience = match outage.start == Instant::ZERO {
-            true => options.connect_limit(),
-            false => options.silence_limit(),
+            true => options.connect_timeout(),
+            false => options.user_timeout(),
         };
         let longest = match is_told {
             true => Duration::from_secs(2),

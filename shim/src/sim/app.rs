@@ -190,7 +190,7 @@ impl<const N: usize> Run<'_, '_, N> {
     }
 
     fn write(&mut self, lane: usize, id: ConnectionId, len: usize) {
-        let until = self.world.now() + self.lanes[lane].lane.options.call_limit();
+        let until = self.world.now() + self.lanes[lane].lane.options.call_timeout();
         let mut left = len;
         loop {
             match self.try_write(lane, id, left) {
@@ -234,7 +234,7 @@ impl<const N: usize> Run<'_, '_, N> {
     fn look_at_call(&mut self, lane: usize, started: Instant) {
         let took = self.world.now().since(started);
         let lane_of = &self.lanes[lane].lane;
-        let limit = lane_of.options.call_limit();
+        let limit = lane_of.options.call_timeout();
         let calls = lane_of.bytes() as u32 + 1;
         if took > limit.saturating_mul(calls) + Duration::from_secs(1) {
             self.find(lane, Rule::Bounded, format!("a call took {took:?}"));
@@ -260,7 +260,7 @@ impl<const N: usize> Run<'_, '_, N> {
             }
             _ => {}
         }
-        let limit = self.lanes[lane].lane.options.call_limit();
+        let limit = self.lanes[lane].lane.options.call_timeout();
         if now.since(started) > limit + Duration::from_secs(1) {
             let detail = format!("flush took {:?}", now.since(started));
             self.find(lane, Rule::Bounded, detail);
@@ -356,7 +356,7 @@ impl<const N: usize> Run<'_, '_, N> {
         let now = self.world.now();
         let live = &mut self.lanes[lane];
         live.oracle.done.finish_at.get_or_insert(now);
-        let limit = live.lane.options.finish_limit();
+        let limit = live.lane.options.finish_timeout();
         let Ok(mut writer) = self.stack.writer(id) else {
             return;
         };

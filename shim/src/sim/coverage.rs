@@ -45,10 +45,10 @@ impl Row {
             },
             // A stack that is dropped aborts its slots, whatever they are.
             Event::Abort => None,
-            Event::ConnectLimit
-            | Event::SilenceLimit
-            | Event::ProgressLimit
-            | Event::FinishLimit => excuse_limit(self),
+            Event::ConnectTimeout
+            | Event::UserTimeout
+            | Event::ProgressTimeout
+            | Event::FinishTimeout => excuse_limit(self),
             _ => excuse_fact(self),
         }
     }
@@ -91,13 +91,13 @@ fn excuse_opening(row: &Row) -> Option<&'static str> {
 fn excuse_limit(row: &Row) -> Option<&'static str> {
     match (row.state, row.event) {
         (State::Idle | State::Closed(_), _) => Some("no timer runs"),
-        (State::Connecting | State::Listening, Event::ConnectLimit) => None,
-        (_, Event::ConnectLimit) => Some("the handshake stops the timer"),
-        (State::Connecting | State::Listening, Event::SilenceLimit | Event::ProgressLimit) => {
+        (State::Connecting | State::Listening, Event::ConnectTimeout) => None,
+        (_, Event::ConnectTimeout) => Some("the handshake stops the timer"),
+        (State::Connecting | State::Listening, Event::UserTimeout | Event::ProgressTimeout) => {
             Some("the handshake precedes the timer")
         }
-        (State::Finishing(_), Event::FinishLimit) => None,
-        (_, Event::FinishLimit) => Some("finishing starts the timer"),
+        (State::Finishing(_), Event::FinishTimeout) => None,
+        (_, Event::FinishTimeout) => Some("finishing starts the timer"),
         _ => None,
     }
 }

@@ -401,10 +401,10 @@ fn draw_options(keeps: bool, dice: &mut Dice) -> Options {
     let mut options = Options::builder();
     if dice.below(2) == 0 {
         options = options
-            .connect_limit(secs(dice.between(1, 40)))
-            .silence_limit(secs(dice.between(2, 120)))
-            .call_limit(ms(dice.between(100, 60_000)))
-            .finish_limit(ms(dice.between(500, 60_000)));
+            .connect_timeout(secs(dice.between(1, 40)))
+            .user_timeout(secs(dice.between(2, 120)))
+            .call_timeout(ms(dice.between(100, 60_000)))
+            .finish_timeout(ms(dice.between(500, 60_000)));
     }
     if dice.below(6) == 0 {
         options = options.keep_alive(secs(dice.between(1, 30)));

@@ -71,10 +71,10 @@ pub(super) fn outage(seed: u64) -> Scenario {
         secs(dice.between(8, 60)),
     ];
     let mut limits = Options::builder()
-        .connect_limit(connect)
-        .silence_limit(user)
-        .finish_limit(finish)
-        .call_limit(secs(300));
+        .connect_timeout(connect)
+        .user_timeout(user)
+        .finish_timeout(finish)
+        .call_timeout(secs(300));
     // From a second to three hours, below the user timeout and above it.
     let longest = dice.pick(&[10, 100, 10_800]);
     let keep_alive = (dice.below(4) == 0).then(|| secs(dice.between(1, longest)));

@@ -40,7 +40,7 @@ impl Oracle {
                     "the neighbour has answered",
                 )?;
                 holds(
-                    lasted(options.connect_limit(), self.opened_at),
+                    lasted(options.connect_timeout(), self.opened_at),
                     "it is early",
                 )
             }
@@ -53,7 +53,7 @@ impl Oracle {
                 let is_hopeless = self.done.has_hard_error && !self.done.device_is_full;
                 holds(!is_hopeless, "it will never get through")?;
                 // The application may have been busy elsewhere when the limit was reached.
-                let limit_at = self.opened_at + options.connect_limit();
+                let limit_at = self.opened_at + options.connect_timeout();
                 let is_answered =
                     truth.opening == Opening::Synchronised && truth.heard_at <= limit_at;
                 holds(
@@ -61,7 +61,7 @@ impl Oracle {
                     "the SYN was answered",
                 )?;
                 holds(
-                    lasted(options.connect_limit(), self.opened_at),
+                    lasted(options.connect_timeout(), self.opened_at),
                     "it is early",
                 )
             }
@@ -74,7 +74,7 @@ impl Oracle {
                 let begun = self.done.finish_at;
                 holds(begun.is_some(), "nobody finished")?;
                 let since = begun.unwrap_or(now);
-                holds(lasted(options.finish_limit(), since), "it is early")
+                holds(lasted(options.finish_timeout(), since), "it is early")
             }
             Cause::AddressLost => holds(self.done.address_lost, "the address is there"),
             Cause::Finished => {
@@ -86,12 +86,12 @@ impl Oracle {
         }
     }
 
-    /// Whether nothing of that kind has happened for the silence limit.
+    /// Whether nothing of that kind has happened for the user timeout.
     fn judge_silence(&self, last: Instant, now: Instant, what: &str) -> Result<(), String> {
         let time = now.since(last);
         // What a full device has received may have waited there.
         let is_sound =
-            time >= self.options.silence_limit() || last > now || self.done.device_is_full;
+            time >= self.options.user_timeout() || last > now || self.done.device_is_full;
         is_sound
             .then_some(())
             .ok_or_else(|| format!("{what} {time:?} ago"))

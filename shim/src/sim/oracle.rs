@@ -177,7 +177,7 @@ impl Oracle {
         if !is_open || self.done.address_lost || self.done.link_is_down {
             return;
         }
-        let patience = self.options.silence_limit();
+        let patience = self.options.user_timeout();
         let is_blocked = !truth.is_window_surely_open();
         if is_blocked {
             self.blocked_at = now;
@@ -208,7 +208,7 @@ impl Oracle {
         if now.since(self.served_at) <= LAST_CHANCE {
             return;
         }
-        let longest = self.options.silence_limit() + LAST_CHANCE;
+        let longest = self.options.user_timeout() + LAST_CHANCE;
         // Where a window is closed, the last try is the next probe, if it can leave at all.
         let silent = match is_blocked {
             true => longest + PERSISTENCE + SLACK * 5,
@@ -235,11 +235,11 @@ impl Oracle {
         let is_late = |limit: Duration, since: Instant| {
             is_awake && now.since(since) > limit + Duration::from_secs(1)
         };
-        if state == State::Connecting && is_late(self.options.connect_limit(), self.opened_at) {
+        if state == State::Connecting && is_late(self.options.connect_timeout(), self.opened_at) {
             self.find(Rule::Bounded, now, "it still connects".to_owned());
         }
         if let Some(at) = self.done.finish_at
-            && is_late(self.options.finish_limit(), at)
+            && is_late(self.options.finish_timeout(), at)
         {
             self.find(Rule::Bounded, now, "it still finishes".to_owned());
         }

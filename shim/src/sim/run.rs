@@ -66,7 +66,7 @@ type RunStack<'a, const N: usize> = Stack<'a, LoopDevice, LoopClock, N>;
 
 /// A world for `scenario`, without its peer.
 pub(super) fn world_of(scenario: &Scenario) -> World {
-    let longest = scenario.longest() + AFTERMATH + scenario.options.finish_limit();
+    let longest = scenario.longest() + AFTERMATH + scenario.options.finish_timeout();
     World::new(WorldConfig {
         latency: Duration::ZERO,
         medium: scenario.medium,
@@ -109,7 +109,7 @@ fn run_with<const N: usize>(
         Network::Links(links) => links.to_us.corruption != Chance::NEVER,
         Network::Script { .. } => true,
     };
-    let patience = scenario.lanes().map(|lane| lane.options.connect_limit());
+    let patience = scenario.lanes().map(|lane| lane.options.connect_timeout());
     let wire = Rc::new(RefCell::new(Wire::new(medium, damages, patience)));
     watch(world, &wire);
     let log = world.record(0);
@@ -284,7 +284,7 @@ impl<'s, 'a, const N: usize> Run<'s, 'a, N> {
         let patience = self
             .lanes
             .iter()
-            .map(|live| live.lane.options.finish_limit());
+            .map(|live| live.lane.options.finish_timeout());
         let aftermath = AFTERMATH + patience.max().unwrap_or_default();
         if self.is_any_open() {
             self.wait_for(aftermath);

@@ -53,7 +53,7 @@ pub enum Bind {
 /// What the application does next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// Writes so many bytes, waiting for room for the call limit at most.
+    /// Writes so many bytes, waiting for room for the call timeout at most.
     Write(usize),
     /// The same in one blocking call.
     WriteAll(usize),
@@ -252,8 +252,8 @@ impl Lane<'_> {
 
     fn longest(&self) -> Duration {
         let options = &self.options;
-        let call = options.call_limit();
-        let opening = options.connect_limit();
+        let call = options.call_timeout();
+        let opening = options.connect_timeout();
         let arrival = match self.opening {
             Opening::Connect => Duration::ZERO,
             Opening::Listen(_, at) => at.since(Instant::ZERO) + call,
@@ -266,7 +266,7 @@ impl Lane<'_> {
                 Step::WriteAll(len) => call.saturating_mul(len as u32),
                 Step::Write(_) | Step::Flush => call,
                 Step::Pause(time) | Step::Neglect(time) => time,
-                Step::BeginFinish | Step::Finish => options.finish_limit(),
+                Step::BeginFinish | Step::Finish => options.finish_timeout(),
                 Step::Reopen => opening + call,
                 Step::Abort => Duration::from_secs(1),
                 Step::TryWrite(_) | Step::Read | Step::Release => Duration::ZERO,

@@ -152,7 +152,7 @@ fn nobody_at_the_address_is_unreachable() {
         "--json",
         "--peer",
         "",
-        "--connect-limit",
+        "--connect-timeout",
         "1500ms",
         "10.77.0.9:5000",
     ];
@@ -167,7 +167,7 @@ fn no_route_is_unreachable_at_once() {
 }
 
 fn a_dropped_syn_is_a_connect_timeout() {
-    let report = send("full", &["--connect-limit", "2s", "Cargo.toml"]);
+    let report = send("full", &["--connect-timeout", "2s", "Cargo.toml"]);
     report.reports(7, "connect_timeout").counts(0, 0);
 }
 
@@ -175,14 +175,14 @@ fn a_peer_that_falls_silent_is_vanished() {
     // Its host loses the address, and so takes nothing for it and sends nothing.
     let gone = peer(&format!("lose {TAP_NAME}"));
     let mut args = vec!["heartbeat", "--json", "--peer", &gone, "10.77.0.1:5000"];
-    args.extend("--every 100ms --message x --silence-limit 2s".split(' '));
+    args.extend("--every 100ms --message x --user-timeout 2s".split(' '));
     let report = run(lastbyte(&args)).reports(7, "vanished");
     assert!(report.number("acknowledged") > 0, "{report:#?}");
     assert!(report.number("undelivered") > 0, "{report:#?}");
 }
 
 fn a_peer_that_never_reads_is_not_reading() {
-    let report = send("stop", &["--call-limit", "1s", "/dev/zero"]).reports(7, "not_reading");
+    let report = send("stop", &["--call-timeout", "1s", "/dev/zero"]).reports(7, "not_reading");
     assert!(report.number("acknowledged") > 0, "{report:#?}");
     assert!(report.number("undelivered") > 0, "{report:#?}");
 }
@@ -192,7 +192,7 @@ fn a_drain_that_never_ends_is_a_finish_timeout() {
     let file = tempfile::NamedTempFile::new().expect("a file");
     file.as_file().set_len(8 << 20).expect("room");
     let path = file.path().to_str().expect("UTF-8");
-    let args = ["--tx-buffer", "16MiB", "--finish-limit", "1s", path];
+    let args = ["--tx-buffer", "16MiB", "--finish-timeout", "1s", path];
     let report = send("stop", &args).reports(7, "finish_timeout");
     assert_eq!(report.number("accepted"), 8 << 20, "{report:#?}");
 }

@@ -64,7 +64,7 @@ fn a_peer_that_makes_no_progress_is_ended_and_that_is_no_success() {
     let args = ["send", "--peer", &command, "10.77.0.1:5000", "Cargo.toml"];
     run(lastbyte(&args)).says(1, &["finished", "had to be ended"]);
     // A connection that ended badly keeps its exit code.
-    let report = send(&peer("stop"), &["--call-limit", "1s", "/dev/zero"]);
+    let report = send(&peer("stop"), &["--call-timeout", "1s", "/dev/zero"]);
     let report = report.reports(7, "not_reading");
     assert_eq!(report.value["peer"], "terminated", "{report:#?}");
 }

@@ -56,7 +56,7 @@ fn a_router_leads_further() {
 
 fn a_tap_that_is_down_is_said_and_recorded() {
     let report = with_tap(
-        "$lastbyte send --json --connect-limit 1s --tap tap0 --addr 10.0.0.2/24 10.0.0.1:5000",
+        "$lastbyte send --json --connect-timeout 1s --tap tap0 --addr 10.0.0.2/24 10.0.0.1:5000",
     )
     .reports(6, "unreachable");
     assert_eq!(report.value["link_was_down"], true, "{report:#?}");
@@ -85,7 +85,7 @@ fn a_tap_in_use_is_said() {
     let on_tap = "--tap tap0 --addr 10.0.0.2/24 10.0.0.9:5000";
     with_tap(&format!(
         "ip link set tap0 up
-         $lastbyte send --quiet --connect-limit 5s {on_tap} & sleep 0.3
+         $lastbyte send --quiet --connect-timeout 5s {on_tap} & sleep 0.3
          $lastbyte send {on_tap} || code=$?
          kill %1; wait
          exit $code"

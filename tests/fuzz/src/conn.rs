@@ -117,14 +117,14 @@ impl Conn {
         let heard_at = track.and_then(Track::heard_at).unwrap_or(self.opened_at);
         let is_warranted = match cause {
             Cause::PeerFinished | Cause::PeerReset | Cause::Refused => may_be(cause),
-            Cause::Unreachable => may_be(cause) || self.has_passed_connect_limit(now),
-            Cause::ConnectTimeout => self.has_passed_connect_limit(now),
-            Cause::Vanished => now.since(heard_at) >= self.options.silence_limit(),
-            Cause::Unacknowledged => now.since(self.progressed_at) >= self.options.silence_limit(),
+            Cause::Unreachable => may_be(cause) || self.has_passed_connect_timeout(now),
+            Cause::ConnectTimeout => self.has_passed_connect_timeout(now),
+            Cause::Vanished => now.since(heard_at) >= self.options.user_timeout(),
+            Cause::Unacknowledged => now.since(self.progressed_at) >= self.options.user_timeout(),
             Cause::FinishTimeout => self
                 .deeds
                 .finish_at
-                .is_some_and(|at| now.since(at) >= self.options.finish_limit()),
+                .is_some_and(|at| now.since(at) >= self.options.finish_timeout()),
             Cause::AddressLost => self.deeds.has_lost_address,
             Cause::Finished => self.deeds.finish_at.is_some() && report.ledger.pending() == 0,
             Cause::Aborted => self.deeds.has_aborted,
@@ -135,8 +135,8 @@ impl Conn {
         );
     }
 
-    fn has_passed_connect_limit(&self, now: Instant) -> bool {
-        now.since(self.opened_at) >= self.options.connect_limit()
+    fn has_passed_connect_timeout(&self, now: Instant) -> bool {
+        now.since(self.opened_at) >= self.options.connect_timeout()
     }
 
     /// The end that a write must have noticed.

@@ -153,10 +153,10 @@ fn options(opening: Opening) -> Options {
     }
     if opening.short_limits {
         builder = builder
-            .connect_limit(Duration::from_secs(5))
-            .silence_limit(Duration::from_secs(10))
-            .call_limit(Duration::from_millis(500))
-            .finish_limit(Duration::from_secs(4));
+            .connect_timeout(Duration::from_secs(5))
+            .user_timeout(Duration::from_secs(10))
+            .call_timeout(Duration::from_millis(500))
+            .finish_timeout(Duration::from_secs(4));
     }
     builder.build().expect("sound options")
 }

@@ -1,7 +1,7 @@
 //! One connection at a time, from opening to the last word about it: the part
 //! to copy.
 //!
-//! Nothing here blocks for longer than the call limit, a quarter of a second
+//! Nothing here blocks for longer than the call timeout, a quarter of a second
 //! by default. In between the application has its chores: it looks at the
 //! link, tells advice, and would kick its watchdog.
 
@@ -121,7 +121,7 @@ impl<'a, D: Device, C: Clock> Session<'a, D, C> {
     /// Serves the stack until something happens, until it is time for the
     /// chores, or until `until`.
     fn serve(&mut self, until: Instant) {
-        let chores = self.time_in(self.options.call_limit());
+        let chores = self.time_in(self.options.call_timeout());
         self.stack.wait(until.min(chores));
     }
 
@@ -163,7 +163,7 @@ impl<D: Device, C: Clock> Connection<'_, '_, D, C> {
             self.chores();
             match self.session.stack.wait_open(self.id) {
                 Ok(()) => break,
-                // The connect limit ends this, not the call limit.
+                // The connect timeout ends this, not the call timeout.
                 Err(error) if is_alive(&error) => {}
                 Err(_) => return Err(Stop::Refused),
             }
@@ -256,7 +256,7 @@ impl<D: Device, C: Clock> Connection<'_, '_, D, C> {
             return;
         };
         writer.begin_finish();
-        // The finish limit ends this.
+        // The finish timeout ends this.
         loop {
             self.chores();
             let is_over = match self.session.stack.writer(self.id) {

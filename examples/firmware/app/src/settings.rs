@@ -78,7 +78,7 @@ pub struct Settings<'a> {
     /// for ever. Default: 60 s.
     pub patience: Duration,
     /// `connect=`, `silence=`, `finish=`, `call=`, `stall=`, `keep-alive=`, `max-segment=`,
-    /// `nagle=on` or `off`: the options of each connection. The call limit is
+    /// `nagle=on` or `off`: the options of each connection. The call timeout is
     /// 250 ms by default, since the application looks at the link in between;
     /// the others are the library's.
     pub options: Options,
@@ -136,8 +136,8 @@ impl Why {
             Self::MessageTooLong => "a message is 64 octets at most",
             Self::Limit(OptionsError::Zero(_)) => "this limit is at least 1ms",
             Self::Limit(OptionsError::TooLong(_)) => "this limit is 49 days at most",
-            Self::Limit(OptionsError::SilenceWithinRetransmission) => {
-                "the silence limit must exceed one retransmission timeout: more than 1s"
+            Self::Limit(OptionsError::UserTimeoutWithinRetransmission) => {
+                "the user timeout must exceed one retransmission timeout: more than 1s"
             }
             Self::Limit(OptionsError::MaxSegmentTooSmall) => "a segment has at least 48 octets",
         }
@@ -192,7 +192,7 @@ impl Default for Settings<'_> {
 }
 
 fn defaults() -> OptionsBuilder {
-    Options::builder().call_limit(Duration::from_millis(250))
+    Options::builder().call_timeout(Duration::from_millis(250))
 }
 
 impl<'a> Settings<'a> {
@@ -263,10 +263,10 @@ impl<'a> Settings<'a> {
 /// The options of a connection.
 fn option(options: OptionsBuilder, key: &str, value: &str) -> Result<OptionsBuilder, Why> {
     Ok(match key {
-        "connect" => options.connect_limit(time(value)?),
-        "silence" => options.silence_limit(time(value)?),
-        "finish" => options.finish_limit(time(value)?),
-        "call" => options.call_limit(time(value)?),
+        "connect" => options.connect_timeout(time(value)?),
+        "silence" => options.user_timeout(time(value)?),
+        "finish" => options.finish_timeout(time(value)?),
+        "call" => options.call_timeout(time(value)?),
         "stall" => options.stall_advice_after(time(value)?),
         "keep-alive" => options.keep_alive(time(value)?),
         "max-segment" => options.max_segment(number(value)?),

@@ -23,8 +23,8 @@ defmt::timestamp!("");
 fn without_words_the_defaults_hold() {
     let settings = Settings::parse([]).unwrap();
     assert_eq!(settings, Settings::default());
-    assert_eq!(settings.options.call_limit(), Duration::from_millis(250));
-    assert_eq!(settings.options.silence_limit(), Duration::from_secs(100));
+    assert_eq!(settings.options.call_timeout(), Duration::from_millis(250));
+    assert_eq!(settings.options.user_timeout(), Duration::from_secs(100));
 }
 
 #[test]
@@ -53,10 +53,10 @@ fn every_word_is_taken() {
     assert_eq!(settings.backoff_most, Duration::from_secs(120));
     assert_eq!(settings.patience, Duration::ZERO);
     let options = settings.options;
-    assert_eq!(options.connect_limit(), Duration::from_secs(1));
-    assert_eq!(options.silence_limit(), Duration::from_secs(3));
-    assert_eq!(options.finish_limit(), Duration::from_secs(4));
-    assert_eq!(options.call_limit(), Duration::from_millis(5));
+    assert_eq!(options.connect_timeout(), Duration::from_secs(1));
+    assert_eq!(options.user_timeout(), Duration::from_secs(3));
+    assert_eq!(options.finish_timeout(), Duration::from_secs(4));
+    assert_eq!(options.call_timeout(), Duration::from_millis(5));
     assert_eq!(options.stall_advice_after(), Duration::from_secs(6));
     assert_eq!(options.keep_alive(), Some(Duration::from_secs(7)));
     assert_eq!(options.max_segment(), Some(536));
@@ -98,7 +98,7 @@ fn the_word_that_is_wrong_is_named() {
         (&long, Why::MessageTooLong),
         (
             "silence=1s",
-            Why::Limit(OptionsError::SilenceWithinRetransmission),
+            Why::Limit(OptionsError::UserTimeoutWithinRetransmission),
         ),
     ];
     for (word, why) in cases {

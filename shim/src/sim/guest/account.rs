@@ -116,7 +116,7 @@ impl Account {
                 self.oracle.find(Rule::Delivered, now, detail);
             }
             Told::Waits { since } => {
-                let limit = self.oracle.options.call_limit();
+                let limit = self.oracle.options.call_timeout();
                 if now.since(since) > limit + SLACK {
                     let detail = format!("a call waits for {:?}", now.since(since));
                     self.oracle.find(Rule::Bounded, now, detail);
@@ -198,8 +198,8 @@ impl Account {
     pub(super) fn note_poll(&mut self, now: Instant) {
         let options = &self.oracle.options;
         let limit_at = match (self.state, self.oracle.done.finish_at) {
-            (State::Connecting, _) => self.opened_at + options.connect_limit(),
-            (State::Finishing(_), Some(at)) => at + options.finish_limit(),
+            (State::Connecting, _) => self.opened_at + options.connect_timeout(),
+            (State::Finishing(_), Some(at)) => at + options.finish_timeout(),
             _ => return self.late = None,
         };
         if now <= limit_at + SLACK {

@@ -245,7 +245,7 @@ impl Play {
             }
         }
         let listens = remote_port.is_none();
-        let patience = connection.options().connect_limit();
+        let patience = connection.options().connect_timeout();
         let mut wire = self.wire.borrow_mut();
         wire.begin(slot, now, local_port, listens, patience);
         drop(wire);

@@ -22,8 +22,8 @@ use core::time::Duration;
 use embedded_io::Error as _;
 use lastbyte::transition::{Table, transition};
 use lastbyte::{
-    Cause, Clock, ClosedBy, Connection, Event, How, Instant, Ledger, Limit, Nagle, OnPeerFin,
-    OnReceive, Options, OptionsBuilder, ReadError, Sent, State, Timeout, Window, WriteError,
+    Cause, Clock, ClosedBy, Connection, Event, How, Instant, Ledger, Nagle, OnPeerFin, OnReceive,
+    Options, OptionsBuilder, ReadError, Sent, Setting, State, Timeout, Window, WriteError,
 };
 
 unsafe extern "C" {
@@ -182,10 +182,10 @@ fn decide() {
 
 fn build_options() {
     let set = |builder: OptionsBuilder| match any(0_u8) {
-        0 => builder.connect_limit(any_duration()),
-        1 => builder.silence_limit(any_duration()),
-        2 => builder.call_limit(any_duration()),
-        3 => builder.finish_limit(any_duration()),
+        0 => builder.connect_timeout(any_duration()),
+        1 => builder.user_timeout(any_duration()),
+        2 => builder.call_timeout(any_duration()),
+        3 => builder.finish_timeout(any_duration()),
         4 => builder.stall_advice_after(any_duration()),
         5 => builder.keep_alive(any_duration()),
         6 => builder.on_peer_fin(any_policy()),
@@ -195,8 +195,8 @@ fn build_options() {
     match set(set(any(Options::builder()))).build() {
         Ok(options) => {
             let options = any(options);
-            used((options.connect_limit(), options.silence_limit()));
-            used((options.call_limit(), options.finish_limit()));
+            used((options.connect_timeout(), options.user_timeout()));
+            used((options.call_timeout(), options.finish_timeout()));
             used((options.stall_advice_after(), options.keep_alive()));
             used((options.on_peer_fin(), options.on_receive()));
             used(options.nagle());
@@ -206,7 +206,7 @@ fn build_options() {
             print_debug(error);
         }
     }
-    used(any(Limit::Call).name());
+    used(any(Setting::Call).name());
 }
 
 fn errors(ledger: Ledger) {

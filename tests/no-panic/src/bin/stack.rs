@@ -127,7 +127,7 @@ fn address() -> IpAddress {
 
 fn options() -> Options {
     Options::builder()
-        .silence_limit(any(Duration::ZERO))
+        .user_timeout(any(Duration::ZERO))
         .keep_alive(any(Duration::ZERO))
         .on_peer_fin(any(OnPeerFin::Refuse))
         .on_receive(any(OnReceive::Keep))

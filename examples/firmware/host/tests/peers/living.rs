@@ -69,7 +69,7 @@ fn slow_reader(bench: &mut Bench) {
 }
 
 /// The buffers are full and the chip sleeps, until a read of the peer opens the
-/// window. With so long a call limit nothing else wakes it in time.
+/// window. With so long a call timeout nothing else wakes it in time.
 fn a_frame_wakes_the_chip(bench: &mut Bench) {
     let peer = bench.peer();
     peer.take_little();
@@ -110,7 +110,7 @@ fn idle_sleeps(bench: &mut Bench) {
 fn idle_runs_nothing(bench: &mut Bench) {
     const WINDOW: Duration = Duration::from_secs(3);
     let peer = bench.peer();
-    // So long a call limit that the application looks at nothing in between.
+    // So long a call timeout that the application looks at nothing in between.
     bench.boot(peer.port(), &["every=1h", "call=1h"]);
     let mut connection = peer.accept();
     connection.read_exact(7);

@@ -114,7 +114,7 @@ fn board_returns(bench: &mut Bench, restart: fn(&mut Bench, u16)) {
     let mut new = peer.accept();
     assert_eq!(new.read_to_end(), b"beat 1\nbeat 2\nbeat 3\n");
     // Of the old connection the board knows nothing, and the peer has heard
-    // nothing, which is why a peer needs a silence limit or keep-alives too.
+    // nothing, which is why a peer needs a user timeout or keep-alives too.
     old.read_available();
     assert!(old.is_alive());
     let ended = bench.wait_ended();

@@ -1,8 +1,8 @@
 //! Each limit on its own, in virtual time, to the microsecond.
 
 use lastbyte::{
-    Action, Advice, Cause, Connection, Instant, Limit, Nagle, OnPeerFin, OnReceive, Options,
-    OptionsBuilder, OptionsError, Retry, Sent, State, Timeout, Window, WriteError,
+    Action, Advice, Cause, Connection, Instant, Nagle, OnPeerFin, OnReceive, Options,
+    OptionsBuilder, OptionsError, Retry, Sent, Setting, State, Timeout, Window, WriteError,
 };
 use std::time::Duration;
 
@@ -95,7 +95,7 @@ fn connecting_with_an_unanswered_syn_ends_as_connect_timeout() {
 }
 
 #[test]
-fn the_connect_limit_ends_with_the_handshake() {
+fn the_connect_timeout_ends_with_the_handshake() {
     let mut connection = open();
     assert_eq!(connection.poll_timeout(), Instant::NEVER);
     assert_eq!(connection.handle_timeout(secs(1_000_000)), Action::None);
@@ -105,7 +105,7 @@ fn the_connect_limit_ends_with_the_handshake() {
 #[test]
 fn a_listener_drops_a_handshake_that_takes_too_long_and_gives_the_next_its_own_time() {
     let mut listener = Connection::new(1);
-    let short = Options::builder().connect_limit(Duration::from_secs(4));
+    let short = Options::builder().connect_timeout(Duration::from_secs(4));
     let _ = listener.handle_listen(short.build().expect("sound"), at(0));
     assert_eq!(listener.poll_timeout(), Instant::NEVER);
     for start in [100, 500] {
@@ -199,13 +199,13 @@ fn probes_that_cannot_leave_count_as_silence_in_the_end() {
     let mut connection = open();
     hear(&mut connection, 0, Window::Zero, at(0));
     write(&mut connection, 100, at(0));
-    // A probe is due within 75 s; then the silence limit.
+    // A probe is due within 75 s; then the user timeout.
     ends_at(&mut connection, secs(75 + 100), Cause::Vanished);
 }
 
 #[test]
 fn a_fin_of_ours_that_is_not_answered_is_silence() {
-    let mut connection = open_with(limits(|b| b.finish_limit(Duration::from_secs(300))));
+    let mut connection = open_with(limits(|b| b.finish_timeout(Duration::from_secs(300))));
     let _ = connection.handle_finish(at(0));
     connection.handle_sent(Sent::Demanding, secs(5));
     ends_at(&mut connection, secs(105), Cause::Vanished);
@@ -214,7 +214,7 @@ fn a_fin_of_ours_that_is_not_answered_is_silence() {
 // ---- finish ----
 
 #[test]
-fn the_finish_limit_is_absolute() {
+fn the_finish_timeout_is_absolute() {
     let mut connection = open();
     write(&mut connection, 1_000, secs(9));
     assert_eq!(connection.handle_finish(secs(10)), Action::SendFin);
@@ -229,7 +229,7 @@ fn the_finish_limit_is_absolute() {
 
 /// The handshake and the finish share a timer.
 #[test]
-fn a_late_fact_of_the_handshake_does_not_stop_the_finish_limit() {
+fn a_late_fact_of_the_handshake_does_not_stop_the_finish_timeout() {
     let mut connection = open();
     write(&mut connection, 100, at(0));
     let _ = connection.handle_finish(secs(10));
@@ -347,7 +347,7 @@ fn resends_to(connection: &mut Connection, until: Instant) -> Vec<Instant> {
 }
 
 fn patient(user_secs: u64) -> Options {
-    limits(|builder| builder.silence_limit(Duration::from_secs(user_secs)))
+    limits(|builder| builder.user_timeout(Duration::from_secs(user_secs)))
 }
 
 #[test]
@@ -655,26 +655,26 @@ fn limits(set: impl FnOnce(OptionsBuilder) -> OptionsBuilder) -> Options {
 type Setter = fn(OptionsBuilder, Duration) -> OptionsBuilder;
 type Getter = fn(&Options) -> Option<Duration>;
 
-const LIMITS: [(Limit, Setter, Getter); 6] = [
-    (Limit::Connect, OptionsBuilder::connect_limit, |o| {
-        Some(o.connect_limit())
+const SETTINGS: [(Setting, Setter, Getter); 6] = [
+    (Setting::Connect, OptionsBuilder::connect_timeout, |o| {
+        Some(o.connect_timeout())
     }),
-    (Limit::Silence, OptionsBuilder::silence_limit, |o| {
-        Some(o.silence_limit())
+    (Setting::User, OptionsBuilder::user_timeout, |o| {
+        Some(o.user_timeout())
     }),
-    (Limit::Call, OptionsBuilder::call_limit, |o| {
-        Some(o.call_limit())
+    (Setting::Call, OptionsBuilder::call_timeout, |o| {
+        Some(o.call_timeout())
     }),
-    (Limit::Finish, OptionsBuilder::finish_limit, |o| {
-        Some(o.finish_limit())
+    (Setting::Finish, OptionsBuilder::finish_timeout, |o| {
+        Some(o.finish_timeout())
     }),
     (
-        Limit::StallAdvice,
+        Setting::StallAdvice,
         OptionsBuilder::stall_advice_after,
         |o| Some(o.stall_advice_after()),
     ),
     (
-        Limit::KeepAlive,
+        Setting::KeepAlive,
         OptionsBuilder::keep_alive,
         Options::keep_alive,
     ),
@@ -683,7 +683,7 @@ const LIMITS: [(Limit, Setter, Getter); 6] = [
 #[test]
 fn the_defaults_are_those_of_the_contract() {
     let options = Options::default();
-    let limits = LIMITS.map(|(_, _, get)| get(&options).map(|limit| limit.as_secs()));
+    let limits = SETTINGS.map(|(_, _, get)| get(&options).map(|limit| limit.as_secs()));
     assert_eq!(
         limits,
         [Some(30), Some(100), Some(60), Some(30), Some(10), None]
@@ -696,13 +696,13 @@ fn the_defaults_are_those_of_the_contract() {
 
 #[test]
 fn each_limit_is_set_alone_and_never_shorter_than_asked_for() {
-    for (limit, set, get) in LIMITS {
+    for (limit, set, get) in SETTINGS {
         let asked = Duration::from_secs(7) + MICROSECOND;
         let options = limits(|builder| set(builder, asked));
         let given = get(&options).unwrap();
         assert_eq!(given, Duration::from_millis(7_001), "{limit:?}");
         let defaults = Options::default();
-        for (other, _, get) in LIMITS.iter().filter(|row| row.0 != limit) {
+        for (other, _, get) in SETTINGS.iter().filter(|row| row.0 != limit) {
             assert_eq!(get(&options), get(&defaults), "{limit:?} set {other:?}");
         }
     }
@@ -720,7 +720,7 @@ fn each_limit_is_set_alone_and_never_shorter_than_asked_for() {
 #[test]
 fn a_limit_out_of_range_is_refused_by_name() {
     let longest = Duration::from_millis(u32::MAX.into());
-    for (limit, set, get) in LIMITS {
+    for (limit, set, get) in SETTINGS {
         let built = |duration| set(Options::builder(), duration).build();
         assert_eq!(built(Duration::ZERO), Err(OptionsError::Zero(limit)));
         assert_eq!(
@@ -739,23 +739,26 @@ fn a_limit_out_of_range_is_refused_by_name() {
 #[test]
 fn the_first_mistake_is_told_and_setting_it_right_later_does_not_hide_it() {
     let built = Options::builder()
-        .call_limit(Duration::ZERO)
-        .finish_limit(Duration::MAX)
-        .call_limit(Duration::from_secs(1))
+        .call_timeout(Duration::ZERO)
+        .finish_timeout(Duration::MAX)
+        .call_timeout(Duration::from_secs(1))
         .build();
-    assert_eq!(built, Err(OptionsError::Zero(Limit::Call)));
+    assert_eq!(built, Err(OptionsError::Zero(Setting::Call)));
 }
 
 #[test]
 fn silence_must_outlast_one_retransmission_timeout() {
     let built = |millis| {
         let limit = Duration::from_millis(millis);
-        Options::builder().silence_limit(limit).build().map(|_| ())
+        Options::builder().user_timeout(limit).build().map(|_| ())
     };
-    assert_eq!(built(1_000), Err(OptionsError::SilenceWithinRetransmission));
+    assert_eq!(
+        built(1_000),
+        Err(OptionsError::UserTimeoutWithinRetransmission)
+    );
     assert_eq!(built(1_001), Ok(()));
-    let text = OptionsError::SilenceWithinRetransmission.to_string();
-    assert!(text.contains("silence limit"), "{text}");
+    let text = OptionsError::UserTimeoutWithinRetransmission.to_string();
+    assert!(text.contains("user timeout"), "{text}");
 }
 
 /// The stack below makes no segment of fewer octets.
@@ -775,7 +778,7 @@ fn the_largest_segment_has_at_least_48_octets() {
     // The first error counts.
     let both = Options::builder()
         .max_segment(1)
-        .call_limit(Duration::ZERO)
+        .call_timeout(Duration::ZERO)
         .build();
     assert_eq!(both, Err(OptionsError::MaxSegmentTooSmall));
 }

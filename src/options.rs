@@ -1,4 +1,4 @@
-//! Limits and policies of a connection, validated when they are built.
+//! Timeouts and policies of a connection, validated when they are built.
 
 use crate::state::{OnPeerFin, OnReceive};
 use core::fmt;
@@ -6,21 +6,21 @@ use core::num::NonZeroU16;
 use core::time::Duration;
 
 /// The shortest retransmission timeout of the stack below, in milliseconds
-/// (RFC 6298, 2.4). A silence limit at or below it would end connections
+/// (RFC 6298, 2.4). A user timeout at or below it would end connections
 /// before the first retransmission (RFC 5482, 3.1).
 const SHORTEST_RTO_MS: u32 = 1_000;
 
 /// The smallest segments that the stack below makes, however little a peer takes.
 const SMALLEST_MAX_SEGMENT: u16 = 48;
 
-/// Names one of the limits, in errors.
+/// Names one of the timeouts, in errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub enum Limit {
+pub enum Setting {
     /// Longest time a handshake may take.
     Connect,
     /// Longest time without any answer while one is due.
-    Silence,
+    User,
     /// Longest time one blocking call waits.
     Call,
     /// Longest time draining and our FIN may take.
@@ -31,15 +31,15 @@ pub enum Limit {
     KeepAlive,
 }
 
-impl Limit {
-    /// The limit's name in plain words.
+impl Setting {
+    /// The timeout's name in plain words.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Connect => "connect limit",
-            Self::Silence => "silence limit",
-            Self::Call => "call limit",
-            Self::Finish => "finish limit",
+            Self::Connect => "connect timeout",
+            Self::User => "user timeout",
+            Self::Call => "call timeout",
+            Self::Finish => "finish timeout",
             Self::StallAdvice => "stall advice time",
             Self::KeepAlive => "keep-alive interval",
         }
@@ -50,13 +50,13 @@ impl Limit {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum OptionsError {
-    /// This limit is zero: it would end everything at once.
-    Zero(Limit),
-    /// This limit exceeds `u32::MAX` milliseconds (49.7 days).
-    TooLong(Limit),
-    /// The silence limit does not exceed one retransmission timeout, which is
+    /// This timeout is zero: it would end everything at once.
+    Zero(Setting),
+    /// This timeout exceeds `u32::MAX` milliseconds (49.7 days).
+    TooLong(Setting),
+    /// The user timeout does not exceed one retransmission timeout, which is
     /// 1 s at the least (RFC 5482, 3.1; RFC 6298, 2.4).
-    SilenceWithinRetransmission,
+    UserTimeoutWithinRetransmission,
     /// The largest segment is to have fewer than 48 octets of data: the stack below makes
     /// none that small.
     MaxSegmentTooSmall,
@@ -65,16 +65,16 @@ pub enum OptionsError {
 impl fmt::Display for OptionsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Zero(limit) => write!(f, "the {} is zero; use at least 1 ms", limit.name()),
-            Self::TooLong(limit) => {
+            Self::Zero(setting) => write!(f, "the {} is zero; use at least 1 ms", setting.name()),
+            Self::TooLong(setting) => {
                 write!(
                     f,
                     "the {} is above 49 days; use a shorter one",
-                    limit.name()
+                    setting.name()
                 )
             }
-            Self::SilenceWithinRetransmission => f.write_str(
-                "the silence limit is not above one retransmission timeout; use more than 1 s",
+            Self::UserTimeoutWithinRetransmission => f.write_str(
+                "the user timeout is not above one retransmission timeout; use more than 1 s",
             ),
             Self::MaxSegmentTooSmall => write!(
                 f,
@@ -102,7 +102,7 @@ pub enum Nagle {
     Off,
 }
 
-/// Limits and policies of one connection. Every default is on, so no call and
+/// Timeouts and policies of one connection. Every default is on, so no call and
 /// no connection waits for ever unless the peer keeps answering.
 ///
 /// ```
@@ -110,18 +110,18 @@ pub enum Nagle {
 /// use lastbyte::{OnPeerFin, Options};
 ///
 /// let options = Options::builder()
-///     .silence_limit(Duration::from_secs(20))
+///     .user_timeout(Duration::from_secs(20))
 ///     .on_peer_fin(OnPeerFin::HalfClose)
 ///     .build()?;
-/// assert_eq!(options.silence_limit(), Duration::from_secs(20));
-/// assert_eq!(options.connect_limit(), Duration::from_secs(30));
+/// assert_eq!(options.user_timeout(), Duration::from_secs(20));
+/// assert_eq!(options.connect_timeout(), Duration::from_secs(30));
 /// # Ok::<(), lastbyte::OptionsError>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Options {
     connect_ms: u32,
-    silence_ms: u32,
+    user_timeout_ms: u32,
     call_ms: u32,
     finish_ms: u32,
     stall_advice_ms: u32,
@@ -137,7 +137,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             connect_ms: 30_000,
-            silence_ms: 100_000,
+            user_timeout_ms: 100_000,
             call_ms: 60_000,
             finish_ms: 30_000,
             stall_advice_ms: 10_000,
@@ -174,7 +174,7 @@ impl Options {
 
     /// Gives up connecting after this time. Default: 30 s.
     #[must_use]
-    pub const fn connect_limit(&self) -> Duration {
+    pub const fn connect_timeout(&self) -> Duration {
         millis(self.connect_ms)
     }
 
@@ -184,19 +184,19 @@ impl Options {
     /// ([`Cause::Unacknowledged`](crate::Cause::Unacknowledged)). Default: 100 s (RFC 9293,
     /// 3.8.3, R2).
     #[must_use]
-    pub const fn silence_limit(&self) -> Duration {
-        millis(self.silence_ms)
+    pub const fn user_timeout(&self) -> Duration {
+        millis(self.user_timeout_ms)
     }
 
     /// Longest time one blocking call waits. Default: 60 s.
     #[must_use]
-    pub const fn call_limit(&self) -> Duration {
+    pub const fn call_timeout(&self) -> Duration {
         millis(self.call_ms)
     }
 
     /// Longest time from finishing until our FIN is acknowledged. Default: 30 s.
     #[must_use]
-    pub const fn finish_limit(&self) -> Duration {
+    pub const fn finish_timeout(&self) -> Duration {
         millis(self.finish_ms)
     }
 
@@ -208,7 +208,7 @@ impl Options {
     }
 
     /// Interval at which an idle peer is probed; `None` by default (RFC 9293,
-    /// MUST-25). A probed peer that stays silent for the silence limit counts
+    /// MUST-25). A probed peer that stays silent for the user timeout counts
     /// as vanished.
     #[must_use]
     pub const fn keep_alive(&self) -> Option<Duration> {
@@ -219,7 +219,7 @@ impl Options {
     /// the peer (RFC 9293, 3.7.1) and the device take, and no more than 1,220 to an IPv6
     /// host that does not share the first 64 bits of our address.
     ///
-    /// An IPv4 packet needs no such limit: it may be fragmented on its way (RFC 791, 3.2).
+    /// An IPv4 packet needs no such timeout: it may be fragmented on its way (RFC 791, 3.2).
     /// Routers never fragment one of IPv6 (RFC 8200, 5), but carry at least 1,280 octets,
     /// 60 of which are headers. To send more over IPv6 beyond our link, or to avoid
     /// fragments of IPv4, set it to the MTU of the path less 60 or 40.
@@ -268,8 +268,8 @@ impl Options {
         self.keep_alive_ms
     }
 
-    pub(crate) const fn silence_ms(&self) -> u32 {
-        self.silence_ms
+    pub(crate) const fn user_timeout_ms(&self) -> u32 {
+        self.user_timeout_ms
     }
 
     pub(crate) const fn finish_ms(&self) -> u32 {
@@ -291,14 +291,14 @@ pub struct OptionsBuilder {
 }
 
 impl OptionsBuilder {
-    /// `duration` in whole milliseconds, rounded up so that a limit is never
+    /// `duration` in whole milliseconds, rounded up so that a timeout is never
     /// shorter than asked for; remembers the first one out of range.
-    fn checked(&mut self, limit: Limit, duration: Duration) -> u32 {
+    fn checked(&mut self, setting: Setting, duration: Duration) -> u32 {
         let millis = duration.as_nanos().div_ceil(1_000_000);
         let checked = match u32::try_from(millis) {
-            Ok(0) => Err(OptionsError::Zero(limit)),
+            Ok(0) => Err(OptionsError::Zero(setting)),
             Ok(millis) => Ok(millis),
-            Err(_) => Err(OptionsError::TooLong(limit)),
+            Err(_) => Err(OptionsError::TooLong(setting)),
         };
         match checked {
             Ok(millis) => millis,
@@ -309,45 +309,45 @@ impl OptionsBuilder {
         }
     }
 
-    /// Sets [`Options::connect_limit`].
+    /// Sets [`Options::connect_timeout`].
     #[must_use]
-    pub fn connect_limit(mut self, limit: Duration) -> Self {
-        self.options.connect_ms = self.checked(Limit::Connect, limit);
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.options.connect_ms = self.checked(Setting::Connect, timeout);
         self
     }
 
-    /// Sets [`Options::silence_limit`].
+    /// Sets [`Options::user_timeout`].
     #[must_use]
-    pub fn silence_limit(mut self, limit: Duration) -> Self {
-        self.options.silence_ms = self.checked(Limit::Silence, limit);
+    pub fn user_timeout(mut self, timeout: Duration) -> Self {
+        self.options.user_timeout_ms = self.checked(Setting::User, timeout);
         self
     }
 
-    /// Sets [`Options::call_limit`].
+    /// Sets [`Options::call_timeout`].
     #[must_use]
-    pub fn call_limit(mut self, limit: Duration) -> Self {
-        self.options.call_ms = self.checked(Limit::Call, limit);
+    pub fn call_timeout(mut self, timeout: Duration) -> Self {
+        self.options.call_ms = self.checked(Setting::Call, timeout);
         self
     }
 
-    /// Sets [`Options::finish_limit`].
+    /// Sets [`Options::finish_timeout`].
     #[must_use]
-    pub fn finish_limit(mut self, limit: Duration) -> Self {
-        self.options.finish_ms = self.checked(Limit::Finish, limit);
+    pub fn finish_timeout(mut self, timeout: Duration) -> Self {
+        self.options.finish_ms = self.checked(Setting::Finish, timeout);
         self
     }
 
     /// Sets [`Options::stall_advice_after`].
     #[must_use]
     pub fn stall_advice_after(mut self, time: Duration) -> Self {
-        self.options.stall_advice_ms = self.checked(Limit::StallAdvice, time);
+        self.options.stall_advice_ms = self.checked(Setting::StallAdvice, time);
         self
     }
 
     /// Turns [`Options::keep_alive`] on, with this interval.
     #[must_use]
     pub fn keep_alive(mut self, interval: Duration) -> Self {
-        self.options.keep_alive_ms = self.checked(Limit::KeepAlive, interval);
+        self.options.keep_alive_ms = self.checked(Setting::KeepAlive, interval);
         self
     }
 
@@ -398,25 +398,25 @@ impl OptionsBuilder {
     ///
     /// # Errors
     ///
-    /// The first limit that is zero or too long, or the largest segment if it is too
-    /// small; else a silence limit that does not exceed one retransmission timeout.
+    /// The first timeout that is zero or too long, or the largest segment if it is too
+    /// small; else a user timeout that does not exceed one retransmission timeout.
     ///
     /// ```
     /// use core::time::Duration;
-    /// use lastbyte::{Limit, Options, OptionsError};
+    /// use lastbyte::{Setting, Options, OptionsError};
     ///
-    /// let error = Options::builder().call_limit(Duration::ZERO).build();
-    /// assert_eq!(error, Err(OptionsError::Zero(Limit::Call)));
+    /// let error = Options::builder().call_timeout(Duration::ZERO).build();
+    /// assert_eq!(error, Err(OptionsError::Zero(Setting::Call)));
     ///
-    /// let error = Options::builder().silence_limit(Duration::from_secs(1)).build();
-    /// assert_eq!(error, Err(OptionsError::SilenceWithinRetransmission));
+    /// let error = Options::builder().user_timeout(Duration::from_secs(1)).build();
+    /// assert_eq!(error, Err(OptionsError::UserTimeoutWithinRetransmission));
     /// ```
     pub fn build(self) -> Result<Options, OptionsError> {
         if let Some(error) = self.error {
             return Err(error);
         }
-        if self.options.silence_ms <= SHORTEST_RTO_MS {
-            return Err(OptionsError::SilenceWithinRetransmission);
+        if self.options.user_timeout_ms <= SHORTEST_RTO_MS {
+            return Err(OptionsError::UserTimeoutWithinRetransmission);
         }
         Ok(self.options)
     }
