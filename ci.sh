@@ -84,7 +84,7 @@ Only when asked for:
   mutants   changes the core and the stack in a thousand small ways, one at a time,
             and sees that the tests notice, but for what tests/survivors.txt names
             with a reason; more than an hour ($MUTANTS_ARGS for a part of them:
-            MUTANTS_ARGS='--re src/timers.rs')
+            MUTANTS_ARGS='--re src/core/timers.rs')
 
   help      this text
 

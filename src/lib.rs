@@ -78,39 +78,29 @@
 extern crate std;
 
 mod clock;
-mod connection;
+pub mod core;
 #[cfg(feature = "coverage")]
 pub mod coverage;
-mod error;
-mod facts;
-mod fmt;
-mod ledger;
-mod options;
-mod report;
+#[cfg(feature = "smoltcp")]
+mod guard;
 #[cfg(not(feature = "sabotage"))]
 mod sabotage;
 #[cfg(feature = "sabotage")]
 pub mod sabotage;
 #[cfg(feature = "smoltcp")]
 pub mod stack;
-mod state;
-mod time;
-mod timers;
 #[cfg(not(feature = "trace"))]
 mod trace;
 #[cfg(feature = "trace")]
 pub mod trace;
-pub mod transition;
 
+pub use self::core::transition;
+pub use self::core::{
+    Action, Admission, Advice, Cause, ClosedBy, Closer, Connection, Event, How, Icmp, Instant,
+    Ledger, Nagle, OnPeerFin, OnReceive, Options, OptionsBuilder, OptionsError, Progress,
+    ReadError, Report, Retry, Sent, Setting, State, Timeout, Window, WriteError,
+};
 pub use clock::Clock;
-pub use connection::Connection;
-pub use error::{ClosedBy, How, ReadError, Timeout, WriteError};
-pub use facts::{Admission, Icmp, Retry, Sent, Window};
-pub use ledger::Ledger;
-pub use options::{Nagle, Options, OptionsBuilder, OptionsError, Setting};
-pub use report::{Advice, Progress, Report};
-pub use state::{Action, Cause, Closer, Event, OnPeerFin, OnReceive, State};
-pub use time::Instant;
 
 /// The snippets of the README, compiled.
 #[cfg(all(

@@ -5,9 +5,9 @@
 //! Without the feature nothing of this is left in the code.
 
 use crate::Instant;
-use crate::connection::Connection;
-use crate::error::WriteError;
-use crate::state::Event;
+use crate::core::connection::Connection;
+use crate::core::error::WriteError;
+use crate::core::state::Event;
 #[cfg(feature = "trace")]
 use core::cell::Cell;
 

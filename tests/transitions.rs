@@ -14,7 +14,9 @@ const HEADER: [&str; 2] = [
 ];
 
 fn source(name: &str) -> PathBuf {
-    [env!("CARGO_MANIFEST_DIR"), "src", name].iter().collect()
+    [env!("CARGO_MANIFEST_DIR"), "src", "core", name]
+        .iter()
+        .collect()
 }
 
 /// The states with rows of their own: the causes of `Closed` share theirs.
@@ -34,7 +36,7 @@ fn the_printed_table_is_the_one_in_the_code() {
     let printed = fs::read_to_string(&path).unwrap();
     assert!(
         printed == table,
-        "src/transitions.md differs from the code; \
+        "src/core/transitions.md differs from the code; \
          run UPDATE_TRANSITIONS=1 cargo test --test transitions and look at the difference"
     );
 }

@@ -170,7 +170,7 @@
 
 pub use embassy_net_driver;
 
-use crate::fmt::tell;
+use crate::core::fmt::tell;
 use crate::{Clock, Instant};
 use core::convert::Infallible;
 use core::fmt;

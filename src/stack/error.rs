@@ -3,8 +3,8 @@
 use super::calls::UnknownConnection;
 use super::config::ConfigError;
 use super::opening::OpenError;
-use crate::error::{ReadError, WriteError};
-use crate::options::OptionsError;
+use crate::core::error::{ReadError, WriteError};
+use crate::core::options::OptionsError;
 use core::fmt;
 use embedded_io::ErrorKind;
 

@@ -46,38 +46,28 @@
 //! ```
 
 mod calls;
-mod checksum;
 mod config;
 mod driver;
 #[cfg(feature = "embassy-net-driver-v0.2")]
 pub mod embassy;
-mod ends;
 mod error;
 #[cfg(feature = "defmt")]
 mod format;
-mod guard;
-mod icmp;
 mod isn;
 #[cfg(feature = "medium-ethernet")]
-mod neighbours;
+pub(crate) mod neighbours;
 mod opening;
-mod parse;
 mod ports;
-mod probe;
 mod reader;
 mod reading;
 mod retry;
-mod row;
 mod secret;
-mod segment;
-mod seq;
 mod slot;
 mod steps;
-mod table;
 mod time;
 mod tracker;
-mod turns;
-mod watch;
+pub(crate) mod turns;
+pub(crate) mod watch;
 mod writer;
 
 pub use smoltcp;

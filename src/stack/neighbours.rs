@@ -16,14 +16,14 @@
 //! A stack that has no more connections than smoltcp keeps neighbours only asks: it notes no
 //! hardware address.
 
-#[cfg(feature = "proto-ipv6")]
-use super::checksum::{checksum, sum};
-use super::ends::Addresses;
-use super::row::Facts;
-use super::table::Table;
 use super::time::to_smoltcp;
 use super::tracker::{Net, Tracker};
 use crate::Instant;
+#[cfg(feature = "proto-ipv6")]
+use crate::guard::checksum::{checksum, sum};
+use crate::guard::ends::Addresses;
+use crate::guard::row::Facts;
+use crate::guard::table::Table;
 use core::cell::Cell;
 use smoltcp::config::IFACE_NEIGHBOR_CACHE_COUNT;
 use smoltcp::iface::{Interface, PollResult};
@@ -61,7 +61,7 @@ impl Neighbour {
 
 /// What is noted of the neighbours of all connections.
 #[derive(Debug)]
-pub(super) struct Neighbours<const N: usize> {
+pub(crate) struct Neighbours<const N: usize> {
     of: [Cell<Neighbour>; N],
     /// How often smoltcp was given room in this step and did not use it: the neighbour is
     /// missing, and may not be asked for yet.
@@ -71,7 +71,7 @@ pub(super) struct Neighbours<const N: usize> {
 }
 
 impl<const N: usize> Neighbours<N> {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             of: core::array::from_fn(|_| Cell::new(Neighbour::UNKNOWN)),
             unused: Cell::new(0),
@@ -80,7 +80,7 @@ impl<const N: usize> Neighbours<N> {
     }
 
     /// smoltcp gets room for a frame.
-    pub(super) fn note_room(&self) {
+    pub(crate) fn note_room(&self) {
         if N == 1 {
             return;
         }
@@ -88,7 +88,7 @@ impl<const N: usize> Neighbours<N> {
     }
 
     /// A frame leaves.
-    pub(super) fn note_frame(&self, frame: &[u8]) {
+    pub(crate) fn note_frame(&self, frame: &[u8]) {
         if N == 1 {
             return;
         }
@@ -100,7 +100,7 @@ impl<const N: usize> Neighbours<N> {
 
     /// A segment of the peer came in this frame.
     #[inline]
-    pub(super) fn note_heard(&self, slot: usize, frame: &[u8]) {
+    pub(crate) fn note_heard(&self, slot: usize, frame: &[u8]) {
         if let Some(&[_, _, _, _, _, _, a, b, c, d, e, f]) = frame.first_chunk::<12>()
             && let Some(neighbour) = self.of.get(slot)
         {
@@ -122,7 +122,7 @@ impl<const N: usize> Neighbours<N> {
     }
 
     /// Nothing is known of the neighbour of this connection.
-    pub(super) fn forget(&self, slot: usize) {
+    pub(crate) fn forget(&self, slot: usize) {
         if let Some(neighbour) = self.of.get(slot) {
             neighbour.set(Neighbour::UNKNOWN);
         }
@@ -170,7 +170,7 @@ fn is_question(frame: &[u8]) -> bool {
 }
 
 /// To whom on our link a packet to `remote` goes: to itself, or to a router.
-pub(super) fn next_hop(
+pub(crate) fn next_hop(
     interface: &mut Interface,
     remote: IpAddress,
     now: Instant,
@@ -306,7 +306,7 @@ fn fill_ndp(
 
 impl<const N: usize> Tracker<N> {
     /// After a step: gives what it has left a socket without, its neighbour.
-    pub(super) fn help_out<D: Device + ?Sized>(
+    pub(crate) fn help_out<D: Device + ?Sized>(
         &mut self,
         net: &mut Net<'_, '_, D>,
         sent: PollResult,
@@ -323,7 +323,7 @@ impl<const N: usize> Tracker<N> {
     }
 
     /// Gives smoltcp the neighbours that are noted and sends again; asks for the others.
-    pub(super) fn send_with_neighbours<D: Device + ?Sized>(
+    pub(crate) fn send_with_neighbours<D: Device + ?Sized>(
         &mut self,
         net: &mut Net<'_, '_, D>,
         sent: PollResult,
@@ -397,7 +397,7 @@ impl<const N: usize> Tracker<N> {
 
     /// Takes in that a segment which demands an answer left after another that has none. New
     /// data is no try.
-    pub(super) fn note_try(&mut self, index: usize, facts: Facts, now: Instant) {
+    pub(crate) fn note_try(&mut self, index: usize, facts: Facts, now: Instant) {
         let is_try = facts.resent > 0 || self.table.in_flight(index) == 0;
         if is_try && self.table.medium() == Medium::Ethernet {
             self.table.neighbours.doubt(index);
@@ -408,7 +408,7 @@ impl<const N: usize> Tracker<N> {
 
     /// Asks for the neighbour of a connection that does not answer, and forgets what was noted
     /// of whoever has its hardware address.
-    pub(super) fn settle_doubt<D: Device + ?Sized>(
+    pub(crate) fn settle_doubt<D: Device + ?Sized>(
         &mut self,
         index: usize,
         net: &mut Net<'_, '_, D>,

@@ -1,12 +1,12 @@
 //! Opening a connection: route, slot, port, socket.
 
-use super::ends::{Ends, Flow};
 use super::slot::Tenure;
 use super::tracker::{ConnectionId, Net, Tracker};
 use crate::Instant;
-use crate::options::Options;
+use crate::core::options::Options;
+use crate::core::state::Action;
+use crate::guard::ends::{Ends, Flow};
 use crate::sabotage::{Sabotage, is_on};
-use crate::state::Action;
 use crate::trace;
 use core::fmt;
 use smoltcp::iface::{Interface, SocketSet};
@@ -176,7 +176,7 @@ impl<const N: usize> Tracker<N> {
     /// Whether a connection ended because nobody answered, and none is open that is held up
     /// if its neighbour has to be asked for again.
     fn are_neighbours_in_doubt(&self) -> bool {
-        use crate::state::{Cause, State};
+        use crate::core::state::{Cause, State};
         let states = || self.slots.iter().map(|slot| slot.connection.state());
         states().any(|state| {
             matches!(

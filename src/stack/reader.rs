@@ -3,7 +3,7 @@
 use super::driver::{CallTimeout, Stack};
 use super::tracker::ConnectionId;
 use crate::Clock;
-use crate::error::ReadError;
+use crate::core::error::ReadError;
 use embedded_io::{BufRead, ErrorType, Read, ReadReady};
 use smoltcp::phy::Device;
 

@@ -2,8 +2,8 @@
 
 use super::slot::Slot;
 use super::tracker::{ConnectionId, Tracker};
-use crate::error::{ReadError, WriteError};
-use crate::state::{OnReceive, State};
+use crate::core::error::{ReadError, WriteError};
+use crate::core::state::{OnReceive, State};
 use crate::trace;
 use smoltcp::iface::SocketSet;
 use smoltcp::socket::tcp;

@@ -10,7 +10,7 @@
 use super::time::to_smoltcp;
 use super::tracker::{Net, Tracker};
 use super::watch::Watch;
-use crate::facts::Retry;
+use crate::core::facts::Retry;
 use smoltcp::iface::{SocketHandle, SocketSet};
 use smoltcp::phy::Device;
 use smoltcp::socket::tcp;

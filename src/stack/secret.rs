@@ -1,8 +1,8 @@
 //! The secret of one boot, and what is derived from it so that nobody outside can
 //! compute it.
 
-use super::ends::{Addresses, Flow};
 use crate::Instant;
+use crate::guard::ends::{Addresses, Flow};
 use core::fmt;
 use siphasher::sip::SipHasher24;
 
@@ -266,7 +266,7 @@ mod tests {
     #[cfg(feature = "proto-ipv4")]
     mod sequence_numbers {
         use super::*;
-        use crate::stack::ends::Ends;
+        use crate::guard::ends::Ends;
         use smoltcp::wire::{IpAddress, IpEndpoint};
 
         fn number(seed: u64, local: (u8, u16), remote: (u8, u16), micros: u64) -> u32 {

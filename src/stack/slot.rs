@@ -1,13 +1,13 @@
 //! One connection bound to one smoltcp socket: what a poll step did to the
 //! socket, told to the connection as facts.
 
-use super::ends::Flow;
-use super::row::{Facts, Receipt, Sending};
 use crate::Instant;
-use crate::connection::Connection;
-use crate::facts::{Icmp, Sent};
+use crate::core::connection::Connection;
+use crate::core::facts::{Icmp, Sent};
+use crate::core::state::{Action, OnReceive, State};
+use crate::guard::ends::Flow;
+use crate::guard::row::{Facts, Receipt, Sending};
 use crate::sabotage::{Sabotage, is_on};
-use crate::state::{Action, OnReceive, State};
 use smoltcp::iface::{Interface, SocketHandle};
 use smoltcp::socket::tcp;
 use smoltcp::wire::IpAddress;

@@ -31,7 +31,7 @@ const OTHER: u16 = u16::MAX - 1;
 
 /// What became of the room for frames in an egress step.
 #[derive(Debug)]
-pub(super) struct Room {
+pub(crate) struct Room {
     /// Whether a socket found none.
     is_short: Cell<bool>,
     /// Whose frame left last.
@@ -39,7 +39,7 @@ pub(super) struct Room {
 }
 
 impl Room {
-    pub(super) const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self {
             is_short: Cell::new(false),
             used_by: Cell::new(NONE),
@@ -47,30 +47,30 @@ impl Room {
     }
 
     /// A socket found none.
-    pub(super) fn note_short(&self) {
+    pub(crate) fn note_short(&self) {
         self.is_short.set(true);
     }
 
     /// Whether a socket found none in the step before.
-    pub(super) fn is_short(&self) -> bool {
+    pub(crate) fn is_short(&self) -> bool {
         self.is_short.get()
     }
 
     /// A frame leaves: of this connection, if of any.
-    pub(super) fn note_used(&self, slot: Option<usize>) {
+    pub(crate) fn note_used(&self, slot: Option<usize>) {
         let slot = slot.and_then(|slot| u16::try_from(slot).ok());
         self.used_by.set(slot.unwrap_or(OTHER));
     }
 
     /// Whether a frame has left in this step.
-    pub(super) fn is_used(&self) -> bool {
+    pub(crate) fn is_used(&self) -> bool {
         self.used_by.get() != NONE
     }
 }
 
 /// Whose turn it is.
 #[derive(Debug)]
-pub(super) struct Turns {
+pub(crate) struct Turns {
     /// Whoever is in this place of the set, or after it, has had its turn.
     served: Option<SocketHandle>,
     /// How many sockets of the application have had their turn. One round after the last is
@@ -81,7 +81,7 @@ pub(super) struct Turns {
 }
 
 impl Turns {
-    pub(super) const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self {
             served: None,
             guests: 0,
@@ -93,7 +93,7 @@ impl Turns {
 impl<const N: usize> Tracker<N> {
     /// Sends one segment of each connection at most, and one packet of each other socket,
     /// as far as the device has room.
-    pub(super) fn send_segments<D: Device + ?Sized>(
+    pub(crate) fn send_segments<D: Device + ?Sized>(
         &mut self,
         net: &mut Net<'_, '_, D>,
     ) -> PollResult {
@@ -105,7 +105,7 @@ impl<const N: usize> Tracker<N> {
     }
 
     /// The same, of those whose neighbour smoltcp knows.
-    pub(super) fn send_round<D: Device + ?Sized>(
+    pub(crate) fn send_round<D: Device + ?Sized>(
         &mut self,
         net: &mut Net<'_, '_, D>,
     ) -> PollResult {

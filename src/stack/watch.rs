@@ -3,17 +3,17 @@
 //! smoltcp reports neither when a peer was heard, nor whether its window is closed,
 //! whether a segment left or was a retransmission, or what ICMP said. All of that is on
 //! the wire. [`Watch`] wraps a device for the time of one poll step, reads each segment of
-//! a connection that passes, holds it to the rules of [`guard`](super::guard), and leaves
+//! a connection that passes, holds it to the rules of [`guard`](crate::guard::rules), and leaves
 //! facts in the table, to be collected after the step.
 
-use super::parse::Checks;
-use super::table::{Onward, Table};
+use crate::guard::parse::Checks;
+use crate::guard::table::{Onward, Table};
 use smoltcp::phy::{Checksum, Device, DeviceCapabilities, PacketMeta, RxToken, TxToken};
 use smoltcp::time::Instant;
 
 /// A device of whose packets the guard checks the headers of IPv4 and the segments of
 /// TCP, and nobody else does.
-pub(super) struct Checked<'d, D>(pub(super) &'d mut D);
+pub(crate) struct Checked<'d, D>(pub(crate) &'d mut D);
 
 impl<D: Device> Device for Checked<'_, D> {
     type RxToken<'t>
@@ -74,7 +74,7 @@ enum Outlet {
 }
 
 impl<'w, D: ?Sized, const N: usize> Watch<'w, D, N> {
-    pub(super) const fn new(device: &'w mut D, table: &'w Table<N>) -> Self {
+    pub(crate) const fn new(device: &'w mut D, table: &'w Table<N>) -> Self {
         Self {
             device,
             table,
@@ -84,7 +84,7 @@ impl<'w, D: ?Sized, const N: usize> Watch<'w, D, N> {
     }
 
     /// The same, and the device seems to have room for one frame to send.
-    pub(super) fn narrowed(self) -> Self {
+    pub(crate) fn narrowed(self) -> Self {
         Self {
             outlet: Outlet::Narrow,
             ..self
@@ -92,7 +92,7 @@ impl<'w, D: ?Sized, const N: usize> Watch<'w, D, N> {
     }
 
     /// The same, and this frame has arrived, if there is one. Nothing answers it.
-    pub(super) fn introducing(self, introduction: Option<&'w [u8]>) -> Self {
+    pub(crate) fn introducing(self, introduction: Option<&'w [u8]>) -> Self {
         Self {
             introduction,
             ..self
@@ -100,7 +100,7 @@ impl<'w, D: ?Sized, const N: usize> Watch<'w, D, N> {
     }
 
     /// The same, and the device seems to have no room for a frame to send.
-    pub(super) const fn deaf(device: &'w mut D, table: &'w Table<N>) -> Self {
+    pub(crate) const fn deaf(device: &'w mut D, table: &'w Table<N>) -> Self {
         Self {
             device,
             table,

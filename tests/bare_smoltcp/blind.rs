@@ -6,7 +6,7 @@ use lastbyte_shim::loopback::Flags;
 use smoltcp::socket::tcp;
 
 /// A RST anywhere in the window ends the connection, without a word. RFC 5961,
-/// 3.2 (3), asks for a challenge ACK. Worked around in `src/stack/guard.rs`.
+/// 3.2 (3), asks for a challenge ACK. Worked around in `src/guard/rules.rs`.
 #[test]
 fn row_06_rst_in_window_closes_the_connection() {
     for peer in PEERS {
@@ -21,7 +21,7 @@ fn row_06_rst_in_window_closes_the_connection() {
 }
 
 /// A SYN on a synchronised connection is dropped without a word. RFC 5961, 4.2,
-/// asks for a challenge ACK. Worked around in `src/stack/guard.rs`.
+/// asks for a challenge ACK. Worked around in `src/guard/rules.rs`.
 #[test]
 fn row_12_syn_in_synchronized_is_dropped_in_silence() {
     for peer in PEERS {
@@ -41,7 +41,7 @@ fn row_12_syn_in_synchronized_is_dropped_in_silence() {
 
 /// An ACK above SND.NXT frees octets that were never sent, and they never are.
 /// RFC 9293, 3.10.7.4, step 5, asks for an ACK and to drop the segment. Worked
-/// around in `src/stack/guard.rs`.
+/// around in `src/guard/rules.rs`.
 #[test]
 fn row_13_ack_beyond_snd_nxt_frees_octets_never_sent() {
     for peer in PEERS {
@@ -78,7 +78,7 @@ fn rst_acknowledges_nothing() {
 
 /// Data beyond the window is cut off, but the FIN behind it is taken, at a
 /// number that is not its own. RFC 9293, 3.10.7.4, step 1, has what is outside
-/// the window left out, the FIN with it. Worked around in `src/stack/guard.rs`.
+/// the window left out, the FIN with it. Worked around in `src/guard/rules.rs`.
 #[test]
 fn fin_behind_data_beyond_the_window_is_taken() {
     for peer in PEERS {
@@ -94,7 +94,7 @@ fn fin_behind_data_beyond_the_window_is_taken() {
 }
 
 /// Data behind the peer's FIN is taken and acknowledged. RFC 9293, 3.10.7.4,
-/// step 7, has it ignored. Worked around in `src/stack/guard.rs`.
+/// step 7, has it ignored. Worked around in `src/guard/rules.rs`.
 #[test]
 fn data_behind_a_fin_is_taken_and_acknowledged() {
     for peer in PEERS {

@@ -11,7 +11,7 @@ use smoltcp::wire::IpAddress;
 
 /// A write after our own close is refused in the same words as one after a RST.
 /// RFC 9293, 3.10.2, has "connection closing" said. Worked around in
-/// `src/transition.rs` and `src/error.rs`.
+/// `src/core/transition.rs` and `src/core/error.rs`.
 #[test]
 fn row_04_send_after_close_reads_like_a_reset() {
     for peer in PEERS {
@@ -72,7 +72,7 @@ fn row_37_simultaneous_close_ends_in_time_wait() {
 
 /// In LAST-ACK a FIN that nobody acknowledges is repeated for ever, and a RST
 /// and the final ACK look alike. RFC 9293, 3.10.8, has retransmission end some
-/// time. Worked around in `src/timers.rs` (the finish timeout).
+/// time. Worked around in `src/core/timers.rs` (the finish timeout).
 #[test]
 fn row_38_last_ack_has_no_end() {
     for peer in PEERS {
@@ -178,7 +178,7 @@ fn fin_wait_2_has_no_end() {
 
 /// A window probe that is due when our FIN is acknowledged goes on in FIN-WAIT-2,
 /// with nothing to send, without a pause. RFC 9293, 3.8.6.1, probes while there
-/// is data to send, ever more rarely. Worked around in `src/stack/guard.rs`.
+/// is data to send, ever more rarely. Worked around in `src/guard/rules.rs`.
 #[test]
 fn fin_wait_2_probes_a_closed_window_without_a_pause() {
     for peer in PEERS {

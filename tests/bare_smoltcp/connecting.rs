@@ -39,7 +39,7 @@ fn row_11_refusal_and_timeout_look_alike() {
 
 /// Without `set_timeout` the SYN is repeated for ever. RFC 9293, 3.9.1.1 and
 /// MUST-23, ask for a limit of three minutes at least. Worked around in
-/// `src/options.rs` and `src/timers.rs`.
+/// `src/core/options.rs` and `src/core/timers.rs`.
 #[test]
 fn row_23_connecting_has_no_end() {
     for peer in PEERS {
@@ -89,7 +89,7 @@ fn ours(script: &Script, seq: u32, flags: Flags) -> Segment {
 }
 
 /// Soft ICMP errors reach no socket. RFC 9293, MUST-54, has the application
-/// told of them. Worked around in `src/stack/icmp.rs`.
+/// told of them. Worked around in `src/guard/icmp.rs`.
 #[test]
 fn row_32_soft_icmp_reaches_no_socket() {
     for code in [0, 1, 5] {
@@ -98,7 +98,7 @@ fn row_32_soft_icmp_reaches_no_socket() {
 }
 
 /// Nor do hard ones, while connecting. RFC 9293, SHLD-26, has them end the
-/// attempt. Worked around in `src/stack/icmp.rs`.
+/// attempt. Worked around in `src/guard/icmp.rs`.
 #[test]
 fn row_33_hard_icmp_reaches_no_socket() {
     for code in [2, 3, 4] {
@@ -108,7 +108,7 @@ fn row_33_hard_icmp_reaches_no_socket() {
 
 /// A neighbour that does not answer is asked for once a second, and the socket
 /// learns nothing of it. RFC 1122, 2.4, has the link layer tell. Worked around
-/// by the connect timeout, `src/timers.rs`.
+/// by the connect timeout, `src/core/timers.rs`.
 #[test]
 fn neighbour_that_does_not_answer_is_no_error() {
     for peer in PEERS {
@@ -163,7 +163,7 @@ fn reboot_with_the_same_seed_and_port_never_connects() {
 
 /// An ICMP error that quotes eight octets of our segment is not parsed, since
 /// the quoted length goes beyond the quotation. RFC 792 has just these quoted.
-/// Worked around in `src/stack/icmp.rs`, which reads the quotation itself.
+/// Worked around in `src/guard/icmp.rs`, which reads the quotation itself.
 #[test]
 fn icmp_error_with_a_short_quotation_is_not_parsed() {
     let checksums = ChecksumCapabilities::default();
@@ -270,7 +270,7 @@ fn connect_takes_nothing_but_a_number_from_the_interface() {
 
 /// One malformed option makes smoltcp drop the whole SYN|ACK, each time that it is repeated.
 /// RFC 9293, MUST-7, has a TCP handle an illegal option length. Worked around in
-/// `src/stack/segment.rs`, which makes the options anew.
+/// `src/guard/segment.rs`, which makes the options anew.
 #[test]
 fn a_malformed_option_keeps_it_from_connecting() {
     for peer in PEERS {
@@ -293,7 +293,7 @@ fn a_malformed_option_keeps_it_from_connecting() {
 
 /// No packet of IPv4 may be fragmented, and all have the number 0. RFC 1191 has a host
 /// forbid fragments only if it heeds what routers say then. Worked around in
-/// `src/stack/probe.rs`, which rests on these two values.
+/// `src/guard/probe.rs`, which rests on these two values.
 #[test]
 fn routers_may_not_fragment_what_it_sends() {
     let world = World::new(WorldConfig::default());

@@ -10,7 +10,7 @@ use smoltcp::time::Duration;
 /// The first write after the peer's FIN is taken, and sent. RFC 9293,
 /// 3.10.7.4, step 8, has the user told of the FIN. Worked around in
 /// `src/stack/slot.rs`, which looks at the state after each step, and decided
-/// in `src/transition.rs`.
+/// in `src/core/transition.rs`.
 #[test]
 fn row_01_fin_does_not_stop_the_next_write() {
     for peer in PEERS {

@@ -8,33 +8,33 @@
 //!
 //! | Row | What bare smoltcp does | Worked around in |
 //! |---|---|---|
-//! | 01 | takes the first write after the peer's FIN, and sends it | `src/stack/slot.rs`, `src/transition.rs` |
+//! | 01 | takes the first write after the peer's FIN, and sends it | `src/stack/slot.rs`, `src/core/transition.rs` |
 //! | 02 | shows FIN and RST of one poll, RST and timeout alike | `src/stack/tracker.rs`, `src/stack/slot.rs` |
-//! | 04 | refuses a write after `close()` in the words of a RST | `src/transition.rs`, `src/error.rs` |
-//! | 06 | closes for any RST in the window | `src/stack/guard.rs` |
+//! | 04 | refuses a write after `close()` in the words of a RST | `src/core/transition.rs`, `src/core/error.rs` |
+//! | 06 | closes for any RST in the window | `src/guard/rules.rs` |
 //! | 11 | leaves `Closed` for a refusal and for a timeout | `src/stack/slot.rs` |
-//! | 12 | drops a SYN on a synchronised connection in silence | `src/stack/guard.rs` |
-//! | 13 | frees octets never sent for an ACK above SND.NXT | `src/stack/guard.rs` |
+//! | 12 | drops a SYN on a synchronised connection in silence | `src/guard/rules.rs` |
+//! | 13 | frees octets never sent for an ACK above SND.NXT | `src/guard/rules.rs` |
 //! | 17 | does not notice a FIN behind a full receive buffer | `src/stack/slot.rs` |
-//! | 20 | tells no cause when its timeout ends a connection | `src/options.rs`, `src/timers.rs` |
-//! | 21 | shows retransmissions nowhere | `src/stack/watch.rs`, `src/timers.rs` |
-//! | 22 | has no limit unless one is set | `src/options.rs` |
-//! | 23 | connects for ever | `src/options.rs`, `src/timers.rs` |
-//! | 25 | ends an idle connection by its timeout | `src/stack/opening.rs`, `src/timers.rs` |
-//! | 26 | takes a timeout below the retransmission timeout | `src/options.rs` |
-//! | 28 | ends a peer that answers probes by its timeout | `src/stack/opening.rs`, `src/timers.rs` |
+//! | 20 | tells no cause when its timeout ends a connection | `src/core/options.rs`, `src/core/timers.rs` |
+//! | 21 | shows retransmissions nowhere | `src/stack/watch.rs`, `src/core/timers.rs` |
+//! | 22 | has no limit unless one is set | `src/core/options.rs` |
+//! | 23 | connects for ever | `src/core/options.rs`, `src/core/timers.rs` |
+//! | 25 | ends an idle connection by its timeout | `src/stack/opening.rs`, `src/core/timers.rs` |
+//! | 26 | takes a timeout below the retransmission timeout | `src/core/options.rs` |
+//! | 28 | ends a peer that answers probes by its timeout | `src/stack/opening.rs`, `src/core/timers.rs` |
 //! | 29 | bears a window that shrinks | nowhere: it is right |
-//! | 30 | stalls once data in flight is lost and the window closes | `src/connection/view.rs` |
-//! | 31 | takes no lost probe for death, or the first one | `src/timers.rs` |
-//! | 32, 33 | hears no ICMP error | `src/stack/icmp.rs` |
+//! | 30 | stalls once data in flight is lost and the window closes | `src/core/connection/view.rs` |
+//! | 31 | takes no lost probe for death, or the first one | `src/core/timers.rs` |
+//! | 32, 33 | hears no ICMP error | `src/guard/icmp.rs` |
 //! | 35 | sends a FIN on `close()` with unread data | `src/stack/slot.rs` |
 //! | 37 | closes simultaneously through TIME-WAIT | nowhere: it is right |
-//! | 38 | repeats the FIN for ever in LAST-ACK | `src/timers.rs` |
+//! | 38 | repeats the FIN for ever in LAST-ACK | `src/core/timers.rs` |
 //! | 40 | keeps TIME-WAIT for ten seconds, or less if told to connect | `src/stack/opening.rs`, `src/stack/ports.rs` |
-//! | 42 | keeps the last octet for ever, as in row 30 | `src/connection/view.rs` |
+//! | 42 | keeps the last octet for ever, as in row 30 | `src/core/connection/view.rs` |
 //! | - | ignores the ACK number of a RST | `src/stack/watch.rs`, `src/stack/slot.rs` |
-//! | - | takes a FIN behind data that it cut off | `src/stack/guard.rs` |
-//! | - | takes and acknowledges data behind a FIN | `src/stack/guard.rs` |
+//! | - | takes a FIN behind data that it cut off | `src/guard/rules.rs` |
+//! | - | takes and acknowledges data behind a FIN | `src/guard/rules.rs` |
 //! | - | empties the buffers when it loses its address | `src/stack/tracker.rs` |
 //! | - | empties them when TIME-WAIT ends | `src/stack/slot.rs` |
 //! | - | returns `PollResult::None` although a socket was closed | `src/stack/tracker.rs` |
@@ -42,18 +42,18 @@
 //! | - | loses the FIN of a `close()` in SYN-RECEIVED | `src/stack/slot.rs` |
 //! | - | asks for ever for the neighbour a RST is for | `src/stack/slot.rs` |
 //! | - | answers the unknown with a RST without an ACK number | `src/stack/watch.rs` |
-//! | - | asks for a neighbour each second, without an error | `src/timers.rs` |
+//! | - | asks for a neighbour each second, without an error | `src/core/timers.rs` |
 //! | - | never connects with the seed and port of before a reboot | `src/stack/isn.rs`, `src/stack/ports.rs` |
 //! | - | has initial sequence numbers that a few of them tell | `src/stack/isn.rs` |
 //! | - | takes nothing but a number from the interface it connects with | nowhere: `src/stack/isn.rs` rests on it |
 //! | - | probes an octet in flight with a zero | `src/stack/watch.rs` |
 //! | - | repeats a segment beyond the window | nowhere: the peer drops it |
-//! | - | drops an ACK at the edge of its window | `src/stack/guard.rs` |
-//! | - | probes at once when keep-alive is switched on | `src/connection/view.rs` |
+//! | - | drops an ACK at the edge of its window | `src/guard/rules.rs` |
+//! | - | probes at once when keep-alive is switched on | `src/core/connection/view.rs` |
 //! | - | probes once more when it is switched off | `src/stack/slot.rs` |
-//! | - | refuses an ICMP error with a short quotation (IPv4) | `src/stack/icmp.rs` |
-//! | - | drops a SYN with a malformed option, for ever | `src/stack/segment.rs` |
-//! | - | forbids to fragment what it sends over IPv4 | `src/stack/probe.rs` |
+//! | - | refuses an ICMP error with a short quotation (IPv4) | `src/guard/icmp.rs` |
+//! | - | drops a SYN with a malformed option, for ever | `src/guard/segment.rs` |
+//! | - | forbids to fragment what it sends over IPv4 | `src/guard/probe.rs` |
 //! | - | panics about `HardwareAddress::Ip.is_unicast()` | `src/stack/config.rs` |
 
 #[path = "../common/mod.rs"]

@@ -9,8 +9,8 @@ use smoltcp::time::Duration;
 
 /// `set_timeout` ends a connection with octets pending on time, but says of it
 /// what a RST leaves as well. RFC 9293, MUST-20 and MUST-21, ask for a limit
-/// that the user sets and is told of. Worked around in `src/options.rs` and
-/// `src/timers.rs`; smoltcp's own timeout stays off (`src/stack/opening.rs`).
+/// that the user sets and is told of. Worked around in `src/core/options.rs` and
+/// `src/core/timers.rs`; smoltcp's own timeout stays off (`src/stack/opening.rs`).
 #[test]
 fn row_20_timeout_ends_without_a_cause() {
     for peer in PEERS {
@@ -30,7 +30,7 @@ fn row_20_timeout_ends_without_a_cause() {
 
 /// Three retransmissions show nowhere. RFC 9293, SHLD-9 and SHLD-10, have the
 /// user advised. Worked around in `src/stack/watch.rs`, which counts what is
-/// sent again, and `src/timers.rs`.
+/// sent again, and `src/core/timers.rs`.
 #[test]
 fn row_21_retransmissions_show_nowhere() {
     for peer in PEERS {
@@ -51,7 +51,7 @@ fn row_21_retransmissions_show_nowhere() {
 }
 
 /// Without `set_timeout` octets are retransmitted for ever. RFC 9293, SHLD-11,
-/// asks for a limit, of 100 seconds at least. Worked around in `src/options.rs`.
+/// asks for a limit, of 100 seconds at least. Worked around in `src/core/options.rs`.
 #[test]
 fn row_22_no_limit_unless_set() {
     for peer in PEERS {
@@ -67,7 +67,7 @@ fn row_22_no_limit_unless_set() {
 
 /// `set_timeout` ends a connection on which nothing is pending, after that much
 /// silence. RFC 5482 and RFC 9293, 3.8.3, speak of data that is not
-/// acknowledged. Worked around in `src/timers.rs`; smoltcp's stays off.
+/// acknowledged. Worked around in `src/core/timers.rs`; smoltcp's stays off.
 #[test]
 fn row_25_timeout_ends_an_idle_connection() {
     for peer in PEERS {
@@ -85,7 +85,7 @@ fn row_25_timeout_ends_an_idle_connection() {
 
 /// A timeout below the retransmission timeout is taken, and ends a connection
 /// before anything was sent again. RFC 5482, 3.1, has it refused or raised.
-/// Worked around in `src/options.rs`.
+/// Worked around in `src/core/options.rs`.
 #[test]
 fn row_26_timeout_below_rto_is_taken() {
     for peer in PEERS {
@@ -103,7 +103,7 @@ fn row_26_timeout_below_rto_is_taken() {
 
 /// Keep-alive alone never ends a connection; with a timeout a single lost probe
 /// does. RFC 9293, MUST-26, has one lost probe prove nothing. Worked around in
-/// `src/timers.rs`.
+/// `src/core/timers.rs`.
 #[test]
 fn row_31_one_lost_probe_is_death_or_none_is() {
     for peer in PEERS {
@@ -143,7 +143,7 @@ fn assert_probes(script: &mut Script, count: usize) {
 
 /// Keep-alive that is switched on sends a probe at once, not after the
 /// interval of silence that RFC 9293, 3.8.4, speaks of. Worked around in
-/// `src/connection/view.rs`, which says when it is on at all.
+/// `src/core/connection/view.rs`, which says when it is on at all.
 #[test]
 fn keep_alive_probes_at_once() {
     for peer in PEERS {
@@ -204,7 +204,7 @@ fn timeout_with_a_lost_neighbour_is_not_told_by_the_poll() {
 
 /// The timeout that was backed off stays until smoltcp has measured a round trip, and what
 /// was repeated is none. Row 66 asks for tries in seconds. Worked around in
-/// `src/connection/time.rs` and `src/stack/retry.rs`.
+/// `src/core/connection/time.rs` and `src/stack/retry.rs`.
 #[test]
 fn row_66_back_off_outlives_progress() {
     for peer in PEERS {

@@ -9,7 +9,7 @@ use smoltcp::wire::IpAddress;
 
 /// `set_timeout` ends a connection whose peer answers every probe of its closed
 /// window, once the pauses between probes exceed it. RFC 9293, MUST-37, and
-/// RFC 1122, 4.2.2.17, have it stay open. Worked around in `src/timers.rs`;
+/// RFC 1122, 4.2.2.17, have it stay open. Worked around in `src/core/timers.rs`;
 /// smoltcp's own timeout stays off.
 #[test]
 fn row_28_timeout_ends_a_peer_that_answers_probes() {
@@ -75,7 +75,7 @@ fn assert_stalls(peer: IpAddress, len: usize) {
 
 /// Data in flight is lost and then the window closes: no probe is ever sent.
 /// RFC 9293, MUST-36, asks for one. Worked around with keep-alive while
-/// anything is pending, in `src/connection/view.rs`.
+/// anything is pending, in `src/core/connection/view.rs`.
 #[test]
 fn row_30_lost_data_then_zero_window_stalls_for_ever() {
     for peer in PEERS {
@@ -142,7 +142,7 @@ fn fast_retransmission_goes_beyond_the_window() {
 
 /// A bare ACK right at the edge of the window, where a peer stands whose last
 /// window of data was lost, is dropped as RFC 9293, 3.10.7.4, has it, and its
-/// news with it. Worked around in `src/stack/guard.rs`.
+/// news with it. Worked around in `src/guard/rules.rs`.
 #[test]
 fn ack_at_the_edge_of_the_window_is_dropped() {
     for peer in PEERS {

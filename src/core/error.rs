@@ -1,7 +1,7 @@
 //! What a call on a connection can fail with, ledger included.
 
-use crate::ledger::Ledger;
-use crate::state::{Cause, Closer, OnPeerFin, State};
+use crate::core::ledger::Ledger;
+use crate::core::state::{Cause, Closer, OnPeerFin, State};
 use core::fmt;
 use embedded_io::ErrorKind;
 

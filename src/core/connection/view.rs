@@ -2,12 +2,12 @@
 
 use super::Connection;
 use crate::Instant;
-use crate::error::{Timeout, WriteError};
-use crate::facts::Window;
-use crate::ledger::Ledger;
-use crate::options::Options;
-use crate::report::{Progress, Report};
-use crate::state::{Cause, State};
+use crate::core::error::{Timeout, WriteError};
+use crate::core::facts::Window;
+use crate::core::ledger::Ledger;
+use crate::core::options::Options;
+use crate::core::report::{Progress, Report};
+use crate::core::state::{Cause, State};
 use crate::trace;
 use core::num::NonZeroU16;
 

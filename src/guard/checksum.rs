@@ -3,7 +3,7 @@
 /// Adds a word to a sum of the Internet checksum (RFC 1071), in the order of this
 /// machine. Nothing is carried around yet: the word is added whole where two of them
 /// fit into a register, else its halves. A packet has fewer than 2^16 of either.
-pub(super) fn add(sum: usize, word: [u8; 4]) -> usize {
+pub(crate) fn add(sum: usize, word: [u8; 4]) -> usize {
     // There is no machine with smaller registers.
     let word = usize::try_from(u32::from_ne_bytes(word)).unwrap_or(0);
     match usize::BITS {
@@ -14,14 +14,14 @@ pub(super) fn add(sum: usize, word: [u8; 4]) -> usize {
 
 /// The fixed part of a header, of IPv4 or of TCP, added to a sum: most of what is
 /// summed up, so it is spared the loop.
-pub(super) fn sum_header(seed: usize, header: &[u8; 20]) -> usize {
+pub(crate) fn sum_header(seed: usize, header: &[u8; 20]) -> usize {
     let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t] = *header;
     let sum = add(add(seed, [a, b, c, d]), [e, f, g, h]);
     add(add(add(sum, [i, j, k, l]), [m, n, o, p]), [q, r, s, t])
 }
 
 /// Any octets added to a sum.
-pub(super) fn sum(seed: usize, octets: &[u8]) -> usize {
+pub(crate) fn sum(seed: usize, octets: &[u8]) -> usize {
     match octets {
         [] => seed,
         _ => sum_some(seed, octets),
@@ -56,18 +56,18 @@ fn folded_word(sum: u32) -> u16 {
 }
 
 /// Whether a sum with the checksum in it is all ones.
-pub(super) fn is_complete(sum: usize) -> bool {
+pub(crate) fn is_complete(sum: usize) -> bool {
     folded(sum) == 0xffff
 }
 
 /// The checksum of what was summed up, as it stands in a header.
-pub(super) fn checksum(sum: usize) -> [u8; 2] {
+pub(crate) fn checksum(sum: usize) -> [u8; 2] {
     (!folded(sum)).to_ne_bytes()
 }
 
 /// A checksum after the words `old` and 0 were replaced by 0 and `new` (RFC 1624, equation 3).
 #[cfg(feature = "proto-ipv4")]
-pub(super) fn replaced(checksum: [u8; 2], old: [u8; 2], new: [u8; 2]) -> [u8; 2] {
+pub(crate) fn replaced(checksum: [u8; 2], old: [u8; 2], new: [u8; 2]) -> [u8; 2] {
     let word = |word: [u8; 2]| u32::from(u16::from_ne_bytes(word));
     let complements = (word(checksum) ^ 0xffff).wrapping_add(word(old) ^ 0xffff);
     (!folded_word(complements.wrapping_add(word(new)))).to_ne_bytes()

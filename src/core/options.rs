@@ -1,6 +1,6 @@
 //! Timeouts and policies of a connection, validated when they are built.
 
-use crate::state::{OnPeerFin, OnReceive};
+use crate::core::state::{OnPeerFin, OnReceive};
 use core::fmt;
 use core::num::NonZeroU16;
 use core::time::Duration;

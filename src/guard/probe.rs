@@ -31,7 +31,7 @@ const LONGEST_IP_HEADER_LEN: usize = if cfg!(feature = "proto-ipv6") {
 };
 
 /// How much of a payload fits in. The rest is left to be repeated by the peer.
-pub(super) const PAYLOAD: usize = 128;
+pub(crate) const PAYLOAD: usize = 128;
 
 /// Room for the link header, the longer of the IP headers, TCP's, and a payload.
 const ROOM: usize = 14 + LONGEST_IP_HEADER_LEN + TCP_HEADER_LEN + PAYLOAD;
@@ -41,14 +41,14 @@ const _: () = assert!(size_of::<Probe>() <= 88 + PAYLOAD);
 
 /// A frame with a segment in it.
 #[derive(Debug)]
-pub(super) struct Probe {
+pub(crate) struct Probe {
     frame: [u8; ROOM],
     len: u8,
 }
 
 impl Probe {
     /// Without anything in it.
-    pub(super) const EMPTY: Self = Self {
+    pub(crate) const EMPTY: Self = Self {
         frame: [0; ROOM],
         len: 0,
     };
@@ -56,7 +56,7 @@ impl Probe {
     /// Puts in: the addresses of `segment`, which came in `frame`, this TCP header, whose
     /// checksum is filled in, and what follows it. `None` if `frame` is too short or that too
     /// long.
-    pub(super) fn fill(
+    pub(crate) fn fill(
         &mut self,
         medium: Medium,
         frame: &[u8],
@@ -94,7 +94,7 @@ impl Probe {
         Some(())
     }
 
-    pub(super) fn frame(&self) -> &[u8] {
+    pub(crate) fn frame(&self) -> &[u8] {
         self.frame.get(..self.len.into()).unwrap_or(&[])
     }
 }
@@ -123,7 +123,7 @@ fn shorten_ipv6(header: &mut [u8; IPV6_HEADER_LEN], len: u8) {
 
 /// Moves the segment in `frame`, which we send, to another sequence number.
 /// `None` if there is none in it.
-pub(super) fn set_sequence(
+pub(crate) fn set_sequence(
     medium: Medium,
     frame: &mut [u8],
     seq: u32,
@@ -159,7 +159,7 @@ pub(super) fn set_sequence(
 /// `None` if that is no packet of TCP, or so short that every router carries it whole. Such
 /// a one needs no number (RFC 6864, 4.1).
 #[cfg(feature = "proto-ipv4")]
-pub(super) fn allow_fragments(
+pub(crate) fn allow_fragments(
     medium: Medium,
     frame: &mut [u8],
     ident: u16,

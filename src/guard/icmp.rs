@@ -1,7 +1,7 @@
 //! ICMP errors about our own segments.
 
 use super::ends::{Addresses, Flow};
-use crate::facts::Icmp;
+use crate::core::facts::Icmp;
 use crate::sabotage::{Sabotage, is_on};
 #[cfg(feature = "proto-ipv4")]
 use smoltcp::wire::{Icmpv4Message, Icmpv4Packet};
@@ -10,13 +10,13 @@ use smoltcp::wire::{Icmpv6Message, Icmpv6Packet, Ipv6Address};
 
 /// An ICMP error that quotes a TCP segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct IcmpError {
-    pub(super) icmp: Icmp,
+pub(crate) struct IcmpError {
+    pub(crate) icmp: Icmp,
     /// That of the quoted segment, which was ours.
-    pub(super) quoted: Flow,
+    pub(crate) quoted: Flow,
     /// Its sequence number, to be checked against what is in flight
     /// (RFC 5927, 4.1).
-    pub(super) seq: u32,
+    pub(crate) seq: u32,
 }
 
 const PROTOCOL_TCP: u8 = 6;
@@ -42,7 +42,7 @@ fn quoted(icmp: Icmp, addresses: Addresses, segment: &[u8]) -> Option<IcmpError>
 /// as RFC 1122, 4.2.3.9 and RFC 9293, 3.9.2.2 weigh them). It is for who has sent the
 /// quoted packet.
 #[cfg(feature = "proto-ipv4")]
-pub(super) fn parse_v4(receiver: [u8; 4], message: &[u8]) -> Option<IcmpError> {
+pub(crate) fn parse_v4(receiver: [u8; 4], message: &[u8]) -> Option<IcmpError> {
     let packet = Icmpv4Packet::new_checked(message).ok()?;
     if packet.msg_type() != Icmpv4Message::DstUnreachable || !packet.verify_checksum() {
         return None;
@@ -86,7 +86,7 @@ fn too_big(mtu: u16, len: u16) -> Icmp {
 /// (3.4) of a host that has no TCP (code 1); or Packet Too Big (3.2). It is for who has sent
 /// the quoted packet.
 #[cfg(feature = "proto-ipv6")]
-pub(super) fn parse_v6(
+pub(crate) fn parse_v6(
     sender: Ipv6Address,
     receiver: Ipv6Address,
     message: &[u8],

@@ -1,19 +1,19 @@
 //! The guard's table: a row for each connection, and what becomes of each frame.
 
 use super::ends::{Ends, Flow};
-use super::guard::Verdict;
 use super::icmp::IcmpError;
-#[cfg(feature = "medium-ethernet")]
-use super::neighbours::Neighbours;
 use super::parse::{Checks, Parsed, parse, parse_sent};
 #[cfg(feature = "proto-ipv4")]
 use super::probe::allow_fragments;
 use super::probe::{PAYLOAD, Probe, set_sequence};
 use super::row::{Facts, Phase, Receipt, Row, may_talk};
+use super::rules::Verdict;
 use super::segment::{Fields, Segment};
-use super::turns::Room;
-use crate::facts::{Icmp, Sent};
+use crate::core::facts::{Icmp, Sent};
 use crate::sabotage::{Sabotage, is_on};
+#[cfg(feature = "medium-ethernet")]
+use crate::stack::neighbours::Neighbours;
+use crate::stack::turns::Room;
 use core::cell::Cell;
 use core::num::NonZeroU16;
 use core::ops::Range;
@@ -34,7 +34,7 @@ const SEVERAL: u16 = u16::MAX - 1;
 /// What goes on of a frame that arrived.
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant, reason = "there is no heap to box it on")]
-pub(super) enum Onward {
+pub(crate) enum Onward {
     /// The frame itself.
     Frame,
     Nothing,
@@ -44,7 +44,7 @@ pub(super) enum Onward {
 
 /// A row for each of at most `N` connections.
 #[derive(Debug)]
-pub(super) struct Table<const N: usize> {
+pub(crate) struct Table<const N: usize> {
     medium: Medium,
     /// Whether the device leaves it to us to fill in the checksum of TCP.
     fills: bool,
@@ -61,9 +61,9 @@ pub(super) struct Table<const N: usize> {
     rows: [Row; N],
     /// The row that is touched, [`NONE`] or [`SEVERAL`].
     touched: Cell<u16>,
-    pub(super) room: Room,
+    pub(crate) room: Room,
     #[cfg(feature = "medium-ethernet")]
-    pub(super) neighbours: Neighbours<N>,
+    pub(crate) neighbours: Neighbours<N>,
     /// The directed broadcast addresses of our networks; unspecified ones fill it up.
     #[cfg(feature = "proto-ipv4")]
     broadcasts: [[u8; 4]; IFACE_MAX_ADDR_COUNT],
@@ -72,10 +72,10 @@ pub(super) struct Table<const N: usize> {
 impl<const N: usize> Table<N> {
     /// Whether there may be more neighbours than smoltcp keeps: only then it has to be given
     /// again what it knew.
-    pub(super) const IS_CROWD: bool =
+    pub(crate) const IS_CROWD: bool =
         cfg!(feature = "medium-ethernet") && N > IFACE_NEIGHBOR_CACHE_COUNT;
 
-    pub(super) fn new(device: &DeviceCapabilities) -> Self {
+    pub(crate) fn new(device: &DeviceCapabilities) -> Self {
         Self {
             medium: device.medium,
             fills: device.checksum.tcp.tx(),
@@ -95,12 +95,12 @@ impl<const N: usize> Table<N> {
         }
     }
 
-    pub(super) const fn medium(&self) -> Medium {
+    pub(crate) const fn medium(&self) -> Medium {
         self.medium
     }
 
     /// Segments between these ends belong to connection `slot` from now on.
-    pub(super) fn assign(&mut self, slot: usize, ends: &Ends) {
+    pub(crate) fn assign(&mut self, slot: usize, ends: &Ends) {
         #[cfg(feature = "medium-ethernet")]
         self.neighbours.forget(slot);
         if let Some(row) = self.rows.get_mut(slot) {
@@ -109,7 +109,7 @@ impl<const N: usize> Table<N> {
     }
 
     /// Connection `slot` waits for somebody to call at this port.
-    pub(super) fn listen(&mut self, slot: usize, port: u16) {
+    pub(crate) fn listen(&mut self, slot: usize, port: u16) {
         if let Some(row) = self.rows.get_mut(slot) {
             row.listen(port);
         }
@@ -117,14 +117,14 @@ impl<const N: usize> Table<N> {
 
     /// No segment of connection `slot`, which is about to be opened, is to have more octets
     /// of data.
-    pub(super) fn limit(&mut self, slot: usize, max_segment: Option<NonZeroU16>) {
+    pub(crate) fn limit(&mut self, slot: usize, max_segment: Option<NonZeroU16>) {
         if let Some(row) = self.rows.get_mut(slot) {
             row.max_segment = max_segment;
         }
     }
 
     /// There is no connection `slot`.
-    pub(super) fn clear(&mut self, slot: usize) {
+    pub(crate) fn clear(&mut self, slot: usize) {
         if let Some(row) = self.rows.get_mut(slot) {
             row.reset(Flow::NONE, Phase::Nobody);
         }
@@ -132,7 +132,7 @@ impl<const N: usize> Table<N> {
 
     /// The connection has nothing more to say: what comes from its other end is
     /// nobody's.
-    pub(super) fn take_off(&mut self, slot: usize) {
+    pub(crate) fn take_off(&mut self, slot: usize) {
         if let Some(row) = self.rows.get_mut(slot)
             && row.flow().is_some()
         {
@@ -141,19 +141,19 @@ impl<const N: usize> Table<N> {
     }
 
     /// Both ends of the connection, also after its end, as segments arrive.
-    pub(super) fn flow(&self, slot: usize) -> Option<Flow> {
+    pub(crate) fn flow(&self, slot: usize) -> Option<Flow> {
         self.rows.get(slot)?.flow()
     }
 
     /// The same, of one that has not ended.
     #[cfg(feature = "medium-ethernet")]
-    pub(super) fn living(&self, slot: usize) -> Option<Flow> {
+    pub(crate) fn living(&self, slot: usize) -> Option<Flow> {
         let row = self.rows.get(slot)?;
         row.flow().filter(|_| row.phase.get() != Phase::Over)
     }
 
     /// Takes in which addresses we have.
-    pub(super) fn note_addresses(&mut self, interface: &Interface) {
+    pub(crate) fn note_addresses(&mut self, interface: &Interface) {
         #[cfg(feature = "proto-ipv4")]
         {
             #[allow(irrefutable_let_patterns, reason = "there may be one version only")]
@@ -174,7 +174,7 @@ impl<const N: usize> Table<N> {
     }
 
     /// Whether a segment may go from the first to the second.
-    pub(super) fn may_talk(&self, flow: &Flow) -> bool {
+    pub(crate) fn may_talk(&self, flow: &Flow) -> bool {
         let is_between_hosts = match flow.addresses {
             #[cfg(feature = "proto-ipv4")]
             super::ends::Addresses::V4(ends) => {
@@ -187,13 +187,13 @@ impl<const N: usize> Table<N> {
     }
 
     /// Whether there is anything to collect.
-    pub(super) fn is_touched(&self) -> bool {
+    pub(crate) fn is_touched(&self) -> bool {
         self.touched.get() != NONE
     }
 
     /// The connections that may have facts to collect, all of them now. Most steps touch
     /// one connection: the others are not looked at.
-    pub(super) fn take_touched(&self) -> Range<usize> {
+    pub(crate) fn take_touched(&self) -> Range<usize> {
         match self.touched.replace(NONE) {
             slot if N > 1 && slot != SEVERAL => {
                 let slot = usize::from(slot);
@@ -204,13 +204,13 @@ impl<const N: usize> Table<N> {
     }
 
     /// The facts of a connection, if there are any to collect.
-    pub(super) fn take(&self, slot: usize) -> Option<Facts> {
+    pub(crate) fn take(&self, slot: usize) -> Option<Facts> {
         let row = self.rows.get(slot)?;
         row.is_touched.take().then(|| row.facts.take())
     }
 
     /// What the ICMP error says that a connection has among its facts.
-    pub(super) const fn icmp(&self) -> Icmp {
+    pub(crate) const fn icmp(&self) -> Icmp {
         self.icmp.get()
     }
 
@@ -231,7 +231,7 @@ impl<const N: usize> Table<N> {
 
     /// So many octets more were queued for sending.
     #[inline]
-    pub(super) fn note_queued(&self, slot: usize, octets: usize) {
+    pub(crate) fn note_queued(&self, slot: usize, octets: usize) {
         if let Some(row) = self.rows.get(slot) {
             // A transmit buffer has at most 1 GiB.
             row.note_queued(u32::try_from(octets).unwrap_or(u32::MAX));
@@ -239,21 +239,21 @@ impl<const N: usize> Table<N> {
     }
 
     /// Takes in what the socket of a connection took in.
-    pub(super) fn advance(&self, slot: usize, receipt: Receipt) {
+    pub(crate) fn advance(&self, slot: usize, receipt: Receipt) {
         if let Some(row) = self.rows.get(slot) {
             row.advance(receipt);
         }
     }
 
     /// How many octets of sequence space were sent and are not acknowledged.
-    pub(super) fn in_flight(&self, slot: usize) -> usize {
+    pub(crate) fn in_flight(&self, slot: usize) -> usize {
         self.rows.get(slot).map_or(0, |row| {
             usize::try_from(row.known.in_flight()).unwrap_or(usize::MAX)
         })
     }
 
     /// Whether the oldest segment, or the SYN, was sent again since the facts were last taken.
-    pub(super) fn has_resent(&self, slot: usize) -> bool {
+    pub(crate) fn has_resent(&self, slot: usize) -> bool {
         self.rows.get(slot).is_some_and(|row| {
             let facts = row.facts.get();
             facts.resent > 0 || facts.sent == Some(Sent::Syn)
@@ -261,12 +261,12 @@ impl<const N: usize> Table<N> {
     }
 
     /// The most octets of sequence space that a segment of ours had.
-    pub(super) fn largest(&self, slot: usize) -> u16 {
+    pub(crate) fn largest(&self, slot: usize) -> u16 {
         self.rows.get(slot).map_or(0, |row| row.largest.get())
     }
 
     /// Decides what goes on of a frame that arrived, and notes what it says.
-    pub(super) fn inspect(&self, frame: &[u8], checks: Checks) -> Onward {
+    pub(crate) fn inspect(&self, frame: &[u8], checks: Checks) -> Onward {
         match &parse(self.medium, frame, checks) {
             Parsed::Tcp(segment) => return self.inspect_segment(frame, segment),
             Parsed::Withheld => return Onward::Nothing,
@@ -441,7 +441,7 @@ impl<const N: usize> Table<N> {
     }
 
     /// Looks at a frame on its way out.
-    pub(super) fn inspect_sent(&self, frame: &mut [u8]) {
+    pub(crate) fn inspect_sent(&self, frame: &mut [u8]) {
         #[cfg(feature = "proto-ipv4")]
         if let Some(pieces) = allow_fragments(self.medium, frame, self.ident.get(), self.fills_ipv4)
         {

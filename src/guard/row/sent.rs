@@ -3,14 +3,14 @@
 use super::super::segment::Segment;
 use super::super::seq::is_before;
 use super::{Newest, Phase, Row};
-use crate::facts::Sent;
+use crate::core::facts::Sent;
 use crate::sabotage::{Sabotage, is_on};
 
 impl Row {
     /// Takes in a segment that left, with `len` octets of sequence space; the sequence
     /// number that it must have instead, if it must have another.
     #[inline]
-    pub(in crate::stack) fn note_sent(&self, segment: &Segment<'_>, len: u32) -> Option<u32> {
+    pub(crate) fn note_sent(&self, segment: &Segment<'_>, len: u32) -> Option<u32> {
         if segment.is_syn() {
             self.note_syn_sent(segment);
             return None;
@@ -112,7 +112,7 @@ impl Row {
     /// an abort is SND.NXT (RFC 9293, 3.10.5), which smoltcp goes back from at a
     /// retransmission timeout. One that answers an ACK has the number of that, and
     /// carries none itself.
-    pub(in crate::stack) fn note_rst_sent(&self, segment: &Segment<'_>) -> Option<u32> {
+    pub(crate) fn note_rst_sent(&self, segment: &Segment<'_>) -> Option<u32> {
         let mut facts = self.facts.get();
         facts.has_reset = true;
         self.facts.set(facts);

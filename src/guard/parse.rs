@@ -22,7 +22,7 @@ const PROTOCOL_ICMP: u8 = 1;
 
 /// What a frame turned out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Parsed<'f> {
+pub(crate) enum Parsed<'f> {
     /// A TCP segment.
     Tcp(Segment<'f>),
     /// An ICMP error about a TCP segment.
@@ -36,10 +36,10 @@ pub(super) enum Parsed<'f> {
 
 /// What the device leaves to its driver to check. smoltcp checks nothing of that again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Checks {
+pub(crate) struct Checks {
     /// The header checksum of IPv4.
-    pub(super) ipv4: bool,
-    pub(super) tcp: bool,
+    pub(crate) ipv4: bool,
+    pub(crate) tcp: bool,
 }
 
 impl Checks {
@@ -49,7 +49,7 @@ impl Checks {
         tcp: false,
     };
 
-    pub(super) fn of(device: &ChecksumCapabilities) -> Self {
+    pub(crate) fn of(device: &ChecksumCapabilities) -> Self {
         Self {
             ipv4: device.ipv4.rx(),
             tcp: device.tcp.rx(),
@@ -62,7 +62,7 @@ impl Checks {
 ///
 /// With what it calls it is inlined, for what is asked of a segment is little: smaller
 /// and faster than to write all of it down.
-pub(super) fn parse(medium: Medium, frame: &[u8], checks: Checks) -> Parsed<'_> {
+pub(crate) fn parse(medium: Medium, frame: &[u8], checks: Checks) -> Parsed<'_> {
     match medium {
         #[cfg(feature = "medium-ethernet")]
         Medium::Ethernet => {
@@ -89,7 +89,7 @@ pub(super) fn parse(medium: Medium, frame: &[u8], checks: Checks) -> Parsed<'_> 
 
 /// Reads a segment that leaves, as [`parse`] does. smoltcp made it: there are no options
 /// in front of it, and nothing behind it.
-pub(super) fn parse_sent(medium: Medium, frame: &[u8]) -> Parsed<'_> {
+pub(crate) fn parse_sent(medium: Medium, frame: &[u8]) -> Parsed<'_> {
     let Some(packet) = frame.get(link_header_len(medium)..) else {
         return Parsed::Other;
     };
@@ -225,7 +225,7 @@ fn parse_tcp<'f>(ip: IpHeader<'f>, payload: &'f [u8], checks: Checks) -> Parsed<
 }
 
 /// How many octets stand before the IP packet in a frame.
-pub(super) fn link_header_len(medium: Medium) -> usize {
+pub(crate) fn link_header_len(medium: Medium) -> usize {
     #[cfg(feature = "medium-ethernet")]
     if medium == Medium::Ethernet {
         return ETHERNET_HEADER_LEN;
@@ -238,8 +238,8 @@ pub(super) fn link_header_len(medium: Medium) -> usize {
 #[cfg(all(feature = "medium-ip", feature = "proto-ipv4"))]
 mod tests {
     use super::*;
-    use crate::facts::Window;
-    use crate::stack::ends::{Ends, Flow};
+    use crate::core::facts::Window;
+    use crate::guard::ends::{Ends, Flow};
     use heapless::Vec;
     use smoltcp::wire::{
         IpAddress, IpEndpoint, IpRepr, Ipv4Packet, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber,

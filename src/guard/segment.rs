@@ -2,18 +2,18 @@
 
 use super::checksum::{add, is_complete, sum, sum_header};
 use super::ends::{Addresses, Flow};
-use crate::facts::Window;
+use crate::core::facts::Window;
 use core::num::NonZeroU16;
 #[cfg(feature = "proto-ipv4")]
 use smoltcp::wire::IPV4_HEADER_LEN;
 use smoltcp::wire::TCP_HEADER_LEN;
 
 /// TCP in the field of an IP header that names what follows.
-pub(super) const PROTOCOL_TCP: u8 = 6;
+pub(crate) const PROTOCOL_TCP: u8 = 6;
 
 /// Of the IP header in front of a segment, what counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum IpHeader<'f> {
+pub(crate) enum IpHeader<'f> {
     /// The fixed part.
     #[cfg(feature = "proto-ipv4")]
     V4(&'f [u8; IPV4_HEADER_LEN]),
@@ -24,18 +24,18 @@ pub(super) enum IpHeader<'f> {
 
 /// What smoltcp heeds of the options of a SYN (RFC 9293, 3.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct SynOptions {
+pub(crate) struct SynOptions {
     /// The most octets of data that its sender takes in one segment; zero if it names none.
-    pub(super) mss: u16,
+    pub(crate) mss: u16,
     /// By how much its windows are shifted (RFC 7323, 2.2).
-    pub(super) shift: Option<u8>,
+    pub(crate) shift: Option<u8>,
     /// SACK permitted (RFC 2018, 2).
-    pub(super) has_sack: bool,
+    pub(crate) has_sack: bool,
 }
 
 impl SynOptions {
     /// As the three words that follow the header of a SYN.
-    pub(super) fn to_octets(self) -> [u8; 12] {
+    pub(crate) fn to_octets(self) -> [u8; 12] {
         const PADDING: u8 = 1;
         let [high, low] = self.mss.to_be_bytes();
         let [a, b, c] = self.shift.map_or([PADDING; 3], |shift| [3, 3, shift]);
@@ -50,7 +50,7 @@ impl SynOptions {
 /// A TCP segment as it stands in a frame, read where it is asked for: most
 /// frames are asked for little.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Segment<'f> {
+pub(crate) struct Segment<'f> {
     ip: IpHeader<'f>,
     /// The fixed part of the header (RFC 9293, 3.1).
     header: &'f [u8; TCP_HEADER_LEN],
@@ -82,17 +82,17 @@ impl IpHeader<'_> {
 
 /// What a header says beside the ports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Fields {
-    pub(super) seq: u32,
-    pub(super) ack: u32,
-    pub(super) flags: u8,
+pub(crate) struct Fields {
+    pub(crate) seq: u32,
+    pub(crate) ack: u32,
+    pub(crate) flags: u8,
     /// Not scaled.
-    pub(super) window: u16,
+    pub(crate) window: u16,
 }
 
 impl<'f> Segment<'f> {
     /// Reads the payload of an IP packet; `None` if a header does not fit into it.
-    pub(super) fn read(ip: IpHeader<'f>, payload: &'f [u8]) -> Option<Self> {
+    pub(crate) fn read(ip: IpHeader<'f>, payload: &'f [u8]) -> Option<Self> {
         let (header, rest) = payload.split_first_chunk::<TCP_HEADER_LEN>()?;
         let [_, _, _, _, _, _, _, _, _, _, _, _, offset, ..] = *header;
         // At least five words, and no more than there is.
@@ -110,12 +110,12 @@ impl<'f> Segment<'f> {
 
 impl Segment<'_> {
     const FIN: u8 = 0x01;
-    pub(super) const SYN: u8 = 0x02;
+    pub(crate) const SYN: u8 = 0x02;
     const RST: u8 = 0x04;
-    pub(super) const ACK: u8 = 0x10;
+    pub(crate) const ACK: u8 = 0x10;
 
     /// From whom to whom it goes.
-    pub(super) fn flow(&self) -> Flow {
+    pub(crate) fn flow(&self) -> Flow {
         let [a, b, c, d, ..] = *self.header;
         Flow {
             addresses: self.ip.addresses(),
@@ -124,13 +124,13 @@ impl Segment<'_> {
     }
 
     /// The sequence number of the first octet.
-    pub(super) const fn seq(&self) -> u32 {
+    pub(crate) const fn seq(&self) -> u32 {
         let [_, _, _, _, a, b, c, d, ..] = *self.header;
         u32::from_be_bytes([a, b, c, d])
     }
 
     /// The acknowledgement number, if the segment carries one.
-    pub(super) const fn ack(&self) -> Option<u32> {
+    pub(crate) const fn ack(&self) -> Option<u32> {
         let [_, _, _, _, _, _, _, _, a, b, c, d, ..] = *self.header;
         match self.has(Self::ACK) {
             true => Some(u32::from_be_bytes([a, b, c, d])),
@@ -139,7 +139,7 @@ impl Segment<'_> {
     }
 
     /// The acknowledgement number of a segment that has nothing but that and data.
-    pub(super) const fn plain_ack(&self) -> Option<u32> {
+    pub(crate) const fn plain_ack(&self) -> Option<u32> {
         let [_, _, _, _, _, _, _, _, a, b, c, d, _, flags, ..] = *self.header;
         match flags & (Self::FIN | Self::SYN | Self::RST | Self::ACK) {
             Self::ACK => Some(u32::from_be_bytes([a, b, c, d])),
@@ -153,43 +153,43 @@ impl Segment<'_> {
     }
 
     /// Whether it has more than one of SYN, FIN and RST: it means nothing then.
-    pub(super) const fn is_nonsense(&self) -> bool {
+    pub(crate) const fn is_nonsense(&self) -> bool {
         let [_, _, _, _, _, _, _, _, _, _, _, _, _, flags, ..] = *self.header;
         (flags & (Self::SYN | Self::FIN | Self::RST)).count_ones() > 1
     }
 
-    pub(super) const fn is_fin(&self) -> bool {
+    pub(crate) const fn is_fin(&self) -> bool {
         self.has(Self::FIN)
     }
 
-    pub(super) const fn is_syn(&self) -> bool {
+    pub(crate) const fn is_syn(&self) -> bool {
         self.has(Self::SYN)
     }
 
-    pub(super) const fn is_rst(&self) -> bool {
+    pub(crate) const fn is_rst(&self) -> bool {
         self.has(Self::RST)
     }
 
     /// Whether it looks like smoltcp's keep-alive probe: one octet, zero, and no other
     /// flag. A segment of ours that repeats an octet of zero looks the same.
-    pub(super) fn is_keep_alive(&self) -> bool {
+    pub(crate) fn is_keep_alive(&self) -> bool {
         let [.., flags, _, _, _, _, _, _] = *self.header;
         flags == Self::ACK && self.payload_len == 1 && self.ends_in_zero()
     }
 
     /// Whether its last octet of payload is zero.
-    pub(super) fn ends_in_zero(&self) -> bool {
+    pub(crate) fn ends_in_zero(&self) -> bool {
         self.payload_len > 0 && self.rest.last() == Some(&0)
     }
 
     /// The window field, not scaled.
-    pub(super) const fn window_len(&self) -> u16 {
+    pub(crate) const fn window_len(&self) -> u16 {
         let [_, _, _, _, _, _, _, _, _, _, _, _, _, _, high, low, ..] = *self.header;
         u16::from_be_bytes([high, low])
     }
 
     /// What its sender would take in.
-    pub(super) const fn window(&self) -> Window {
+    pub(crate) const fn window(&self) -> Window {
         match self.window_len() {
             0 => Window::Zero,
             _ => Window::Open,
@@ -197,7 +197,7 @@ impl Segment<'_> {
     }
 
     /// Octets of sequence space: payload, SYN and FIN.
-    pub(super) const fn len(&self) -> u32 {
+    pub(crate) const fn len(&self) -> u32 {
         let [_, _, _, _, _, _, _, _, _, _, _, _, _, flags, ..] = *self.header;
         let controls = (flags >> 1 & 1).wrapping_add(flags & 1);
         self.payload_len
@@ -205,26 +205,26 @@ impl Segment<'_> {
     }
 
     /// The octets of the payload.
-    pub(super) fn payload(&self) -> &[u8] {
+    pub(crate) fn payload(&self) -> &[u8] {
         let len = usize::try_from(self.payload_len).unwrap_or(0);
         let start = self.rest.len().saturating_sub(len);
         self.rest.get(start..).unwrap_or(&[])
     }
 
     /// How many octets the payload has.
-    pub(super) const fn payload_len(&self) -> u32 {
+    pub(crate) const fn payload_len(&self) -> u32 {
         self.payload_len
     }
 
     /// The flags of this segment that count in one which goes on in its place.
-    pub(super) const fn flags(&self) -> u8 {
+    pub(crate) const fn flags(&self) -> u8 {
         let [_, _, _, _, _, _, _, _, _, _, _, _, _, flags, ..] = *self.header;
         flags & (Self::FIN | Self::RST | Self::ACK)
     }
 
     /// The header of a segment with the ports of this one, without options and without a
     /// checksum.
-    pub(super) const fn header(&self, fields: Fields) -> [u8; TCP_HEADER_LEN] {
+    pub(crate) const fn header(&self, fields: Fields) -> [u8; TCP_HEADER_LEN] {
         let [a, b, c, d, ..] = *self.header;
         let [e, f, g, h] = fields.seq.to_be_bytes();
         let [i, j, k, l] = fields.ack.to_be_bytes();
@@ -237,7 +237,7 @@ impl Segment<'_> {
 
     /// The options of a SYN. The last one of a kind counts. An option of a kind that is
     /// known, but not of its length, is passed over; at one that cannot be, the list ends.
-    pub(super) fn syn_options(&self) -> SynOptions {
+    pub(crate) fn syn_options(&self) -> SynOptions {
         let len = usize::try_from(self.payload_len).unwrap_or(0);
         let len = self.rest.len().saturating_sub(len);
         let mut list = self.rest.get(..len).unwrap_or(&[]);
@@ -265,7 +265,7 @@ impl Segment<'_> {
     /// Without that, an IPv6 host beyond our link gets no more than every path carries
     /// (RFC 8200, 5). That link is taken for the first half of our address. IPv4 packets
     /// may be fragmented on their way.
-    pub(super) fn tailored_options(&self, most: Option<NonZeroU16>) -> SynOptions {
+    pub(crate) fn tailored_options(&self, most: Option<NonZeroU16>) -> SynOptions {
         let (unless_named, unless_set) = match self.ip {
             #[cfg(feature = "proto-ipv4")]
             IpHeader::V4(_) => (536, u16::MAX),
@@ -288,18 +288,18 @@ impl Segment<'_> {
 
     /// The sum of the pseudo header (RFC 9293, 3.1; RFC 8200, 8.1) of a segment of
     /// this length.
-    pub(super) fn pseudo_sum(&self, len: usize) -> usize {
+    pub(crate) fn pseudo_sum(&self, len: usize) -> usize {
         let [high, low] = u16::try_from(len).unwrap_or(u16::MAX).to_be_bytes();
         add(self.ip.sum(), [0, PROTOCOL_TCP, high, low])
     }
 
     /// The number behind its last octet of sequence space.
-    pub(super) const fn end(&self) -> u32 {
+    pub(crate) const fn end(&self) -> u32 {
         self.seq().wrapping_add(self.len())
     }
 
     /// Whether the checksum is right.
-    pub(super) fn is_intact(&self) -> bool {
+    pub(crate) fn is_intact(&self) -> bool {
         let len = TCP_HEADER_LEN.wrapping_add(self.rest.len());
         let header = sum_header(self.pseudo_sum(len), self.header);
         is_complete(sum(header, self.rest))

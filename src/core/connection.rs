@@ -18,17 +18,17 @@ mod time;
 mod view;
 
 use crate::Instant;
-use crate::error::WriteError;
-use crate::facts::{Admission, Icmp, Retry, Sent, Window};
-use crate::fmt::tell;
-use crate::ledger::Ledger;
-use crate::options::Options;
-use crate::report::{Advice, Link, Note};
+use crate::core::error::WriteError;
+use crate::core::facts::{Admission, Icmp, Retry, Sent, Window};
+use crate::core::fmt::tell;
+use crate::core::ledger::Ledger;
+use crate::core::options::Options;
+use crate::core::report::{Advice, Link, Note};
+use crate::core::state::{Action, Event, State};
+use crate::core::timers::{Question, Timers};
+use crate::core::transition::{Transition, transition};
 use crate::sabotage::{Sabotage, is_on};
-use crate::state::{Action, Event, State};
-use crate::timers::{Question, Timers};
 use crate::trace;
-use crate::transition::{Transition, transition};
 use core::num::NonZeroU16;
 
 /// How long the handshake with one who calls may take: others wait meanwhile.

@@ -1,8 +1,8 @@
 //! What a connection has to say for itself.
 
-use crate::facts::Window;
-use crate::ledger::Ledger;
-use crate::state::{Cause, State};
+use crate::core::facts::Window;
+use crate::core::ledger::Ledger;
+use crate::core::state::{Cause, State};
 use core::time::Duration;
 
 /// Something worth knowing that ends nothing.

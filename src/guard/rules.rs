@@ -39,53 +39,53 @@
 
 use super::segment::Segment;
 use super::seq::{is_before, is_within};
-use crate::facts::Window;
+use crate::core::facts::Window;
 use crate::sabotage::{Sabotage, is_on};
 use core::cell::Cell;
 
 /// What is known of a synchronised connection when a segment for it arrives. Each number
 /// is in a cell of its own: most segments read and change few of them.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Known {
+pub(crate) struct Known {
     /// SND.UNA: the oldest octet that is not acknowledged.
-    pub(super) snd_una: Cell<u32>,
+    pub(crate) snd_una: Cell<u32>,
     /// SND.NXT: the next octet to send.
-    pub(super) snd_nxt: Cell<u32>,
+    pub(crate) snd_nxt: Cell<u32>,
     /// The octet after all that was queued for sending.
-    pub(super) queued: Cell<u32>,
+    pub(crate) queued: Cell<u32>,
     /// RCV.NXT: the octet expected next.
-    pub(super) rcv_nxt: Cell<u32>,
+    pub(crate) rcv_nxt: Cell<u32>,
     /// The octet after all that has arrived in order. It is ahead of RCV.NXT if smoltcp
     /// could not be given all of that.
-    pub(super) arrived: Cell<u32>,
+    pub(crate) arrived: Cell<u32>,
     /// RCV.WND: octets from RCV.NXT on that the peer was told it may send.
-    pub(super) rcv_wnd: Cell<u32>,
+    pub(crate) rcv_wnd: Cell<u32>,
     /// The most octets that were in flight at any time.
-    pub(super) most_in_flight: Cell<u32>,
+    pub(crate) most_in_flight: Cell<u32>,
     /// Octets of the receive buffer.
-    pub(super) buffer: Cell<u32>,
+    pub(crate) buffer: Cell<u32>,
 }
 
 impl Known {
     /// How many octets of sequence space are sent and not acknowledged.
-    pub(super) fn in_flight(&self) -> u32 {
+    pub(crate) fn in_flight(&self) -> u32 {
         self.snd_nxt.get().wrapping_sub(self.snd_una.get())
     }
 
     /// The number after the window that was announced to the peer.
-    pub(super) fn edge(&self) -> u32 {
+    pub(crate) fn edge(&self) -> u32 {
         self.rcv_nxt.get().wrapping_add(self.rcv_wnd.get())
     }
 
     /// Whether the peer has acknowledged more than this before.
-    pub(super) fn is_overtaken(&self, ack: u32) -> bool {
+    pub(crate) fn is_overtaken(&self, ack: u32) -> bool {
         is_before(ack, self.snd_una.get())
     }
 }
 
 /// What becomes of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     /// It is the peer's, and goes on.
     Acceptable,
     /// It is the peer's, and goes on without its data.
@@ -111,7 +111,7 @@ pub(super) enum Verdict {
 
 impl Verdict {
     /// Whether the segment is the peer's, as far as an attacker off the path could tell.
-    pub(super) const fn is_heard(self) -> bool {
+    pub(crate) const fn is_heard(self) -> bool {
         matches!(
             self,
             Self::Acceptable
@@ -125,7 +125,7 @@ impl Verdict {
 }
 
 /// Judges a segment for a synchronised connection.
-pub(super) fn judge(segment: &Segment<'_>, known: &Known) -> Verdict {
+pub(crate) fn judge(segment: &Segment<'_>, known: &Known) -> Verdict {
     if segment.is_nonsense() {
         return Verdict::Drop;
     }
@@ -213,7 +213,7 @@ fn judge_place(segment: &Segment<'_>, ack: u32, known: &Known) -> Verdict {
 }
 
 /// Judges a segment in SYN-SENT (RFC 9293, 3.10.7.3).
-pub(super) fn judge_answer(segment: &Segment<'_>, known: &Known) -> Verdict {
+pub(crate) fn judge_answer(segment: &Segment<'_>, known: &Known) -> Verdict {
     match segment.ack() {
         _ if segment.is_nonsense() => Verdict::Drop,
         Some(ack) if ack == known.snd_nxt.get() => match segment.is_rst() || segment.is_syn() {
@@ -228,7 +228,7 @@ pub(super) fn judge_answer(segment: &Segment<'_>, known: &Known) -> Verdict {
 
 /// Judges a segment in SYN-RECEIVED: what acknowledges anything but our SYN gets a RST
 /// (RFC 9293, 3.10.7.4, step 5).
-pub(super) fn judge_syn_received(segment: &Segment<'_>, known: &Known) -> Verdict {
+pub(crate) fn judge_syn_received(segment: &Segment<'_>, known: &Known) -> Verdict {
     let is_wrong = segment.ack().is_some_and(|ack| ack != known.snd_nxt.get());
     match is_wrong && !segment.is_rst() && !segment.is_syn() && !is_on(Sabotage::WrongAck) {
         true => Verdict::Unproven,
@@ -238,7 +238,7 @@ pub(super) fn judge_syn_received(segment: &Segment<'_>, known: &Known) -> Verdic
 
 /// Judges a segment for a connection whose peer has sent its FIN: there is no octet after
 /// that.
-pub(super) fn judge_after_fin(segment: &Segment<'_>, known: &Known) -> Verdict {
+pub(crate) fn judge_after_fin(segment: &Segment<'_>, known: &Known) -> Verdict {
     let verdict = judge(segment, known);
     if segment.is_rst() || !is_before(known.rcv_nxt.get(), segment.end()) {
         return verdict;
@@ -257,7 +257,7 @@ pub(super) fn judge_after_fin(segment: &Segment<'_>, known: &Known) -> Verdict {
 
 /// Judges a segment for a connection on which our FIN has left and is not acknowledged,
 /// and the peer's was not taken.
-pub(super) fn judge_after_our_fin(segment: &Segment<'_>, known: &Known) -> Verdict {
+pub(crate) fn judge_after_our_fin(segment: &Segment<'_>, known: &Known) -> Verdict {
     let verdict = judge(segment, known);
     let is_taken = matches!(verdict, Verdict::Acceptable | Verdict::Textless);
     let is_last = segment.ack() == Some(known.snd_nxt.get()) && segment.window() == Window::Zero;

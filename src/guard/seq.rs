@@ -2,12 +2,12 @@
 
 /// Whether `a` comes before `b`, as seen from the half of the space around
 /// them.
-pub(super) const fn is_before(a: u32, b: u32) -> bool {
+pub(crate) const fn is_before(a: u32, b: u32) -> bool {
     a.wrapping_sub(b).cast_signed() < 0
 }
 
 /// Whether `number` is one of the `len` numbers from `start` on.
-pub(super) const fn is_within(number: u32, start: u32, len: u32) -> bool {
+pub(crate) const fn is_within(number: u32, start: u32, len: u32) -> bool {
     number.wrapping_sub(start) < len
 }
 

@@ -2,12 +2,12 @@
 
 use super::{Connection, Handshake};
 use crate::Instant;
-use crate::facts::{Retry, Window};
-use crate::fmt::tell;
-use crate::options::Options;
+use crate::core::facts::{Retry, Window};
+use crate::core::fmt::tell;
+use crate::core::options::Options;
+use crate::core::state::{Action, Event, State};
+use crate::core::timers::{LastTry, Question};
 use crate::sabotage::{Sabotage, is_on};
-use crate::state::{Action, Event, State};
-use crate::timers::{LastTry, Question};
 
 /// How long before its end a limit asks for a last try, if it is long enough.
 const LAST_TRY_MS: u32 = 2_000;

@@ -4,23 +4,23 @@ use smoltcp::wire::{IpAddress, IpEndpoint};
 
 /// Both ends of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Ends {
-    pub(super) local: IpEndpoint,
-    pub(super) remote: IpEndpoint,
+pub(crate) struct Ends {
+    pub(crate) local: IpEndpoint,
+    pub(crate) remote: IpEndpoint,
 }
 
 /// From whom to whom a segment goes, as its headers have it: that is compared for
 /// every frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Flow {
-    pub(super) addresses: Addresses,
+pub(crate) struct Flow {
+    pub(crate) addresses: Addresses,
     /// The sender's first, in network order.
-    pub(super) ports: [[u8; 2]; 2],
+    pub(crate) ports: [[u8; 2]; 2],
 }
 
 /// The addresses of a packet, the sender's first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Addresses {
+pub(crate) enum Addresses {
     #[cfg(feature = "proto-ipv4")]
     V4([[u8; 4]; 2]),
     #[cfg(feature = "proto-ipv6")]
@@ -29,7 +29,7 @@ pub(super) enum Addresses {
 
 impl Flow {
     /// Nobody's.
-    pub(super) const NONE: Self = Self {
+    pub(crate) const NONE: Self = Self {
         #[cfg(feature = "proto-ipv4")]
         addresses: Addresses::V4([[0; 4]; 2]),
         #[cfg(not(feature = "proto-ipv4"))]
@@ -38,7 +38,7 @@ impl Flow {
     };
 
     /// That of the segments which arrive at the local end.
-    pub(super) fn arriving(ends: &Ends) -> Option<Self> {
+    pub(crate) fn arriving(ends: &Ends) -> Option<Self> {
         let addresses = Addresses::between(ends.remote.addr, ends.local.addr)?;
         let ports = [ends.remote.port, ends.local.port];
         Some(Self {
@@ -48,7 +48,7 @@ impl Flow {
     }
 
     /// Our end, if this is the way segments arrive.
-    pub(super) fn local(&self) -> IpEndpoint {
+    pub(crate) fn local(&self) -> IpEndpoint {
         let [_, port] = self.ports;
         IpEndpoint {
             addr: match self.addresses {
@@ -62,7 +62,7 @@ impl Flow {
     }
 
     /// That of the segments in the other direction.
-    pub(super) const fn reversed(self) -> Self {
+    pub(crate) const fn reversed(self) -> Self {
         let [from, to] = self.ports;
         Self {
             addresses: match self.addresses {
@@ -78,7 +78,7 @@ impl Flow {
 
 impl Addresses {
     /// Those of a packet, if they are of one version that is known here.
-    pub(super) fn between(from: IpAddress, to: IpAddress) -> Option<Self> {
+    pub(crate) fn between(from: IpAddress, to: IpAddress) -> Option<Self> {
         match (from, to) {
             #[cfg(feature = "proto-ipv4")]
             (IpAddress::Ipv4(from), IpAddress::Ipv4(to)) => {
@@ -96,7 +96,7 @@ impl Addresses {
     /// Whether a segment may go from the first to the second: both are addresses of one
     /// host each, neither the same nor a host's address for itself (RFC 9293, 3.9.2.3;
     /// RFC 1122, 3.2.1.3; RFC 4291, 2.5). Directed broadcasts are not known here.
-    pub(super) fn are_hosts(&self) -> bool {
+    pub(crate) fn are_hosts(&self) -> bool {
         match *self {
             #[cfg(feature = "proto-ipv4")]
             Self::V4([from, to]) => from != to && is_host_v4(from) && is_host_v4(to),
@@ -106,7 +106,7 @@ impl Addresses {
     }
 
     /// Whether the second is an address of one host, and not one for itself.
-    pub(super) const fn is_to_host(&self) -> bool {
+    pub(crate) const fn is_to_host(&self) -> bool {
         match *self {
             #[cfg(feature = "proto-ipv4")]
             Self::V4([_, to]) => is_host_v4(to),

@@ -23,7 +23,7 @@
 //!
 #![doc = include_str!("transitions.md")]
 
-use crate::state::{Action, Cause, Closer, Event, OnPeerFin, State};
+use crate::core::state::{Action, Cause, Closer, Event, OnPeerFin, State};
 use core::fmt;
 
 /// One cell of the table: what `event` does in a state.

@@ -3,54 +3,54 @@
 mod sent;
 
 use super::ends::{Addresses, Ends, Flow};
-use super::guard::{
+use super::rules::{
     Known, Verdict, judge, judge_after_fin, judge_after_our_fin, judge_answer, judge_syn_received,
 };
 use super::segment::Segment;
 use super::seq::is_before;
-use crate::facts::{Sent, Window};
+use crate::core::facts::{Sent, Window};
 use crate::sabotage::{Sabotage, is_on};
 use core::cell::Cell;
 use core::num::NonZeroU16;
 
 /// What was seen of one connection since its facts were last taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Facts {
+pub(crate) struct Facts {
     /// The peer was heard, and this is its newest window.
-    pub(super) heard: Option<Window>,
+    pub(crate) heard: Option<Window>,
     /// A RST of the peer went on.
-    pub(super) rst: bool,
+    pub(crate) rst: bool,
     /// A FIN of the peer came in order.
-    pub(super) fin: bool,
+    pub(crate) fin: bool,
     /// The peer begins a new connection between the same ends, after TIME-WAIT was
     /// entered.
-    pub(super) reopens: bool,
+    pub(crate) reopens: bool,
     /// What left, the latest of the most telling kind.
-    pub(super) sent: Option<Sent>,
+    pub(crate) sent: Option<Sent>,
     /// How many of the segments that left had been sent before.
-    pub(super) resent: u8,
+    pub(crate) resent: u8,
     /// A RST of ours left.
-    pub(super) has_reset: bool,
+    pub(crate) has_reset: bool,
     /// An ICMP error came about one of our segments in flight: see [`Table::icmp`].
     ///
     /// [`Table::icmp`]: super::table::Table::icmp
-    pub(super) icmp: bool,
+    pub(crate) icmp: bool,
 }
 
 /// What the receiving side of a connection took in and can still take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Receipt {
+pub(crate) struct Receipt {
     /// Octets of sequence space that came in order since the last receipt.
-    pub(super) in_order: u32,
+    pub(crate) in_order: u32,
     /// Octets of the receive buffer.
-    pub(super) buffer: u32,
+    pub(crate) buffer: u32,
     /// Whether more will come.
-    pub(super) peer: Sending,
+    pub(crate) peer: Sending,
 }
 
 /// Whether the peer may still send data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum Sending {
+pub(crate) enum Sending {
     /// The handshake is not complete.
     #[default]
     Unknown,
@@ -65,7 +65,7 @@ pub(super) enum Sending {
 
 /// How far the two ends have agreed on sequence numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Phase {
+pub(crate) enum Phase {
     /// There is no connection.
     Nobody,
     /// It has ended, and nothing more is to be said: what comes from its other end is
@@ -117,25 +117,25 @@ struct Newest {
 
 /// What the guard knows of one connection.
 #[derive(Debug)]
-pub(super) struct Row {
+pub(crate) struct Row {
     /// That of the segments that arrive for it, from the handshake on; after the end,
     /// for the report. While it listens, only our port counts.
-    pub(super) flow: Flow,
+    pub(crate) flow: Flow,
     /// Whether the peer has called us.
-    pub(super) is_passive: bool,
-    pub(super) facts: Cell<Facts>,
-    pub(super) phase: Cell<Phase>,
+    pub(crate) is_passive: bool,
+    pub(crate) facts: Cell<Facts>,
+    pub(crate) phase: Cell<Phase>,
     /// What is known of its sequence numbers, from its SYN on.
-    pub(super) known: Known,
+    pub(crate) known: Known,
     newest: Cell<Newest>,
     /// The most octets of sequence space that one segment had, as far as seen: the
     /// peer takes so many at once.
-    pub(super) largest: Cell<u16>,
+    pub(crate) largest: Cell<u16>,
     /// The most octets of data that a segment of ours may have, if it is limited; also of
     /// the connections that this row gets.
-    pub(super) max_segment: Option<NonZeroU16>,
+    pub(crate) max_segment: Option<NonZeroU16>,
     /// Whether there are facts to collect.
-    pub(super) is_touched: Cell<bool>,
+    pub(crate) is_touched: Cell<bool>,
 }
 
 // What one more connection costs in memory, of what is not free on a small machine.
@@ -144,7 +144,7 @@ pub(super) struct Row {
 const _: () = assert!(size_of::<Row>() <= 116);
 
 impl Row {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             flow: Flow::NONE,
             is_passive: false,
@@ -167,7 +167,7 @@ impl Row {
     }
 
     /// Forgets what was seen, and belongs to these ends from now on.
-    pub(super) fn assign(&mut self, ends: &Ends) {
+    pub(crate) fn assign(&mut self, ends: &Ends) {
         let is_passive = self.phase.get() == Phase::Listening;
         let peer_shift = self.newest.get().peer_shift;
         if let Some(flow) = Flow::arriving(ends) {
@@ -178,7 +178,7 @@ impl Row {
     }
 
     /// Forgets what was seen, and waits for somebody to call at this port.
-    pub(super) fn listen(&mut self, port: u16) {
+    pub(crate) fn listen(&mut self, port: u16) {
         let ports = [[0; 2], port.to_be_bytes()];
         self.reset(
             Flow {
@@ -190,7 +190,7 @@ impl Row {
     }
 
     /// Forgets what was seen.
-    pub(super) fn reset(&mut self, flow: Flow, phase: Phase) {
+    pub(crate) fn reset(&mut self, flow: Flow, phase: Phase) {
         let is_touched = self.is_touched.get();
         *self = Self {
             flow,
@@ -202,7 +202,7 @@ impl Row {
     }
 
     /// Whether segments of this flow are for it.
-    pub(super) fn is_for(&self, arriving: Flow) -> bool {
+    pub(crate) fn is_for(&self, arriving: Flow) -> bool {
         let is_none = |phase| matches!(phase, Phase::Nobody | Phase::Over | Phase::Listening);
         self.flow.ports == arriving.ports
             && self.flow.addresses == arriving.addresses
@@ -210,7 +210,7 @@ impl Row {
     }
 
     /// Both ends, if it has any.
-    pub(super) fn flow(&self) -> Option<Flow> {
+    pub(crate) fn flow(&self) -> Option<Flow> {
         match self.phase.get() {
             Phase::Nobody | Phase::Listening => None,
             Phase::Over
@@ -227,7 +227,7 @@ impl Row {
     }
 
     /// Whether a caller at this port is to be answered, or waits for an answer.
-    pub(super) fn serves(&self, port: [u8; 2]) -> bool {
+    pub(crate) fn serves(&self, port: [u8; 2]) -> bool {
         let [_, ours] = self.flow.ports;
         let is_live = !matches!(self.phase.get(), Phase::Nobody | Phase::Over);
         is_live && ours == port && (self.is_passive || self.phase.get() == Phase::Listening)
@@ -235,13 +235,13 @@ impl Row {
 
     /// So many octets more wait to be sent, or are sent already.
     #[inline]
-    pub(super) fn note_queued(&self, octets: u32) {
+    pub(crate) fn note_queued(&self, octets: u32) {
         let queued = self.known.queued.get().wrapping_add(octets);
         self.known.queued.set(queued);
     }
 
     /// Takes in what the socket took in.
-    pub(super) fn advance(&self, receipt: Receipt) {
+    pub(crate) fn advance(&self, receipt: Receipt) {
         let known = &self.known;
         let rcv_nxt = known.rcv_nxt.get().wrapping_add(receipt.in_order);
         known.rcv_nxt.set(rcv_nxt);
@@ -267,7 +267,7 @@ impl Row {
 
     /// Takes in a segment that is expected next, acknowledges something new and has data at
     /// most, as nearly all do. Whether it is one.
-    pub(super) fn take_plain(&self, segment: &Segment<'_>) -> bool {
+    pub(crate) fn take_plain(&self, segment: &Segment<'_>) -> bool {
         let (known, newest) = (&self.known, self.newest.get());
         let Some(ack) = segment.plain_ack() else {
             return false;
@@ -298,7 +298,7 @@ impl Row {
 
     /// Judges any other segment, and notes what it says. A segment of ours has `mss` octets
     /// of data at most.
-    pub(super) fn judge(&self, segment: &Segment<'_>, mss: u32) -> Verdict {
+    pub(crate) fn judge(&self, segment: &Segment<'_>, mss: u32) -> Verdict {
         let known = &self.known;
         let verdict = match self.phase.get() {
             Phase::Synchronised => judge(segment, known),
@@ -358,7 +358,7 @@ impl Row {
     }
 
     /// Takes in the window scale of the peer's SYN (RFC 7323, 2.2 and 2.3).
-    pub(super) fn note_peer_shift(&self, scale: Option<u8>) {
+    pub(crate) fn note_peer_shift(&self, scale: Option<u8>) {
         self.newest.set(Newest {
             peer_shift: scale.unwrap_or(0).min(14),
             ..self.newest.get()
@@ -444,13 +444,13 @@ impl Row {
     }
 
     /// The newest window of the peer, as the field has it.
-    pub(super) fn window(&self) -> u16 {
+    pub(crate) fn window(&self) -> u16 {
         self.newest.get().window
     }
 
     /// Takes in an ICMP error about a segment with this sequence number. It is not
     /// believed if none such is in flight (RFC 5927, 4.1). Returns whether it was.
-    pub(super) fn note_icmp(&self, seq: u32) -> bool {
+    pub(crate) fn note_icmp(&self, seq: u32) -> bool {
         let snd_una = self.known.snd_una.get();
         let oldest = match self.phase.get() {
             Phase::Nobody | Phase::Over | Phase::Listening | Phase::Opening => return false,
@@ -473,6 +473,6 @@ impl Row {
 }
 
 /// Whether any segment may go between these ends.
-pub(super) fn may_talk(addresses: &Addresses) -> bool {
+pub(crate) fn may_talk(addresses: &Addresses) -> bool {
     addresses.are_hosts() || is_on(Sabotage::GroupSyn)
 }
