@@ -107,6 +107,21 @@ pub enum WriteError {
         /// The ledger at the moment of the error.
         ledger: Ledger,
     },
+    /// Of calls that do not wait: nothing can be accepted at present, because the transmit
+    /// buffer or the device has no room, or the connection is still being opened. The
+    /// connection lives and the call may be repeated.
+    WouldBlock {
+        /// The ledger at the moment of the error.
+        ledger: Ledger,
+    },
+    /// The message has more octets than the transmit buffer, so it can never be accepted
+    /// in one piece. The connection lives.
+    MessageTooLong {
+        /// The most octets that a message may have: the size of the transmit buffer.
+        capacity: usize,
+        /// The ledger at the moment of the error.
+        ledger: Ledger,
+    },
 }
 
 impl WriteError {
@@ -180,7 +195,9 @@ impl WriteError {
             | Self::AddressLost { ledger }
             | Self::Closed { ledger, .. }
             | Self::NotOpen { ledger }
-            | Self::LedgerFull { ledger } => *ledger,
+            | Self::LedgerFull { ledger }
+            | Self::WouldBlock { ledger }
+            | Self::MessageTooLong { ledger, .. } => *ledger,
         }
     }
 
@@ -206,7 +223,10 @@ impl WriteError {
                 ClosedBy::Finish => Some(Cause::Finished),
                 ClosedBy::Abort => Some(Cause::Aborted),
             },
-            Self::NotOpen { .. } | Self::LedgerFull { .. } => None,
+            Self::NotOpen { .. }
+            | Self::LedgerFull { .. }
+            | Self::WouldBlock { .. }
+            | Self::MessageTooLong { .. } => None,
         }
     }
 
@@ -237,21 +257,15 @@ impl WriteError {
             } => "the connection was aborted",
             Self::NotOpen { .. } => "the connection is not open",
             Self::LedgerFull { .. } => "the connection has taken all the bytes it can count",
+            Self::WouldBlock { .. } => "there is no room at present, the connection lives",
+            Self::MessageTooLong { .. } => "the message is longer than the transmit buffer",
         }
     }
 }
 
 impl fmt::Display for WriteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ledger = self.ledger();
-        write!(
-            f,
-            "{}: {} bytes accepted, {} acknowledged, {} not known to be delivered",
-            self.describe(),
-            ledger.accepted(),
-            ledger.acknowledged(),
-            ledger.undelivered()
-        )
+        write!(f, "{}: {}", self.describe(), self.ledger())
     }
 }
 
@@ -277,6 +291,9 @@ impl embedded_io::Error for WriteError {
                 ..
             } => ErrorKind::ConnectionAborted,
             Self::LedgerFull { .. } => ErrorKind::OutOfMemory,
+            // embedded-io has no kind for it: its calls always wait.
+            Self::WouldBlock { .. } => ErrorKind::Other,
+            Self::MessageTooLong { .. } => ErrorKind::InvalidInput,
         }
     }
 }

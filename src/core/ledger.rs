@@ -1,5 +1,7 @@
 //! The account of every byte: the only arithmetic on byte counts.
 
+use core::fmt;
+
 /// How many bytes were accepted from the application, and how many of them
 /// the peer's TCP has acknowledged.
 ///
@@ -16,6 +18,10 @@
 ///
 /// let ledger = Ledger::default();
 /// assert_eq!(ledger.accepted(), ledger.acknowledged() + ledger.pending());
+/// assert_eq!(
+///     ledger.to_string(),
+///     "0 bytes accepted, 0 acknowledged, 0 not known to be delivered"
+/// );
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -92,6 +98,18 @@ impl Ledger {
         self.pending = self.pending.wrapping_sub(newly);
         self.acknowledged = self.acknowledged.wrapping_add(newly as u64);
         newly
+    }
+}
+
+impl fmt::Display for Ledger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} bytes accepted, {} acknowledged, {} not known to be delivered",
+            self.accepted(),
+            self.acknowledged(),
+            self.undelivered()
+        )
     }
 }
 

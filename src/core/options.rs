@@ -13,7 +13,9 @@ const SHORTEST_RTO_MS: u32 = 1_000;
 /// The smallest segments that the stack below makes, however little a peer takes.
 const SMALLEST_MAX_SEGMENT: u16 = 48;
 
-/// Names one of the timeouts, in errors.
+/// Names one of the options that take a time, in errors.
+///
+/// Exhaustive: a program that maps each to its own flag or key learns of a new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Setting {
@@ -32,7 +34,7 @@ pub enum Setting {
 }
 
 impl Setting {
-    /// The timeout's name in plain words.
+    /// Its name in plain words.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -133,20 +135,32 @@ pub struct Options {
     nagle: Nagle,
 }
 
+impl Options {
+    /// Every default, in a constant.
+    ///
+    /// ```
+    /// use lastbyte::Options;
+    ///
+    /// static OPTIONS: Options = Options::DEFAULT;
+    /// assert_eq!(OPTIONS, Options::default());
+    /// ```
+    pub const DEFAULT: Self = Self {
+        connect_ms: 30_000,
+        user_timeout_ms: 100_000,
+        call_ms: 60_000,
+        finish_ms: 30_000,
+        stall_advice_ms: 10_000,
+        keep_alive_ms: 0,
+        max_segment: None,
+        on_peer_fin: OnPeerFin::Refuse,
+        on_receive: OnReceive::Discard,
+        nagle: Nagle::On,
+    };
+}
+
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            connect_ms: 30_000,
-            user_timeout_ms: 100_000,
-            call_ms: 60_000,
-            finish_ms: 30_000,
-            stall_advice_ms: 10_000,
-            keep_alive_ms: 0,
-            max_segment: None,
-            on_peer_fin: OnPeerFin::Refuse,
-            on_receive: OnReceive::Discard,
-            nagle: Nagle::On,
-        }
+        Self::DEFAULT
     }
 }
 
@@ -165,9 +179,9 @@ const fn millis(millis: u32) -> Duration {
 impl Options {
     /// Starts from the defaults.
     #[must_use]
-    pub fn builder() -> OptionsBuilder {
+    pub const fn builder() -> OptionsBuilder {
         OptionsBuilder {
-            options: Self::default(),
+            options: Self::DEFAULT,
             error: None,
         }
     }
@@ -219,7 +233,7 @@ impl Options {
     /// the peer (RFC 9293, 3.7.1) and the device take, and no more than 1,220 to an IPv6
     /// host that does not share the first 64 bits of our address.
     ///
-    /// An IPv4 packet needs no such timeout: it may be fragmented on its way (RFC 791, 3.2).
+    /// An IPv4 packet needs no such maximum: it may be fragmented on its way (RFC 791, 3.2).
     /// Routers never fragment one of IPv6 (RFC 8200, 5), but carry at least 1,280 octets,
     /// 60 of which are headers. To send more over IPv6 beyond our link, or to avoid
     /// fragments of IPv4, set it to the MTU of the path less 60 or 40.
@@ -281,6 +295,17 @@ impl Options {
     }
 }
 
+/// The longest time that an option holds: 49.7 days.
+const LONGEST_MS: u128 = 0xffff_ffff;
+
+#[allow(
+    clippy::as_conversions,
+    reason = "const fn; the caller has compared it with LONGEST_MS"
+)]
+const fn truncated(millis: u128) -> u32 {
+    millis as u32
+}
+
 /// Collects options; [`build`](Self::build) checks them.
 #[derive(Debug, Clone, Copy)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -293,60 +318,62 @@ pub struct OptionsBuilder {
 impl OptionsBuilder {
     /// `duration` in whole milliseconds, rounded up so that a timeout is never
     /// shorter than asked for; remembers the first one out of range.
-    fn checked(&mut self, setting: Setting, duration: Duration) -> u32 {
+    const fn checked(&mut self, setting: Setting, duration: Duration) -> u32 {
         let millis = duration.as_nanos().div_ceil(1_000_000);
-        let checked = match u32::try_from(millis) {
-            Ok(0) => Err(OptionsError::Zero(setting)),
-            Ok(millis) => Ok(millis),
-            Err(_) => Err(OptionsError::TooLong(setting)),
+        let error = match millis {
+            0 => OptionsError::Zero(setting),
+            1..=LONGEST_MS => return truncated(millis),
+            _ => OptionsError::TooLong(setting),
         };
-        match checked {
-            Ok(millis) => millis,
-            Err(error) => {
-                self.error.get_or_insert(error);
-                0
-            }
+        self.refuse(error);
+        0
+    }
+
+    /// Remembers the first value that was out of range.
+    const fn refuse(&mut self, error: OptionsError) {
+        if self.error.is_none() {
+            self.error = Some(error);
         }
     }
 
     /// Sets [`Options::connect_timeout`].
     #[must_use]
-    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+    pub const fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.options.connect_ms = self.checked(Setting::Connect, timeout);
         self
     }
 
     /// Sets [`Options::user_timeout`].
     #[must_use]
-    pub fn user_timeout(mut self, timeout: Duration) -> Self {
+    pub const fn user_timeout(mut self, timeout: Duration) -> Self {
         self.options.user_timeout_ms = self.checked(Setting::User, timeout);
         self
     }
 
     /// Sets [`Options::call_timeout`].
     #[must_use]
-    pub fn call_timeout(mut self, timeout: Duration) -> Self {
+    pub const fn call_timeout(mut self, timeout: Duration) -> Self {
         self.options.call_ms = self.checked(Setting::Call, timeout);
         self
     }
 
     /// Sets [`Options::finish_timeout`].
     #[must_use]
-    pub fn finish_timeout(mut self, timeout: Duration) -> Self {
+    pub const fn finish_timeout(mut self, timeout: Duration) -> Self {
         self.options.finish_ms = self.checked(Setting::Finish, timeout);
         self
     }
 
     /// Sets [`Options::stall_advice_after`].
     #[must_use]
-    pub fn stall_advice_after(mut self, time: Duration) -> Self {
+    pub const fn stall_advice_after(mut self, time: Duration) -> Self {
         self.options.stall_advice_ms = self.checked(Setting::StallAdvice, time);
         self
     }
 
     /// Turns [`Options::keep_alive`] on, with this interval.
     #[must_use]
-    pub fn keep_alive(mut self, interval: Duration) -> Self {
+    pub const fn keep_alive(mut self, interval: Duration) -> Self {
         self.options.keep_alive_ms = self.checked(Setting::KeepAlive, interval);
         self
     }
@@ -365,9 +392,9 @@ impl OptionsBuilder {
     /// # Ok::<(), OptionsError>(())
     /// ```
     #[must_use]
-    pub fn max_segment(mut self, octets: u16) -> Self {
+    pub const fn max_segment(mut self, octets: u16) -> Self {
         if octets < SMALLEST_MAX_SEGMENT {
-            self.error.get_or_insert(OptionsError::MaxSegmentTooSmall);
+            self.refuse(OptionsError::MaxSegmentTooSmall);
         }
         self.options.max_segment = NonZeroU16::new(octets);
         self
@@ -411,7 +438,19 @@ impl OptionsBuilder {
     /// let error = Options::builder().user_timeout(Duration::from_secs(1)).build();
     /// assert_eq!(error, Err(OptionsError::UserTimeoutWithinRetransmission));
     /// ```
-    pub fn build(self) -> Result<Options, OptionsError> {
+    ///
+    /// In a constant, a mistake does not compile:
+    ///
+    /// ```
+    /// # use core::time::Duration;
+    /// # use lastbyte::Options;
+    /// const OPTIONS: Options =
+    ///     match Options::builder().call_timeout(Duration::from_secs(5)).build() {
+    ///         Ok(options) => options,
+    ///         Err(_) => panic!("the options contradict each other"),
+    ///     };
+    /// ```
+    pub const fn build(self) -> Result<Options, OptionsError> {
         if let Some(error) = self.error {
             return Err(error);
         }

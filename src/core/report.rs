@@ -3,6 +3,7 @@
 use crate::core::facts::Window;
 use crate::core::ledger::Ledger;
 use crate::core::state::{Cause, State};
+use core::fmt;
 use core::time::Duration;
 
 /// Something worth knowing that ends nothing.
@@ -102,6 +103,16 @@ pub struct Progress {
 }
 
 /// The account of a connection.
+///
+/// ```
+/// use lastbyte::{Connection, Instant};
+///
+/// let report = Connection::new(1).report(Instant::ZERO);
+/// assert_eq!(
+///     report.to_string(),
+///     "not ended: 0 bytes accepted, 0 acknowledged, 0 not known to be delivered"
+/// );
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Report {
@@ -123,4 +134,19 @@ pub struct Report {
     pub path_mtu: Option<u16>,
     /// From opening to the end, or to now. Zero for a connection that was never opened.
     pub elapsed: Duration,
+}
+
+impl fmt::Display for Report {
+    /// The cause and the ledger; what the peer sent and nobody read, if there is any.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cause = self.cause.map_or("not ended", Cause::name);
+        write!(f, "{cause}: {}", self.ledger)?;
+        if self.discarded > 0 {
+            write!(f, ", {} received and discarded", self.discarded)?;
+        }
+        if self.link_was_down {
+            f.write_str(", the link was down")?;
+        }
+        Ok(())
+    }
 }

@@ -84,6 +84,29 @@ impl Instant {
     }
 }
 
+/// The point this long after the epoch.
+///
+/// ```
+/// use core::time::Duration;
+/// use lastbyte::Instant;
+///
+/// // As many clocks count: the time since power-on.
+/// assert_eq!(Instant::from(Duration::from_millis(7)), Instant::from_millis(7));
+/// assert_eq!(Duration::from(Instant::from_micros(9)), Duration::from_micros(9));
+/// ```
+impl From<Duration> for Instant {
+    fn from(since_epoch: Duration) -> Self {
+        Self::ZERO + since_epoch
+    }
+}
+
+/// The time since the epoch.
+impl From<Instant> for Duration {
+    fn from(instant: Instant) -> Self {
+        instant.since(Instant::ZERO)
+    }
+}
+
 impl core::ops::Add<Duration> for Instant {
     type Output = Self;
 
