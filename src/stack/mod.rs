@@ -69,6 +69,7 @@ mod tracker;
 pub(crate) mod turns;
 pub(crate) mod watch;
 mod writer;
+mod writing;
 
 pub use smoltcp;
 
