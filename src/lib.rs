@@ -96,11 +96,13 @@ pub mod trace;
 
 pub use self::core::transition;
 pub use self::core::{
-    Action, Admission, Advice, Cause, ClosedBy, Closer, Connection, Event, How, Icmp, Instant,
-    Ledger, Nagle, OnPeerFin, OnReceive, Options, OptionsBuilder, OptionsError, Progress,
+    Action, Admission, Advice, Cause, ClosedBy, Closer, Connection, Event, How, Icmp, Incoming,
+    Instant, Ledger, Nagle, OnPeerFin, OnReceive, Options, OptionsBuilder, OptionsError, Progress,
     ReadError, Report, Retry, Sent, Setting, State, Timeout, Window, WriteError,
 };
 pub use clock::Clock;
+#[cfg(feature = "smoltcp")]
+pub use stack::{Buffers, Config, ConnectionId, Error, Reader, Socket, Stack, Writer};
 
 /// The snippets of the README, compiled.
 #[cfg(all(

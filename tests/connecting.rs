@@ -234,8 +234,8 @@ fn a_write_waits_for_the_handshake() {
     world.peer().listen(PORT, Behaviour::sink());
     let mut us = Us::<1>::new(&world);
     let id = us.connect(Options::default());
-    assert_eq!(us.writer(id).try_write(b"early"), Ok(0));
-    assert_eq!(us.writer(id).write_with(|_| panic!("not open")), Ok(0));
+    assert_would_block(us.writer(id).try_write(b"early"));
+    assert_would_block(us.writer(id).write_with(|_| panic!("not open")));
     assert_eq!(us.writer(id).write_ready(), Ok(false));
     assert_eq!(us.writer(id).write(b""), Ok(0));
     assert_eq!(us.writer(id).flush(), Ok(()), "nothing is pending");

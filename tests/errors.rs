@@ -1,7 +1,7 @@
 //! Every error: its cause, its kind, its words and its ledger.
 
 use embedded_io::{Error as _, ErrorKind};
-use lastbyte::stack::{ConfigError, StackError, UnknownConnection};
+use lastbyte::stack::{ConfigError, Error, UnknownConnection};
 use lastbyte::{
     Cause, ClosedBy, Connection, How, Instant, Ledger, Options, OptionsError, ReadError, Setting,
     Timeout, WriteError,
@@ -47,14 +47,17 @@ fn ends() -> [Row; 11] {
 
 /// What is no end of a connection.
 #[rustfmt::skip]
-fn others() -> [Row; 4] {
+fn others() -> [Row; 6] {
     let ledger = ledger();
     let timed_out = |why| WriteError::TimedOut { why, ledger };
+    let too_long = WriteError::MessageTooLong { capacity: 9, ledger };
     [
         (timed_out(Timeout::Call), None, ErrorKind::TimedOut, "the connection lives"),
         (timed_out(Timeout::NotReading), None, ErrorKind::TimedOut, "does not read"),
         (WriteError::NotOpen { ledger }, None, ErrorKind::NotConnected, "not open"),
         (WriteError::LedgerFull { ledger }, None, ErrorKind::OutOfMemory, "count"),
+        (WriteError::WouldBlock { ledger }, None, ErrorKind::Other, "no room at present"),
+        (too_long, None, ErrorKind::InvalidInput, "longer than the transmit buffer"),
     ]
 }
 
@@ -192,11 +195,11 @@ fn a_setup_that_does_not_fit_is_named_with_its_numbers() {
     ] {
         let text = error.to_string();
         assert!(words.iter().all(|word| text.contains(word)), "{text}");
-        assert_eq!(StackError::from(error).to_string(), text);
+        assert_eq!(Error::from(error).to_string(), text);
     }
     let unknown = UnknownConnection.to_string();
     assert!(unknown.contains("released"), "{unknown}");
-    assert_eq!(StackError::from(UnknownConnection).to_string(), unknown);
+    assert_eq!(Error::from(UnknownConnection).to_string(), unknown);
 }
 
 #[test]

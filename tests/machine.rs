@@ -3,7 +3,7 @@
 //! repeats the table.
 
 use lastbyte::transition::transition;
-use lastbyte::{Action, Cause, Closer, Event, OnPeerFin, State};
+use lastbyte::{Action, Cause, Closer, Event, Incoming, OnPeerFin, State};
 use std::collections::HashSet;
 
 /// Every cell: state, event, next state, action.
@@ -23,8 +23,10 @@ fn stage(state: State) -> u8 {
         State::Connecting | State::Listening => 1,
         State::Open => 2,
         State::PeerFinished(_) => 3,
-        State::Finishing(_) => 4,
-        State::Closed(_) => 5,
+        State::WriteFinished(Incoming::Open) => 4,
+        State::WriteFinished(Incoming::Ended) => 5,
+        State::Finishing(_) => 6,
+        State::Closed(_) => 7,
     }
 }
 
@@ -41,9 +43,9 @@ fn the_lists_of_states_events_and_causes_are_complete() {
     // `stage` and `is_call` match without a wildcard, so a new variant breaks
     // the build here; the counts then have to be raised with the lists.
     let states: HashSet<_> = State::ALL.into_iter().collect();
-    assert_eq!(states.len(), 8 + Cause::ALL.len());
+    assert_eq!(states.len(), 10 + Cause::ALL.len());
     let events: HashSet<_> = Event::ALL.into_iter().collect();
-    assert_eq!((events.len(), Event::ALL.len()), (18, 18));
+    assert_eq!((events.len(), Event::ALL.len()), (19, 19));
     let causes: HashSet<_> = Cause::ALL.into_iter().collect();
     assert_eq!((causes.len(), Cause::ALL.len()), (11, 11));
     for cause in causes {
@@ -57,6 +59,7 @@ fn is_call(event: Event) -> bool {
         Event::Connect
         | Event::Listen
         | Event::Write
+        | Event::FinishWriting
         | Event::Finish
         | Event::Abort
         | Event::Release => true,
@@ -156,7 +159,10 @@ fn what_is_taken_in_or_acted_on_moves_the_state_except_listening_again() {
                 | Action::SendFin
                 | Action::Reset
         ) {
-            assert_ne!(next, state, "{event}: {action}");
+            // It stops the finish timeout, and the peer may still send.
+            let only_stops_the_timer =
+                (state, event) == (State::WriteFinished(Incoming::Open), Event::FinAcknowledged);
+            assert_eq!(next == state, only_stops_the_timer, "{event}: {action}");
         }
         if action == Action::Relisten {
             assert_eq!((state, next), (State::Listening, State::Listening));
@@ -234,7 +240,7 @@ fn every_waiting_state_has_a_limit_that_ends_it() {
         for limit in [Event::UserTimeout, Event::ProgressTimeout] {
             assert_eq!(ends(state, limit), established || state.is_closed());
         }
-        let finishes = matches!(state, State::Finishing(_));
+        let finishes = matches!(state, State::WriteFinished(_) | State::Finishing(_));
         assert_eq!(
             ends(state, Event::FinishTimeout),
             finishes || state.is_closed()
@@ -260,7 +266,14 @@ fn no_peer_ends_listening() {
 fn finishing_is_entered_only_by_finish_and_only_then_a_fin_is_owed() {
     for (state, event, next, action) in cells() {
         let enters = matches!(next, State::Finishing(_)) && next != state;
-        assert_eq!(action == Action::SendFin, enters, "{state}, {event}");
+        let half_closes = matches!(next, State::WriteFinished(_))
+            && event == Event::FinishWriting
+            && next != state;
+        assert_eq!(
+            action == Action::SendFin,
+            enters || half_closes,
+            "{state}, {event}"
+        );
         if enters {
             assert_eq!(event, Event::Finish, "{state}");
             let closer = match state {
@@ -269,6 +282,35 @@ fn finishing_is_entered_only_by_finish_and_only_then_a_fin_is_owed() {
             };
             assert_eq!(next, State::Finishing(closer), "{state}");
         }
+    }
+}
+
+/// RFC 9293, 3.10.4 (CLOSE) sends a FIN once; 3.10.7.4 takes the peer's in FIN-WAIT-2.
+#[test]
+fn writing_is_finished_from_either_open_state_and_reading_goes_on() {
+    for (state, event, next, _) in cells() {
+        if !matches!(next, State::WriteFinished(_)) || next == state {
+            continue;
+        }
+        let expected = match (state, event) {
+            (State::Open, Event::FinishWriting) => Incoming::Open,
+            (State::PeerFinished(OnPeerFin::HalfClose), Event::FinishWriting)
+            | (State::WriteFinished(Incoming::Open), Event::PeerFin(_)) => Incoming::Ended,
+            _ => panic!("{state}, {event}"),
+        };
+        assert_eq!(next, State::WriteFinished(expected), "{state}, {event}");
+    }
+    for (state, _, _, action) in cells().filter(|cell| cell.1 == Event::FinishWriting) {
+        let expected = match state {
+            State::Connecting | State::Listening => Action::Wait,
+            State::Open | State::PeerFinished(OnPeerFin::HalfClose) => Action::SendFin,
+            State::WriteFinished(_) | State::Finishing(Closer::Us) => Action::Ignore,
+            State::Idle
+            | State::PeerFinished(OnPeerFin::Refuse)
+            | State::Finishing(Closer::Peer)
+            | State::Closed(_) => Action::Refuse,
+        };
+        assert_eq!(action, expected, "{state}");
     }
 }
 
@@ -301,7 +343,11 @@ fn a_cause_is_decided_only_by_what_it_is_named_after() {
             Cause::Vanished => event == Event::UserTimeout && state.is_established(),
             Cause::Unacknowledged => event == Event::ProgressTimeout && state.is_established(),
             Cause::FinishTimeout => {
-                event == Event::FinishTimeout && state == State::Finishing(Closer::Us)
+                event == Event::FinishTimeout
+                    && matches!(
+                        state,
+                        State::WriteFinished(_) | State::Finishing(Closer::Us)
+                    )
             }
             Cause::AddressLost => event == Event::AddressLost,
             Cause::Finished if stage(state) == 1 => event == Event::Finish,
@@ -321,6 +367,8 @@ fn an_end_is_told_with_its_own_cause_in_every_state_it_can_reach() {
         }
         let connects = state == State::Connecting;
         let finishes = matches!(state, State::Finishing(_));
+        let has_sent_fin = finishes || matches!(state, State::WriteFinished(_));
+        let both_finished = finishes || state == State::WriteFinished(Incoming::Ended);
         let expected = match event {
             Event::Abort => Some(Cause::Aborted),
             Event::AddressLost => Some(Cause::AddressLost),
@@ -330,8 +378,9 @@ fn an_end_is_told_with_its_own_cause_in_every_state_it_can_reach() {
             Event::ProgressTimeout if !connects => Some(Cause::Unacknowledged),
             Event::ConnectTimeout if connects => Some(Cause::ConnectTimeout),
             Event::Unreachable if connects => Some(Cause::Unreachable),
-            Event::FinAcknowledged | Event::DrainedUnread if finishes => Some(Cause::Finished),
-            Event::FinishTimeout if finishes => Some(Cause::FinishTimeout),
+            Event::FinAcknowledged if both_finished => Some(Cause::Finished),
+            Event::DrainedUnread if finishes => Some(Cause::Finished),
+            Event::FinishTimeout if has_sent_fin => Some(Cause::FinishTimeout),
             _ => continue,
         };
         assert_eq!(next.cause(), expected, "{state}, {event}");
@@ -423,5 +472,5 @@ fn every_history_of_five_events_has_at_most_one_cause() {
     }
     let mut sequences = 0;
     follow(&mut vec![State::Idle], &mut sequences);
-    assert_eq!(sequences, 18_u32.pow(5));
+    assert_eq!(sequences, 19_u32.pow(5));
 }

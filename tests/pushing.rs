@@ -157,7 +157,7 @@ fn a_large_buffer_goes_on_leaving_in_full_segments() {
     let id = us.open(Options::default());
     let tap = Tap::new(&world);
     while us.ledger(id).accepted() < 1_000_000 {
-        while us.try_write(id, 1_000).expect("open") > 0 {}
+        while us.accept(id, 1_000) > 0 {}
         us.stack.wait(at_secs(100));
         assert!(us.now() < at_secs(100));
     }

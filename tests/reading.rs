@@ -4,7 +4,7 @@ mod common;
 
 use common::*;
 use embedded_io::{BufRead, Error, ErrorKind, Read, ReadExactError, ReadReady, Write};
-use lastbyte::stack::{ConnectionId, Reader};
+use lastbyte::stack::{ConnectionId, Reader, Stack};
 use lastbyte::{Cause, OnReceive, Options, ReadError, Timeout};
 use lastbyte_shim::loopback::{
     Behaviour, Direction, Drops, LoopClock, LoopDevice, Presence, World, WorldConfig,
@@ -16,7 +16,7 @@ fn keep() -> Options {
 
 impl<const N: usize> Us<N> {
     #[track_caller]
-    fn reader(&mut self, id: ConnectionId) -> Reader<'_, 'static, LoopDevice, LoopClock, N> {
+    fn reader(&mut self, id: ConnectionId) -> Reader<'_, Stack<'static, LoopDevice, LoopClock, N>> {
         self.stack.reader(id).expect("a connection of ours")
     }
 }

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use embedded_io::{Read, Write};
-use lastbyte::stack::StackError;
+use lastbyte::stack::Error;
 use lastbyte::{Cause, OnReceive, Options, WriteError};
 use lastbyte_shim::loopback::{Behaviour, Ending, Mark, OUR_V4, StreamFault, World};
 use lastbyte_shim::sim::{
@@ -52,7 +52,7 @@ fn nothing_is_found_in_a_sound_stack() {
 /// A debug build is slow.
 const SEEDS: u64 = 300;
 
-fn ask(stack: &mut GuestStack<'_>, server: IpEndpoint) -> Result<[u8; 4], StackError> {
+fn ask(stack: &mut GuestStack<'_>, server: IpEndpoint) -> Result<[u8; 4], Error> {
     let id = stack.connect(server, keeps())?;
     stack.writer(id)?.write_all(b"HAL\x00")?;
     let mut answer = [0; 4];
@@ -183,7 +183,7 @@ fn a_listener_is_called_and_served() {
             let call = move |world: &World| world.peer().connect(4_000, (OUR_V4, 80), client);
             world.at(world.after(SECOND), call);
         })
-        .run(|stack, _| -> Result<[u8; 5], StackError> {
+        .run(|stack, _| -> Result<[u8; 5], Error> {
             let id = stack.listen(80, keeps())?;
             stack.wait_open(id)?;
             let mut request = [0; 5];

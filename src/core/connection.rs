@@ -24,7 +24,7 @@ use crate::core::fmt::tell;
 use crate::core::ledger::Ledger;
 use crate::core::options::Options;
 use crate::core::report::{Advice, Link, Note};
-use crate::core::state::{Action, Event, State};
+use crate::core::state::{Action, Event, Incoming, State};
 use crate::core::timers::{Question, Timers};
 use crate::core::transition::{Transition, transition};
 use crate::sabotage::{Sabotage, is_on};
@@ -80,6 +80,7 @@ pub struct Connection {
     timers: Timers,
     window: Window,
     handshake: Handshake,
+    incoming: Incoming,
     /// What the driver is to send again.
     retry: Retry,
     stall: Note,
@@ -125,6 +126,7 @@ impl Connection {
             timers: Timers::OFF,
             window: Window::Open,
             handshake: Handshake::Unsent,
+            incoming: Incoming::Open,
             retry: Retry::None,
             stall: Note::None,
             icmp: Note::None,
@@ -308,6 +310,24 @@ impl Connection {
         }
     }
 
+    /// Starts finishing our direction, while the peer's stays in use: [`Action::SendFin`]
+    /// where there is something to finish; [`Action::Wait`] while the connection is being
+    /// opened.
+    ///
+    /// # Errors
+    ///
+    /// The error of the present state, if it refuses writes.
+    pub fn handle_finish_writing(&mut self, now: Instant) -> Result<Action, WriteError> {
+        let action = self.apply(Event::FinishWriting, now);
+        if action == Action::SendFin {
+            self.set_phase(now, self.options.finish_ms());
+        }
+        match self.error() {
+            Some(error) if action == Action::Refuse => Err(error),
+            _ => Ok(action),
+        }
+    }
+
     /// Starts finishing: [`Action::SendFin`] where there is something to
     /// finish.
     pub fn handle_finish(&mut self, now: Instant) -> Action {
@@ -467,14 +487,30 @@ impl Connection {
 
     /// Whether it matters that the peer answers. A probe may leave although it does not: the
     /// stack below may have one more in store. An idle connection must not end because of it.
-    const fn depends_on_an_answer(&self) -> bool {
-        self.ledger.pending() > 0
-            || matches!(self.state, State::Finishing(_))
-            || self.options.keep_alive().is_some()
+    fn depends_on_an_answer(&self) -> bool {
+        self.ledger.pending() > 0 || self.awaits_fin_ack() || self.options.keep_alive().is_some()
+    }
+
+    /// Whether our FIN has left, or has to leave, and is not acknowledged.
+    fn awaits_fin_ack(&self) -> bool {
+        match self.state {
+            State::Finishing(_) => true,
+            // Until then the finish timeout runs.
+            State::WriteFinished(_) => self.timers.is_phase_running(),
+            State::Idle
+            | State::Connecting
+            | State::Listening
+            | State::Open
+            | State::PeerFinished(_)
+            | State::Closed(_) => false,
+        }
     }
 
     /// The peer's FIN was processed.
     pub fn handle_fin(&mut self, now: Instant) -> Action {
+        if self.state.is_established() {
+            self.incoming = Incoming::Ended;
+        }
         self.apply(Event::PeerFin(self.options.on_peer_fin()), now)
     }
 
@@ -485,10 +521,17 @@ impl Connection {
 
     /// The peer acknowledged our FIN.
     pub fn handle_fin_acknowledged(&mut self, now: Instant) -> Action {
-        if matches!(self.state, State::Finishing(_)) {
+        if matches!(self.state, State::WriteFinished(_) | State::Finishing(_)) {
             self.note_pending(0, now);
         }
-        self.apply(Event::FinAcknowledged, now)
+        let action = self.apply(Event::FinAcknowledged, now);
+        if matches!(self.state, State::WriteFinished(_)) {
+            // Nothing is due before the application finishes.
+            self.timers.stop_phase();
+            self.timers.answer();
+            self.look_soon(now);
+        }
+        action
     }
 
     /// While finishing, every byte is acknowledged, and bytes of the peer were

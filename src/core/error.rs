@@ -118,7 +118,7 @@ pub enum WriteError {
     /// in one piece. The connection lives.
     MessageTooLong {
         /// The most octets that a message may have: the size of the transmit buffer.
-        capacity: usize,
+        capacity: u32,
         /// The ledger at the moment of the error.
         ledger: Ledger,
     },
@@ -137,7 +137,9 @@ impl WriteError {
             State::PeerFinished(OnPeerFin::Refuse) | State::Finishing(Closer::Peer) => {
                 Some(Self::of_cause(Cause::PeerFinished, ledger))
             }
-            State::Finishing(Closer::Us) => Some(Self::of_cause(Cause::Finished, ledger)),
+            State::WriteFinished(_) | State::Finishing(Closer::Us) => {
+                Some(Self::of_cause(Cause::Finished, ledger))
+            }
             State::Closed(cause) => Some(Self::of_cause(cause, ledger)),
         }
     }

@@ -18,5 +18,5 @@ pub use facts::{Admission, Icmp, Retry, Sent, Window};
 pub use ledger::Ledger;
 pub use options::{Nagle, Options, OptionsBuilder, OptionsError, Setting};
 pub use report::{Advice, Progress, Report};
-pub use state::{Action, Cause, Closer, Event, OnPeerFin, OnReceive, State};
+pub use state::{Action, Cause, Closer, Event, Incoming, OnPeerFin, OnReceive, State};
 pub use time::Instant;

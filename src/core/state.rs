@@ -41,6 +41,16 @@ pub enum Closer {
     Peer,
 }
 
+/// The direction from the peer to us, in a connection whose other direction we have finished.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Incoming {
+    /// The peer may send more.
+    Open,
+    /// The peer's FIN was processed.
+    Ended,
+}
+
 /// Why a connection ended: the first thing that ended it, latched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -131,7 +141,9 @@ pub enum State {
     /// The peer's FIN was processed and we have not finished. Whether writes
     /// are still accepted is the policy's choice.
     PeerFinished(OnPeerFin),
-    /// Accepted bytes drain, our FIN follows them. No write is accepted.
+    /// Accepted bytes drain, our FIN follows them, and reading goes on. No write is accepted.
+    WriteFinished(Incoming),
+    /// Accepted bytes drain, our FIN follows them. No write is accepted, and nothing is read.
     Finishing(Closer),
     /// The connection has ended; the cause and the ledger stand still.
     Closed(Cause),
@@ -139,13 +151,15 @@ pub enum State {
 
 impl State {
     /// Every state, in the order of the printed table.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::Idle,
         Self::Connecting,
         Self::Listening,
         Self::Open,
         Self::PeerFinished(OnPeerFin::Refuse),
         Self::PeerFinished(OnPeerFin::HalfClose),
+        Self::WriteFinished(Incoming::Open),
+        Self::WriteFinished(Incoming::Ended),
         Self::Finishing(Closer::Us),
         Self::Finishing(Closer::Peer),
         Self::Closed(Cause::PeerFinished),
@@ -172,7 +186,7 @@ impl State {
     pub const fn is_established(self) -> bool {
         matches!(
             self,
-            Self::Open | Self::PeerFinished(_) | Self::Finishing(_)
+            Self::Open | Self::PeerFinished(_) | Self::WriteFinished(_) | Self::Finishing(_)
         )
     }
 
@@ -186,6 +200,7 @@ impl State {
             | Self::Listening
             | Self::Open
             | Self::PeerFinished(OnPeerFin::HalfClose)
+            | Self::WriteFinished(_)
             | Self::Finishing(Closer::Us) => None,
             Self::PeerFinished(OnPeerFin::Refuse) | Self::Finishing(Closer::Peer) => {
                 Some(Cause::PeerFinished)
@@ -203,6 +218,7 @@ impl fmt::Display for State {
             Self::Listening => f.write_str("Listening"),
             Self::Open => f.write_str("Open"),
             Self::PeerFinished(policy) => write!(f, "PeerFinished({policy:?})"),
+            Self::WriteFinished(incoming) => write!(f, "WriteFinished({incoming:?})"),
             Self::Finishing(closer) => write!(f, "Finishing({closer:?})"),
             Self::Closed(cause) => write!(f, "Closed({cause:?})"),
         }
@@ -220,7 +236,9 @@ pub enum Event {
     Listen,
     /// Call: take bytes from the application.
     Write,
-    /// Call: drain, then send a FIN.
+    /// Call: drain, then send a FIN, and go on reading.
+    FinishWriting,
+    /// Call: drain, then send a FIN, and end.
     Finish,
     /// Call: end at once with a RST.
     Abort,
@@ -253,10 +271,11 @@ pub enum Event {
 
 impl Event {
     /// Every event, in the order of the printed table.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Connect,
         Self::Listen,
         Self::Write,
+        Self::FinishWriting,
         Self::Finish,
         Self::Abort,
         Self::Release,

@@ -23,7 +23,7 @@
 //!
 #![doc = include_str!("transitions.md")]
 
-use crate::core::state::{Action, Cause, Closer, Event, OnPeerFin, State};
+use crate::core::state::{Action, Cause, Closer, Event, Incoming, OnPeerFin, State};
 use core::fmt;
 
 /// One cell of the table: what `event` does in a state.
@@ -78,13 +78,15 @@ pub fn transition(state: State, event: Event) -> Transition {
 const COLUMNS: usize = Event::ALL.len();
 
 /// The states, with one cause for all.
-const LINES: [State; 9] = [
+const LINES: [State; 11] = [
     State::Idle,
     State::Connecting,
     State::Listening,
     State::Open,
     State::PeerFinished(OnPeerFin::Refuse),
     State::PeerFinished(OnPeerFin::HalfClose),
+    State::WriteFinished(Incoming::Open),
+    State::WriteFinished(Incoming::Ended),
     State::Finishing(Closer::Us),
     State::Finishing(Closer::Peer),
     State::Closed(Cause::PeerFinished),
@@ -94,7 +96,7 @@ const LINES: [State; 9] = [
 type Outcome = (Option<State>, Action);
 
 /// How many different outcomes there are.
-const DIFFERENT: usize = 27;
+const DIFFERENT: usize = 31;
 
 /// What [`decide`] says of every state and event, worked out by the compiler: to
 /// look a cell up takes a small machine less room and time than to decide it. Most
@@ -167,9 +169,11 @@ const fn line(state: State) -> usize {
         State::Open => 3,
         State::PeerFinished(OnPeerFin::Refuse) => 4,
         State::PeerFinished(OnPeerFin::HalfClose) => 5,
-        State::Finishing(Closer::Us) => 6,
-        State::Finishing(Closer::Peer) => 7,
-        State::Closed(_) => 8,
+        State::WriteFinished(Incoming::Open) => 6,
+        State::WriteFinished(Incoming::Ended) => 7,
+        State::Finishing(Closer::Us) => 8,
+        State::Finishing(Closer::Peer) => 9,
+        State::Closed(_) => 10,
     }
 }
 
@@ -179,21 +183,22 @@ const fn column(event: Event) -> usize {
         Event::Connect => 0,
         Event::Listen => 1,
         Event::Write => 2,
-        Event::Finish => 3,
-        Event::Abort => 4,
-        Event::Release => 5,
-        Event::Established => 6,
-        Event::PeerFin(OnPeerFin::Refuse) => 7,
-        Event::PeerFin(OnPeerFin::HalfClose) => 8,
-        Event::PeerRst => 9,
-        Event::FinAcknowledged => 10,
-        Event::DrainedUnread => 11,
-        Event::Unreachable => 12,
-        Event::AddressLost => 13,
-        Event::ConnectTimeout => 14,
-        Event::UserTimeout => 15,
-        Event::ProgressTimeout => 16,
-        Event::FinishTimeout => 17,
+        Event::FinishWriting => 3,
+        Event::Finish => 4,
+        Event::Abort => 5,
+        Event::Release => 6,
+        Event::Established => 7,
+        Event::PeerFin(OnPeerFin::Refuse) => 8,
+        Event::PeerFin(OnPeerFin::HalfClose) => 9,
+        Event::PeerRst => 10,
+        Event::FinAcknowledged => 11,
+        Event::DrainedUnread => 12,
+        Event::Unreachable => 13,
+        Event::AddressLost => 14,
+        Event::ConnectTimeout => 15,
+        Event::UserTimeout => 16,
+        Event::ProgressTimeout => 17,
+        Event::FinishTimeout => 18,
     }
 }
 
@@ -206,6 +211,8 @@ const fn decide(state: State, event: Event) -> Transition {
         State::Open => from_open(event),
         State::PeerFinished(OnPeerFin::Refuse) => from_peer_finished_refuse(event),
         State::PeerFinished(OnPeerFin::HalfClose) => from_peer_finished_half_close(event),
+        State::WriteFinished(Incoming::Open) => from_write_finished(event),
+        State::WriteFinished(Incoming::Ended) => from_both_finished(event),
         State::Finishing(Closer::Us) => from_finishing_us(event),
         State::Finishing(Closer::Peer) => from_finishing_peer(event),
         State::Closed(cause) => from_closed(cause, event),
@@ -219,21 +226,22 @@ const fn from_idle(event: Event) -> Transition {
         Event::Connect => row(1, State::Connecting, Action::StartConnect),
         Event::Listen => row(2, State::Listening, Action::StartListen),
         Event::Write => row(3, here, Action::Refuse),
-        Event::Finish => row(4, here, Action::Refuse),
-        Event::Abort => row(5, here, Action::Ignore),
-        Event::Release => row(6, here, Action::Ignore),
-        Event::Established => row(7, here, Action::Ignore),
-        Event::PeerFin(OnPeerFin::Refuse) => row(8, here, Action::Ignore),
-        Event::PeerFin(OnPeerFin::HalfClose) => row(9, here, Action::Ignore),
-        Event::PeerRst => row(10, here, Action::Ignore),
-        Event::FinAcknowledged => row(11, here, Action::Ignore),
-        Event::DrainedUnread => row(12, here, Action::Ignore),
-        Event::Unreachable => row(13, here, Action::Ignore),
-        Event::AddressLost => row(14, here, Action::Ignore),
-        Event::ConnectTimeout => row(15, here, Action::Ignore),
-        Event::UserTimeout => row(16, here, Action::Ignore),
-        Event::ProgressTimeout => row(17, here, Action::Ignore),
-        Event::FinishTimeout => row(18, here, Action::Ignore),
+        Event::FinishWriting => row(4, here, Action::Refuse),
+        Event::Finish => row(5, here, Action::Refuse),
+        Event::Abort => row(6, here, Action::Ignore),
+        Event::Release => row(7, here, Action::Ignore),
+        Event::Established => row(8, here, Action::Ignore),
+        Event::PeerFin(OnPeerFin::Refuse) => row(9, here, Action::Ignore),
+        Event::PeerFin(OnPeerFin::HalfClose) => row(10, here, Action::Ignore),
+        Event::PeerRst => row(11, here, Action::Ignore),
+        Event::FinAcknowledged => row(12, here, Action::Ignore),
+        Event::DrainedUnread => row(13, here, Action::Ignore),
+        Event::Unreachable => row(14, here, Action::Ignore),
+        Event::AddressLost => row(15, here, Action::Ignore),
+        Event::ConnectTimeout => row(16, here, Action::Ignore),
+        Event::UserTimeout => row(17, here, Action::Ignore),
+        Event::ProgressTimeout => row(18, here, Action::Ignore),
+        Event::FinishTimeout => row(19, here, Action::Ignore),
     }
 }
 
@@ -241,24 +249,25 @@ const fn from_idle(event: Event) -> Transition {
 const fn from_connecting(event: Event) -> Transition {
     let here = State::Connecting;
     match event {
-        Event::Connect => row(19, here, Action::Misuse),
-        Event::Listen => row(20, here, Action::Misuse),
-        Event::Write => row(21, here, Action::Wait),
-        Event::Finish => row(22, State::Closed(Cause::Finished), Action::Reset),
-        Event::Abort => row(23, State::Closed(Cause::Aborted), Action::Reset),
-        Event::Release => row(24, here, Action::Misuse),
-        Event::Established => row(25, State::Open, Action::None),
-        Event::PeerFin(OnPeerFin::Refuse) => row(26, here, Action::Ignore),
-        Event::PeerFin(OnPeerFin::HalfClose) => row(27, here, Action::Ignore),
-        Event::PeerRst => row(28, State::Closed(Cause::Refused), Action::None),
-        Event::FinAcknowledged => row(29, here, Action::Ignore),
-        Event::DrainedUnread => row(30, here, Action::Ignore),
-        Event::Unreachable => row(31, State::Closed(Cause::Unreachable), Action::Reset),
-        Event::AddressLost => row(32, State::Closed(Cause::AddressLost), Action::Reset),
-        Event::ConnectTimeout => row(33, State::Closed(Cause::ConnectTimeout), Action::Reset),
-        Event::UserTimeout => row(34, here, Action::Ignore),
-        Event::ProgressTimeout => row(35, here, Action::Ignore),
-        Event::FinishTimeout => row(36, here, Action::Ignore),
+        Event::Connect => row(20, here, Action::Misuse),
+        Event::Listen => row(21, here, Action::Misuse),
+        Event::Write => row(22, here, Action::Wait),
+        Event::FinishWriting => row(23, here, Action::Wait),
+        Event::Finish => row(24, State::Closed(Cause::Finished), Action::Reset),
+        Event::Abort => row(25, State::Closed(Cause::Aborted), Action::Reset),
+        Event::Release => row(26, here, Action::Misuse),
+        Event::Established => row(27, State::Open, Action::None),
+        Event::PeerFin(OnPeerFin::Refuse) => row(28, here, Action::Ignore),
+        Event::PeerFin(OnPeerFin::HalfClose) => row(29, here, Action::Ignore),
+        Event::PeerRst => row(30, State::Closed(Cause::Refused), Action::None),
+        Event::FinAcknowledged => row(31, here, Action::Ignore),
+        Event::DrainedUnread => row(32, here, Action::Ignore),
+        Event::Unreachable => row(33, State::Closed(Cause::Unreachable), Action::Reset),
+        Event::AddressLost => row(34, State::Closed(Cause::AddressLost), Action::Reset),
+        Event::ConnectTimeout => row(35, State::Closed(Cause::ConnectTimeout), Action::Reset),
+        Event::UserTimeout => row(36, here, Action::Ignore),
+        Event::ProgressTimeout => row(37, here, Action::Ignore),
+        Event::FinishTimeout => row(38, here, Action::Ignore),
     }
 }
 
@@ -267,24 +276,25 @@ const fn from_connecting(event: Event) -> Transition {
 const fn from_listening(event: Event) -> Transition {
     let here = State::Listening;
     match event {
-        Event::Connect => row(37, here, Action::Misuse),
-        Event::Listen => row(38, here, Action::Misuse),
-        Event::Write => row(39, here, Action::Wait),
-        Event::Finish => row(40, State::Closed(Cause::Finished), Action::Reset),
-        Event::Abort => row(41, State::Closed(Cause::Aborted), Action::Reset),
-        Event::Release => row(42, here, Action::Misuse),
-        Event::Established => row(43, State::Open, Action::None),
-        Event::PeerFin(OnPeerFin::Refuse) => row(44, here, Action::Ignore),
-        Event::PeerFin(OnPeerFin::HalfClose) => row(45, here, Action::Ignore),
-        Event::PeerRst => row(46, here, Action::Ignore),
-        Event::FinAcknowledged => row(47, here, Action::Ignore),
-        Event::DrainedUnread => row(48, here, Action::Ignore),
-        Event::Unreachable => row(49, here, Action::Ignore),
-        Event::AddressLost => row(50, State::Closed(Cause::AddressLost), Action::Reset),
-        Event::ConnectTimeout => row(51, here, Action::Relisten),
-        Event::UserTimeout => row(52, here, Action::Ignore),
-        Event::ProgressTimeout => row(53, here, Action::Ignore),
-        Event::FinishTimeout => row(54, here, Action::Ignore),
+        Event::Connect => row(39, here, Action::Misuse),
+        Event::Listen => row(40, here, Action::Misuse),
+        Event::Write => row(41, here, Action::Wait),
+        Event::FinishWriting => row(42, here, Action::Wait),
+        Event::Finish => row(43, State::Closed(Cause::Finished), Action::Reset),
+        Event::Abort => row(44, State::Closed(Cause::Aborted), Action::Reset),
+        Event::Release => row(45, here, Action::Misuse),
+        Event::Established => row(46, State::Open, Action::None),
+        Event::PeerFin(OnPeerFin::Refuse) => row(47, here, Action::Ignore),
+        Event::PeerFin(OnPeerFin::HalfClose) => row(48, here, Action::Ignore),
+        Event::PeerRst => row(49, here, Action::Ignore),
+        Event::FinAcknowledged => row(50, here, Action::Ignore),
+        Event::DrainedUnread => row(51, here, Action::Ignore),
+        Event::Unreachable => row(52, here, Action::Ignore),
+        Event::AddressLost => row(53, State::Closed(Cause::AddressLost), Action::Reset),
+        Event::ConnectTimeout => row(54, here, Action::Relisten),
+        Event::UserTimeout => row(55, here, Action::Ignore),
+        Event::ProgressTimeout => row(56, here, Action::Ignore),
+        Event::FinishTimeout => row(57, here, Action::Ignore),
     }
 }
 
@@ -292,28 +302,29 @@ const fn from_listening(event: Event) -> Transition {
 const fn from_open(event: Event) -> Transition {
     let here = State::Open;
     match event {
-        Event::Connect => row(55, here, Action::Misuse),
-        Event::Listen => row(56, here, Action::Misuse),
-        Event::Write => row(57, here, Action::Accept),
-        Event::Finish => row(58, State::Finishing(Closer::Us), Action::SendFin),
-        Event::Abort => row(59, State::Closed(Cause::Aborted), Action::Reset),
-        Event::Release => row(60, here, Action::Misuse),
-        Event::Established => row(61, here, Action::Ignore),
+        Event::Connect => row(58, here, Action::Misuse),
+        Event::Listen => row(59, here, Action::Misuse),
+        Event::Write => row(60, here, Action::Accept),
+        Event::FinishWriting => row(61, State::WriteFinished(Incoming::Open), Action::SendFin),
+        Event::Finish => row(62, State::Finishing(Closer::Us), Action::SendFin),
+        Event::Abort => row(63, State::Closed(Cause::Aborted), Action::Reset),
+        Event::Release => row(64, here, Action::Misuse),
+        Event::Established => row(65, here, Action::Ignore),
         Event::PeerFin(OnPeerFin::Refuse) => {
-            row(62, State::PeerFinished(OnPeerFin::Refuse), Action::None)
+            row(66, State::PeerFinished(OnPeerFin::Refuse), Action::None)
         }
         Event::PeerFin(OnPeerFin::HalfClose) => {
-            row(63, State::PeerFinished(OnPeerFin::HalfClose), Action::None)
+            row(67, State::PeerFinished(OnPeerFin::HalfClose), Action::None)
         }
-        Event::PeerRst => row(64, State::Closed(Cause::PeerReset), Action::None),
-        Event::FinAcknowledged => row(65, here, Action::Ignore),
-        Event::DrainedUnread => row(66, here, Action::Ignore),
-        Event::Unreachable => row(67, here, Action::Ignore),
-        Event::AddressLost => row(68, State::Closed(Cause::AddressLost), Action::Reset),
-        Event::ConnectTimeout => row(69, here, Action::Ignore),
-        Event::UserTimeout => row(70, State::Closed(Cause::Vanished), Action::Reset),
-        Event::ProgressTimeout => row(71, State::Closed(Cause::Unacknowledged), Action::Reset),
-        Event::FinishTimeout => row(72, here, Action::Ignore),
+        Event::PeerRst => row(68, State::Closed(Cause::PeerReset), Action::None),
+        Event::FinAcknowledged => row(69, here, Action::Ignore),
+        Event::DrainedUnread => row(70, here, Action::Ignore),
+        Event::Unreachable => row(71, here, Action::Ignore),
+        Event::AddressLost => row(72, State::Closed(Cause::AddressLost), Action::Reset),
+        Event::ConnectTimeout => row(73, here, Action::Ignore),
+        Event::UserTimeout => row(74, State::Closed(Cause::Vanished), Action::Reset),
+        Event::ProgressTimeout => row(75, State::Closed(Cause::Unacknowledged), Action::Reset),
+        Event::FinishTimeout => row(76, here, Action::Ignore),
     }
 }
 
@@ -322,24 +333,25 @@ const fn from_open(event: Event) -> Transition {
 const fn from_peer_finished_refuse(event: Event) -> Transition {
     let here = State::PeerFinished(OnPeerFin::Refuse);
     match event {
-        Event::Connect => row(73, here, Action::Misuse),
-        Event::Listen => row(74, here, Action::Misuse),
-        Event::Write => row(75, here, Action::Refuse),
-        Event::Finish => row(76, State::Finishing(Closer::Peer), Action::SendFin),
-        Event::Abort => row(77, State::Closed(Cause::PeerFinished), Action::Reset),
-        Event::Release => row(78, here, Action::Misuse),
-        Event::Established => row(79, here, Action::Ignore),
-        Event::PeerFin(OnPeerFin::Refuse) => row(80, here, Action::Ignore),
-        Event::PeerFin(OnPeerFin::HalfClose) => row(81, here, Action::Ignore),
-        Event::PeerRst => row(82, State::Closed(Cause::PeerFinished), Action::None),
-        Event::FinAcknowledged => row(83, here, Action::Ignore),
-        Event::DrainedUnread => row(84, here, Action::Ignore),
-        Event::Unreachable => row(85, here, Action::Ignore),
-        Event::AddressLost => row(86, State::Closed(Cause::PeerFinished), Action::Reset),
-        Event::ConnectTimeout => row(87, here, Action::Ignore),
-        Event::UserTimeout => row(88, State::Closed(Cause::PeerFinished), Action::Reset),
-        Event::ProgressTimeout => row(89, State::Closed(Cause::PeerFinished), Action::Reset),
-        Event::FinishTimeout => row(90, here, Action::Ignore),
+        Event::Connect => row(77, here, Action::Misuse),
+        Event::Listen => row(78, here, Action::Misuse),
+        Event::Write => row(79, here, Action::Refuse),
+        Event::FinishWriting => row(80, here, Action::Refuse),
+        Event::Finish => row(81, State::Finishing(Closer::Peer), Action::SendFin),
+        Event::Abort => row(82, State::Closed(Cause::PeerFinished), Action::Reset),
+        Event::Release => row(83, here, Action::Misuse),
+        Event::Established => row(84, here, Action::Ignore),
+        Event::PeerFin(OnPeerFin::Refuse) => row(85, here, Action::Ignore),
+        Event::PeerFin(OnPeerFin::HalfClose) => row(86, here, Action::Ignore),
+        Event::PeerRst => row(87, State::Closed(Cause::PeerFinished), Action::None),
+        Event::FinAcknowledged => row(88, here, Action::Ignore),
+        Event::DrainedUnread => row(89, here, Action::Ignore),
+        Event::Unreachable => row(90, here, Action::Ignore),
+        Event::AddressLost => row(91, State::Closed(Cause::PeerFinished), Action::Reset),
+        Event::ConnectTimeout => row(92, here, Action::Ignore),
+        Event::UserTimeout => row(93, State::Closed(Cause::PeerFinished), Action::Reset),
+        Event::ProgressTimeout => row(94, State::Closed(Cause::PeerFinished), Action::Reset),
+        Event::FinishTimeout => row(95, here, Action::Ignore),
     }
 }
 
@@ -347,24 +359,82 @@ const fn from_peer_finished_refuse(event: Event) -> Transition {
 const fn from_peer_finished_half_close(event: Event) -> Transition {
     let here = State::PeerFinished(OnPeerFin::HalfClose);
     match event {
-        Event::Connect => row(91, here, Action::Misuse),
-        Event::Listen => row(92, here, Action::Misuse),
-        Event::Write => row(93, here, Action::Accept),
-        Event::Finish => row(94, State::Finishing(Closer::Us), Action::SendFin),
-        Event::Abort => row(95, State::Closed(Cause::Aborted), Action::Reset),
-        Event::Release => row(96, here, Action::Misuse),
-        Event::Established => row(97, here, Action::Ignore),
-        Event::PeerFin(OnPeerFin::Refuse) => row(98, here, Action::Ignore),
-        Event::PeerFin(OnPeerFin::HalfClose) => row(99, here, Action::Ignore),
-        Event::PeerRst => row(100, State::Closed(Cause::PeerReset), Action::None),
-        Event::FinAcknowledged => row(101, here, Action::Ignore),
-        Event::DrainedUnread => row(102, here, Action::Ignore),
-        Event::Unreachable => row(103, here, Action::Ignore),
-        Event::AddressLost => row(104, State::Closed(Cause::AddressLost), Action::Reset),
-        Event::ConnectTimeout => row(105, here, Action::Ignore),
-        Event::UserTimeout => row(106, State::Closed(Cause::Vanished), Action::Reset),
-        Event::ProgressTimeout => row(107, State::Closed(Cause::Unacknowledged), Action::Reset),
-        Event::FinishTimeout => row(108, here, Action::Ignore),
+        Event::Connect => row(96, here, Action::Misuse),
+        Event::Listen => row(97, here, Action::Misuse),
+        Event::Write => row(98, here, Action::Accept),
+        Event::FinishWriting => row(99, State::WriteFinished(Incoming::Ended), Action::SendFin),
+        Event::Finish => row(100, State::Finishing(Closer::Us), Action::SendFin),
+        Event::Abort => row(101, State::Closed(Cause::Aborted), Action::Reset),
+        Event::Release => row(102, here, Action::Misuse),
+        Event::Established => row(103, here, Action::Ignore),
+        Event::PeerFin(OnPeerFin::Refuse) => row(104, here, Action::Ignore),
+        Event::PeerFin(OnPeerFin::HalfClose) => row(105, here, Action::Ignore),
+        Event::PeerRst => row(106, State::Closed(Cause::PeerReset), Action::None),
+        Event::FinAcknowledged => row(107, here, Action::Ignore),
+        Event::DrainedUnread => row(108, here, Action::Ignore),
+        Event::Unreachable => row(109, here, Action::Ignore),
+        Event::AddressLost => row(110, State::Closed(Cause::AddressLost), Action::Reset),
+        Event::ConnectTimeout => row(111, here, Action::Ignore),
+        Event::UserTimeout => row(112, State::Closed(Cause::Vanished), Action::Reset),
+        Event::ProgressTimeout => row(113, State::Closed(Cause::Unacknowledged), Action::Reset),
+        Event::FinishTimeout => row(114, here, Action::Ignore),
+    }
+}
+
+/// RFC 9293 (FIN-WAIT-1, FIN-WAIT-2), with reading going on. Our FIN acknowledged ends nothing.
+const fn from_write_finished(event: Event) -> Transition {
+    let here = State::WriteFinished(Incoming::Open);
+    match event {
+        Event::Connect => row(115, here, Action::Misuse),
+        Event::Listen => row(116, here, Action::Misuse),
+        Event::Write => row(117, here, Action::Refuse),
+        Event::FinishWriting => row(118, here, Action::Ignore),
+        Event::Finish => row(119, State::Finishing(Closer::Us), Action::SendFin),
+        Event::Abort => row(120, State::Closed(Cause::Aborted), Action::Reset),
+        Event::Release => row(121, here, Action::Misuse),
+        Event::Established => row(122, here, Action::Ignore),
+        Event::PeerFin(OnPeerFin::Refuse) => {
+            row(123, State::WriteFinished(Incoming::Ended), Action::None)
+        }
+        Event::PeerFin(OnPeerFin::HalfClose) => {
+            row(124, State::WriteFinished(Incoming::Ended), Action::None)
+        }
+        Event::PeerRst => row(125, State::Closed(Cause::PeerReset), Action::None),
+        Event::FinAcknowledged => row(126, here, Action::None),
+        Event::DrainedUnread => row(127, here, Action::Ignore),
+        Event::Unreachable => row(128, here, Action::Ignore),
+        Event::AddressLost => row(129, State::Closed(Cause::AddressLost), Action::Reset),
+        Event::ConnectTimeout => row(130, here, Action::Ignore),
+        Event::UserTimeout => row(131, State::Closed(Cause::Vanished), Action::Reset),
+        Event::ProgressTimeout => row(132, State::Closed(Cause::Unacknowledged), Action::Reset),
+        Event::FinishTimeout => row(133, State::Closed(Cause::FinishTimeout), Action::Reset),
+    }
+}
+
+/// RFC 9293 (CLOSING, LAST-ACK after a half-close): both have finished, and the end is the
+/// acknowledgement of our FIN. What was received stays readable.
+const fn from_both_finished(event: Event) -> Transition {
+    let here = State::WriteFinished(Incoming::Ended);
+    match event {
+        Event::Connect => row(134, here, Action::Misuse),
+        Event::Listen => row(135, here, Action::Misuse),
+        Event::Write => row(136, here, Action::Refuse),
+        Event::FinishWriting => row(137, here, Action::Ignore),
+        Event::Finish => row(138, State::Finishing(Closer::Us), Action::SendFin),
+        Event::Abort => row(139, State::Closed(Cause::Aborted), Action::Reset),
+        Event::Release => row(140, here, Action::Misuse),
+        Event::Established => row(141, here, Action::Ignore),
+        Event::PeerFin(OnPeerFin::Refuse) => row(142, here, Action::Ignore),
+        Event::PeerFin(OnPeerFin::HalfClose) => row(143, here, Action::Ignore),
+        Event::PeerRst => row(144, State::Closed(Cause::PeerReset), Action::None),
+        Event::FinAcknowledged => row(145, State::Closed(Cause::Finished), Action::None),
+        Event::DrainedUnread => row(146, here, Action::Ignore),
+        Event::Unreachable => row(147, here, Action::Ignore),
+        Event::AddressLost => row(148, State::Closed(Cause::AddressLost), Action::Reset),
+        Event::ConnectTimeout => row(149, here, Action::Ignore),
+        Event::UserTimeout => row(150, State::Closed(Cause::Vanished), Action::Reset),
+        Event::ProgressTimeout => row(151, State::Closed(Cause::Unacknowledged), Action::Reset),
+        Event::FinishTimeout => row(152, State::Closed(Cause::FinishTimeout), Action::Reset),
     }
 }
 
@@ -373,24 +443,25 @@ const fn from_peer_finished_half_close(event: Event) -> Transition {
 const fn from_finishing_us(event: Event) -> Transition {
     let here = State::Finishing(Closer::Us);
     match event {
-        Event::Connect => row(109, here, Action::Misuse),
-        Event::Listen => row(110, here, Action::Misuse),
-        Event::Write => row(111, here, Action::Refuse),
-        Event::Finish => row(112, here, Action::Ignore),
-        Event::Abort => row(113, State::Closed(Cause::Aborted), Action::Reset),
-        Event::Release => row(114, here, Action::Misuse),
-        Event::Established => row(115, here, Action::Ignore),
-        Event::PeerFin(OnPeerFin::Refuse) => row(116, here, Action::Ignore),
-        Event::PeerFin(OnPeerFin::HalfClose) => row(117, here, Action::Ignore),
-        Event::PeerRst => row(118, State::Closed(Cause::PeerReset), Action::None),
-        Event::FinAcknowledged => row(119, State::Closed(Cause::Finished), Action::None),
-        Event::DrainedUnread => row(120, State::Closed(Cause::Finished), Action::Reset),
-        Event::Unreachable => row(121, here, Action::Ignore),
-        Event::AddressLost => row(122, State::Closed(Cause::AddressLost), Action::Reset),
-        Event::ConnectTimeout => row(123, here, Action::Ignore),
-        Event::UserTimeout => row(124, State::Closed(Cause::Vanished), Action::Reset),
-        Event::ProgressTimeout => row(125, State::Closed(Cause::Unacknowledged), Action::Reset),
-        Event::FinishTimeout => row(126, State::Closed(Cause::FinishTimeout), Action::Reset),
+        Event::Connect => row(153, here, Action::Misuse),
+        Event::Listen => row(154, here, Action::Misuse),
+        Event::Write => row(155, here, Action::Refuse),
+        Event::FinishWriting => row(156, here, Action::Ignore),
+        Event::Finish => row(157, here, Action::Ignore),
+        Event::Abort => row(158, State::Closed(Cause::Aborted), Action::Reset),
+        Event::Release => row(159, here, Action::Misuse),
+        Event::Established => row(160, here, Action::Ignore),
+        Event::PeerFin(OnPeerFin::Refuse) => row(161, here, Action::Ignore),
+        Event::PeerFin(OnPeerFin::HalfClose) => row(162, here, Action::Ignore),
+        Event::PeerRst => row(163, State::Closed(Cause::PeerReset), Action::None),
+        Event::FinAcknowledged => row(164, State::Closed(Cause::Finished), Action::None),
+        Event::DrainedUnread => row(165, State::Closed(Cause::Finished), Action::Reset),
+        Event::Unreachable => row(166, here, Action::Ignore),
+        Event::AddressLost => row(167, State::Closed(Cause::AddressLost), Action::Reset),
+        Event::ConnectTimeout => row(168, here, Action::Ignore),
+        Event::UserTimeout => row(169, State::Closed(Cause::Vanished), Action::Reset),
+        Event::ProgressTimeout => row(170, State::Closed(Cause::Unacknowledged), Action::Reset),
+        Event::FinishTimeout => row(171, State::Closed(Cause::FinishTimeout), Action::Reset),
     }
 }
 
@@ -398,24 +469,25 @@ const fn from_finishing_us(event: Event) -> Transition {
 const fn from_finishing_peer(event: Event) -> Transition {
     let here = State::Finishing(Closer::Peer);
     match event {
-        Event::Connect => row(127, here, Action::Misuse),
-        Event::Listen => row(128, here, Action::Misuse),
-        Event::Write => row(129, here, Action::Refuse),
-        Event::Finish => row(130, here, Action::Ignore),
-        Event::Abort => row(131, State::Closed(Cause::PeerFinished), Action::Reset),
-        Event::Release => row(132, here, Action::Misuse),
-        Event::Established => row(133, here, Action::Ignore),
-        Event::PeerFin(OnPeerFin::Refuse) => row(134, here, Action::Ignore),
-        Event::PeerFin(OnPeerFin::HalfClose) => row(135, here, Action::Ignore),
-        Event::PeerRst => row(136, State::Closed(Cause::PeerFinished), Action::None),
-        Event::FinAcknowledged => row(137, State::Closed(Cause::PeerFinished), Action::None),
-        Event::DrainedUnread => row(138, State::Closed(Cause::PeerFinished), Action::Reset),
-        Event::Unreachable => row(139, here, Action::Ignore),
-        Event::AddressLost => row(140, State::Closed(Cause::PeerFinished), Action::Reset),
-        Event::ConnectTimeout => row(141, here, Action::Ignore),
-        Event::UserTimeout => row(142, State::Closed(Cause::PeerFinished), Action::Reset),
-        Event::ProgressTimeout => row(143, State::Closed(Cause::PeerFinished), Action::Reset),
-        Event::FinishTimeout => row(144, State::Closed(Cause::PeerFinished), Action::Reset),
+        Event::Connect => row(172, here, Action::Misuse),
+        Event::Listen => row(173, here, Action::Misuse),
+        Event::Write => row(174, here, Action::Refuse),
+        Event::FinishWriting => row(175, here, Action::Refuse),
+        Event::Finish => row(176, here, Action::Ignore),
+        Event::Abort => row(177, State::Closed(Cause::PeerFinished), Action::Reset),
+        Event::Release => row(178, here, Action::Misuse),
+        Event::Established => row(179, here, Action::Ignore),
+        Event::PeerFin(OnPeerFin::Refuse) => row(180, here, Action::Ignore),
+        Event::PeerFin(OnPeerFin::HalfClose) => row(181, here, Action::Ignore),
+        Event::PeerRst => row(182, State::Closed(Cause::PeerFinished), Action::None),
+        Event::FinAcknowledged => row(183, State::Closed(Cause::PeerFinished), Action::None),
+        Event::DrainedUnread => row(184, State::Closed(Cause::PeerFinished), Action::Reset),
+        Event::Unreachable => row(185, here, Action::Ignore),
+        Event::AddressLost => row(186, State::Closed(Cause::PeerFinished), Action::Reset),
+        Event::ConnectTimeout => row(187, here, Action::Ignore),
+        Event::UserTimeout => row(188, State::Closed(Cause::PeerFinished), Action::Reset),
+        Event::ProgressTimeout => row(189, State::Closed(Cause::PeerFinished), Action::Reset),
+        Event::FinishTimeout => row(190, State::Closed(Cause::PeerFinished), Action::Reset),
     }
 }
 
@@ -423,31 +495,32 @@ const fn from_finishing_peer(event: Event) -> Transition {
 const fn from_closed(cause: Cause, event: Event) -> Transition {
     let here = State::Closed(cause);
     match event {
-        Event::Connect => row(145, here, Action::Misuse),
-        Event::Listen => row(146, here, Action::Misuse),
-        Event::Write => row(147, here, Action::Refuse),
-        Event::Finish => row(148, here, Action::Refuse),
-        Event::Abort => row(149, here, Action::Ignore),
-        Event::Release => row(150, State::Idle, Action::None),
-        Event::Established => row(151, here, Action::Ignore),
-        Event::PeerFin(OnPeerFin::Refuse) => row(152, here, Action::Ignore),
-        Event::PeerFin(OnPeerFin::HalfClose) => row(153, here, Action::Ignore),
-        Event::PeerRst => row(154, here, Action::Ignore),
-        Event::FinAcknowledged => row(155, here, Action::Ignore),
-        Event::DrainedUnread => row(156, here, Action::Ignore),
-        Event::Unreachable => row(157, here, Action::Ignore),
-        Event::AddressLost => row(158, here, Action::Ignore),
-        Event::ConnectTimeout => row(159, here, Action::Ignore),
-        Event::UserTimeout => row(160, here, Action::Ignore),
-        Event::ProgressTimeout => row(161, here, Action::Ignore),
-        Event::FinishTimeout => row(162, here, Action::Ignore),
+        Event::Connect => row(191, here, Action::Misuse),
+        Event::Listen => row(192, here, Action::Misuse),
+        Event::Write => row(193, here, Action::Refuse),
+        Event::FinishWriting => row(194, here, Action::Refuse),
+        Event::Finish => row(195, here, Action::Refuse),
+        Event::Abort => row(196, here, Action::Ignore),
+        Event::Release => row(197, State::Idle, Action::None),
+        Event::Established => row(198, here, Action::Ignore),
+        Event::PeerFin(OnPeerFin::Refuse) => row(199, here, Action::Ignore),
+        Event::PeerFin(OnPeerFin::HalfClose) => row(200, here, Action::Ignore),
+        Event::PeerRst => row(201, here, Action::Ignore),
+        Event::FinAcknowledged => row(202, here, Action::Ignore),
+        Event::DrainedUnread => row(203, here, Action::Ignore),
+        Event::Unreachable => row(204, here, Action::Ignore),
+        Event::AddressLost => row(205, here, Action::Ignore),
+        Event::ConnectTimeout => row(206, here, Action::Ignore),
+        Event::UserTimeout => row(207, here, Action::Ignore),
+        Event::ProgressTimeout => row(208, here, Action::Ignore),
+        Event::FinishTimeout => row(209, here, Action::Ignore),
     }
 }
 /// The printed form of the table, as Markdown, generated from [`transition`].
 ///
 /// ```
 /// let table = lastbyte::transition::Table.to_string();
-/// assert!(table.contains("| T055 | Open |"));
+/// assert!(table.contains("| T058 | Open |"));
 /// ```
 #[derive(Debug, Clone, Copy)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]

@@ -8,7 +8,7 @@ use crate::core::connection::Connection;
 use crate::core::error::WriteError;
 use crate::core::ledger::Ledger;
 use crate::core::report::{Advice, Progress, Report};
-use crate::core::state::State;
+use crate::core::state::{Action, State};
 use core::fmt;
 use smoltcp::iface::SocketSet;
 use smoltcp::phy::Device;
@@ -59,6 +59,38 @@ impl<const N: usize> Tracker<N> {
     }
 
     // ---- ending ----
+
+    /// Starts finishing our direction: no more writes, the accepted bytes drain, a FIN follows
+    /// them. Reading goes on until the peer's FIN. Both FINs and the acknowledgement of ours
+    /// end the connection ([`Cause::Finished`](crate::Cause::Finished)), and what was received
+    /// stays readable; [`begin_finish`](Self::begin_finish) ends it without the peer's.
+    ///
+    /// The drain and our FIN have the finish timeout. After that, nothing bounds how long the
+    /// peer may send.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError::WouldBlock`] while the connection is being opened. Otherwise why it
+    /// accepts no more bytes: after a FIN of the peer that refuses writes, for instance.
+    pub fn finish_writing<D: Device + ?Sized>(
+        &mut self,
+        net: &mut Net<'_, '_, D>,
+        id: ConnectionId,
+    ) -> Result<(), WriteError> {
+        self.slot(id)?;
+        self.ingest(net);
+        let connection = &mut self.slot_mut(id)?.connection;
+        let ledger = connection.ledger();
+        let action = connection.handle_finish_writing(net.now);
+        if let Ok(action) = action {
+            self.perform(usize::from(id.slot), action, net.sockets, net.now);
+        }
+        self.send_behind(net);
+        match action {
+            Ok(Action::Wait) => Err(WriteError::WouldBlock { ledger }),
+            outcome => outcome.map(|_| ()),
+        }
+    }
 
     /// Starts finishing: no more writes, the accepted bytes drain, a FIN
     /// follows them. The connection ends by itself, within the finish timeout;

@@ -5,6 +5,7 @@ use super::calls::UnknownConnection;
 use super::config::{Config, ConfigError, SlotBuffers};
 use super::opening::OpenError;
 use super::reader::Reader;
+use super::socket::Socket;
 use super::tracker::{ConnectionId, Net, Taken, Tracker};
 use super::writer::Writer;
 use crate::core::error::WriteError;
@@ -43,6 +44,20 @@ pub(super) struct Tried {
     pub(super) taken: Taken,
     /// When the stack below is to be polled again.
     pub(super) next: Instant,
+}
+
+/// Interface and sockets of a [`Stack`], lent by [`Stack::network_mut`].
+pub struct Network<'n, 'a> {
+    /// Addresses, routes.
+    pub interface: &'n mut Interface,
+    /// The sockets. The TCP sockets of the connections are among them; leave them alone.
+    pub sockets: &'n mut SocketSet<'a>,
+}
+
+impl fmt::Debug for Network<'_, '_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Network").finish_non_exhaustive()
+    }
 }
 
 /// `N` connections over a device and a clock.
@@ -135,6 +150,27 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
         &mut self.interface
     }
 
+    /// The interface and the sockets, lent together: what a DHCP or a DNS socket needs that
+    /// the application has added with [`sockets_mut`](Self::sockets_mut), for its answers go
+    /// into the interface.
+    ///
+    /// ```no_run
+    /// # use lastbyte::stack::{smoltcp::phy::Device, Stack};
+    /// # use lastbyte::Clock;
+    /// fn add_route<D: Device, C: Clock>(stack: &mut Stack<'_, D, C, 1>) {
+    ///     let network = stack.network_mut();
+    ///     let sockets = network.sockets.iter().count();
+    ///     network.interface.update_ip_addrs(|addresses| assert!(addresses.len() < sockets));
+    /// }
+    /// ```
+    pub const fn network_mut(&mut self) -> Network<'_, 'a> {
+        self.tracker.disturb();
+        Network {
+            interface: &mut self.interface,
+            sockets: &mut self.sockets,
+        }
+    }
+
     /// The socket set. The TCP sockets of the connections are in it; leave
     /// them alone.
     pub const fn sockets_mut(&mut self) -> &mut SocketSet<'a> {
@@ -225,7 +261,10 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
         self.block_on(CallTimeout::Of(id), |tracker, _, _| {
             match tracker.state(id)? {
                 State::Connecting | State::Listening => Ok(None),
-                State::Open | State::PeerFinished(_) | State::Finishing(_) => Ok(Some(())),
+                State::Open
+                | State::PeerFinished(_)
+                | State::WriteFinished(_)
+                | State::Finishing(_) => Ok(Some(())),
                 State::Idle | State::Closed(_) => {
                     let connection = tracker.connection(id)?;
                     let ledger = connection.ledger();
@@ -297,7 +336,7 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
     pub fn writer(
         &mut self,
         id: ConnectionId,
-    ) -> Result<Writer<'_, 'a, D, C, N>, UnknownConnection> {
+    ) -> Result<Writer<'_, Stack<'a, D, C, N>>, UnknownConnection> {
         self.tracker.state(id)?;
         Ok(Writer::new(self, id))
     }
@@ -311,9 +350,28 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
     pub fn reader(
         &mut self,
         id: ConnectionId,
-    ) -> Result<Reader<'_, 'a, D, C, N>, UnknownConnection> {
+    ) -> Result<Reader<'_, Stack<'a, D, C, N>>, UnknownConnection> {
         self.tracker.state(id)?;
         Ok(Reader::new(self, id))
+    }
+
+    /// Both ends of a connection in one value, lent: for crates that speak a protocol.
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownConnection`].
+    pub fn socket(
+        &mut self,
+        id: ConnectionId,
+    ) -> Result<Socket<'_, Stack<'a, D, C, N>>, UnknownConnection> {
+        self.tracker.state(id)?;
+        Ok(Socket::new(self, id))
+    }
+
+    /// The received bytes of a connection that are in one piece.
+    pub(super) fn peek(&mut self, id: ConnectionId) -> &[u8] {
+        let (tracker, net) = self.parts();
+        tracker.peek(net.sockets, id)
     }
 
     /// Where the connection stands, as of the last poll.

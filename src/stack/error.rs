@@ -6,22 +6,26 @@ use super::opening::OpenError;
 use crate::core::error::{ReadError, WriteError};
 use crate::core::options::OptionsError;
 use core::fmt;
-use embedded_io::ErrorKind;
+use embedded_io::{ErrorKind, ReadExactError, WriteFmtError};
 
-/// Whatever the steps of a program over a [`Stack`](super::Stack) fail with.
-/// Each operation has its own error; this one holds any of them.
+/// Any error of this crate. Each operation has its own; `?` turns every one of them into
+/// this, those of `write!` and `read_exact` included.
 ///
 /// ```
-/// use lastbyte::stack::{OpenError, StackError};
+/// use embedded_io::Write;
+/// use lastbyte::stack::OpenError;
+/// use lastbyte::{Error, WriteError};
 ///
-/// fn program() -> Result<(), StackError> {
+/// fn program(mut out: impl Write<Error = WriteError>) -> Result<(), Error> {
+///     write!(out, "{} degrees", 21)?;
+///     out.flush()?;
 ///     Err(OpenError::NoSlot)?
 /// }
-/// assert_eq!(program(), Err(StackError::Open(OpenError::NoSlot)));
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub enum StackError {
+#[non_exhaustive]
+pub enum Error {
     /// The stack cannot be made.
     Config(ConfigError),
     /// The options contradict each other.
@@ -34,30 +38,30 @@ pub enum StackError {
     Write(WriteError),
     /// A read failed.
     Read(ReadError),
+    /// The peer has finished before a buffer was full (`read_exact`).
+    UnexpectedEof,
+    /// A `Display` that was written with `write!` reported an error of its own.
+    Format,
 }
 
-impl StackError {
-    fn inner(&self) -> &dyn core::error::Error {
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Config(error) => error,
-            Self::Options(error) => error,
-            Self::Open(error) => error,
-            Self::Unknown(error) => error,
-            Self::Write(error) => error,
-            Self::Read(error) => error,
+            Self::Config(error) => error.fmt(f),
+            Self::Options(error) => error.fmt(f),
+            Self::Open(error) => error.fmt(f),
+            Self::Unknown(error) => error.fmt(f),
+            Self::Write(error) => error.fmt(f),
+            Self::Read(error) => error.fmt(f),
+            Self::UnexpectedEof => f.write_str("the peer has finished before all was read"),
+            Self::Format => f.write_str("a value could not be formatted"),
         }
     }
 }
 
-impl fmt::Display for StackError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self.inner(), f)
-    }
-}
+impl core::error::Error for Error {}
 
-impl core::error::Error for StackError {}
-
-impl embedded_io::Error for StackError {
+impl embedded_io::Error for Error {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Config(_) | Self::Options(_) => ErrorKind::InvalidInput,
@@ -65,6 +69,8 @@ impl embedded_io::Error for StackError {
             Self::Unknown(error) => error.kind(),
             Self::Write(error) => error.kind(),
             Self::Read(error) => error.kind(),
+            Self::UnexpectedEof => ErrorKind::Other,
+            Self::Format => ErrorKind::InvalidInput,
         }
     }
 }
@@ -72,7 +78,7 @@ impl embedded_io::Error for StackError {
 /// An error of one operation as that of a program.
 macro_rules! from {
     ($error:ty, $variant:ident) => {
-        impl From<$error> for StackError {
+        impl From<$error> for Error {
             fn from(error: $error) -> Self {
                 Self::$variant(error)
             }
@@ -86,3 +92,21 @@ from!(OpenError, Open);
 from!(UnknownConnection, Unknown);
 from!(WriteError, Write);
 from!(ReadError, Read);
+
+impl<E: Into<Self>> From<WriteFmtError<E>> for Error {
+    fn from(error: WriteFmtError<E>) -> Self {
+        match error {
+            WriteFmtError::FmtError => Self::Format,
+            WriteFmtError::Other(error) => error.into(),
+        }
+    }
+}
+
+impl<E: Into<Self>> From<ReadExactError<E>> for Error {
+    fn from(error: ReadExactError<E>) -> Self {
+        match error {
+            ReadExactError::UnexpectedEof => Self::UnexpectedEof,
+            ReadExactError::Other(error) => error.into(),
+        }
+    }
+}

@@ -1,8 +1,9 @@
 //! `defmt` forms of the types that hold what has none of its own: the
 //! interface, the device, the clock.
 
-use super::driver::Stack;
+use super::driver::{Network, Stack};
 use super::reader::Reader;
+use super::socket::Socket;
 use super::tracker::{Net, Tracker};
 use super::watch::{Watch, WatchRx, WatchTx};
 use super::writer::{Scoped, Writer};
@@ -28,7 +29,7 @@ impl<D: Device, C: Clock, const N: usize> Format for Stack<'_, D, C, N> {
     }
 }
 
-impl<D: Device, C: Clock, const N: usize> Format for Writer<'_, '_, D, C, N> {
+impl<D: Device, C: Clock, const N: usize> Format for Writer<'_, Stack<'_, D, C, N>> {
     fn format(&self, f: Formatter<'_>) {
         write!(f, "Writer({})", self.id());
     }
@@ -40,9 +41,21 @@ impl<D: Device, C: Clock, const N: usize> Format for Scoped<'_, '_, D, C, N> {
     }
 }
 
-impl<D: Device, C: Clock, const N: usize> Format for Reader<'_, '_, D, C, N> {
+impl<D: Device, C: Clock, const N: usize> Format for Reader<'_, Stack<'_, D, C, N>> {
     fn format(&self, f: Formatter<'_>) {
         write!(f, "Reader({})", self.id());
+    }
+}
+
+impl<D: Device, C: Clock, const N: usize> Format for Socket<'_, Stack<'_, D, C, N>> {
+    fn format(&self, f: Formatter<'_>) {
+        write!(f, "Socket({})", self.id());
+    }
+}
+
+impl Format for Network<'_, '_> {
+    fn format(&self, f: Formatter<'_>) {
+        write!(f, "Network");
     }
 }
 

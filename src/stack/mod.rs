@@ -63,6 +63,7 @@ mod reading;
 mod retry;
 mod secret;
 mod slot;
+mod socket;
 mod steps;
 mod time;
 mod tracker;
@@ -75,13 +76,14 @@ pub use smoltcp;
 
 pub use calls::UnknownConnection;
 pub use config::{Buffers, Config, ConfigError, SlotBuffers};
-pub use driver::Stack;
-pub use error::StackError;
+pub use driver::{Network, Stack};
+pub use error::Error;
 pub use opening::OpenError;
 pub use reader::Reader;
 pub use secret::boot_seed;
 #[doc(hidden)]
 pub use slot::Step;
+pub use socket::Socket;
 pub use steps::Steps;
 pub use tracker::{ConnectionId, Net, Tracker};
 #[doc(hidden)]

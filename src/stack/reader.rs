@@ -14,12 +14,12 @@ use smoltcp::phy::Device;
 /// `Ok(0)` means that the peer has finished and everything was read. An end of
 /// any other kind is an error, after the bytes received before it.
 #[derive(Debug)]
-pub struct Reader<'s, 'a, D: Device, C: Clock, const N: usize> {
-    stack: &'s mut Stack<'a, D, C, N>,
+pub struct Reader<'s, S> {
+    stack: &'s mut S,
     id: ConnectionId,
 }
 
-impl<'s, 'a, D: Device, C: Clock, const N: usize> Reader<'s, 'a, D, C, N> {
+impl<'s, 'a, D: Device, C: Clock, const N: usize> Reader<'s, Stack<'a, D, C, N>> {
     pub(super) const fn new(stack: &'s mut Stack<'a, D, C, N>, id: ConnectionId) -> Self {
         Self { stack, id }
     }
@@ -36,6 +36,15 @@ impl<'s, 'a, D: Device, C: Clock, const N: usize> Reader<'s, 'a, D, C, N> {
         tracker.try_read(net.sockets, self.id, into)
     }
 
+    /// Waits until at least one byte was received, or none will come.
+    pub(super) fn wait_readable(&mut self) -> Result<(), ReadError> {
+        let id = self.id;
+        self.stack.block_on(CallTimeout::Of(id), |tracker, net, _| {
+            let found = tracker.try_peek(net.sockets, id)?;
+            Ok(found.map(|_| ()))
+        })
+    }
+
     /// The connection's id, to borrow a writer or a reader again.
     #[must_use]
     pub const fn id(&self) -> ConnectionId {
@@ -43,11 +52,11 @@ impl<'s, 'a, D: Device, C: Clock, const N: usize> Reader<'s, 'a, D, C, N> {
     }
 }
 
-impl<D: Device, C: Clock, const N: usize> ErrorType for Reader<'_, '_, D, C, N> {
+impl<D: Device, C: Clock, const N: usize> ErrorType for Reader<'_, Stack<'_, D, C, N>> {
     type Error = ReadError;
 }
 
-impl<D: Device, C: Clock, const N: usize> Read for Reader<'_, '_, D, C, N> {
+impl<D: Device, C: Clock, const N: usize> Read for Reader<'_, Stack<'_, D, C, N>> {
     /// Waits until at least one byte was received, for the call timeout at most.
     fn read(&mut self, into: &mut [u8]) -> Result<usize, Self::Error> {
         let id = self.id;
@@ -57,17 +66,12 @@ impl<D: Device, C: Clock, const N: usize> Read for Reader<'_, '_, D, C, N> {
     }
 }
 
-impl<D: Device, C: Clock, const N: usize> BufRead for Reader<'_, '_, D, C, N> {
+impl<D: Device, C: Clock, const N: usize> BufRead for Reader<'_, Stack<'_, D, C, N>> {
     /// Waits until at least one byte was received, for the call timeout at most,
     /// and lends what is in one piece.
     fn fill_buf(&mut self) -> Result<&[u8], Self::Error> {
-        let id = self.id;
-        self.stack
-            .block_on(CallTimeout::Of(id), |tracker, net, _| {
-                tracker.try_peek(net.sockets, id)
-            })?;
-        let (tracker, net) = self.stack.parts();
-        Ok(tracker.peek(net.sockets, id))
+        self.wait_readable()?;
+        Ok(self.stack.peek(self.id))
     }
 
     fn consume(&mut self, count: usize) {
@@ -76,7 +80,7 @@ impl<D: Device, C: Clock, const N: usize> BufRead for Reader<'_, '_, D, C, N> {
     }
 }
 
-impl<D: Device, C: Clock, const N: usize> ReadReady for Reader<'_, '_, D, C, N> {
+impl<D: Device, C: Clock, const N: usize> ReadReady for Reader<'_, Stack<'_, D, C, N>> {
     /// Whether a read would return at once, be it with an error.
     fn read_ready(&mut self) -> Result<bool, Self::Error> {
         let (tracker, mut net) = self.stack.parts();

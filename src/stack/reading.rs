@@ -3,7 +3,7 @@
 use super::slot::Slot;
 use super::tracker::{ConnectionId, Tracker};
 use crate::core::error::{ReadError, WriteError};
-use crate::core::state::{OnReceive, State};
+use crate::core::state::{Cause, Incoming, OnReceive, State};
 use crate::trace;
 use smoltcp::iface::SocketSet;
 use smoltcp::socket::tcp;
@@ -107,6 +107,12 @@ impl Slot {
         match (error, self.connection.state()) {
             (tcp::RecvError::Finished, _) => Ok(Some(0)),
             (tcp::RecvError::InvalidState, State::Connecting | State::Listening) => Ok(None),
+            // smoltcp forgets at the end of TIME-WAIT that the peer has finished.
+            (tcp::RecvError::InvalidState, State::Closed(Cause::Finished))
+                if self.connection.incoming() == Incoming::Ended =>
+            {
+                Ok(Some(0))
+            }
             (tcp::RecvError::InvalidState, _) => {
                 let ledger = self.connection.ledger();
                 let error = self.connection.error();

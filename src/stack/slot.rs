@@ -75,6 +75,11 @@ const fn peer_has_closed(state: tcp::State) -> bool {
     )
 }
 
+/// Whether our FIN is acknowledged.
+const fn is_acknowledged(state: tcp::State) -> bool {
+    matches!(state, tcp::State::FinWait2 | tcp::State::TimeWait)
+}
+
 /// Whether the handshake is still to be completed.
 const fn is_opening(state: tcp::State) -> bool {
     matches!(
@@ -208,12 +213,24 @@ impl Slot {
     /// that its own are lost (RFC 9293, SHLD-3; RFC 2525, 2.17).
     fn complete_finish(&mut self, socket: &mut tcp::Socket<'_>, now: Instant) {
         let pending = self.connection.ledger().pending();
-        let is_due = matches!(self.connection.state(), State::Finishing(_)) && socket.may_send();
+        let state = self.connection.state();
+        // After `finish_writing`, the FIN may be acknowledged before all is finished.
+        let is_acknowledged =
+            matches!(state, State::Finishing(_)) && is_acknowledged(socket.state());
+        let is_due = matches!(state, State::WriteFinished(_) | State::Finishing(_))
+            && (socket.may_send() || is_acknowledged);
+        // What is unread is lost only by finishing.
+        let is_read = matches!(state, State::WriteFinished(_)) || socket.recv_queue() == 0;
         // In LAST-ACK, smoltcp drops an ACK that acknowledges nothing new, and with it the
         // news that the window is open again: the FIN waits for that.
         let is_stuck = socket.state() == tcp::State::CloseWait && self.connection.is_blocked();
-        if is_due && socket.recv_queue() == 0 {
-            if !is_stuck {
+        if is_due && is_read {
+            if is_acknowledged {
+                let action = self.connection.handle_fin_acknowledged(now);
+                self.perform(action, socket, now);
+                self.connection
+                    .linger(now, self.connection.options().finish_ms());
+            } else if !is_stuck {
                 socket.close();
             }
         } else if is_due && pending == 0 {
@@ -433,10 +450,7 @@ impl Slot {
         // From TIME-WAIT only time leads there.
         let is_final_ack =
             change.before == LastAck && change.is_end() && !facts.rst && pending == 0;
-        if is_final_ack
-            || matches!(change.after, FinWait2 | TimeWait)
-                && !matches!(change.before, FinWait2 | TimeWait)
-        {
+        if is_final_ack || change.is_any() && is_acknowledged(change.after) {
             let action = self.connection.handle_fin_acknowledged(now);
             self.perform(action, socket, now);
         }

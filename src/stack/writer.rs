@@ -3,6 +3,7 @@
 use super::calls::UnknownConnection;
 use super::driver::{CallTimeout, Stack, Tried};
 use super::tracker::ConnectionId;
+use super::writing::{Departure, Share};
 use crate::Clock;
 use crate::core::error::WriteError;
 use crate::core::report::{Progress, Report};
@@ -26,31 +27,31 @@ use smoltcp::phy::Device;
 /// Dropping a writer does nothing: it is only lent. See
 /// [`scoped`](Self::scoped) for one that cleans up.
 #[derive(Debug)]
-pub struct Writer<'s, 'a, D: Device, C: Clock, const N: usize> {
-    stack: &'s mut Stack<'a, D, C, N>,
+pub struct Writer<'s, S> {
+    stack: &'s mut S,
     id: ConnectionId,
 }
 
-impl<'s, 'a, D: Device, C: Clock, const N: usize> Writer<'s, 'a, D, C, N> {
+impl<'s, 'a, D: Device, C: Clock, const N: usize> Writer<'s, Stack<'a, D, C, N>> {
     pub(super) const fn new(stack: &'s mut Stack<'a, D, C, N>, id: ConnectionId) -> Self {
         Self { stack, id }
     }
 
     /// Accepts as many of `bytes` as fit, without waiting, and sends what may be
     /// sent of them. What other connections have to send is for [`Stack::poll`].
-    /// `Ok(0)`: no room at present, in the buffer or in the device (which may hold back
-    /// a FIN then), or the connection is still being opened.
+    /// `Ok(0)` if `bytes` is empty, and only then.
     ///
     /// # Errors
     ///
-    /// Why the connection takes no more bytes, with the ledger; nothing of
-    /// `bytes` was accepted.
+    /// [`WriteError::WouldBlock`]: there is no room at present, in the buffer or in the device
+    /// (which may hold back a FIN then), or the connection is still being opened. Otherwise
+    /// why the connection accepts no more bytes. Nothing of `bytes` was accepted.
     pub fn try_write(&mut self, bytes: &[u8]) -> Result<usize, WriteError> {
         let (tracker, mut net) = self.stack.parts();
         tracker.try_write(&mut net, self.id, bytes)
     }
 
-    /// As [`try_write`](Self::try_write), without a copy: `fill` gets the free
+    /// Like [`try_write`](Self::try_write), without a copy: `fill` gets the free
     /// part of the transmit buffer that is in one piece, and returns how many
     /// octets it has put at its start. It is not called where there is no room.
     ///
@@ -63,6 +64,129 @@ impl<'s, 'a, D: Device, C: Clock, const N: usize> Writer<'s, 'a, D, C, N> {
     ) -> Result<usize, WriteError> {
         let (tracker, mut net) = self.stack.parts();
         tracker.write_with(&mut net, self.id, fill)
+    }
+
+    /// Like [`write`](Write::write), for bytes that more will follow soon (`MSG_MORE`). It
+    /// processes what the device has received and accepts the bytes as `write` does, but
+    /// leaves the sending to the next `write`, [`flush`](Write::flush), [`Stack::wait`] or
+    /// [`Stack::poll`], or to the call that fills half of the transmit buffer.
+    ///
+    /// # Errors
+    ///
+    /// As [`write`](Write::write).
+    pub fn write_more(&mut self, bytes: &[u8]) -> Result<usize, WriteError> {
+        self.write_or_wait(bytes, Departure::WithMore)
+    }
+
+    /// Like [`write_more`](Self::write_more), without waiting.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_write`](Self::try_write).
+    pub fn try_write_more(&mut self, bytes: &[u8]) -> Result<usize, WriteError> {
+        let (tracker, mut net) = self.stack.parts();
+        tracker.try_write_more(&mut net, self.id, bytes)
+    }
+
+    /// Accepts all of `message` or nothing, for protocols whose messages must not be cut by
+    /// an error. Waits for room if need be, for the call timeout at most.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError::MessageTooLong`] if `message` is longer than the transmit buffer;
+    /// otherwise as [`write`](Write::write). Nothing of `message` was accepted.
+    pub fn write_message(&mut self, message: &[u8]) -> Result<(), WriteError> {
+        let id = self.id;
+        self.stack
+            .block_on(CallTimeout::Of(id), |tracker, net, taken| {
+                let accepted = tracker.write_taken(net, id, taken, message, Share::Whole)?;
+                Ok((accepted == message.len()).then_some(()))
+            })
+    }
+
+    /// Like [`write_message`](Self::write_message), without waiting.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError::WouldBlock`] while there is no room for all of `message`; otherwise as
+    /// [`write_message`](Self::write_message).
+    pub fn try_write_message(&mut self, message: &[u8]) -> Result<(), WriteError> {
+        let (tracker, mut net) = self.stack.parts();
+        tracker.try_write_message(&mut net, self.id, message)
+    }
+
+    /// How many bytes a write would accept at present, after processing what the device has
+    /// received.
+    ///
+    /// # Errors
+    ///
+    /// Why the connection accepts no more bytes.
+    pub fn room(&mut self) -> Result<usize, WriteError> {
+        let (tracker, mut net) = self.stack.parts();
+        tracker.room(&mut net, self.id)
+    }
+
+    /// Accepts at least one byte, waiting for the handshake or for room if need be.
+    fn write_or_wait(&mut self, bytes: &[u8], departure: Departure) -> Result<usize, WriteError> {
+        let id = self.id;
+        // Mostly there is room: waiting for it is prepared for where there is none.
+        let (tracker, mut net) = self.stack.parts();
+        let written = tracker.write_at_once(&mut net, id, bytes, departure)?;
+        if written.accepted > 0 || bytes.is_empty() {
+            return Ok(written.accepted);
+        }
+        tracker.push_all(net.sockets);
+        let tried = Tried {
+            at: net.now,
+            taken: written.taken,
+            next: tracker.send_due(&mut net),
+        };
+        self.stack
+            .block_after(Some(tried), CallTimeout::Of(id), |tracker, net, taken| {
+                let accepted = tracker.write_taken(net, id, taken, bytes, Share::Any)?;
+                Ok((accepted > 0).then_some(accepted))
+            })
+    }
+
+    /// Finishes our direction: no more writes, the accepted bytes drain, a FIN follows them.
+    /// The peer reads the end of our bytes, and reading goes on until the end of its own; then
+    /// [`finish`](Self::finish). Waits only while the connection is being opened, for the call
+    /// timeout at most; [`flush`](Write::flush) waits for the drain.
+    ///
+    /// The drain and our FIN have the finish timeout. After that, nothing bounds how long the
+    /// peer may send.
+    ///
+    /// # Errors
+    ///
+    /// Why the connection accepts no more bytes: after a FIN of the peer that refuses writes,
+    /// for instance.
+    ///
+    /// ```no_run
+    /// use embedded_io::{Read, Write};
+    /// use lastbyte::stack::smoltcp::phy::Device;
+    /// use lastbyte::{Clock, ConnectionId, Error, Report, Stack};
+    ///
+    /// /// Asks, says that the question is complete, and reads up to the end of the answer.
+    /// fn ask<D: Device, C: Clock>(
+    ///     stack: &mut Stack<'_, D, C, 1>,
+    ///     id: ConnectionId,
+    /// ) -> Result<Report, Error> {
+    ///     let mut writer = stack.writer(id)?;
+    ///     writer.write_all(b"how warm is it?")?;
+    ///     writer.finish_writing()?;
+    ///     let mut answer = [0; 64];
+    ///     while stack.reader(id)?.read(&mut answer)? > 0 {}
+    ///     Ok(stack.writer(id)?.finish()?)
+    /// }
+    /// ```
+    pub fn finish_writing(&mut self) -> Result<(), WriteError> {
+        let id = self.id;
+        self.stack.block_on(CallTimeout::Of(id), |tracker, net, _| {
+            match tracker.finish_writing(net, id) {
+                Err(WriteError::WouldBlock { .. }) => Ok(None),
+                outcome => outcome.map(Some),
+            }
+        })
     }
 
     /// Starts finishing, without waiting: no more writes, the accepted bytes
@@ -160,32 +284,15 @@ impl<'s, 'a, D: Device, C: Clock, const N: usize> Writer<'s, 'a, D, C, N> {
     }
 }
 
-impl<D: Device, C: Clock, const N: usize> ErrorType for Writer<'_, '_, D, C, N> {
+impl<D: Device, C: Clock, const N: usize> ErrorType for Writer<'_, Stack<'_, D, C, N>> {
     type Error = WriteError;
 }
 
-impl<D: Device, C: Clock, const N: usize> Write for Writer<'_, '_, D, C, N> {
+impl<D: Device, C: Clock, const N: usize> Write for Writer<'_, Stack<'_, D, C, N>> {
     /// Accepts at least one byte, waiting for the handshake or for room if
     /// need be, for the call timeout at most. An empty `bytes` never waits.
     fn write(&mut self, bytes: &[u8]) -> Result<usize, Self::Error> {
-        let id = self.id;
-        // Mostly there is room: waiting for it is prepared for where there is none.
-        let (tracker, mut net) = self.stack.parts();
-        let (accepted, taken) = tracker.write_at_once(&mut net, id, bytes)?;
-        if accepted > 0 || bytes.is_empty() {
-            return Ok(accepted);
-        }
-        tracker.push_all(net.sockets);
-        let tried = Tried {
-            at: net.now,
-            taken,
-            next: tracker.send_due(&mut net),
-        };
-        self.stack
-            .block_after(Some(tried), CallTimeout::Of(id), |tracker, net, taken| {
-                let accepted = tracker.write_taken(net, id, taken, bytes)?;
-                Ok((accepted > 0).then_some(accepted))
-            })
+        self.write_or_wait(bytes, Departure::AtOnce)
     }
 
     /// Waits until every accepted byte is acknowledged, for the call timeout at
@@ -203,7 +310,7 @@ impl<D: Device, C: Clock, const N: usize> Write for Writer<'_, '_, D, C, N> {
     }
 }
 
-impl<D: Device, C: Clock, const N: usize> WriteReady for Writer<'_, '_, D, C, N> {
+impl<D: Device, C: Clock, const N: usize> WriteReady for Writer<'_, Stack<'_, D, C, N>> {
     /// Whether a write would return at once, be it with an error.
     fn write_ready(&mut self) -> Result<bool, Self::Error> {
         let (tracker, mut net) = self.stack.parts();
@@ -217,7 +324,7 @@ impl<D: Device, C: Clock, const N: usize> WriteReady for Writer<'_, '_, D, C, N>
 /// Made by [`Writer::scoped`].
 #[derive(Debug)]
 pub struct Scoped<'s, 'a, D: Device, C: Clock, const N: usize> {
-    writer: Writer<'s, 'a, D, C, N>,
+    writer: Writer<'s, Stack<'a, D, C, N>>,
 }
 
 impl<D: Device, C: Clock, const N: usize> Scoped<'_, '_, D, C, N> {
@@ -242,7 +349,7 @@ impl<D: Device, C: Clock, const N: usize> Scoped<'_, '_, D, C, N> {
 }
 
 impl<'s, 'a, D: Device, C: Clock, const N: usize> Deref for Scoped<'s, 'a, D, C, N> {
-    type Target = Writer<'s, 'a, D, C, N>;
+    type Target = Writer<'s, Stack<'a, D, C, N>>;
 
     fn deref(&self) -> &Self::Target {
         &self.writer

@@ -33,39 +33,153 @@ fn note_written(connection: &Connection, bytes: &[u8], written: usize) {
     }
 }
 
+/// How many octets the transmit buffer has room for.
+fn free(socket: &tcp::Socket<'_>) -> usize {
+    socket.send_capacity().saturating_sub(socket.send_queue())
+}
+
+/// What a write that did not wait has done.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Written {
+    pub(super) accepted: usize,
+    pub(super) taken: Taken,
+}
+
+impl Written {
+    /// What such a write returns to the application.
+    fn unless_blocked<const N: usize>(
+        self,
+        tracker: &Tracker<N>,
+        id: ConnectionId,
+        bytes: &[u8],
+    ) -> Result<usize, WriteError> {
+        match self.accepted == 0 && !bytes.is_empty() {
+            true => Err(tracker.would_block(id)),
+            false => Ok(self.accepted),
+        }
+    }
+}
+
+/// When the bytes of a write are to leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Departure {
+    /// In this call, as far as the window, Nagle's algorithm and the device allow.
+    AtOnce,
+    /// With what follows: the application has announced more.
+    WithMore,
+}
+
+/// How much of the bytes of a write is to be accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Share {
+    /// As much as there is room for.
+    Any,
+    /// All or nothing.
+    Whole,
+}
+
 impl<const N: usize> Tracker<N> {
-    /// Takes in what the device has received, then as much of `bytes` as fits
-    /// into the transmit buffer, and sends what may be sent of it. What others
-    /// have to send is for [`poll`](Self::poll). `Ok(0)`: no room at present, in the
-    /// buffer or in the device (which may hold back a FIN then), or the connection is
-    /// still being opened. While several connections share a device that is full, sending
-    /// is left to `poll` too, so that each may write before one takes the room.
+    /// Processes what the device has received, then accepts as much of `bytes` as the
+    /// transmit buffer has room for, and sends what may be sent of it. What other
+    /// connections have to send is for [`poll`](Self::poll). While several connections share
+    /// a device that is full, sending is left to `poll` too, so that each may write before
+    /// one takes the room.
+    ///
+    /// `Ok(0)` if `bytes` is empty, and only then.
     ///
     /// # Errors
     ///
-    /// Why the connection takes no more bytes, with the ledger. Nothing of
-    /// `bytes` was accepted then.
+    /// [`WriteError::WouldBlock`]: there is no room at present, in the buffer or in the device
+    /// (which may hold back a FIN then), or the connection is still being opened. Otherwise
+    /// why the connection accepts no more bytes. Nothing of `bytes` was accepted.
     pub fn try_write<D: Device + ?Sized>(
         &mut self,
         net: &mut Net<'_, '_, D>,
         id: ConnectionId,
         bytes: &[u8],
     ) -> Result<usize, WriteError> {
-        self.write_at_once(net, id, bytes)
-            .map(|(accepted, _)| accepted)
+        self.write_at_once(net, id, bytes, Departure::AtOnce)?
+            .unless_blocked(self, id, bytes)
     }
 
-    /// As [`try_write`](Self::try_write); says beside it what was taken in.
+    /// Like [`try_write`](Self::try_write), for bytes that more will follow soon (`MSG_MORE`):
+    /// sending is left to the next [`try_write`](Self::try_write) or [`poll`](Self::poll), or
+    /// to the call that fills half of the transmit buffer.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_write`](Self::try_write).
+    pub fn try_write_more<D: Device + ?Sized>(
+        &mut self,
+        net: &mut Net<'_, '_, D>,
+        id: ConnectionId,
+        bytes: &[u8],
+    ) -> Result<usize, WriteError> {
+        self.write_at_once(net, id, bytes, Departure::WithMore)?
+            .unless_blocked(self, id, bytes)
+    }
+
+    /// Like [`try_write`](Self::try_write), but accepts all of `message` or nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError::WouldBlock`] while there is no room for all of it;
+    /// [`WriteError::MessageTooLong`] if there never will be. Otherwise as
+    /// [`try_write`](Self::try_write).
+    pub fn try_write_message<D: Device + ?Sized>(
+        &mut self,
+        net: &mut Net<'_, '_, D>,
+        id: ConnectionId,
+        message: &[u8],
+    ) -> Result<(), WriteError> {
+        let taken = self.take_in_for_write(net);
+        let accepted = self.write_taken(net, id, taken, message, Share::Whole);
+        let accepted = self.send_written(net, id, taken, accepted, Departure::AtOnce)?;
+        Written { accepted, taken }
+            .unless_blocked(self, id, message)
+            .map(|_| ())
+    }
+
+    /// Processes what the device has received and returns how many bytes a write would
+    /// accept at present.
+    ///
+    /// # Errors
+    ///
+    /// Why the connection accepts no more bytes.
+    pub fn room<D: Device + ?Sized>(
+        &mut self,
+        net: &mut Net<'_, '_, D>,
+        id: ConnectionId,
+    ) -> Result<usize, WriteError> {
+        let taken = self.take_in_for_write(net);
+        let slot = self.slot(id)?;
+        if let Some(error) = slot.connection.error() {
+            self.send_behind(net);
+            return Err(error);
+        }
+        let is_opening = matches!(
+            slot.connection.state(),
+            State::Connecting | State::Listening
+        );
+        let socket = net.sockets.get::<tcp::Socket<'_>>(slot.handle);
+        match is_opening || taken == Taken::Full {
+            true => Ok(0),
+            false => Ok(free(socket)),
+        }
+    }
+
+    /// A write that does not wait. Also returns what the receive step processed.
     pub(super) fn write_at_once<D: Device + ?Sized>(
         &mut self,
         net: &mut Net<'_, '_, D>,
         id: ConnectionId,
         bytes: &[u8],
-    ) -> Result<(usize, Taken), WriteError> {
+        departure: Departure,
+    ) -> Result<Written, WriteError> {
         let taken = self.take_in_for_write(net);
-        let accepted = self.write_taken(net, id, taken, bytes);
-        let accepted = self.send_written(net, id, taken, accepted)?;
-        Ok((accepted, taken))
+        let accepted = self.write_taken(net, id, taken, bytes, Share::Any);
+        let accepted = self.send_written(net, id, taken, accepted, departure)?;
+        Ok(Written { accepted, taken })
     }
 
     /// What a write does first.
@@ -96,6 +210,7 @@ impl<const N: usize> Tracker<N> {
         id: ConnectionId,
         taken: Taken,
         accepted: Result<usize, WriteError>,
+        departure: Departure,
     ) -> Result<usize, WriteError> {
         // The room that the device has at last would go to the first that writes, and the
         // others could not write for want of room: each may, before anything is sent.
@@ -104,6 +219,10 @@ impl<const N: usize> Tracker<N> {
             Ok(0) if is_scarce && taken != Taken::Full => self.send_behind(net),
             Ok(0) => {}
             Ok(_) if is_scarce => {}
+            Ok(_)
+                if departure == Departure::WithMore
+                    && taken == Taken::Nothing
+                    && !self.is_burst(id, net.sockets) => {}
             Ok(_) => self.send_accepted(net, id, taken),
             // What was taken in may have to be answered.
             Err(_) => self.send_behind(net),
@@ -111,16 +230,32 @@ impl<const N: usize> Tracker<N> {
         accepted
     }
 
-    /// The middle of [`try_write`](Self::try_write), between taking in and
-    /// sending.
+    /// Whether so much waits to be sent that waiting for more gains nothing: half of the
+    /// transmit buffer, so that the other half can be filled while this is in flight.
+    fn is_burst(&self, id: ConnectionId, sockets: &SocketSet<'_>) -> bool {
+        self.slot(id).is_ok_and(|slot| {
+            let socket = sockets.get::<tcp::Socket<'_>>(slot.handle);
+            let in_flight = self.table.in_flight(usize::from(id.slot));
+            let unsent = socket.send_queue().saturating_sub(in_flight);
+            unsent >= socket.send_capacity() >> 1
+        })
+    }
+
+    /// The middle of a write, between receiving and sending. Zero if nothing can be accepted
+    /// at present.
     pub(super) fn write_taken<D: Device + ?Sized>(
         &mut self,
         net: &mut Net<'_, '_, D>,
         id: ConnectionId,
         taken: Taken,
         bytes: &[u8],
+        share: Share,
     ) -> Result<usize, WriteError> {
-        self.write(net, id, taken, |connection, socket, room| {
+        let wanted = match share {
+            Share::Any => 1,
+            Share::Whole => bytes.len(),
+        };
+        self.write(net, id, taken, wanted, |connection, socket, room| {
             let bytes = bytes.get(..room).unwrap_or(bytes);
             let written = socket.send_slice(bytes).unwrap_or(0);
             note_written(connection, bytes, written);
@@ -128,7 +263,7 @@ impl<const N: usize> Tracker<N> {
         })
     }
 
-    /// As [`try_write`](Self::try_write), without a copy: `fill` gets the free
+    /// Like [`try_write`](Self::try_write), without a copy: `fill` gets the free
     /// part of the transmit buffer that is in one piece, and returns how many
     /// octets it has put at its start. It is not called where there is no room.
     ///
@@ -141,20 +276,35 @@ impl<const N: usize> Tracker<N> {
         id: ConnectionId,
         fill: impl FnOnce(&mut [u8]) -> usize,
     ) -> Result<usize, WriteError> {
+        let mut fill = Some(fill);
         let taken = self.take_in_for_write(net);
-        let written = self.write(net, id, taken, |connection, socket, room| {
-            if !socket.can_send() {
-                return 0;
-            }
+        let accepted = self.write(net, id, taken, 1, |connection, socket, room| {
             let filled = socket.send(|free| {
                 let len = free.len().min(room);
-                let written = free.get_mut(..len).map_or(0, fill).min(len);
+                let written = match (free.get_mut(..len), fill.take()) {
+                    (Some(free), Some(fill)) => fill(free).min(len),
+                    (None, _) | (_, None) => 0,
+                };
                 note_written(connection, free, written);
                 (written, written)
             });
             filled.unwrap_or(0)
         });
-        self.send_written(net, id, taken, written)
+        let accepted = self.send_written(net, id, taken, accepted, Departure::AtOnce)?;
+        match fill {
+            Some(_) => Err(self.would_block(id)),
+            None => Ok(accepted),
+        }
+    }
+
+    /// The error of a call that does not wait.
+    fn would_block(&self, id: ConnectionId) -> WriteError {
+        match self.slot(id) {
+            Ok(slot) => WriteError::WouldBlock {
+                ledger: slot.connection.ledger(),
+            },
+            Err(unknown) => unknown.into(),
+        }
     }
 
     /// Takes in what the device has received and says whether a write would
@@ -179,11 +329,13 @@ impl<const N: usize> Tracker<N> {
         Ok(is_refused || accepts && socket.can_send())
     }
 
+    /// Accepts bytes, if there is room for `wanted` octets at least.
     fn write<D: Device + ?Sized>(
         &mut self,
         net: &mut Net<'_, '_, D>,
         id: ConnectionId,
         taken: Taken,
+        wanted: usize,
         enqueue: impl FnOnce(&Connection, &mut tcp::Socket<'_>, usize) -> usize,
     ) -> Result<usize, WriteError> {
         let slot = self.slot_mut(id)?;
@@ -194,7 +346,23 @@ impl<const N: usize> Tracker<N> {
             Admission::Wait => return Ok(0),
         };
         let socket = net.sockets.get_mut::<tcp::Socket<'_>>(slot.handle);
-        let accepted = enqueue(&slot.connection, socket, room);
+        if wanted > socket.send_capacity() {
+            return Err(WriteError::MessageTooLong {
+                // At most 1 GiB.
+                capacity: u32::try_from(socket.send_capacity()).unwrap_or(u32::MAX),
+                ledger: slot.connection.ledger(),
+            });
+        }
+        if wanted > room {
+            return Err(WriteError::LedgerFull {
+                ledger: slot.connection.ledger(),
+            });
+        }
+        let has_room = free(socket) >= wanted;
+        let accepted = match has_room {
+            true => enqueue(&slot.connection, socket, room),
+            false => 0,
+        };
         if accepted > 0 {
             let are_timers_new = slot.connection.note_accepted(accepted, net.now);
             socket.set_nagle_enabled(slot.connection.options().nagle() == Nagle::On);
@@ -203,7 +371,7 @@ impl<const N: usize> Tracker<N> {
                 self.look_by(bound);
             }
             self.table.note_queued(usize::from(id.slot), accepted);
-        } else if !socket.can_send() && socket.send_capacity() < LARGE_BUFFER {
+        } else if !has_room && socket.send_capacity() < LARGE_BUFFER {
             let queued = slot.connection.ledger().queued();
             let in_flight = self.table.in_flight(usize::from(id.slot));
             if queued.saturating_sub(in_flight) < FULL_SEGMENT {

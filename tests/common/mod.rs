@@ -33,7 +33,8 @@ pub const TX: usize = 4096;
 pub const RX: usize = 2048;
 
 pub type OurStack<const N: usize, D = LoopDevice> = Stack<'static, D, LoopClock, N>;
-pub type OurWriter<'s, const N: usize, D = LoopDevice> = Writer<'s, 'static, D, LoopClock, N>;
+pub type OurWriter<'s, const N: usize, D = LoopDevice> =
+    Writer<'s, Stack<'static, D, LoopClock, N>>;
 
 pub const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -148,6 +149,25 @@ pub enum Way {
     WriteWith,
     Write,
     WriteAll,
+}
+
+/// How many bytes a call that does not wait has accepted.
+#[track_caller]
+pub fn accepted(written: Result<usize, WriteError>) -> usize {
+    match written {
+        Ok(accepted) => accepted,
+        Err(WriteError::WouldBlock { .. }) => 0,
+        Err(error) => panic!("refused: {error}"),
+    }
+}
+
+/// Asserts that nothing was accepted for want of room.
+#[track_caller]
+pub fn assert_would_block(written: Result<usize, WriteError>) {
+    assert!(
+        matches!(written, Err(WriteError::WouldBlock { .. })),
+        "{written:?}"
+    );
 }
 
 impl Way {
@@ -294,13 +314,19 @@ impl<const N: usize, D: Device> Us<N, D> {
         self.writer(id).try_write(&bytes)
     }
 
+    /// Like [`try_write`](Self::try_write), but returns zero where there is no room.
+    #[track_caller]
+    pub fn accept(&mut self, id: ConnectionId, len: usize) -> usize {
+        accepted(self.try_write(id, len))
+    }
+
     /// Fills the transmit buffer and whatever the peer takes meanwhile, until
     /// nothing is taken for a second.
     #[track_caller]
     pub fn fill(&mut self, id: ConnectionId) {
         for _ in 0..1_000 {
             let mut took = false;
-            while self.try_write(id, 1_000).expect("it is open") > 0 {
+            while self.accept(id, 1_000) > 0 {
                 took = true;
             }
             if !took {

@@ -16,7 +16,7 @@
 //! flight.
 
 use crate::Case;
-use crate::fixture::{Lab, Seen, content, lab, lab_over, quick, sha256};
+use crate::fixture::{Lab, Seen, accepted, content, lab, lab_over, quick, sha256};
 use crate::injector::Injector;
 use crate::peer::Peer;
 use embedded_io::Write as _;
@@ -180,7 +180,7 @@ fn send_under_attack(
     let mut acknowledged = 0;
     for round in 0..ROUNDS {
         let rest = &data[sent.len() % data.len()..];
-        let taken = lab.stack.writer(id).unwrap().try_write(rest).unwrap();
+        let taken = accepted(lab.stack.writer(id).unwrap().try_write(rest));
         sent.extend_from_slice(&rest[..taken]);
         let ledger = lab.stack.report(id).unwrap().ledger;
         tally.update(lab, flow);

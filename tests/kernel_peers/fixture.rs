@@ -2,7 +2,7 @@
 
 use crate::peer::Peer;
 use lastbyte::stack::{ConnectionId, Stack};
-use lastbyte::{Clock as _, Instant, Options, Report};
+use lastbyte::{Clock as _, Instant, Options, Report, WriteError};
 use lastbyte_shim::capture::Capture;
 use lastbyte_shim::host_clock::HostClock;
 use lastbyte_shim::loopback::{Flags, Flow, Segment};
@@ -19,6 +19,15 @@ use std::cell::RefCell;
 use std::io::{self, Write};
 use std::rc::Rc;
 use std::time::Duration;
+
+/// How many bytes a call that does not wait has accepted.
+#[track_caller]
+pub fn accepted(written: Result<usize, WriteError>) -> usize {
+    match written {
+        Err(WriteError::WouldBlock { .. }) => 0,
+        known => known.expect("the connection takes bytes"),
+    }
+}
 
 pub type TapStack<'a> = Stack<'a, Capture<Tap>, HostClock, 1>;
 

@@ -2,7 +2,7 @@
 
 use crate::Failure;
 use lastbyte::stack::{Config, ConnectionId, SlotBuffers, Stack};
-use lastbyte::{Clock, Instant, Nagle, Options, OptionsError};
+use lastbyte::{Clock, Instant, Nagle, Options, OptionsError, WriteError};
 use lastbyte_shim::loopback::{
     LoopClock, LoopDevice, OUR_ADDRESSES, PEER_V4, World, lastbyte_time, our_hardware_address,
     smoltcp_time,
@@ -134,7 +134,10 @@ impl<const N: usize> Lastbyte<'_, N> {
 impl<const N: usize> End for Lastbyte<'_, N> {
     fn write(&mut self, connection: usize, bytes: &[u8]) -> Result<usize, Failure> {
         let id = self.id(connection)?;
-        Ok(self.stack.writer(id)?.try_write(bytes)?)
+        match self.stack.writer(id)?.try_write(bytes) {
+            Err(WriteError::WouldBlock { .. }) => Ok(0),
+            result => Ok(result?),
+        }
     }
 
     fn close(&mut self, connection: usize) -> Result<(), Failure> {

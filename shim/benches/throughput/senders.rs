@@ -4,7 +4,7 @@ use crate::content::Content;
 use crate::{Failure, Outcome, PORT, Plan, Polls};
 use embedded_io::Write as _;
 use lastbyte::stack::{Config, ConnectionId, SlotBuffers, Stack};
-use lastbyte::{Clock, Options};
+use lastbyte::{Clock, Options, WriteError};
 use lastbyte_shim::loopback::{lastbyte_time, smoltcp_time};
 use nix::time::{ClockId, clock_gettime};
 use smoltcp::iface::{Interface, SocketHandle, SocketSet, SocketStorage};
@@ -162,7 +162,10 @@ pub fn ours_many<const N: usize, D: Device, C: Clock>(
             let mut moved = 0;
             for (id, sent) in busy.iter().zip(&mut sent) {
                 let piece = content.at(*sent, plan.write);
-                let accepted = stack.writer(*id)?.try_write(piece)? as u64;
+                let accepted = match stack.writer(*id)?.try_write(piece) {
+                    Err(WriteError::WouldBlock { .. }) => 0,
+                    result => result? as u64,
+                };
                 *sent += accepted;
                 moved += accepted;
             }

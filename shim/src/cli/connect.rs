@@ -40,7 +40,7 @@ pub type HostDevice = Capture<Tap>;
 /// The stack of the command.
 pub type HostStack<'a> = Stack<'a, HostDevice, HostClock, 1>;
 /// Its writing end.
-pub type HostWriter<'s, 'a> = Writer<'s, 'a, HostDevice, HostClock, 1>;
+pub type HostWriter<'s, 'a> = Writer<'s, Stack<'a, HostDevice, HostClock, 1>>;
 
 /// Everything there has to be before the first segment leaves.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lastbyte::Instant;
+use lastbyte::{Instant, WriteError};
 
 use super::args::HeartbeatArgs;
 use super::connect::HostWriter;
@@ -80,7 +80,7 @@ impl Feed for Beats {
         let rest = self.message.get(start..).unwrap_or_default();
         let chunk = rest.get(..self.write_size).unwrap_or(rest);
         match writer.try_write(chunk) {
-            Ok(0) => Supply::Full,
+            Err(WriteError::WouldBlock { .. }) => Supply::Full,
             Ok(accepted) => {
                 self.unsent = self.unsent.saturating_sub(accepted);
                 Supply::Moved

@@ -16,7 +16,7 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread;
 
-use lastbyte::Instant;
+use lastbyte::{Instant, WriteError};
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, recv};
@@ -210,8 +210,8 @@ impl Stream {
             taken
         });
         match (written, outcome) {
-            (Err(_), _) => Supply::Refused,
-            (Ok(_), None) => Supply::Full,
+            (Err(WriteError::WouldBlock { .. }), _) => Supply::Full,
+            (Err(_), _) | (Ok(_), None) => Supply::Refused,
             (Ok(_), Some(Ok(0))) => Supply::End,
             (Ok(_), Some(Ok(_))) => Supply::Moved,
             (Ok(_), Some(Err(error))) => match error.kind() {
@@ -316,8 +316,8 @@ impl Ahead {
         }
         let piece = rest.get(..write_size).unwrap_or(rest);
         match writer.try_write(piece) {
+            Err(WriteError::WouldBlock { .. }) => Supply::Full,
             Err(_) => Supply::Refused,
-            Ok(0) => Supply::Full,
             Ok(accepted) => {
                 self.sent += accepted;
                 self.accepted += accepted as u64;

@@ -160,13 +160,17 @@ fn describe(progress: &Progress, idle: &'static str) -> Cow<'static, str> {
         State::Idle | State::Connecting | State::Listening => "connecting".into(),
         State::Closed(Cause::Finished) => "finished".into(),
         State::Closed(_) => "ended".into(),
-        State::Open | State::PeerFinished(_) | State::Finishing(_) if pending == 0 => idle.into(),
+        State::Open | State::PeerFinished(_) | State::WriteFinished(_) | State::Finishing(_)
+            if pending == 0 =>
+        {
+            idle.into()
+        }
         _ if progress.window == Window::Zero => {
             format!("{pending} B wait: the peer does not read").into()
         }
         _ if progress.is_stalled => format!("{pending} B wait: no answer").into(),
         State::Open | State::PeerFinished(_) => "".into(),
-        State::Finishing(_) => format!("draining {pending} B").into(),
+        State::WriteFinished(_) | State::Finishing(_) => format!("draining {pending} B").into(),
     }
 }
 

@@ -209,7 +209,10 @@ impl Session<'_, '_, '_> {
                     self.begin_finish();
                     continue;
                 }
-                State::Connecting | State::Listening | State::Finishing(_) => Supply::Full,
+                State::Connecting
+                | State::Listening
+                | State::WriteFinished(_)
+                | State::Finishing(_) => Supply::Full,
                 State::Open | State::PeerFinished(_) | State::Closed(_) => self.supply(feed),
             };
             let wake_at = match supply {

@@ -158,6 +158,10 @@ impl<const N: usize> Run<'_, '_, N> {
             Ok(mut writer) => writer.try_write(bytes),
             Err(unknown) => Err(unknown.into()),
         };
+        let result = match result {
+            Err(WriteError::WouldBlock { .. }) => Ok(0),
+            known => known,
+        };
         self.lanes[lane].oracle.accepted += result.unwrap_or(0) as u64;
         self.note_write(lane, must, before, result.map(|_| ()));
         self.look();

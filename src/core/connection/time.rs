@@ -106,7 +106,9 @@ impl Connection {
 
     fn end_phase(&mut self, now: Instant) -> Action {
         match (self.state, self.handshake) {
-            (State::Finishing(_), _) => self.apply(Event::FinishTimeout, now),
+            (State::WriteFinished(_) | State::Finishing(_), _) => {
+                self.apply(Event::FinishTimeout, now)
+            }
             (State::Connecting, Handshake::Unsent) => self.handle_unreachable(now),
             (State::Connecting, Handshake::Unreachable) if !is_on(Sabotage::Complaints) => {
                 self.handle_unreachable(now)
@@ -259,7 +261,7 @@ impl Connection {
             // A probe that has not left by then cannot.
             return self.crossed_at().plus_millis(PROBE_OVERDUE_MS);
         }
-        if matches!(self.state, State::Finishing(_)) {
+        if self.awaits_fin_ack() {
             // Our FIN, whatever else the peer says.
             return timers.sent_at.plus_millis(self.try_ms());
         }
@@ -278,7 +280,7 @@ impl Connection {
     /// The limit of the handshake, or of finishing.
     pub(super) fn phase_ms(&self) -> u32 {
         match self.state {
-            State::Finishing(_) => self.options.finish_ms(),
+            State::WriteFinished(_) | State::Finishing(_) => self.options.finish_ms(),
             State::Listening => self.caller_ms(),
             State::Idle
             | State::Connecting

@@ -7,7 +7,7 @@ use crate::core::facts::Window;
 use crate::core::ledger::Ledger;
 use crate::core::options::Options;
 use crate::core::report::{Progress, Report};
-use crate::core::state::{Cause, State};
+use crate::core::state::{Cause, Incoming, State};
 use crate::trace;
 use core::num::NonZeroU16;
 
@@ -29,6 +29,12 @@ impl Connection {
     #[cfg(feature = "smoltcp")]
     pub(crate) const fn ended_at(&self) -> Instant {
         self.heard_at
+    }
+
+    /// Whether the peer's FIN was processed.
+    #[must_use]
+    pub const fn incoming(&self) -> Incoming {
+        self.incoming
     }
 
     /// The account of every byte.
@@ -62,6 +68,7 @@ impl Connection {
             | State::Listening
             | State::Open
             | State::PeerFinished(_)
+            | State::WriteFinished(_)
             | State::Finishing(_) => Ok(false),
         }
     }
@@ -106,6 +113,7 @@ impl Connection {
             | State::Listening
             | State::Open
             | State::PeerFinished(_)
+            | State::WriteFinished(_)
             | State::Finishing(_) => None,
         }
     }
@@ -132,6 +140,7 @@ impl Connection {
             | State::Listening
             | State::Open
             | State::PeerFinished(_)
+            | State::WriteFinished(_)
             | State::Finishing(_) => now,
         };
         Report {

@@ -14,7 +14,7 @@ use core::time::Duration;
 use embedded_io::Write;
 use lastbyte::stack::smoltcp::iface::SocketStorage;
 use lastbyte::stack::{Config, ConnectionId, SlotBuffers, Stack};
-use lastbyte::{Nagle, OnPeerFin, OnReceive, Options};
+use lastbyte::{Nagle, OnPeerFin, OnReceive, Options, WriteError};
 use lastbyte_shim::loopback::{
     Flags, LoopClock, OUR_ADDRESSES, OUR_V4, OUR_V6, Offload, PEER_V4, PEER_V6, RawPeer, Segment,
     World, WorldConfig, our_hardware_address,
@@ -498,6 +498,10 @@ impl Harness<'_> {
         };
         match outcome {
             Outcome::Wrote(len, result) => {
+                let result = match result {
+                    Err(WriteError::WouldBlock { .. }) => Ok(0),
+                    known => known,
+                };
                 conn.wrote(len, result, &report, track, foreseen.as_ref());
             }
             Outcome::Flushed(result) => conn.flushed(result, &report),
@@ -540,9 +544,9 @@ fn text(seq: u32, flags: Flags, len: u16) -> Vec<u8> {
 }
 
 enum Outcome {
-    Wrote(usize, Result<usize, lastbyte::WriteError>),
+    Wrote(usize, Result<usize, WriteError>),
     HasRead(Result<Option<usize>, lastbyte::ReadError>, Vec<u8>),
-    Flushed(Result<(), lastbyte::WriteError>),
+    Flushed(Result<(), WriteError>),
     Finished(Result<lastbyte::Report, lastbyte::WriteError>),
     Nothing,
 }

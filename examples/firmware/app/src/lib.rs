@@ -42,7 +42,7 @@ pub use settings::{LostBeat, Mode, Settings, SettingsError, Why};
 use backoff::Backoff;
 use lastbyte::stack::smoltcp::phy::Device;
 use lastbyte::stack::smoltcp::wire::EthernetAddress;
-use lastbyte::stack::{Buffers, StackError, boot_seed};
+use lastbyte::stack::{Buffers, Error, boot_seed};
 use lastbyte::{Cause, Clock};
 use session::{Ended, Session};
 
@@ -87,7 +87,7 @@ pub enum Outcome {
     /// No more connections were allowed; the last one ended of this.
     GaveUp(Cause),
     /// The last connection could not even begin, or the stack not be made.
-    Failed(StackError),
+    Failed(Error),
 }
 
 impl Outcome {

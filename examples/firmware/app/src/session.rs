@@ -12,7 +12,7 @@ use embedded_io::Write;
 use lastbyte::stack::smoltcp::iface::SocketStorage;
 use lastbyte::stack::smoltcp::phy::Device;
 use lastbyte::stack::smoltcp::wire::{IpCidr, IpEndpoint};
-use lastbyte::stack::{Config, ConnectionId, OpenError, SlotBuffers, Stack, StackError};
+use lastbyte::stack::{Config, ConnectionId, OpenError, SlotBuffers, Stack, Error};
 use lastbyte::{Clock, Instant, Ledger, Options, Report, Timeout, WriteError};
 
 /// One connection, and nothing else that needs a socket.
@@ -57,7 +57,7 @@ impl<'a, D: Device, C: Clock> Session<'a, D, C> {
         settings: &Settings<'_>,
         buffers: [SlotBuffers<'a>; CONNECTIONS],
         sockets: &'a mut [SocketStorage<'a>],
-    ) -> Result<Self, StackError> {
+    ) -> Result<Self, Error> {
         let config = Config::new(board.hardware_addr.into(), board.seed);
         let mut stack = Stack::new(board.device, board.clock, config, buffers, sockets)?;
         let interface = stack.interface_mut();

@@ -40,6 +40,7 @@ pub(super) const fn class_of(state: State) -> &'static str {
         State::Listening => "listening",
         State::Open => "open",
         State::PeerFinished(_) => "peer-finished",
+        State::WriteFinished(_) => "writing finished",
         State::Finishing(_) => "finishing",
         State::Closed(Cause::Finished | Cause::Aborted) => "closed",
         State::Closed(_) => "broken",

@@ -9,7 +9,7 @@ use embedded_io::Write as _;
 use lastbyte::Options;
 use lastbyte::stack::smoltcp::iface::SocketStorage;
 use lastbyte::stack::smoltcp::wire::IpCidr;
-use lastbyte::stack::{Buffers, Config, ConnectionId, Stack, StackError};
+use lastbyte::stack::{Buffers, Config, ConnectionId, Stack, Error};
 use static_cell::{ConstStaticCell, StaticCell};
 
 budgets::program!(run);
@@ -20,7 +20,7 @@ struct Writer {
 }
 
 impl Writer {
-    fn try_open(&mut self) -> Result<(), StackError> {
+    fn try_open(&mut self) -> Result<(), Error> {
         for id in &mut self.ids {
             if let Some(ended) = id.take() {
                 self.stack.release(ended)?;

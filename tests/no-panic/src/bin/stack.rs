@@ -21,7 +21,7 @@ use lastbyte::stack::smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken,
 use lastbyte::stack::smoltcp::wire::{EthernetAddress, IpAddress, IpCidr, IpEndpoint};
 use lastbyte::stack::smoltcp::{iface, socket::tcp, time};
 use lastbyte::stack::{
-    Buffers, Config, ConfigError, ConnectionId, Net, OpenError, Reader, Stack, StackError, Tracker,
+    Buffers, Config, ConfigError, ConnectionId, Net, OpenError, Reader, Stack, Error, Tracker,
     UnknownConnection, Writer, boot_seed,
 };
 use lastbyte::{Clock, Instant, Nagle, OnPeerFin, OnReceive, Options, ReadError, WriteError};
@@ -162,7 +162,7 @@ fn with_stack() {
     }
 }
 
-fn call_stack(stack: &mut OurStack<'_>, held: &mut Option<ConnectionId>) -> Result<(), StackError> {
+fn call_stack(stack: &mut OurStack<'_>, held: &mut Option<ConnectionId>) -> Result<(), Error> {
     if any(false) {
         *held = Some(stack.connect((address(), any(80)), options())?);
     }
@@ -192,7 +192,7 @@ fn call_stack(stack: &mut OurStack<'_>, held: &mut Option<ConnectionId>) -> Resu
     Ok(())
 }
 
-fn call_writer(mut writer: Writer<'_, '_, Board, Ticks, 2>) -> Result<(), StackError> {
+fn call_writer(mut writer: Writer<'_, OurStack<'_>>) -> Result<(), Error> {
     let bytes = any(&[0_u8; 64][..]);
     match any(0_u8) {
         0 => used(writer.try_write(bytes)?),
@@ -224,7 +224,7 @@ fn call_writer(mut writer: Writer<'_, '_, Board, Ticks, 2>) -> Result<(), StackE
     Ok(())
 }
 
-fn call_reader(mut reader: Reader<'_, '_, Board, Ticks, 2>) -> Result<(), ReadError> {
+fn call_reader(mut reader: Reader<'_, OurStack<'_>>) -> Result<(), ReadError> {
     let mut into = any([0_u8; 64]);
     match any(0_u8) {
         0 => used(reader.try_read(&mut into)?),
@@ -284,7 +284,7 @@ fn call_tracker(
     tracker: &mut Tracker<1>,
     net: &mut Net<'_, '_, Board>,
     held: &mut Option<ConnectionId>,
-) -> Result<(), StackError> {
+) -> Result<(), Error> {
     let now = net.now;
     match any(0_u8) {
         0 => *held = Some(tracker.connect(net, IpEndpoint::new(address(), any(80)), options())?),
@@ -346,7 +346,7 @@ fn errors() {
     print(any(ConfigError::MtuTooSmall { mtu: any(0) }));
     print(any(OpenError::NoRoute));
     print(any(UnknownConnection));
-    let error = any(StackError::from(OpenError::NoRoute));
+    let error = any(Error::from(OpenError::NoRoute));
     used((
         error.kind(),
         any(OpenError::NoRoute).kind(),
