@@ -547,7 +547,7 @@ enum Outcome {
     Wrote(usize, Result<usize, WriteError>),
     HasRead(Result<Option<usize>, lastbyte::ReadError>, Vec<u8>),
     Flushed(Result<(), WriteError>),
-    Finished(Result<lastbyte::Report, lastbyte::WriteError>),
+    Finished(Result<lastbyte::Report, WriteError>),
     Nothing,
 }
 
