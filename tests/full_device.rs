@@ -84,7 +84,7 @@ fn a_write_goes_on_once_a_full_device_without_a_fin_has_room() {
         let mut taken = 0;
         while taken == 0 {
             let bytes = pattern(10, 4);
-            taken = way.write(us.writer(id), &bytes).expect("open");
+            taken = accepted(way.write(us.writer(id), &bytes));
             us.stack.run_for(ms(10));
             assert!(us.now() < from + secs(5), "{way:?}");
         }

@@ -50,7 +50,7 @@ fn rows_are_numbered_from_one_in_the_order_of_the_table() {
             assert_eq!(transition(state, event).row, expected, "{state}, {event}");
         }
     }
-    assert_eq!(usize::from(expected), 9 * Event::ALL.len());
+    assert_eq!(usize::from(expected), 11 * Event::ALL.len());
 }
 
 #[test]
