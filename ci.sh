@@ -76,7 +76,7 @@ Only when asked for:
             the baseline in the repository (INSTRUCTIONS=accept replaces that)
   bench     how fast it is, in some minutes: over a TAP, against a bare smoltcp loop and
             the kernel, and over slow lines in virtual time, with and without losses;
-            draws shim/benches/throughput.svg and slow_lines.svg ($BENCH=throughput or
+            draws shim/host/benches/throughput.svg and slow_lines.svg ($BENCH=throughput or
             BENCH=slow_lines for one of the two; $BENCH_ARGS instead of the picture:
             BENCH_ARGS=--quick for a first look, BENCH_ARGS=--help)
   fuzz      arbitrary segments and calls for a minute ($FUZZ_SECONDS for longer);
@@ -324,7 +324,7 @@ stage_doc() {
     local -x RUSTDOCFLAGS="-D warnings"
     run cargo doc --locked --no-deps -p lastbyte --no-default-features
     run cargo doc --locked --no-deps -p lastbyte --all-features
-    run cargo doc --locked --no-deps -p lastbyte-shim --lib
+    run cargo doc --locked --no-deps -p lastbyte-sim -p lastbyte-host -p lastbyte-cli --lib
     # Last, so that what stays in the directory is what is published.
     run cargo doc --locked --no-deps -p lastbyte --no-default-features --features "$DOCUMENTED"
     grep -q 'T153' "$page" || fail "the documentation does not show the transition table"
@@ -343,7 +343,7 @@ stage_examples() {
         return 0
     fi
     # Optimised: one of them runs thousands of networks, and the simulator is built so anyway.
-    run cargo build --locked --release -p lastbyte --examples
+    run cargo build --locked --release -p lastbyte-examples --examples
     for name in "${names[@]}"; do
         say "example $name"
         # No input, so that none waits for a person.
@@ -630,18 +630,18 @@ stage_fuzz() {
 stage_sim() {
     local first
     first=$(( $(git rev-list --count HEAD 2>/dev/null || echo 0) * SIM_SEEDS ))
-    run cargo run --locked --quiet --release -p lastbyte-shim --bin lastbyte -- \
+    run cargo run --locked --quiet --release -p lastbyte-cli --bin lastbyte -- \
         sim --seeds "$first..$((first + SIM_SEEDS))"
 }
 
 stage_teeth() {
-    run cargo test --locked --release -p lastbyte-shim --features sabotage --test teeth --test guest_teeth -- --nocapture
+    run cargo test --locked --release -p lastbyte-sim --features sabotage --test teeth --test guest_teeth -- --nocapture
     run cargo test --locked --release -p lastbyte --features sabotage --test fuzz_teeth -- --nocapture
 }
 
 stage_stress() {
     want_network_tools
-    run cargo test --locked -p lastbyte-shim --test stress
+    run cargo test --locked -p lastbyte-cli --test stress
 }
 
 # The instructions of each call: its name, lastbyte's and those of bare smoltcp.
@@ -663,7 +663,7 @@ count_calls() { # OUTPUT_OF_THE_BENCHMARK
 }
 
 stage_instructions() {
-    local baseline=shim/benches/instructions/baseline.tsv compiler output counted
+    local baseline=shim/host/benches/instructions/baseline.tsv compiler output counted
     if ! want_callgrind; then
         [[ "${CI:-}" != true ]] || fail "CI counts instructions"
         return 0
@@ -674,7 +674,7 @@ stage_instructions() {
     # Cargo starts a benchmark in the folder of its package.
     GUNGRAUN_RUNNER="$(realpath "$(tools_dir)/bin/gungraun-runner")" \
         GUNGRAUN_HOME="$(realpath "$(target_dir)")/gungraun" \
-        cargo bench --locked -p lastbyte-shim --bench instructions >"$output" ||
+        cargo bench --locked -p lastbyte-host --bench instructions >"$output" ||
         fail "nothing was counted"
     count_calls "$output" >"$counted"
     awk 'NF != 3 || $2 !~ /^[0-9]+$/ || $3 !~ /^[0-9]+$/ { bad = 1 } END { exit bad || NR < 10 }' \
@@ -753,7 +753,7 @@ stage_mutants() {
         return 0
     fi
     # Without a mutation every judge must be content.
-    run cargo test --locked --quiet -p lastbyte -p lastbyte-shim --lib --tests
+    run cargo test --locked --quiet -p lastbyte -p lastbyte-sim --lib --tests
     output="$(target_dir)/mutants"
     rm -rf "$output"
     mkdir -p "$output"
@@ -763,9 +763,9 @@ stage_mutants() {
         --test={connecting,reading,slots,timeouts,blind,addresses,checksums,icmp,full_device,received}
     judge_mutants "$output" lastbyte --test={closed,finishing,fuzz_corpus,listening,peer_finished,tracker} \
         --test={configured,listeners,port_rest,ports,repeated,restarted,sequence_numbers} \
-        --test={crowd,fair,flooded,neighbours,path_mtu,prompt,pushing} \
-        --example=simulate_my_firmware
-    judge_mutants "$output" lastbyte-shim --lib
+        --test={crowd,fair,flooded,neighbours,path_mtu,prompt,pushing}
+    judge_mutants "$output" lastbyte-sim --lib
+    judge_mutants "$output" lastbyte-examples --example=simulate_my_firmware
     local caught missed
     caught="$(grep -c . "$output/caught.txt" || true)"
     missed="$(grep -c . "$output/missed.txt" || true)"
@@ -783,8 +783,8 @@ stage_bench() {
     local bench
     for bench in ${BENCH:-throughput slow_lines}; do
         # shellcheck disable=SC2086 # a list of words
-        run cargo bench --locked -p lastbyte-shim --bench "$bench" -- \
-            ${BENCH_ARGS:---svg "$PWD/shim/benches/$bench.svg"}
+        run cargo bench --locked -p lastbyte-host --bench "$bench" -- \
+            ${BENCH_ARGS:---svg "$PWD/shim/host/benches/$bench.svg"}
     done
 }
 

@@ -12,12 +12,12 @@ use lastbyte::stack::embassy::EmbassyDevice;
 use lastbyte::stack::embassy::embassy_net_driver::{HardwareAddress, LinkState};
 use lastbyte::stack::smoltcp::phy::{Device, RxToken, TxToken};
 use lastbyte::{Clock, Instant, Options};
-use lastbyte_shim::example::Failure;
-use lastbyte_shim::loopback::{
+use lastbyte_examples::Failure;
+use lastbyte_sim::loopback::{
     BEGINNING, Behaviour, Direction, Drops, LoopClock, OUR_ADDRESSES, OUR_MAC, PEER_V4, World,
     WorldConfig, smoltcp_time,
 };
-use lastbyte_shim::setup::Setup;
+use lastbyte_sim::setup::Setup;
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};

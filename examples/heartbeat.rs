@@ -8,8 +8,8 @@ use embedded_io::Write;
 use lastbyte::stack::Stack;
 use lastbyte::stack::smoltcp::{phy::Device, wire::IpEndpoint};
 use lastbyte::{Clock, Options, WriteError};
-use lastbyte_shim::example::{Failure, Wire};
-use lastbyte_shim::loopback::{BEGINNING, Behaviour};
+use lastbyte_examples::{Failure, Wire};
+use lastbyte_sim::loopback::{BEGINNING, Behaviour};
 use std::time::Duration;
 
 const BEAT: &[u8] = b"beat\n";

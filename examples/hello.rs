@@ -11,8 +11,8 @@ use embedded_io::Write;
 use lastbyte::stack::Stack;
 use lastbyte::stack::smoltcp::{phy::Device, wire::IpEndpoint};
 use lastbyte::{Clock, Options};
-use lastbyte_shim::example::{Failure, Wire};
-use lastbyte_shim::loopback::Behaviour;
+use lastbyte_examples::{Failure, Wire};
+use lastbyte_sim::loopback::Behaviour;
 
 fn main() -> Result<(), Failure> {
     match Wire::from_args()? {

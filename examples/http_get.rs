@@ -8,8 +8,8 @@ use embedded_io::{Read, Write};
 use lastbyte::stack::smoltcp::{phy::Device, wire::IpEndpoint};
 use lastbyte::stack::{ConnectionId, Stack};
 use lastbyte::{Clock, OnPeerFin, OnReceive, Options};
-use lastbyte_shim::example::{Failure, Wire};
-use lastbyte_shim::loopback::Behaviour;
+use lastbyte_examples::{Failure, Wire};
+use lastbyte_sim::loopback::Behaviour;
 
 const ANSWER: &[u8] = b"HTTP/1.0 200 OK\r\nContent-Length: 6\r\n\r\nhello\n";
 

@@ -7,7 +7,7 @@ use embedded_io::{Read, Write};
 use lastbyte::stack::Stack;
 use lastbyte::stack::smoltcp::{phy::Device, wire::IpEndpoint};
 use lastbyte::{Clock, OnReceive, Options};
-use lastbyte_shim::sim::{self, Harness, Profile, Scenario};
+use lastbyte_sim::{self as sim, Harness, Profile, Scenario};
 use std::time::{Duration, Instant};
 use std::{cell::Cell, rc::Rc};
 

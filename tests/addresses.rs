@@ -10,7 +10,7 @@ use common::*;
 use lastbyte::stack::smoltcp::iface::Route;
 use lastbyte::stack::smoltcp::wire::{IpAddress, IpListenEndpoint, Ipv4Address};
 use lastbyte::{Cause, Options, State};
-use lastbyte_shim::loopback::{
+use lastbyte_sim::loopback::{
     Direction, Flags, Handshake, OUR_ADDRESSES, OUR_V4, OUR_V6, PEER_V4, PEER_V6, Segment, World,
     WorldConfig,
 };

@@ -7,7 +7,7 @@ use common::*;
 use embedded_io::{BufRead, ErrorKind, Read, ReadReady, Write, WriteReady};
 use lastbyte::stack::OpenError;
 use lastbyte::{Cause, Error, OnReceive, Options, ReadError, Timeout, WriteError};
-use lastbyte_shim::loopback::{Behaviour, Direction, Drops, World, WorldConfig};
+use lastbyte_sim::loopback::{Behaviour, Direction, Drops, World, WorldConfig};
 
 /// How many segments with data have left since this was last asked.
 fn segments(tap: &Tap) -> usize {

@@ -9,7 +9,7 @@ use embedded_io::Write;
 use lastbyte::stack::smoltcp::socket::udp;
 use lastbyte::stack::smoltcp::wire::IpAddress;
 use lastbyte::{Cause, Options, State, Timeout};
-use lastbyte_shim::loopback::{
+use lastbyte_sim::loopback::{
     Flags, Handshake, OUR_V4, PEER_V4, PEER_V6, RawPeer, Segment, World, WorldConfig,
 };
 

@@ -8,7 +8,7 @@ use lastbyte::stack::ConnectionId;
 use lastbyte::stack::smoltcp::phy::{Checksum, ChecksumCapabilities};
 use lastbyte::stack::smoltcp::wire::IpAddress;
 use lastbyte::{Cause, Options, State};
-use lastbyte_shim::loopback::{
+use lastbyte_sim::loopback::{
     Flags, Flow, Handshake, PEER_V4, PEER_V6, RawPeer, Segment, World, WorldConfig,
 };
 

@@ -8,7 +8,7 @@ use embedded_io::{Error, ErrorKind, Write};
 use lastbyte::stack::ConnectionId;
 use lastbyte::stack::smoltcp::wire::IpAddress;
 use lastbyte::{Cause, OnPeerFin, Options, Report, State};
-use lastbyte_shim::loopback::{
+use lastbyte_sim::loopback::{
     Behaviour, Direction, Drops, Flags, Flow, OUR_ADDRESSES, PEER_V4, PEER_V6, Presence, RawPeer,
     World, WorldConfig,
 };
@@ -42,7 +42,7 @@ fn ended_unopened(cause: Cause) -> (Us<1>, ConnectionId, RawPeer, Flow) {
     let (port, seq) = syn.map_or((50_000, 0), |syn| (syn.src_port, syn.seq));
     let flow = Flow {
         local: (PEER_V4, PORT).into(),
-        remote: (lastbyte_shim::loopback::OUR_V4, port).into(),
+        remote: (lastbyte_sim::loopback::OUR_V4, port).into(),
         isn: 0,
         remote_isn: seq,
         seq: 0,

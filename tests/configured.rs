@@ -12,9 +12,7 @@ use lastbyte::stack::{
     Config, ConfigError, ConnectionId, SlotBuffers, Stack, Tracker, UnknownConnection,
 };
 use lastbyte::{Instant, Options, State};
-use lastbyte_shim::loopback::{
-    Flags, Handshake, Segment, World, WorldConfig, our_hardware_address,
-};
+use lastbyte_sim::loopback::{Flags, Handshake, Segment, World, WorldConfig, our_hardware_address};
 use std::mem::ManuallyDrop;
 
 /// A device that says it carries frames of this length.

@@ -8,7 +8,7 @@ use lastbyte::stack::OpenError;
 use lastbyte::stack::smoltcp::iface::Route;
 use lastbyte::stack::smoltcp::wire::{IpAddress, IpEndpoint, Ipv4Address, Ipv4Cidr, Ipv6Address};
 use lastbyte::{Cause, Options, State, Timeout};
-use lastbyte_shim::loopback::{
+use lastbyte_sim::loopback::{
     Behaviour, Direction, Drops, Flags, Handshake, OUR_ADDRESSES, OUR_V4, OUR_V6, PEER_V4, PEER_V6,
     PeerConfig, Presence, Segment, World, WorldConfig, smoltcp_time,
 };

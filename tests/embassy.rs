@@ -27,7 +27,7 @@ use lastbyte::stack::embassy::{EmbassyDevice, MediumError};
 use lastbyte::stack::smoltcp::phy::{self, Device, Medium};
 use lastbyte::stack::{Config, ConfigError, ConnectionId, Stack};
 use lastbyte::{Cause, Clock, Instant, Options, Report, Timeout};
-use lastbyte_shim::loopback::{
+use lastbyte_sim::loopback::{
     Behaviour, Direction, Drops, LoopClock, LoopDevice, OUR_ADDRESSES, OUR_MAC, PEER_V4, World,
     WorldConfig, smoltcp_time,
 };

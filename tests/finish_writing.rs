@@ -6,7 +6,7 @@ use common::*;
 use embedded_io::{Read, Write};
 use lastbyte::{Cause, ClosedBy, How, Incoming, OnPeerFin, OnReceive, Options, State, Timeout};
 use lastbyte::{ReadError, WriteError};
-use lastbyte_shim::loopback::{Behaviour, Direction, Drops, World, WorldConfig};
+use lastbyte_sim::loopback::{Behaviour, Direction, Drops, World, WorldConfig};
 
 const HALF: State = State::WriteFinished(Incoming::Open);
 

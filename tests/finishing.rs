@@ -6,7 +6,7 @@ use common::*;
 use embedded_io::Write;
 use lastbyte::stack::OpenError;
 use lastbyte::{Cause, Closer, OnPeerFin, Options, State};
-use lastbyte_shim::loopback::{
+use lastbyte_sim::loopback::{
     Behaviour, Direction, Drops, Flags, Handshake, Presence, Reads, World, WorldConfig,
 };
 
@@ -368,7 +368,7 @@ fn an_unfinished_writer_keeps_its_slot_and_a_finished_one_does_not() {
     // Ended, but nobody has collected the report.
     let full = us
         .stack
-        .connect((lastbyte_shim::loopback::PEER_V4, PORT), Options::default());
+        .connect((lastbyte_sim::loopback::PEER_V4, PORT), Options::default());
     assert_eq!(full, Err(OpenError::NoSlot));
     us.stack.release(id).expect("ours");
     us.stack.run_for(secs(20));

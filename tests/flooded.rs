@@ -9,7 +9,7 @@ use core::time::Duration;
 use embedded_io::{Read, Write, WriteReady};
 use lastbyte::stack::ConnectionId;
 use lastbyte::{Cause, OnReceive, Options, State, Timeout};
-use lastbyte_shim::loopback::{Behaviour, Direction, Drops, World, WorldConfig};
+use lastbyte_sim::loopback::{Behaviour, Direction, Drops, World, WorldConfig};
 
 /// A frame each 10 us.
 const EVERY: Duration = Duration::from_micros(10);

@@ -7,7 +7,7 @@ use common::*;
 use embedded_io::Write;
 use lastbyte::stack::ConnectionId;
 use lastbyte::{Cause, Nagle, Options, Timeout, WriteError};
-use lastbyte_shim::loopback::{Behaviour, Direction, Handshake, World, WorldConfig};
+use lastbyte_sim::loopback::{Behaviour, Direction, Handshake, World, WorldConfig};
 
 /// A device with room for so many frames, which it keeps for `busy` once it has
 /// them; and a connection over it, with nothing pending.

@@ -12,7 +12,7 @@ use lastbyte::stack::ConnectionId;
 use lastbyte::stack::smoltcp::phy::Medium;
 use lastbyte::stack::smoltcp::wire::IpAddress;
 use lastbyte::{Advice, Cause, OnReceive, Options, State};
-use lastbyte_shim::loopback::{
+use lastbyte_sim::loopback::{
     Direction, Drops, Flags, Flow, Handshake, PEER_V4, PEER_V6, RawPeer, Segment, World,
     WorldConfig,
 };

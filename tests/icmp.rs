@@ -7,7 +7,7 @@ use common::*;
 use lastbyte::stack::ConnectionId;
 use lastbyte::stack::smoltcp::wire::{IpAddress, Ipv4Address, Ipv6Address};
 use lastbyte::{Advice, Cause, Options, State};
-use lastbyte_shim::loopback::{
+use lastbyte_sim::loopback::{
     Handshake, OUR_V4, OUR_V6, PEER_V4, PEER_V6, RawPeer, Segment, World, WorldConfig,
 };
 

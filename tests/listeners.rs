@@ -6,7 +6,7 @@ use common::*;
 use lastbyte::stack::ConnectionId;
 use lastbyte::stack::smoltcp::wire::IpAddress;
 use lastbyte::{Cause, Options, State};
-use lastbyte_shim::loopback::{
+use lastbyte_sim::loopback::{
     Behaviour, Flags, Flow, Handshake, OUR_V4, OUR_V6, RawPeer, Segment, World, WorldConfig,
 };
 

@@ -8,7 +8,7 @@ use lastbyte::stack::OpenError;
 use lastbyte::stack::smoltcp::socket::tcp;
 use lastbyte::stack::smoltcp::wire::{IpAddress, IpEndpoint};
 use lastbyte::{Cause, Options, State, Timeout};
-use lastbyte_shim::loopback::{
+use lastbyte_sim::loopback::{
     Behaviour, Direction, Drops, Flags, Flow, Handshake, OUR_ADDRESSES, OUR_V4, OUR_V6, PEER_V4,
     PEER_V6, RawPeer, World, WorldConfig,
 };
@@ -266,7 +266,7 @@ fn finish_and_abort_stop_the_listening() {
         if half {
             assert!(raw.recv().is(Flags::RST));
         }
-        let syn = lastbyte_shim::loopback::Segment::new(101, OURS, Flags::SYN, 0, 0);
+        let syn = lastbyte_sim::loopback::Segment::new(101, OURS, Flags::SYN, 0, 0);
         // An answer to a neighbour that is not known yet is lost.
         raw.send(&syn);
         us.stack.run_for(secs(2));
@@ -368,7 +368,7 @@ fn a_flood_of_half_open_handshakes_leaves_the_listener_usable() {
     let mut us = Us::<2>::new(&world);
     let ids = [(); 2].map(|()| listening(&mut us, options(|o| o.connect_timeout(secs(2)))));
     for port in 1_000..1_200 {
-        raw.send(&lastbyte_shim::loopback::Segment::new(
+        raw.send(&lastbyte_sim::loopback::Segment::new(
             port,
             OURS,
             Flags::SYN,

@@ -11,7 +11,7 @@ use embedded_io::Write;
 use lastbyte::stack::ConnectionId;
 use lastbyte::stack::smoltcp::wire::{EthernetAddress, IpAddress, Ipv4Address};
 use lastbyte::{Cause, Options, State};
-use lastbyte_shim::loopback::{
+use lastbyte_sim::loopback::{
     Behaviour, LoopDevice, PEER_V4, PEER_V6, Presence, World, WorldConfig,
 };
 

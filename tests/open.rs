@@ -7,7 +7,7 @@ use core::time::Duration;
 use common::*;
 use embedded_io::{Write, WriteReady};
 use lastbyte::{Cause, Clock, Instant, Nagle, Options, State, Timeout, Window};
-use lastbyte_shim::loopback::{
+use lastbyte_sim::loopback::{
     Behaviour, Flags, Handshake, OUR_ADDRESSES, Presence, Reads, Segment, World, WorldConfig,
 };
 

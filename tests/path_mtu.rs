@@ -10,7 +10,7 @@ use lastbyte::stack::ConnectionId;
 use lastbyte::stack::smoltcp::phy::{Checksum, ChecksumCapabilities, Medium};
 use lastbyte::stack::smoltcp::wire::{IpAddress, IpEndpoint, Ipv4Address, Ipv4Packet, Ipv6Address};
 use lastbyte::{Action, Advice, Icmp, Options, State};
-use lastbyte_shim::loopback::{
+use lastbyte_sim::loopback::{
     Direction, Flags, Flow, Handshake, OUR_V4, OUR_V6, PEER_V4, PEER_V6, RawPeer, Segment, World,
     WorldConfig,
 };
@@ -352,7 +352,7 @@ fn routers_may_fragment_what_is_long_and_each_has_a_number() {
             });
             world
                 .peer()
-                .listen(PORT, lastbyte_shim::loopback::Behaviour::sink());
+                .listen(PORT, lastbyte_sim::loopback::Behaviour::sink());
             let mut checksums = ChecksumCapabilities::default();
             checksums.ipv4 = fills;
             checksums.tcp = Checksum::None;

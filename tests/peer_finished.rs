@@ -6,7 +6,7 @@ use common::*;
 use embedded_io::{BufRead, Read, Write, WriteReady};
 use lastbyte::stack::ConnectionId;
 use lastbyte::{Cause, Nagle, OnPeerFin, OnReceive, Options, State, Timeout};
-use lastbyte_shim::loopback::{Behaviour, Flags, Presence, Reads, World, WorldConfig};
+use lastbyte_sim::loopback::{Behaviour, Flags, Presence, Reads, World, WorldConfig};
 
 const REFUSE: State = State::PeerFinished(OnPeerFin::Refuse);
 const HALF: State = State::PeerFinished(OnPeerFin::HalfClose);

@@ -6,7 +6,7 @@ mod common;
 use common::*;
 use lastbyte::stack::{Config, ConnectionId, OpenError};
 use lastbyte::{Cause, Instant, Options, State};
-use lastbyte_shim::loopback::{
+use lastbyte_sim::loopback::{
     Flags, Flow, Handshake, PEER_V4, RawPeer, Segment, World, WorldConfig, our_hardware_address,
 };
 use std::ops::RangeInclusive;

@@ -5,7 +5,7 @@ mod common;
 use common::*;
 use lastbyte::stack::{ConnectionId, OpenError};
 use lastbyte::{Cause, OnPeerFin, Options, State};
-use lastbyte_shim::loopback::{
+use lastbyte_sim::loopback::{
     Behaviour, Direction, Drops, OUR_ADDRESSES, OUR_V4, PEER_V4, PeerConfig, Presence, World,
     WorldConfig,
 };
@@ -282,7 +282,7 @@ fn a_peer_that_never_closes_lets_it_rest_for_a_minute() {
 /// The ports of so many connections, one after the other.
 fn ports_of_boot(seed: u64, connections: usize) -> Vec<u16> {
     let world = world_with(Presence::Present);
-    let hardware = lastbyte_shim::loopback::our_hardware_address(world.config().medium);
+    let hardware = lastbyte_sim::loopback::our_hardware_address(world.config().medium);
     let config = lastbyte::stack::Config::new(hardware, seed);
     let mut us = Us::<1>::configured(&world, TX, RX, config);
     let mut ports = Vec::new();

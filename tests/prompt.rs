@@ -8,7 +8,7 @@ use core::time::Duration;
 use embedded_io::{Read, Write};
 use lastbyte::stack::ConnectionId;
 use lastbyte::{Cause, OnReceive, Options, State, Timeout};
-use lastbyte_shim::loopback::{Behaviour, Flags, OUR_V4, Presence, World, WorldConfig};
+use lastbyte_sim::loopback::{Behaviour, Flags, OUR_V4, Presence, World, WorldConfig};
 
 const LIMIT: Duration = ms(250);
 

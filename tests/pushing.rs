@@ -8,7 +8,7 @@ use core::time::Duration;
 use embedded_io::{BufRead, Read, Write};
 use lastbyte::stack::ConnectionId;
 use lastbyte::{OnReceive, Options};
-use lastbyte_shim::loopback::{Behaviour, Sends, World, WorldConfig};
+use lastbyte_sim::loopback::{Behaviour, Sends, World, WorldConfig};
 
 /// One way to wait for a reply.
 #[derive(Debug, Clone, Copy)]
@@ -137,7 +137,7 @@ fn what_another_connection_holds_back_leaves_too() {
         let limited = options(|o| o.on_receive(OnReceive::Keep).call_timeout(ms(20)));
         let other = us
             .stack
-            .connect((lastbyte_shim::loopback::PEER_V4, PORT + 1), limited);
+            .connect((lastbyte_sim::loopback::PEER_V4, PORT + 1), limited);
         let other = other.expect("a slot");
         us.stack.wait_open(other).expect("it listens");
         us.write(id, 10);

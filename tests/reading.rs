@@ -6,7 +6,7 @@ use common::*;
 use embedded_io::{BufRead, Error, ErrorKind, Read, ReadExactError, ReadReady, Write};
 use lastbyte::stack::{ConnectionId, Reader, Stack};
 use lastbyte::{Cause, OnReceive, Options, ReadError, Timeout};
-use lastbyte_shim::loopback::{
+use lastbyte_sim::loopback::{
     Behaviour, Direction, Drops, LoopClock, LoopDevice, Presence, World, WorldConfig,
 };
 

@@ -6,7 +6,7 @@ use common::*;
 use embedded_io::Read;
 use lastbyte::stack::ConnectionId;
 use lastbyte::{Cause, Closer, OnPeerFin, OnReceive, Options, ReadError, State};
-use lastbyte_shim::loopback::{Flags, Flow, Handshake, RawPeer};
+use lastbyte_sim::loopback::{Flags, Flow, Handshake, RawPeer};
 
 fn keep() -> Options {
     options(|o| o.on_receive(OnReceive::Keep))

@@ -6,7 +6,7 @@ use common::*;
 use embedded_io::Write;
 use lastbyte::stack::ConnectionId;
 use lastbyte::{Cause, Nagle, Options, State};
-use lastbyte_shim::loopback::{
+use lastbyte_sim::loopback::{
     Flags, Flow, Handshake, OUR_V4, RawPeer, Segment, World, WorldConfig,
 };
 

@@ -7,7 +7,7 @@ use embedded_io::Write;
 use lastbyte::stack::ConnectionId;
 use lastbyte::stack::smoltcp::wire::IpAddress;
 use lastbyte::{Cause, OnPeerFin, OnReceive, Options, State};
-use lastbyte_shim::loopback::{
+use lastbyte_sim::loopback::{
     Flags, Flow, Handshake, OUR_V4, PEER_V4, PEER_V6, RawPeer, Segment, World, WorldConfig,
 };
 

@@ -11,7 +11,7 @@ use lastbyte::stack::ConnectionId;
 use lastbyte::stack::smoltcp::socket::{tcp, udp};
 use lastbyte::stack::smoltcp::wire::IpEndpoint;
 use lastbyte::{Clock, Instant, Nagle, Options};
-use lastbyte_shim::loopback::{Flags, Handshake, Offload, PEER_V4, RawPeer, World, WorldConfig};
+use lastbyte_sim::loopback::{Flags, Handshake, Offload, PEER_V4, RawPeer, World, WorldConfig};
 
 /// What an application does between two writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

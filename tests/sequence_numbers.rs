@@ -8,7 +8,7 @@ use common::*;
 use lastbyte::stack::Config;
 use lastbyte::stack::smoltcp::wire::IpAddress;
 use lastbyte::{Instant, Options, State};
-use lastbyte_shim::loopback::{
+use lastbyte_sim::loopback::{
     Behaviour, Flags, Flow, Handshake, OUR_V4, PEER_V4, PEER_V6, World, WorldConfig,
     our_hardware_address,
 };

@@ -5,7 +5,7 @@ mod common;
 use common::*;
 use embedded_io::Write;
 use lastbyte::{Advice, Cause, Instant, Options, State, Timeout, Window};
-use lastbyte_shim::loopback::{
+use lastbyte_sim::loopback::{
     Behaviour, Direction, Drops, Flags, Handshake, OUR_V4, Presence, Reads, World, WorldConfig,
 };
 

@@ -10,7 +10,7 @@ use lastbyte::stack::{
     Config, ConfigError, ConnectionId, OpenError, SlotBuffers, Stack, Tracker, UnknownConnection,
 };
 use lastbyte::{Cause, Options, State, Timeout, WriteError};
-use lastbyte_shim::loopback::{
+use lastbyte_sim::loopback::{
     Behaviour, Direction, Drops, Flags, OUR_V4, PEER_V4, Reads, World, WorldConfig,
 };
 

@@ -16,7 +16,7 @@ use lastbyte::stack::smoltcp::socket::{tcp, udp};
 use lastbyte::stack::smoltcp::wire::IpEndpoint;
 use lastbyte::stack::{Config, ConnectionId, Net, Tracker, smoltcp};
 use lastbyte::{Advice, Cause, Clock, OnReceive, Options, State, WriteError};
-use lastbyte_shim::loopback::{
+use lastbyte_sim::loopback::{
     Behaviour, LoopDevice, OUR_ADDRESSES, OUR_V4, PEER_V4, Presence, World, WorldConfig,
     our_hardware_address, smoltcp_time,
 };

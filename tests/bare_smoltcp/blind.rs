@@ -2,7 +2,7 @@
 
 use crate::common::*;
 use crate::script::{ENDED, PEERS, Script, numbers};
-use lastbyte_shim::loopback::Flags;
+use lastbyte_sim::loopback::Flags;
 use smoltcp::socket::tcp;
 
 /// A RST anywhere in the window ends the connection, without a word. RFC 5961,

@@ -2,7 +2,7 @@
 
 use crate::common::*;
 use crate::script::{ENDED, PEERS, Script, numbers};
-use lastbyte_shim::loopback::{
+use lastbyte_sim::loopback::{
     Bare, Flags, OUR_V4, OUR_V6, Segment, World, WorldConfig, smoltcp_time,
 };
 use smoltcp::iface::PollResult;

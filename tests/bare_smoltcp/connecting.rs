@@ -3,7 +3,7 @@
 use crate::common::frames::with_options;
 use crate::common::*;
 use crate::script::{ENDED, PEERS, Script};
-use lastbyte_shim::loopback::{
+use lastbyte_sim::loopback::{
     Bare, Behaviour, Direction, Flags, OUR_V4, OUR_V6, PEER_V4, Segment, World, WorldConfig,
 };
 use smoltcp::iface::{Config, Interface};

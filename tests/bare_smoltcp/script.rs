@@ -1,7 +1,7 @@
 //! One bare socket of ours with a script at the other end.
 
 use crate::common::*;
-use lastbyte_shim::loopback::{
+use lastbyte_sim::loopback::{
     Bare, Flags, Flow, Handshake, PEER_V4, PEER_V6, RawPeer, Segment, World, WorldConfig,
 };
 use smoltcp::socket::tcp;

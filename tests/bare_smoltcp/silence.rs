@@ -2,7 +2,7 @@
 
 use crate::common::*;
 use crate::script::{ENDED, PEERS, Script};
-use lastbyte_shim::loopback::{Flags, Segment};
+use lastbyte_sim::loopback::{Flags, Segment};
 use smoltcp::iface::PollResult;
 use smoltcp::socket::tcp;
 use smoltcp::time::Duration;

@@ -2,7 +2,7 @@
 
 use crate::common::*;
 use crate::script::{ENDED, PEERS, Script};
-use lastbyte_shim::loopback::Flags;
+use lastbyte_sim::loopback::Flags;
 use smoltcp::socket::tcp;
 use smoltcp::time::Duration;
 use smoltcp::wire::IpAddress;

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use lastbyte::stack::smoltcp::phy::{ChecksumCapabilities, Device, DeviceCapabilities, RxToken};
 use lastbyte::stack::smoltcp::time::Instant;
-use lastbyte_shim::loopback::{LoopDevice, World};
+use lastbyte_sim::loopback::{LoopDevice, World};
 
 /// A device that says it checks other checksums than it was made with.
 #[derive(Clone)]
@@ -53,7 +53,7 @@ impl Device for Checking {
 /// A device that says it cuts long segments, and puts them on the wire uncut. Its
 /// world has to sum them up, as smoltcp demands ([`Offload::tcp_tx`]).
 ///
-/// [`Offload::tcp_tx`]: lastbyte_shim::loopback::Offload::tcp_tx
+/// [`Offload::tcp_tx`]: lastbyte_sim::loopback::Offload::tcp_tx
 pub struct Cutting(LoopDevice);
 
 impl Cutting {

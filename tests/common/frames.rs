@@ -2,7 +2,7 @@
 
 use lastbyte::stack::smoltcp::phy::Medium;
 use lastbyte::stack::smoltcp::wire::IpAddress;
-use lastbyte_shim::loopback::{OUR_MAC, Segment};
+use lastbyte_sim::loopback::{OUR_MAC, Segment};
 
 /// Where the packet begins in a frame.
 fn link_len(medium: Medium) -> usize {

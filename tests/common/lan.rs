@@ -14,7 +14,7 @@ use lastbyte::stack::smoltcp::wire::{
     EthernetAddress, HardwareAddress, IpAddress, IpCidr, IpEndpoint, Ipv4Address, Ipv6Address,
 };
 use lastbyte::{Clock, Instant};
-use lastbyte_shim::loopback::BEGINNING;
+use lastbyte_sim::loopback::BEGINNING;
 use smoltcp::socket::udp;
 
 /// Where every host listens.

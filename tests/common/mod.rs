@@ -18,7 +18,7 @@ use lastbyte::{
     Cause, ClosedBy, How, Instant, Ledger, Options, OptionsBuilder, Report, State, Timeout,
     WriteError,
 };
-use lastbyte_shim::loopback::{
+use lastbyte_sim::loopback::{
     BEGINNING, Behaviour, Direction, Flow, Handshake, LoopClock, LoopDevice, OUR_ADDRESSES,
     PEER_V4, RawPeer, Segment, World, WorldConfig, our_hardware_address,
 };

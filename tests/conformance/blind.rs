@@ -4,7 +4,7 @@ use crate::common::*;
 use crate::rows;
 use crate::script::{Script, Setting};
 use lastbyte::{Cause, OnPeerFin, OnReceive, Options, State};
-use lastbyte_shim::loopback::{Flags, Segment};
+use lastbyte_sim::loopback::{Flags, Segment};
 
 rows!(
     row_05_rst_exact,

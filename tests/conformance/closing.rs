@@ -4,7 +4,7 @@ use crate::common::*;
 use crate::rows;
 use crate::script::{Script, Setting};
 use lastbyte::{Cause, ClosedBy, Closer, Nagle, OnReceive, Options, State, WriteError};
-use lastbyte_shim::loopback::{Flags, Handshake, Segment};
+use lastbyte_sim::loopback::{Flags, Handshake, Segment};
 
 rows!(
     row_04_send_after_close,

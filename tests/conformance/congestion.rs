@@ -4,7 +4,7 @@ use crate::common::*;
 use crate::rows;
 use crate::script::{Script, Setting};
 use lastbyte::Nagle;
-use lastbyte_shim::loopback::{Handshake, Segment};
+use lastbyte_sim::loopback::{Handshake, Segment};
 use std::time::Duration;
 
 rows!(

@@ -4,7 +4,7 @@ use crate::common::*;
 use crate::rows;
 use crate::script::{Script, Setting};
 use lastbyte::{Advice, Cause, Options, State};
-use lastbyte_shim::loopback::Flags;
+use lastbyte_sim::loopback::Flags;
 
 rows!(
     row_10_syn_sent_rst_needs_ack,
@@ -77,7 +77,7 @@ fn row_23_connect_timeout(on: Setting) {
         assert!(syns.len() >= 3, "{limit} s: {} SYNs", syns.len());
         let isn = script.flow.remote_isn;
         let is_same =
-            |syn: &lastbyte_shim::loopback::Segment| (syn.flags, syn.seq) == (Flags::SYN, isn);
+            |syn: &lastbyte_sim::loopback::Segment| (syn.flags, syn.seq) == (Flags::SYN, isn);
         assert!(syns.iter().all(is_same), "{syns:?}");
         script.run(ms(1));
         assert_eq!(script.state(), State::Closed(Cause::ConnectTimeout));
@@ -149,9 +149,9 @@ fn row_33_icmp_hard_while_connecting(on: Setting) {
 /// The segment as our end would have sent it.
 fn reversed(
     script: &Script,
-    segment: lastbyte_shim::loopback::Segment,
-) -> lastbyte_shim::loopback::Segment {
-    lastbyte_shim::loopback::Segment {
+    segment: lastbyte_sim::loopback::Segment,
+) -> lastbyte_sim::loopback::Segment {
+    lastbyte_sim::loopback::Segment {
         src: script.flow.remote.addr,
         dst: script.flow.local.addr,
         src_port: script.flow.remote.port,

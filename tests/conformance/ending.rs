@@ -5,7 +5,7 @@ use crate::rows;
 use crate::script::{Script, Setting};
 use embedded_io::{Read, Write};
 use lastbyte::{Cause, Nagle, OnPeerFin, OnReceive, Options, State};
-use lastbyte_shim::loopback::Flags;
+use lastbyte_sim::loopback::Flags;
 
 rows!(
     row_01_fin_signals_user,

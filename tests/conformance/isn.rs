@@ -5,7 +5,7 @@ use crate::rows;
 use crate::script::Setting;
 use lastbyte::stack::Config;
 use lastbyte::{Cause, Options, State};
-use lastbyte_shim::loopback::{Flags, RawPeer, Segment, World, WorldConfig, our_hardware_address};
+use lastbyte_sim::loopback::{Flags, RawPeer, Segment, World, WorldConfig, our_hardware_address};
 use std::collections::HashSet;
 use std::ops::RangeInclusive;
 use std::time::Duration;

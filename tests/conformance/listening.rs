@@ -5,7 +5,7 @@ use crate::rows;
 use crate::script::{CALLER, Family, OURS, Script, Setting};
 use lastbyte::stack::smoltcp::wire::{IpAddress, Ipv4Address, Ipv6Address};
 use lastbyte::{Options, State};
-use lastbyte_shim::loopback::{Flags, Segment};
+use lastbyte_sim::loopback::{Flags, Segment};
 
 rows!(
     row_53_group_address_syn,

@@ -5,7 +5,7 @@ use crate::common::*;
 use crate::script::{CALLER, Family, OURS};
 use lastbyte::stack::Config;
 use lastbyte::{Instant, Options};
-use lastbyte_shim::loopback::{
+use lastbyte_sim::loopback::{
     BEGINNING, Flags, Handshake, World, WorldConfig, our_hardware_address,
 };
 use std::time::Duration;

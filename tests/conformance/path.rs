@@ -6,7 +6,7 @@ use crate::rows;
 use crate::script::{Family, Script, Setting};
 use lastbyte::stack::smoltcp::phy::Medium;
 use lastbyte::{Advice, Cause, Options};
-use lastbyte_shim::loopback::{Direction, Drops, Flags, Flow, Segment};
+use lastbyte_sim::loopback::{Direction, Drops, Flags, Flow, Segment};
 use std::cell::Cell;
 use std::rc::Rc;
 

@@ -6,7 +6,7 @@ use crate::rows;
 use crate::script::{Script, Setting};
 use embedded_io::Read;
 use lastbyte::{Cause, OnReceive, Options, State};
-use lastbyte_shim::loopback::{Flags, Segment};
+use lastbyte_sim::loopback::{Flags, Segment};
 
 rows!(
     row_46_tcp_fragments_dropped,

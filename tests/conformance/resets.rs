@@ -5,7 +5,7 @@ use crate::rows;
 use crate::script::{Script, Setting};
 use embedded_io::Write;
 use lastbyte::{Cause, Closer, Nagle, OnPeerFin, Options, State};
-use lastbyte_shim::loopback::{Flags, Flow, Segment};
+use lastbyte_sim::loopback::{Flags, Flow, Segment};
 
 rows!(
     row_44_rst_acknowledges_nothing,

@@ -5,7 +5,7 @@ use crate::numbers::{Numbers, Opening};
 use lastbyte::stack::ConnectionId;
 use lastbyte::stack::smoltcp::wire::{IpAddress, IpEndpoint};
 use lastbyte::{Cause, Options, Report, State};
-use lastbyte_shim::loopback::{
+use lastbyte_sim::loopback::{
     Direction, Flags, Flow, Handshake, OUR_V4, OUR_V6, PEER_V4, PEER_V6, RawPeer, Segment, World,
 };
 use std::time::Duration;

@@ -4,7 +4,7 @@ use crate::common::*;
 use crate::rows;
 use crate::script::{Script, Setting};
 use lastbyte::{Advice, Cause, Instant, Options, OptionsError, State};
-use lastbyte_shim::loopback::Segment;
+use lastbyte_sim::loopback::Segment;
 use std::time::Duration;
 
 rows!(
@@ -36,7 +36,7 @@ fn assert_vanishes_at(mut script: Script, limit: Duration) {
     script.assert_refused(Cause::Vanished, 10, 0);
     let said = script.take_all();
     let (rst, repeated) = said.split_last().expect("it was repeated");
-    assert!(rst.is(lastbyte_shim::loopback::Flags::RST), "{rst}");
+    assert!(rst.is(lastbyte_sim::loopback::Flags::RST), "{rst}");
     assert!(repeated.iter().all(|s| s.payload.len() <= 10));
     script.expect_silence(secs(1_000));
 }

@@ -5,7 +5,7 @@ use crate::rows;
 use crate::script::{Family, Script, Setting};
 use embedded_io::Write;
 use lastbyte::{Cause, Instant, Nagle, Options, State, Timeout, Window};
-use lastbyte_shim::loopback::{Flow, Segment};
+use lastbyte_sim::loopback::{Flow, Segment};
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;

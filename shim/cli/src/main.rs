@@ -9,18 +9,18 @@ use std::process::ExitCode;
 // this one calls nothing that would have to be set up.
 #[unsafe(link_section = ".init_array")]
 #[used]
-static NOTE_CLOSED: extern "C" fn() = lastbyte_shim::cli::stdio::note_closed;
+static NOTE_CLOSED: extern "C" fn() = lastbyte_cli::command::stdio::note_closed;
 
 #[cfg(target_os = "linux")]
 fn main() -> ExitCode {
-    lastbyte_shim::cli::run()
+    lastbyte_cli::command::run()
 }
 
 /// Without TAP devices only the demonstration is left, whatever is asked for.
 #[cfg(not(target_os = "linux"))]
 fn main() -> ExitCode {
     eprintln!("lastbyte: send, heartbeat and doctor need Linux; this is the demonstration");
-    match lastbyte_shim::demo::run(false) {
+    match lastbyte_cli::demo::run(false) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }

@@ -26,7 +26,7 @@ mod stress {
     use std::thread;
     use std::time::{Duration, Instant};
 
-    use lastbyte_shim::tap;
+    use lastbyte_host::tap;
     use nix::sys::signal::{Signal, kill};
     use nix::sys::wait::{WaitPidFlag, waitpid};
     use nix::unistd::Pid;

@@ -31,7 +31,7 @@ const FLUSH_EVERY: Duration = Duration::from_secs(1);
 ///
 /// ```
 /// use std::time::Duration;
-/// use lastbyte_shim::capture::Capture;
+/// use lastbyte_host::capture::Capture;
 /// use smoltcp::phy::{Device, Loopback, Medium, RxToken, TxToken};
 /// use smoltcp::time::Instant;
 ///

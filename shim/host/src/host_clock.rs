@@ -41,7 +41,7 @@ const SHORT_SLEEP: Duration = Duration::from_micros(100);
 /// use std::os::unix::net::UnixStream;
 /// use std::io::Write;
 /// use lastbyte::Clock;
-/// use lastbyte_shim::host_clock::HostClock;
+/// use lastbyte_host::host_clock::HostClock;
 ///
 /// let (mut device, ours) = UnixStream::pair()?;
 /// let (mut input, watched) = UnixStream::pair()?;

@@ -1,16 +1,18 @@
-//! `lastbyte` on a host: the same writer, over other wires.
+//! `lastbyte` on a Linux host: over a TAP device, in real time.
 //!
-//! The logic is that of the core crate, unchanged; this crate supplies what a
-//! port supplies, a device and a clock, three times over:
+//! The logic is that of the crate `lastbyte`, unchanged; this crate supplies what a port
+//! supplies, a device and a clock:
 //!
-//! - [`loopback`]: both ends in one process, in virtual time. Deterministic,
-//!   needs no privileges. For tests.
-//! - [`tap`] with [`host_clock`]: a Linux TAP device, in real time.
-//! - [`namespace`]: a private network with a TAP of its own, so that the
-//!   kernel's TCP can be the peer without touching the host's network.
+//! - [`tap`] with [`host_clock`]: a TAP device, and one `ppoll` that waits for it, for a
+//!   deadline, and for other descriptors.
+//! - [`namespace`]: a private network with a TAP of its own, so that the kernel's TCP can be
+//!   the peer. The host's network is neither seen nor changed. [`namespace::test`] runs a
+//!   `#[test]` in one, as any user.
+//! - [`capture`]: what crosses a device, as a pcap file.
+//! - [`signals`]: SIGINT and SIGTERM as an event that a wait can watch.
 //!
-//! [`capture`] records what crosses any of them. The `lastbyte` command is
-//! built from these parts.
+//! A stack in one call is `lastbyte_sim::setup::Setup`; the crate `lastbyte-sim` also has the
+//! same applications in virtual time.
 #![deny(
     missing_docs,
     unreachable_pub,
@@ -23,24 +25,16 @@
 
 pub mod capture;
 #[cfg(target_os = "linux")]
-pub mod cli;
-pub mod demo;
-#[cfg(target_os = "linux")]
-pub mod example;
-#[cfg(target_os = "linux")]
 pub mod host_clock;
-pub mod loopback;
 #[cfg(target_os = "linux")]
 pub mod namespace;
 mod packet;
-pub mod setup;
 #[cfg(target_os = "linux")]
 pub mod signals;
-pub mod sim;
 #[cfg(target_os = "linux")]
 pub mod tap;
 
-/// The snippets of the page on testing, run.
-#[cfg(doctest)]
-#[doc = include_str!("../../docs/TESTING.md")]
-pub struct TestingDoctests;
+/// The snippet of the README, compiled.
+#[cfg(all(doctest, target_os = "linux"))]
+#[doc = include_str!("../README.md")]
+pub struct ReadmeDoctests;

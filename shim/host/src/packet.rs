@@ -8,11 +8,9 @@ use std::ops::Range;
 
 use smoltcp::phy::Medium;
 use smoltcp::wire::{
-    IpAddress, IpProtocol, Ipv4Packet, Ipv6Packet, TCP_HEADER_LEN, TcpPacket, TcpSeqNumber,
-    UDP_HEADER_LEN, UdpPacket, checksum,
+    EthernetFrame, EthernetProtocol, IpAddress, IpProtocol, Ipv4Packet, Ipv6Packet, TCP_HEADER_LEN,
+    TcpPacket, TcpSeqNumber, UDP_HEADER_LEN, UdpPacket, checksum,
 };
-
-use crate::loopback::ip_in_frame;
 
 /// A TCP segment or a UDP datagram in a frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,7 +39,7 @@ pub(crate) enum Content {
 
 /// Looks at a frame as it crosses a device of this medium.
 pub(crate) fn look(medium: Medium, frame: &[u8]) -> Content {
-    let Some(packet) = ip_in_frame(frame, medium) else {
+    let Some(packet) = ip_in_frame(medium, frame) else {
         return Content::Other;
     };
     let ip_at = frame.len() - packet.len();
@@ -50,6 +48,19 @@ pub(crate) fn look(medium: Medium, frame: &[u8]) -> Content {
         Some(6) => look_at_v6(ip_at, packet),
         _ => Content::Other,
     }
+}
+
+/// The IP packet in a frame, if there is one.
+fn ip_in_frame(medium: Medium, frame: &[u8]) -> Option<&[u8]> {
+    if medium == Medium::Ip {
+        return Some(frame);
+    }
+    let ethernet = EthernetFrame::new_checked(frame).ok()?;
+    let is_ip = matches!(
+        ethernet.ethertype(),
+        EthernetProtocol::Ipv4 | EthernetProtocol::Ipv6
+    );
+    is_ip.then(|| ethernet.payload())
 }
 
 fn look_at_v4(ip_at: usize, packet: &[u8]) -> Content {
@@ -259,7 +270,7 @@ fn finish_segment(whole: &Transport, frame: &mut [u8], place: Place) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::loopback::{Flags, OUR_V6, PEER_V6, Segment, is_intact, tcp_in_frame};
+    use lastbyte_sim::loopback::{Flags, OUR_V6, PEER_V6, Segment, is_intact, tcp_in_frame};
     use smoltcp::wire::{IPV6_HEADER_LEN, IpRepr};
 
     fn segment(len: usize) -> Segment {

@@ -39,7 +39,7 @@ const OVERDUE: Duration = Duration::from_millis(1_400);
 /// of the program.
 ///
 /// ```
-/// use lastbyte_shim::signals::Signals;
+/// use lastbyte_host::signals::Signals;
 ///
 /// let mut signals = Signals::catch()?;
 /// assert!(!signals.take());

@@ -25,7 +25,7 @@ impl Chance {
     /// So many times in a hundred, a hundred at most.
     ///
     /// ```
-    /// use lastbyte_shim::sim::Chance;
+    /// use lastbyte_sim::Chance;
     ///
     /// assert_eq!(Chance::percent(10), Chance::per_million(100_000));
     /// assert_eq!(Chance::percent(10).to_string(), "10 %");

@@ -18,7 +18,7 @@
 //! use embedded_io::Write;
 //! use lastbyte::{Clock, Options, WriteError};
 //! use lastbyte::stack::{Stack, smoltcp::phy::Device, smoltcp::wire::IpEndpoint};
-//! use lastbyte_shim::sim::{self, Chance, Link, Links, Network, PeerModel, Profile, Scenario};
+//! use lastbyte_sim::{self as sim, Chance, Link, Links, Network, PeerModel, Profile, Scenario};
 //!
 //! // The application's own code, the same on a board.
 //! fn upload<D: Device, C: Clock>(
@@ -88,13 +88,25 @@
 //! | one wake without a reason behind the end | deadlines are looked at when they come |
 //!
 //! ```
-//! use lastbyte_shim::sim::{self, Profile, Scenario};
+//! use lastbyte_sim::{self as sim, Profile, Scenario};
 //!
 //! for seed in 0..20 {
 //!     let outcome = sim::run(&Scenario::new(Profile::Hostile, seed));
 //!     assert_eq!(outcome.findings, []);
 //! }
 //! ```
+#![deny(
+    missing_docs,
+    unreachable_pub,
+    missing_debug_implementations,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unreachable,
+    clippy::unwrap_used
+)]
+
+pub mod loopback;
+pub mod setup;
 
 mod aftermath;
 mod app;
@@ -108,6 +120,7 @@ mod forge;
 mod guest;
 mod happening;
 mod judge;
+#[cfg(feature = "svg")]
 mod ladder;
 mod link;
 mod model;
@@ -159,7 +172,7 @@ thread_local! {
 /// Plays a scenario and holds it to the rules. What panics is a finding.
 ///
 /// ```
-/// use lastbyte_shim::sim::{self, Profile, Scenario};
+/// use lastbyte_sim::{self as sim, Profile, Scenario};
 ///
 /// let scenario = Scenario::new(Profile::Wifi, 7);
 /// let outcome = sim::run(&scenario);
@@ -175,7 +188,7 @@ pub fn run(scenario: &Scenario) -> Outcome {
 /// As [`run`], and keeps every frame and what our end made of it.
 ///
 /// ```
-/// use lastbyte_shim::sim::{self, Profile, Scenario};
+/// use lastbyte_sim::{self as sim, Profile, Scenario};
 ///
 /// let (outcome, recording) = sim::record(&Scenario::new(Profile::Lan, 1));
 /// assert_eq!(recording.frames.len() as u64, outcome.frames);
@@ -205,8 +218,18 @@ fn play(scenario: &Scenario, world: &World, tape: &Tape) -> Outcome {
 }
 
 /// What a panic said.
-pub(crate) fn words(panic: &(dyn Any + Send)) -> String {
+pub fn words(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
     text.unwrap_or("a panic without words").to_owned()
 }
+
+/// The snippets of the page on testing, run.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/TESTING.md")]
+pub struct TestingDoctests;
+
+/// The snippet of the README, run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct ReadmeDoctests;

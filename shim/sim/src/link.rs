@@ -32,7 +32,7 @@ pub struct Burst {
 ///
 /// ```
 /// use std::time::Duration;
-/// use lastbyte_shim::sim::{Chance, Link};
+/// use lastbyte_sim::{Chance, Link};
 ///
 /// let dsl = Link {
 ///     latency: Duration::from_millis(15),

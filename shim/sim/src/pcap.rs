@@ -17,7 +17,7 @@ impl Recording {
     /// capture at the sender.
     ///
     /// ```
-    /// use lastbyte_shim::sim::{Profile, Scenario, record};
+    /// use lastbyte_sim::{Profile, Scenario, record};
     ///
     /// let (_, recording) = record(&Scenario::new(Profile::Lan, 1));
     /// let mut file = Vec::new();

@@ -66,13 +66,22 @@ impl fmt::Display for Profile {
 }
 
 /// There is no profile of that name.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "there is no profile {name:?}; there are lan, wifi, lte, satellite, rotten, hostile, slow, outage and transfer"
-)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnknownProfile {
     name: String,
 }
+
+impl fmt::Display for UnknownProfile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "there is no profile {:?}; there are lan, wifi, lte, satellite, rotten, hostile, slow, outage and transfer",
+            self.name
+        )
+    }
+}
+
+impl std::error::Error for UnknownProfile {}
 
 impl FromStr for Profile {
     type Err = UnknownProfile;

@@ -2,9 +2,11 @@
 
 use lastbyte::Clock;
 use lastbyte::stack::{Config, ConfigError, SlotBuffers, Stack};
+use smoltcp::config::IFACE_MAX_ADDR_COUNT;
 use smoltcp::iface::SocketStorage;
 use smoltcp::phy::Device;
 use smoltcp::wire::{HardwareAddress, IpCidr};
+use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
 
 /// What a host program says about its own end.
@@ -25,6 +27,36 @@ pub struct Setup {
     pub own_sockets: usize,
 }
 
+/// Why no stack can be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SetupError {
+    /// So many addresses are more than an interface of this build of smoltcp holds.
+    TooManyAddresses(usize),
+    /// The stack refuses its parts.
+    Config(ConfigError),
+}
+
+impl fmt::Display for SetupError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooManyAddresses(given) => write!(
+                f,
+                "{given} addresses, and an interface holds {IFACE_MAX_ADDR_COUNT} \
+                 (SMOLTCP_IFACE_MAX_ADDR_COUNT at build time allows more)"
+            ),
+            Self::Config(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for SetupError {}
+
+impl From<ConfigError> for SetupError {
+    fn from(error: ConfigError) -> Self {
+        Self::Config(error)
+    }
+}
+
 impl Setup {
     /// Buffers of 64 KiB and 16 KiB, and no sockets of the program's own.
     ///
@@ -33,9 +65,9 @@ impl Setup {
     ///
     /// ```
     /// use lastbyte::Options;
-    /// use lastbyte_shim::loopback::{Behaviour, OUR_ADDRESSES, PEER_V4, World, WorldConfig};
-    /// use lastbyte_shim::loopback::our_hardware_address;
-    /// use lastbyte_shim::setup::Setup;
+    /// use lastbyte_sim::loopback::{Behaviour, OUR_ADDRESSES, PEER_V4, World, WorldConfig};
+    /// use lastbyte_sim::loopback::our_hardware_address;
+    /// use lastbyte_sim::setup::Setup;
     ///
     /// let port_of = |seed| {
     ///     let world = World::new(WorldConfig::default());
@@ -73,13 +105,13 @@ impl Setup {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`], naming what does not fit.
+    /// [`SetupError`], naming what does not fit.
     pub fn run<D: Device, C: Clock, R>(
         &self,
         device: D,
         clock: C,
         program: impl FnOnce(&mut Stack<'_, D, C, 1>) -> R,
-    ) -> Result<R, ConfigError> {
+    ) -> Result<R, SetupError> {
         self.run_many(device, clock, program)
     }
 
@@ -88,13 +120,16 @@ impl Setup {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`], naming what does not fit.
+    /// [`SetupError`], naming what does not fit.
     pub fn run_many<D: Device, C: Clock, R, const N: usize>(
         &self,
         device: D,
         clock: C,
         program: impl FnOnce(&mut Stack<'_, D, C, N>) -> R,
-    ) -> Result<R, ConfigError> {
+    ) -> Result<R, SetupError> {
+        if self.addresses.len() > IFACE_MAX_ADDR_COUNT {
+            return Err(SetupError::TooManyAddresses(self.addresses.len()));
+        }
         let mut memory = [self.tx_buffer, self.rx_buffer].map(|len| vec![vec![0; len]; N]);
         let [tx, rx] = &mut memory;
         let mut memory = tx.iter_mut().zip(rx);
@@ -114,12 +149,8 @@ impl Setup {
         let config = Config::new(self.hardware_addr, self.seed).receive_queue(1_000);
         let mut stack = Stack::new(device, clock, config, buffers, &mut sockets)?;
         stack.interface_mut().update_ip_addrs(|own| {
-            for address in &self.addresses {
-                // An interface holds as many as smoltcp was built for.
-                if own.push(*address).is_err() {
-                    log::warn!("no room for the address {address}");
-                }
-            }
+            // There is room for all of them.
+            own.extend(self.addresses.iter().copied());
         });
         Ok(program(&mut stack))
     }

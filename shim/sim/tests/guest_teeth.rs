@@ -1,12 +1,12 @@
 //! The judge of applications has teeth: what it can see is found where the core breaks it.
 //!
-//! `cargo test --release -p lastbyte-shim --features sabotage --test guest_teeth`
+//! `cargo test --release -p lastbyte-sim --features sabotage --test guest_teeth`
 
 #[path = "common/wild.rs"]
 mod wild;
 
 use lastbyte::sabotage::{Sabotage, set};
-use lastbyte_shim::sim::Rule;
+use lastbyte_sim::Rule;
 
 /// How many seeds are tried before a sabotage counts as missed.
 const SEEDS: u64 = 20_000;

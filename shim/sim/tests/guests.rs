@@ -11,9 +11,9 @@ use std::time::Duration;
 use embedded_io::{Read, Write};
 use lastbyte::stack::Error;
 use lastbyte::{Cause, OnReceive, Options, WriteError};
-use lastbyte_shim::loopback::{Behaviour, Ending, Mark, OUR_V4, StreamFault, World};
-use lastbyte_shim::sim::{
-    self, Call, Chance, GuestStack, Harness, Link, Links, Network, Note, PeerModel, Profile,
+use lastbyte_sim::loopback::{Behaviour, Ending, Mark, OUR_V4, StreamFault, World};
+use lastbyte_sim::{
+    self as sim, Call, Chance, GuestStack, Harness, Link, Links, Network, Note, PeerModel, Profile,
     Scenario,
 };
 use smoltcp::socket::udp;

@@ -10,8 +10,8 @@ use lastbyte::stack::smoltcp::phy::Device;
 use lastbyte::stack::smoltcp::wire::IpEndpoint;
 use lastbyte::stack::{ConnectionId, Stack};
 use lastbyte::{Clock, OnReceive, Options};
-use lastbyte_shim::loopback::Reply;
-use lastbyte_shim::sim::{self, Harness, Note, Profile, Rule, Scenario};
+use lastbyte_sim::loopback::Reply;
+use lastbyte_sim::{self as sim, Harness, Note, Profile, Rule, Scenario};
 
 const PORT: u16 = 1_883;
 

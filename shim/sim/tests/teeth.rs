@@ -1,13 +1,13 @@
 //! The simulator has teeth: whatever rule of the core is broken on purpose,
 //! some seed finds it, and nothing is found while all rules hold.
 //!
-//! `cargo test --release -p lastbyte-shim --features sabotage --test teeth`
+//! `cargo test --release -p lastbyte-sim --features sabotage --test teeth`
 
 use std::ops::Range;
 use std::thread;
 
 use lastbyte::sabotage::{Sabotage, set};
-use lastbyte_shim::sim::{Coverage, Failing, Profile, Rule, Sweep};
+use lastbyte_sim::{Coverage, Failing, Profile, Rule, Sweep};
 
 /// How many seeds are tried before a sabotage counts as missed.
 const SEEDS: u64 = 100_000;

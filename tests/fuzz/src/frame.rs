@@ -1,9 +1,7 @@
 //! Frames, sound and broken.
 
 use super::input::{Astray, Mangle};
-use lastbyte_shim::loopback::{
-    Flags, OUR_MAC, OUR_V4, OUR_V6, PEER_MAC, PEER_V4, PEER_V6, Segment,
-};
+use lastbyte_sim::loopback::{Flags, OUR_MAC, OUR_V4, OUR_V6, PEER_MAC, PEER_V4, PEER_V6, Segment};
 use smoltcp::phy::Medium;
 use smoltcp::wire::{IpAddress, Ipv4Address, Ipv4Packet, Ipv6Address};
 

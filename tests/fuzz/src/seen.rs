@@ -1,6 +1,6 @@
 //! Frames read with smoltcp's parsers alone, not with those under test.
 
-use lastbyte_shim::loopback::OUR_MAC;
+use lastbyte_sim::loopback::OUR_MAC;
 use smoltcp::phy::Medium;
 use smoltcp::wire::{
     EthernetAddress, EthernetFrame, IpAddress, IpEndpoint, IpProtocol, Ipv4Packet, Ipv6Packet,

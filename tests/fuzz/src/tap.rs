@@ -2,7 +2,7 @@
 //! moment at which our end takes it or gives it.
 
 use super::track::Tracks;
-use lastbyte_shim::loopback::{LoopDevice, World};
+use lastbyte_sim::loopback::{LoopDevice, World};
 use smoltcp::phy::{self, Device, DeviceCapabilities};
 use smoltcp::time::Instant;
 use std::cell::RefCell;

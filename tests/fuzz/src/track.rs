@@ -18,7 +18,7 @@
 
 use super::seen::{Seen, is_built_for, see};
 use lastbyte::{Cause, Instant};
-use lastbyte_shim::loopback::OUR_ADDRESSES;
+use lastbyte_sim::loopback::OUR_ADDRESSES;
 use smoltcp::phy::Medium;
 use smoltcp::wire::IpEndpoint;
 

@@ -5,7 +5,7 @@ use lastbyte::Cause;
 use lastbyte::stack::Buffers;
 use lastbyte::stack::smoltcp::wire::HardwareAddress;
 use lastbyte_firmware_app::{Board, Link, Outcome, Settings};
-use lastbyte_shim::loopback::{
+use lastbyte_sim::loopback::{
     Behaviour, Direction, Drops, Flags, OUR_V4, PEER_V4, World, WorldConfig, our_hardware_address,
 };
 use std::cell::Cell;

@@ -3,10 +3,10 @@
 
 use embedded_io::Write as _;
 use lastbyte::{Clock as _, Options};
-use lastbyte_shim::loopback::{
+use lastbyte_sim::loopback::{
     Behaviour, OUR_ADDRESSES, PEER_V4, World, WorldConfig, our_hardware_address,
 };
-use lastbyte_shim::setup::Setup;
+use lastbyte_sim::setup::Setup;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;

@@ -2,8 +2,8 @@
 //! them.
 
 use super::style::Style;
-use crate::loopback::{Direction, LogEntry};
 use lastbyte::Instant;
+use lastbyte_sim::loopback::{Direction, LogEntry};
 use std::io::{self, Write};
 
 /// Columns between the two ends.

@@ -2,12 +2,12 @@
 
 use super::ladder::{Ladder, Note};
 use super::style::Style;
-use crate::loopback::{Behaviour, OUR_ADDRESSES, PEER_V4, World, WorldConfig};
-use crate::loopback::{LoopClock, LoopDevice, our_hardware_address};
-use crate::setup::Setup;
 use embedded_io::Write as _;
 use lastbyte::stack::Stack;
 use lastbyte::{Clock as _, Options, WriteError};
+use lastbyte_sim::loopback::{Behaviour, OUR_ADDRESSES, PEER_V4, World, WorldConfig};
+use lastbyte_sim::loopback::{LoopClock, LoopDevice, our_hardware_address};
+use lastbyte_sim::setup::Setup;
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::time::Duration;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lastbyte_shim::namespace::TAP_NAME;
+use lastbyte_host::namespace::TAP_NAME;
 use nix::sys::signal::Signal;
 
 use crate::cases::cases;

@@ -14,7 +14,7 @@ cases![
 ];
 
 fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/ci")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/ci")
 }
 
 fn protocol_test(args: &[&str]) -> Done {

@@ -1,5 +1,5 @@
 /*
- * A device on lwIP: the peer of the command's tests (shim/tests/cli/lwip.rs).
+ * A device on lwIP: the peer of the command's tests (shim/cli/tests/cli/lwip.rs).
  *
  *     peer TAP COPY sink             reads to the FIN, then closes
  *     peer TAP COPY half-close N     reads N bytes, sends a FIN, reads to the FIN

@@ -2,7 +2,7 @@
 //! other end: what is left of the cost of sending when there is no kernel.
 
 use lastbyte::Clock;
-use lastbyte_shim::loopback::smoltcp_time;
+use lastbyte_sim::loopback::smoltcp_time;
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
 use smoltcp::phy::{self, Device, DeviceCapabilities, Medium};
 use smoltcp::socket::tcp;

@@ -3,7 +3,7 @@
 use crate::common::{End, OUR_MAC, OUR_V4, PEER_V4, PREFIX, Reader, ReaderClock, Time};
 use lastbyte::stack::{Config, ConnectionId, SlotBuffers, Stack};
 use lastbyte::{Clock, Options};
-use lastbyte_shim::loopback::smoltcp_time;
+use lastbyte_sim::loopback::smoltcp_time;
 use smoltcp::iface::{Interface, SocketHandle, SocketSet, SocketStorage};
 use smoltcp::socket::tcp;
 use smoltcp::wire::IpCidr;

@@ -6,8 +6,8 @@ use crate::content::Content;
 use crate::ends::{self, End, FIRST_PORT, Plan, Writer};
 use crate::{Failure, kernel};
 use lastbyte::{Instant, Nagle, WriteError};
-use lastbyte_shim::loopback::{Behaviour, World, WorldConfig};
-use lastbyte_shim::sim::{Chance, Link, Links};
+use lastbyte_sim::loopback::{Behaviour, World, WorldConfig};
+use lastbyte_sim::{Chance, Link, Links};
 use std::collections::VecDeque;
 use std::time::Duration;
 

@@ -3,7 +3,7 @@
 use crate::Failure;
 use lastbyte::stack::{Config, ConnectionId, SlotBuffers, Stack};
 use lastbyte::{Clock, Instant, Nagle, Options, OptionsError, WriteError};
-use lastbyte_shim::loopback::{
+use lastbyte_sim::loopback::{
     LoopClock, LoopDevice, OUR_ADDRESSES, PEER_V4, World, lastbyte_time, our_hardware_address,
     smoltcp_time,
 };

@@ -3,7 +3,7 @@
 //! the same figures; and how long a heartbeat waits for its acknowledgement,
 //! with the kernel's TCP beside them.
 //!
-//! `./ci.sh bench`, or `cargo bench -p lastbyte-shim --bench slow_lines -- --help`.
+//! `./ci.sh bench`, or `cargo bench -p lastbyte-host --bench slow_lines -- --help`.
 //! The kernel's part needs root and /dev/net/tun.
 
 mod beats;

@@ -2,7 +2,7 @@
 //! in interleaved runs, with smoltcp's own TAP device and the kernel's TCP
 //! beside them.
 //!
-//! `./ci.sh bench`, or `cargo bench -p lastbyte-shim --bench throughput -- --help`.
+//! `./ci.sh bench`, or `cargo bench -p lastbyte-host --bench throughput -- --help`.
 //! Needs root, /dev/net/tun, and `ip` of iproute2.
 
 mod chart;

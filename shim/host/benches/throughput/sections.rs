@@ -7,7 +7,7 @@ use crate::senders::{self, Ends};
 use crate::statistics::{interleave, median, percentile};
 use crate::{Arguments, Failure, Outcome, PORT, Plan, Polls};
 use bytesize::ByteSize;
-use lastbyte_shim::tap::Offload;
+use lastbyte_host::tap::Offload;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};

@@ -5,7 +5,7 @@ use crate::{Failure, Outcome, PORT, Plan, Polls};
 use embedded_io::Write as _;
 use lastbyte::stack::{Config, ConnectionId, SlotBuffers, Stack};
 use lastbyte::{Clock, Options, WriteError};
-use lastbyte_shim::loopback::{lastbyte_time, smoltcp_time};
+use lastbyte_sim::loopback::{lastbyte_time, smoltcp_time};
 use nix::time::{ClockId, clock_gettime};
 use smoltcp::iface::{Interface, SocketHandle, SocketSet, SocketStorage};
 use smoltcp::phy::Device;

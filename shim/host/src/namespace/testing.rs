@@ -26,7 +26,7 @@ const ALONE: &str = "LASTBYTE_TEST_ALONE";
 ///
 /// ```no_run
 /// // In a `#[test]`:
-/// lastbyte_shim::namespace::test(|_namespace, tap| {
+/// lastbyte_host::namespace::test(|_namespace, tap| {
 ///     let server = std::net::TcpListener::bind("10.77.0.1:5000").expect("a free port");
 ///     // ... a stack on `tap`, with the address 10.77.0.2, calls the server.
 ///     # let _ = (server, tap);

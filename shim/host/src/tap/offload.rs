@@ -20,7 +20,7 @@ use crate::packet::{Content, Transport, look};
 /// How much of the work the kernel does.
 ///
 /// ```
-/// use lastbyte_shim::tap::Offload;
+/// use lastbyte_host::tap::Offload;
 ///
 /// assert!(Offload::None < Offload::Checksum && Offload::Checksum < Offload::Segmentation);
 /// assert_eq!(Offload::Segmentation.to_string(), "tso");

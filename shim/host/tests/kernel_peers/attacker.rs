@@ -22,9 +22,9 @@ use crate::peer::Peer;
 use embedded_io::Write as _;
 use lastbyte::stack::ConnectionId;
 use lastbyte::{Cause, State};
-use lastbyte_shim::loopback::{Flags, Flow, Segment};
-use lastbyte_shim::setup::Setup;
-use lastbyte_shim::tap::Offload;
+use lastbyte_host::tap::Offload;
+use lastbyte_sim::loopback::{Flags, Flow, Segment};
+use lastbyte_sim::setup::Setup;
 use std::thread;
 use std::time::Duration;
 

@@ -8,8 +8,8 @@ use crate::peer::Peer;
 use embedded_io::Write as _;
 use lastbyte::stack::ConnectionId;
 use lastbyte::{Cause, OnPeerFin, State};
-use lastbyte_shim::loopback::{Flags, Flow, Segment};
-use lastbyte_shim::setup::Setup;
+use lastbyte_sim::loopback::{Flags, Flow, Segment};
+use lastbyte_sim::setup::Setup;
 use std::time::Duration;
 
 pub const CASES: &[Case] = &[

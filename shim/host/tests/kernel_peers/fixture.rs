@@ -3,15 +3,15 @@
 use crate::peer::Peer;
 use lastbyte::stack::{ConnectionId, Stack};
 use lastbyte::{Clock as _, Instant, Options, Report, WriteError};
-use lastbyte_shim::capture::Capture;
-use lastbyte_shim::host_clock::HostClock;
-use lastbyte_shim::loopback::{Flags, Flow, Segment};
-use lastbyte_shim::namespace::{
+use lastbyte_host::capture::Capture;
+use lastbyte_host::host_clock::HostClock;
+use lastbyte_host::namespace::{
     self, KERNEL_V4, Namespace, NamespaceError, OUR_HARDWARE_ADDR, OUR_V4, OUR_V6, PREFIX_V4,
     PREFIX_V6,
 };
-use lastbyte_shim::setup::Setup;
-use lastbyte_shim::tap::{Offload, Tap};
+use lastbyte_host::tap::{Offload, Tap};
+use lastbyte_sim::loopback::{Flags, Flow, Segment};
+use lastbyte_sim::setup::Setup;
 use sha2::{Digest, Sha256};
 use smoltcp::phy::Medium;
 use smoltcp::wire::{EthernetAddress, IpCidr, IpEndpoint};

@@ -1,8 +1,8 @@
 //! Frames that are not the kernel's, sent from its end of the cable.
 
 use crate::fixture::{FORGED, Lab};
-use lastbyte_shim::loopback::Segment;
-use lastbyte_shim::namespace::{OUR_HARDWARE_ADDR, TAP_NAME};
+use lastbyte_host::namespace::{OUR_HARDWARE_ADDR, TAP_NAME};
+use lastbyte_sim::loopback::Segment;
 use smoltcp::phy::Medium;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};

@@ -6,8 +6,8 @@ use crate::fixture::{Lab, PORT, content, lab, lab_over, quick, server, sha256};
 use crate::peer::Peer;
 use embedded_io::Write as _;
 use lastbyte::{Cause, Timeout, WriteError};
-use lastbyte_shim::namespace::KERNEL_V6;
-use lastbyte_shim::tap::Offload;
+use lastbyte_host::namespace::KERNEL_V6;
+use lastbyte_host::tap::Offload;
 use smoltcp::wire::IpEndpoint;
 use std::time::Duration;
 

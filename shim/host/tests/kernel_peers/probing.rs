@@ -7,7 +7,7 @@ use crate::peer::Peer;
 use embedded_io::Write as _;
 use lastbyte::stack::ConnectionId;
 use lastbyte::{Cause, OnReceive, State};
-use lastbyte_shim::loopback::{Flags, Segment};
+use lastbyte_sim::loopback::{Flags, Segment};
 use std::time::Duration;
 
 pub const CASES: &[Case] = &[

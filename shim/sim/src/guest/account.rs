@@ -18,10 +18,10 @@ use lastbyte::{Cause, Connection, Event, Instant, Ledger, State, WriteError};
 
 use super::stage::{Spoken, call_of};
 use crate::loopback::World;
-use crate::sim::oracle::Oracle;
-use crate::sim::recording::{Call, Note};
-use crate::sim::rule::Rule;
-use crate::sim::truth::{Neighbour, Truth};
+use crate::oracle::Oracle;
+use crate::recording::{Call, Note};
+use crate::rule::Rule;
+use crate::truth::{Neighbour, Truth};
 
 /// What a limit may be late: the last try has its time for an answer.
 const SLACK: Duration = Duration::from_secs(4);

@@ -13,10 +13,10 @@ use std::thread;
 use lastbyte::{Instant, Ledger, State};
 
 use crate::loopback::{Fate, Loss, World};
-use crate::sim::recording::{Moment, Note, RecordedFrame, Recording, Tape, keep_frames};
-use crate::sim::rule::{Finding, Rule};
-use crate::sim::scenario::Scenario;
-use crate::sim::words;
+use crate::recording::{Moment, Note, RecordedFrame, Recording, Tape, keep_frames};
+use crate::rule::{Finding, Rule};
+use crate::scenario::Scenario;
+use crate::words;
 
 /// Seeds that a thread takes at once.
 const CHUNK: u64 = 16;
@@ -155,7 +155,7 @@ impl std::error::Error for Failure {}
 /// ```
 /// use embedded_io::Write;
 /// use lastbyte::Options;
-/// use lastbyte_shim::sim::{self, Harness, PeerModel, Profile, Scenario};
+/// use lastbyte_sim::{self as sim, Harness, PeerModel, Profile, Scenario};
 ///
 /// let trial = |seed| {
 ///     let scenario = Scenario {

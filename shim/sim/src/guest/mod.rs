@@ -82,7 +82,7 @@ pub struct Visit<R> {
 /// ```
 /// use embedded_io::Write;
 /// use lastbyte::{Options, Report, WriteError};
-/// use lastbyte_shim::sim::{self, PeerModel, Profile, Scenario};
+/// use lastbyte_sim::{self as sim, PeerModel, Profile, Scenario};
 ///
 /// let scenario = Scenario {
 ///     peer: PeerModel::ReadsAll,
@@ -115,7 +115,7 @@ pub fn run_app<R>(
 ///
 /// ```
 /// use lastbyte::Options;
-/// use lastbyte_shim::sim::{self, Profile, Scenario};
+/// use lastbyte_sim::{self as sim, Profile, Scenario};
 ///
 /// let (visit, recording) = sim::record_app(&Scenario::new(Profile::Lan, 1), |stack, server| {
 ///     stack.connect(server, Options::default()).is_ok()
@@ -136,7 +136,7 @@ pub fn record_app<R>(
 /// For tests and their servers, which know what the bytes mean.
 ///
 /// ```
-/// use lastbyte_shim::sim::{self, Profile, Scenario};
+/// use lastbyte_sim::{self as sim, Profile, Scenario};
 ///
 /// let (_, recording) = sim::record_app(&Scenario::new(Profile::Lan, 1), |stack, _| {
 ///     stack.run_for(std::time::Duration::from_secs(1));
@@ -156,7 +156,7 @@ pub fn note(words: impl Into<String>) {
 /// ```
 /// use embedded_io::{Read, Write};
 /// use lastbyte::{OnReceive, Options, ReadError};
-/// use lastbyte_shim::sim::{Harness, PeerModel, Profile, Scenario};
+/// use lastbyte_sim::{Harness, PeerModel, Profile, Scenario};
 ///
 /// let scenario = Scenario {
 ///     peer: PeerModel::ReadsAll,
@@ -214,7 +214,7 @@ impl<'s, const N: usize> Harness<'s, N> {
     ///
     /// ```
     /// use lastbyte::Options;
-    /// use lastbyte_shim::sim::{Harness, Profile, Scenario};
+    /// use lastbyte_sim::{Harness, Profile, Scenario};
     ///
     /// let scenario = Scenario::new(Profile::Lan, 1);
     /// let visit = Harness::new(&scenario).connections::<3>().run(|stack, server| {
@@ -274,7 +274,7 @@ impl<'s, const N: usize> Harness<'s, N> {
     /// [`Stack::sockets_mut`]; there is room for 8.
     ///
     /// ```
-    /// use lastbyte_shim::sim::{Harness, PeerModel, Profile, Scenario};
+    /// use lastbyte_sim::{Harness, PeerModel, Profile, Scenario};
     /// use smoltcp::socket::udp;
     ///
     /// let scenario = Scenario { peer: PeerModel::ReadsAll, ..Scenario::new(Profile::Lan, 1) };
@@ -305,8 +305,8 @@ impl<'s, const N: usize> Harness<'s, N> {
     /// ```
     /// use std::time::Duration;
     /// use lastbyte::Options;
-    /// use lastbyte_shim::loopback::{Behaviour, OUR_V4};
-    /// use lastbyte_shim::sim::{Harness, Profile, Scenario};
+    /// use lastbyte_sim::loopback::{Behaviour, OUR_V4};
+    /// use lastbyte_sim::{Harness, Profile, Scenario};
     ///
     /// let scenario = Scenario::new(Profile::Lan, 1);
     /// let visit = Harness::new(&scenario)

@@ -12,9 +12,9 @@ use lastbyte::{Connection, Event, Instant, Ledger, State};
 
 use super::account::{Account, Scene};
 use crate::loopback::{Direction, Flags, Sender, World};
-use crate::sim::recording::{Call, Note, Tape};
-use crate::sim::rule::Finding;
-use crate::sim::truth::{Neighbour, Wire};
+use crate::recording::{Call, Note, Tape};
+use crate::rule::Finding;
+use crate::truth::{Neighbour, Wire};
 
 thread_local! {
     /// The run that goes on in this thread.
@@ -67,7 +67,7 @@ impl Stage {
     /// Watches what goes on in `world` and in this thread.
     pub(super) fn enter(world: &World, tape: &Tape, has_memory: bool) -> Self {
         let wire = Rc::new(RefCell::new(Wire::of_our_ports(world.config().medium)));
-        crate::sim::run::watch(world, &wire);
+        crate::run::watch(world, &wire);
         let neighbour = wire.borrow().neighbour;
         let answered = (neighbour, neighbour);
         let spoken = AllSpoken::default();

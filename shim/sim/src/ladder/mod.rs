@@ -56,7 +56,7 @@ impl Recording {
     /// end are drawn.
     ///
     /// ```
-    /// use lastbyte_shim::sim::{Profile, Scenario, record};
+    /// use lastbyte_sim::{Profile, Scenario, record};
     ///
     /// let (_, recording) = record(&Scenario::new(Profile::Lan, 1));
     /// assert!(recording.ladder().starts_with("<svg"));

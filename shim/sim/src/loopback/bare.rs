@@ -30,7 +30,7 @@ const ROUNDS: u32 = 1_000_000;
 /// same local port, so that a run is the same every time.
 ///
 /// ```
-/// use lastbyte_shim::loopback::{Bare, Behaviour, PEER_V4, World, WorldConfig};
+/// use lastbyte_sim::loopback::{Bare, Behaviour, PEER_V4, World, WorldConfig};
 /// use smoltcp::socket::tcp;
 ///
 /// let world = World::new(WorldConfig::default());

@@ -25,7 +25,7 @@ impl Drops {
     /// Drops the frames for which `predicate` holds.
     ///
     /// ```
-    /// use lastbyte_shim::loopback::{Direction, Drops, World, WorldConfig};
+    /// use lastbyte_sim::loopback::{Direction, Drops, World, WorldConfig};
     ///
     /// let world = World::new(WorldConfig::default());
     /// // Every third frame towards the peer is lost.

@@ -67,7 +67,8 @@ pub(crate) fn ip_in_frame(frame: &[u8], medium: Medium) -> Option<&[u8]> {
 }
 
 /// The addresses and the TCP bytes in a frame, if it holds a segment.
-pub(crate) fn tcp_in_frame(frame: &[u8], medium: Medium) -> Option<(IpAddress, IpAddress, &[u8])> {
+#[must_use]
+pub fn tcp_in_frame(frame: &[u8], medium: Medium) -> Option<(IpAddress, IpAddress, &[u8])> {
     let packet = ip_in_frame(frame, medium)?;
     match packet.first()? >> 4 {
         4 => {
@@ -101,7 +102,8 @@ pub(super) fn has_sound_segment(frame: &[u8], medium: Medium) -> bool {
 }
 
 /// Whether the checksums of a frame with a segment are right.
-pub(crate) fn is_intact(frame: &[u8], medium: Medium) -> bool {
+#[must_use]
+pub fn is_intact(frame: &[u8], medium: Medium) -> bool {
     has_sound_header(frame, medium) && has_sound_segment(frame, medium)
 }
 

@@ -42,7 +42,8 @@ pub use device::{LoopDevice, RxToken, TxToken};
 pub use drops::Drops;
 pub use events::{EventLog, FrameEvent, LogEntry, Sender};
 pub use fate::{Damage, Fate, Loss, Path};
-pub(crate) use frame::{ip_in_frame, is_intact, tcp_in_frame};
+pub(crate) use frame::ip_in_frame;
+pub use frame::{is_intact, tcp_in_frame};
 pub use peer::{
     Action, Answers, Behaviour, Connection, Datagrams, Ending, Mark, Peer, PeerConfig, Presence,
     Reads, Reply, Sends, StreamFault, When,

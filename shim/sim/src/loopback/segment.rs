@@ -15,7 +15,7 @@ use super::{OUR_V4, PEER_V4};
 /// The control bits of a segment, in any combination.
 ///
 /// ```
-/// use lastbyte_shim::loopback::Flags;
+/// use lastbyte_sim::loopback::Flags;
 ///
 /// let flags = Flags::SYN | Flags::ACK;
 /// assert!(flags.contains(Flags::ACK) && !flags.contains(Flags::FIN));

@@ -67,8 +67,8 @@ pub(super) struct Inner {
 /// ```
 /// use std::time::Duration;
 /// use lastbyte::Clock;
-/// use lastbyte_shim::loopback::{Behaviour, OUR_ADDRESSES, PEER_V4, lastbyte_time};
-/// use lastbyte_shim::loopback::{World, WorldConfig, our_hardware_address, smoltcp_time};
+/// use lastbyte_sim::loopback::{Behaviour, OUR_ADDRESSES, PEER_V4, lastbyte_time};
+/// use lastbyte_sim::loopback::{World, WorldConfig, our_hardware_address, smoltcp_time};
 /// use smoltcp::iface::{Config, Interface, SocketSet};
 /// use smoltcp::socket::tcp;
 ///
@@ -200,7 +200,7 @@ impl World {
     ///
     /// ```
     /// # use std::time::Duration;
-    /// # use lastbyte_shim::loopback::{Direction, Drops, World, WorldConfig};
+    /// # use lastbyte_sim::loopback::{Direction, Drops, World, WorldConfig};
     /// let world = World::new(WorldConfig::default());
     /// // The cable is cut at 5 s.
     /// world.at(world.after(Duration::from_secs(5)), |world| {
@@ -256,7 +256,7 @@ impl World {
     /// ```
     /// # use std::time::Duration;
     /// # use lastbyte::Instant;
-    /// # use lastbyte_shim::loopback::{Direction, Fate, Loss, World, WorldConfig};
+    /// # use lastbyte_sim::loopback::{Direction, Fate, Loss, World, WorldConfig};
     /// let world = World::new(WorldConfig::default());
     /// // Long frames vanish: a path with a smaller MTU and no ICMP.
     /// world.set_path(Direction::ToPeer, |now: Instant, frame: &[u8]| match frame.len() {
@@ -281,7 +281,7 @@ impl World {
     ///
     /// ```
     /// # use std::time::Duration;
-    /// # use lastbyte_shim::loopback::{World, WorldConfig};
+    /// # use lastbyte_sim::loopback::{World, WorldConfig};
     /// let world = World::new(WorldConfig::default());
     /// // The cable is pulled after 5 s, for a minute.
     /// world.at(world.after(Duration::from_secs(5)), |world| world.set_link(false));

@@ -5,7 +5,7 @@ use smoltcp::wire::{IpAddress, TcpPacket};
 
 use crate::loopback::tcp_in_frame;
 
-pub(in crate::sim) fn is_before(a: u32, b: u32) -> bool {
+pub(crate) fn is_before(a: u32, b: u32) -> bool {
     (a.wrapping_sub(b) as i32) < 0
 }
 

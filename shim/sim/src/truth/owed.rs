@@ -44,7 +44,7 @@ impl Debt {
 
 /// What is owed on one connection.
 #[derive(Debug, Clone, Copy, Default)]
-pub(in crate::sim) struct Owed {
+pub(crate) struct Owed {
     /// An ACK for a probe, or for what the peer repeats.
     ack: Debt,
     /// When the peer last asked for one.
@@ -111,7 +111,7 @@ impl Owed {
     }
 
     /// Nothing can leave until then.
-    pub(in crate::sim) fn note_stuck(&mut self, until: Instant) {
+    pub(crate) fn note_stuck(&mut self, until: Instant) {
         self.stuck_until = until;
         self.excuse(until);
     }
@@ -127,7 +127,7 @@ impl Owed {
     }
 
     /// Whatever is due could not be done before now.
-    pub(in crate::sim) fn excuse(&mut self, now: Instant) {
+    pub(crate) fn excuse(&mut self, now: Instant) {
         self.calls = 0;
         for debt in [&mut self.ack, &mut self.rst] {
             debt.excuse(now);
@@ -135,7 +135,7 @@ impl Owed {
     }
 
     /// What was not answered in time, if anything.
-    pub(in crate::sim) fn late(&self, now: Instant) -> Option<&'static str> {
+    pub(crate) fn late(&self, now: Instant) -> Option<&'static str> {
         if self.ack.is_late(now, AT_ONCE) {
             Some("a probe of the peer, or what it repeats, is not acknowledged at once")
         } else if self.rst.is_late(now, AT_ONCE) {
@@ -146,7 +146,7 @@ impl Owed {
     }
 
     /// Whether a caller waits for too long.
-    pub(in crate::sim) const fn is_deaf(&self) -> bool {
+    pub(crate) const fn is_deaf(&self) -> bool {
         self.calls > CALLS
     }
 }

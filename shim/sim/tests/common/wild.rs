@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use embedded_io::Write;
 use lastbyte::{OnReceive, Options};
-use lastbyte_shim::loopback::Reply;
-use lastbyte_shim::sim::{self, Finding, GuestStack, Harness, Profile, Scenario};
+use lastbyte_sim::loopback::Reply;
+use lastbyte_sim::{self as sim, Finding, GuestStack, Harness, Profile, Scenario};
 use smoltcp::wire::IpEndpoint;
 
 const LONGEST: usize = 300;

@@ -1,7 +1,7 @@
 //! Where a board's cable ends.
 
 use lastbyte_firmware_host::Network;
-use lastbyte_shim::namespace::{KERNEL_V4, Namespace, OUR_V4, PREFIX_V4};
+use lastbyte_host::namespace::{KERNEL_V4, Namespace, OUR_V4, PREFIX_V4};
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::process::{Command, Stdio};

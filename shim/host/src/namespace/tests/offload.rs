@@ -5,8 +5,8 @@ use std::io::Write;
 use smoltcp::phy::{DeviceCapabilities, PacketMeta, RxToken};
 
 use super::*;
-use crate::loopback::{is_intact, tcp_in_frame};
 use crate::tap::Offload;
+use lastbyte_sim::loopback::{is_intact, tcp_in_frame};
 use smoltcp::phy::Medium;
 use smoltcp::wire::TcpPacket;
 

@@ -1,7 +1,7 @@
 //! The header in front of frames, without a kernel.
 
 use super::*;
-use crate::loopback::{Flags, OUR_V4, OUR_V6, PEER_V4, PEER_V6, Segment};
+use lastbyte_sim::loopback::{Flags, OUR_V4, OUR_V6, PEER_V4, PEER_V6, Segment};
 use smoltcp::wire::{Ipv4Packet, TcpPacket};
 
 const NO_WORD: [u8; HEADER_LEN] = [0; HEADER_LEN];

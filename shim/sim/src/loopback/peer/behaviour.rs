@@ -67,7 +67,7 @@ pub enum Ending {
 ///
 /// ```
 /// use std::time::Duration;
-/// use lastbyte_shim::loopback::Behaviour;
+/// use lastbyte_sim::loopback::Behaviour;
 ///
 /// // Answers, then half-closes, and reads 100 bytes a second.
 /// let behaviour = Behaviour::sink()
@@ -144,7 +144,7 @@ impl Behaviour {
     /// [`Peer::serve`](super::Peer::serve). Its send buffer holds 16 KiB.
     ///
     /// ```
-    /// use lastbyte_shim::loopback::{Behaviour, Ending, Mark, StreamFault, World, WorldConfig};
+    /// use lastbyte_sim::loopback::{Behaviour, Ending, Mark, StreamFault, World, WorldConfig};
     ///
     /// // An echo that breaks off in the middle of its second reply of ten bytes.
     /// let echo = Behaviour::serving(|received, reply| {

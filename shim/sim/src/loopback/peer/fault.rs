@@ -24,7 +24,7 @@ pub enum Mark {
 ///
 /// ```
 /// use std::time::Duration;
-/// use lastbyte_shim::loopback::{Behaviour, Ending, Mark, StreamFault};
+/// use lastbyte_sim::loopback::{Behaviour, Ending, Mark, StreamFault};
 ///
 /// // Takes 1,000 bytes and resets; and before, it hangs for 5 s at byte 300.
 /// let behaviour = Behaviour::sink()
@@ -54,7 +54,7 @@ pub enum StreamFault {
 /// What a test does to the world when a [`Mark`] is reached.
 ///
 /// ```
-/// use lastbyte_shim::loopback::{Action, Behaviour, Direction, Drops, Mark, StreamFault};
+/// use lastbyte_sim::loopback::{Action, Behaviour, Direction, Drops, Mark, StreamFault};
 ///
 /// // The frame that acknowledges byte 100 is lost.
 /// let action = Action::new(|world| world.set_drops(Direction::ToUs, Drops::Next(1)));

@@ -79,8 +79,8 @@ impl Default for PeerConfig {
 ///
 /// ```
 /// use lastbyte::{Clock, Instant};
-/// use lastbyte_shim::loopback::{Behaviour, OUR_ADDRESSES, PEER_V4, World, WorldConfig};
-/// use lastbyte_shim::loopback::{lastbyte_time, our_hardware_address, smoltcp_time};
+/// use lastbyte_sim::loopback::{Behaviour, OUR_ADDRESSES, PEER_V4, World, WorldConfig};
+/// use lastbyte_sim::loopback::{lastbyte_time, our_hardware_address, smoltcp_time};
 /// use smoltcp::iface::{Config, Interface, SocketSet};
 /// use smoltcp::socket::tcp;
 ///
@@ -156,8 +156,8 @@ impl Peer {
     /// ```
     /// use embedded_io::{Read, Write};
     /// use lastbyte::{OnReceive, Options};
-    /// use lastbyte_shim::loopback::{OUR_ADDRESSES, PEER_V4, World, WorldConfig, our_hardware_address};
-    /// use lastbyte_shim::setup::Setup;
+    /// use lastbyte_sim::loopback::{OUR_ADDRESSES, PEER_V4, World, WorldConfig, our_hardware_address};
+    /// use lastbyte_sim::setup::Setup;
     ///
     /// let world = World::new(WorldConfig::default());
     /// // Answers each line with its length.
@@ -192,7 +192,7 @@ impl Peer {
     /// it.
     ///
     /// ```
-    /// # use lastbyte_shim::loopback::{World, WorldConfig};
+    /// # use lastbyte_sim::loopback::{World, WorldConfig};
     /// let world = World::new(WorldConfig::default());
     /// // A time server.
     /// world.peer().serve_udp(123, |_datagram, reply| {
@@ -262,7 +262,7 @@ impl Peer {
     ///
     /// ```
     /// # use std::time::Duration;
-    /// # use lastbyte_shim::loopback::{Behaviour, Reads, World, WorldConfig};
+    /// # use lastbyte_sim::loopback::{Behaviour, Reads, World, WorldConfig};
     /// # let world = World::new(WorldConfig::default());
     /// world.peer().listen(80, Behaviour::silent());
     /// world.at(world.after(Duration::from_secs(60)), |world| {

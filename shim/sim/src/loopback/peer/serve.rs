@@ -21,7 +21,7 @@ impl Answers {
     /// This code.
     ///
     /// ```
-    /// use lastbyte_shim::loopback::{Answers, Behaviour};
+    /// use lastbyte_sim::loopback::{Answers, Behaviour};
     ///
     /// // The same server at two ports: what it captures is shared.
     /// let mut requests = 0;

@@ -53,8 +53,8 @@ impl Default for RawCore {
 /// lets time pass with [`World::run_for`] or its clock.
 ///
 /// ```
-/// use lastbyte_shim::loopback::{Flags, Handshake, OUR_ADDRESSES, OUR_V4, PEER_V4};
-/// use lastbyte_shim::loopback::{World, WorldConfig, our_hardware_address, smoltcp_time};
+/// use lastbyte_sim::loopback::{Flags, Handshake, OUR_ADDRESSES, OUR_V4, PEER_V4};
+/// use lastbyte_sim::loopback::{World, WorldConfig, our_hardware_address, smoltcp_time};
 /// use smoltcp::iface::{Config, Interface, SocketSet};
 /// use smoltcp::socket::tcp;
 ///
@@ -221,7 +221,7 @@ impl RawPeer {
     /// received afterwards; beyond 4096 the oldest are forgotten.
     ///
     /// ```
-    /// # use lastbyte_shim::loopback::{Flags, Segment, World, WorldConfig};
+    /// # use lastbyte_sim::loopback::{Flags, Segment, World, WorldConfig};
     /// let world = World::new(WorldConfig::instant());
     /// // Refuses everything.
     /// world.raw().respond(|raw, segment| {

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::args::DoctorArgs;
 use super::exit::Failure;
 use super::locale;
-use crate::namespace::probe::{self, Probe};
+use lastbyte_host::namespace::probe::{self, Probe};
 
 const GOOD: Style = AnsiColor::Green.on_default().bold();
 const BAD: Style = AnsiColor::Yellow.on_default().bold();

@@ -11,8 +11,8 @@ use super::addresses;
 use super::args::Network;
 use super::exit::Failure;
 use super::target::Target;
-use crate::namespace;
-use crate::signals::Signals;
+use lastbyte_host::namespace;
+use lastbyte_host::signals::Signals;
 
 /// Resolves the target before any namespace is entered, where there would be
 /// no resolver, and checks that it can be a peer of ours.

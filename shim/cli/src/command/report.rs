@@ -11,8 +11,8 @@ use serde::Serialize;
 
 use super::peer::Outcome;
 use super::{console, exit, stdio};
-use crate::signals::Signals;
-use crate::tap::Offload;
+use lastbyte_host::signals::Signals;
+use lastbyte_host::tap::Offload;
 
 const GOOD: Style = AnsiColor::Green.on_default().bold();
 const BAD: Style = AnsiColor::Red.on_default().bold();

@@ -10,7 +10,7 @@ use super::progress::Line;
 use super::report::Account;
 use super::session::{self, Feed};
 use super::target::Target;
-use crate::signals::Signals;
+use lastbyte_host::signals::Signals;
 
 /// What a run takes at most beside its transmit buffer, mostly for the stacks of its
 /// threads.

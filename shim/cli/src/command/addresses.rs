@@ -14,7 +14,7 @@ const LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0);
 /// An IPv4 address written as an IPv6 one (`::ffff:10.0.0.1`) is that IPv4 address.
 ///
 /// ```
-/// use lastbyte_shim::cli::addresses::ScopedAddr;
+/// use lastbyte_cli::command::addresses::ScopedAddr;
 ///
 /// assert!("10.0.0.1".parse::<ScopedAddr>().is_ok());
 /// assert!("fe80::1%tap0".parse::<ScopedAddr>().is_ok());
@@ -150,7 +150,7 @@ fn not_a_host(v4: Ipv4Addr, prefix_len: u8) -> Option<&'static str> {
 /// Parses our own address with its prefix: `10.0.0.2/24`, `fd00::2/64`.
 ///
 /// ```
-/// use lastbyte_shim::cli::addresses::parse_cidr;
+/// use lastbyte_cli::command::addresses::parse_cidr;
 ///
 /// assert!(parse_cidr("10.0.0.2/24").is_ok());
 /// assert!(parse_cidr("10.0.0.2").is_err());

@@ -210,8 +210,8 @@ pub(super) fn heartbeat() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::exit;
-    use crate::cli::report::{Account, End};
+    use crate::command::exit;
+    use crate::command::report::{Account, End};
     use lastbyte::Cause;
 
     #[test]

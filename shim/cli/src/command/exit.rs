@@ -20,7 +20,7 @@ const ERROR: Style = AnsiColor::Red.on_default().bold();
 ///
 /// ```
 /// use lastbyte::Cause;
-/// use lastbyte_shim::cli::exit::of_cause;
+/// use lastbyte_cli::command::exit::of_cause;
 ///
 /// assert_eq!(of_cause(Cause::Finished), 0);
 /// assert_eq!(of_cause(Cause::PeerReset), 4);

@@ -13,7 +13,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::exit::Failure;
 use super::{files, locale, progress};
-use crate::sim::{self, Coverage, Profile, Recording, Scenario, Summary, Sweep};
+use lastbyte_sim::{self as sim, Coverage, Profile, Recording, Scenario, Summary, Sweep};
 
 /// So many seeds must reach every cell that can be reached.
 const MANY: u64 = 1_000_000;

@@ -7,8 +7,8 @@ use std::thread;
 use lastbyte::Clock;
 
 use super::exit::Failure;
-use crate::host_clock::HostClock;
-use crate::signals::Signals;
+use lastbyte_host::host_clock::HostClock;
+use lastbyte_host::signals::Signals;
 
 /// Does `work` on a thread of its own, and waits for it or for a signal. `doing` says
 /// what it is, in errors.

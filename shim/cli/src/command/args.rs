@@ -7,8 +7,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use clap::builder::PossibleValue;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand};
 use lastbyte::{OnPeerFin, Options, OptionsError, Setting};
 use nix::net::if_::if_nametoindex;
 use smoltcp::wire::IpCidr;
@@ -21,7 +21,7 @@ use super::message::MessageArgs;
 use super::sim::SimArgs;
 use super::stdio;
 use super::target::Target;
-use crate::tap::Offload;
+use lastbyte_host::tap::Offload;
 
 /// The largest transmit buffer, in bytes: the largest window TCP has
 /// (RFC 7323, 2.3). More could never be in flight.
@@ -158,7 +158,7 @@ pub struct ConnectionArgs {
     #[arg(long, value_name = "TIME", help_heading = "Network", requires = "peer", hide_default_value = true, default_value = "2s", value_parser = humantime::parse_duration)]
     pub peer_grace: Duration,
     /// Offload at most this to the kernel; what it does not offer is done here
-    #[arg(long, value_enum, value_name = "WHAT", help_heading = "Network", default_value_t = Offload::Segmentation)]
+    #[arg(long, value_name = "WHAT", help_heading = "Network", default_value = Offload::Segmentation.name(), value_parser = offload_parser())]
     pub offload: Offload,
     /// Capture the traffic to FILE for Wireshark, with all checksums and in
     /// segments as on a wire; - is standard output
@@ -209,14 +209,13 @@ pub struct ConnectionArgs {
     pub verbose: bool,
 }
 
-impl ValueEnum for Offload {
-    fn value_variants<'a>() -> &'a [Self] {
-        &Self::ALL
-    }
-
-    fn to_possible_value(&self) -> Option<PossibleValue> {
-        Some(PossibleValue::new(self.name()).help(self.what()))
-    }
+/// One of the names of [`Offload`], each with its meaning in the help.
+fn offload_parser() -> impl TypedValueParser<Value = Offload> {
+    let value = |offload: Offload| PossibleValue::new(offload.name()).help(offload.what());
+    PossibleValuesParser::new(Offload::ALL.map(value)).try_map(|name| {
+        let found = Offload::ALL.into_iter().find(|it| it.name() == name);
+        found.ok_or("no such offload")
+    })
 }
 
 /// What carries the frames.

@@ -1,15 +1,15 @@
 //! Where an example's other end is: in this process by default, behind a TAP
 //! device on request.
 
-use crate::host_clock::HostClock;
-use crate::loopback::{
-    LoopClock, LoopDevice, OUR_ADDRESSES, PEER_V4, Peer, World, WorldConfig, our_hardware_address,
-};
-use crate::namespace::OUR_HARDWARE_ADDR;
-use crate::setup::Setup;
-use crate::tap::Tap;
 use clap::Parser;
 use lastbyte::stack::Stack;
+use lastbyte_host::host_clock::HostClock;
+use lastbyte_host::namespace::OUR_HARDWARE_ADDR;
+use lastbyte_host::tap::Tap;
+use lastbyte_sim::loopback::{
+    LoopClock, LoopDevice, OUR_ADDRESSES, PEER_V4, Peer, World, WorldConfig, our_hardware_address,
+};
+use lastbyte_sim::setup::Setup;
 use smoltcp::wire::{EthernetAddress, IpCidr, IpEndpoint};
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -14,7 +14,7 @@ use super::args::ConnectionArgs;
 use super::exit::Failure;
 use super::patience::patiently;
 use super::{files, stdio};
-use crate::signals::Signals;
+use lastbyte_host::signals::Signals;
 
 /// The largest beat, in bytes: a file without end is a mistake.
 const LARGEST: u64 = 16 << 20;

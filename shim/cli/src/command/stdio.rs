@@ -13,7 +13,7 @@ use std::time::Duration;
 use nix::libc;
 
 use super::background::Background;
-use crate::signals::Signals;
+use lastbyte_host::signals::Signals;
 
 static STDIN_WAS_CLOSED: AtomicBool = AtomicBool::new(false);
 static STDOUT_WAS_CLOSED: AtomicBool = AtomicBool::new(false);

@@ -18,8 +18,8 @@ use super::exit::{self, Failure};
 use super::peer::Outcome;
 use super::progress::Line;
 use super::report::{self, Account, End};
-use crate::host_clock::Watch;
-use crate::signals::Signals;
+use lastbyte_host::host_clock::Watch;
+use lastbyte_host::signals::Signals;
 
 /// How often the link is looked at, and an idle progress line redrawn.
 const TICK: Duration = Duration::from_secs(1);

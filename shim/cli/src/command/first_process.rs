@@ -27,7 +27,7 @@ use signal_hook::consts::SIGCHLD;
 use signal_hook::low_level::pipe;
 
 use super::exit::Failure;
-use crate::host_clock::HostClock;
+use lastbyte_host::host_clock::HostClock;
 
 /// The subcommand that is this, for no person to use.
 pub const NAME: &str = "peer-process-1";

@@ -10,13 +10,13 @@ use dns_lookup::{AddrInfoHints, LookupError, LookupErrorKind, SockType, getaddri
 use super::addresses::ScopedAddr;
 use super::exit::Failure;
 use super::patience::patiently;
-use crate::signals::Signals;
+use lastbyte_host::signals::Signals;
 
 /// Where to connect to: `10.0.0.1:5000`, `[fd00::1]:5000`, `[fe80::1%tap0]:5000` or
 /// `name:5000`. The port is a number or the name of a service, as in `10.0.0.1:http`.
 ///
 /// ```
-/// use lastbyte_shim::cli::target::Target;
+/// use lastbyte_cli::command::target::Target;
 ///
 /// assert!("10.0.0.1:5000".parse::<Target>().is_ok());
 /// assert!("[fd00::1]:5000".parse::<Target>().is_ok());

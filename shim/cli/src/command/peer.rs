@@ -15,8 +15,8 @@ use nix::sys::signal::Signal;
 use super::exit::{self, Failure};
 use super::first_process::{self, News, Order};
 use super::{console, work};
-use crate::namespace::{ListenError, Namespace};
-use crate::signals::Signals;
+use lastbyte_host::namespace::{ListenError, Namespace};
+use lastbyte_host::signals::Signals;
 
 /// How often a signal is looked for while the peer is waited for.
 const SLICE: Duration = Duration::from_millis(50);

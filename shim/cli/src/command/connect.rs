@@ -21,12 +21,12 @@ use super::peer::Peer;
 use super::session::Feed;
 use super::target::Target;
 use super::{console, stdio};
-use crate::capture::Capture;
-use crate::host_clock::{HostClock, Watch};
-use crate::namespace::{self, Namespace, NamespaceError};
-use crate::setup::Setup;
-use crate::signals::Signals;
-use crate::tap::Tap;
+use lastbyte_host::capture::Capture;
+use lastbyte_host::host_clock::{HostClock, Watch};
+use lastbyte_host::namespace::{self, Namespace, NamespaceError};
+use lastbyte_host::signals::Signals;
+use lastbyte_host::tap::Tap;
+use lastbyte_sim::setup::Setup;
 
 /// How long the kernel may take to notice the carrier of a TAP that was just
 /// attached to.
