@@ -46,11 +46,9 @@
 //!
 //! The `stack` layer needs at least one medium and one IP version.
 //!
-//! Three more are for tests, on hosts, and no part of what the crate promises. `trace` reports
-//! to one observer what each connection does. `coverage` keeps a set of the cells of the transition table
-//! that a process has reached. `sabotage` lets a test break one rule on
-//! purpose, to see that it is missed; as long as none is broken, nothing
-//! behaves otherwise.
+//! One more is for tests, on hosts, and no part of what the crate promises: `trace` reports
+//! to one observer for each thread what its connections do. The simulator, `lastbyte-sim`,
+//! is built on it.
 #![no_std]
 #![forbid(unsafe_code)]
 #![deny(
@@ -79,13 +77,11 @@ extern crate std;
 
 mod clock;
 pub mod core;
-#[cfg(feature = "coverage")]
-pub mod coverage;
 #[cfg(feature = "smoltcp")]
 mod guard;
-#[cfg(not(feature = "sabotage"))]
+#[cfg(not(lastbyte_sabotage))]
 mod sabotage;
-#[cfg(feature = "sabotage")]
+#[cfg(lastbyte_sabotage)]
 pub mod sabotage;
 #[cfg(feature = "smoltcp")]
 pub mod stack;

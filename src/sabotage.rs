@@ -1,15 +1,15 @@
 //! Rules that tests break on purpose, to see that they would be missed.
 //!
-//! With the feature `sabotage` a test [`set`]s one of them, for the whole
-//! process, and expects its checks to fail. Without the feature `is_on` is
-//! constantly false, and nothing of this is left in the code.
+//! Built with `RUSTFLAGS="--cfg lastbyte_sabotage"`, a test sets one of them, for the
+//! whole process, and expects its checks to fail. Without it `is_on` is constantly
+//! false, and nothing of this is left in the code.
 
-#[cfg(feature = "sabotage")]
+#[cfg(lastbyte_sabotage)]
 use core::sync::atomic::{AtomicU8, Ordering};
 
 /// A rule that is broken.
 #[cfg_attr(
-    not(feature = "sabotage"),
+    not(lastbyte_sabotage),
     allow(
         dead_code,
         unreachable_pub,
@@ -85,7 +85,7 @@ pub enum Sabotage {
     StaleRow,
 }
 
-#[cfg(feature = "sabotage")]
+#[cfg(lastbyte_sabotage)]
 impl Sabotage {
     /// Every rule that can be broken.
     pub const ALL: [Self; 27] = [
@@ -124,7 +124,7 @@ impl Sabotage {
     }
 }
 
-#[cfg(feature = "sabotage")]
+#[cfg(lastbyte_sabotage)]
 static BROKEN: AtomicU8 = AtomicU8::new(Sabotage::None.number());
 
 /// Breaks one rule, for every connection, until the next call.
@@ -135,19 +135,19 @@ static BROKEN: AtomicU8 = AtomicU8::new(Sabotage::None.number());
 /// set(Sabotage::Latch);
 /// set(Sabotage::None);
 /// ```
-#[cfg(feature = "sabotage")]
+#[cfg(lastbyte_sabotage)]
 pub fn set(sabotage: Sabotage) {
     BROKEN.store(sabotage.number(), Ordering::Relaxed);
 }
 
 /// Whether this rule is broken.
-#[cfg(feature = "sabotage")]
+#[cfg(lastbyte_sabotage)]
 pub(crate) fn is_on(sabotage: Sabotage) -> bool {
     BROKEN.load(Ordering::Relaxed) == sabotage.number()
 }
 
 /// Whether this rule is broken: never.
-#[cfg(not(feature = "sabotage"))]
+#[cfg(not(lastbyte_sabotage))]
 pub(crate) const fn is_on(_: Sabotage) -> bool {
     false
 }

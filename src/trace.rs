@@ -33,6 +33,8 @@ pub enum Note<'n> {
         /// The peer's port; `None` if it listens.
         remote_port: Option<u16>,
     },
+    /// This row of the table is looked up for an event, a write included: `7` is T007.
+    Row(u8),
     /// An event was taken through the table: a call, a fact, a limit.
     Event(Event),
     /// A write has put these bytes into the transmit buffer; the ledger counts them next.
@@ -65,7 +67,7 @@ std::thread_local! {
     static OBSERVER: Cell<Option<Observer>> = const { Cell::new(None) };
 }
 
-/// Sets the observer of this thread.
+/// Sets the observer of this thread. Returns the one before.
 ///
 /// ```
 /// use lastbyte::trace::{Note, set};
@@ -73,11 +75,11 @@ std::thread_local! {
 ///
 /// set(Some(|connection, note| println!("{}: {note:?}", connection.tag())));
 /// Connection::new(1).handle_connect(Options::default(), Instant::ZERO);
-/// set(None);
+/// assert!(set(None).is_some());
 /// ```
 #[cfg(feature = "trace")]
-pub fn set(observer: Option<Observer>) {
-    OBSERVER.set(observer);
+pub fn set(observer: Option<Observer>) -> Option<Observer> {
+    OBSERVER.replace(observer)
 }
 
 /// Tells the observer of this thread, if there is one.

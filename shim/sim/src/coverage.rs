@@ -5,9 +5,11 @@
 //! and a wrong reason are seen.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use lastbyte::trace::{self, Note};
 use lastbyte::transition::transition;
-use lastbyte::{Cause, Closer, Event, OnPeerFin, State, coverage};
+use lastbyte::{Cause, Closer, Connection, Event, OnPeerFin, State};
 
 /// One cell of the transition table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,6 +128,41 @@ fn excuse_fact(row: &Row) -> Option<&'static str> {
     }
 }
 
+/// The rows that runs of this process have reached, as bits.
+static REACHED: [AtomicU64; 4] = [const { AtomicU64::new(0) }; 4];
+
+/// Notes that a run has reached a row. For one that was reached before, one load.
+pub(super) fn mark(row: u8) {
+    let (word, bit) = (&REACHED[usize::from(row >> 6)], 1 << (row & 63));
+    if word.load(Ordering::Relaxed) & bit == 0 {
+        word.fetch_or(bit, Ordering::Relaxed);
+    }
+}
+
+/// Marks the rows that the connections of this thread reach, until it is dropped.
+pub(super) struct Marking {
+    before: Option<trace::Observer>,
+}
+
+impl Marking {
+    pub(super) fn begin() -> Self {
+        let observe: trace::Observer = |_: &Connection, note: Note<'_>| {
+            if let Note::Row(row) = note {
+                mark(row);
+            }
+        };
+        Self {
+            before: trace::set(Some(observe)),
+        }
+    }
+}
+
+impl Drop for Marking {
+    fn drop(&mut self) {
+        trace::set(self.before);
+    }
+}
+
 /// The rows that were reached.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Coverage {
@@ -133,10 +170,20 @@ pub struct Coverage {
 }
 
 impl Coverage {
-    /// What this process has reached until now.
+    /// What the runs of this process have reached until now.
+    ///
+    /// ```
+    /// use lastbyte_sim::{Coverage, Profile, Row, Scenario, run};
+    ///
+    /// let _ = run(&Scenario::new(Profile::Lan, 1));
+    /// let connect = Row::all().next().expect("the table is not empty");
+    /// assert!(Coverage::now().is_reached(&connect));
+    /// ```
     #[must_use]
     pub fn now() -> Self {
-        Self::of(coverage::reached())
+        let words = REACHED.each_ref().map(|word| word.load(Ordering::Relaxed));
+        let is_reached = |row: &u8| words[usize::from(row >> 6)] & (1 << (row & 63)) != 0;
+        Self::of((0..=u8::MAX).filter(is_reached))
     }
 
     fn of(rows: impl IntoIterator<Item = u8>) -> Self {
@@ -147,9 +194,11 @@ impl Coverage {
         Self { is_reached }
     }
 
-    /// Forgets what this process has reached.
+    /// Forgets what the runs of this process have reached.
     pub fn reset() {
-        coverage::reset();
+        for word in &REACHED {
+            word.store(0, Ordering::Relaxed);
+        }
     }
 
     /// Whether this row was reached.

@@ -3,8 +3,6 @@
 use std::fmt;
 use std::time::Duration;
 
-use rand_xoshiro::SplitMix64;
-use rand_xoshiro::rand_core::{Rng, SeedableRng};
 
 /// A probability, in parts per million.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -54,6 +52,20 @@ impl fmt::Debug for Chance {
     }
 }
 
+/// Steele, Lea and Flood's SplitMix64 ("Fast splittable pseudorandom number generators",
+/// 2014): few lines, and fixed for ever, since the seeds of scenarios must not move.
+#[derive(Debug, Clone)]
+struct SplitMix64(u64);
+
+impl SplitMix64 {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+}
+
 /// One stream of random numbers: the same seed and stream give the same
 /// numbers, and different streams have nothing to do with each other.
 #[derive(Debug, Clone)]
@@ -62,12 +74,12 @@ pub(super) struct Dice(SplitMix64);
 impl Dice {
     pub(super) fn new(seed: u64, stream: u64) -> Self {
         // Seeds are small and close together: mix before adding the stream.
-        let mixed = SplitMix64::seed_from_u64(seed).next_u64();
-        Self(SplitMix64::seed_from_u64(mixed ^ stream.rotate_left(32)))
+        let mixed = SplitMix64(seed).next();
+        Self(SplitMix64(mixed ^ stream.rotate_left(32)))
     }
 
     pub(super) fn number(&mut self) -> u64 {
-        self.0.next_u64()
+        self.0.next()
     }
 
     /// A number below `end`; 0 if `end` is 0.
@@ -100,6 +112,23 @@ impl Dice {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The numbers of Vigna's splitmix64.c, as published for this seed.
+    #[test]
+    fn the_generator_is_splitmix64() {
+        let mut generator = SplitMix64(1_234_567);
+        let numbers = [(); 5].map(|()| generator.next());
+        assert_eq!(
+            numbers,
+            [
+                6_457_827_717_110_365_317,
+                3_203_168_211_198_807_973,
+                9_817_491_932_198_370_423,
+                4_593_380_528_125_082_431,
+                16_408_922_859_458_223_821,
+            ]
+        );
+    }
 
     #[test]
     fn numbers_are_the_same_everywhere() {

@@ -145,6 +145,7 @@ use std::any::Any;
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use crate::coverage::Marking;
 use crate::loopback::World;
 
 pub use coverage::{Coverage, Row};
@@ -210,9 +211,11 @@ pub fn record(scenario: &Scenario) -> (Outcome, Recording) {
 
 fn play(scenario: &Scenario, world: &World, tape: &Tape) -> Outcome {
     let mut arena = ARENA.take();
+    let marking = Marking::begin();
     let played = catch_unwind(AssertUnwindSafe(|| {
         run::run_in(scenario, world, &mut arena, tape)
     }));
+    drop(marking);
     ARENA.replace(arena);
     played.unwrap_or_else(|panic| run::broken(world, words(&*panic)))
 }

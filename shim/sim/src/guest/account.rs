@@ -124,6 +124,7 @@ impl Account {
             }
             Told::Read(bytes) => self.note_read(bytes, scene),
             Told::Opened { .. }
+            | Told::Row(_)
             | Told::Event(_)
             | Told::Accepted
             | Told::Acknowledged
@@ -248,7 +249,7 @@ impl Account {
                 None => Note::Changed,
             },
             Told::Acknowledged => Note::Changed,
-            Told::Written(_) | Told::Waits { .. } => return None,
+            Told::Written(_) | Told::Row(_) | Told::Waits { .. } => return None,
         })
     }
 

@@ -11,6 +11,7 @@ use lastbyte::trace::{self, Note as Told};
 use lastbyte::{Connection, Event, Instant, Ledger, State};
 
 use super::account::{Account, Scene};
+use crate::coverage;
 use crate::loopback::{Direction, Flags, Sender, World};
 use crate::recording::{Call, Note, Tape};
 use crate::rule::Finding;
@@ -61,6 +62,7 @@ struct Play {
 /// The run of this thread, until it is dropped: also where the application panics.
 pub(super) struct Stage {
     before: Option<Play>,
+    observer: Option<trace::Observer>,
 }
 
 impl Stage {
@@ -85,9 +87,9 @@ impl Stage {
             answered,
         };
         let before = STAGE.replace(Some(play));
-        trace::set(Some(observe));
+        let observer = trace::set(Some(observe));
         world.on_poll(|now| with_play(|play| play.note_poll(now)));
-        Self { before }
+        Self { before, observer }
     }
 
     /// The run is over: what was found.
@@ -99,9 +101,8 @@ impl Stage {
 
 impl Drop for Stage {
     fn drop(&mut self) {
-        let before = self.before.take();
-        trace::set(before.as_ref().map(|_| observe as trace::Observer));
-        STAGE.replace(before);
+        trace::set(self.observer);
+        STAGE.replace(self.before.take());
     }
 }
 
@@ -128,6 +129,10 @@ pub(super) fn note_of_test(words: String) {
 }
 
 fn observe(connection: &Connection, told: Told<'_>) {
+    if let Told::Row(row) = told {
+        coverage::mark(row);
+        return;
+    }
     if std::thread::panicking() {
         // What the stack does when it is dropped by a panic is no part of the run.
         return;
