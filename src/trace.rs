@@ -78,6 +78,10 @@ std::thread_local! {
 /// assert!(set(None).is_some());
 /// ```
 #[cfg(feature = "trace")]
+#[expect(
+    clippy::must_use_candidate,
+    reason = "called for the effect, unless there was another"
+)]
 pub fn set(observer: Option<Observer>) -> Option<Observer> {
     OBSERVER.replace(observer)
 }

@@ -52,7 +52,7 @@ impl fmt::Debug for Chance {
     }
 }
 
-/// Steele, Lea and Flood's SplitMix64 ("Fast splittable pseudorandom number generators",
+/// Steele, Lea and Flood's `SplitMix64` ("Fast splittable pseudorandom number generators",
 /// 2014): few lines, and fixed for ever, since the seeds of scenarios must not move.
 #[derive(Debug, Clone)]
 struct SplitMix64(u64);
