@@ -3,7 +3,6 @@
 use std::fmt;
 use std::time::Duration;
 
-
 /// A probability, in parts per million.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Chance(u32);
