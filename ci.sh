@@ -279,6 +279,7 @@ stage_lint() {
     run cargo clippy --locked --workspace --all-targets -- -D warnings
     run cargo clippy --locked -p lastbyte --lib --no-default-features -- -D warnings
     run cargo clippy --locked -p lastbyte --lib --all-features -- -D warnings
+    run cargo clippy --locked -p lastbyte-sim --lib --no-default-features -- -D warnings
     need_targets thumbv7m-none-eabi
     run cargo clippy --locked --manifest-path tests/no-panic/Cargo.toml \
         --target thumbv7m-none-eabi --target-dir "$(target_dir)/no-panic" \

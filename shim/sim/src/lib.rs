@@ -49,7 +49,7 @@
 //! ```
 //!
 //! A seed that fails fails again: [`record_app`] with the same scenario keeps
-//! every frame and every call, and [`Recording::ladder`] draws them.
+//! every frame and every call, and with the feature `svg` `Recording::ladder` draws them.
 //!
 //! - [`explore`] runs a trial with many seeds, and records the first that fails.
 //! - [`Harness`] is [`run_app`] with servers of your own code

@@ -100,9 +100,10 @@ pub struct Failure {
     pub recording: Option<Recording>,
 }
 
+#[cfg(feature = "svg")]
 impl Failure {
     /// The time-sequence diagram of [`recording`](Self::recording), an SVG file; empty where
-    /// there is none.
+    /// there is none. With the feature `svg`.
     #[must_use]
     pub fn ladder(&self) -> String {
         let recording = self.recording.as_ref();

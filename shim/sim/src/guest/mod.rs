@@ -106,7 +106,7 @@ pub fn run_app<R>(
 }
 
 /// As [`run_app`], and keeps every frame, and what the application did: to be drawn
-/// ([`Recording::ladder`]), read ([`Recording`]'s `Display`) or opened in
+/// (`Recording::ladder`), read ([`Recording`]'s `Display`) or opened in
 /// Wireshark ([`Recording::write_pcap`]).
 ///
 /// # Panics

@@ -47,7 +47,8 @@ struct Chart<'a> {
 }
 
 impl Recording {
-    /// A time-sequence diagram as one SVG file that needs nothing else.
+    /// A time-sequence diagram as one SVG file that needs nothing else. With the
+    /// feature `svg`.
     ///
     /// Our end is on the left: its state as a coloured band, and beside it what
     /// the application did and how the ledger changed. The peer is on the right.
