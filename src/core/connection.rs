@@ -513,6 +513,13 @@ impl Connection {
         self.apply(Event::PeerFin(self.options.on_peer_fin()), now)
     }
 
+    /// The stack below has dropped bytes that nobody had read: the end of what the peer sent
+    /// cannot be reached.
+    #[cfg(feature = "smoltcp")]
+    pub(crate) const fn note_unread_lost(&mut self) {
+        self.incoming = Incoming::Open;
+    }
+
     /// An acceptable RST of the peer was processed.
     pub fn handle_rst(&mut self, now: Instant) -> Action {
         self.apply(Event::PeerRst, now)

@@ -34,7 +34,7 @@ impl<const N: usize> Tracker<N> {
                 trace::tell(&slot.connection, trace::Note::Read(bytes));
                 Ok(Some(read))
             }
-            Err(error) => slot.end_of_reading(error),
+            Err(error) => return slot.end_of_reading(error),
         };
         self.note_read(id, socket);
         read
@@ -109,7 +109,7 @@ impl Slot {
             (tcp::RecvError::InvalidState, State::Connecting | State::Listening) => Ok(None),
             // smoltcp forgets at the end of TIME-WAIT that the peer has finished.
             (tcp::RecvError::InvalidState, State::Closed(Cause::Finished))
-                if self.connection.incoming() == Incoming::Ended =>
+                if self.unread == 0 && self.connection.incoming() == Incoming::Ended =>
             {
                 Ok(Some(0))
             }

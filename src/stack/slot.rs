@@ -350,6 +350,9 @@ impl Slot {
     /// How many octets came in order since the socket was last looked at.
     fn take_receipt(&mut self, socket: &tcp::Socket<'_>) -> u32 {
         let came = socket.recv_queue().saturating_sub(self.unread);
+        if socket.recv_queue() < self.unread {
+            self.connection.note_unread_lost();
+        }
         self.unread = socket.recv_queue();
         // A window is at most 2^30 octets.
         u32::try_from(came).unwrap_or(u32::MAX)

@@ -3,15 +3,16 @@
 use std::time::Duration;
 
 use embedded_io::Write;
+use lastbyte::stack::Writer;
 use lastbyte::stack::{ConnectionId, OpenError};
-use lastbyte::{Cause, Instant, OnReceive, ReadError, State, WriteError};
+use lastbyte::{Cause, Instant, OnPeerFin, OnReceive, ReadError, State, WriteError};
 use smoltcp::wire::{IpAddress, IpEndpoint, IpListenEndpoint, Ipv4Address, Ipv6Address};
 
 use super::content::{Whose, content_from};
 use super::peers::{self, PEER_PORT};
 use super::recording::Note;
 use super::rule::Rule;
-use super::run::{OUR_PORT, Run};
+use super::run::{OUR_PORT, Run, RunStack};
 use super::scenario::{Bind, Family, Opening, Step};
 use super::truth::PeerEnd;
 use crate::loopback::{OUR_V4, OUR_V6, PEER_V4, PEER_V6};
@@ -81,8 +82,13 @@ impl<const N: usize> Run<'_, '_, N> {
             Step::Write(len) => self.write(lane, id, len),
             Step::WriteAll(len) => self.write_all(lane, id, len),
             Step::TryWrite(len) => {
-                self.try_write(lane, id, len);
+                self.try_write(lane, id, len, |writer, bytes| writer.try_write(bytes));
             }
+            Step::WriteMore(len) => {
+                self.try_write(lane, id, len, |writer, bytes| writer.try_write_more(bytes));
+            }
+            Step::Message(len) => self.message(lane, id, len),
+            Step::FinishWriting => self.finish_writing(lane, id),
             Step::Pause(time) => self.wait_for(time),
             Step::Neglect(time) => self.neglect(time),
             Step::Flush => self.flush(lane, id),
@@ -121,7 +127,10 @@ impl<const N: usize> Run<'_, '_, N> {
 
     fn note_abort(&mut self, lane: usize) {
         self.lanes[lane].oracle.done.aborted = true;
-        self.wire.borrow_mut().lane_mut(lane).note_abort();
+        self.wire
+            .borrow_mut()
+            .lane_mut(lane)
+            .note_abort(self.world.now());
     }
 
     fn neglect(&mut self, time: Duration) {
@@ -149,13 +158,62 @@ impl<const N: usize> Run<'_, '_, N> {
         }
     }
 
+    /// All of it or nothing.
+    fn message(&mut self, lane: usize, id: ConnectionId, len: usize) {
+        let capacity = self.scenario.tx_buffer;
+        let taken = self.try_write(lane, id, len, |writer, bytes| {
+            match writer.try_write_message(bytes) {
+                Ok(()) => Ok(bytes.len()),
+                Err(WriteError::MessageTooLong { .. }) if len > capacity => Ok(0),
+                Err(error) => Err(error),
+            }
+        });
+        if taken.is_some_and(|taken| taken > capacity) {
+            let detail = format!("a message of {len} bytes in a buffer of {capacity}");
+            self.find(lane, Rule::Ledger, detail);
+        }
+    }
+
+    fn finish_writing(&mut self, lane: usize, id: ConnectionId) {
+        let now = self.world.now();
+        let Ok(mut writer) = self.stack.writer(id) else {
+            return;
+        };
+        let before = writer.state();
+        let outcome = writer.finish_writing();
+        let is_new = matches!(before, State::Connecting | State::Listening | State::Open)
+            || before == State::PeerFinished(OnPeerFin::HalfClose);
+        match outcome {
+            Ok(()) if is_new => {
+                self.lanes[lane]
+                    .oracle
+                    .done
+                    .finished_writing_at
+                    .get_or_insert(now);
+            }
+            Ok(()) => {}
+            Err(error) => {
+                self.lanes[lane]
+                    .oracle
+                    .look_at_error(error, self.world.now());
+            }
+        }
+        self.look();
+    }
+
     /// One attempt; how many bytes were taken, `None` if the end is known.
-    fn try_write(&mut self, lane: usize, id: ConnectionId, len: usize) -> Option<usize> {
+    fn try_write(
+        &mut self,
+        lane: usize,
+        id: ConnectionId,
+        len: usize,
+        call: impl FnOnce(&mut Writer<'_, RunStack<'_, N>>, &[u8]) -> Result<usize, WriteError>,
+    ) -> Option<usize> {
         let must = self.must_refuse(lane);
         let before = self.lanes[lane].oracle.accepted;
         let bytes = content_from(Whose::Ours, before, len);
         let result = match self.stack.writer(id) {
-            Ok(mut writer) => writer.try_write(bytes),
+            Ok(mut writer) => call(&mut writer, bytes),
             Err(unknown) => Err(unknown.into()),
         };
         let result = match result {
@@ -197,7 +255,7 @@ impl<const N: usize> Run<'_, '_, N> {
         let until = self.world.now() + self.lanes[lane].lane.options.call_timeout();
         let mut left = len;
         loop {
-            match self.try_write(lane, id, left) {
+            match self.try_write(lane, id, left, |writer, bytes| writer.try_write(bytes)) {
                 Some(taken) => left -= taken,
                 None => return,
             }

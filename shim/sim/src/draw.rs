@@ -35,6 +35,7 @@ enum Stream {
     Device,
     Beside,
     Coincidence,
+    Calls,
 }
 
 fn dice(seed: u64, stream: Stream) -> Dice {
@@ -46,6 +47,7 @@ pub(super) fn draw(profile: Profile, seed: u64) -> Scenario {
         Profile::Transfer => return transfer(seed),
         Profile::Slow => return slow(seed),
         Profile::Outage => return outage(seed),
+        Profile::Calls => return calls(seed),
         _ => {}
     }
     let mut any = Dice::new(seed, 0);
@@ -264,12 +266,14 @@ fn draw_links(profile: Profile, dice: &mut Dice) -> Links {
 
 fn draw_link(kind: Profile, dice: &mut Dice) -> Link {
     match kind {
-        Profile::Lan | Profile::Slow | Profile::Outage | Profile::Transfer => Link {
-            loss: Chance::per_million(dice.pick(&[0, 0, 100])),
-            reordering: Chance::percent(dice.pick(&[0, 0, 0, 2])),
-            held_back: ms(2),
-            ..Link::with_latency(Duration::from_micros(dice.between(0, 500)))
-        },
+        Profile::Lan | Profile::Slow | Profile::Outage | Profile::Calls | Profile::Transfer => {
+            Link {
+                loss: Chance::per_million(dice.pick(&[0, 0, 100])),
+                reordering: Chance::percent(dice.pick(&[0, 0, 0, 2])),
+                held_back: ms(2),
+                ..Link::with_latency(Duration::from_micros(dice.between(0, 500)))
+            }
+        }
         Profile::Wifi => Link {
             jitter: ms(dice.between(0, 20)),
             loss: Chance::per_million(dice.pick(&[0, 1_000, 10_000])),
@@ -420,6 +424,45 @@ fn draw_options(keeps: bool, dice: &mut Dice) -> Options {
     }
     // Every value above lies within its bounds.
     options.build().unwrap_or_default()
+}
+
+/// Another profile's run, with an application that makes other calls.
+fn calls(seed: u64) -> Scenario {
+    let mut dice = dice(seed, Stream::Calls);
+    let profile = dice.pick(&[
+        Profile::Lan,
+        Profile::Wifi,
+        Profile::Lte,
+        Profile::Satellite,
+        Profile::Rotten,
+        Profile::Hostile,
+    ]);
+    let mut scenario = Scenario {
+        profile: Profile::Calls,
+        ..draw(profile, seed)
+    };
+    let beside = scenario.beside.iter_mut().map(|beside| &mut beside.plan);
+    for plan in [&mut scenario.plan].into_iter().chain(beside) {
+        for step in &mut *plan {
+            *step = match (*step, dice.below(4)) {
+                (Step::Write(len) | Step::TryWrite(len), 0 | 1) => Step::WriteMore(len),
+                (Step::Write(len) | Step::TryWrite(len), 2) => Step::Message(len),
+                (Step::BeginFinish, 0..3) => Step::FinishWriting,
+                (step, _) => step,
+            };
+        }
+        if dice.below(2) == 0 {
+            let pause = dice.pick(&[ms(0), ms(50), secs(2), secs(100)]);
+            let end = plan.len().saturating_sub(1);
+            let rest = [
+                Step::FinishWriting,
+                Step::Pause(dice.time(pause)),
+                Step::Read,
+            ];
+            plan.splice(end..end, rest);
+        }
+    }
+    scenario
 }
 
 fn draw_plan(options: Options, dice: &mut Dice) -> Vec<Step> {

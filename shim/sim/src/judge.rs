@@ -71,14 +71,22 @@ impl Oracle {
                 self.judge_silence(truth.progressed_at(), now, what)
             }
             Cause::FinishTimeout => {
-                let begun = self.done.finish_at;
+                let begun = self.done.finished_writing_at.or(self.done.finish_at);
                 holds(begun.is_some(), "nobody finished")?;
+                // A direction that is finished and acknowledged may stay so.
+                let is_done =
+                    truth.has_finished && truth.waits_since().is_none() && truth.heard_at <= now;
+                holds(
+                    !is_done || self.done.finish_at.is_some() || self.done.device_is_full,
+                    "our FIN was acknowledged",
+                )?;
                 let since = begun.unwrap_or(now);
                 holds(lasted(options.finish_timeout(), since), "it is early")
             }
             Cause::AddressLost => holds(self.done.address_lost, "the address is there"),
             Cause::Finished => {
-                holds(self.done.finish_at.is_some(), "nobody finished")?;
+                let both = self.done.finished_writing_at.is_some() && truth.may_have_fin();
+                holds(self.done.finish_at.is_some() || both, "nobody finished")?;
                 let acknowledged = truth.acknowledged();
                 holds(acknowledged >= self.accepted, "not all was acknowledged")
             }

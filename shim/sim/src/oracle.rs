@@ -21,6 +21,7 @@ const LAST_CHANCE: Duration = Duration::from_secs(4);
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Done {
     pub(super) finish_at: Option<Instant>,
+    pub(super) finished_writing_at: Option<Instant>,
     pub(super) aborted: bool,
     pub(super) address_lost: bool,
     /// Nobody served the stack for a while: what was due by then was late.

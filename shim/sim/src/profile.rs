@@ -23,6 +23,9 @@ pub enum Profile {
     Slow,
     /// Nothing passes for a time that is shorter than any limit: everything is delivered.
     Outage,
+    /// Any of the other networks; the application also announces bytes, writes whole messages,
+    /// and finishes its direction before it ends the connection.
+    Calls,
     /// 8 KiB and a close, over 20 ms of jitter and 10 % loss: the measure of
     /// speed.
     Transfer,
@@ -30,7 +33,7 @@ pub enum Profile {
 
 impl Profile {
     /// Every profile.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Lan,
         Self::Wifi,
         Self::Lte,
@@ -39,6 +42,7 @@ impl Profile {
         Self::Hostile,
         Self::Slow,
         Self::Outage,
+        Self::Calls,
         Self::Transfer,
     ];
 
@@ -54,6 +58,7 @@ impl Profile {
             Self::Hostile => "hostile",
             Self::Slow => "slow",
             Self::Outage => "outage",
+            Self::Calls => "calls",
             Self::Transfer => "transfer",
         }
     }
@@ -75,7 +80,7 @@ impl fmt::Display for UnknownProfile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "there is no profile {:?}; there are lan, wifi, lte, satellite, rotten, hostile, slow, outage and transfer",
+            "there is no profile {:?}; there are lan, wifi, lte, satellite, rotten, hostile, slow, outage, calls and transfer",
             self.name
         )
     }

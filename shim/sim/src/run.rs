@@ -62,7 +62,7 @@ pub(super) struct Arena {
 /// How many connections a run has at most.
 const MOST: usize = 1 + Scenario::MOST_BESIDE;
 
-type RunStack<'a, const N: usize> = Stack<'a, LoopDevice, LoopClock, N>;
+pub(super) type RunStack<'a, const N: usize> = Stack<'a, LoopDevice, LoopClock, N>;
 
 /// A world for `scenario`, without its peer.
 pub(super) fn world_of(scenario: &Scenario) -> World {

@@ -67,6 +67,12 @@ pub enum Step {
     Flush,
     /// Reads what is there.
     Read,
+    /// Writes what fits, once, and announces more.
+    WriteMore(usize),
+    /// Writes all of this or nothing, once.
+    Message(usize),
+    /// Finishes its direction, and goes on with the plan.
+    FinishWriting,
     /// Begins to finish, and goes on with the plan.
     BeginFinish,
     /// Finishes, and waits until that is done.
@@ -236,11 +242,16 @@ impl Lane<'_> {
         let steps = self.plan.iter();
         steps
             .map(|step| match *step {
-                Step::Write(len) | Step::WriteAll(len) | Step::TryWrite(len) => len,
+                Step::Write(len)
+                | Step::WriteAll(len)
+                | Step::TryWrite(len)
+                | Step::WriteMore(len)
+                | Step::Message(len) => len,
                 Step::Pause(_)
                 | Step::Neglect(_)
                 | Step::Flush
                 | Step::Read
+                | Step::FinishWriting
                 | Step::BeginFinish
                 | Step::Finish
                 | Step::Abort
@@ -266,10 +277,15 @@ impl Lane<'_> {
                 Step::WriteAll(len) => call.saturating_mul(len as u32),
                 Step::Write(_) | Step::Flush => call,
                 Step::Pause(time) | Step::Neglect(time) => time,
+                Step::FinishWriting => call + options.finish_timeout(),
                 Step::BeginFinish | Step::Finish => options.finish_timeout(),
                 Step::Reopen => opening + call,
                 Step::Abort => Duration::from_secs(1),
-                Step::TryWrite(_) | Step::Read | Step::Release => Duration::ZERO,
+                Step::TryWrite(_)
+                | Step::WriteMore(_)
+                | Step::Message(_)
+                | Step::Read
+                | Step::Release => Duration::ZERO,
             })
             .sum();
         opening + arrival + steps + Duration::from_secs(10)

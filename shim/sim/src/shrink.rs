@@ -269,10 +269,13 @@ fn half(step: Step) -> Option<Step> {
         Step::Write(len) => Step::Write(len / 2),
         Step::WriteAll(len) => Step::WriteAll(len / 2),
         Step::TryWrite(len) => Step::TryWrite(len / 2),
+        Step::WriteMore(len) => Step::WriteMore(len / 2),
+        Step::Message(len) => Step::Message(len / 2),
         Step::Pause(time) => Step::Pause(time / 2),
         Step::Neglect(time) => Step::Neglect(time / 2),
         Step::Flush
         | Step::Read
+        | Step::FinishWriting
         | Step::BeginFinish
         | Step::Finish
         | Step::Abort
@@ -282,7 +285,11 @@ fn half(step: Step) -> Option<Step> {
         }
     };
     match shorter {
-        Step::Write(0) | Step::WriteAll(0) | Step::TryWrite(0) => None,
+        Step::Write(0)
+        | Step::WriteAll(0)
+        | Step::TryWrite(0)
+        | Step::WriteMore(0)
+        | Step::Message(0) => None,
         Step::Pause(time) | Step::Neglect(time) if time.as_micros() == 0 => None,
         _ => Some(shorter),
     }

@@ -31,7 +31,7 @@ impl Connection {
         self.heard_at
     }
 
-    /// Whether the peer's FIN was processed.
+    /// Whether the peer's FIN was processed, and nothing before it is lost.
     #[must_use]
     pub const fn incoming(&self) -> Incoming {
         self.incoming

@@ -208,7 +208,7 @@ impl Play {
         let found = account.oracle.findings[before..].to_vec();
         drop((wire, spoken));
         if told == Told::Event(Event::Abort) {
-            self.wire.borrow_mut().lane_mut(slot).note_abort();
+            self.wire.borrow_mut().lane_mut(slot).note_abort(now);
         }
         if connection.state() != State::Listening {
             self.wire.borrow_mut().lane_mut(slot).stop_listening();

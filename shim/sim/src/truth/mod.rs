@@ -193,8 +193,8 @@ pub(super) struct Truth {
     call: Option<u32>,
     /// The port of the caller that our end has answered.
     pub(super) caller: Option<u16>,
-    /// Given up before the handshake: no segment may say so.
-    is_given_up: bool,
+    /// When it was given up before the handshake: no segment may say so.
+    given_up_at: Instant,
 }
 
 /// Whether the peer's hardware address is known.
@@ -252,7 +252,7 @@ impl Truth {
             busy_until: Instant::ZERO,
             call: None,
             caller: None,
-            is_given_up: false,
+            given_up_at: Instant::NEVER,
         }
     }
 
@@ -394,8 +394,11 @@ impl Truth {
     }
 
     /// Our end has aborted or released the connection.
-    pub(super) fn note_abort(&mut self) {
-        self.is_given_up = self.opening == Opening::SynSent;
+    pub(super) fn note_abort(&mut self, now: Instant) {
+        self.given_up_at = match self.opening == Opening::SynSent {
+            true => self.given_up_at.min(now),
+            false => Instant::NEVER,
+        };
     }
 
     /// A stranger's SYN arrives.

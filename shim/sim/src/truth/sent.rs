@@ -41,7 +41,8 @@ impl Truth {
             self.outage_ends = Instant::NEVER;
             self.resumed_at = self.in_flight().map(|_| now);
         }
-        if self.is_given_up {
+        // A SYN that was due at that very instant may have left before the abort.
+        if now > self.given_up_at || now == self.given_up_at && !segment.syn {
             self.fault.get_or_insert(Fault::AfterSilentAbort);
         }
         if segment.syn {
@@ -179,7 +180,7 @@ impl Truth {
         // An answer to a segment for no connection acknowledges nothing, or stands at
         // 0.
         let is_abort = segment.ack.is_some() && segment.seq != 0 && !self.has_reset;
-        if self.is_given_up && is_abort {
+        if now >= self.given_up_at && is_abort {
             self.fault.get_or_insert(Fault::AfterSilentAbort);
         }
         // A window probe that the peer has not taken stands beyond its window.

@@ -24,6 +24,8 @@ const NOTHING_DONE: Duration = Duration::from_millis(1);
 
 pub(in crate::loopback) struct PeerCore {
     iface: Interface,
+    /// What calls take their initial sequence numbers from after a reboot.
+    calling: Option<Interface>,
     sockets: Sockets,
     services: BTreeMap<u16, Service>,
     datagrams: DatagramPorts,
@@ -37,6 +39,7 @@ impl PeerCore {
     pub(in crate::loopback) fn new(world: &WorldConfig) -> Self {
         Self {
             iface: new_interface(world, world.peer.seed, world.begins_at),
+            calling: None,
             sockets: SocketSet::new(Vec::new()),
             services: BTreeMap::new(),
             datagrams: DatagramPorts::default(),
@@ -220,7 +223,12 @@ impl PeerCore {
             return false;
         };
         let socket = self.sockets.get_mut::<tcp::Socket>(handle);
-        let connected = socket.connect(self.iface.context(), remote, local_port);
+        // A machine that reboots listens with the numbers of before, and calls with others: bare
+        // smoltcp panics about an answer to its SYN that comes before the SYN has left.
+        let connected = match &mut self.calling {
+            Some(iface) => socket.connect(iface.context(), remote, local_port),
+            None => socket.connect(self.iface.context(), remote, local_port),
+        };
         connected.is_ok()
     }
 
@@ -237,6 +245,7 @@ impl PeerCore {
     /// The machine starts anew: connections and neighbours are forgotten.
     pub(super) fn reboot(&mut self, world: &WorldConfig, seed: u64, now: Instant) {
         self.iface = new_interface(world, seed, now);
+        self.calling = Some(new_interface(world, seed ^ now.as_micros(), now));
         for service in self.services.values_mut() {
             service.forget(&mut self.sockets, now);
         }
