@@ -1,0 +1,3 @@
+//! The shape of the repository: what the compiler and clippy do not look at.
+
+mod shape;
