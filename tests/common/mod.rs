@@ -503,3 +503,25 @@ impl Tap {
         self.segments.take()
     }
 }
+
+/// Writes all of `bytes` with `write`, waiting whenever nothing is taken.
+#[track_caller]
+pub fn transfer(
+    us: &mut Us<1>,
+    bytes: &[u8],
+    mut write: impl FnMut(&mut Us<1>, &[u8]) -> usize,
+) -> usize {
+    let mut written = 0;
+    let mut waits = 0;
+    while written < bytes.len() {
+        match write(us, &bytes[written..]) {
+            0 => {
+                waits += 1;
+                assert!(waits < 100_000, "it never ends");
+                us.stack.wait(us.now() + secs(1));
+            }
+            taken => written += taken,
+        }
+    }
+    written
+}

@@ -3,5 +3,8 @@
 mod cells;
 mod connection;
 mod errors;
+mod options;
+mod support;
 mod timeouts;
 mod transitions;
+mod tries;

@@ -1,82 +1,10 @@
-//! Each limit on its own, in virtual time, to the microsecond.
+//! Each timeout on its own, in virtual time, to the microsecond.
 
+use crate::support::*;
 use lastbyte::{
-    Action, Advice, Cause, Connection, Instant, Nagle, OnPeerFin, OnReceive, Options,
-    OptionsBuilder, OptionsError, Retry, Sent, Setting, State, Timeout, Window, WriteError,
+    Action, Advice, Cause, Connection, Instant, Options, Sent, State, Timeout, Window, WriteError,
 };
 use std::time::Duration;
-
-const MICROSECOND: Duration = Duration::from_micros(1);
-
-fn at(millis: u64) -> Instant {
-    Instant::from_millis(millis)
-}
-
-fn secs(secs: u64) -> Instant {
-    at(secs * 1_000)
-}
-
-fn just_before(instant: Instant) -> Instant {
-    Instant::from_micros(instant.as_micros() - 1)
-}
-
-#[track_caller]
-fn connecting(options: Options) -> Connection {
-    let mut connection = Connection::new(1);
-    let action = connection.handle_connect(options, at(0));
-    assert_eq!(action, Action::StartConnect);
-    connection
-}
-
-/// Open since the epoch.
-#[track_caller]
-fn open_with(options: Options) -> Connection {
-    let mut connection = connecting(options);
-    connection.handle_sent(Sent::Syn, at(0));
-    let _ = connection.handle_established(at(0));
-    assert_eq!(connection.state(), State::Open);
-    connection
-}
-
-#[track_caller]
-fn open() -> Connection {
-    open_with(Options::default())
-}
-
-#[track_caller]
-fn write(connection: &mut Connection, bytes: u64, now: Instant) {
-    assert!(connection.handle_write().is_ok());
-    connection.handle_accepted(bytes, now).unwrap();
-}
-
-/// The peer acknowledges all but `pending` bytes.
-fn hear(connection: &mut Connection, pending: u64, window: Window, now: Instant) {
-    connection.handle_pending(pending, now);
-    connection.handle_heard(window, now);
-}
-
-/// Time passes to `until`, from timer to timer; what that led to.
-#[track_caller]
-fn pass_to(connection: &mut Connection, until: Instant) {
-    for _ in 0..10_000 {
-        let due = connection.poll_timeout();
-        if due > until {
-            return;
-        }
-        let _ = connection.handle_timeout(due);
-    }
-    panic!("the timers do not come to rest");
-}
-
-/// It lives until just before `end`, and ends at `end` with this cause.
-#[track_caller]
-fn ends_at(connection: &mut Connection, end: Instant, cause: Cause) {
-    pass_to(connection, just_before(end));
-    assert!(!connection.state().is_closed(), "ended too early");
-    let action = connection.handle_timeout(end);
-    assert_eq!(action, Action::Reset);
-    assert_eq!(connection.state(), State::Closed(cause));
-}
 
 // ---- connect ----
 
@@ -205,7 +133,7 @@ fn probes_that_cannot_leave_count_as_silence_in_the_end() {
 
 #[test]
 fn a_fin_of_ours_that_is_not_answered_is_silence() {
-    let mut connection = open_with(limits(|b| b.finish_timeout(Duration::from_secs(300))));
+    let mut connection = open_with(options(|b| b.finish_timeout(Duration::from_secs(300))));
     let _ = connection.handle_finish(at(0));
     connection.handle_sent(Sent::Demanding, secs(5));
     ends_at(&mut connection, secs(105), Cause::Vanished);
@@ -317,153 +245,6 @@ fn progress_gives_new_time_and_a_drained_connection_is_not_stalled() {
     assert!(!connection.progress(false).is_stalled);
 }
 
-// ---- tries ----
-
-/// Time passes to `until`; what is to be sent again, and when. Nothing of that leaves.
-#[track_caller]
-fn tries_to(connection: &mut Connection, until: Instant) -> Vec<(Instant, Retry)> {
-    let mut tries = Vec::new();
-    for _ in 0..10_000 {
-        let due = connection.poll_timeout();
-        if due > until {
-            return tries;
-        }
-        let _ = connection.handle_timeout(due);
-        match connection.poll_retry() {
-            Retry::None => {}
-            retry => tries.push((due, retry)),
-        }
-    }
-    panic!("the timers do not come to rest");
-}
-
-/// When the oldest segment is to be sent again.
-fn resends_to(connection: &mut Connection, until: Instant) -> Vec<Instant> {
-    let tries = tries_to(connection, until).into_iter();
-    tries
-        .filter(|(_, retry)| *retry == Retry::Resend)
-        .map(|(at, _)| at)
-        .collect()
-}
-
-fn patient(user_secs: u64) -> Options {
-    limits(|builder| builder.user_timeout(Duration::from_secs(user_secs)))
-}
-
-#[test]
-fn tries_are_a_quarter_of_the_user_timeout_apart_and_the_last_is_two_seconds_before_its_end() {
-    let mut connection = open_with(patient(40));
-    write(&mut connection, 100, at(0));
-    connection.handle_sent(Sent::Demanding, at(0));
-    let due = [10, 20, 30, 38].map(secs);
-    assert_eq!(resends_to(&mut connection, just_before(secs(40))), due);
-    ends_at(&mut connection, secs(40), Cause::Vanished);
-}
-
-#[test]
-fn a_short_timeout_has_its_last_try_at_half_of_it() {
-    let mut connection = open_with(patient(3));
-    write(&mut connection, 100, at(0));
-    connection.handle_sent(Sent::Demanding, at(0));
-    let due = [1_000, 1_500, 2_500].map(at);
-    assert_eq!(resends_to(&mut connection, at(2_999)), due);
-    ends_at(&mut connection, secs(3), Cause::Vanished);
-}
-
-#[test]
-fn after_a_time_without_polls_a_try_comes_before_the_verdict() {
-    let mut connection = open_with(patient(40));
-    write(&mut connection, 100, at(0));
-    connection.handle_sent(Sent::Demanding, at(0));
-    assert_eq!(connection.handle_timeout(secs(500)), Action::None);
-    assert_eq!(connection.poll_retry(), Retry::Resend);
-    assert_eq!(connection.poll_retry(), Retry::None);
-    ends_at(&mut connection, secs(502), Cause::Vanished);
-    // So it is with the handshake and with finishing.
-    let mut connection = connecting(Options::default());
-    connection.handle_sent(Sent::Syn, at(0));
-    assert_eq!(connection.handle_timeout(secs(500)), Action::None);
-    assert_eq!(connection.poll_retry(), Retry::Resend);
-    ends_at(&mut connection, secs(502), Cause::ConnectTimeout);
-    let mut connection = open_with(patient(1_000));
-    let _ = connection.handle_finish(at(0));
-    connection.handle_sent(Sent::Demanding, at(0));
-    assert_eq!(connection.handle_timeout(secs(500)), Action::None);
-    assert_eq!(connection.poll_retry(), Retry::Resend);
-    ends_at(&mut connection, secs(502), Cause::FinishTimeout);
-}
-
-#[test]
-fn connecting_and_finishing_try_again_in_quarters_and_before_their_end() {
-    let mut connection = connecting(Options::default());
-    for time in [0, 1, 3, 7] {
-        connection.handle_sent(Sent::Syn, secs(time));
-    }
-    let due = [14_500, 22_000, 28_000].map(at);
-    assert_eq!(resends_to(&mut connection, just_before(secs(30))), due);
-    ends_at(&mut connection, secs(30), Cause::ConnectTimeout);
-
-    let mut connection = open();
-    let _ = connection.handle_finish(at(0));
-    connection.handle_sent(Sent::Demanding, at(0));
-    let due = [7_500, 15_000, 22_500, 28_000].map(at);
-    assert_eq!(resends_to(&mut connection, just_before(secs(30))), due);
-    ends_at(&mut connection, secs(30), Cause::FinishTimeout);
-}
-
-/// The stack below backs off to a minute and stays there until it has measured a round trip
-/// (RFC 6298, 5.7).
-#[test]
-fn acknowledged_bytes_end_the_back_off() {
-    let mut connection = open();
-    write(&mut connection, 100, at(0));
-    connection.handle_sent(Sent::Demanding, at(0));
-    for time in [1, 3, 7, 15, 31] {
-        connection.handle_sent(Sent::Retransmission, secs(time));
-    }
-    hear(&mut connection, 0, Window::Open, secs(32));
-    write(&mut connection, 100, secs(60));
-    connection.handle_sent(Sent::Demanding, secs(60));
-    assert_eq!(resends_to(&mut connection, secs(61)), [secs(61)]);
-    connection.handle_sent(Sent::Retransmission, secs(61));
-    assert_eq!(resends_to(&mut connection, secs(63)), [secs(63)]);
-    connection.handle_sent(Sent::Retransmission, secs(63));
-    hear(&mut connection, 0, Window::Open, secs(64));
-    // Sent once, and acknowledged: the stack below knows the round trip again.
-    write(&mut connection, 100, secs(65));
-    connection.handle_sent(Sent::Demanding, secs(65));
-    hear(&mut connection, 0, Window::Open, secs(66));
-    write(&mut connection, 100, secs(70));
-    connection.handle_sent(Sent::Demanding, secs(70));
-    assert_eq!(resends_to(&mut connection, secs(94)), []);
-    assert_eq!(resends_to(&mut connection, secs(95)), [secs(95)]);
-}
-
-/// A fast retransmission says nothing of the timeout.
-#[test]
-fn what_is_repeated_after_the_peer_was_heard_is_no_back_off() {
-    let mut connection = open();
-    write(&mut connection, 100, at(0));
-    connection.handle_sent(Sent::Demanding, at(0));
-    connection.handle_heard(Window::Open, at(100));
-    connection.handle_sent(Sent::Retransmission, at(200));
-    assert_eq!(resends_to(&mut connection, secs(24)), []);
-}
-
-#[test]
-fn a_link_that_comes_back_asks_for_a_try_at_once() {
-    let mut connection = open();
-    write(&mut connection, 100, at(0));
-    connection.handle_sent(Sent::Demanding, at(0));
-    connection.handle_link(true);
-    assert_eq!(connection.poll_retry(), Retry::None);
-    connection.handle_link(false);
-    assert_eq!(connection.poll_retry(), Retry::None);
-    connection.handle_link(true);
-    assert_eq!(connection.poll_retry(), Retry::Resend);
-    assert_eq!(connection.poll_retry(), Retry::None);
-}
-
 // ---- progress ----
 
 /// The stack below probes the closed window each minute, and the peer answers.
@@ -518,61 +299,6 @@ fn one_lost_answer_to_a_probe_of_a_closed_window_ends_nothing() {
     connection.handle_sent(Sent::Demanding, secs(1_000));
     pass_to(&mut connection, secs(1_100));
     assert_eq!(connection.state(), State::Closed(Cause::Vanished));
-}
-
-// ---- keep-alive ----
-
-#[test]
-fn an_idle_connection_is_probed_at_the_interval_and_not_without_one() {
-    let mut connection = open();
-    assert_eq!(tries_to(&mut connection, secs(100_000)), []);
-    let interval = Duration::from_secs(45);
-    let mut connection = open_with(limits(|builder| builder.keep_alive(interval)));
-    assert_eq!(resends_to(&mut connection, secs(45)), [secs(45)]);
-    connection.handle_sent(Sent::Demanding, secs(45));
-    connection.handle_heard(Window::Open, secs(46));
-    assert_eq!(resends_to(&mut connection, secs(91)), [secs(91)]);
-}
-
-#[test]
-fn a_late_answer_to_a_probe_does_not_delay_the_next() {
-    let interval = Duration::from_secs(5);
-    let mut connection = open_with(limits(|builder| builder.keep_alive(interval)));
-    assert_eq!(resends_to(&mut connection, secs(5)), [secs(5)]);
-    connection.handle_sent(Sent::Demanding, secs(5));
-    assert_eq!(resends_to(&mut connection, secs(8)), []);
-    connection.handle_heard(Window::Open, secs(8));
-    assert_eq!(resends_to(&mut connection, secs(13)), [secs(13)]);
-}
-
-/// The advice that was given before bytes were acknowledged is given again.
-#[test]
-fn advice_after_late_progress_is_due_as_early_as_any() {
-    let mut connection = open();
-    write(&mut connection, 100, at(0));
-    connection.handle_sent(Sent::Demanding, at(0));
-    pass_to(&mut connection, secs(10));
-    assert_eq!(connection.poll_advice(), Some(Advice::Stalled));
-    hear(&mut connection, 50, Window::Open, secs(10));
-    pass_to(&mut connection, secs(20));
-    assert_eq!(connection.poll_advice(), Some(Advice::Stalled));
-}
-
-/// The interval may be longer than the user timeout: RFC 9293, MUST-29.
-#[test]
-fn an_idle_peer_has_four_probes_before_it_counts_as_vanished() {
-    let hours = Duration::from_secs(2 * 3_600);
-    for leaves in [false, true] {
-        let mut connection = open_with(limits(|builder| builder.keep_alive(hours)));
-        for time in [7_200, 7_225, 7_250, 7_275, 7_298] {
-            let due = secs(time);
-            assert_eq!(resends_to(&mut connection, due), [due]);
-            if leaves {
-                connection.handle_sent(Sent::Demanding, due);
-            }
-        }
-        ends_at(&mut connection, secs(7_300), Cause::Vanished);
-    }
 }
 
 // ---- calls ----
@@ -631,10 +357,8 @@ fn a_link_that_was_down_is_told_beside_the_cause() {
     assert!(!ended.report(at(3)).link_was_down);
 }
 
-// ---- options ----
-
-#[track_caller]
 // ---- the report ----
+
 #[test]
 fn a_connection_that_was_released_or_never_opened_is_not_getting_older() {
     let never = Connection::new(1);
@@ -646,139 +370,4 @@ fn a_connection_that_was_released_or_never_opened_is_not_getting_older() {
     assert_eq!(connection.report(secs(50)).elapsed, elapsed);
     let _ = connection.handle_release(secs(60));
     assert_eq!(connection.report(secs(90)).elapsed, elapsed);
-}
-
-fn limits(set: impl FnOnce(OptionsBuilder) -> OptionsBuilder) -> Options {
-    set(Options::builder()).build().unwrap()
-}
-
-type Setter = fn(OptionsBuilder, Duration) -> OptionsBuilder;
-type Getter = fn(&Options) -> Option<Duration>;
-
-const SETTINGS: [(Setting, Setter, Getter); 6] = [
-    (Setting::Connect, OptionsBuilder::connect_timeout, |o| {
-        Some(o.connect_timeout())
-    }),
-    (Setting::User, OptionsBuilder::user_timeout, |o| {
-        Some(o.user_timeout())
-    }),
-    (Setting::Call, OptionsBuilder::call_timeout, |o| {
-        Some(o.call_timeout())
-    }),
-    (Setting::Finish, OptionsBuilder::finish_timeout, |o| {
-        Some(o.finish_timeout())
-    }),
-    (
-        Setting::StallAdvice,
-        OptionsBuilder::stall_advice_after,
-        |o| Some(o.stall_advice_after()),
-    ),
-    (
-        Setting::KeepAlive,
-        OptionsBuilder::keep_alive,
-        Options::keep_alive,
-    ),
-];
-
-#[test]
-fn the_defaults_are_those_of_the_contract() {
-    let options = Options::default();
-    let limits = SETTINGS.map(|(_, _, get)| get(&options).map(|limit| limit.as_secs()));
-    assert_eq!(
-        limits,
-        [Some(30), Some(100), Some(60), Some(30), Some(10), None]
-    );
-    assert_eq!(options.on_peer_fin(), OnPeerFin::Refuse);
-    assert_eq!(options.on_receive(), OnReceive::Discard);
-    assert_eq!(options.nagle(), Nagle::On);
-    assert_eq!(Options::builder().build(), Ok(options));
-}
-
-#[test]
-fn each_limit_is_set_alone_and_never_shorter_than_asked_for() {
-    for (limit, set, get) in SETTINGS {
-        let asked = Duration::from_secs(7) + MICROSECOND;
-        let options = limits(|builder| set(builder, asked));
-        let given = get(&options).unwrap();
-        assert_eq!(given, Duration::from_millis(7_001), "{limit:?}");
-        let defaults = Options::default();
-        for (other, _, get) in SETTINGS.iter().filter(|row| row.0 != limit) {
-            assert_eq!(get(&options), get(&defaults), "{limit:?} set {other:?}");
-        }
-    }
-    let options = limits(|builder| {
-        builder
-            .on_peer_fin(OnPeerFin::HalfClose)
-            .on_receive(OnReceive::Keep)
-            .nagle(Nagle::Off)
-    });
-    assert_eq!(options.on_peer_fin(), OnPeerFin::HalfClose);
-    assert_eq!(options.on_receive(), OnReceive::Keep);
-    assert_eq!(options.nagle(), Nagle::Off);
-}
-
-#[test]
-fn a_limit_out_of_range_is_refused_by_name() {
-    let longest = Duration::from_millis(u32::MAX.into());
-    for (limit, set, get) in SETTINGS {
-        let built = |duration| set(Options::builder(), duration).build();
-        assert_eq!(built(Duration::ZERO), Err(OptionsError::Zero(limit)));
-        assert_eq!(
-            built(longest + MICROSECOND),
-            Err(OptionsError::TooLong(limit))
-        );
-        assert_eq!(built(Duration::MAX), Err(OptionsError::TooLong(limit)));
-        assert_eq!(get(&built(longest).unwrap()), Some(longest));
-        let text = OptionsError::Zero(limit).to_string();
-        assert!(text.contains(limit.name()), "{text}");
-        let text = OptionsError::TooLong(limit).to_string();
-        assert!(text.contains(limit.name()), "{text}");
-    }
-}
-
-#[test]
-fn the_first_mistake_is_told_and_setting_it_right_later_does_not_hide_it() {
-    let built = Options::builder()
-        .call_timeout(Duration::ZERO)
-        .finish_timeout(Duration::MAX)
-        .call_timeout(Duration::from_secs(1))
-        .build();
-    assert_eq!(built, Err(OptionsError::Zero(Setting::Call)));
-}
-
-#[test]
-fn silence_must_outlast_one_retransmission_timeout() {
-    let built = |millis| {
-        let limit = Duration::from_millis(millis);
-        Options::builder().user_timeout(limit).build().map(|_| ())
-    };
-    assert_eq!(
-        built(1_000),
-        Err(OptionsError::UserTimeoutWithinRetransmission)
-    );
-    assert_eq!(built(1_001), Ok(()));
-    let text = OptionsError::UserTimeoutWithinRetransmission.to_string();
-    assert!(text.contains("user timeout"), "{text}");
-}
-
-/// The stack below makes no segment of fewer octets.
-#[test]
-fn the_largest_segment_has_at_least_48_octets() {
-    assert_eq!(Options::default().max_segment(), None);
-    let built = |octets| {
-        let options = Options::builder().max_segment(octets).build();
-        options.map(|options| options.max_segment())
-    };
-    for octets in [0, 1, 47] {
-        assert_eq!(built(octets), Err(OptionsError::MaxSegmentTooSmall));
-    }
-    for octets in [48, 1_220, u16::MAX] {
-        assert_eq!(built(octets), Ok(Some(octets)));
-    }
-    // The first error counts.
-    let both = Options::builder()
-        .max_segment(1)
-        .call_timeout(Duration::ZERO)
-        .build();
-    assert_eq!(both, Err(OptionsError::MaxSegmentTooSmall));
 }
