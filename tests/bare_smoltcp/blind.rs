@@ -63,7 +63,7 @@ fn row_13_ack_beyond_snd_nxt_frees_octets_never_sent() {
 /// of a segment at RCV.NXT (RFC 9293, 3.4). Worked around in
 /// `src/stack/watch.rs` and `src/stack/slot.rs`.
 #[test]
-fn rst_acknowledges_nothing() {
+fn row_44_rst_acknowledges_nothing() {
     for peer in PEERS {
         let mut script = Script::open(peer);
         script.write(10);
@@ -96,7 +96,7 @@ fn fin_behind_data_beyond_the_window_is_taken() {
 /// Data behind the peer's FIN is taken and acknowledged. RFC 9293, 3.10.7.4,
 /// step 7, has it ignored. Worked around in `src/guard/rules.rs`.
 #[test]
-fn data_behind_a_fin_is_taken_and_acknowledged() {
+fn row_19_data_after_a_fin_is_taken_and_acknowledged() {
     for peer in PEERS {
         let mut script = Script::open(peer);
         script.send_fin();

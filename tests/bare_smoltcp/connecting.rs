@@ -217,7 +217,7 @@ fn drawn(seed: u64) -> impl Iterator<Item = u32> {
 /// tell all that follow. RFC 9293, MUST-9, and RFC 6528 have a keyed hash of both ends
 /// in each. Worked around in `src/stack/isn.rs`; not for listeners.
 #[test]
-fn initial_sequence_numbers_are_those_of_a_generator() {
+fn row_68_initial_sequence_numbers_are_those_of_a_generator() {
     for peer in PEERS {
         let mut script = Script::connecting(peer);
         // The seed of `Bare`.
@@ -295,7 +295,7 @@ fn a_malformed_option_keeps_it_from_connecting() {
 /// forbid fragments only if it heeds what routers say then. Worked around in
 /// `src/guard/probe.rs`, which rests on these two values.
 #[test]
-fn routers_may_not_fragment_what_it_sends() {
+fn row_63_routers_may_not_fragment_what_it_sends() {
     let world = World::new(WorldConfig::default());
     world.peer().listen(PORT, Behaviour::sink());
     let frames = Rc::new(Cell::new(0));

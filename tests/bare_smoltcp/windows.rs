@@ -144,7 +144,7 @@ fn fast_retransmission_goes_beyond_the_window() {
 /// window of data was lost, is dropped as RFC 9293, 3.10.7.4, has it, and its
 /// news with it. Worked around in `src/guard/rules.rs`.
 #[test]
-fn ack_at_the_edge_of_the_window_is_dropped() {
+fn row_14_ack_at_the_edge_of_the_window_is_dropped() {
     for peer in PEERS {
         let mut script = Script::open_with_buffers(peer, 1_000);
         script.write(10);

@@ -18,6 +18,7 @@ mod blind;
 mod closing;
 mod congestion;
 mod connecting;
+mod document;
 mod ending;
 mod isn;
 mod listening;
