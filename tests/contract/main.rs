@@ -10,6 +10,7 @@ mod common;
 // By the state in which the connection is.
 mod closed;
 mod connecting;
+mod finish_writing;
 mod finishing;
 mod listening;
 mod open;
@@ -17,6 +18,7 @@ mod peer_finished;
 
 // By what is under test.
 mod addresses;
+mod announced;
 mod blind;
 mod checksums;
 mod configurations;

@@ -1,9 +1,7 @@
 //! Bytes that more will follow (`write_more`), messages that must not be cut, and one value
 //! that reads and writes.
 
-mod common;
-
-use common::*;
+use crate::common::*;
 use embedded_io::{BufRead, ErrorKind, Read, ReadReady, Write, WriteReady};
 use lastbyte::stack::OpenError;
 use lastbyte::{Cause, Error, OnReceive, Options, ReadError, Timeout, WriteError};
@@ -177,7 +175,8 @@ where
     S::Error: Into<Error>,
 {
     assert!(socket.write_ready().map_err(Into::into)?);
-    write!(socket, "GET {} HTTP/1.0\r\n\r\n", "/status")?;
+    let path = "/status";
+    write!(socket, "GET {path} HTTP/1.0\r\n\r\n")?;
     socket.flush().map_err(Into::into)?;
     while !socket.read_ready().map_err(Into::into)? {
         socket.fill_buf().map_err(Into::into)?;

@@ -1,8 +1,6 @@
 //! Our direction is finished and reading goes on: `finish_writing`.
 
-mod common;
-
-use common::*;
+use crate::common::*;
 use embedded_io::{Read, Write};
 use lastbyte::{Cause, ClosedBy, How, Incoming, OnPeerFin, OnReceive, Options, State, Timeout};
 use lastbyte::{ReadError, WriteError};
