@@ -2,8 +2,8 @@
 //!
 //! `UPDATE_CONFORMANCE=1 cargo test -p lastbyte --test conformance document` prints it again.
 //!
-//! Goal: nobody can add a requirement without a test, remove a test, or run a test on one
-//! family only, without a failure here. Method: the requirements are in `requirements.txt`;
+//! Goal: to add a requirement without a test, to remove a test, or to run a test on one
+//! family only, is a failure here. Method: the requirements are in `requirements.txt`;
 //! which tests exist is what this program lists of itself, not what its source looks like.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -23,13 +23,13 @@ fn v6(text: &str) -> IpAddress {
     text.parse::<Ipv6Addr>().expect("an address").into()
 }
 
-/// Nobody else is reached there.
+/// No other host is reached there.
 fn no_peers() -> Vec<IpAddress> {
     vec![
         v4(0, 0, 0, 0),
         v4(127, 0, 0, 1),
         v4(127, 1, 2, 3),
-        // Everybody on our network, everybody, a group.
+        // The broadcast address of our network, the limited one, a group.
         v4(10, 77, 0, 255),
         v4(255, 255, 255, 255),
         v4(224, 0, 0, 1),
@@ -245,7 +245,7 @@ fn a_listener_whose_address_is_removed_ends_and_says_so() {
                     .expect("the address is back");
             } else {
                 us.set_addresses(&OUR_ADDRESSES);
-                // smoltcp asks for one neighbour a second.
+                // smoltcp sends one request for a neighbour a second.
                 us.stack.run_for(secs(2));
                 raw.open(
                     100,

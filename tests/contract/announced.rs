@@ -169,7 +169,7 @@ fn there_is_no_room_before_the_connection_is_open() {
 }
 
 /// What a crate that speaks a protocol does, generic over what it is given.
-fn ask<S>(socket: &mut S) -> Result<Vec<u8>, Error>
+fn request<S>(socket: &mut S) -> Result<Vec<u8>, Error>
 where
     S: Read + BufRead + Write + ReadReady + WriteReady,
     S::Error: Into<Error>,
@@ -208,7 +208,7 @@ fn one_value_reads_and_writes() {
         }),
     );
     let mut socket = us.stack.socket(id).expect("ours");
-    assert_eq!(ask(&mut socket), Ok(b"200 OK".to_vec()));
+    assert_eq!(request(&mut socket), Ok(b"200 OK".to_vec()));
     let report = socket.into_writer().finish().expect("all is acknowledged");
     assert_ledger(report.ledger, 24, 24);
 }

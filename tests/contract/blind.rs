@@ -1,4 +1,4 @@
-//! What somebody who sees no segment of ours can send: bare SYNs, fragments,
+//! What an attacker off the path can send: bare SYNs, fragments,
 //! numbers out of the air.
 
 use crate::common::frames::{fragments, to_our_hardware};
@@ -168,7 +168,7 @@ fn a_datagram_in_fragments_reaches_a_socket_of_the_application() {
     assert!(bytes == text);
 }
 
-/// The peer does not answer, its window is open, and somebody says otherwise with
+/// The peer does not answer, its window is open, and an attacker claims otherwise with
 /// numbers out of the air.
 #[test]
 fn forged_windows_do_not_make_a_silent_peer_one_that_does_not_read() {
@@ -205,7 +205,7 @@ fn forged_windows_do_not_make_a_silent_peer_one_that_does_not_read() {
     }
 }
 
-/// Our own segments, sent back to us, are nobody's.
+/// Our own segments, sent back to us, belong to no connection.
 #[test]
 fn our_own_segments_are_not_the_peers() {
     let (mut us, id, raw, _) = scripted(Options::default());

@@ -46,7 +46,7 @@ impl Fixture {
         let world = World::new(WorldConfig::instant());
         let raw = world.raw();
         let device = Checking::new(&world, checksums);
-        let mut us = Us::<1, _>::behind(device.clone(), &world, config(&world), buffers(TX, RX));
+        let mut us = Us::<1, _>::over(device.clone(), &world, config(&world), buffers(TX, RX));
         let id = us.stack.connect((peer, PORT), Options::default());
         let id = id.expect("a slot, a port and a route");
         let flow = raw.handshake(Handshake::default(), || {

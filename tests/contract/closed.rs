@@ -1,4 +1,4 @@
-//! From `Closed`: every cause, latched (C2), with its ledger (C3), and told by
+//! From `Closed`: every cause, latched (C2), with its ledger (C3), and reported by
 //! flush (C4) and finish (C5) too.
 
 use crate::common::*;
@@ -110,7 +110,7 @@ fn account(cause: Cause) -> (u64, u64) {
 }
 
 #[test]
-fn every_cause_is_told_by_write_flush_finish_and_report() {
+fn every_cause_is_reported_by_write_flush_finish_and_report() {
     for cause in Cause::ALL {
         let (mut us, id, _, _) = ended(cause);
         let (accepted, acknowledged) = account(cause);
@@ -272,10 +272,10 @@ fn a_second_end_in_the_same_poll_is_too_late() {
 }
 
 #[test]
-fn a_limit_that_passed_unseen_is_told_by_the_next_call() {
+fn a_timeout_that_passed_unpolled_is_reported_by_the_next_call() {
     let (mut us, id, _raw, _) = scripted(Options::default());
     us.write(id, 100);
-    // Nobody polls for an hour, nothing has arrived.
+    // No poll for an hour, and nothing has arrived.
     us.world.run_for(secs(3_600));
     // The try comes first.
     assert_eq!(us.try_write(id, 1), Ok(1));
@@ -328,7 +328,7 @@ fn a_cable_cut_at_the_end_cannot_hide_the_end_that_came_before() {
 }
 
 #[test]
-fn a_rst_for_a_neighbour_that_has_gone_is_given_up() {
+fn a_rst_to_an_unreachable_neighbour_is_given_up() {
     let (mut us, id) = connected(Behaviour::sink(), Options::default());
     us.world.peer().set_presence(Presence::Absent);
     us.stack.run_for(secs(100));
@@ -347,7 +347,7 @@ fn a_rst_for_a_neighbour_that_has_gone_is_given_up() {
 }
 
 #[test]
-fn the_ends_are_told_over_every_family_and_medium() {
+fn each_end_is_reported_over_every_family_and_medium() {
     type End = fn(&World);
     let ends: [(Cause, End); 3] = [
         (Cause::PeerFinished, |world| world.peer().close(PORT)),

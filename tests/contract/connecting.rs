@@ -55,7 +55,7 @@ fn a_rst_in_answer_to_the_syn_is_a_refusal() {
         let world = World::new(WorldConfig::default());
         let mut us = Us::<1>::new(&world);
         let id = us.stack.connect((to, PORT), Options::default()).unwrap();
-        let error = us.stack.wait_open(id).expect_err("nobody listens");
+        let error = us.stack.wait_open(id).expect_err("no listener");
         assert_error(error, Cause::Refused, 0, 0);
         assert_eq!(us.now(), at_ms(4), "neighbour and SYN, 2 ms each");
         assert_eq!(us.state(id), State::Closed(Cause::Refused));
@@ -72,14 +72,14 @@ fn a_deaf_peer_is_a_connect_timeout_exactly_at_the_limit() {
     let tap = Tap::new(&world);
     let mut us = Us::<1>::new(&world);
     let id = us.connect(Options::default());
-    let error = us.stack.wait_open(id).expect_err("nobody answers");
+    let error = us.stack.wait_open(id).expect_err("no answer");
     assert_error(error, Cause::ConnectTimeout, 0, 0);
     assert_eq!(us.now(), at_secs(30));
     let syns = tap.take();
     assert!(syns.iter().filter(|s| s.flags == Flags::SYN).count() >= 4);
     us.assert_refused(id, Cause::ConnectTimeout, 0, 0);
     assert_eq!(us.report(id).elapsed, secs(30));
-    // Given up: the wire is silent, but for a RST that nobody answers.
+    // Given up: the wire is silent, but for a RST without an answer.
     us.stack.run_for(secs(3_600));
     assert!(tap.take().iter().all(|segment| segment.is(Flags::RST)));
 }
@@ -99,7 +99,7 @@ fn a_peer_without_a_neighbour_entry_is_unreachable_at_the_limit() {
         let tap = Tap::new(&world);
         let mut us = Us::<1>::new(&world);
         let id = us.stack.connect((to, PORT), Options::default()).unwrap();
-        let error = us.stack.wait_open(id).expect_err("nobody is there");
+        let error = us.stack.wait_open(id).expect_err("no peer");
         assert_error(error, Cause::Unreachable, 0, 0);
         assert_eq!(us.now(), at_secs(30));
         assert!(tap.take().is_empty(), "no segment could leave");
@@ -113,7 +113,7 @@ fn without_neighbours_an_absent_peer_is_a_connect_timeout() {
     let world = world_with(Presence::Absent, WorldConfig::ip());
     let mut us = Us::<1>::new(&world);
     let id = us.connect(Options::default());
-    let error = us.stack.wait_open(id).expect_err("nobody is there");
+    let error = us.stack.wait_open(id).expect_err("no peer");
     assert_error(error, Cause::ConnectTimeout, 0, 0);
 }
 
@@ -148,7 +148,7 @@ fn lost_arp_and_lost_syn_are_repeated() {
 }
 
 #[test]
-fn no_route_is_told_at_once_and_takes_no_slot() {
+fn no_route_is_reported_at_once_and_takes_no_slot() {
     let world = World::new(WorldConfig::default());
     world.peer().listen(PORT, Behaviour::sink());
     let mut us = Us::<1>::new(&world);
@@ -349,7 +349,7 @@ fn a_change_of_the_other_addresses_is_none_of_its_business() {
 }
 
 #[test]
-fn segments_of_somebody_else_do_not_end_it() {
+fn segments_of_another_host_do_not_end_it() {
     let (mut us, id, raw, syn) = connecting();
     let ack = syn.seq.wrapping_add(1);
     let segment = |flags, ack| Segment::new(PORT, syn.src_port, flags, 7, ack);
@@ -373,7 +373,7 @@ fn segments_of_somebody_else_do_not_end_it() {
 }
 
 #[test]
-fn a_fin_right_behind_the_handshake_is_seen() {
+fn a_fin_right_after_the_handshake_is_seen() {
     let world = World::new(WorldConfig::default());
     world
         .peer()

@@ -1,4 +1,4 @@
-//! More peers on a link than smoltcp keeps hardware addresses of, which it asks for one a
+//! More peers on a link than smoltcp keeps hardware addresses of, of which it requests one a
 //! second: each is served as if it were alone.
 
 use core::time::Duration;
@@ -81,14 +81,14 @@ impl Crowd {
     }
 }
 
-const EVERYBODY: [usize; PEERS] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
+const ALL_PEERS: [usize; PEERS] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
 
 #[test]
 fn sixteen_peers_are_opened_one_after_the_other_and_beat_together() {
     for is_v6 in [false, true] {
         let mut crowd = Crowd::connected(is_v6, Options::default());
         for second in 0..30 {
-            let took = crowd.beat(&EVERYBODY);
+            let took = crowd.beat(&ALL_PEERS);
             assert!(took < ms(50), "v6 {is_v6}, {second} s: {took:?}");
             crowd.stack.run_for(secs(1));
         }
@@ -99,10 +99,10 @@ fn sixteen_peers_are_opened_one_after_the_other_and_beat_together() {
 fn peers_that_beat_more_rarely_than_an_address_is_kept_do_not_wait_for_each_other() {
     for is_v6 in [false, true] {
         let mut crowd = Crowd::connected(is_v6, Options::default());
-        crowd.beat(&EVERYBODY);
+        crowd.beat(&ALL_PEERS);
         for _ in 0..5 {
             crowd.stack.run_for(REST);
-            let took = crowd.beat(&EVERYBODY);
+            let took = crowd.beat(&ALL_PEERS);
             assert!(took < ms(50), "v6 {is_v6}: {took:?}");
         }
     }
@@ -126,15 +126,15 @@ fn clients_of_a_server_on_the_link_are_all_served() {
     let took = crowd.lan.now().since(from);
     assert!(took < secs(2), "{took:?}");
     for second in 0..30 {
-        let took = crowd.beat(&EVERYBODY[..12]);
+        let took = crowd.beat(&ALL_PEERS[..12]);
         assert!(took < ms(50), "{second} s: {took:?}");
         crowd.stack.run_for(secs(1));
     }
 }
 
-/// smoltcp asks for those that are not there every second, and for nobody else.
+/// smoltcp requests the missing ones every second, and no other.
 #[test]
-fn peers_that_are_not_there_hold_up_nobody() {
+fn unreachable_peers_delay_no_other_connection() {
     for is_v6 in [false, true] {
         let mut crowd = Crowd::empty();
         let patient = options(|o| o.connect_timeout(secs(60)));
@@ -156,7 +156,7 @@ fn peers_that_are_not_there_hold_up_nobody() {
         }
         for _ in 0..10 {
             crowd.stack.run_for(ms(700));
-            let took = crowd.beat(&EVERYBODY[4..]);
+            let took = crowd.beat(&ALL_PEERS[4..]);
             assert!(took < ms(50), "v6 {is_v6}: {took:?}");
         }
     }
@@ -164,16 +164,16 @@ fn peers_that_are_not_there_hold_up_nobody() {
 
 /// Only of IPv4: the answers of these hosts do not override what is known (RFC 4861, 7.2.5).
 #[test]
-fn a_peer_with_another_network_card_is_found_within_seconds_and_holds_up_nobody() {
+fn a_peer_with_another_network_card_is_found_within_seconds_and_delays_no_other() {
     let mut crowd = Crowd::connected(false, Options::default());
-    crowd.beat(&EVERYBODY);
+    crowd.beat(&ALL_PEERS);
     crowd.lan.host(3, |host| host.set_mac(mac(200)));
     let from = crowd.lan.now();
     let mut writer = crowd.stack.writer(crowd.ids[3]).expect("ours");
     writer.write_all(b"to the old card").expect("open");
     let mut found_after = None;
     for _ in 0..100 {
-        let others: Vec<usize> = EVERYBODY.into_iter().filter(|&index| index != 3).collect();
+        let others: Vec<usize> = ALL_PEERS.into_iter().filter(|&index| index != 3).collect();
         let took = crowd.beat(&others);
         assert!(took < ms(50), "{took:?}");
         crowd.stack.run_for(ms(100));
@@ -193,28 +193,28 @@ fn a_peer_with_another_network_card_is_found_within_seconds_and_holds_up_nobody(
 fn an_idle_peer_with_another_network_card_is_found_by_keep_alives() {
     let probing = options(|o| o.keep_alive(secs(10)).user_timeout(secs(40)));
     let mut crowd = Crowd::connected(false, probing);
-    crowd.beat(&EVERYBODY);
+    crowd.beat(&ALL_PEERS);
     crowd.lan.host(3, |host| host.set_mac(mac(200)));
     crowd.stack.run_for(secs(300));
     for &id in &crowd.ids {
         assert!(crowd.stack.state(id).expect("ours").is_established());
     }
-    assert!(crowd.beat(&EVERYBODY) < ms(50));
+    assert!(crowd.beat(&ALL_PEERS) < ms(50));
 }
 
-/// Nothing is noted for ever: a peer that is gone has vanished.
+/// No address is kept without bound: an unreachable peer has vanished.
 #[test]
-fn a_peer_that_is_gone_is_not_taken_for_one_that_is_known() {
+fn an_unreachable_peer_is_not_taken_for_a_known_one() {
     let mut crowd = Crowd::connected(false, options(|o| o.user_timeout(secs(20))));
-    crowd.beat(&EVERYBODY);
+    crowd.beat(&ALL_PEERS);
     crowd.lan.host(3, |host| host.is_off = true);
     let mut writer = crowd.stack.writer(crowd.ids[3]).expect("ours");
-    writer.write_all(b"to nobody").expect("open");
+    writer.write_all(b"to no peer").expect("open");
     crowd.stack.run_for(secs(25));
     let report = crowd.stack.report(crowd.ids[3]).expect("ours");
     assert_eq!(report.cause, Some(Cause::Vanished));
     // It is asked for once a second while it is tried, by smoltcp and past it.
-    let asks = crowd.lan.take_log();
-    let asks = asks.iter().filter(|sent| sent.frame[12..14] == [8, 6]);
-    assert!(asks.count() < 100);
+    let requests = crowd.lan.take_log();
+    let requests = requests.iter().filter(|sent| sent.frame[12..14] == [8, 6]);
+    assert!(requests.count() < 100);
 }

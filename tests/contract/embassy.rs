@@ -78,18 +78,18 @@ type Runner = Pin<Box<dyn Future<Output = Infallible>>>;
 type OurDevice = EmbassyDevice<channel::Device<'static, MTU>, Runner>;
 
 /// Moves frames between the channel and the wire, as long as there are any, and
-/// tells the channel what the chip says of its link.
+/// passes the link state of the chip on to the channel.
 fn runner(
     mut ends: channel::Runner<'static, MTU>,
     world: &World,
     link: Rc<Cell<LinkState>>,
 ) -> Runner {
     let (world, mut wire) = (world.clone(), world.device());
-    let mut told = LinkState::Down;
+    let mut passed_on = LinkState::Down;
     Box::pin(poll_fn(move |cx| {
-        if link.get() != told {
-            told = link.get();
-            ends.set_link_state(told);
+        if link.get() != passed_on {
+            passed_on = link.get();
+            ends.set_link_state(passed_on);
         }
         let now = smoltcp_time(world.now());
         while let Poll::Ready(frame) = ends.poll_tx_buf(cx) {
@@ -208,7 +208,7 @@ fn every_byte_arrives_and_the_ledger_says_so() {
 }
 
 #[test]
-fn the_first_write_after_the_fin_is_refused_though_nobody_polled() {
+fn the_first_write_after_the_fin_is_refused_without_a_poll() {
     let mut rig = Rig::new();
     let id = rig.open(Behaviour::sink().closing_after(5), Options::default());
     rig.stack.writer(id).unwrap().write_all(b"hello").unwrap();
@@ -231,7 +231,7 @@ fn the_first_write_after_the_fin_is_refused_though_nobody_polled() {
 }
 
 #[test]
-fn what_is_written_leaves_though_nobody_waits() {
+fn what_is_written_leaves_without_a_wait() {
     let mut rig = Rig::new();
     let id = rig.open(Behaviour::sink(), Options::default());
     let accepted = rig.stack.writer(id).unwrap().try_write(b"now");
@@ -241,7 +241,7 @@ fn what_is_written_leaves_though_nobody_waits() {
 }
 
 #[test]
-fn a_reset_is_told_from_a_fin() {
+fn a_reset_and_a_fin_are_different_causes() {
     let mut rig = Rig::new();
     let id = rig.open(Behaviour::sink(), Options::default());
     rig.stack.writer(id).unwrap().write_all(b"hello").unwrap();

@@ -1,4 +1,4 @@
-//! A device that is always full: whoever has something to send gets its turn.
+//! A device that is always full: each connection with something to send gets its turn.
 
 use core::time::Duration;
 
@@ -209,7 +209,7 @@ fn a_socket_of_the_application_gets_its_turn() {
 
 /// smoltcp keeps waiting for a neighbour, in the place of the set where it began to.
 #[test]
-fn a_peer_that_is_not_there_holds_up_nobody() {
+fn an_unreachable_peer_delays_no_other_connection() {
     let mut busy = Busy::new(0);
     busy.lan.host(2, |host| host.is_off = true);
     let lost = busy.stack.connect((v4(12), PORT), Options::default());

@@ -130,7 +130,7 @@ fn the_finish_timeout_is_absolute() {
 }
 
 #[test]
-fn beginning_twice_does_not_begin_anew() {
+fn beginning_twice_does_not_restart_the_timeout() {
     let (mut us, id) = connected(
         Behaviour::silent().rx_buffer(100),
         options(|o| o.finish_timeout(secs(20))),
@@ -147,7 +147,7 @@ fn beginning_twice_does_not_begin_anew() {
 }
 
 #[test]
-fn a_fin_that_nobody_acknowledges_is_a_finish_timeout() {
+fn a_fin_without_an_acknowledgement_is_a_finish_timeout() {
     for presence in [Presence::Deaf, Presence::Absent] {
         let (mut us, id) = connected(Behaviour::sink(), Options::default());
         us.write(id, 100);
@@ -155,7 +155,7 @@ fn a_fin_that_nobody_acknowledges_is_a_finish_timeout() {
         us.stack.run_for(secs(500));
         us.world.peer().set_presence(presence);
         let began = us.now();
-        let error = us.writer(id).finish().expect_err("nobody is there");
+        let error = us.writer(id).finish().expect_err("no peer");
         // Every byte is acknowledged; only the FIN is not.
         assert_error(error, Cause::FinishTimeout, 100, 100);
         assert!((began + secs(30)..=began + secs(31)).contains(&us.now()));
@@ -171,7 +171,7 @@ fn if_silence_comes_first_the_peer_has_vanished() {
         us.world.peer().set_presence(Presence::Absent);
         us.write(id, pending);
         let began = us.now();
-        let error = us.writer(id).finish().expect_err("nobody is there");
+        let error = us.writer(id).finish().expect_err("no peer");
         assert_error(error, Cause::Vanished, pending as u64, 0);
         assert_eq!(us.now(), began + secs(10));
     }
@@ -348,7 +348,7 @@ fn a_peer_that_never_closes_does_not_pin_the_slot() {
     us.write(id, 10);
     let report = us.writer(id).finish().expect("finished");
     assert_ledger(report.ledger, 10, 10);
-    // FIN-WAIT-2 for ever, if nobody needs the slot.
+    // FIN-WAIT-2 without bound, if no connection needs the slot.
     us.stack.run_for(secs(10_000));
     us.world.peer().listen(PORT, Behaviour::sink().backlog(2));
     us.stack.run_for(secs(1));
@@ -363,7 +363,7 @@ fn an_unfinished_writer_keeps_its_slot_and_a_finished_one_does_not() {
     us.writer(id).begin_finish();
     us.stack.run_for(secs(5));
     assert_eq!(us.state(id), State::Closed(Cause::Finished));
-    // Ended, but nobody has collected the report.
+    // Ended, and the report was not collected.
     let full = us
         .stack
         .connect((lastbyte_sim::loopback::PEER_V4, PORT), Options::default());

@@ -15,7 +15,7 @@ const EVERY: Duration = Duration::from_micros(10);
 /// How many frames are held unless a configuration says otherwise.
 const USUAL: u64 = 256;
 
-/// Our end behind a device whose queue of `queue` frames is always full, connected to a
+/// Our end over a device whose queue of `queue` frames is always full, connected to a
 /// peer that behaves like this.
 #[track_caller]
 fn flooded(
@@ -31,7 +31,7 @@ fn flooded(
         config = config.receive_queue(u16::try_from(queue).expect("a short queue"));
     }
     let device = Flooded::new(&world, every, queue - 1);
-    let mut us = Us::behind(device, &world, config, buffers(TX, RX));
+    let mut us = Us::over(device, &world, config, buffers(TX, RX));
     let id = us.open(options);
     (us, id)
 }
@@ -54,7 +54,7 @@ fn writes_go_on() {
         }
         us.writer(id).flush().expect("acknowledged");
         assert_ledger(us.check(id).ledger, 100_000, 100_000);
-        // An acknowledgement waits behind the queue, for 2.56 ms: at 4 KiB a round, 25
+        // An acknowledgement waits at the end of the queue, for 2.56 ms: at 4 KiB a round, 25
         // rounds of twice that, and the peer's own delays.
         let took = us.now().since(from);
         assert!(took < secs(2), "{way:?}: {took:?}");
@@ -134,7 +134,7 @@ fn a_lost_segment_is_sent_again_and_a_peer_that_vanishes_is_missed() {
     us.world.set_drops(Direction::ToUs, Drops::All);
     let from = us.now();
     us.write(id, 100);
-    let error = us.writer(id).flush().expect_err("nobody is there");
+    let error = us.writer(id).flush().expect_err("no peer");
     assert_error(error, Cause::Vanished, 200, 100);
     let took = us.now().since(from);
     assert!(took >= secs(10) && took < secs(11), "{took:?}");

@@ -62,8 +62,8 @@ fn a_rst_out_of_the_window_is_dropped_in_silence() {
 #[test]
 fn a_rst_whose_data_reaches_into_the_window_is_dropped_in_silence() {
     let (mut us, id, raw, flow) = scripted(Options::default());
-    for behind in [1, 100, 1_000] {
-        let rst = flow.rst().with_seq(flow.seq.wrapping_sub(behind));
+    for below in [1, 100, 1_000] {
+        let rst = flow.rst().with_seq(flow.seq.wrapping_sub(below));
         raw.send(&rst.with_payload([0; 1_100]));
         us.stack.poll();
         assert_eq!(us.state(id), State::Open);
@@ -72,7 +72,7 @@ fn a_rst_whose_data_reaches_into_the_window_is_dropped_in_silence() {
 }
 
 /// IPv6 with a hop-by-hop options header of padding before the segment.
-fn behind_hop_by_hop(segment: &Segment, medium: Medium) -> Vec<u8> {
+fn with_hop_by_hop(segment: &Segment, medium: Medium) -> Vec<u8> {
     let mut frame = segment.to_frame(medium);
     let ip = frame.len() - 40 - 20;
     let len = u16::from_be_bytes([frame[ip + 4], frame[ip + 5]]) + 8;
@@ -83,7 +83,7 @@ fn behind_hop_by_hop(segment: &Segment, medium: Medium) -> Vec<u8> {
 }
 
 #[test]
-fn the_rules_hold_behind_a_hop_by_hop_header() {
+fn the_rules_hold_after_a_hop_by_hop_header() {
     let world = World::new(WorldConfig::instant());
     let raw = world.raw();
     let mut us = Us::<1>::new(&world);
@@ -95,16 +95,16 @@ fn the_rules_hold_behind_a_hop_by_hop_header() {
     assert_eq!(us.state(id), State::Open);
     let medium = world.config().medium;
     let rst = flow.rst().with_seq(flow.seq.wrapping_add(1));
-    raw.send_frame(behind_hop_by_hop(&rst, medium));
+    raw.send_frame(with_hop_by_hop(&rst, medium));
     us.stack.poll();
     assert_eq!(us.state(id), State::Open);
     assert_eq!(raw.recv().flags, Flags::ACK);
-    raw.send_frame(behind_hop_by_hop(&flow.rst(), medium));
+    raw.send_frame(with_hop_by_hop(&flow.rst(), medium));
     us.assert_refused(id, Cause::PeerReset, 0, 0);
 }
 
 #[test]
-fn an_exact_rst_counts_also_behind_data_of_the_same_moment() {
+fn an_exact_rst_counts_also_after_data_of_the_same_moment() {
     let (mut us, id, raw, mut flow) = scripted(Options::default());
     raw.send(&flow.data(b"last words"));
     raw.send(&flow.rst());
@@ -162,7 +162,7 @@ fn an_ack_of_what_was_never_sent_is_challenged_and_credits_nothing() {
 #[test]
 fn a_fin_beyond_the_window_is_challenged_and_its_data_not_taken() {
     let (mut us, id, raw, flow) = scripted(Options::default());
-    // It begins at RCV.NXT and ends behind any buffer of the fixture's.
+    // It begins at RCV.NXT and ends beyond any buffer of the fixture's.
     let fin = flow.segment(Flags::FIN | Flags::ACK);
     let fin = fin.with_payload(vec![0; RX + 1]);
     assert_challenged(&mut us, id, &raw, &flow, &fin);
@@ -201,7 +201,7 @@ fn a_soft_icmp_error_is_advice() {
         us.stack.poll();
         assert_eq!(us.state(id), State::Connecting);
         assert_eq!(us.stack.poll_advice(id), Ok(Some(Advice::Icmp)));
-        assert_eq!(us.stack.poll_advice(id), Ok(None), "told once");
+        assert_eq!(us.stack.poll_advice(id), Ok(None), "reported once");
     }
 }
 
@@ -218,7 +218,7 @@ fn a_hard_icmp_error_on_an_open_connection_is_advice() {
 }
 
 #[test]
-fn an_icmp_error_about_a_segment_not_in_flight_is_not_believed() {
+fn an_icmp_error_about_a_segment_not_in_flight_is_ignored() {
     let (mut us, id, raw, syn) = connecting();
     let forged = syn.clone().with_seq(syn.seq.wrapping_add(1));
     raw.send_unreachable(&forged, 3);
@@ -344,7 +344,7 @@ fn what_the_peer_may_have_sent_is_hearing_it_and_what_it_cannot_have_is_not() {
         "older than that"
     );
     assert!(!is_heard(at(1 << 31)), "older than any window");
-    assert!(is_heard(at(edge)), "a closed window's bare ACK");
+    assert!(is_heard(at(edge)), "a pure ACK at a closed window");
     assert!(is_heard(at(edge + 1)), "a FIN at the edge was lost");
     assert!(!is_heard(at(edge + 2)));
     let data_at = |ahead| move |flow: &Flow| at(ahead)(flow).with_payload(b"x");
@@ -409,7 +409,7 @@ fn retyped(mut frame: Vec<u8>, at: usize, kind: u8) -> Vec<u8> {
 }
 
 #[test]
-fn only_an_intact_icmp_message_of_the_right_type_is_believed() {
+fn only_an_intact_icmp_message_of_the_right_type_counts() {
     const ETHERNET: usize = 14;
     let families = [
         (IpAddress::from(PEER_V4), ETHERNET + 20, 3, 11),

@@ -38,7 +38,7 @@ fn ours(to: IpAddress) -> IpAddress {
 }
 
 /// Says it of `segment`.
-fn tell(us: &mut Us<1>, raw: &RawPeer, message: (u8, u8), segment: &Segment) {
+fn report_icmp(us: &mut Us<1>, raw: &RawPeer, message: (u8, u8), segment: &Segment) {
     let medium = us.world.config().medium;
     let between = (router(segment.dst), segment.src);
     raw.send_frame(icmp(medium, between, message, segment));
@@ -56,7 +56,7 @@ const SOFT_V6: [(u8, u8); 3] = [(1, 0), (1, 2), (1, 3)];
 fn an_icmpv6_error_that_will_not_pass_ends_an_attempt_at_once() {
     for message in HARD_V6 {
         let (mut us, id, raw, syn) = calling(PEER_V6.into());
-        tell(&mut us, &raw, message, &syn);
+        report_icmp(&mut us, &raw, message, &syn);
         assert_eq!(
             us.state(id),
             State::Closed(Cause::Unreachable),
@@ -66,7 +66,7 @@ fn an_icmpv6_error_that_will_not_pass_ends_an_attempt_at_once() {
     }
     for message in SOFT_V6 {
         let (mut us, id, raw, syn) = calling(PEER_V6.into());
-        tell(&mut us, &raw, message, &syn);
+        report_icmp(&mut us, &raw, message, &syn);
         assert_eq!(us.state(id), State::Connecting, "{message:?}");
         assert_eq!(us.stack.poll_advice(id), Ok(Some(Advice::Icmp)));
     }
@@ -79,7 +79,7 @@ fn no_icmpv6_error_ends_an_open_connection() {
         let (mut us, id, raw, _) = scripted_to(PEER_V6, Handshake::default(), Options::default());
         us.write(id, 10);
         let data = raw.recv();
-        tell(&mut us, &raw, message, &data);
+        report_icmp(&mut us, &raw, message, &data);
         assert_eq!(us.state(id), State::Open, "{message:?}");
         let advice = us.stack.poll_advice(id);
         assert_eq!(advice, Ok(Some(Advice::Icmp)), "{message:?}");
@@ -91,7 +91,7 @@ fn no_icmpv6_error_ends_an_open_connection() {
 fn other_icmpv6_messages_say_nothing() {
     for message in [(3, 0), (3, 1), (4, 0), (4, 2), (128, 0), (1, 7), (1, 255)] {
         let (mut us, id, raw, syn) = calling(PEER_V6.into());
-        tell(&mut us, &raw, message, &syn);
+        report_icmp(&mut us, &raw, message, &syn);
         assert_eq!(us.state(id), State::Connecting, "{message:?}");
     }
 }
@@ -99,7 +99,7 @@ fn other_icmpv6_messages_say_nothing() {
 /// An error that is sent to another host, or to a group, is not for us, whatever it
 /// quotes.
 #[test]
-fn an_icmp_error_for_somebody_else_is_ignored() {
+fn an_icmp_error_for_another_host_is_ignored() {
     let cases: [(IpAddress, (u8, u8), Vec<IpAddress>); 2] = [
         (
             PEER_V4.into(),
@@ -151,7 +151,7 @@ fn what_a_router_said_is_the_reason_at_the_connect_timeout() {
     ] {
         for message in messages {
             let (mut us, id, raw, syn) = calling(peer);
-            tell(&mut us, &raw, message, &syn);
+            report_icmp(&mut us, &raw, message, &syn);
             let medium = us.world.config().medium;
             raw.respond(move |raw, syn| {
                 raw.send_frame(icmp(medium, (router(peer), syn.src), message, syn));

@@ -49,7 +49,7 @@ fn answered_after<const N: usize>(us: &mut Us<N>, raw: &RawPeer, port: u16) -> S
         }
         us.stack.run_for(secs(pause));
     }
-    panic!("nobody answered for a minute");
+    panic!("no answer for a minute");
 }
 
 /// One spoofed SYN each time a listener is free does not keep a true caller out,

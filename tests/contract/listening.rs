@@ -70,13 +70,13 @@ fn the_call_timeout_ends_the_wait_and_not_the_listening() {
     let world = World::new(WorldConfig::default());
     let mut us = Us::<1>::new(&world);
     let id = listening(&mut us, options(|o| o.call_timeout(secs(5))));
-    let error = us.stack.wait_open(id).expect_err("nobody connects");
+    let error = us.stack.wait_open(id).expect_err("no caller");
     assert_call_timed_out(error, Timeout::Call);
     assert_eq!(us.now(), at_secs(5));
     assert_would_block(us.writer(id).try_write(b"early"));
     assert_eq!(us.writer(id).write_ready(), Ok(false));
     assert_eq!(us.writer(id).write(b""), Ok(0));
-    let error = us.writer(id).write(b"early").expect_err("nobody connects");
+    let error = us.writer(id).write(b"early").expect_err("no caller");
     assert_call_timed_out(error, Timeout::Call);
     assert_eq!(us.now(), at_secs(10));
     assert_eq!(us.state(id), State::Listening);
@@ -216,7 +216,7 @@ fn a_lost_syn_ack_is_sent_again() {
 }
 
 #[test]
-fn a_fin_right_behind_the_handshake_is_seen() {
+fn a_fin_right_after_the_handshake_is_seen() {
     let world = World::new(WorldConfig::instant());
     let raw = world.raw();
     let mut us = Us::<1>::new(&world);
@@ -229,7 +229,7 @@ fn a_fin_right_behind_the_handshake_is_seen() {
 }
 
 #[test]
-fn a_rst_right_behind_the_handshake_is_a_reset() {
+fn a_rst_right_after_the_handshake_is_a_reset() {
     let world = World::new(WorldConfig::instant());
     let raw = world.raw();
     let mut us = Us::<1>::new(&world);
@@ -271,7 +271,7 @@ fn finish_and_abort_stop_the_listening() {
         while raw.try_recv().is_some() {}
         raw.send(&syn);
         us.stack.poll();
-        assert!(raw.recv().is(Flags::RST), "nobody listens any more");
+        assert!(raw.recv().is(Flags::RST), "no listener is left");
         // The slot is free again.
         listening(&mut us, Options::default());
     }

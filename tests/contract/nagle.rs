@@ -82,7 +82,7 @@ fn a_full_buffer_leaves_in_full_segments_while_the_congestion_window_is_small() 
 }
 
 /// What is left of a large buffer waits to be a full segment itself: not one small
-/// segment behind each large one.
+/// segment after each large one.
 #[test]
 fn nagle_holds_back_the_rest_of_a_full_buffer_of_sixteen_segments() {
     let world = World::new(WorldConfig::instant());

@@ -15,8 +15,8 @@ use lastbyte_sim::loopback::{
 
 const OTHER_MAC: EthernetAddress = EthernetAddress([0x02, 0x77, 0, 0, 0, 9]);
 
-/// Nobody has it.
-const NOBODY: IpAddress = IpAddress::Ipv4(Ipv4Address::new(10, 77, 0, 99));
+/// No host has it.
+const ABSENT: IpAddress = IpAddress::Ipv4(Ipv4Address::new(10, 77, 0, 99));
 
 fn impatient() -> Options {
     options(|o| {
@@ -79,7 +79,7 @@ fn the_connection_after_a_peer_that_vanished_finds_the_one_in_its_place() {
         let (mut us, id) = connected_to::<1>(to, impatient());
         us.world.peer().set_presence(Presence::Absent);
         us.write(id, 10);
-        let error = us.writer(id).flush().expect_err("nobody");
+        let error = us.writer(id).flush().expect_err("no peer");
         assert_error(error, Cause::Vanished, 20, 10);
         us.world.peer().reboot(9);
         us.world.peer().set_presence(Presence::Present);
@@ -136,33 +136,33 @@ fn a_link_that_is_followed_and_comes_up_counts_too() {
     assert!(us.report(id).link_was_down);
 }
 
-/// A link that was up all the time says nothing about the neighbours, and asking for them
+/// A link that was up all the time says nothing about the neighbours, and requests for them
 /// again takes a round trip.
 #[test]
-fn a_link_that_stays_up_forgets_nobody() {
+fn a_link_that_stays_up_forgets_no_neighbour() {
     let (mut us, id) = connected_to::<1>(PEER_V4.into(), Options::default());
     let known = time_to_deliver(&mut us, id);
     us.stack.set_link(true);
     assert_eq!(time_to_deliver(&mut us, id), known);
     us.stack.set_link(false);
     assert_eq!(time_to_deliver(&mut us, id), known);
-    // smoltcp asks once a second.
+    // smoltcp sends one request a second.
     us.stack.run_for(secs(2));
     us.stack.set_link(true);
     assert_eq!(time_to_deliver(&mut us, id), known + ms(2));
 }
 
-/// smoltcp asks for one neighbour a second, and a peer that is not there would be asked for
+/// smoltcp sends one request a second, and for an unreachable peer it would send one
 /// each time.
 #[test]
 fn an_attempt_after_one_without_an_answer_holds_up_no_other_connection() {
     let (mut us, id) = connected_to::<2>(PEER_V4.into(), Options::default());
     let known = time_to_deliver(&mut us, id);
     for _ in 0..3 {
-        let lost = us.stack.connect((NOBODY, PORT), impatient());
+        let lost = us.stack.connect((ABSENT, PORT), impatient());
         let lost = lost.expect("a slot");
         assert_eq!(time_to_deliver(&mut us, id), known);
-        us.stack.wait_open(lost).expect_err("nobody is there");
+        us.stack.wait_open(lost).expect_err("no peer");
         us.stack.release(lost).expect("ours");
     }
 }

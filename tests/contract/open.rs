@@ -156,14 +156,14 @@ fn a_flush_over_an_hour_long_wait_is_repeatable() {
 }
 
 #[test]
-fn the_first_write_after_a_rst_is_refused_though_nobody_polled() {
+fn the_first_write_after_a_rst_is_refused_without_a_poll() {
     for way in Way::ALL {
         let (mut us, id) = connected(Behaviour::sink(), Options::default());
         us.write(id, 500);
         us.writer(id).flush().expect("acknowledged");
         us.world.peer().abort(PORT);
         us.world.run_for(secs(1));
-        assert_eq!(us.state(id), State::Open, "nobody has looked");
+        assert_eq!(us.state(id), State::Open, "no poll yet");
         let error = way.write(us.writer(id), b"late").expect_err("reset");
         assert_error(error, Cause::PeerReset, 500, 500);
         us.assert_refused(id, Cause::PeerReset, 500, 500);
@@ -401,7 +401,7 @@ fn the_peer_sees_the_rst_of_an_abort_at_once() {
     assert_eq!(us.world.peer().saw_rst(PORT), Some(now + ms(1)));
 }
 
-/// Our end behind a device that is busy with a frame for this long, when it
+/// Our end over a device that is busy with a frame for this long, when it
 /// aborts: how long that took, and whether the RST has left.
 fn aborted_while_busy_for(latency: Duration) -> (Duration, bool) {
     let world = World::new(WorldConfig {

@@ -338,7 +338,7 @@ impl Headers {
 }
 
 /// RFC 791, 3.2: a packet of 68 octets is never fragmented. RFC 6864, 4: one that may be
-/// has a number of its own, whoever fills its checksum in.
+/// has a number of its own, wherever its checksum is filled in.
 #[test]
 fn routers_may_fragment_what_is_long_and_each_has_a_number() {
     for medium in [Medium::Ethernet, Medium::Ip] {
@@ -356,7 +356,7 @@ fn routers_may_fragment_what_is_long_and_each_has_a_number() {
             checksums.tcp = Checksum::None;
             let device = Checking::new(&world, checksums);
             let headers = Headers::of(&world);
-            let mut us = Us::<1, _>::behind(device, &world, config(&world), buffers(TX, RX));
+            let mut us = Us::<1, _>::over(device, &world, config(&world), buffers(TX, RX));
             let id = us.open(Options::default());
             for len in [1, 27, 28, 29, 536, 1_460, 3_000, 1_460] {
                 us.write(id, len);
@@ -449,7 +449,7 @@ fn no_router_makes_a_path_narrower_than_every_path_is() {
 
 /// RFC 5927, 4.1.
 #[test]
-fn nothing_is_believed_of_a_segment_that_is_not_in_flight() {
+fn a_report_on_a_segment_that_is_not_in_flight_is_ignored() {
     for peer in [IpAddress::from(PEER_V4), PEER_V6.into()] {
         for off in [u32::MAX, 1_440] {
             let mut complaint = Complaint::new(peer, 1_440);

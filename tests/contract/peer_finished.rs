@@ -25,14 +25,14 @@ fn stuffed_and_finished(options: Options) -> (Us<1>, ConnectionId, u64) {
 }
 
 #[test]
-fn the_first_write_after_a_fin_is_refused_though_nobody_polled() {
+fn the_first_write_after_a_fin_is_refused_without_a_poll() {
     for way in Way::ALL {
         let (mut us, id) = connected(Behaviour::sink(), Options::default());
         us.write(id, 500);
         us.writer(id).flush().expect("acknowledged");
         us.world.peer().close(PORT);
         us.world.run_for(secs(1));
-        assert_eq!(us.state(id), State::Open, "nobody has looked");
+        assert_eq!(us.state(id), State::Open, "no poll yet");
         let error = way.write(us.writer(id), b"late").expect_err("closed");
         assert_error(error, Cause::PeerFinished, 500, 500);
         assert_eq!(us.state(id), REFUSE);
@@ -44,7 +44,7 @@ fn the_first_write_after_a_fin_is_refused_though_nobody_polled() {
 }
 
 #[test]
-fn a_write_ready_tells_nothing_else() {
+fn write_ready_reports_nothing_else() {
     let (mut us, id) = connected(Behaviour::sink(), Options::default());
     us.world.peer().close(PORT);
     us.world.run_for(secs(1));
@@ -100,7 +100,7 @@ fn bytes_accepted_before_the_fin_drain_and_flush_is_ok() {
 }
 
 #[test]
-fn finishing_after_the_fin_drains_and_tells_the_fin() {
+fn finishing_after_the_fin_drains_and_reports_the_fin() {
     let (mut us, id, raw, mut flow) = scripted(Options::default());
     us.write(id, 10);
     assert_eq!(raw.recv().payload.len(), 10);
@@ -224,7 +224,7 @@ fn half_closed_every_other_end_has_its_own_cause() {
         }),
         (Cause::FinishTimeout, |us, id| {
             us.world.peer().set_presence(Presence::Deaf);
-            us.writer(id).finish().expect_err("nobody answers");
+            us.writer(id).finish().expect_err("no answer");
         }),
     ];
     for (cause, end) in ends {
@@ -237,7 +237,7 @@ fn half_closed_every_other_end_has_its_own_cause() {
 }
 
 #[test]
-fn a_fin_behind_data_is_seen_where_data_is_discarded() {
+fn a_fin_after_data_is_seen_where_data_is_discarded() {
     for size in [1, 100, 1_000_000] {
         let behaviour = Behaviour::sink()
             .sending(pattern(0, size))
@@ -266,14 +266,14 @@ fn what_is_received_is_discarded_at_once_wherever_the_ring_begins() {
 }
 
 #[test]
-fn a_fin_behind_a_full_receive_buffer_is_hidden_and_status_says_so() {
+fn a_fin_after_a_full_receive_buffer_is_hidden_and_status_reports_it() {
     let keep = options(|o| o.on_receive(OnReceive::Keep).nagle(Nagle::Off));
     let (mut us, id, raw, mut flow) = scripted(keep);
     assert!(!us.writer(id).progress().unwrap().is_receive_full);
     raw.send(&flow.data(pattern(0, RX)));
     us.stack.poll();
     assert!(us.writer(id).progress().unwrap().is_receive_full);
-    // The window is closed: one byte and the FIN behind it cannot be taken.
+    // The window is closed: one byte and the FIN after it cannot be taken.
     let beyond = flow.data(*b"!");
     let fin = flow.fin();
     raw.send(&beyond);
@@ -306,9 +306,9 @@ fn a_fin_with_an_acknowledgement_settles_the_ledger_first() {
 }
 
 #[test]
-fn a_fin_behind_a_hole_counts_once_the_hole_is_filled() {
+fn a_fin_after_a_gap_counts_once_the_gap_is_filled() {
     let (mut us, id, raw, mut flow) = scripted(Options::default());
-    let data = flow.data(*b"hole");
+    let data = flow.data(*b"gaps");
     raw.send(&flow.fin());
     us.stack.poll();
     assert_eq!(us.state(id), State::Open);

@@ -96,7 +96,7 @@ fn a_hundred_refusals_in_a_row_use_up_no_ports() {
     let mut us = Us::<1>::configured(&world, TX, RX, few);
     for _ in 0..100 {
         let id = us.connect(Options::default());
-        let error = us.stack.wait_open(id).expect_err("nobody listens");
+        let error = us.stack.wait_open(id).expect_err("no listener");
         assert_eq!(error.cause(), Some(Cause::Refused));
         us.stack.release(id).expect("ours");
     }
@@ -287,7 +287,7 @@ fn ports_of_boot(seed: u64, connections: usize) -> Vec<u16> {
     for _ in 0..connections {
         let id = us.connect(Options::default());
         ports.push(us.stack.endpoints(id).unwrap().expect("both ends").0.port);
-        us.stack.wait_open(id).expect_err("nobody listens");
+        us.stack.wait_open(id).expect_err("no listener");
         us.stack.release(id).expect("ours");
     }
     ports
@@ -308,7 +308,7 @@ fn most(mut values: Vec<u16>) -> usize {
 /// To know the port before, or all before, or those of another boot whose seed is next
 /// to this one's, is of no use. By chance a step of one is there once in 2,000.
 #[test]
-fn the_ports_before_do_not_tell_the_next_one() {
+fn earlier_ports_do_not_give_away_the_next_one() {
     let [this, other] = [1, 2].map(|seed| ports_of_boot(seed, 1_000));
     let of_this = steps(&this);
     assert!(most(of_this.clone()) <= 6, "{of_this:?}");

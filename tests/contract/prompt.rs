@@ -19,7 +19,7 @@ fn limited() -> Options {
     })
 }
 
-/// A connection whose neighbour has gone, and is not known any more.
+/// A connection whose neighbour is unreachable, and has been forgotten.
 #[track_caller]
 fn lost() -> (Us<1>, ConnectionId) {
     let (mut us, id) = connected(Behaviour::sink(), limited());
@@ -71,7 +71,7 @@ fn the_rst_leaves_later_if_it_can() {
 
 #[test]
 fn where_no_rst_is_owed_an_abort_is_over_at_once() {
-    // A SYN that nobody has seen, for want of a neighbour, and later.
+    // A SYN that has not left, for want of a neighbour, and later.
     for after in [ms(0), ms(100), secs(3), secs(6)] {
         let world = World::new(WorldConfig::default());
         world.peer().set_presence(Presence::Absent);
@@ -80,7 +80,7 @@ fn where_no_rst_is_owed_an_abort_is_over_at_once() {
         us.stack.run_for(after);
         assert_eq!(time_of_abort(&mut us, id), ms(0), "{after:?}");
     }
-    // Nobody has called.
+    // No caller yet.
     let world = World::new(WorldConfig::default());
     let mut us = Us::<1>::new(&world);
     let id = us.stack.listen((OUR_V4, PORT), limited()).expect("free");
@@ -97,7 +97,7 @@ fn where_no_rst_is_owed_an_abort_is_over_at_once() {
     assert_eq!(time_of_abort(&mut us, id), ms(0));
 }
 
-/// Every call that blocks, where nobody answers.
+/// Every call that blocks, where no answer comes.
 #[test]
 fn a_call_that_blocks_has_its_limit() {
     type Call = fn(&mut Us<1>, ConnectionId) -> Option<lastbyte::WriteError>;
@@ -126,7 +126,7 @@ fn a_call_that_blocks_has_its_limit() {
     let mut us = Us::<1>::new(&world);
     let id = us.connect(limited());
     let from = us.now();
-    let error = us.stack.wait_open(id).expect_err("nobody is there");
+    let error = us.stack.wait_open(id).expect_err("no peer");
     assert_call_timed_out(error, Timeout::Call);
     assert_eq!(us.now().since(from), LIMIT);
 }

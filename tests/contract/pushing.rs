@@ -163,6 +163,6 @@ fn a_large_buffer_goes_on_leaving_in_full_segments() {
     let mut frames = tap.take();
     frames.retain(|segment| !segment.payload.is_empty());
     let short = frames.iter().filter(|s| s.payload.len() < 1_460).count();
-    // The ring of the buffer cuts one each time that it begins anew.
+    // The ring of the buffer cuts one each time that it wraps.
     assert!(short < 40, "{short} of {} are short", frames.len());
 }

@@ -154,7 +154,7 @@ fn no_octet_is_missing_in_front_of_a_fin_beyond_the_window() {
     }
 }
 
-/// The connection has received these and nobody has read them.
+/// The connection has received these and the application has not read them.
 const UNREAD: &[u8] = b"precious";
 
 #[track_caller]
@@ -167,9 +167,9 @@ fn unread(options: Options) -> (Us<1>, ConnectionId, RawPeer, Flow) {
 }
 
 /// The one end that takes what was received with it: smoltcp clears the buffers of a
-/// socket whose address is gone.
+/// socket whose address was removed.
 #[test]
-fn what_was_received_is_lost_with_the_address_and_the_reader_is_told() {
+fn what_was_received_is_lost_with_the_address_and_the_reader_gets_the_error() {
     for pause in [ms(0), secs(1), secs(200)] {
         let (mut us, id, ..) = unread(keep());
         us.lose_addresses();

@@ -117,7 +117,7 @@ enum Began {
     Peer,
 }
 
-/// Connected to a script with this handshake, whoever began.
+/// Connected to a script with this handshake, by either end's SYN.
 fn connected(began: Began, handshake: Handshake) -> (Us<1>, ConnectionId, RawPeer, Flow) {
     let without_nagle = options(|o| o.nagle(Nagle::Off));
     if began == Began::Us {

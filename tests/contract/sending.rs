@@ -41,7 +41,7 @@ fn resent_at(step: Duration, between: Between) -> Instant {
 }
 
 #[test]
-fn a_retransmission_is_hardly_late_behind_writes_that_are_held_back() {
+fn a_retransmission_is_hardly_late_after_writes_that_are_held_back() {
     for step in [3, 4, 7].map(ms) {
         let late = resent_at(step, Between::Nothing).since(resent_at(step, Between::Polls));
         assert!(late < ms(10) + step, "{late:?}, a write every {step:?}");
@@ -147,8 +147,8 @@ fn a_full_segment_of_a_peer_that_names_no_size_is_not_held_back() {
     }
 }
 
-/// smoltcp does not tell beforehand what it does about a socket whose address is
-/// gone.
+/// smoltcp does not report beforehand what it does about a socket whose address is
+/// removed.
 #[test]
 fn what_becomes_of_a_changed_interface_is_seen_at_the_next_poll() {
     let world = World::new(WorldConfig::instant());
@@ -172,7 +172,7 @@ fn what_becomes_of_a_changed_interface_is_seen_at_the_next_poll() {
 /// What a device cuts counts as the segments that it makes of it: more than one of
 /// them is not what Nagle's algorithm holds back.
 #[test]
-fn a_write_behind_a_long_segment_that_the_device_cut_leaves_at_once() {
+fn a_write_after_a_segment_that_the_device_segmented_leaves_at_once() {
     let offload = Offload {
         tcp_tx: true,
         ..Offload::default()
@@ -183,7 +183,7 @@ fn a_write_behind_a_long_segment_that_the_device_cut_leaves_at_once() {
     });
     let raw = world.raw();
     let device = Cutting::new(&world);
-    let mut us = Us::<1, _>::behind(device, &world, config(&world), buffers(20_000, RX));
+    let mut us = Us::<1, _>::over(device, &world, config(&world), buffers(20_000, RX));
     let id = us.connect(Options::default());
     let mut flow = raw.handshake(Handshake::default(), || {
         us.stack.poll();

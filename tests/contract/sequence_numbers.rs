@@ -76,7 +76,7 @@ fn of_other_ends_or_after_another_boot_they_are_others() {
     }
 }
 
-/// smoltcp's generator (`rand.rs`), from which three numbers in a row tell all others.
+/// smoltcp's generator (`rand.rs`), from three numbers of which all others can be computed.
 fn generated(seed: u64) -> impl Iterator<Item = u32> {
     let mut state = seed;
     core::iter::from_fn(move || {

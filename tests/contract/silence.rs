@@ -78,7 +78,7 @@ fn the_limit_runs_from_the_first_segment_without_an_answer() {
     us.write(id, 10);
     assert_eq!(run_until_closed(&mut us, id, 1_000), first.time + secs(100));
     us.assert_refused(id, Cause::Vanished, 20, 0);
-    // An acknowledgement begins it anew, and an answer without one does not.
+    // An acknowledgement restarts it, and an answer without one does not.
     for acknowledged in [5, 0] {
         let (mut us, id, raw, mut flow) = scripted(Options::default());
         us.write(id, 10);
@@ -218,7 +218,7 @@ fn a_neighbour_that_went_while_idle_is_noticed_by_the_next_write() {
 }
 
 #[test]
-fn a_neighbour_that_goes_behind_a_closed_window_is_noticed() {
+fn a_neighbour_that_vanishes_at_a_closed_window_is_noticed() {
     let (mut us, id) = connected(Behaviour::silent().rx_buffer(1_000), Options::default());
     us.fill(id);
     us.stack.run_for(secs(3_600));
@@ -248,21 +248,21 @@ fn a_cable_that_is_mended_in_time_changes_nothing() {
 }
 
 #[test]
-fn the_call_timeout_tells_a_peer_that_does_not_read_from_silence() {
+fn the_call_timeout_distinguishes_a_peer_that_does_not_read_from_silence() {
     let (mut us, id) = connected(
         Behaviour::silent().rx_buffer(1_000),
         options(|o| o.call_timeout(secs(7))),
     );
     us.fill(id);
     let from = us.now();
-    let error = us.writer(id).write(b"x").expect_err("nobody reads");
+    let error = us.writer(id).write(b"x").expect_err("no reader");
     assert_call_timed_out(error, Timeout::NotReading);
     assert_eq!(us.now(), from + secs(7));
     assert_eq!(us.state(id), State::Open);
 
     us.world.peer().set_presence(Presence::Absent);
     let from = us.now();
-    let error = us.writer(id).flush().expect_err("nobody is there");
+    let error = us.writer(id).flush().expect_err("no peer");
     assert_call_timed_out(error, Timeout::Call);
     assert_eq!(us.now(), from + secs(7));
 
@@ -297,14 +297,14 @@ fn three_retransmissions_or_ten_seconds_are_a_stall_and_no_end() {
     }
     assert_eq!(sent, 4, "the first and three retransmissions");
     assert!(us.now() < at_secs(10));
-    assert_eq!(us.stack.poll_advice(id), Ok(None), "told once");
+    assert_eq!(us.stack.poll_advice(id), Ok(None), "reported once");
     assert!(us.writer(id).progress().unwrap().is_stalled);
     assert_eq!(us.state(id), State::Open);
     flow.take(10);
     raw.send(&flow.ack());
     us.stack.poll();
     assert!(!us.writer(id).progress().unwrap().is_stalled);
-    // The next stall is told again.
+    // The next stall is reported again.
     us.write(id, 10);
     us.stack.run_for(secs(10));
     assert_eq!(us.stack.poll_advice(id), Ok(Some(Advice::Stalled)));
@@ -331,7 +331,7 @@ fn a_peer_that_answers_and_does_not_read_is_a_stall_after_the_time() {
 }
 
 #[test]
-fn keep_alive_finds_an_idle_peer_that_has_gone() {
+fn keep_alive_finds_an_idle_peer_that_vanished() {
     for presence in [Presence::Deaf, Presence::Absent] {
         let (mut us, id) = connected(
             Behaviour::sink(),
@@ -345,11 +345,11 @@ fn keep_alive_finds_an_idle_peer_that_has_gone() {
         assert!((95..=101).contains(&probes), "{probes} probes");
         assert_eq!(us.stack.poll_advice(id), Ok(None), "a probe is no stall");
         assert_eq!(us.state(id), State::Open);
-        let gone = us.now();
+        let vanished = us.now();
         us.world.peer().set_presence(presence);
         let ended = run_until_closed(&mut us, id, 1_000);
         let unanswered = tap.take()[0].time;
-        assert!(unanswered <= gone + secs(10));
+        assert!(unanswered <= vanished + secs(10));
         assert_eq!(ended, unanswered + secs(30));
         us.assert_refused(id, Cause::Vanished, 100, 100);
     }
@@ -370,7 +370,7 @@ fn keep_alive_leaves_the_handshake_alone() {
             });
         } else {
             us.connect(keep_alive);
-            // It asserts that the handshake ends with a bare ACK.
+            // It asserts that the handshake ends with a pure ACK.
             raw.handshake(Handshake::default(), || {
                 us.stack.poll();
             });
@@ -385,7 +385,7 @@ fn keep_alive_leaves_the_handshake_alone() {
 }
 
 #[test]
-fn a_stall_that_is_over_leaves_at_most_one_probe_and_no_limit_behind() {
+fn after_a_stall_at_most_one_probe_and_no_timeout_is_left() {
     let (mut us, id, raw, mut flow) = scripted(Options::default());
     us.write(id, 10);
     us.stack.run_for(secs(60));
@@ -467,7 +467,7 @@ fn data_lost_and_a_window_closed_at_the_same_number_recovers() {
                 raw.send(&flow.ack());
             }
         }
-        assert!(answers >= 3, "our end stopped asking");
+        assert!(answers >= 3, "our end stopped probing");
         assert_eq!(taken, 1_000);
         us.writer(id).flush().expect("acknowledged");
         assert_ledger(us.ledger(id), 1_000, 1_000);

@@ -151,7 +151,7 @@ fn ports_run_out_and_rest_for_time_wait() {
     us.writer(first).finish().expect("finished");
     let refused = us.stack.connect((PEER_V4, PORT), Options::default());
     assert_eq!(refused, Err(OpenError::NoPort), "the peer may remember it");
-    // Asking again does not prolong it, nor does an idle slot keep the port.
+    // A second call does not prolong it, nor does an idle slot keep the port.
     for _ in 0..59 {
         us.stack.run_for(secs(1));
         let refused = us.stack.connect((PEER_V4, PORT), Options::default());
@@ -202,7 +202,7 @@ fn a_port_in_fin_wait_2_is_taken_though_it_has_rested() {
 #[test]
 fn the_port_of_an_ended_connection_is_taken_until_it_is_released() {
     let world = World::new(WorldConfig::default());
-    // Nobody listens there.
+    // There is no listener.
     let one = config(&world).local_ports(50_000..=50_000);
     let mut us = Us::<2>::configured(&world, TX, RX, one);
     let peer = (PEER_V4, PORT);
@@ -287,7 +287,7 @@ fn reopen_ten_thousand_times(
     }
     assert_eq!(world.peer().accepted(PORT), 10_000);
     us.stack.run_for(secs(100));
-    assert_eq!(us.stack.poll(), None, "a timer was left behind");
+    assert_eq!(us.stack.poll(), None, "a timer is left");
 }
 
 #[test]
@@ -333,7 +333,7 @@ fn ten_thousand_vanished_peers_leak_nothing() {
         us.world.set_drops(Direction::ToUs, Drops::All);
         let bytes = us.writer(id).try_write(b"");
         assert_eq!(bytes, Ok(0));
-        let cause = us.writer(id).finish().expect_err("nobody answers").cause();
+        let cause = us.writer(id).finish().expect_err("no answer").cause();
         us.world.set_drops(Direction::ToUs, Drops::Nothing);
         cause
     });
@@ -370,7 +370,7 @@ fn while_one_writer_blocks_the_others_are_served() {
         world.peer().close(81);
         world.peer().abort(82);
     });
-    let error = us.writer(stuck).write(b"x").expect_err("nobody reads");
+    let error = us.writer(stuck).write(b"x").expect_err("no reader");
     assert_call_timed_out(error, Timeout::NotReading);
     // As of now, without a poll:
     for (port, id) in (81..).zip(others) {
@@ -420,7 +420,7 @@ fn the_smallest_mtu_and_the_smallest_buffers_carry_every_byte() {
 }
 
 #[test]
-fn a_lost_address_is_told_before_a_call_on_another_connection_sends() {
+fn a_lost_address_is_reported_before_a_call_on_another_connection_sends() {
     let world = World::new(WorldConfig::default());
     world.peer().listen(PORT, Behaviour::sink());
     let mut us = Us::<2>::new(&world);

@@ -180,7 +180,7 @@ fn a_transfer_arrives_exactly_and_finishes() {
 }
 
 #[test]
-fn every_end_of_an_open_connection_is_told() {
+fn every_end_of_an_open_connection_is_reported() {
     type End = fn(&mut Owner<1>, ConnectionId);
     let ends: [(Cause, u64, End); 5] = [
         (Cause::PeerFinished, 100, |owner, _| {
@@ -262,7 +262,7 @@ fn no_end_is_missed_however_few_steps_a_poll_has() {
 }
 
 #[test]
-fn the_first_write_after_a_fin_is_refused_though_nobody_polled() {
+fn the_first_write_after_a_fin_is_refused_without_a_poll() {
     let world = sink_world(Behaviour::sink());
     let mut owner = Owner::<1>::new(&world, Style::Whole);
     let id = owner.open(Options::default());
@@ -273,7 +273,7 @@ fn the_first_write_after_a_fin_is_refused_though_nobody_polled() {
 }
 
 #[test]
-fn refusal_and_silence_while_connecting_are_told_apart() {
+fn refusal_and_silence_while_connecting_are_different_causes() {
     for style in STYLES {
         for (presence, cause) in [
             (Presence::Present, Cause::Refused),
@@ -407,7 +407,7 @@ fn a_socket_of_the_application_works_alongside() {
     assert_ledger(us.ledger(id), 10, 10);
 }
 
-/// A device with one frame to give, which was cut by whoever received it.
+/// A device with one frame to give, which an offload engine has coalesced.
 #[derive(Default)]
 struct Marked {
     asked: Asked,

@@ -218,10 +218,10 @@ fn the_connection_below_is_reset_whenever_we_end_it() {
     for (state, event, next, action) in cells() {
         let ends = next.is_closed() && !state.is_closed();
         // In these two the stack below has no connection left to reset.
-        let is_gone = matches!(event, Event::PeerRst | Event::FinAcknowledged);
+        let is_closed_there = matches!(event, Event::PeerRst | Event::FinAcknowledged);
         assert_eq!(
             action == Action::Reset,
-            ends && !is_gone,
+            ends && !is_closed_there,
             "{state}, {event}"
         );
     }
@@ -315,7 +315,7 @@ fn writing_is_finished_from_either_open_state_and_reading_goes_on() {
 }
 
 #[test]
-fn a_fin_of_the_peer_is_told_under_the_policy_it_came_with() {
+fn a_fin_of_the_peer_is_reported_under_the_policy_it_came_with() {
     for policy in [OnPeerFin::Refuse, OnPeerFin::HalfClose] {
         let cell = transition(State::Open, Event::PeerFin(policy));
         assert_eq!(cell.next, State::PeerFinished(policy));
@@ -360,7 +360,7 @@ fn a_cause_is_decided_only_by_what_it_is_named_after() {
 
 /// The other direction: no event that ends a connection goes unheard.
 #[test]
-fn an_end_is_told_with_its_own_cause_in_every_state_it_can_reach() {
+fn an_end_is_reported_with_its_own_cause_in_every_state_it_can_reach() {
     for (state, event, next, _) in cells() {
         if state.cause().is_some() || state == State::Idle || state == State::Listening {
             continue;

@@ -1,4 +1,4 @@
-//! What must hold of a [`Connection`] after every step, whatever it is told.
+//! What must hold of a [`Connection`] after every step, whatever the step is.
 //!
 //! [`Checked`] keeps an account of its own beside the connection and compares
 //! the two after each step: through all short sequences of steps, and through
@@ -11,7 +11,7 @@ use lastbyte::{
 use proptest::prelude::*;
 use std::time::Duration;
 
-/// Something a driver tells a connection.
+/// A call or a fact, from a driver to a connection.
 #[derive(Debug, Clone, Copy)]
 enum Step {
     Connect(OnPeerFin),
@@ -24,7 +24,7 @@ enum Step {
     Sent(Sent),
     Fin,
     Rst,
-    /// Told only where a FIN of ours is on its way.
+    /// Only where a FIN of ours is on its way.
     FinAcknowledged,
     Finish,
     Abort,
@@ -88,11 +88,11 @@ impl Checked {
     fn step(&mut self, step: Step) {
         let before = self.connection.state();
         self.now = self.now + Duration::from_micros(10);
-        self.tell(step);
+        self.apply(step);
         self.check(before);
     }
 
-    fn tell(&mut self, step: Step) {
+    fn apply(&mut self, step: Step) {
         let now = self.now;
         let before = self.connection.state();
         let connection = &mut self.connection;
@@ -265,7 +265,7 @@ impl Checked {
     }
 
     /// C2: from the end on, nothing but the refused writes is counted, no
-    /// timer runs, and every call tells the same.
+    /// timer runs, and every call reports the same.
     #[track_caller]
     fn check_end(&mut self, before: State, cause: Cause, report: Report) {
         let connection = &self.connection;

@@ -123,7 +123,7 @@ fn the_names_of_the_causes_are_those_of_the_contract() {
 }
 
 #[test]
-fn a_read_error_tells_the_end_of_the_connection_unchanged() {
+fn a_read_error_reports_the_end_of_the_connection_unchanged() {
     for (error, _, kind, _) in errors() {
         let read = ReadError::from(error);
         assert_eq!(read, ReadError::Ended(error));

@@ -89,7 +89,7 @@ fn a_limit_out_of_range_is_refused_by_name() {
 }
 
 #[test]
-fn the_first_mistake_is_told_and_setting_it_right_later_does_not_hide_it() {
+fn the_first_error_is_reported_even_if_a_later_call_corrects_it() {
     let built = Options::builder()
         .call_timeout(Duration::ZERO)
         .finish_timeout(Duration::MAX)

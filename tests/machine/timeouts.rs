@@ -75,7 +75,7 @@ fn silence_runs_from_the_first_segment_that_got_no_answer() {
 }
 
 #[test]
-fn a_peer_that_owes_no_answer_may_be_silent_for_ever() {
+fn a_peer_that_owes_no_answer_may_be_silent_without_bound() {
     let mut connection = open();
     write(&mut connection, 100, at(0));
     hear(&mut connection, 0, Window::Open, secs(1));
@@ -148,7 +148,7 @@ fn the_finish_timeout_is_absolute() {
     assert_eq!(connection.handle_finish(secs(10)), Action::SendFin);
     for second in 11..40 {
         hear(&mut connection, 1_000 - second, Window::Open, secs(second));
-        // Asking again is no new time.
+        // A second call does not restart it.
         let _ = connection.handle_finish(secs(second));
     }
     ends_at(&mut connection, secs(40), Cause::FinishTimeout);
@@ -168,7 +168,7 @@ fn a_late_fact_of_the_handshake_does_not_stop_the_finish_timeout() {
 }
 
 #[test]
-fn a_drain_behind_the_peers_fin_is_bounded_and_tells_the_fin() {
+fn a_drain_after_the_peers_fin_is_bounded_and_reports_the_fin() {
     let mut connection = open();
     write(&mut connection, 100, at(0));
     let _ = connection.handle_fin(at(0));
@@ -195,7 +195,7 @@ fn a_finish_that_is_answered_ends_the_limits() {
 // ---- stall advice ----
 
 #[test]
-fn three_retransmissions_without_progress_are_told_once() {
+fn three_retransmissions_without_progress_are_reported_once() {
     let mut connection = open();
     write(&mut connection, 100, at(0));
     for time in [1, 2] {
@@ -222,7 +222,7 @@ fn three_retransmissions_without_progress_are_told_once() {
 }
 
 #[test]
-fn ten_seconds_without_progress_are_told() {
+fn ten_seconds_without_progress_are_reported() {
     let mut connection = open();
     write(&mut connection, 100, secs(1));
     write(&mut connection, 100, secs(5));
@@ -271,7 +271,7 @@ fn a_peer_that_chats_and_acknowledges_nothing_ends_the_connection() {
 }
 
 #[test]
-fn acknowledged_bytes_and_a_closed_window_set_the_user_timeout_anew() {
+fn acknowledged_bytes_and_a_closed_window_restart_the_user_timeout() {
     let mut connection = open();
     write(&mut connection, 100, at(0));
     connection.handle_sent(Sent::Demanding, at(0));
@@ -331,7 +331,7 @@ fn a_call_is_not_blamed_on_a_peer_that_is_not_there() {
     let why = Timeout::Call;
     let error = WriteError::TimedOut { why, ledger };
     assert_eq!(connection.call_timed_out(at(0)), error);
-    // Nor on one that has gone.
+    // Nor on a closed one.
     let mut ended = open();
     ended.handle_heard(Window::Open, at(2));
     let _ = ended.handle_rst(at(3));
@@ -341,7 +341,7 @@ fn a_call_is_not_blamed_on_a_peer_that_is_not_there() {
 // ---- link ----
 
 #[test]
-fn a_link_that_was_down_is_told_beside_the_cause() {
+fn a_link_that_was_down_is_reported_besides_the_cause() {
     let mut connection = open();
     connection.handle_link(true);
     assert!(!connection.report(at(1)).link_was_down);

@@ -135,7 +135,7 @@ fn what_is_repeated_after_the_peer_was_heard_is_no_back_off() {
 }
 
 #[test]
-fn a_link_that_comes_back_asks_for_a_try_at_once() {
+fn a_link_that_comes_back_makes_a_try_due_at_once() {
     let mut connection = open();
     write(&mut connection, 100, at(0));
     connection.handle_sent(Sent::Demanding, at(0));

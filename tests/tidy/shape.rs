@@ -25,12 +25,12 @@ const TOP_LEVEL: [&str; 14] = [
     "tests",
 ];
 
-fn root() -> &'static Path {
+pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// Every file below `directory`, but for what builds and git leave there.
-fn files_below(directory: &Path) -> Vec<PathBuf> {
+pub fn files_below(directory: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     let mut directories = vec![directory.to_owned()];
     while let Some(directory) = directories.pop() {
@@ -66,7 +66,7 @@ fn is_written(path: &Path) -> bool {
     }
 }
 
-fn relative(path: &Path) -> &Path {
+pub fn relative(path: &Path) -> &Path {
     path.strip_prefix(root()).unwrap()
 }
 
