@@ -5,7 +5,7 @@ use embedded_io::{Error, ErrorKind};
 use lastbyte::stack::smoltcp::phy::{Device, DeviceCapabilities, Loopback, Medium};
 use lastbyte::stack::smoltcp::wire::{EthernetAddress, HardwareAddress};
 use lastbyte::stack::{Config, ConfigError, OpenError, SlotBuffers, Stack, Tracker};
-use lastbyte_shim::loopback::{World, WorldConfig};
+use lastbyte_sim::loopback::{World, WorldConfig};
 
 /// A device of which only the capabilities count.
 struct Bare(usize, Medium);

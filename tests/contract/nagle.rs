@@ -3,7 +3,7 @@
 use crate::common::*;
 use embedded_io::Write;
 use lastbyte::{Nagle, Options, Timeout};
-use lastbyte_shim::loopback::{Behaviour, Handshake, World, WorldConfig};
+use lastbyte_sim::loopback::{Behaviour, Handshake, World, WorldConfig};
 
 #[test]
 fn nagle_holds_a_small_segment_back_while_one_is_in_flight() {

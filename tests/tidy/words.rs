@@ -173,7 +173,7 @@ fn the_counts_of_words_not_to_use_only_fall() {
                     findings,
                     "{area}: \"{word}\" is up from {most} to {found}; see docs/GLOSSARY.md for the word \
                      to use. It stands in {:?}",
-                    places.get(key)
+                    places.get(key).map_or(&[][..], Vec::as_slice)
                 )
                 .expect("memory");
             }
