@@ -81,15 +81,18 @@ fn count(words: &str, forms: &[&str]) -> usize {
     all.map(|form| words.match_indices(&form).count()).sum()
 }
 
-type Counts = BTreeMap<(&'static str, &'static str), usize>;
+/// A word, and the part of the repository in which it stands.
+type Key = (&'static str, &'static str);
 
-/// The counts, and the files that have most of each.
-fn counted() -> (
-    Counts,
-    BTreeMap<(&'static str, &'static str), Vec<(usize, String)>>,
-) {
+type Counts = BTreeMap<Key, usize>;
+
+/// The files in which a word stands, each with its count.
+type Places = BTreeMap<Key, Vec<(usize, String)>>;
+
+/// How often each word stands in each part, and in which files.
+fn counted() -> (Counts, Places) {
     let mut counts = Counts::new();
-    let mut places = BTreeMap::<_, Vec<_>>::new();
+    let mut places = Places::new();
     for path in files_below(root()) {
         let name = relative(&path);
         let Some(area) = area(name) else { continue };
