@@ -763,12 +763,8 @@ stage_mutants() {
     rm -rf "$output"
     mkdir -p "$output"
     # The quick and sharp ones first.
-    judge_mutants "$output" lastbyte --lib --test={conformance,guard,open,sending,silence}
-    judge_mutants "$output" lastbyte --test={connection,machine,transitions,errors,embassy} \
-        --test={connecting,reading,slots,timeouts,blind,addresses,checksums,icmp,full_device,received}
-    judge_mutants "$output" lastbyte --test={closed,finishing,fuzz_corpus,listening,peer_finished,tracker} \
-        --test={configured,listeners,port_rest,ports,repeated,restarted,sequence_numbers} \
-        --test={crowd,fair,flooded,neighbours,path_mtu,prompt,pushing}
+    judge_mutants "$output" lastbyte --lib --test={machine,conformance}
+    judge_mutants "$output" lastbyte --test=contract
     judge_mutants "$output" lastbyte-sim --lib
     judge_mutants "$output" lastbyte-examples --example=simulate_my_firmware
     local caught missed

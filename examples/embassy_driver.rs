@@ -68,13 +68,13 @@ fn runner(
     link: Rc<Cell<LinkState>>,
 ) -> impl Future<Output = Infallible> {
     let mut chip = world.device();
-    let mut told = LinkState::Down;
+    let mut reported = LinkState::Down;
     poll_fn(move |cx| {
         let now = smoltcp_time(world.now());
-        // Telling wakes the program, so only news is told.
-        if link.get() != told {
-            told = link.get();
-            channel.set_link_state(told);
+        // A report wakes the program, so only changes are reported.
+        if link.get() != reported {
+            reported = link.get();
+            channel.set_link_state(reported);
         }
         while let Poll::Ready(frame) = channel.poll_tx_buf(cx) {
             let Some(room) = chip.transmit(now) else {
@@ -113,7 +113,7 @@ fn main() -> Result<(), Failure> {
     let device = EmbassyDevice::new(driver, Waker::from(woken))?.with_runner(runner);
 
     Setup::new(device.hardware_address(), &OUR_ADDRESSES, 1).run(device, clock, |stack| {
-        // Reports tell of the link from here on, whatever blocks meanwhile.
+        // From here on reports include the link, whatever blocks meanwhile.
         stack.follow_link(EmbassyDevice::is_link_up);
         // A chip may need a while until it has a link.
         while !stack.device_mut().is_link_up() {

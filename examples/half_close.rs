@@ -31,7 +31,7 @@ fn half_close<D: Device, C: Clock>(
     stack: &mut Stack<'_, D, C, 1>,
     server: IpEndpoint,
 ) -> Result<(), Failure> {
-    // By default a FIN means that the peer has gone, and writes are refused. A
+    // By default a FIN means that the peer has closed, and writes are refused. A
     // half-close has to be asked for.
     let options = Options::builder()
         .on_peer_fin(OnPeerFin::HalfClose)

@@ -1,4 +1,4 @@
-//! A beat each second, until the peer is gone; then which beats arrived.
+//! A beat each second, until the peer has closed; then which beats arrived.
 //!
 //! `cargo run --example heartbeat` beats at a server in this process, which
 //! closes after 4.5 s of virtual time; with
@@ -32,8 +32,8 @@ fn heartbeat<D: Device, C: Clock>(
 ) -> Result<(), Failure> {
     let id = stack.connect(server, Options::default())?;
 
-    // The beat is the probe: no need to ask before each one whether the peer is
-    // there, and no gap between asking and writing. The beat that finds it gone
+    // The beat is the probe: no need to check before each one whether the peer is
+    // there, and no gap between check and write. The beat that finds it closed
     // is refused, and none before it is lost in silence.
     let error = loop {
         match stack.writer(id)?.write_all(BEAT) {

@@ -1,7 +1,7 @@
 //! Fetches a page: connect, send the whole request, read the whole answer,
 //! close whatever happens.
 //!
-//! `cargo run --example http_get` asks a server in this process; with
+//! `cargo run --example http_get` requests a page from a server in this process; with
 //! `-- --tap tap0 --addr 10.0.0.2/24 10.0.0.1:80` a real one.
 
 use embedded_io::{Read, Write};
@@ -31,7 +31,7 @@ fn http_get<D: Device, C: Clock>(
     let options = Options::builder()
         // We read, so what arrives is kept for us.
         .on_receive(OnReceive::Keep)
-        // A server may close behind its answer before it has our FIN: that is
+        // A server may close after its answer before it has our FIN: that is
         // the end of the answer, not of the connection.
         .on_peer_fin(OnPeerFin::HalfClose)
         .build()?;
@@ -53,7 +53,7 @@ fn exchange<D: Device, C: Clock>(
     let request = format!("GET / HTTP/1.0\r\nHost: {host}\r\n\r\n");
     let mut writer = stack.writer(id)?;
     writer.write_all(request.as_bytes())?;
-    // If the server were gone by now, this would say so, and how much of the
+    // If the server had closed by then, this would report it, and how much of the
     // request is not known to have reached it.
     writer.flush()?;
 

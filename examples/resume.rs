@@ -51,7 +51,7 @@ fn send_all<D: Device, C: Clock>(
     data: &[u8],
 ) -> Result<(), Failure> {
     let mut delivered = 0;
-    // A server that takes nothing at all must not be tried for ever.
+    // A server that takes nothing at all must not be tried without bound.
     for _attempt in 0..20 {
         match send_from(stack, server, data, delivered) {
             Ok(()) => return Ok(()),

@@ -1,4 +1,4 @@
-//! Segments that somebody off the path could send.
+//! Segments that an attacker off the path could send.
 
 use crate::common::*;
 use crate::script::{ENDED, PEERS, Script, numbers};
@@ -6,7 +6,7 @@ use lastbyte_sim::loopback::Flags;
 use smoltcp::socket::tcp;
 
 /// A RST anywhere in the window ends the connection, without a word. RFC 5961,
-/// 3.2 (3), asks for a challenge ACK. Worked around in `src/guard/rules.rs`.
+/// 3.2 (3), requires a challenge ACK. Worked around in `src/guard/rules.rs`.
 #[test]
 fn row_06_rst_in_window_closes_the_connection() {
     for peer in PEERS {
@@ -14,14 +14,14 @@ fn row_06_rst_in_window_closes_the_connection() {
             let mut script = Script::open(peer);
             let rst = script.flow.rst();
             script.send(&rst.with_seq(script.flow.seq.wrapping_add(ahead)));
-            assert_eq!(script.told(), ENDED, "{ahead}");
+            assert_eq!(script.shown(), ENDED, "{ahead}");
             script.expect_silence(secs(100));
         }
     }
 }
 
 /// A SYN on a synchronised connection is dropped without a word. RFC 5961, 4.2,
-/// asks for a challenge ACK. Worked around in `src/guard/rules.rs`.
+/// requires a challenge ACK. Worked around in `src/guard/rules.rs`.
 #[test]
 fn row_12_syn_in_synchronized_is_dropped_in_silence() {
     for peer in PEERS {
@@ -40,7 +40,7 @@ fn row_12_syn_in_synchronized_is_dropped_in_silence() {
 }
 
 /// An ACK above SND.NXT frees octets that were never sent, and they never are.
-/// RFC 9293, 3.10.7.4, step 5, asks for an ACK and to drop the segment. Worked
+/// RFC 9293, 3.10.7.4, step 5, requires an ACK and to drop the segment. Worked
 /// around in `src/guard/rules.rs`.
 #[test]
 fn row_13_ack_beyond_snd_nxt_frees_octets_never_sent() {
@@ -63,7 +63,7 @@ fn row_13_ack_beyond_snd_nxt_frees_octets_never_sent() {
 /// of a segment at RCV.NXT (RFC 9293, 3.4). Worked around in
 /// `src/stack/watch.rs` and `src/stack/slot.rs`.
 #[test]
-fn rst_acknowledges_nothing() {
+fn row_44_rst_acknowledges_nothing() {
     for peer in PEERS {
         let mut script = Script::open(peer);
         script.write(10);
@@ -72,15 +72,15 @@ fn rst_acknowledges_nothing() {
         let rst = script.flow.segment(Flags::RST | Flags::ACK);
         script.send(&rst);
         assert_eq!(script.unsent(), 10);
-        assert_eq!(script.told(), ENDED);
+        assert_eq!(script.shown(), ENDED);
     }
 }
 
-/// Data beyond the window is cut off, but the FIN behind it is taken, at a
+/// Data beyond the window is cut off, but the FIN after it is taken, at a
 /// number that is not its own. RFC 9293, 3.10.7.4, step 1, has what is outside
 /// the window left out, the FIN with it. Worked around in `src/guard/rules.rs`.
 #[test]
-fn fin_behind_data_beyond_the_window_is_taken() {
+fn fin_after_data_beyond_the_window_is_taken() {
     for peer in PEERS {
         let mut script = Script::open_with_buffers(peer, 10);
         let fin = script.flow.segment(Flags::FIN | Flags::ACK);
@@ -93,28 +93,28 @@ fn fin_behind_data_beyond_the_window_is_taken() {
     }
 }
 
-/// Data behind the peer's FIN is taken and acknowledged. RFC 9293, 3.10.7.4,
+/// Data after the peer's FIN is taken and acknowledged. RFC 9293, 3.10.7.4,
 /// step 7, has it ignored. Worked around in `src/guard/rules.rs`.
 #[test]
-fn data_behind_a_fin_is_taken_and_acknowledged() {
+fn row_19_data_after_a_fin_is_taken_and_acknowledged() {
     for peer in PEERS {
         let mut script = Script::open(peer);
         script.send_fin();
         script.expect_ack();
-        let behind = script.flow.data(*b"behind");
-        script.send(&behind);
+        let late = script.flow.data(*b"later!");
+        script.send(&late);
         assert_eq!(script.bare.socket().recv_queue(), 6);
         script.expect_ack();
         assert_eq!(script.state(), tcp::State::CloseWait);
     }
 }
 
-/// A RST at RCV.NXT is dropped where that lies beyond the window, behind a FIN at the
+/// A RST at RCV.NXT is dropped where that lies beyond the window, after a FIN at the
 /// edge, until the FIN is acknowledged. By RFC 9293, MUST-66, it counts at a closed
 /// window. Not worked around: the peer has finished already, and what it still gets
 /// it answers with another RST.
 #[test]
-fn rst_behind_a_fin_at_the_edge_is_dropped() {
+fn rst_after_a_fin_at_the_edge_is_dropped() {
     for peer in PEERS {
         let mut script = Script::open_with_buffers(peer, 10);
         let fin = script.flow.segment(Flags::FIN | Flags::ACK);
@@ -125,6 +125,6 @@ fn rst_behind_a_fin_at_the_edge_is_dropped() {
         assert_eq!(script.state(), tcp::State::CloseWait);
         script.expect_ack();
         script.send(&rst);
-        assert_eq!(script.told(), ENDED);
+        assert_eq!(script.shown(), ENDED);
     }
 }

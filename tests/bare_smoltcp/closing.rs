@@ -27,7 +27,7 @@ fn row_04_send_after_close_reads_like_a_reset() {
 }
 
 /// `close()` with unread data sends a FIN, as if it had been read. RFC 9293,
-/// SHLD-3, and RFC 2525, 2.17, ask for a RST. Worked around in
+/// SHLD-3, and RFC 2525, 2.17, require a RST. Worked around in
 /// `src/stack/slot.rs`.
 #[test]
 fn row_35_close_with_unread_data_sends_a_fin() {
@@ -56,7 +56,7 @@ fn closing(peer: IpAddress) -> Script {
 }
 
 /// A simultaneous close ends through CLOSING and TIME-WAIT, as RFC 9293, 3.6,
-/// asks. Nothing to work around.
+/// requires. Nothing to work around.
 #[test]
 fn row_37_simultaneous_close_ends_in_time_wait() {
     for peer in PEERS {
@@ -66,11 +66,11 @@ fn row_37_simultaneous_close_ends_in_time_wait() {
         script.acknowledge(1);
         assert_eq!(script.state(), tcp::State::TimeWait);
         script.expect_silence(secs(10));
-        assert_eq!(script.told(), ENDED);
+        assert_eq!(script.shown(), ENDED);
     }
 }
 
-/// In LAST-ACK a FIN that nobody acknowledges is repeated for ever, and a RST
+/// In LAST-ACK a FIN without an acknowledgement is repeated without bound, and a RST
 /// and the final ACK look alike. RFC 9293, 3.10.8, has retransmission end some
 /// time. Worked around in `src/core/timers.rs` (the finish timeout).
 #[test]
@@ -97,7 +97,7 @@ fn row_38_last_ack_has_no_end() {
         let mut reset = in_last_ack();
         let rst = reset.flow.rst();
         reset.send(&rst);
-        assert_eq!((acknowledged.told(), reset.told()), (ENDED, ENDED));
+        assert_eq!((acknowledged.shown(), reset.shown()), (ENDED, ENDED));
     }
 }
 
@@ -117,7 +117,7 @@ fn in_time_wait(peer: IpAddress) -> Script {
 }
 
 /// TIME-WAIT lasts ten seconds, not the four minutes of RFC 9293, MUST-13, and
-/// a socket in it connects anew at once, after which a peer that did not get
+/// a socket in it connects again at once, after which a peer that did not get
 /// our last ACK is answered with a RST. The choice of the slot is worked around
 /// in `src/stack/opening.rs`, the port rests in `src/stack/ports.rs`.
 #[test]
@@ -127,7 +127,7 @@ fn row_40_time_wait_is_short_and_given_up_at_will() {
         script.expect_silence(secs(10) - ms(21));
         assert_eq!(script.state(), tcp::State::TimeWait);
         script.expect_silence(ms(1));
-        assert_eq!(script.told(), ENDED);
+        assert_eq!(script.shown(), ENDED);
 
         let mut reused = in_time_wait(peer);
         let fin = reused.flow.segment(Flags::FIN | Flags::ACK);
@@ -155,7 +155,7 @@ fn time_wait_end_drops_unread_data() {
         script.raw.world().run_for(secs(10));
         assert_eq!(script.bare.poll(), PollResult::None);
         assert_eq!(script.bare.socket().recv_queue(), 0);
-        assert_eq!(script.told(), ENDED);
+        assert_eq!(script.shown(), ENDED);
     }
 }
 
@@ -247,11 +247,11 @@ fn close_in_syn_received_loses_the_fin() {
     }
 }
 
-/// The RST of `abort()`, where the neighbour has gone: an ARP request or a
-/// neighbour solicitation each second for ever. RFC 9293, 3.10.5, has the RST
+/// The RST of `abort()`, where the neighbour is unreachable: an ARP request or a
+/// neighbour solicitation each second without bound. RFC 9293, 3.10.5, has the RST
 /// sent, and no more. Worked around in `src/stack/slot.rs`.
 #[test]
-fn rst_that_cannot_leave_asks_for_the_neighbour_for_ever() {
+fn rst_that_cannot_leave_requests_the_neighbour_without_bound() {
     for peer in PEERS {
         let mut script = Script::open(peer);
         // The neighbour is forgotten after a minute.

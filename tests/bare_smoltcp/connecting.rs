@@ -26,19 +26,19 @@ fn row_11_refusal_and_timeout_look_alike() {
         let mut refused = Script::connecting(peer);
         let rst = refused.flow.segment(Flags::RST | Flags::ACK);
         refused.send(&rst.with_seq(0));
-        assert_eq!(refused.told(), ENDED);
+        assert_eq!(refused.shown(), ENDED);
         refused.expect_silence(secs(1_000));
 
         let mut silent = Script::connecting(peer);
         let timeout = Duration::from_secs(180);
         silent.bare.socket().set_timeout(Some(timeout));
         silent.run(secs(180));
-        assert_eq!(silent.told(), ENDED);
+        assert_eq!(silent.shown(), ENDED);
     }
 }
 
-/// Without `set_timeout` the SYN is repeated for ever. RFC 9293, 3.9.1.1 and
-/// MUST-23, ask for a limit of three minutes at least. Worked around in
+/// Without `set_timeout` the SYN is repeated without bound. RFC 9293, 3.9.1.1 and
+/// MUST-23, require a timeout of three minutes at least. Worked around in
 /// `src/core/options.rs` and `src/core/timers.rs`.
 #[test]
 fn row_23_connecting_has_no_end() {
@@ -89,7 +89,7 @@ fn ours(script: &Script, seq: u32, flags: Flags) -> Segment {
 }
 
 /// Soft ICMP errors reach no socket. RFC 9293, MUST-54, has the application
-/// told of them. Worked around in `src/guard/icmp.rs`.
+/// informed of them. Worked around in `src/guard/icmp.rs`.
 #[test]
 fn row_32_soft_icmp_reaches_no_socket() {
     for code in [0, 1, 5] {
@@ -107,7 +107,7 @@ fn row_33_hard_icmp_reaches_no_socket() {
 }
 
 /// A neighbour that does not answer is asked for once a second, and the socket
-/// learns nothing of it. RFC 1122, 2.4, has the link layer tell. Worked around
+/// learns nothing of it. RFC 1122, 2.4, has the link layer report it. Worked around
 /// by the connect timeout, `src/core/timers.rs`.
 #[test]
 fn neighbour_that_does_not_answer_is_no_error() {
@@ -128,7 +128,7 @@ fn neighbour_that_does_not_answer_is_no_error() {
 /// the old connection answers the SYN with an ACK of exactly our ISS + 1, which
 /// is ignored: neither a RST nor an end. RFC 9293, 3.5.1, figure 9, has a RST
 /// clear the old connection. Worked around in `src/stack/isn.rs` and
-/// `src/stack/ports.rs`, and with the seed that `src/stack/config.rs` asks for.
+/// `src/stack/ports.rs`, and with the seed that `src/stack/config.rs` requires.
 #[test]
 fn reboot_with_the_same_seed_and_port_never_connects() {
     for peer in PEERS {
@@ -213,11 +213,11 @@ fn drawn(seed: u64) -> impl Iterator<Item = u32> {
 }
 
 /// Initial sequence numbers are the numbers of a generator that is known, after one
-/// that an interface draws when it is made, whoever the other end is. A few of them
-/// tell all that follow. RFC 9293, MUST-9, and RFC 6528 have a keyed hash of both ends
+/// that an interface draws when it is made, whatever the other end is. A few of them
+/// give away all that follow. RFC 9293, MUST-9, and RFC 6528 have a keyed hash of both ends
 /// in each. Worked around in `src/stack/isn.rs`; not for listeners.
 #[test]
-fn initial_sequence_numbers_are_those_of_a_generator() {
+fn row_68_initial_sequence_numbers_are_those_of_a_generator() {
     for peer in PEERS {
         let mut script = Script::connecting(peer);
         // The seed of `Bare`.
@@ -270,7 +270,7 @@ fn connect_takes_nothing_but_a_number_from_the_interface() {
 
 /// One malformed option makes smoltcp drop the whole SYN|ACK, each time that it is repeated.
 /// RFC 9293, MUST-7, has a TCP handle an illegal option length. Worked around in
-/// `src/guard/segment.rs`, which makes the options anew.
+/// `src/guard/segment.rs`, which makes options of its own.
 #[test]
 fn a_malformed_option_keeps_it_from_connecting() {
     for peer in PEERS {
@@ -295,7 +295,7 @@ fn a_malformed_option_keeps_it_from_connecting() {
 /// forbid fragments only if it heeds what routers say then. Worked around in
 /// `src/guard/probe.rs`, which rests on these two values.
 #[test]
-fn routers_may_not_fragment_what_it_sends() {
+fn row_63_routers_may_not_fragment_what_it_sends() {
     let world = World::new(WorldConfig::default());
     world.peer().listen(PORT, Behaviour::sink());
     let frames = Rc::new(Cell::new(0));

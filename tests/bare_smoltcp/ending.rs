@@ -8,7 +8,7 @@ use smoltcp::socket::tcp;
 use smoltcp::time::Duration;
 
 /// The first write after the peer's FIN is taken, and sent. RFC 9293,
-/// 3.10.7.4, step 8, has the user told of the FIN. Worked around in
+/// 3.10.7.4, step 8, has the user informed of the FIN. Worked around in
 /// `src/stack/slot.rs`, which looks at the state after each step, and decided
 /// in `src/core/transition.rs`.
 #[test]
@@ -26,22 +26,22 @@ fn row_01_fin_does_not_stop_the_next_write() {
 
 /// A FIN and a RST that one poll takes in look like a RST alone, and like a
 /// timeout: `Closed`, no endpoint, `InvalidState`. RFC 9293, MUST-12, has a
-/// normal close told apart from an error. Worked around in
+/// normal close distinguished from an error. Worked around in
 /// `src/stack/tracker.rs` (one frame a step) and `src/stack/slot.rs`.
 #[test]
-fn row_02_fin_and_rst_look_alike_behind_one_poll() {
+fn row_02_fin_and_rst_look_alike_after_one_poll() {
     for peer in PEERS {
         let mut finished = Script::open(peer);
         let fin = finished.flow.fin();
         finished.raw.send(&fin);
         let rst = finished.flow.rst();
         finished.send(&rst);
-        assert_eq!(finished.told(), ENDED);
+        assert_eq!(finished.shown(), ENDED);
 
         let mut reset = Script::open(peer);
         let rst = reset.flow.rst();
         reset.send(&rst);
-        assert_eq!(reset.told(), ENDED);
+        assert_eq!(reset.shown(), ENDED);
 
         let mut silent = Script::open(peer);
         silent
@@ -49,24 +49,24 @@ fn row_02_fin_and_rst_look_alike_behind_one_poll() {
             .socket()
             .set_timeout(Some(Duration::from_secs(3)));
         silent.run(secs(100));
-        assert_eq!(silent.told(), ENDED);
+        assert_eq!(silent.shown(), ENDED);
     }
 }
 
 /// A FIN with data at a closed receive window is only acknowledged short of it,
 /// again and again, and writes are taken all the while. RFC 9293, 3.10.7.4,
-/// step 8, has the user told; here nobody learns that the window is the reason.
-/// Worked around in `src/stack/slot.rs`, which drops what nobody wants, and
-/// tells the room of what somebody does.
+/// step 8, has the user informed; here nothing reports that the window is the reason.
+/// Worked around in `src/stack/slot.rs`, which drops what is discarded, and
+/// reports the room for what is kept.
 #[test]
-fn row_17_fin_behind_a_full_receive_buffer_is_not_noticed() {
+fn row_17_fin_after_a_full_receive_buffer_is_not_noticed() {
     for peer in PEERS {
         let mut script = Script::open_with_buffers(peer, 10);
         let full = script.flow.data(*b"ten octets");
         script.send(&full);
         script.said();
         let fin = script.flow.segment(Flags::FIN | Flags::ACK);
-        let fin = fin.with_payload(*b"behind");
+        let fin = fin.with_payload(*b"later!");
         for _ in 0..100 {
             script.send(&fin);
             let said = script.said();
@@ -83,7 +83,7 @@ fn row_17_fin_behind_a_full_receive_buffer_is_not_noticed() {
 
 /// A connection whose address is taken away ends without a word to anybody, and
 /// with an empty queue, as if everything had been delivered; the poll that does
-/// it returns `None`. RFC 9293, 3.10.8, has the user told, and what is queued
+/// it returns `None`. RFC 9293, 3.10.8, has the user informed, and what is queued
 /// is lost. Worked around in `src/stack/tracker.rs`, which looks for the address
 /// before each step.
 #[test]
@@ -99,7 +99,7 @@ fn lost_source_address_empties_the_queue() {
         assert_eq!(script.bare.poll(), PollResult::None);
         let socket = script.bare.socket();
         assert_eq!((socket.send_queue(), socket.recv_queue()), (0, 0));
-        assert_eq!(script.told(), ENDED);
+        assert_eq!(script.shown(), ENDED);
         script.expect_silence(secs(1_000));
     }
 }

@@ -2,7 +2,7 @@
 //! for each row of `tests/conformance` that it does not meet by itself, and for
 //! each other fact that a workaround rests on.
 //!
-//! A test that fails tells that smoltcp has changed: then look whether the file
+//! A test that fails shows that smoltcp has changed: then look whether the file
 //! named with it can go or be made smaller, and pin what smoltcp does now. The
 //! other end is a script of single segments, in virtual time, on IPv4 and IPv6.
 //!
@@ -15,11 +15,13 @@
 //! | 11 | leaves `Closed` for a refusal and for a timeout | `src/stack/slot.rs` |
 //! | 12 | drops a SYN on a synchronised connection in silence | `src/guard/rules.rs` |
 //! | 13 | frees octets never sent for an ACK above SND.NXT | `src/guard/rules.rs` |
-//! | 17 | does not notice a FIN behind a full receive buffer | `src/stack/slot.rs` |
-//! | 20 | tells no cause when its timeout ends a connection | `src/core/options.rs`, `src/core/timers.rs` |
+//! | 14 | drops an ACK at the edge of its window | `src/guard/rules.rs` |
+//! | 17 | does not notice a FIN after a full receive buffer | `src/stack/slot.rs` |
+//! | 19 | takes and acknowledges data after a FIN | `src/guard/rules.rs` |
+//! | 20 | reports no cause when its timeout ends a connection | `src/core/options.rs`, `src/core/timers.rs` |
 //! | 21 | shows retransmissions nowhere | `src/stack/watch.rs`, `src/core/timers.rs` |
 //! | 22 | has no limit unless one is set | `src/core/options.rs` |
-//! | 23 | connects for ever | `src/core/options.rs`, `src/core/timers.rs` |
+//! | 23 | connects without bound | `src/core/options.rs`, `src/core/timers.rs` |
 //! | 25 | ends an idle connection by its timeout | `src/stack/opening.rs`, `src/core/timers.rs` |
 //! | 26 | takes a timeout below the retransmission timeout | `src/core/options.rs` |
 //! | 28 | ends a peer that answers probes by its timeout | `src/stack/opening.rs`, `src/core/timers.rs` |
@@ -29,31 +31,30 @@
 //! | 32, 33 | hears no ICMP error | `src/guard/icmp.rs` |
 //! | 35 | sends a FIN on `close()` with unread data | `src/stack/slot.rs` |
 //! | 37 | closes simultaneously through TIME-WAIT | nowhere: it is right |
-//! | 38 | repeats the FIN for ever in LAST-ACK | `src/core/timers.rs` |
-//! | 40 | keeps TIME-WAIT for ten seconds, or less if told to connect | `src/stack/opening.rs`, `src/stack/ports.rs` |
-//! | 42 | keeps the last octet for ever, as in row 30 | `src/core/connection/view.rs` |
-//! | - | ignores the ACK number of a RST | `src/stack/watch.rs`, `src/stack/slot.rs` |
-//! | - | takes a FIN behind data that it cut off | `src/guard/rules.rs` |
-//! | - | takes and acknowledges data behind a FIN | `src/guard/rules.rs` |
+//! | 38 | repeats the FIN without bound in LAST-ACK | `src/core/timers.rs` |
+//! | 40 | keeps TIME-WAIT for ten seconds, or less after a `connect()` | `src/stack/opening.rs`, `src/stack/ports.rs` |
+//! | 42 | keeps the last octet without bound, as in row 30 | `src/core/connection/view.rs` |
+//! | 44 | ignores the ACK number of a RST | `src/stack/watch.rs`, `src/stack/slot.rs` |
+//! | 63 | forbids to fragment what it sends over IPv4 | `src/guard/probe.rs` |
+//! | 66 | backs off further although data was acknowledged | `src/core/connection/time.rs` |
+//! | 68 | has initial sequence numbers that a few of them give away | `src/stack/isn.rs` |
+//! | - | takes a FIN after data that it truncated | `src/guard/rules.rs` |
 //! | - | empties the buffers when it loses its address | `src/stack/tracker.rs` |
 //! | - | empties them when TIME-WAIT ends | `src/stack/slot.rs` |
 //! | - | returns `PollResult::None` although a socket was closed | `src/stack/tracker.rs` |
-//! | - | stays in FIN-WAIT-2 for ever | `src/stack/slot.rs` |
+//! | - | stays in FIN-WAIT-2 without bound | `src/stack/slot.rs` |
 //! | - | loses the FIN of a `close()` in SYN-RECEIVED | `src/stack/slot.rs` |
-//! | - | asks for ever for the neighbour a RST is for | `src/stack/slot.rs` |
+//! | - | requests the neighbour of a RST without bound | `src/stack/slot.rs` |
 //! | - | answers the unknown with a RST without an ACK number | `src/stack/watch.rs` |
-//! | - | asks for a neighbour each second, without an error | `src/core/timers.rs` |
+//! | - | requests a neighbour each second, without an error | `src/core/timers.rs` |
 //! | - | never connects with the seed and port of before a reboot | `src/stack/isn.rs`, `src/stack/ports.rs` |
-//! | - | has initial sequence numbers that a few of them tell | `src/stack/isn.rs` |
 //! | - | takes nothing but a number from the interface it connects with | nowhere: `src/stack/isn.rs` rests on it |
 //! | - | probes an octet in flight with a zero | `src/stack/watch.rs` |
 //! | - | repeats a segment beyond the window | nowhere: the peer drops it |
-//! | - | drops an ACK at the edge of its window | `src/guard/rules.rs` |
 //! | - | probes at once when keep-alive is switched on | `src/core/connection/view.rs` |
 //! | - | probes once more when it is switched off | `src/stack/slot.rs` |
 //! | - | refuses an ICMP error with a short quotation (IPv4) | `src/guard/icmp.rs` |
-//! | - | drops a SYN with a malformed option, for ever | `src/guard/segment.rs` |
-//! | - | forbids to fragment what it sends over IPv4 | `src/guard/probe.rs` |
+//! | - | drops a SYN with a malformed option, each time | `src/guard/segment.rs` |
 //! | - | panics about `HardwareAddress::Ip.is_unicast()` | `src/stack/config.rs` |
 
 #[path = "../common/mod.rs"]

@@ -11,16 +11,16 @@ use std::time::Duration;
 /// The scripted end's address in each family.
 pub const PEERS: [IpAddress; 2] = [IpAddress::Ipv4(PEER_V4), IpAddress::Ipv6(PEER_V6)];
 
-/// All that a socket tells of how it ended: its state, the other end, and what
+/// All that a socket shows of how it ended: its state, the other end, and what
 /// a write returns.
-pub type Told = (
+pub type Shown = (
     tcp::State,
     Option<IpEndpoint>,
     Result<usize, tcp::SendError>,
 );
 
 /// What every end looks like.
-pub const ENDED: Told = (tcp::State::Closed, None, Err(tcp::SendError::InvalidState));
+pub const ENDED: Shown = (tcp::State::Closed, None, Err(tcp::SendError::InvalidState));
 
 pub struct Script {
     pub bare: Bare,
@@ -138,8 +138,8 @@ impl Script {
         self.bare.socket().send_queue()
     }
 
-    /// What the socket tells, asked by writing one octet.
-    pub fn told(&mut self) -> Told {
+    /// What the socket shows, a write of one octet included.
+    pub fn shown(&mut self) -> Shown {
         let socket = self.bare.socket();
         let remote = socket.remote_endpoint();
         (socket.state(), remote, socket.send_slice(b"?"))
@@ -156,7 +156,7 @@ impl Script {
         std::iter::from_fn(|| self.raw.try_recv()).collect()
     }
 
-    /// Our end has sent one bare ACK, of everything sent, and nothing else.
+    /// Our end has sent one pure ACK, of everything sent, and nothing else.
     #[track_caller]
     pub fn expect_ack(&mut self) {
         let said = self.said();

@@ -8,8 +8,8 @@ use smoltcp::socket::tcp;
 use smoltcp::time::Duration;
 
 /// `set_timeout` ends a connection with octets pending on time, but says of it
-/// what a RST leaves as well. RFC 9293, MUST-20 and MUST-21, ask for a limit
-/// that the user sets and is told of. Worked around in `src/core/options.rs` and
+/// what a RST leaves as well. RFC 9293, MUST-20 and MUST-21, require a timeout
+/// that the user sets and is informed of. Worked around in `src/core/options.rs` and
 /// `src/core/timers.rs`; smoltcp's own timeout stays off (`src/stack/opening.rs`).
 #[test]
 fn row_20_timeout_ends_without_a_cause() {
@@ -21,8 +21,8 @@ fn row_20_timeout_ends_without_a_cause() {
         script.run(secs(20) - ms(1));
         assert_eq!(script.state(), tcp::State::Established);
         script.run(ms(1));
-        assert_eq!((script.told(), script.unsent()), (ENDED, 10));
-        let last = script.said().pop().expect("it was told");
+        assert_eq!((script.shown(), script.unsent()), (ENDED, 10));
+        let last = script.said().pop().expect("a segment");
         assert!(last.is(Flags::RST | Flags::ACK), "{last}");
         script.expect_silence(secs(1_000));
     }
@@ -50,8 +50,8 @@ fn row_21_retransmissions_show_nowhere() {
     }
 }
 
-/// Without `set_timeout` octets are retransmitted for ever. RFC 9293, SHLD-11,
-/// asks for a limit, of 100 seconds at least. Worked around in `src/core/options.rs`.
+/// Without `set_timeout` octets are retransmitted without bound. RFC 9293, SHLD-11,
+/// requires a timeout, of 100 seconds at least. Worked around in `src/core/options.rs`.
 #[test]
 fn row_22_no_limit_unless_set() {
     for peer in PEERS {
@@ -77,7 +77,7 @@ fn row_25_timeout_ends_an_idle_connection() {
         script.expect_silence(secs(30) - ms(1));
         assert_eq!(script.state(), tcp::State::Established);
         script.run(ms(1));
-        assert_eq!(script.told(), ENDED);
+        assert_eq!(script.shown(), ENDED);
         assert!(script.raw.recv().is(Flags::RST));
         script.expect_silence(secs(1_000));
     }
@@ -95,7 +95,7 @@ fn row_26_timeout_below_rto_is_taken() {
         script.write(10);
         script.expect_data(10);
         script.run(ms(1));
-        assert_eq!(script.told(), ENDED);
+        assert_eq!(script.shown(), ENDED);
         assert!(script.raw.recv().is(Flags::RST));
         script.raw.recv_nothing();
     }
@@ -126,7 +126,7 @@ fn row_31_one_lost_probe_is_death_or_none_is() {
         assert_probes(&mut both, 1);
         assert_eq!(both.state(), tcp::State::Established);
         both.run(ms(1));
-        assert_eq!(both.told(), ENDED);
+        assert_eq!(both.shown(), ENDED);
     }
 }
 
@@ -181,11 +181,11 @@ fn keep_alive_switched_off_probes_once_more() {
 }
 
 /// A poll in which a timeout ends the connection returns `None` if the RST
-/// cannot leave, although smoltcp promises to tell when a socket changed.
+/// cannot leave, although smoltcp promises to report when a socket changed.
 /// Worked around in `src/stack/tracker.rs`, which looks at the sockets after a
 /// step whatever it returned.
 #[test]
-fn timeout_with_a_lost_neighbour_is_not_told_by_the_poll() {
+fn timeout_with_a_lost_neighbour_is_not_reported_by_the_poll() {
     for peer in PEERS {
         let mut script = Script::open(peer);
         // The neighbour is forgotten after a minute.
@@ -203,7 +203,7 @@ fn timeout_with_a_lost_neighbour_is_not_told_by_the_poll() {
 }
 
 /// The timeout that was backed off stays until smoltcp has measured a round trip, and what
-/// was repeated is none. Row 66 asks for tries in seconds. Worked around in
+/// was repeated is none. Row 66 requires tries in seconds. Worked around in
 /// `src/core/connection/time.rs` and `src/stack/retry.rs`.
 #[test]
 fn row_66_back_off_outlives_progress() {

@@ -24,12 +24,12 @@ fn row_28_timeout_ends_a_peer_that_answers_probes() {
         script.bare.run_until_state(tcp::State::Closed);
         // The first probe leaves at once: it is armed as of the clock's zero.
         assert_eq!(script.bare.world.now().since(from), secs(5));
-        assert_eq!((script.told(), script.unsent()), (ENDED, 100));
+        assert_eq!((script.shown(), script.unsent()), (ENDED, 100));
     }
 }
 
 /// A window that shrinks below what is in flight loses nothing, as RFC 9293,
-/// MUST-34, asks; what lies beyond the new edge waits. Nothing to work around.
+/// MUST-34, requires; what lies beyond the new edge waits. Nothing to work around.
 #[test]
 fn row_29_window_shrink_loses_nothing() {
     for peer in PEERS {
@@ -74,20 +74,20 @@ fn assert_stalls(peer: IpAddress, len: usize) {
 }
 
 /// Data in flight is lost and then the window closes: no probe is ever sent.
-/// RFC 9293, MUST-36, asks for one. Worked around with keep-alive while
+/// RFC 9293, MUST-36, requires one. Worked around with keep-alive while
 /// anything is pending, in `src/core/connection/view.rs`.
 #[test]
-fn row_30_lost_data_then_zero_window_stalls_for_ever() {
+fn row_30_lost_data_then_zero_window_stalls_without_bound() {
     for peer in PEERS {
         assert_stalls(peer, 1_000);
     }
 }
 
-/// The last octet, lost in this way, stays in the queue for ever. RFC 9293,
+/// The last octet, lost in this way, stays in the queue without bound. RFC 9293,
 /// MUST-60 and MUST-61, have nothing buffered indefinitely. Worked around as
 /// row 30.
 #[test]
-fn row_42_last_octet_is_buffered_for_ever() {
+fn row_42_last_octet_is_buffered_without_bound() {
     for peer in PEERS {
         assert_stalls(peer, 1);
     }
@@ -122,7 +122,7 @@ fn keep_alive_overwrites_an_octet_in_flight() {
 }
 
 /// Three ACKs of the same number make it repeat a whole segment, also beyond
-/// the peer's window, and a FIN behind it. RFC 9293, 3.8.6, and RFC 5681, 3.2,
+/// the peer's window, and a FIN after it. RFC 9293, 3.8.6, and RFC 5681, 3.2,
 /// keep to the window. Not worked around: the peer drops what lies beyond.
 #[test]
 fn fast_retransmission_goes_beyond_the_window() {
@@ -140,11 +140,11 @@ fn fast_retransmission_goes_beyond_the_window() {
     }
 }
 
-/// A bare ACK right at the edge of the window, where a peer stands whose last
+/// A pure ACK right at the edge of the window, where a peer stands whose last
 /// window of data was lost, is dropped as RFC 9293, 3.10.7.4, has it, and its
 /// news with it. Worked around in `src/guard/rules.rs`.
 #[test]
-fn ack_at_the_edge_of_the_window_is_dropped() {
+fn row_14_ack_at_the_edge_of_the_window_is_dropped() {
     for peer in PEERS {
         let mut script = Script::open_with_buffers(peer, 1_000);
         script.write(10);

@@ -81,8 +81,8 @@ impl Device for Cutting {
     }
 }
 
-/// A device in a flood without end: a frame for nobody is there whenever it is asked, and
-/// each one takes time. Its queue is always full, so what else arrives waits behind so many.
+/// A device in a flood without end: it has a frame for no socket at every poll, and
+/// each one takes time. Its queue is always full, so what else arrives waits after so many.
 pub struct Flooded {
     inner: LoopDevice,
     /// How long each frame takes.
@@ -111,8 +111,8 @@ impl Flooded {
     }
 }
 
-/// LLDP, which nobody here speaks.
-const FOR_NOBODY: [u8; 60] = {
+/// LLDP, which no end here speaks.
+const FOR_NO_SOCKET: [u8; 60] = {
     let mut frame = [0; 60];
     frame[0] = 0x01;
     frame[6] = 0x02;
@@ -145,7 +145,7 @@ impl Device for Flooded {
         self.taken += 1;
         let frame = match is_next {
             true => self.waiting.pop_front()?.1,
-            false => FOR_NOBODY.to_vec(),
+            false => FOR_NO_SOCKET.to_vec(),
         };
         Some((Frame(frame), room))
     }

@@ -1,4 +1,4 @@
-//! A LAN in virtual time: our end, behind a device that holds few frames and sends each in
+//! A LAN in virtual time: our end, over a device that holds few frames and sends each in
 //! some time, and hosts with a smoltcp of their own. Nothing is ever lost on it.
 
 use core::time::Duration;
@@ -53,7 +53,7 @@ struct Port {
     tx: Vec<Vec<u8>>,
 }
 
-/// A frame that somebody takes in.
+/// A frame that one of the ends takes in.
 pub struct Rx(Vec<u8>);
 
 impl RxToken for Rx {

@@ -1,4 +1,4 @@
-//! A `Stack` in a `World`, and the questions every scripted test asks.
+//! A `Stack` in a `World`, and the questions of every scripted test.
 #![allow(dead_code, reason = "each file of tests uses its part")]
 
 pub mod devices;
@@ -226,13 +226,13 @@ impl<const N: usize> Us<N> {
     }
 
     pub fn configured(world: &World, tx: usize, rx: usize, config: Config) -> Self {
-        Self::behind(world.device(), world, config, buffers(tx, rx))
+        Self::over(world.device(), world, config, buffers(tx, rx))
     }
 }
 
 impl<const N: usize, D: Device> Us<N, D> {
-    /// Our end behind this device of that world.
-    pub fn behind(
+    /// Our end over this device of that world.
+    pub fn over(
         device: D,
         world: &World,
         config: Config,
@@ -502,4 +502,26 @@ impl Tap {
     pub fn take(&self) -> Vec<Segment> {
         self.segments.take()
     }
+}
+
+/// Writes all of `bytes` with `write`, waiting whenever nothing is taken.
+#[track_caller]
+pub fn transfer(
+    us: &mut Us<1>,
+    bytes: &[u8],
+    mut write: impl FnMut(&mut Us<1>, &[u8]) -> usize,
+) -> usize {
+    let mut written = 0;
+    let mut waits = 0;
+    while written < bytes.len() {
+        match write(us, &bytes[written..]) {
+            0 => {
+                waits += 1;
+                assert!(waits < 100_000, "it never ends");
+                us.stack.wait(us.now() + secs(1));
+            }
+            taken => written += taken,
+        }
+    }
+    written
 }

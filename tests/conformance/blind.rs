@@ -1,4 +1,4 @@
-//! Segments that somebody off the path could send.
+//! Segments that an attacker off the path could send.
 
 use crate::common::*;
 use crate::rows;
@@ -9,7 +9,7 @@ use lastbyte_sim::loopback::{Flags, Segment};
 rows!(
     row_05_rst_exact,
     row_06_rst_in_window_challenged,
-    row_06_rst_in_window_behind_fin,
+    row_06_rst_in_window_after_fin,
     row_14_ack_at_the_edge,
     row_07_rst_out_of_window_dropped,
     row_08_rst_at_zero_receive_window,
@@ -41,7 +41,7 @@ fn row_05_rst_exact(on: Setting) {
     script.expect_data(10);
     script.acknowledge(4);
     script.raw.send(&script.flow.rst());
-    // Nobody has polled: the write itself finds out.
+    // No poll before: the write itself finds out.
     script.assert_refused(Cause::PeerReset, 10, 4);
     script.expect_silence(secs(1_000));
 }
@@ -72,8 +72,8 @@ fn row_06_rst_in_window_challenged(on: Setting) {
     script.assert_refused(Cause::PeerReset, 20, 20);
 }
 
-/// The same behind the peer's FIN, where a writer may go on.
-fn row_06_rst_in_window_behind_fin(on: Setting) {
+/// The same after the peer's FIN, where a writer may go on.
+fn row_06_rst_in_window_after_fin(on: Setting) {
     let half_close = options(|o| o.on_peer_fin(OnPeerFin::HalfClose));
     let mut script = Script::open(on, half_close);
     script.send_fin();
@@ -111,7 +111,7 @@ fn row_08_rst_at_zero_receive_window(on: Setting) {
     script.run(ms(20));
     let last = script.take_all().pop().expect("an ACK");
     assert_eq!((last.ack, last.window), (script.flow.seq, 0), "{last}");
-    // Neither before nor behind the edge of that window.
+    // Neither below nor above the edge of that window.
     for off in [u32::MAX, 1] {
         let rst = script.flow.rst();
         let rst = rst.with_seq(script.flow.seq.wrapping_add(off));
@@ -197,8 +197,8 @@ fn row_14_ack_too_old(on: Setting) {
     script.assert_open(1_010, 1_010);
 }
 
-/// A peer whose last window of data was lost acknowledges ours from behind it,
-/// at the edge of our window or behind a FIN there. RFC 9293, 3.10.7.4, drops
+/// A peer whose last window of data was lost acknowledges ours from beyond it,
+/// at the edge of our window or after a FIN there. RFC 9293, 3.10.7.4, drops
 /// that; but the peer is there, and it has our data.
 fn row_14_ack_at_the_edge(on: Setting) {
     let mut script = Script::open(on, Options::default());
@@ -224,7 +224,7 @@ fn row_14_ack_at_the_edge(on: Setting) {
     }
 }
 
-/// RFC 9293, SHLD-31: a FIN behind a gap is no end before the gap is filled.
+/// RFC 9293, SHLD-31: a FIN after a gap is no end before the gap is filled.
 fn row_15_fin_out_of_order(on: Setting) {
     let mut script = Script::open(on, Options::default());
     let gap = script.flow.segment(Flags::PSH | Flags::ACK);

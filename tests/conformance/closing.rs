@@ -65,7 +65,7 @@ fn row_34_finish_flushes(on: Setting) {
         script.acknowledge(len);
     }
     fins += script.take_all().len();
-    assert_eq!(fins, 1, "one FIN, behind everything");
+    assert_eq!(fins, 1, "one FIN, after everything");
     script.acknowledge(1);
     assert_eq!(script.state(), State::Closed(Cause::Finished));
     assert_ledger(script.us.ledger(script.id), 3_001, 3_001);
@@ -86,7 +86,7 @@ fn row_34_finish_flushes(on: Setting) {
     script.run(left);
     assert_eq!(script.state(), State::Closed(Cause::FinishTimeout));
     assert_ledger(script.us.ledger(script.id), 3_000, acknowledged);
-    let last = script.take_all().pop().expect("the peer is told");
+    let last = script.take_all().pop().expect("a RST");
     assert!(last.is(Flags::RST), "{last}");
     script.expect_silence(secs(1_000));
 }
@@ -124,7 +124,7 @@ fn row_34_finish_into_a_closed_window(on: Setting) {
 }
 
 /// RFC 9293, SHLD-3; RFC 2525, 2.17: who finishes without having read what
-/// came tells the peer with a RST that it is lost; its own bytes first drain.
+/// came sends a RST, so that the peer learns of the loss; its own bytes first drain.
 fn row_35_finish_with_unread_data(on: Setting) {
     let keep = options(|o| o.on_receive(OnReceive::Keep));
     let mut script = Script::open(on, keep);
@@ -157,13 +157,13 @@ fn row_36_abort(on: Setting) {
     assert_ledger(report.ledger, 3_000, 400);
     script.expect_rst(1_000);
     script.assert_refused(Cause::Aborted, 3_000, 400);
-    // An acknowledgement on its way no longer counts: the cause and the
+    // An acknowledgement that is still on its way does not count: the cause and the
     // account are latched.
     script.acknowledge(1_000);
     script.assert_refused(Cause::Aborted, 3_000, 400);
 }
 
-/// RFC 9293, 3.6: both ends close at once; nothing is lost and nobody is at
+/// RFC 9293, 3.6: both ends close at once; nothing is lost and neither end is at
 /// fault.
 fn row_37_simultaneous_close(on: Setting) {
     let mut script = Script::open(on, Options::default());
@@ -218,7 +218,7 @@ fn row_38_last_ack_lost(on: Setting) {
     assert_ledger(report.ledger, 10, 10);
     script.expect_silence(secs(100));
 
-    // Lost for ever: told at the limit. Every byte was acknowledged.
+    // Never acknowledged: reported at the timeout. Every byte was acknowledged.
     let mut script = in_last_ack();
     script.run(secs(29));
     assert_eq!(script.state(), State::Finishing(Closer::Peer));
@@ -226,8 +226,8 @@ fn row_38_last_ack_lost(on: Setting) {
     assert!(script.state().is_closed());
     assert_ledger(script.us.ledger(script.id), 10, 10);
     let outcome = script.us.writer(script.id).finished().expect("an end");
-    let told = outcome.map(|report| report.cause);
-    assert_eq!(told, Ok(Some(Cause::PeerFinished)));
+    let reported = outcome.map(|report| report.cause);
+    assert_eq!(reported, Ok(Some(Cause::PeerFinished)));
     script.take_all();
     script.expect_silence(secs(1_000));
 
@@ -241,7 +241,7 @@ fn row_38_last_ack_lost(on: Setting) {
 }
 
 /// RFC 9293, MUST-13; RFC 6191, 2: after an end in TIME-WAIT the slot can be
-/// used again at once, and old duplicates disturb nobody.
+/// used again at once, and old duplicates disturb no connection.
 fn row_40_time_wait_reuse(on: Setting) {
     let mut script = Script::open(on, Options::default());
     script.write(10);
@@ -280,7 +280,7 @@ fn row_40_time_wait_reuse(on: Setting) {
     });
     assert_ne!(script.flow.remote.port, old.remote.port, "another port");
     script.assert_open(0, 0);
-    // Whatever is left of the old connection concerns nobody.
+    // Whatever is left of the old connection concerns no connection.
     for segment in [old.rst(), fin, old.ack(), old.segment(Flags::SYN)] {
         script.send(&segment);
         script.run(ms(20));

@@ -11,7 +11,7 @@ rows!(
     row_43_initial_window,
     row_43_slow_start,
     row_43_one_segment_after_a_timeout,
-    row_43_anew_for_each_connection,
+    row_43_each_connection_starts_afresh,
 );
 
 /// The segment that smoltcp counts in: what the peer names, though one over IPv6 has 20
@@ -63,7 +63,7 @@ fn row_43_one_segment_after_a_timeout(on: Setting) {
 }
 
 /// What a connection has learned of its path is not the next one's.
-fn row_43_anew_for_each_connection(on: Setting) {
+fn row_43_each_connection_starts_afresh(on: Setting) {
     let mut script = open(on);
     for _ in 0..10 {
         script.write(1_000);

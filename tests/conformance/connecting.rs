@@ -72,7 +72,7 @@ fn row_23_connect_timeout(on: Setting) {
         let left = script.us.world.after(secs(limit)).since(script.us.now());
         script.run(left - ms(1));
         assert_eq!(script.state(), State::Connecting, "{limit} s");
-        // It asks again and again, always the same.
+        // It repeats its SYN, always the same.
         let syns = script.take_all();
         assert!(syns.len() >= 3, "{limit} s: {} SYNs", syns.len());
         let isn = script.flow.remote_isn;
@@ -88,7 +88,7 @@ fn row_23_connect_timeout(on: Setting) {
 }
 
 /// RFC 9293, MUST-47, MUST-54, MUST-56 and SHLD-25: errors that may pass are
-/// told and end nothing.
+/// reported and end nothing.
 fn row_32_icmp_soft(on: Setting) {
     for &code in on.family.soft_codes() {
         let mut script = Script::connecting(on, Options::default());
@@ -115,7 +115,7 @@ fn row_32_icmp_soft(on: Setting) {
 }
 
 /// RFC 9293, SHLD-26: errors that will not pass end the attempt to connect; an
-/// open connection is only told (RFC 5927, 5.2).
+/// open connection only gets advice (RFC 5927, 5.2).
 fn row_33_icmp_hard_while_connecting(on: Setting) {
     for &code in on.family.hard_codes() {
         let mut script = Script::connecting(on, Options::default());
@@ -160,7 +160,7 @@ fn reversed(
     }
 }
 
-/// It is told, once.
+/// It is reported, once.
 #[track_caller]
 fn assert_advice(script: &mut Script, advice: Advice) {
     assert_eq!(script.us.stack.poll_advice(script.id), Ok(Some(advice)));
@@ -186,7 +186,7 @@ fn row_45_syn_sent_bare_syn_dropped(on: Setting) {
                 script.send(&rst);
             }
             assert_eq!(script.state(), State::Connecting, "{seq}");
-            // It goes on asking as before.
+            // It repeats its SYN as before.
             script.run(secs(4));
             let asked = script.take_all();
             assert!(asked.iter().all(|s| s.flags == Flags::SYN), "{asked:?}");

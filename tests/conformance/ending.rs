@@ -11,12 +11,12 @@ rows!(
     row_01_fin_signals_user,
     row_02_fin_vs_rst_distinct,
     row_03_close_wait_send_legal,
-    row_17_fin_behind_full_receive_buffer,
+    row_17_fin_after_full_receive_buffer,
     row_19_data_after_fin,
     row_39_half_open_discovery,
 );
 
-/// RFC 9293, 3.10.7.4, step 8: the user is told of a FIN, here by the very next
+/// RFC 9293, 3.10.7.4, step 8: a FIN is reported to the user, here by the very next
 /// write, in whichever way it is made.
 fn row_01_fin_signals_user(on: Setting) {
     for way in Way::ALL {
@@ -26,7 +26,7 @@ fn row_01_fin_signals_user(on: Setting) {
         script.acknowledge(10);
         let fin = script.flow.fin();
         script.raw.send(&fin);
-        // Nobody has polled, nobody reads.
+        // No poll and no read before.
         let refused = way.write(script.us.writer(script.id), b"more");
         let error = refused.expect_err("a write was taken");
         assert_error(error, Cause::PeerFinished, 10, 10);
@@ -36,7 +36,7 @@ fn row_01_fin_signals_user(on: Setting) {
     }
 }
 
-/// RFC 9293, MUST-12: a FIN and a RST are told apart.
+/// RFC 9293, MUST-12: a FIN and a RST are different causes.
 fn row_02_fin_vs_rst_distinct(on: Setting) {
     let mut closed = Script::open(on, Options::default());
     closed.send_fin();
@@ -79,8 +79,8 @@ fn row_03_close_wait_send_legal(on: Setting) {
 }
 
 /// RFC 9293, 3.10.7.4, step 8: a FIN that does not fit into the receive buffer
-/// counts once there is room, and the peer is told of the room.
-fn row_17_fin_behind_full_receive_buffer(on: Setting) {
+/// counts once there is room, and an ACK announces the room to the peer.
+fn row_17_fin_after_full_receive_buffer(on: Setting) {
     let keep = options(|o| o.on_receive(OnReceive::Keep));
     let mut script = Script::open(on, keep);
     script.send_data(vec![7; RX / 2]);
@@ -88,9 +88,9 @@ fn row_17_fin_behind_full_receive_buffer(on: Setting) {
     script.run(ms(20));
     let last = script.take_all().pop().expect("an ACK");
     assert_eq!((last.ack, last.window), (script.flow.seq, 0), "{last}");
-    let mut behind = script.flow.segment(Flags::FIN | Flags::ACK);
-    behind = behind.with_payload(*b"behind");
-    script.send(&behind);
+    let mut late = script.flow.segment(Flags::FIN | Flags::ACK);
+    late = late.with_payload(*b"later!");
+    script.send(&late);
     script.run(ms(20));
     script.take_all();
     script.assert_open(0, 0);
@@ -103,13 +103,13 @@ fn row_17_fin_behind_full_receive_buffer(on: Setting) {
     script.run(ms(20));
     let last = script.take_all().pop().expect("a window update");
     assert!(last.window > 0, "{last}");
-    script.send(&behind);
+    script.send(&late);
     script.flow.seq = script.flow.seq.wrapping_add(7);
     script.assert_refused(Cause::PeerFinished, 0, 0);
     script.expect_ack();
 
     // A writer that discards what it receives finds the FIN with the very next
-    // write, behind a whole window of data.
+    // write, after a whole window of data.
     let mut script = Script::open(on, Options::default());
     for _ in 0..2 {
         let data = script.flow.data(vec![7; RX / 2]);
@@ -121,7 +121,7 @@ fn row_17_fin_behind_full_receive_buffer(on: Setting) {
     assert_eq!(script.us.report(script.id).discarded, RX as u64);
 }
 
-/// RFC 9293, 3.10.7.4, step 7: data behind a FIN is ignored.
+/// RFC 9293, 3.10.7.4, step 7: data after a FIN is ignored.
 fn row_19_data_after_fin(on: Setting) {
     let mut script = Script::open(on, Options::default());
     script.send_data(*b"before");
@@ -129,7 +129,7 @@ fn row_19_data_after_fin(on: Setting) {
     script.run(ms(20));
     script.take_all();
     let fin_at = script.flow.seq;
-    script.send_data(*b"behind");
+    script.send_data(*b"later!");
     script.flow.seq = fin_at;
     script.run(ms(20));
     for answer in script.take_all() {
@@ -147,7 +147,7 @@ fn row_39_half_open_discovery(on: Setting) {
     script.expect_data(100);
     script.acknowledge(100);
     script.run(secs(10_000));
-    // The peer starts anew. Nothing tells, until something is sent.
+    // The peer restarts. Our end learns of it once it sends something.
     script.write(50);
     script.expect_data(50);
     script.assert_open(150, 100);

@@ -1,4 +1,4 @@
-//! Numbers that nobody outside can foresee: initial sequence numbers and ports.
+//! Numbers that an attacker cannot foresee: initial sequence numbers and ports.
 
 use crate::common::*;
 use crate::rows;
@@ -101,7 +101,7 @@ fn row_68_isn_of_another_connection_is_no_help(on: Setting) {
 }
 
 /// A seed that is guessed (a boot counter, say) is not enough with a generator
-/// that everybody knows.
+/// that is public.
 fn row_68_isn_is_not_the_seeds(on: Setting) {
     for seed in 0..64 {
         let (mut us, raw) = end(seed, 49_152..=65_535);

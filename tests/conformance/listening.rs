@@ -32,7 +32,7 @@ impl Family {
     }
 }
 
-/// Nobody is being answered, and the next caller is.
+/// No handshake is under way, and the next caller gets an answer.
 #[track_caller]
 fn assert_listens(script: &mut Script) {
     assert_eq!(script.state(), State::Listening);
@@ -44,7 +44,7 @@ fn assert_listens(script: &mut Script) {
     script.assert_alive();
 }
 
-/// RFC 9293, MUST-57 and MUST-63: what is addressed to a group or to everybody is
+/// RFC 9293, MUST-57 and MUST-63: what is addressed to a group or a broadcast address is
 /// dropped in silence, at a port where our end listens and where it does not.
 fn row_53_group_address_syn(on: Setting) {
     for dst in on.family.groups() {

@@ -1,4 +1,4 @@
-//! What RFC 9293 and its neighbours ask of a TCP, as far as a writer notices:
+//! What RFC 9293 and its neighbours require of a TCP, as far as a writer notices:
 //! one test a row, each on IPv4 and on IPv6, and each again with the sequence numbers
 //! of both ends at an edge of their space.
 //!
@@ -18,6 +18,7 @@ mod blind;
 mod closing;
 mod congestion;
 mod connecting;
+mod document;
 mod ending;
 mod isn;
 mod listening;

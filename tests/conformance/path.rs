@@ -19,7 +19,7 @@ rows!(
 /// What the path carries.
 const MTU: u16 = 1_280;
 
-/// Drops what a router drops behind which the path is narrow: what is too long and must not
+/// Drops what a router drops before a narrow path: what is too long and must not
 /// be fragmented.
 fn narrow(script: &Script) {
     let is_ethernet = script.us.world.config().medium == Medium::Ethernet;

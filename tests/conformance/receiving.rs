@@ -147,7 +147,7 @@ fn row_61_data_after_our_finish(on: Setting) {
     }
 }
 
-/// A hundred segments in a second that nobody at the peer has sent, made by
+/// A hundred segments in a second that the peer has not sent, made by
 /// `forge` of their number; so many ACKs answered them.
 fn flood(script: &mut Script, forge: impl Fn(&Script, u32) -> Segment) -> usize {
     for number in 0..100 {

@@ -150,7 +150,7 @@ fn in_flight(on: Setting, due: Due, options: Options) -> Script {
         script.send_ack();
     }
     if matches!(due, Due::Retransmission | Due::RetransmissionAndWindow) {
-        // Nobody polls meanwhile.
+        // No poll meanwhile.
         script.us.world.run_for(ms(1_100));
     }
     script.raw.recv_nothing();

@@ -137,7 +137,7 @@ impl Script {
         Self { us, id, raw, flow }
     }
 
-    /// Our end listens at [`OURS`]; nobody has called.
+    /// Our end listens at [`OURS`]; no caller yet.
     #[track_caller]
     pub fn listening(on: Setting, options: Options) -> Self {
         let (world, mut us) = on.numbers.place(on.family, Opening::Peers);
@@ -168,7 +168,7 @@ impl Script {
         script
     }
 
-    /// Somebody calls from that port, and our end answers.
+    /// A caller's SYN from that port, and our answer.
     #[track_caller]
     pub fn call(&mut self, from_port: u16) {
         let handshake = Handshake {
@@ -267,7 +267,7 @@ impl Script {
         let end = next.wrapping_add(len);
         while next != end {
             let segment = self.raw.try_recv().unwrap_or_else(|| {
-                // After a long pause our end asks for the neighbour first.
+                // After a long pause our end requests the neighbour's address first.
                 self.us.stack.poll();
                 self.raw.recv()
             });
@@ -279,7 +279,7 @@ impl Script {
         self.raw.recv_nothing();
     }
 
-    /// Our end has sent a FIN behind everything acknowledged, and nothing else.
+    /// Our end has sent a FIN after everything acknowledged, and nothing else.
     #[track_caller]
     pub fn expect_fin(&mut self) {
         self.run(ms(20));
@@ -290,12 +290,12 @@ impl Script {
         self.raw.recv_nothing();
     }
 
-    /// Our end has sent a RST right behind the octets sent, and nothing else.
+    /// Our end has sent a RST right after the octets sent, and nothing else.
     #[track_caller]
-    pub fn expect_rst(&mut self, behind: u32) {
+    pub fn expect_rst(&mut self, sent: u32) {
         let rst = self.raw.recv();
         assert!(rst.is(Flags::RST), "{rst}");
-        assert_eq!(rst.seq, self.flow.ack.wrapping_add(behind), "{rst}");
+        assert_eq!(rst.seq, self.flow.ack.wrapping_add(sent), "{rst}");
         self.raw.recv_nothing();
     }
 

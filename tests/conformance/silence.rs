@@ -56,7 +56,7 @@ fn row_22_silence_default_100s(on: Setting) {
 }
 
 /// RFC 9293, SHLD-9 and SHLD-10: after three retransmissions the application
-/// is told, and the connection stays.
+/// gets advice, and the connection stays.
 fn row_21_stall_advice(on: Setting) {
     let later = options(|o| o.stall_advice_after(secs(90)));
     let mut script = Script::open(on, later);

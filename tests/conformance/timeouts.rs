@@ -15,7 +15,7 @@ rows!(
     row_52_last_chance_of_a_syn,
     row_52_last_chance_of_a_fin,
     row_52_link_up,
-    row_52_nobody_polled,
+    row_52_time_without_polls,
     row_66_backoff_ends,
 );
 
@@ -141,8 +141,8 @@ fn row_52_link_up(on: Setting) {
     script.assert_open(10, 10);
 }
 
-/// After a time in which nobody polled, the try comes before the verdict.
-fn row_52_nobody_polled(on: Setting) {
+/// After a time without polls, the try comes before the verdict.
+fn row_52_time_without_polls(on: Setting) {
     let mut script = Script::open(on, Options::default());
     script.write(10);
     script.take_all();

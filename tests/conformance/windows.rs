@@ -18,7 +18,7 @@ rows!(
     row_30_lost_data_then_window_opens,
     row_30_lost_data_then_data_closes_the_window,
     row_30_lost_data_then_window_probe,
-    row_42_nothing_buffered_for_ever,
+    row_42_nothing_buffered_without_bound,
 );
 
 /// What the peer's TCP does at a time: it answers whatever it is sent, and
@@ -283,13 +283,13 @@ fn row_30_lost_data_then_window_probe(on: Setting) {
 
 /// RFC 9293, MUST-60 and MUST-61: the last byte leaves without another write,
 /// whatever held it back.
-fn row_42_nothing_buffered_for_ever(on: Setting) {
+fn row_42_nothing_buffered_without_bound(on: Setting) {
     for nagle in [Nagle::On, Nagle::Off] {
         let mss = match on.family {
             Family::V4 => 1_460,
             Family::V6 => 1_440,
         };
-        // Behind a full segment, with nothing acknowledged yet.
+        // After a full segment, with nothing acknowledged yet.
         let mut script = Script::open(on, options(|o| o.nagle(nagle)));
         script.write(mss + 1);
         let sent: usize = script.take_all().iter().map(|s| s.payload.len()).sum();

@@ -62,7 +62,7 @@ pub fn fail() -> ! {
 }
 
 unsafe extern "C" {
-    /// The first octet behind what is static: the stack grows down to it.
+    /// The first octet after what is static: the stack grows down to it.
     static __sheap: u32;
 }
 

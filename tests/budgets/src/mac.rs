@@ -1,4 +1,4 @@
-//! A MAC with a peer behind it that costs next to nothing: it answers ARP and a
+//! A MAC with a peer on its wire that costs next to nothing: it answers ARP and a
 //! SYN, and acknowledges every second segment (RFC 9293, 3.8.6.3).
 
 use crate::client::Aligned;
@@ -126,7 +126,7 @@ impl Wire {
         self.answer = Some(reply);
     }
 
-    /// A SYN with the largest segment of Ethernet; from then on, bare ACKs.
+    /// A SYN with the largest segment of Ethernet; from then on, pure ACKs.
     fn answer_syn(&mut self) {
         self.unacknowledged = 0;
         self.ack = self.head(24, 0x12, ISS);

@@ -27,7 +27,7 @@ pub struct Conn {
     progressed_at: Instant,
     /// The sum of what reads have returned.
     read: u64,
-    /// The first cause that was told.
+    /// The first cause that was reported.
     cause: Option<Cause>,
     state: State,
 }
@@ -101,7 +101,7 @@ impl Conn {
         }
     }
 
-    /// Whether the peer has finished, as far as we tell.
+    /// Whether the peer has finished, as far as we report.
     fn has_peer_finished(state: State) -> bool {
         matches!(state, State::PeerFinished(_)) || state.cause() == Some(Cause::PeerFinished)
     }
@@ -201,7 +201,10 @@ impl Conn {
             Ok(()) => assert_eq!(report.ledger.pending(), 0, "flushed? {self:?}"),
             Err(error) => {
                 self.refused(error, report);
-                assert!(report.ledger.pending() > 0, "flushed, and told otherwise");
+                assert!(
+                    report.ledger.pending() > 0,
+                    "flushed, and reported otherwise"
+                );
             }
         }
     }
@@ -247,7 +250,7 @@ impl Conn {
     }
 }
 
-/// What stands at this place of the peer's stream, whoever sends it.
+/// What stands at this place of the peer's stream, whichever segment carries it.
 pub const fn octet(seq: u32) -> u8 {
     (seq.wrapping_mul(0x9e37_79b9) >> 24) as u8
 }

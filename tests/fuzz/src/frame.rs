@@ -28,7 +28,7 @@ const fn link_len(medium: Medium) -> usize {
     }
 }
 
-/// A SYN from or to where no connection can be, or from somebody who says no more.
+/// A SYN from or to where no connection can be, or from a caller that sends nothing else.
 pub fn astray(medium: Medium, astray: Astray, ipv6: bool, port: u16) -> Vec<u8> {
     let v4 = |a, b, c, d| IpAddress::from(Ipv4Address::new(a, b, c, d));
     let v6 = |a, g, h| IpAddress::from(Ipv6Address::new(a, 0, 0, 0, 0, 0, g, h));

@@ -36,7 +36,7 @@ const N: usize = Which::COUNT;
 /// The longest payload: more than the largest buffer.
 const LONGEST: u16 = 2500;
 
-/// How often the stack may ask to be polled at once without anything to do.
+/// How often the stack may be due at once without anything to do.
 const BUSY_POLLS: usize = 64;
 
 /// With this in the environment, each operation is printed, and each frame.
@@ -272,7 +272,7 @@ impl Harness<'_> {
                 let is_busy = (0..BUSY_POLLS).all(|_| is_due(&mut self.stack, now));
                 assert!(
                     !is_busy || self.world.is_full(),
-                    "due for ever: {:?}",
+                    "due without end: {:?}",
                     self.stack
                 );
             }

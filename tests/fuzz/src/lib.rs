@@ -5,7 +5,7 @@
 //! stack breaks a promise:
 //!
 //! - `input`: what the bytes mean.
-//! - `frame`: frames, sound and broken, from what an operation asks for.
+//! - `frame`: frames, sound and broken, as an operation describes them.
 //! - `seen`: frames read again, without the help of the code under test.
 //! - `track`: what the wire alone says about a connection, in bounds: what the
 //!   stack must have noticed, and what it may have.

@@ -13,7 +13,7 @@
 //! on options, on odd frames: nothing is asked there.
 //!
 //! It is written from RFC 9293 (3.10.7) and RFC 5961: a RST acknowledges nothing,
-//! wherever it stands; a SYN without ACK is nobody's while we connect; an ACK number
+//! wherever it stands; a SYN without ACK belongs to no connection while we connect; an ACK number
 //! that is older than another is ignored, and the rest of its segment counts.
 
 use super::seen::{Seen, is_built_for, see};
@@ -40,7 +40,7 @@ enum Phase {
     Established,
 }
 
-/// Whether what must have happened can still be told.
+/// Whether what must have happened can still be known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Sight {
     Clear,
@@ -58,7 +58,7 @@ pub struct Track {
     /// Our end began.
     calls: bool,
     iss: u32,
-    /// Behind the last octet our end sent.
+    /// The number after the last octet our end sent.
     pub snd_nxt: u32,
     /// The highest acknowledgement that may count, and the one that must.
     pub may_una: u32,
@@ -70,13 +70,13 @@ pub struct Track {
     /// The number of the peer's first octet.
     first: u32,
     /// The highest number that our end has acknowledged.
-    told: u32,
+    announced: u32,
     /// RCV.NXT is one of these, and of those between.
     rcv_lo: u32,
     pub rcv_hi: u32,
     /// Stretches of sequence space that our end may hold out of order.
     held: Vec<(u32, u32)>,
-    /// Behind the window our end announced last.
+    /// The number after the window our end announced last.
     pub window_edge: Option<u32>,
     /// The largest window there can be.
     room: u32,
@@ -106,7 +106,7 @@ impl Track {
             largest_flight: 0,
             has_finished: false,
             first: 0,
-            told: 0,
+            announced: 0,
             rcv_lo: 0,
             rcv_hi: 0,
             held: Vec::new(),
@@ -122,7 +122,7 @@ impl Track {
         }
     }
 
-    // ---- what it tells ----
+    // ---- what it shows ----
 
     /// The bytes that are acknowledged at most and, of `accepted`, at least.
     pub fn acknowledged(&self, accepted: u64) -> (u64, u64) {
@@ -168,7 +168,7 @@ impl Track {
         if self.phase == Phase::SynSent || self.sight == Sight::Blurred {
             return 0;
         }
-        let all = self.told.wrapping_sub(self.first);
+        let all = self.announced.wrapping_sub(self.first);
         u64::from(all.saturating_sub(u32::from(self.may_fin)))
     }
 
@@ -222,10 +222,10 @@ impl Track {
             self.rcv_lo,
             self.rcv_hi,
         );
-        // What it told is exact. What would have followed at once is not held.
+        // What it announced is exact. What would have followed at once is not held.
         self.rcv_lo = ack;
         self.rcv_hi = ack;
-        self.told = ack;
+        self.announced = ack;
         self.held.retain(|(start, _)| is_before(ack, *start));
         self.window_edge = Some(ack.wrapping_add(u32::from(segment.window)));
     }
@@ -234,7 +234,7 @@ impl Track {
         self.rcv_lo = first;
         self.rcv_hi = first;
         self.first = first;
-        self.told = first;
+        self.announced = first;
     }
 
     // ---- what our end takes ----
@@ -264,7 +264,7 @@ impl Track {
         } else if segment.syn {
             if !segment.plain {
                 // It may have been taken, or the next one may be instead: only
-                // what our end then acknowledges will tell.
+                // what our end then acknowledges will show.
                 self.blur();
                 return self.take_anything(segment);
             }
@@ -307,7 +307,7 @@ impl Track {
             return;
         }
         let text_end = segment.seq.wrapping_add(segment.text);
-        // Behind a FIN at the edge of the window, which may have been lost.
+        // After a FIN at the edge of the window, which may have been lost.
         let furthest = self.rcv_hi.wrapping_add(self.room).wrapping_add(1);
         let is_acceptable = !is_before(self.snd_nxt, ack)
             && !is_before(furthest, segment.seq)
@@ -335,8 +335,8 @@ impl Track {
         if may_fin && is_before(self.rcv_hi, text_end) {
             self.hold(text_end, end);
         } else if may_fin {
-            // Behind the data at least; behind all there is in order, if the
-            // peer contradicts itself and has sent data behind its FIN before.
+            // After the data at least; after all there is in order, if the
+            // peer contradicts itself and has sent data after its FIN before.
             self.rcv_hi = self.rcv_hi.wrapping_add(1);
         }
         if must {
@@ -379,7 +379,7 @@ impl Track {
         if start != end {
             self.held.push((start, end));
         }
-        // Whether any of it counts is told by the next acknowledgement of ours.
+        // Whether any of it counts is shown by the next acknowledgement of ours.
         while let Some((_, end)) = self
             .held
             .iter()

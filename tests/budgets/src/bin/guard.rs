@@ -1,5 +1,5 @@
 //! What the guard alone takes: the frames of a transfer in writes of 1460 octets
-//! go through it and past it, with nothing behind the device that looks at them.
+//! go through it and past it, with no stack that reads them.
 //!
 //! Prints the octets of the writes, and the instructions for the frames through
 //! the guard and past it.

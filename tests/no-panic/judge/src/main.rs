@@ -2,7 +2,7 @@
 //!
 //! `judge PROGRAM DIRECTORY...` looks at a program for ARM that was linked with
 //! `--emit-relocs`, so that it keeps a record of every call, and with a panic
-//! handler that uses the place it is told. It casts two nets:
+//! handler that uses the place it is given. It casts two nets:
 //!
 //! 1. *Places.* A panic names its place in the source, which stands in the
 //!    program as text. None may be in one of the directories.
@@ -15,7 +15,7 @@
 //!
 //! What it cannot see: a call through a pointer, for which there is no record;
 //! and a function that panics only for arguments that ours alone pass it, where
-//! that function belongs to somebody who may panic (`--may-panic TEXT`, a part
+//! that function belongs to a package that may panic (`--may-panic TEXT`, a part
 //! of the path).
 
 use addr2line::gimli::{Dwarf, EndianSlice, LittleEndian};
@@ -53,7 +53,7 @@ enum Owner {
     /// It may.
     Others,
     /// What it does is done for its caller.
-    Nobody,
+    Unknown,
 }
 
 impl Owners {
@@ -67,7 +67,7 @@ impl Owners {
         } else if self.may_panic.iter().any(|part| file.contains(part)) {
             Owner::Others
         } else {
-            Owner::Nobody
+            Owner::Unknown
         }
     }
 }
@@ -85,7 +85,7 @@ struct Program<'d> {
     calls: Vec<Call>,
 }
 
-/// The lowest bit of an address tells the instruction set, no place.
+/// The lowest bit of an address is the instruction set, no place.
 const fn place(address: u64) -> u64 {
     address & !1
 }
@@ -182,7 +182,7 @@ fn frames(source: &Source<'_>, address: u64) -> Result<Vec<Frame>, Box<dyn Error
     Ok(frames)
 }
 
-/// The calls of ours that end in the handler, each told in one line; how many
+/// The calls of ours that end in the handler, each described in one line; how many
 /// functions end there at all.
 fn blame(
     program: &Program<'_>,
@@ -211,18 +211,18 @@ fn blame(
             let frames = frames(source, call.address)?;
             let culprit = frames
                 .iter()
-                .position(|frame| !matches!(owners.of(&frame.file), Owner::Nobody));
+                .position(|frame| !matches!(owners.of(&frame.file), Owner::Unknown));
             match culprit.map(|at| frames.split_at(at)) {
                 Some((inner, [frame, ..])) if matches!(owners.of(&frame.file), Owner::Us) => {
-                    let mut told = format!("{} at {}:{}", frame.name, frame.file, frame.line);
+                    let mut line = format!("{} at {}:{}", frame.name, frame.file, frame.line);
                     for frame in inner.iter().rev() {
-                        told.push_str("\n    through ");
-                        told.push_str(&frame.name);
+                        line.push_str("\n    through ");
+                        line.push_str(&frame.name);
                     }
                     let callee = program.functions.get(&call.callee);
                     let callee = callee.map_or("?", String::as_str);
-                    told.push_str(&format!("\n    to {:#}", rustc_demangle::demangle(callee)));
-                    blamed.insert(told);
+                    line.push_str(&format!("\n    to {:#}", rustc_demangle::demangle(callee)));
+                    blamed.insert(line);
                 }
                 Some(_) => {}
                 None => {

@@ -47,9 +47,9 @@ pub extern "C" fn _start() -> ! {
     let mut board = Board;
     loop {
         let now = board.now();
-        tell_calls(&mut connection, now);
-        tell_facts(&mut connection, now);
-        ask(&mut connection, now);
+        make_calls(&mut connection, now);
+        take_facts(&mut connection, now);
+        query(&mut connection, now);
         decide();
         build_options();
         errors(connection.ledger());
@@ -60,7 +60,7 @@ pub extern "C" fn _start() -> ! {
     }
 }
 
-/// Something of any value, as far as the compiler can tell.
+/// Something of any value, as far as the compiler knows.
 fn any<T: Copy>(some: T) -> T {
     black_box(some)
 }
@@ -116,7 +116,7 @@ fn print_debug(what: impl core::fmt::Debug) {
     used(write!(Sink, "{what:?}"));
 }
 
-fn tell_calls(connection: &mut Connection, now: Instant) {
+fn make_calls(connection: &mut Connection, now: Instant) {
     let options = any(Options::default());
     match any(0_u8) {
         0 => used(connection.handle_connect(options, now)),
@@ -130,7 +130,7 @@ fn tell_calls(connection: &mut Connection, now: Instant) {
     used(&mut *connection);
 }
 
-fn tell_facts(connection: &mut Connection, now: Instant) {
+fn take_facts(connection: &mut Connection, now: Instant) {
     match any(0_u8) {
         0 => connection.handle_handshake_started(now),
         1 => connection.handle_handshake_dropped(),
@@ -150,7 +150,7 @@ fn tell_facts(connection: &mut Connection, now: Instant) {
     used(&mut *connection);
 }
 
-fn ask(connection: &mut Connection, now: Instant) {
+fn query(connection: &mut Connection, now: Instant) {
     used(connection.poll_timeout());
     used(connection.poll_advice());
     used(connection.state());
@@ -249,7 +249,7 @@ fn time(now: Instant) {
     print_debug(now);
 }
 
-/// An index nobody has checked.
+/// An index without a check.
 #[cfg(feature = "sabotage")]
 fn sabotage() {
     let table = any([0_u8; 4]);

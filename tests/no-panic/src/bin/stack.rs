@@ -21,7 +21,7 @@ use lastbyte::stack::smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken,
 use lastbyte::stack::smoltcp::wire::{EthernetAddress, IpAddress, IpCidr, IpEndpoint};
 use lastbyte::stack::smoltcp::{iface, socket::tcp, time};
 use lastbyte::stack::{
-    Buffers, Config, ConfigError, ConnectionId, Net, OpenError, Reader, Stack, Error, Tracker,
+    Buffers, Config, ConfigError, ConnectionId, Error, Net, OpenError, Reader, Stack, Tracker,
     UnknownConnection, Writer, boot_seed,
 };
 use lastbyte::{Clock, Instant, Nagle, OnPeerFin, OnReceive, Options, ReadError, WriteError};
@@ -32,7 +32,7 @@ fn panic(info: &PanicInfo<'_>) -> ! {
     loop {}
 }
 
-/// Something of any value, as far as the compiler can tell.
+/// Something of any value, as far as the compiler knows.
 fn any<T>(some: T) -> T {
     black_box(some)
 }
@@ -67,7 +67,7 @@ impl Device for Board {
     type TxToken<'t> = Token<'t>;
 
     fn receive(&mut self, _: time::Instant) -> Option<(Token<'_>, Token<'_>)> {
-        // One frame for both, for nobody runs this.
+        // One frame for both, for this never runs.
         let frame = any(&raw mut self.frame);
         // SAFETY: it is not run.
         any(true).then(|| unsafe { (Token(&mut *frame), Token(&mut *frame)) })
@@ -367,7 +367,7 @@ mod sabotage {
         inside();
     }
 
-    /// An index nobody has checked: it names its place.
+    /// An index without a check: it names its place.
     #[inline(never)]
     fn place() {
         let table = any([0_u8; 4]);
