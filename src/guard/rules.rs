@@ -37,8 +37,8 @@
 //! data, which it answers each time. So forged segments do not use up the answers that the
 //! peer needs.
 
-use super::segment::Segment;
-use super::seq::{is_before, is_within};
+use super::wire::segment::Segment;
+use super::wire::seq::{is_before, is_within};
 use crate::core::facts::Window;
 use crate::sabotage::{Sabotage, is_on};
 use core::cell::Cell;

@@ -1,14 +1,14 @@
 //! The guard's table: a row for each connection, and what becomes of each frame.
 
-use super::ends::{Ends, Flow};
-use super::icmp::IcmpError;
-use super::parse::{Checks, Parsed, parse, parse_sent};
+use super::flow::{Ends, Flow};
 #[cfg(feature = "proto-ipv4")]
-use super::probe::allow_fragments;
-use super::probe::{PAYLOAD, Probe, set_sequence};
-use super::row::{Facts, Phase, Receipt, Row, may_talk};
+use super::rewrite::allow_fragments;
+use super::rewrite::{PAYLOAD, Probe, set_sequence};
 use super::rules::Verdict;
-use super::segment::{Fields, Segment};
+use super::tcb::{Facts, Phase, Receipt, Row, may_talk};
+use super::wire::frame::{Checks, Parsed, parse, parse_sent};
+use super::wire::icmp::IcmpError;
+use super::wire::segment::{Fields, Segment};
 use crate::core::facts::{Icmp, Sent};
 use crate::sabotage::{Sabotage, is_on};
 #[cfg(feature = "medium-ethernet")]
@@ -177,11 +177,11 @@ impl<const N: usize> Table<N> {
     pub(crate) fn may_talk(&self, flow: &Flow) -> bool {
         let is_between_hosts = match flow.addresses {
             #[cfg(feature = "proto-ipv4")]
-            super::ends::Addresses::V4(ends) => {
+            super::flow::Addresses::V4(ends) => {
                 !ends.iter().any(|end| self.broadcasts.contains(end))
             }
             #[cfg(feature = "proto-ipv6")]
-            super::ends::Addresses::V6(_) => true,
+            super::flow::Addresses::V6(_) => true,
         };
         may_talk(&flow.addresses) && (is_between_hosts || is_on(Sabotage::GroupSyn))
     }

@@ -1,7 +1,7 @@
 //! What a stack is made from, and why it cannot be made.
 
 use super::secret::Secret;
-use crate::guard::parse::link_header_len;
+use crate::guard::wire::frame::link_header_len;
 use core::fmt;
 use core::ops::RangeInclusive;
 use smoltcp::phy::{DeviceCapabilities, Medium};

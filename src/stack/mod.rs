@@ -47,6 +47,7 @@
 
 mod calls;
 mod config;
+pub(crate) mod device;
 mod driver;
 #[cfg(feature = "embassy-net-driver-v0.2")]
 pub mod embassy;
@@ -68,7 +69,6 @@ mod steps;
 mod time;
 mod tracker;
 pub(crate) mod turns;
-pub(crate) mod watch;
 mod writer;
 mod writing;
 
@@ -76,6 +76,8 @@ pub use smoltcp;
 
 pub use calls::UnknownConnection;
 pub use config::{Buffers, Config, ConfigError, SlotBuffers};
+#[doc(hidden)]
+pub use device::Watch;
 pub use driver::{Network, Stack};
 pub use error::Error;
 pub use opening::OpenError;
@@ -86,6 +88,4 @@ pub use slot::Step;
 pub use socket::Socket;
 pub use steps::Steps;
 pub use tracker::{ConnectionId, Net, Tracker};
-#[doc(hidden)]
-pub use watch::Watch;
 pub use writer::{Scoped, Writer};

@@ -19,11 +19,11 @@
 use super::time::to_smoltcp;
 use super::tracker::{Net, Tracker};
 use crate::Instant;
-#[cfg(feature = "proto-ipv6")]
-use crate::guard::checksum::{checksum, sum};
-use crate::guard::ends::Addresses;
-use crate::guard::row::Facts;
+use crate::guard::flow::Addresses;
 use crate::guard::table::Table;
+use crate::guard::tcb::Facts;
+#[cfg(feature = "proto-ipv6")]
+use crate::guard::wire::checksum::{checksum, sum};
 use core::cell::Cell;
 use smoltcp::config::IFACE_NEIGHBOR_CACHE_COUNT;
 use smoltcp::iface::{Interface, PollResult};

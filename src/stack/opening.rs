@@ -5,7 +5,7 @@ use super::tracker::{ConnectionId, Net, Tracker};
 use crate::Instant;
 use crate::core::options::Options;
 use crate::core::state::Action;
-use crate::guard::ends::{Ends, Flow};
+use crate::guard::flow::{Ends, Flow};
 use crate::sabotage::{Sabotage, is_on};
 use crate::trace;
 use core::fmt;

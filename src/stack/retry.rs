@@ -7,9 +7,9 @@
 //! neighbours. The next step, at the present time, sends the oldest segment and arms the
 //! timer from there.
 
+use super::device::Watch;
 use super::time::to_smoltcp;
 use super::tracker::{Net, Tracker};
-use super::watch::Watch;
 use crate::core::facts::Retry;
 use smoltcp::iface::{SocketHandle, SocketSet};
 use smoltcp::phy::Device;

@@ -2,7 +2,7 @@
 //! compute it.
 
 use crate::Instant;
-use crate::guard::ends::{Addresses, Flow};
+use crate::guard::flow::{Addresses, Flow};
 use core::fmt;
 use siphasher::sip::SipHasher24;
 
@@ -266,7 +266,7 @@ mod tests {
     #[cfg(feature = "proto-ipv4")]
     mod sequence_numbers {
         use super::*;
-        use crate::guard::ends::Ends;
+        use crate::guard::flow::Ends;
         use smoltcp::wire::{IpAddress, IpEndpoint};
 
         fn number(seed: u64, local: (u8, u16), remote: (u8, u16), micros: u64) -> u32 {

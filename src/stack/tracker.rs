@@ -6,19 +6,19 @@
 //! and looks after each one at the connections it touched, and only at those.
 
 use super::config::{Config, ConfigError};
+use super::device::Watch;
 use super::ports::Ports;
 use super::secret::Secret;
 use super::slot::{Slot, Step};
 use super::time::{from_smoltcp, to_smoltcp};
 use super::turns::Turns;
-use super::watch::Watch;
 use crate::Instant;
 use crate::core::facts::Retry;
 use crate::core::options::Nagle;
 use crate::core::state::Action;
-use crate::guard::ends::Ends;
-use crate::guard::row::Facts;
+use crate::guard::flow::Ends;
 use crate::guard::table::Table;
+use crate::guard::tcb::Facts;
 use core::fmt;
 use core::sync::atomic::{AtomicU32, Ordering};
 use smoltcp::iface::{Interface, PollIngressSingleResult, PollResult, SocketHandle, SocketSet};

@@ -14,11 +14,11 @@
 //! A socket that changes places is taken out of the set and put in again: smoltcp keeps
 //! with the place, not with the socket, for whose neighbour it waits.
 
+use super::device::Watch;
 use super::retry::swap_with_first;
 use super::slot::Slot;
 use super::time::to_smoltcp;
 use super::tracker::{Net, REST_MS, Tracker};
-use super::watch::Watch;
 use core::cell::Cell;
 use smoltcp::iface::{PollResult, SocketHandle, SocketSet};
 use smoltcp::phy::Device;

@@ -17,7 +17,7 @@
 //! | 13 | frees octets never sent for an ACK above SND.NXT | `src/guard/rules.rs` |
 //! | 17 | does not notice a FIN behind a full receive buffer | `src/stack/slot.rs` |
 //! | 20 | tells no cause when its timeout ends a connection | `src/core/options.rs`, `src/core/timers.rs` |
-//! | 21 | shows retransmissions nowhere | `src/stack/watch.rs`, `src/core/timers.rs` |
+//! | 21 | shows retransmissions nowhere | `src/stack/device.rs`, `src/core/timers.rs` |
 //! | 22 | has no limit unless one is set | `src/core/options.rs` |
 //! | 23 | connects for ever | `src/core/options.rs`, `src/core/timers.rs` |
 //! | 25 | ends an idle connection by its timeout | `src/stack/opening.rs`, `src/core/timers.rs` |
@@ -26,13 +26,13 @@
 //! | 29 | bears a window that shrinks | nowhere: it is right |
 //! | 30 | stalls once data in flight is lost and the window closes | `src/core/connection/view.rs` |
 //! | 31 | takes no lost probe for death, or the first one | `src/core/timers.rs` |
-//! | 32, 33 | hears no ICMP error | `src/guard/icmp.rs` |
+//! | 32, 33 | hears no ICMP error | `src/guard/wire/icmp.rs` |
 //! | 35 | sends a FIN on `close()` with unread data | `src/stack/slot.rs` |
 //! | 37 | closes simultaneously through TIME-WAIT | nowhere: it is right |
 //! | 38 | repeats the FIN for ever in LAST-ACK | `src/core/timers.rs` |
 //! | 40 | keeps TIME-WAIT for ten seconds, or less if told to connect | `src/stack/opening.rs`, `src/stack/ports.rs` |
 //! | 42 | keeps the last octet for ever, as in row 30 | `src/core/connection/view.rs` |
-//! | - | ignores the ACK number of a RST | `src/stack/watch.rs`, `src/stack/slot.rs` |
+//! | - | ignores the ACK number of a RST | `src/stack/device.rs`, `src/stack/slot.rs` |
 //! | - | takes a FIN behind data that it cut off | `src/guard/rules.rs` |
 //! | - | takes and acknowledges data behind a FIN | `src/guard/rules.rs` |
 //! | - | empties the buffers when it loses its address | `src/stack/tracker.rs` |
@@ -41,19 +41,19 @@
 //! | - | stays in FIN-WAIT-2 for ever | `src/stack/slot.rs` |
 //! | - | loses the FIN of a `close()` in SYN-RECEIVED | `src/stack/slot.rs` |
 //! | - | asks for ever for the neighbour a RST is for | `src/stack/slot.rs` |
-//! | - | answers the unknown with a RST without an ACK number | `src/stack/watch.rs` |
+//! | - | answers the unknown with a RST without an ACK number | `src/stack/device.rs` |
 //! | - | asks for a neighbour each second, without an error | `src/core/timers.rs` |
 //! | - | never connects with the seed and port of before a reboot | `src/stack/isn.rs`, `src/stack/ports.rs` |
 //! | - | has initial sequence numbers that a few of them tell | `src/stack/isn.rs` |
 //! | - | takes nothing but a number from the interface it connects with | nowhere: `src/stack/isn.rs` rests on it |
-//! | - | probes an octet in flight with a zero | `src/stack/watch.rs` |
+//! | - | probes an octet in flight with a zero | `src/stack/device.rs` |
 //! | - | repeats a segment beyond the window | nowhere: the peer drops it |
 //! | - | drops an ACK at the edge of its window | `src/guard/rules.rs` |
 //! | - | probes at once when keep-alive is switched on | `src/core/connection/view.rs` |
 //! | - | probes once more when it is switched off | `src/stack/slot.rs` |
-//! | - | refuses an ICMP error with a short quotation (IPv4) | `src/guard/icmp.rs` |
-//! | - | drops a SYN with a malformed option, for ever | `src/guard/segment.rs` |
-//! | - | forbids to fragment what it sends over IPv4 | `src/guard/probe.rs` |
+//! | - | refuses an ICMP error with a short quotation (IPv4) | `src/guard/wire/icmp.rs` |
+//! | - | drops a SYN with a malformed option, for ever | `src/guard/wire/segment.rs` |
+//! | - | forbids to fragment what it sends over IPv4 | `src/guard/rewrite.rs` |
 //! | - | panics about `HardwareAddress::Ip.is_unicast()` | `src/stack/config.rs` |
 
 #[path = "../common/mod.rs"]

@@ -6,8 +6,8 @@
 //! a connection that passes, holds it to the rules of [`guard`](crate::guard::rules), and leaves
 //! facts in the table, to be collected after the step.
 
-use crate::guard::parse::Checks;
 use crate::guard::table::{Onward, Table};
+use crate::guard::wire::frame::Checks;
 use smoltcp::phy::{Checksum, Device, DeviceCapabilities, PacketMeta, RxToken, TxToken};
 use smoltcp::time::Instant;
 

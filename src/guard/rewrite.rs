@@ -4,12 +4,12 @@
 //! would be compiled in twice, and larger and slower for what smoltcp sends.
 
 #[cfg(feature = "proto-ipv4")]
-use super::checksum::replaced;
-use super::checksum::{checksum, sum};
-use super::parse::link_header_len;
+use super::wire::checksum::replaced;
+use super::wire::checksum::{checksum, sum};
+use super::wire::frame::link_header_len;
 #[cfg(feature = "proto-ipv4")]
-use super::segment::PROTOCOL_TCP;
-use super::segment::Segment;
+use super::wire::segment::PROTOCOL_TCP;
+use super::wire::segment::Segment;
 use smoltcp::phy::Medium;
 use smoltcp::wire::TCP_HEADER_LEN;
 

@@ -1,9 +1,9 @@
 //! What the guard knows of one connection, as segments of ours change it.
 
-use super::super::segment::Segment;
-use super::super::seq::is_before;
 use super::{Newest, Phase, Row};
 use crate::core::facts::Sent;
+use crate::guard::wire::segment::Segment;
+use crate::guard::wire::seq::is_before;
 use crate::sabotage::{Sabotage, is_on};
 
 impl Row {

@@ -2,12 +2,12 @@
 
 mod sent;
 
-use super::ends::{Addresses, Ends, Flow};
+use super::flow::{Addresses, Ends, Flow};
 use super::rules::{
     Known, Verdict, judge, judge_after_fin, judge_after_our_fin, judge_answer, judge_syn_received,
 };
-use super::segment::Segment;
-use super::seq::is_before;
+use super::wire::segment::Segment;
+use super::wire::seq::is_before;
 use crate::core::facts::{Sent, Window};
 use crate::sabotage::{Sabotage, is_on};
 use core::cell::Cell;

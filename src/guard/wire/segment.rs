@@ -1,8 +1,8 @@
 //! A TCP segment as it stands in a frame.
 
 use super::checksum::{add, is_complete, sum, sum_header};
-use super::ends::{Addresses, Flow};
 use crate::core::facts::Window;
+use crate::guard::flow::{Addresses, Flow};
 use core::num::NonZeroU16;
 #[cfg(feature = "proto-ipv4")]
 use smoltcp::wire::IPV4_HEADER_LEN;

@@ -1,7 +1,7 @@
 //! ICMP errors about our own segments.
 
-use super::ends::{Addresses, Flow};
 use crate::core::facts::Icmp;
+use crate::guard::flow::{Addresses, Flow};
 use crate::sabotage::{Sabotage, is_on};
 #[cfg(feature = "proto-ipv4")]
 use smoltcp::wire::{Icmpv4Message, Icmpv4Packet};

@@ -239,7 +239,7 @@ pub(crate) fn link_header_len(medium: Medium) -> usize {
 mod tests {
     use super::*;
     use crate::core::facts::Window;
-    use crate::guard::ends::{Ends, Flow};
+    use crate::guard::flow::{Ends, Flow};
     use heapless::Vec;
     use smoltcp::wire::{
         IpAddress, IpEndpoint, IpRepr, Ipv4Packet, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber,
