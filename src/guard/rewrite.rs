@@ -4,17 +4,12 @@
 //! would be compiled in twice, and larger and slower for what smoltcp sends.
 
 #[cfg(feature = "proto-ipv4")]
+use super::wire::PROTOCOL_TCP;
+#[cfg(feature = "proto-ipv4")]
 use super::wire::checksum::replaced;
 use super::wire::checksum::{checksum, sum};
-use super::wire::frame::link_header_len;
-#[cfg(feature = "proto-ipv4")]
-use super::wire::segment::PROTOCOL_TCP;
 use super::wire::segment::Segment;
-use smoltcp::phy::Medium;
-use smoltcp::wire::TCP_HEADER_LEN;
-
-const IPV4_HEADER_LEN: usize = 20;
-const IPV6_HEADER_LEN: usize = 40;
+use super::wire::{IPV4_HEADER_LEN, IPV6_HEADER_LEN, Medium, TCP_HEADER_LEN};
 
 /// The flag of IPv4 that smoltcp sets (RFC 791, 3.1), in its octet.
 #[cfg(feature = "proto-ipv4")]
@@ -64,7 +59,7 @@ impl Probe {
         header: [u8; TCP_HEADER_LEN],
         payload: &[u8],
     ) -> Option<()> {
-        let link_len = link_header_len(medium);
+        let link_len = medium.header_len();
         let ip_len = match frame.get(link_len)? >> 4 {
             #[cfg(feature = "proto-ipv4")]
             4 => IPV4_HEADER_LEN,
@@ -129,7 +124,7 @@ pub(crate) fn set_sequence(
     seq: u32,
     fills_checksum: bool,
 ) -> Option<()> {
-    let packet = frame.get_mut(link_header_len(medium)..)?;
+    let packet = frame.get_mut(medium.header_len()..)?;
     // Nothing that is sent has options or extension headers.
     let ip_len = match packet.first()? >> 4 {
         #[cfg(feature = "proto-ipv4")]
@@ -166,7 +161,7 @@ pub(crate) fn allow_fragments(
     fills_checksum: bool,
 ) -> Option<u16> {
     let len = frame.len();
-    let packet = frame.get_mut(link_header_len(medium)..)?;
+    let packet = frame.get_mut(medium.header_len()..)?;
     let header = packet.first_chunk_mut::<IPV4_HEADER_LEN>()?;
     let [
         0x45,
@@ -186,7 +181,7 @@ pub(crate) fn allow_fragments(
     else {
         return None;
     };
-    if len <= link_header_len(medium).wrapping_add(CARRIED_WHOLE) {
+    if len <= medium.header_len().wrapping_add(CARRIED_WHOLE) {
         return None;
     }
     [*a, *b] = ident.to_be_bytes();
@@ -197,13 +192,13 @@ pub(crate) fn allow_fragments(
     // One up to 1,500 octets, then at least one for 448. Shorter packets are hardly fragmented.
     let above = len
         .wrapping_add(2_047 - 1_500)
-        .wrapping_sub(link_header_len(medium));
+        .wrapping_sub(medium.header_len());
     let pieces = (above >> 11 << 3) | 1;
     Some(u16::try_from(pieces).unwrap_or(u16::MAX))
 }
 
 #[cfg(test)]
-#[cfg(feature = "proto-ipv4")]
+#[cfg(all(feature = "smoltcp", feature = "proto-ipv4"))]
 mod tests {
     use super::*;
     use smoltcp::wire::{IpProtocol, Ipv4Address, Ipv4Packet, Ipv4Repr};

@@ -1,30 +1,20 @@
 //! The guard's table: a row for each connection, and what becomes of each frame.
 
-use super::flow::{Ends, Flow};
+use super::flow::{Addresses, Flow};
 #[cfg(feature = "proto-ipv4")]
 use super::rewrite::allow_fragments;
 use super::rewrite::{PAYLOAD, Probe, set_sequence};
 use super::rules::Verdict;
 use super::tcb::{Facts, Phase, Receipt, Row, may_talk};
-use super::wire::frame::{Checks, Parsed, parse, parse_sent};
+use super::wire::frame::{Parsed, parse, parse_sent};
 use super::wire::icmp::IcmpError;
 use super::wire::segment::{Fields, Segment};
+use super::wire::{Checksums, IPV4_HEADER_LEN, Medium, TCP_HEADER_LEN};
 use crate::core::facts::{Icmp, Sent};
 use crate::sabotage::{Sabotage, is_on};
-#[cfg(feature = "medium-ethernet")]
-use crate::stack::neighbours::Neighbours;
-use crate::stack::turns::Room;
 use core::cell::Cell;
 use core::num::NonZeroU16;
 use core::ops::Range;
-#[cfg(feature = "proto-ipv4")]
-use smoltcp::config::IFACE_MAX_ADDR_COUNT;
-use smoltcp::config::IFACE_NEIGHBOR_CACHE_COUNT;
-use smoltcp::iface::Interface;
-use smoltcp::phy::{DeviceCapabilities, Medium};
-#[cfg(feature = "proto-ipv4")]
-use smoltcp::wire::IpCidr;
-use smoltcp::wire::TCP_HEADER_LEN;
 
 /// No row is touched.
 const NONE: u16 = u16::MAX;
@@ -42,15 +32,22 @@ pub(crate) enum Onward {
     Probe(Probe),
 }
 
-/// A row for each of at most `N` connections.
+/// What is known of the device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Link {
+    pub(crate) medium: Medium,
+    /// Which checksums the device leaves to us of what we send.
+    pub(crate) fills: Checksums,
+    /// The most octets that an IP packet may have.
+    pub(crate) mtu: usize,
+}
+
+/// A row for each of at most `N` connections of a host that has at most `A` addresses.
 #[derive(Debug)]
-pub(crate) struct Table<const N: usize> {
+pub(crate) struct Table<const N: usize, const A: usize> {
     medium: Medium,
-    /// Whether the device leaves it to us to fill in the checksum of TCP.
-    fills: bool,
-    /// Whether it leaves that of the header of IPv4 to us.
-    #[cfg(feature = "proto-ipv4")]
-    fills_ipv4: bool,
+    /// Which checksums the device leaves to us of what we send.
+    fills: Checksums,
     /// The identification of the next packet that routers may fragment.
     #[cfg(feature = "proto-ipv4")]
     ident: Cell<u16>,
@@ -61,37 +58,24 @@ pub(crate) struct Table<const N: usize> {
     rows: [Row; N],
     /// The row that is touched, [`NONE`] or [`SEVERAL`].
     touched: Cell<u16>,
-    pub(crate) room: Room,
-    #[cfg(feature = "medium-ethernet")]
-    pub(crate) neighbours: Neighbours<N>,
     /// The directed broadcast addresses of our networks; unspecified ones fill it up.
     #[cfg(feature = "proto-ipv4")]
-    broadcasts: [[u8; 4]; IFACE_MAX_ADDR_COUNT],
+    broadcasts: [[u8; 4]; A],
 }
 
-impl<const N: usize> Table<N> {
-    /// Whether there may be more neighbours than smoltcp keeps: only then it has to be given
-    /// again what it knew.
-    pub(crate) const IS_CROWD: bool =
-        cfg!(feature = "medium-ethernet") && N > IFACE_NEIGHBOR_CACHE_COUNT;
-
-    pub(crate) fn new(device: &DeviceCapabilities) -> Self {
+impl<const N: usize, const A: usize> Table<N, A> {
+    pub(crate) fn new(link: &Link) -> Self {
         Self {
-            medium: device.medium,
-            fills: device.checksum.tcp.tx(),
-            #[cfg(feature = "proto-ipv4")]
-            fills_ipv4: device.checksum.ipv4.tx(),
+            medium: link.medium,
+            fills: link.fills,
             #[cfg(feature = "proto-ipv4")]
             ident: Cell::new(0),
             icmp: Cell::new(Icmp::Soft),
-            mss: longest_text(device),
+            mss: longest_text(link.mtu),
             rows: core::array::from_fn(|_| Row::new()),
             touched: Cell::new(NONE),
-            room: Room::new(),
-            #[cfg(feature = "medium-ethernet")]
-            neighbours: Neighbours::new(),
             #[cfg(feature = "proto-ipv4")]
-            broadcasts: [[0; 4]; IFACE_MAX_ADDR_COUNT],
+            broadcasts: [[0; 4]; A],
         }
     }
 
@@ -99,12 +83,11 @@ impl<const N: usize> Table<N> {
         self.medium
     }
 
-    /// Segments between these ends belong to connection `slot` from now on.
-    pub(crate) fn assign(&mut self, slot: usize, ends: &Ends) {
-        #[cfg(feature = "medium-ethernet")]
-        self.neighbours.forget(slot);
+    /// Segments that arrive by this flow, and those in the other direction, belong to
+    /// connection `slot` from now on.
+    pub(crate) fn assign(&mut self, slot: usize, arriving: Flow) {
         if let Some(row) = self.rows.get_mut(slot) {
-            row.assign(ends);
+            row.assign(arriving);
         }
     }
 
@@ -152,36 +135,21 @@ impl<const N: usize> Table<N> {
         row.flow().filter(|_| row.phase.get() != Phase::Over)
     }
 
-    /// Takes in which addresses we have.
-    pub(crate) fn note_addresses(&mut self, interface: &Interface) {
-        #[cfg(feature = "proto-ipv4")]
-        {
-            #[allow(irrefutable_let_patterns, reason = "there may be one version only")]
-            let broadcast = |cidr: &IpCidr| {
-                if let IpCidr::Ipv4(cidr) = cidr {
-                    cidr.broadcast()
-                } else {
-                    None
-                }
-            };
-            let mut known = interface.ip_addrs().iter().map(broadcast);
-            for place in &mut self.broadcasts {
-                let address = known.next().flatten();
-                *place = address.map_or([0; 4], |address| address.octets());
-            }
+    /// Takes in the directed broadcast address of each of our networks that has one.
+    #[cfg(feature = "proto-ipv4")]
+    pub(crate) fn note_broadcasts(&mut self, mut addresses: impl Iterator<Item = [u8; 4]>) {
+        for place in &mut self.broadcasts {
+            *place = addresses.next().unwrap_or_default();
         }
-        let _ = interface;
     }
 
     /// Whether a segment may go from the first to the second.
     pub(crate) fn may_talk(&self, flow: &Flow) -> bool {
         let is_between_hosts = match flow.addresses {
             #[cfg(feature = "proto-ipv4")]
-            super::flow::Addresses::V4(ends) => {
-                !ends.iter().any(|end| self.broadcasts.contains(end))
-            }
+            Addresses::V4(ends) => !ends.iter().any(|end| self.broadcasts.contains(end)),
             #[cfg(feature = "proto-ipv6")]
-            super::flow::Addresses::V6(_) => true,
+            Addresses::V6(_) => true,
         };
         may_talk(&flow.addresses) && (is_between_hosts || is_on(Sabotage::GroupSyn))
     }
@@ -265,8 +233,9 @@ impl<const N: usize> Table<N> {
         self.rows.get(slot).map_or(0, |row| row.largest.get())
     }
 
-    /// Decides what goes on of a frame that arrived, and notes what it says.
-    pub(crate) fn inspect(&self, frame: &[u8], checks: Checks) -> Onward {
+    /// Decides what goes on of a frame that arrived, and notes what it says. Its checksums
+    /// are checked as far as `checks` says.
+    pub(crate) fn inspect(&self, frame: &[u8], checks: Checksums) -> Onward {
         match &parse(self.medium, frame, checks) {
             Parsed::Tcp(segment) => return self.inspect_segment(frame, segment),
             Parsed::Withheld => return Onward::Nothing,
@@ -281,15 +250,19 @@ impl<const N: usize> Table<N> {
             return self.inspect_stranger(frame, segment);
         };
         self.touch(slot, row);
-        let onward = match row.take_plain(segment) {
+        match row.take_plain(segment) {
             true => Onward::Frame,
             false => self.inspect_rare(frame, segment, row),
-        };
-        #[cfg(feature = "medium-ethernet")]
-        if Self::IS_CROWD && self.medium == Medium::Ethernet && row.facts.get().heard.is_some() {
-            self.neighbours.note_heard(slot, frame);
         }
-        onward
+    }
+
+    /// The connection whose peer was heard since facts were last collected, if that was one
+    /// alone.
+    #[cfg(feature = "medium-ethernet")]
+    pub(crate) fn heard(&self) -> Option<usize> {
+        let slot = usize::from(self.touched.get());
+        let row = self.rows.get(slot)?;
+        row.facts.get().heard.is_some().then_some(slot)
     }
 
     // tuning: rare-apart
@@ -440,49 +413,49 @@ impl<const N: usize> Table<N> {
         }
     }
 
-    /// Looks at a frame on its way out.
-    pub(crate) fn inspect_sent(&self, frame: &mut [u8]) {
+    /// Notes what a frame says that leaves, and changes it where it must be another. Returns
+    /// whose segment is in it.
+    pub(crate) fn inspect_sent(&self, frame: &mut [u8]) -> Option<usize> {
         #[cfg(feature = "proto-ipv4")]
-        if let Some(pieces) = allow_fragments(self.medium, frame, self.ident.get(), self.fills_ipv4)
         {
-            self.ident.set(self.ident.get().wrapping_add(pieces));
+            let ident = self.ident.get();
+            if let Some(pieces) = allow_fragments(self.medium, frame, ident, self.fills.ipv4) {
+                self.ident.set(ident.wrapping_add(pieces));
+            }
         }
-        if let Some(seq) = self.note_sent(frame) {
+        let (slot, seq) = self.note_sent(frame)?;
+        if let Some(seq) = seq {
             // It was read as a segment a moment ago.
-            let moved = set_sequence(self.medium, frame, seq, self.fills);
+            let moved = set_sequence(self.medium, frame, seq, self.fills.tcp);
             debug_assert!(moved.is_some());
         }
+        Some(slot)
     }
 
-    /// Takes note of a segment that leaves; the sequence number that it must
+    /// Takes note of a segment that leaves: whose it is, and the sequence number that it must
     /// have instead, if it must have another.
-    fn note_sent(&self, frame: &[u8]) -> Option<u32> {
-        self.room.note_used(None);
-        #[cfg(feature = "medium-ethernet")]
-        self.neighbours.note_frame(frame);
+    fn note_sent(&self, frame: &[u8]) -> Option<(usize, Option<u32>)> {
         let parsed = parse_sent(self.medium, frame);
         let Parsed::Tcp(segment) = &parsed else {
             return None;
         };
         let (slot, row) = self.find(segment.flow().reversed())?;
-        self.room.note_used(Some(slot));
         if segment.is_rst() {
             self.touch(slot, row);
-            return row.note_rst_sent(segment);
+            return Some((slot, row.note_rst_sent(segment)));
         }
         let len = segment.len();
         // A segment without sequence space (a pure ACK) asks for no answer.
         if len > 0 {
             self.touch(slot, row);
         }
-        row.note_sent(segment, len)
+        Some((slot, row.note_sent(segment, len)))
     }
 }
 
-/// The most octets of data that a frame of the device has room for, with the shortest
+/// The most octets of data that an IP packet of this length has room for, with the shortest
 /// headers.
-fn longest_text(device: &DeviceCapabilities) -> u16 {
-    const HEADERS: usize = 20 + 20;
-    let packet = device.ip_mtu();
-    u16::try_from(packet.saturating_sub(HEADERS)).unwrap_or(u16::MAX)
+fn longest_text(mtu: usize) -> u16 {
+    const HEADERS: usize = IPV4_HEADER_LEN + TCP_HEADER_LEN;
+    u16::try_from(mtu.saturating_sub(HEADERS)).unwrap_or(u16::MAX)
 }

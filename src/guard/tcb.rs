@@ -2,7 +2,7 @@
 
 mod sent;
 
-use super::flow::{Addresses, Ends, Flow};
+use super::flow::{Addresses, Flow};
 use super::rules::{
     Known, Verdict, judge, judge_after_fin, judge_after_our_fin, judge_answer, judge_syn_received,
 };
@@ -167,14 +167,12 @@ impl Row {
     }
 
     /// Forgets what was seen, and belongs to these ends from now on.
-    pub(crate) fn assign(&mut self, ends: &Ends) {
+    pub(crate) fn assign(&mut self, arriving: Flow) {
         let is_passive = self.phase.get() == Phase::Listening;
         let peer_shift = self.newest.get().peer_shift;
-        if let Some(flow) = Flow::arriving(ends) {
-            self.reset(flow, Phase::Opening);
-            self.is_passive = is_passive;
-            self.note_peer_shift(is_passive.then_some(peer_shift));
-        }
+        self.reset(arriving, Phase::Opening);
+        self.is_passive = is_passive;
+        self.note_peer_shift(is_passive.then_some(peer_shift));
     }
 
     /// Forgets what was seen, and waits for somebody to call at this port.

@@ -47,28 +47,32 @@
 
 mod calls;
 mod config;
-pub(crate) mod device;
+mod device;
+#[cfg(feature = "medium-ethernet")]
+mod discovery;
 mod driver;
 #[cfg(feature = "embassy-net-driver-v0.2")]
 pub mod embassy;
+mod ends;
 mod error;
 #[cfg(feature = "defmt")]
 mod format;
 mod isn;
 #[cfg(feature = "medium-ethernet")]
-pub(crate) mod neighbours;
+mod neighbours;
 mod opening;
 mod ports;
 mod reader;
 mod reading;
 mod retry;
+mod room;
 mod secret;
 mod slot;
 mod socket;
 mod steps;
 mod time;
 mod tracker;
-pub(crate) mod turns;
+mod turns;
 mod writer;
 mod writing;
 

@@ -1,6 +1,7 @@
 //! One connection bound to one smoltcp socket: what a poll step did to the
 //! socket, told to the connection as facts.
 
+use super::ends::local_end;
 use crate::Instant;
 use crate::core::connection::Connection;
 use crate::core::facts::{Icmp, Sent};
@@ -136,7 +137,7 @@ impl Slot {
         }
         let is_gone = |address| !interface.has_ip_addr::<IpAddress>(address);
         let is_listening = state == State::Listening;
-        let has_lost = flow.is_some_and(|flow| is_gone(flow.local().addr));
+        let has_lost = flow.is_some_and(|flow| is_gone(local_end(&flow).addr));
         if is_listening && !socket.listen_endpoint().addr.is_some_and(is_gone) {
             if !has_lost {
                 return Action::None;
