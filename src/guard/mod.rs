@@ -5,4 +5,5 @@ pub(crate) mod rewrite;
 pub(crate) mod rules;
 pub(crate) mod table;
 pub(crate) mod tcb;
+pub(crate) mod verdict;
 pub(crate) mod wire;

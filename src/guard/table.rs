@@ -1,11 +1,12 @@
-//! The guard's table: a row for each connection, and what becomes of each frame.
+//! The guard's table: what is known of each connection, and what becomes of each frame.
 
 use super::flow::{Addresses, Flow};
 #[cfg(feature = "proto-ipv4")]
 use super::rewrite::allow_fragments;
 use super::rewrite::{PAYLOAD, Probe, set_sequence};
-use super::rules::Verdict;
-use super::tcb::{Facts, Phase, Receipt, Row, may_talk};
+use super::rules::judge;
+use super::tcb::{Facts, Phase, Receipt, Tcb};
+use super::verdict::Verdict;
 use super::wire::frame::{Parsed, parse, parse_sent};
 use super::wire::icmp::IcmpError;
 use super::wire::segment::{Fields, Segment};
@@ -16,9 +17,9 @@ use core::cell::Cell;
 use core::num::NonZeroU16;
 use core::ops::Range;
 
-/// No row is touched.
+/// No connection is touched.
 const NONE: u16 = u16::MAX;
-/// Several rows may be touched.
+/// Several may be touched.
 const SEVERAL: u16 = u16::MAX - 1;
 
 /// What goes on of a frame that arrived.
@@ -42,7 +43,7 @@ pub(crate) struct Link {
     pub(crate) mtu: usize,
 }
 
-/// A row for each of at most `N` connections of a host that has at most `A` addresses.
+/// A [`Tcb`] for each of at most `N` connections of a host that has at most `A` addresses.
 #[derive(Debug)]
 pub(crate) struct Table<const N: usize, const A: usize> {
     medium: Medium,
@@ -55,8 +56,8 @@ pub(crate) struct Table<const N: usize, const A: usize> {
     icmp: Cell<Icmp>,
     /// The most octets of data that the device has room for in one segment of ours.
     mss: u16,
-    rows: [Row; N],
-    /// The row that is touched, [`NONE`] or [`SEVERAL`].
+    tcbs: [Tcb; N],
+    /// The connection that is touched, [`NONE`] or [`SEVERAL`].
     touched: Cell<u16>,
     /// The directed broadcast addresses of our networks; unspecified ones fill it up.
     #[cfg(feature = "proto-ipv4")]
@@ -72,7 +73,7 @@ impl<const N: usize, const A: usize> Table<N, A> {
             ident: Cell::new(0),
             icmp: Cell::new(Icmp::Soft),
             mss: longest_text(link.mtu),
-            rows: core::array::from_fn(|_| Row::new()),
+            tcbs: core::array::from_fn(|_| Tcb::new()),
             touched: Cell::new(NONE),
             #[cfg(feature = "proto-ipv4")]
             broadcasts: [[0; 4]; A],
@@ -86,53 +87,51 @@ impl<const N: usize, const A: usize> Table<N, A> {
     /// Segments that arrive by this flow, and those in the other direction, belong to
     /// connection `slot` from now on.
     pub(crate) fn assign(&mut self, slot: usize, arriving: Flow) {
-        if let Some(row) = self.rows.get_mut(slot) {
-            row.assign(arriving);
+        if let Some(tcb) = self.tcbs.get_mut(slot) {
+            tcb.assign(arriving);
         }
     }
 
     /// Connection `slot` waits for somebody to call at this port.
     pub(crate) fn listen(&mut self, slot: usize, port: u16) {
-        if let Some(row) = self.rows.get_mut(slot) {
-            row.listen(port);
+        if let Some(tcb) = self.tcbs.get_mut(slot) {
+            tcb.listen(port);
         }
     }
 
     /// No segment of connection `slot`, which is about to be opened, is to have more octets
     /// of data.
     pub(crate) fn limit(&mut self, slot: usize, max_segment: Option<NonZeroU16>) {
-        if let Some(row) = self.rows.get_mut(slot) {
-            row.max_segment = max_segment;
+        if let Some(tcb) = self.tcbs.get_mut(slot) {
+            tcb.max_segment = max_segment;
         }
     }
 
     /// There is no connection `slot`.
     pub(crate) fn clear(&mut self, slot: usize) {
-        if let Some(row) = self.rows.get_mut(slot) {
-            row.reset(Flow::NONE, Phase::Nobody);
+        if let Some(tcb) = self.tcbs.get_mut(slot) {
+            tcb.clear();
         }
     }
 
     /// The connection has nothing more to say: what comes from its other end is
     /// nobody's.
     pub(crate) fn take_off(&mut self, slot: usize) {
-        if let Some(row) = self.rows.get_mut(slot)
-            && row.flow().is_some()
-        {
-            row.phase.set(Phase::Over);
+        if let Some(tcb) = self.tcbs.get(slot) {
+            tcb.end();
         }
     }
 
     /// Both ends of the connection, also after its end, as segments arrive.
     pub(crate) fn flow(&self, slot: usize) -> Option<Flow> {
-        self.rows.get(slot)?.flow()
+        self.tcbs.get(slot)?.flow()
     }
 
     /// The same, of one that has not ended.
     #[cfg(feature = "medium-ethernet")]
     pub(crate) fn living(&self, slot: usize) -> Option<Flow> {
-        let row = self.rows.get(slot)?;
-        row.flow().filter(|_| row.phase.get() != Phase::Over)
+        let tcb = self.tcbs.get(slot)?;
+        tcb.flow().filter(|_| tcb.phase() != Phase::Over)
     }
 
     /// Takes in the directed broadcast address of each of our networks that has one.
@@ -151,7 +150,7 @@ impl<const N: usize, const A: usize> Table<N, A> {
             #[cfg(feature = "proto-ipv6")]
             Addresses::V6(_) => true,
         };
-        may_talk(&flow.addresses) && (is_between_hosts || is_on(Sabotage::GroupSyn))
+        flow.addresses.are_hosts() && is_between_hosts || is_on(Sabotage::GroupSyn)
     }
 
     /// Whether there is anything to collect.
@@ -173,8 +172,8 @@ impl<const N: usize, const A: usize> Table<N, A> {
 
     /// The facts of a connection, if there are any to collect.
     pub(crate) fn take(&self, slot: usize) -> Option<Facts> {
-        let row = self.rows.get(slot)?;
-        row.is_touched.take().then(|| row.facts.take())
+        let tcb = self.tcbs.get(slot)?;
+        tcb.is_touched.take().then(|| tcb.facts.take())
     }
 
     /// What the ICMP error says that a connection has among its facts.
@@ -183,14 +182,14 @@ impl<const N: usize, const A: usize> Table<N, A> {
     }
 
     /// The connection to which such segments belong.
-    fn find(&self, arriving: Flow) -> Option<(usize, &Row)> {
-        let slot = self.rows.iter().position(|row| row.is_for(arriving))?;
-        Some((slot, self.rows.get(slot)?))
+    fn find(&self, arriving: Flow) -> Option<(usize, &Tcb)> {
+        let slot = self.tcbs.iter().position(|tcb| tcb.is_for(arriving))?;
+        Some((slot, self.tcbs.get(slot)?))
     }
 
     /// There is something to collect for a connection.
-    fn touch(&self, slot: usize, row: &Row) {
-        row.is_touched.set(true);
+    fn touch(&self, slot: usize, tcb: &Tcb) {
+        tcb.is_touched.set(true);
         self.touched.set(match u16::try_from(slot) {
             Ok(slot) if N > 1 && matches!(self.touched.get(), NONE) => slot,
             _ => SEVERAL,
@@ -200,37 +199,37 @@ impl<const N: usize, const A: usize> Table<N, A> {
     /// So many octets more were queued for sending.
     #[inline]
     pub(crate) fn note_queued(&self, slot: usize, octets: usize) {
-        if let Some(row) = self.rows.get(slot) {
+        if let Some(tcb) = self.tcbs.get(slot) {
             // A transmit buffer has at most 1 GiB.
-            row.note_queued(u32::try_from(octets).unwrap_or(u32::MAX));
+            tcb.note_queued(u32::try_from(octets).unwrap_or(u32::MAX));
         }
     }
 
     /// Takes in what the socket of a connection took in.
     pub(crate) fn advance(&self, slot: usize, receipt: Receipt) {
-        if let Some(row) = self.rows.get(slot) {
-            row.advance(receipt);
+        if let Some(tcb) = self.tcbs.get(slot) {
+            tcb.advance(receipt);
         }
     }
 
     /// How many octets of sequence space were sent and are not acknowledged.
     pub(crate) fn in_flight(&self, slot: usize) -> usize {
-        self.rows.get(slot).map_or(0, |row| {
-            usize::try_from(row.known.in_flight()).unwrap_or(usize::MAX)
+        self.tcbs.get(slot).map_or(0, |tcb| {
+            usize::try_from(tcb.known.in_flight()).unwrap_or(usize::MAX)
         })
     }
 
     /// Whether the oldest segment, or the SYN, was sent again since the facts were last taken.
     pub(crate) fn has_resent(&self, slot: usize) -> bool {
-        self.rows.get(slot).is_some_and(|row| {
-            let facts = row.facts.get();
+        self.tcbs.get(slot).is_some_and(|tcb| {
+            let facts = tcb.facts.get();
             facts.resent > 0 || facts.sent == Some(Sent::Syn)
         })
     }
 
     /// The most octets of sequence space that a segment of ours had.
     pub(crate) fn largest(&self, slot: usize) -> u16 {
-        self.rows.get(slot).map_or(0, |row| row.largest.get())
+        self.tcbs.get(slot).map_or(0, |tcb| tcb.largest.get())
     }
 
     /// Decides what goes on of a frame that arrived, and notes what it says. Its checksums
@@ -246,13 +245,13 @@ impl<const N: usize, const A: usize> Table<N, A> {
     }
 
     fn inspect_segment(&self, frame: &[u8], segment: &Segment<'_>) -> Onward {
-        let Some((slot, row)) = self.find(segment.flow()) else {
+        let Some((slot, tcb)) = self.find(segment.flow()) else {
             return self.inspect_stranger(frame, segment);
         };
-        self.touch(slot, row);
-        match row.take_plain(segment) {
+        self.touch(slot, tcb);
+        match tcb.take_plain(segment) {
             true => Onward::Frame,
-            false => self.inspect_rare(frame, segment, row),
+            false => self.inspect_rare(frame, segment, tcb),
         }
     }
 
@@ -261,30 +260,31 @@ impl<const N: usize, const A: usize> Table<N, A> {
     #[cfg(feature = "medium-ethernet")]
     pub(crate) fn heard(&self) -> Option<usize> {
         let slot = usize::from(self.touched.get());
-        let row = self.rows.get(slot)?;
-        row.facts.get().heard.is_some().then_some(slot)
+        let tcb = self.tcbs.get(slot)?;
+        tcb.facts.get().heard.is_some().then_some(slot)
     }
 
     // tuning: rare-apart
     #[inline(never)]
-    fn inspect_rare(&self, frame: &[u8], segment: &Segment<'_>, row: &Row) -> Onward {
-        let verdict = row.judge(segment, self.mss.into());
+    fn inspect_rare(&self, frame: &[u8], segment: &Segment<'_>, tcb: &Tcb) -> Onward {
+        let verdict = judge(segment, tcb, self.mss.into());
+        tcb.note_received(segment, verdict);
         match verdict {
-            Verdict::Acceptable if segment.is_syn() => self.tailor(frame, segment, row.max_segment),
+            Verdict::Acceptable if segment.is_syn() => self.tailor(frame, segment, tcb.max_segment),
             Verdict::Acceptable | Verdict::Unproven => Onward::Frame,
-            Verdict::Drop | Verdict::Taken => Onward::Nothing,
+            Verdict::Drop | Verdict::Taken | Verdict::Spare | Verdict::Reopens => Onward::Nothing,
             Verdict::Textless
             | Verdict::Overtaken
             | Verdict::Opened
             | Verdict::Answered
             | Verdict::Refuted
-            | Verdict::Challenge => self.replace(frame, segment, row, verdict),
+            | Verdict::Challenge => self.replace(frame, segment, tcb, verdict),
         }
     }
 
     /// What goes on in place of a segment.
-    fn replace(&self, frame: &[u8], segment: &Segment<'_>, row: &Row, verdict: Verdict) -> Onward {
-        let (rcv_nxt, snd_una) = (row.known.rcv_nxt.get(), row.known.snd_una.get());
+    fn replace(&self, frame: &[u8], segment: &Segment<'_>, tcb: &Tcb, verdict: Verdict) -> Onward {
+        let (rcv_nxt, snd_una) = (tcb.known.rcv_nxt.get(), tcb.known.snd_una.get());
         let ack = segment.ack().unwrap_or(snd_una);
         let mut fields = Fields {
             seq: rcv_nxt,
@@ -302,7 +302,7 @@ impl<const N: usize, const A: usize> Table<N, A> {
                 payload = all.get(..PAYLOAD).unwrap_or(all);
                 fields.seq = segment.seq();
                 fields.ack = snd_una;
-                fields.window = row.window();
+                fields.window = tcb.newest().window;
                 if payload.len() == all.len() {
                     fields.flags = segment.flags();
                 }
@@ -318,6 +318,8 @@ impl<const N: usize, const A: usize> Table<N, A> {
             Verdict::Textless
             | Verdict::Acceptable
             | Verdict::Taken
+            | Verdict::Spare
+            | Verdict::Reopens
             | Verdict::Unproven
             | Verdict::Drop => {}
         }
@@ -381,17 +383,17 @@ impl<const N: usize, const A: usize> Table<N, A> {
         let mut is_heard = false;
         // Of several that listen, the stack below chooses one: the smallest counts.
         let mut max_segment: Option<NonZeroU16> = None;
-        for (slot, row) in self.rows.iter().enumerate() {
-            if row.serves(port) {
+        for (slot, tcb) in self.tcbs.iter().enumerate() {
+            if tcb.serves(port) {
                 is_served = true;
-                if row.phase.get() == Phase::Listening {
+                if tcb.phase() == Phase::Listening {
                     is_heard = true;
-                    row.note_peer_shift(segment.syn_options().shift);
+                    tcb.note_peer_shift(segment.syn_options().shift);
                     max_segment = match max_segment {
-                        Some(least) => row.max_segment.map(|most| most.min(least)).or(max_segment),
-                        None => row.max_segment,
+                        Some(least) => tcb.max_segment.map(|most| most.min(least)).or(max_segment),
+                        None => tcb.max_segment,
                     };
-                    self.touch(slot, row);
+                    self.touch(slot, tcb);
                 }
             }
         }
@@ -405,11 +407,11 @@ impl<const N: usize, const A: usize> Table<N, A> {
     }
 
     fn note_icmp(&self, error: &IcmpError) {
-        if let Some((slot, row)) = self.find(error.quoted.reversed())
-            && row.note_icmp(error.seq)
+        if let Some((slot, tcb)) = self.find(error.quoted.reversed())
+            && tcb.note_icmp(error.seq)
         {
             self.icmp.set(error.icmp);
-            self.touch(slot, row);
+            self.touch(slot, tcb);
         }
     }
 
@@ -439,17 +441,17 @@ impl<const N: usize, const A: usize> Table<N, A> {
         let Parsed::Tcp(segment) = &parsed else {
             return None;
         };
-        let (slot, row) = self.find(segment.flow().reversed())?;
+        let (slot, tcb) = self.find(segment.flow().reversed())?;
         if segment.is_rst() {
-            self.touch(slot, row);
-            return Some((slot, row.note_rst_sent(segment)));
+            self.touch(slot, tcb);
+            return Some((slot, tcb.note_rst_sent(segment)));
         }
         let len = segment.len();
         // A segment without sequence space (a pure ACK) asks for no answer.
         if len > 0 {
-            self.touch(slot, row);
+            self.touch(slot, tcb);
         }
-        Some((slot, row.note_sent(segment, len)))
+        Some((slot, tcb.note_sent(segment, len)))
     }
 }
 

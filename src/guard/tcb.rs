@@ -1,67 +1,19 @@
-//! What the guard knows of one connection, and how each segment that arrives changes it.
+//! What the guard keeps of one connection, and every transition of its phase.
+//!
+//! RFC 9293, 3.3.1, calls that a transmission control block. This one is made of what was
+//! seen on the wire: it knows what left and what arrived, not what anybody means to do.
+//!
+//! It is made of `Cell`s, each number in one of its own: most segments read and change few
+//! of them, and smoltcp holds a receive and a transmit token at once.
 
+mod received;
 mod sent;
 
-use super::flow::{Addresses, Flow};
-use super::rules::{
-    Known, Verdict, judge, judge_after_fin, judge_after_our_fin, judge_answer, judge_syn_received,
-};
-use super::wire::segment::Segment;
+use super::flow::Flow;
 use super::wire::seq::is_before;
 use crate::core::facts::{Sent, Window};
-use crate::sabotage::{Sabotage, is_on};
 use core::cell::Cell;
 use core::num::NonZeroU16;
-
-/// What was seen of one connection since its facts were last taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Facts {
-    /// The peer was heard, and this is its newest window.
-    pub(crate) heard: Option<Window>,
-    /// A RST of the peer went on.
-    pub(crate) rst: bool,
-    /// A FIN of the peer came in order.
-    pub(crate) fin: bool,
-    /// The peer begins a new connection between the same ends, after TIME-WAIT was
-    /// entered.
-    pub(crate) reopens: bool,
-    /// What left, the latest of the most telling kind.
-    pub(crate) sent: Option<Sent>,
-    /// How many of the segments that left had been sent before.
-    pub(crate) resent: u8,
-    /// A RST of ours left.
-    pub(crate) has_reset: bool,
-    /// An ICMP error came about one of our segments in flight: see [`Table::icmp`].
-    ///
-    /// [`Table::icmp`]: super::table::Table::icmp
-    pub(crate) icmp: bool,
-}
-
-/// What the receiving side of a connection took in and can still take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Receipt {
-    /// Octets of sequence space that came in order since the last receipt.
-    pub(crate) in_order: u32,
-    /// Octets of the receive buffer.
-    pub(crate) buffer: u32,
-    /// Whether more will come.
-    pub(crate) peer: Sending,
-}
-
-/// Whether the peer may still send data.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Sending {
-    /// The handshake is not complete.
-    #[default]
-    Unknown,
-    Open,
-    /// As before, and our FIN is acknowledged.
-    Alone,
-    /// Its FIN was taken in.
-    Finished,
-    /// Both FINs are acknowledged, ours first.
-    TimeWait,
-}
 
 /// How far the two ends have agreed on sequence numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,37 +46,216 @@ pub(crate) enum Phase {
     TimeWait,
 }
 
+/// What moves a phase.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Event {
+    /// There is no connection any more.
+    Cleared,
+    /// Nothing more is to be said on it.
+    Ended,
+    /// A socket listens.
+    Listens,
+    /// Both ends are known.
+    Assigned,
+    /// A SYN without ACK leaves.
+    SynLeaves,
+    /// A SYN with ACK leaves.
+    AnswerLeaves,
+    /// A SYN with ACK arrives, as an answer to ours.
+    AnswerArrives,
+    /// A FIN leaves for the first time.
+    FinLeaves,
+    /// The stack has taken in what the guard let through.
+    TakenIn {
+        peer: Sending,
+        /// Whether our FIN has left and is not acknowledged.
+        is_fin_in_flight: bool,
+    },
+}
+
+impl Phase {
+    /// Every transition there is.
+    // tuning: phase-in-place
+    #[inline(always)]
+    const fn after(self, event: Event) -> Self {
+        match event {
+            Event::Cleared => Self::Nobody,
+            Event::Listens => Self::Listening,
+            Event::Assigned => Self::Opening,
+            Event::SynLeaves => Self::SynSent,
+            Event::AnswerArrives => Self::SynSeen,
+            Event::AnswerLeaves => Self::SynReceived,
+            Event::FinLeaves => match self {
+                Self::Synchronised => Self::Finishing,
+                Self::PeerFinished => Self::Closing,
+                Self::Nobody
+                | Self::Over
+                | Self::Listening
+                | Self::Opening
+                | Self::SynSent
+                | Self::SynSeen
+                | Self::SynReceived
+                | Self::Finishing
+                | Self::Closing
+                | Self::TimeWait => self,
+            },
+            Event::TakenIn {
+                peer,
+                is_fin_in_flight,
+            } => match (peer, self) {
+                (Sending::Open, Self::SynSeen | Self::SynReceived) | (Sending::Alone, _) => {
+                    Self::Synchronised
+                }
+                (Sending::Unknown | Sending::Open, _) => self,
+                (Sending::Finished, _) if is_fin_in_flight => Self::Closing,
+                (Sending::Finished, _) => Self::PeerFinished,
+                (Sending::TimeWait, _) => Self::TimeWait,
+            },
+            Event::Ended => match self.has_ends() {
+                true => Self::Over,
+                false => self,
+            },
+        }
+    }
+
+    /// Whether both ends of a connection are known.
+    const fn has_ends(self) -> bool {
+        match self {
+            Self::Nobody | Self::Listening => false,
+            Self::Over
+            | Self::Opening
+            | Self::SynSent
+            | Self::SynSeen
+            | Self::SynReceived
+            | Self::Synchronised
+            | Self::Finishing
+            | Self::PeerFinished
+            | Self::Closing
+            | Self::TimeWait => true,
+        }
+    }
+}
+
+/// Whether the peer may still send data, as the stack has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Sending {
+    /// The handshake is not complete.
+    #[default]
+    Unknown,
+    Open,
+    /// As before, and our FIN is acknowledged.
+    Alone,
+    /// Its FIN was taken in.
+    Finished,
+    /// Both FINs are acknowledged, ours first.
+    TimeWait,
+}
+
+/// What the receiving side of a connection took in and can still take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Receipt {
+    /// Octets of sequence space that came in order since the last receipt.
+    pub(crate) in_order: u32,
+    /// Octets of the receive buffer.
+    pub(crate) buffer: u32,
+    /// Whether more will come.
+    pub(crate) peer: Sending,
+}
+
+/// What was seen of one connection since its facts were last taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Facts {
+    /// The peer was heard, and this is its newest window.
+    pub(crate) heard: Option<Window>,
+    /// A RST of the peer went on.
+    pub(crate) rst: bool,
+    /// A FIN of the peer came in order.
+    pub(crate) fin: bool,
+    /// The peer begins a new connection between the same ends, after TIME-WAIT was
+    /// entered.
+    pub(crate) reopens: bool,
+    /// What left, the latest of the most telling kind.
+    pub(crate) sent: Option<Sent>,
+    /// How many of the segments that left had been sent before.
+    pub(crate) resent: u8,
+    /// A RST of ours left.
+    pub(crate) has_reset: bool,
+    /// An ICMP error came about one of our segments in flight: see [`Table::icmp`].
+    ///
+    /// [`Table::icmp`]: super::table::Table::icmp
+    pub(crate) icmp: bool,
+}
+
+/// The sequence numbers of a connection (RFC 9293, 3.3.1).
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Known {
+    /// SND.UNA: the oldest octet that is not acknowledged.
+    pub(crate) snd_una: Cell<u32>,
+    /// SND.NXT: the next octet to send.
+    pub(crate) snd_nxt: Cell<u32>,
+    /// The octet after all that was queued for sending.
+    pub(crate) queued: Cell<u32>,
+    /// RCV.NXT: the octet expected next.
+    pub(crate) rcv_nxt: Cell<u32>,
+    /// The octet after all that has arrived in order. It is ahead of RCV.NXT if smoltcp
+    /// could not be given all of that.
+    pub(crate) arrived: Cell<u32>,
+    /// RCV.WND: octets from RCV.NXT on that the peer was told it may send.
+    pub(crate) rcv_wnd: Cell<u32>,
+    /// The most octets that were in flight at any time.
+    pub(crate) most_in_flight: Cell<u32>,
+    /// Octets of the receive buffer.
+    pub(crate) buffer: Cell<u32>,
+}
+
+impl Known {
+    /// How many octets of sequence space are sent and not acknowledged.
+    pub(crate) fn in_flight(&self) -> u32 {
+        self.snd_nxt.get().wrapping_sub(self.snd_una.get())
+    }
+
+    /// The number after the window that was announced to the peer.
+    pub(crate) fn edge(&self) -> u32 {
+        self.rcv_nxt.get().wrapping_add(self.rcv_wnd.get())
+    }
+
+    /// Whether the peer has acknowledged more than this before.
+    pub(crate) fn is_overtaken(&self, ack: u32) -> bool {
+        is_before(ack, self.snd_una.get())
+    }
+}
+
 /// What the newest segments in both directions said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct Newest {
+pub(crate) struct Newest {
     /// The peer's window, as the field has it.
-    window: u16,
+    pub(crate) window: u16,
     /// By how much the windows that we announce are shifted.
-    shift: u8,
+    pub(crate) shift: u8,
     /// By how much the peer's are.
-    peer_shift: u8,
+    pub(crate) peer_shift: u8,
     /// Whether the last octet sent is zero.
-    ends_in_zero: bool,
+    pub(crate) ends_in_zero: bool,
     /// How much of what was sent last was sent into a closed window: an octet, and perhaps
     /// a FIN.
-    probe: u8,
+    pub(crate) probe: u8,
     /// Whether the peer has said since that it did not take it.
-    is_refused: bool,
+    pub(crate) is_refused: bool,
     /// Whether a keep-alive has left since the newest octet: the answers to it wake a
     /// stopped timer.
-    is_prodded: bool,
+    pub(crate) is_prodded: bool,
 }
 
 /// What the guard knows of one connection.
 #[derive(Debug)]
-pub(crate) struct Row {
+pub(crate) struct Tcb {
     /// That of the segments that arrive for it, from the handshake on; after the end,
     /// for the report. While it listens, only our port counts.
-    pub(crate) flow: Flow,
+    flow: Flow,
     /// Whether the peer has called us.
-    pub(crate) is_passive: bool,
+    is_passive: bool,
     pub(crate) facts: Cell<Facts>,
-    pub(crate) phase: Cell<Phase>,
+    phase: Cell<Phase>,
     /// What is known of its sequence numbers, from its SYN on.
     pub(crate) known: Known,
     newest: Cell<Newest>,
@@ -132,7 +263,7 @@ pub(crate) struct Row {
     /// peer takes so many at once.
     pub(crate) largest: Cell<u16>,
     /// The most octets of data that a segment of ours may have, if it is limited; also of
-    /// the connections that this row gets.
+    /// the connections that this block gets.
     pub(crate) max_segment: Option<NonZeroU16>,
     /// Whether there are facts to collect.
     pub(crate) is_touched: Cell<bool>,
@@ -141,9 +272,9 @@ pub(crate) struct Row {
 // What one more connection costs in memory, of what is not free on a small machine.
 // `./ci.sh budgets` prints what they add up to; the address families that are in it make
 // the difference.
-const _: () = assert!(size_of::<Row>() <= 116);
+const _: () = assert!(size_of::<Tcb>() <= 116);
 
-impl Row {
+impl Tcb {
     pub(crate) fn new() -> Self {
         Self {
             flow: Flow::NONE,
@@ -151,26 +282,30 @@ impl Row {
             facts: Cell::new(Facts::default()),
             phase: Cell::new(Phase::Nobody),
             known: Known::default(),
-            newest: Cell::new(Newest {
-                window: 0,
-                shift: 0,
-                peer_shift: 0,
-                ends_in_zero: false,
-                probe: 0,
-                is_refused: false,
-                is_prodded: false,
-            }),
+            newest: Cell::new(Newest::default()),
             largest: Cell::new(0),
             max_segment: None,
             is_touched: Cell::new(false),
         }
     }
 
+    pub(crate) fn phase(&self) -> Phase {
+        self.phase.get()
+    }
+
+    pub(crate) fn newest(&self) -> Newest {
+        self.newest.get()
+    }
+
+    fn note(&self, event: Event) {
+        self.phase.set(self.phase.get().after(event));
+    }
+
     /// Forgets what was seen, and belongs to these ends from now on.
     pub(crate) fn assign(&mut self, arriving: Flow) {
         let is_passive = self.phase.get() == Phase::Listening;
         let peer_shift = self.newest.get().peer_shift;
-        self.reset(arriving, Phase::Opening);
+        self.reset(arriving, Event::Assigned);
         self.is_passive = is_passive;
         self.note_peer_shift(is_passive.then_some(peer_shift));
     }
@@ -178,25 +313,32 @@ impl Row {
     /// Forgets what was seen, and waits for somebody to call at this port.
     pub(crate) fn listen(&mut self, port: u16) {
         let ports = [[0; 2], port.to_be_bytes()];
-        self.reset(
-            Flow {
-                ports,
-                ..Flow::NONE
-            },
-            Phase::Listening,
-        );
+        let flow = Flow {
+            ports,
+            ..Flow::NONE
+        };
+        self.reset(flow, Event::Listens);
     }
 
-    /// Forgets what was seen.
-    pub(crate) fn reset(&mut self, flow: Flow, phase: Phase) {
+    /// Forgets what was seen: there is no connection.
+    pub(crate) fn clear(&mut self) {
+        self.reset(Flow::NONE, Event::Cleared);
+    }
+
+    fn reset(&mut self, flow: Flow, event: Event) {
         let is_touched = self.is_touched.get();
         *self = Self {
             flow,
-            phase: Cell::new(phase),
+            phase: Cell::new(self.phase.get().after(event)),
             max_segment: self.max_segment,
             is_touched: Cell::new(is_touched),
             ..Self::new()
         };
+    }
+
+    /// The connection has nothing more to say: what comes from its other end is nobody's.
+    pub(crate) fn end(&self) {
+        self.note(Event::Ended);
     }
 
     /// Whether segments of this flow are for it.
@@ -209,19 +351,7 @@ impl Row {
 
     /// Both ends, if it has any.
     pub(crate) fn flow(&self) -> Option<Flow> {
-        match self.phase.get() {
-            Phase::Nobody | Phase::Listening => None,
-            Phase::Over
-            | Phase::Opening
-            | Phase::SynSent
-            | Phase::SynSeen
-            | Phase::SynReceived
-            | Phase::Synchronised
-            | Phase::Finishing
-            | Phase::PeerFinished
-            | Phase::Closing
-            | Phase::TimeWait => Some(self.flow),
-        }
+        self.phase.get().has_ends().then_some(self.flow)
     }
 
     /// Whether a caller at this port is to be answered, or waits for an answer.
@@ -249,228 +379,10 @@ impl Row {
         if is_before(known.arrived.get(), rcv_nxt) {
             known.arrived.set(rcv_nxt);
         }
-        let has_fin_in_flight =
-            matches!(self.phase.get(), Phase::Finishing | Phase::Closing) && known.in_flight() > 0;
-        self.phase.set(match (receipt.peer, self.phase.get()) {
-            (Sending::Unknown, phase) => phase,
-            (Sending::Open, Phase::SynSeen | Phase::SynReceived) | (Sending::Alone, _) => {
-                Phase::Synchronised
-            }
-            (Sending::Open, phase) => phase,
-            (Sending::Finished, _) if has_fin_in_flight => Phase::Closing,
-            (Sending::Finished, _) => Phase::PeerFinished,
-            (Sending::TimeWait, _) => Phase::TimeWait,
-        });
-    }
-
-    /// Takes in a segment that is expected next, acknowledges something new and has data at
-    /// most, as nearly all do. Whether it is one.
-    pub(crate) fn take_plain(&self, segment: &Segment<'_>) -> bool {
-        let (known, newest) = (&self.known, self.newest.get());
-        let Some(ack) = segment.plain_ack() else {
-            return false;
-        };
-        let newly = ack.wrapping_sub(known.snd_una.get());
-        let is_expected = self.phase.get() == Phase::Synchronised
-            && segment.seq() == known.rcv_nxt.get()
-            && newly.wrapping_sub(1) < known.in_flight()
-            && segment.payload_len() <= known.rcv_wnd.get()
-            && newest.probe == 0
-            && segment.window_len() > 0;
-        if is_expected {
-            known.snd_una.set(ack);
-            if segment.payload_len() > 0 {
-                known.arrived.set(segment.end());
-            }
-            self.newest.set(Newest {
-                window: segment.window_len(),
-                ..newest
-            });
-            let mut facts = self.facts.get();
-            facts.heard = Some(segment.window());
-            facts.rst = false;
-            self.facts.set(facts);
-        }
-        is_expected
-    }
-
-    /// Judges any other segment, and notes what it says. A segment of ours has `mss` octets
-    /// of data at most.
-    pub(crate) fn judge(&self, segment: &Segment<'_>, mss: u32) -> Verdict {
-        let known = &self.known;
-        let verdict = match self.phase.get() {
-            Phase::Synchronised => judge(segment, known),
-            Phase::SynSent | Phase::SynSeen => self.judge_answer(segment),
-            Phase::SynReceived => judge_syn_received(segment, known),
-            Phase::Finishing => judge_after_our_fin(segment, known),
-            Phase::PeerFinished | Phase::Closing => judge_after_fin(segment, known),
-            Phase::TimeWait => self.judge_in_time_wait(segment),
-            Phase::Nobody | Phase::Over | Phase::Listening | Phase::Opening => Verdict::Drop,
-        };
-        let is_spare = verdict == Verdict::Acceptable && self.is_spare_duplicate(segment, mss);
-        let is_closing = verdict == Verdict::Acceptable && self.closes_on_data(segment);
-        let verdict = if is_closing { Verdict::Opened } else { verdict };
-        if verdict.is_heard() {
-            self.note_heard(segment, verdict);
-        }
-        if is_spare { Verdict::Taken } else { verdict }
-    }
-
-    /// Whether an acceptable segment is a duplicate ACK (RFC 5681, 2) of which three must
-    /// not lead smoltcp to a fast retransmission. It repeats a whole segment, filled up
-    /// with new data, however narrow the window is; and it never repeats a lone FIN.
-    fn is_spare_duplicate(&self, segment: &Segment<'_>, mss: u32) -> bool {
-        let (known, newest) = (&self.known, self.newest.get());
-        let in_flight = known.in_flight();
-        if segment.plain_ack() != Some(known.snd_una.get())
-            || segment.payload_len() > 0
-            || in_flight == 0
-        {
-            return false;
-        }
         let has_finished = matches!(self.phase.get(), Phase::Finishing | Phase::Closing);
-        let is_fin = in_flight == 1 && has_finished && !is_on(Sabotage::FinDuplicates);
-        let window = u32::from(newest.window).wrapping_shl(newest.peer_shift.into());
-        let is_narrow = segment.window_len() == newest.window
-            && newest.probe == 0
-            && !newest.is_prodded
-            && in_flight.max(window) < mss
-            && is_before(known.snd_nxt.get(), known.queued.get())
-            && !is_on(Sabotage::NarrowWindow);
-        is_fin || is_narrow
-    }
-
-    /// Whether an acceptable ACK closes the window although data is still in flight. If
-    /// smoltcp gets that, it neither repeats the data nor probes. So it gets the smallest
-    /// window, and what it repeats is the probe (RFC 9293, 3.8.6.1). After the peer's FIN it
-    /// gets that with data that waits as well: in LAST-ACK it takes no news of the window.
-    fn closes_on_data(&self, segment: &Segment<'_>) -> bool {
-        let Some(ack) = segment.plain_ack() else {
-            return false;
-        };
-        let left = self.known.snd_nxt.get().wrapping_sub(ack);
-        let has_more = is_before(self.known.snd_nxt.get(), self.known.queued.get());
-        let is_sending = left > self.newest.get().probe.into()
-            || has_more && self.phase.get() == Phase::PeerFinished;
-        segment.window_len() == 0 && segment.payload_len() == 0 && is_sending
-    }
-
-    /// Takes in the window scale of the peer's SYN (RFC 7323, 2.2 and 2.3).
-    pub(crate) fn note_peer_shift(&self, scale: Option<u8>) {
-        self.newest.set(Newest {
-            peer_shift: scale.unwrap_or(0).min(14),
-            ..self.newest.get()
+        self.note(Event::TakenIn {
+            peer: receipt.peer,
+            is_fin_in_flight: has_finished && known.in_flight() > 0,
         });
     }
-
-    fn judge_answer(&self, segment: &Segment<'_>) -> Verdict {
-        let verdict = judge_answer(segment, &self.known);
-        if verdict == Verdict::Acceptable && segment.is_syn() && !segment.is_rst() {
-            let next = segment.seq().wrapping_add(1);
-            self.known.rcv_nxt.set(next);
-            self.known.arrived.set(next);
-            self.phase.set(Phase::SynSeen);
-            let shift = segment.syn_options().shift;
-            self.note_peer_shift(shift);
-            if shift.is_none() {
-                self.newest.set(Newest {
-                    shift: 0,
-                    ..self.newest.get()
-                });
-            }
-        }
-        verdict
-    }
-
-    /// A SYN beyond all that was received begins a new connection (RFC 9293, 3.6.1;
-    /// RFC 1122, 4.2.2.13). It is dropped, and so repeated when the old one is away.
-    fn judge_in_time_wait(&self, segment: &Segment<'_>) -> Verdict {
-        let begins = segment.is_syn() && segment.ack().is_none() && !segment.is_rst();
-        if begins
-            && is_before(self.known.rcv_nxt.get(), segment.seq())
-            && !is_on(Sabotage::StaleRow)
-        {
-            let mut facts = self.facts.get();
-            facts.reopens = true;
-            self.facts.set(facts);
-            return Verdict::Drop;
-        }
-        judge_after_fin(segment, &self.known)
-    }
-
-    /// Takes in a segment that is the peer's. The ACK number of a RST counts for
-    /// nothing: some stacks acknowledge in it what they threw away.
-    fn note_heard(&self, segment: &Segment<'_>, verdict: Verdict) {
-        let known = &self.known;
-        let mut newest = self.newest.get();
-        let mut facts = self.facts.get();
-        facts.rst = segment.is_rst();
-        let goes_on = matches!(
-            verdict,
-            Verdict::Acceptable | Verdict::Textless | Verdict::Opened
-        );
-        if let Some(ack) = segment.ack()
-            && goes_on
-            && !segment.is_rst()
-            && !known.is_overtaken(ack)
-        {
-            if !is_before(known.snd_nxt.get(), ack) {
-                known.snd_una.set(ack);
-            }
-            newest.window = segment.window_len();
-            newest.is_refused = newest.probe > 0 && known.in_flight() > 0;
-            self.newest.set(newest);
-        }
-        let is_taken =
-            matches!(verdict, Verdict::Acceptable | Verdict::Overtaken) && !segment.is_rst();
-        let arrived = known.arrived.get();
-        if is_taken && segment.len() > 0 && !segment.is_syn() && !is_before(arrived, segment.seq())
-        {
-            facts.fin |= segment.is_fin();
-            let end = segment.seq().wrapping_add(segment.payload_len());
-            let edge = known.edge();
-            let end = if is_before(edge, end) { edge } else { end };
-            if is_before(arrived, end) {
-                known.arrived.set(end);
-            }
-        }
-        facts.heard = Some(match newest.window {
-            0 => Window::Zero,
-            _ => Window::Open,
-        });
-        self.facts.set(facts);
-    }
-
-    /// The newest window of the peer, as the field has it.
-    pub(crate) fn window(&self) -> u16 {
-        self.newest.get().window
-    }
-
-    /// Takes in an ICMP error about a segment with this sequence number. It is not
-    /// believed if none such is in flight (RFC 5927, 4.1). Returns whether it was.
-    pub(crate) fn note_icmp(&self, seq: u32) -> bool {
-        let snd_una = self.known.snd_una.get();
-        let oldest = match self.phase.get() {
-            Phase::Nobody | Phase::Over | Phase::Listening | Phase::Opening => return false,
-            // The SYN itself, which counts as acknowledged elsewhere.
-            Phase::SynSent | Phase::SynSeen | Phase::SynReceived => snd_una.wrapping_sub(1),
-            Phase::Synchronised
-            | Phase::Finishing
-            | Phase::PeerFinished
-            | Phase::Closing
-            | Phase::TimeWait => snd_una,
-        };
-        if is_before(seq, oldest) || !is_before(seq, self.known.snd_nxt.get()) {
-            return false;
-        }
-        let mut facts = self.facts.get();
-        facts.icmp = true;
-        self.facts.set(facts);
-        true
-    }
-}
-
-/// Whether any segment may go between these ends.
-pub(crate) fn may_talk(addresses: &Addresses) -> bool {
-    addresses.are_hosts() || is_on(Sabotage::GroupSyn)
 }
