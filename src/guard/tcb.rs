@@ -162,18 +162,32 @@ pub(crate) struct Receipt {
     pub(crate) peer: Sending,
 }
 
+/// What a segment that counts says of either direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Seen {
+    /// Nothing that ends one.
+    #[default]
+    Nothing,
+    /// The peer's FIN, in order.
+    Fin,
+    /// The ACK of our FIN.
+    AckOfFin,
+    /// The peer's FIN, and the ACK of ours.
+    BothFins,
+    /// A RST.
+    Rst,
+    /// The SYN of a new connection between the same ends, after TIME-WAIT was entered. It
+    /// does not go on.
+    NewSyn,
+}
+
 /// What was seen of one connection since its facts were last taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Facts {
     /// The peer was heard, and this is its newest window.
     pub(crate) heard: Option<Window>,
-    /// A RST of the peer went on.
-    pub(crate) rst: bool,
-    /// A FIN of the peer came in order.
-    pub(crate) fin: bool,
-    /// The peer begins a new connection between the same ends, after TIME-WAIT was
-    /// entered.
-    pub(crate) reopens: bool,
+    /// What the newest segment says of either direction.
+    pub(crate) seen: Seen,
     /// What left, the latest of the most telling kind.
     pub(crate) sent: Option<Sent>,
     /// How many of the segments that left had been sent before.

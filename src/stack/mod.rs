@@ -60,6 +60,7 @@ mod format;
 mod isn;
 #[cfg(feature = "medium-ethernet")]
 mod neighbours;
+mod observer;
 mod opening;
 mod ports;
 mod reader;

@@ -1,7 +1,7 @@
 //! How segments that arrive, and what quotes one of ours, change what is known of a
 //! connection.
 
-use super::{Event, Newest, Phase, Tcb};
+use super::{Event, Newest, Phase, Seen, Tcb};
 use crate::core::facts::Window;
 use crate::guard::verdict::Verdict;
 use crate::guard::wire::segment::Segment;
@@ -33,7 +33,7 @@ impl Tcb {
             });
             let mut facts = self.facts.get();
             facts.heard = Some(segment.window());
-            facts.rst = false;
+            facts.seen = Seen::Nothing;
             self.facts.set(facts);
         }
         is_expected
@@ -49,7 +49,7 @@ impl Tcb {
         }
         if verdict == Verdict::Reopens {
             let mut facts = self.facts.get();
-            facts.reopens = true;
+            facts.seen = Seen::NewSyn;
             self.facts.set(facts);
         }
         if verdict.is_heard() {
@@ -87,7 +87,8 @@ impl Tcb {
         let known = &self.known;
         let mut newest = self.newest.get();
         let mut facts = self.facts.get();
-        facts.rst = segment.is_rst();
+        let mut is_last_ack = false;
+        let mut is_fin = false;
         if let Some(ack) = segment.ack()
             && verdict.acknowledges()
             && !segment.is_rst()
@@ -96,6 +97,8 @@ impl Tcb {
             if !is_before(known.snd_nxt.get(), ack) {
                 known.snd_una.set(ack);
             }
+            let has_finished = matches!(self.phase.get(), Phase::Finishing | Phase::Closing);
+            is_last_ack = has_finished && ack == known.snd_nxt.get();
             newest.window = segment.window_len();
             newest.is_refused = newest.probe > 0 && known.in_flight() > 0;
             self.newest.set(newest);
@@ -107,7 +110,7 @@ impl Tcb {
             && !segment.is_syn()
             && !is_before(arrived, segment.seq())
         {
-            facts.fin |= segment.is_fin();
+            is_fin = segment.is_fin();
             let end = segment.seq().wrapping_add(segment.payload_len());
             let edge = known.edge();
             let end = if is_before(edge, end) { edge } else { end };
@@ -115,6 +118,13 @@ impl Tcb {
                 known.arrived.set(end);
             }
         }
+        facts.seen = match (is_fin, is_last_ack) {
+            _ if segment.is_rst() => Seen::Rst,
+            (false, false) => Seen::Nothing,
+            (true, false) => Seen::Fin,
+            (false, true) => Seen::AckOfFin,
+            (true, true) => Seen::BothFins,
+        };
         facts.heard = Some(match newest.window {
             0 => Window::Zero,
             _ => Window::Open,
