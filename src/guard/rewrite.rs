@@ -1,15 +1,20 @@
-//! A segment to be put in place of another, with other numbers.
+//! What the stack gets in place of a segment that it must not see, and what is changed in a
+//! frame that leaves.
 //!
-//! It is made of the headers of the other by hand. smoltcp's functions for it
-//! would be compiled in twice, and larger and slower for what smoltcp sends.
+//! A replacement is made of the headers of the other segment by hand: a stack's functions for
+//! that would be compiled in twice, larger, and slower for what the stack sends.
 
+use super::tcb::Tcb;
+use super::verdict::Verdict;
 #[cfg(feature = "proto-ipv4")]
 use super::wire::PROTOCOL_TCP;
 #[cfg(feature = "proto-ipv4")]
 use super::wire::checksum::replaced;
 use super::wire::checksum::{checksum, sum};
-use super::wire::segment::Segment;
+use super::wire::segment::{Fields, Segment};
 use super::wire::{IPV4_HEADER_LEN, IPV6_HEADER_LEN, Medium, TCP_HEADER_LEN};
+use crate::sabotage::{Sabotage, is_on};
+use core::num::NonZeroU16;
 
 /// The flag of IPv4 that smoltcp sets (RFC 791, 3.1), in its octet.
 #[cfg(feature = "proto-ipv4")]
@@ -26,22 +31,88 @@ const LONGEST_IP_HEADER_LEN: usize = if cfg!(feature = "proto-ipv6") {
 };
 
 /// How much of a payload fits in. The rest is left to be repeated by the peer.
-pub(crate) const PAYLOAD: usize = 128;
+const PAYLOAD: usize = 128;
 
 /// Room for the link header, the longer of the IP headers, TCP's, and a payload.
 const ROOM: usize = 14 + LONGEST_IP_HEADER_LEN + TCP_HEADER_LEN + PAYLOAD;
 
 // Every frame that comes in has one of these beside it on the stack.
-const _: () = assert!(size_of::<Probe>() <= 88 + PAYLOAD);
+const _: () = assert!(size_of::<Replacement>() <= 88 + PAYLOAD);
+
+/// What goes on in place of a segment with this verdict: the header, and the payload.
+pub(crate) fn in_place_of<'s>(
+    segment: &'s Segment<'_>,
+    tcb: &Tcb,
+    verdict: Verdict,
+) -> ([u8; TCP_HEADER_LEN], &'s [u8]) {
+    let (rcv_nxt, snd_una) = (tcb.known.rcv_nxt.get(), tcb.known.snd_una.get());
+    let mut fields = Fields {
+        seq: rcv_nxt,
+        ack: segment.ack().unwrap_or(snd_una),
+        flags: Segment::ACK,
+        window: segment.window_len(),
+    };
+    let mut payload: &[u8] = &[];
+    match verdict {
+        Verdict::Textless if segment.is_rst() => fields.flags = segment.flags(),
+        Verdict::Opened => fields.window = 1,
+        Verdict::Refuted => fields.seq = segment.seq(),
+        Verdict::Overtaken => {
+            let all = segment.payload();
+            payload = all.get(..PAYLOAD).unwrap_or(all);
+            fields.seq = segment.seq();
+            fields.ack = snd_una;
+            fields.window = tcb.newest().window;
+            if payload.len() == all.len() {
+                fields.flags = segment.flags();
+            }
+        }
+        Verdict::Answered | Verdict::Challenge => {
+            fields.seq = rcv_nxt.wrapping_sub(1);
+            fields.ack = snd_una;
+            let is_answered = verdict == Verdict::Answered;
+            if is_answered && !is_on(Sabotage::ChallengeBudget) {
+                payload = &[0];
+            }
+        }
+        Verdict::Textless
+        | Verdict::Acceptable
+        | Verdict::Taken
+        | Verdict::Spare
+        | Verdict::Reopens
+        | Verdict::Unproven
+        | Verdict::Drop => {}
+    }
+    (segment.header(fields), payload)
+}
+
+/// What goes on in place of a SYN: the header and the options, without data, and with no
+/// options but those that smoltcp heeds. Of these it drops a whole SYN if one is malformed
+/// (RFC 9293, MUST-7).
+pub(crate) fn in_place_of_syn(
+    segment: &Segment<'_>,
+    max_segment: Option<NonZeroU16>,
+) -> ([u8; TCP_HEADER_LEN], [u8; 12]) {
+    let options = segment.tailored_options(max_segment).to_octets();
+    let mut header = segment.header(Fields {
+        seq: segment.seq(),
+        ack: segment.ack().unwrap_or(0),
+        flags: segment.flags() | Segment::SYN,
+        window: segment.window_len(),
+    });
+    // Eight words.
+    header[12] = 0x80;
+    (header, options)
+}
 
 /// A frame with a segment in it.
 #[derive(Debug)]
-pub(crate) struct Probe {
+pub(crate) struct Replacement {
     frame: [u8; ROOM],
     len: u8,
 }
 
-impl Probe {
+impl Replacement {
     /// Without anything in it.
     pub(crate) const EMPTY: Self = Self {
         frame: [0; ROOM],

@@ -3,13 +3,13 @@
 use super::flow::{Addresses, Flow};
 #[cfg(feature = "proto-ipv4")]
 use super::rewrite::allow_fragments;
-use super::rewrite::{PAYLOAD, Probe, set_sequence};
+use super::rewrite::{Replacement, in_place_of, in_place_of_syn, set_sequence};
 use super::rules::judge;
 use super::tcb::{Facts, Phase, Receipt, Tcb};
 use super::verdict::Verdict;
 use super::wire::frame::{Parsed, parse, parse_sent};
 use super::wire::icmp::IcmpError;
-use super::wire::segment::{Fields, Segment};
+use super::wire::segment::Segment;
 use super::wire::{Checksums, IPV4_HEADER_LEN, Medium, TCP_HEADER_LEN};
 use crate::core::facts::{Icmp, Sent};
 use crate::sabotage::{Sabotage, is_on};
@@ -30,7 +30,7 @@ pub(crate) enum Onward {
     Frame,
     Nothing,
     /// This one in its place.
-    Probe(Probe),
+    Replaced(Replacement),
 }
 
 /// What is known of the device.
@@ -284,46 +284,8 @@ impl<const N: usize, const A: usize> Table<N, A> {
 
     /// What goes on in place of a segment.
     fn replace(&self, frame: &[u8], segment: &Segment<'_>, tcb: &Tcb, verdict: Verdict) -> Onward {
-        let (rcv_nxt, snd_una) = (tcb.known.rcv_nxt.get(), tcb.known.snd_una.get());
-        let ack = segment.ack().unwrap_or(snd_una);
-        let mut fields = Fields {
-            seq: rcv_nxt,
-            ack,
-            flags: Segment::ACK,
-            window: segment.window_len(),
-        };
-        let mut payload: &[u8] = &[];
-        match verdict {
-            Verdict::Textless if segment.is_rst() => fields.flags = segment.flags(),
-            Verdict::Opened => fields.window = 1,
-            Verdict::Refuted => fields.seq = segment.seq(),
-            Verdict::Overtaken => {
-                let all = segment.payload();
-                payload = all.get(..PAYLOAD).unwrap_or(all);
-                fields.seq = segment.seq();
-                fields.ack = snd_una;
-                fields.window = tcb.newest().window;
-                if payload.len() == all.len() {
-                    fields.flags = segment.flags();
-                }
-            }
-            Verdict::Answered | Verdict::Challenge => {
-                fields.seq = rcv_nxt.wrapping_sub(1);
-                fields.ack = snd_una;
-                let is_answered = verdict == Verdict::Answered;
-                if is_answered && !is_on(Sabotage::ChallengeBudget) {
-                    payload = &[0];
-                }
-            }
-            Verdict::Textless
-            | Verdict::Acceptable
-            | Verdict::Taken
-            | Verdict::Spare
-            | Verdict::Reopens
-            | Verdict::Unproven
-            | Verdict::Drop => {}
-        }
-        self.put_in_place(frame, segment, segment.header(fields), payload)
+        let (header, payload) = in_place_of(segment, tcb, verdict);
+        self.put_in_place(frame, segment, header, payload)
     }
 
     /// The segment that goes on in place of another. What follows the header is options, if
@@ -337,30 +299,21 @@ impl<const N: usize, const A: usize> Table<N, A> {
         header: [u8; TCP_HEADER_LEN],
         rest: &[u8],
     ) -> Onward {
-        let mut probe = Probe::EMPTY;
-        match probe.fill(self.medium, frame, segment, header, rest) {
-            Some(()) => Onward::Probe(probe),
+        let mut replacement = Replacement::EMPTY;
+        match replacement.fill(self.medium, frame, segment, header, rest) {
+            Some(()) => Onward::Replaced(replacement),
             None => Onward::Nothing,
         }
     }
 
-    /// What goes on in place of a SYN: without data, and with no options but those that
-    /// smoltcp heeds. Of these it drops a whole SYN if one is malformed.
+    /// What goes on in place of a SYN.
     fn tailor(
         &self,
         frame: &[u8],
         segment: &Segment<'_>,
         max_segment: Option<NonZeroU16>,
     ) -> Onward {
-        let options = segment.tailored_options(max_segment).to_octets();
-        let mut header = segment.header(Fields {
-            seq: segment.seq(),
-            ack: segment.ack().unwrap_or(0),
-            flags: segment.flags() | Segment::SYN,
-            window: segment.window_len(),
-        });
-        // Eight words.
-        header[12] = 0x80;
+        let (header, options) = in_place_of_syn(segment, max_segment);
         self.put_in_place(frame, segment, header, &options)
     }
 

@@ -272,7 +272,7 @@ impl<T: RxToken, const N: usize> RxToken for WatchRx<'_, T, N> {
                     Onward::Frame => frame,
                     // smoltcp drops an empty frame without a word.
                     Onward::Nothing => &[],
-                    Onward::Probe(probe) => probe.frame(),
+                    Onward::Replaced(replacement) => replacement.frame(),
                 })
             }),
         }
