@@ -1,5 +1,8 @@
 //! What the compiler and clippy do not look at: the shape of the repository.
 
+#[path = "tidy/layers.rs"]
+mod layers;
+
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -181,25 +184,6 @@ fn the_top_level_holds_what_a_newcomer_expects() {
         }
     }
     assert_none("not agreed on", &findings);
-}
-
-#[test]
-fn only_the_stack_names_smoltcp() {
-    let source = root().join("src");
-    let mut findings = Vec::new();
-    for path in files_below(&source).iter().filter(|path| is_rust(path)) {
-        if path.starts_with(source.join("stack")) {
-            continue;
-        }
-        let text = fs::read_to_string(path).unwrap();
-        for (number, line) in code(&text) {
-            let line = line.replace("feature = \"smoltcp\"", "");
-            if line.contains("smoltcp") {
-                findings.push(format!("{}:{number}: {line}", relative(path).display()));
-            }
-        }
-    }
-    assert_none("the core knows no stack", &findings);
 }
 
 #[test]
