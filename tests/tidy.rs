@@ -2,6 +2,8 @@
 
 #[path = "tidy/layers.rs"]
 mod layers;
+#[path = "tidy/walks.rs"]
+mod walks;
 
 use std::ffi::OsStr;
 use std::fs;
