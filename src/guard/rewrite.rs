@@ -7,12 +7,12 @@
 use super::tcb::Tcb;
 use super::verdict::Verdict;
 #[cfg(feature = "proto-ipv4")]
-use super::wire::PROTOCOL_TCP;
-#[cfg(feature = "proto-ipv4")]
 use super::wire::checksum::replaced;
 use super::wire::checksum::{checksum, sum};
+#[cfg(feature = "proto-ipv4")]
+use super::wire::layout::PROTOCOL_TCP;
+use super::wire::layout::{IPV4_HEADER_LEN, IPV6_HEADER_LEN, Medium, TCP_HEADER_LEN};
 use super::wire::segment::{Fields, Segment};
-use super::wire::{IPV4_HEADER_LEN, IPV6_HEADER_LEN, Medium, TCP_HEADER_LEN};
 use crate::sabotage::{Sabotage, is_on};
 use core::num::NonZeroU16;
 

@@ -8,7 +8,7 @@
 use super::neighbours::Neighbours;
 use super::room::Room;
 use crate::guard::table::{Link, Onward, Table};
-use crate::guard::wire::{Checksums, Medium};
+use crate::guard::wire::layout::{Checksums, Medium};
 use smoltcp::config::{IFACE_MAX_ADDR_COUNT, IFACE_NEIGHBOR_CACHE_COUNT};
 use smoltcp::phy::{self, Checksum, Device, DeviceCapabilities, PacketMeta, RxToken, TxToken};
 use smoltcp::time::Instant;

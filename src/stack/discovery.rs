@@ -24,9 +24,9 @@ use super::tracker::{Net, Tracker};
 use crate::Instant;
 use crate::guard::flow::Addresses;
 use crate::guard::tcb::Facts;
-use crate::guard::wire::Medium;
 #[cfg(feature = "proto-ipv6")]
 use crate::guard::wire::checksum::{checksum, sum};
+use crate::guard::wire::layout::Medium;
 use smoltcp::config::IFACE_NEIGHBOR_CACHE_COUNT;
 use smoltcp::iface::PollResult;
 use smoltcp::phy::{Device, TxToken};

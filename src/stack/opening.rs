@@ -6,7 +6,7 @@ use super::tracker::{ConnectionId, Net, Tracker};
 use crate::Instant;
 use crate::core::options::Options;
 use crate::core::state::Action;
-use crate::guard::wire::Medium;
+use crate::guard::wire::layout::Medium;
 use crate::sabotage::{Sabotage, is_on};
 use crate::trace;
 use core::fmt;

@@ -1,18 +1,18 @@
 //! What a frame says about TCP, read without changing it.
 
-#[cfg(feature = "medium-ethernet")]
-use super::ETHERNET_HEADER_LEN;
-#[cfg(not(feature = "proto-ipv6"))]
-use super::PROTOCOL_HOP_BY_HOP;
 #[cfg(feature = "proto-ipv4")]
 use super::checksum::{is_complete, sum, sum_header};
 use super::icmp::{self, IcmpError};
-use super::segment::{IpHeader, Segment};
-use super::{Checksums, Medium, PROTOCOL_TCP};
+#[cfg(feature = "medium-ethernet")]
+use super::layout::ETHERNET_HEADER_LEN;
+#[cfg(not(feature = "proto-ipv6"))]
+use super::layout::PROTOCOL_HOP_BY_HOP;
+use super::layout::{Checksums, Medium, PROTOCOL_TCP};
 #[cfg(feature = "proto-ipv4")]
-use super::{IPV4_HEADER_LEN, PROTOCOL_ICMP};
+use super::layout::{IPV4_HEADER_LEN, PROTOCOL_ICMP};
 #[cfg(feature = "proto-ipv6")]
-use super::{IPV6_HEADER_LEN, PROTOCOL_HOP_BY_HOP, PROTOCOL_ICMPV6};
+use super::layout::{IPV6_HEADER_LEN, PROTOCOL_HOP_BY_HOP, PROTOCOL_ICMPV6};
+use super::segment::{IpHeader, Segment};
 use crate::sabotage::{Sabotage, is_on};
 
 /// What a frame turned out to be.

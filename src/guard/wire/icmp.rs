@@ -1,9 +1,9 @@
 //! ICMP errors about our own segments.
 
-#[cfg(feature = "proto-ipv6")]
-use super::PROTOCOL_ICMPV6;
-use super::PROTOCOL_TCP;
 use super::checksum::{is_complete, sum};
+#[cfg(feature = "proto-ipv6")]
+use super::layout::PROTOCOL_ICMPV6;
+use super::layout::PROTOCOL_TCP;
 use crate::core::facts::Icmp;
 use crate::guard::flow::{Addresses, Flow};
 use crate::sabotage::{Sabotage, is_on};

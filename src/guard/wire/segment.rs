@@ -1,9 +1,9 @@
 //! A TCP segment as it stands in a frame.
 
-#[cfg(feature = "proto-ipv4")]
-use super::IPV4_HEADER_LEN;
 use super::checksum::{add, is_complete, sum, sum_header};
-use super::{PROTOCOL_TCP, TCP_HEADER_LEN};
+#[cfg(feature = "proto-ipv4")]
+use super::layout::IPV4_HEADER_LEN;
+use super::layout::{PROTOCOL_TCP, TCP_HEADER_LEN};
 use crate::core::facts::Window;
 use crate::guard::flow::{Addresses, Flow};
 use core::num::NonZeroU16;
