@@ -55,7 +55,8 @@ impl<const N: usize> Wire<N> {
 
     /// A frame leaves, with a segment of this connection in it.
     fn note_left(&self, slot: Option<usize>, frame: &[u8]) {
-        self.room.note_used(slot);
+        // One connection alone shares the device with nobody.
+        self.room.note_used(slot.filter(|_| N > 1));
         #[cfg(feature = "medium-ethernet")]
         self.neighbours.note_frame(frame);
         #[cfg(not(feature = "medium-ethernet"))]
