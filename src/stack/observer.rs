@@ -333,3 +333,96 @@ impl Slot {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tcp::State::{
+        CloseWait, Closed, Closing, Established, FinWait1, FinWait2, LastAck, Listen, SynReceived,
+        SynSent, TimeWait,
+    };
+
+    const STATES: [tcp::State; 11] = [
+        Closed,
+        Listen,
+        SynSent,
+        SynReceived,
+        Established,
+        FinWait1,
+        FinWait2,
+        CloseWait,
+        Closing,
+        LastAck,
+        TimeWait,
+    ];
+
+    const SEEN: [Seen; 6] = [
+        Seen::Nothing,
+        Seen::Fin,
+        Seen::AckOfFin,
+        Seen::BothFins,
+        Seen::Rst,
+        Seen::NewSyn,
+    ];
+
+    #[test]
+    fn a_socket_that_stays_where_it_is_makes_no_event() {
+        for state in STATES {
+            for seen in SEEN {
+                assert_eq!(
+                    observe(state, state, seen),
+                    Events::NONE,
+                    "{state}, {seen:?}"
+                );
+            }
+        }
+    }
+
+    /// Else a connection would wait for ever for a socket that is closed.
+    #[test]
+    fn a_socket_that_closes_ends_its_connection_whatever_was_seen() {
+        let ends = Events::RST.and(Events::FIN_ACKNOWLEDGED);
+        for before in STATES {
+            for seen in SEEN {
+                let has_ended = observe(before, Closed, seen).has(ends);
+                let is_over_already = matches!(before, Closed | TimeWait);
+                assert_eq!(has_ended, !is_over_already, "{before}, {seen:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_last_ack_ends_a_connection_without_a_reset() {
+        for seen in SEEN {
+            let is_ack = matches!(seen, Seen::AckOfFin | Seen::BothFins);
+            let events = observe(LastAck, Closed, seen);
+            assert_eq!(events.has(Events::FIN_ACKNOWLEDGED), is_ack, "{seen:?}");
+            assert_eq!(events.has(Events::RST), !is_ack, "{seen:?}");
+        }
+    }
+
+    #[test]
+    fn what_the_guard_did_not_let_through_is_noticed() {
+        let is_backed = |before, after, seen| observe(before, after, seen).are_seen(before, seen);
+        for (before, after, seen) in [
+            (Established, Closed, Seen::Rst),
+            (Established, CloseWait, Seen::Fin),
+            (SynReceived, CloseWait, Seen::Fin),
+            (FinWait1, FinWait2, Seen::AckOfFin),
+            (FinWait1, Closing, Seen::Fin),
+            (FinWait1, TimeWait, Seen::BothFins),
+            (FinWait2, TimeWait, Seen::Fin),
+            (Closing, TimeWait, Seen::AckOfFin),
+            (LastAck, Closed, Seen::AckOfFin),
+        ] {
+            assert!(
+                is_backed(before, after, seen),
+                "{before} to {after}, {seen:?}"
+            );
+            assert!(
+                !is_backed(before, after, Seen::Nothing),
+                "{before} to {after}"
+            );
+        }
+    }
+}
