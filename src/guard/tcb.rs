@@ -170,7 +170,7 @@ pub(crate) enum Seen {
     Nothing,
     /// The peer's FIN, in order.
     Fin,
-    /// The ACK of our FIN.
+    /// The ACK of all that was sent, with our FIN if it has left.
     AckOfFin,
     /// The peer's FIN, and the ACK of ours.
     BothFins,

@@ -97,7 +97,11 @@ impl Tcb {
             if !is_before(known.snd_nxt.get(), ack) {
                 known.snd_una.set(ack);
             }
-            let has_finished = matches!(self.phase.get(), Phase::Finishing | Phase::Closing);
+            // The stack may have refused an ACK of it before.
+            let has_finished = matches!(
+                self.phase.get(),
+                Phase::Finishing | Phase::Closing | Phase::PeerFinished
+            );
             is_last_ack = has_finished && ack == known.snd_nxt.get();
             newest.window = segment.window_len();
             newest.is_refused = newest.probe > 0 && known.in_flight() > 0;
