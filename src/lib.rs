@@ -77,7 +77,15 @@ extern crate std;
 
 mod clock;
 pub mod core;
-#[cfg(feature = "smoltcp")]
+// A frame has a medium, and a packet a version.
+#[cfg(all(
+    any(feature = "medium-ethernet", feature = "medium-ip"),
+    any(feature = "proto-ipv4", feature = "proto-ipv6")
+))]
+#[cfg_attr(
+    not(feature = "smoltcp"),
+    allow(dead_code, reason = "the layer over a stack uses it")
+)]
 mod guard;
 #[cfg(not(lastbyte_sabotage))]
 mod sabotage;

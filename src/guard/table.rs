@@ -1,34 +1,25 @@
-//! The guard's table: a row for each connection, and what becomes of each frame.
+//! The guard's table: what is known of each connection, and what becomes of each frame.
 
-use super::ends::{Ends, Flow};
-use super::icmp::IcmpError;
-use super::parse::{Checks, Parsed, parse, parse_sent};
+use super::flow::{Addresses, Flow};
 #[cfg(feature = "proto-ipv4")]
-use super::probe::allow_fragments;
-use super::probe::{PAYLOAD, Probe, set_sequence};
-use super::row::{Facts, Phase, Receipt, Row, may_talk};
-use super::rules::Verdict;
-use super::segment::{Fields, Segment};
+use super::rewrite::allow_fragments;
+use super::rewrite::{Replacement, in_place_of, in_place_of_syn, set_sequence};
+use super::rules::judge;
+use super::tcb::{Facts, Phase, Receipt, Tcb};
+use super::verdict::Verdict;
+use super::wire::frame::{Parsed, parse, parse_sent};
+use super::wire::icmp::IcmpError;
+use super::wire::layout::{Checksums, IPV4_HEADER_LEN, Medium, TCP_HEADER_LEN};
+use super::wire::segment::Segment;
 use crate::core::facts::{Icmp, Sent};
 use crate::sabotage::{Sabotage, is_on};
-#[cfg(feature = "medium-ethernet")]
-use crate::stack::neighbours::Neighbours;
-use crate::stack::turns::Room;
 use core::cell::Cell;
 use core::num::NonZeroU16;
 use core::ops::Range;
-#[cfg(feature = "proto-ipv4")]
-use smoltcp::config::IFACE_MAX_ADDR_COUNT;
-use smoltcp::config::IFACE_NEIGHBOR_CACHE_COUNT;
-use smoltcp::iface::Interface;
-use smoltcp::phy::{DeviceCapabilities, Medium};
-#[cfg(feature = "proto-ipv4")]
-use smoltcp::wire::IpCidr;
-use smoltcp::wire::TCP_HEADER_LEN;
 
-/// No row is touched.
+/// No connection is touched.
 const NONE: u16 = u16::MAX;
-/// Several rows may be touched.
+/// Several may be touched.
 const SEVERAL: u16 = u16::MAX - 1;
 
 /// What goes on of a frame that arrived.
@@ -39,18 +30,25 @@ pub(crate) enum Onward {
     Frame,
     Nothing,
     /// This one in its place.
-    Probe(Probe),
+    Replaced(Replacement),
 }
 
-/// A row for each of at most `N` connections.
+/// What is known of the device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Link {
+    pub(crate) medium: Medium,
+    /// Which checksums the device leaves to us of what we send.
+    pub(crate) fills: Checksums,
+    /// The most octets that an IP packet may have.
+    pub(crate) mtu: usize,
+}
+
+/// A [`Tcb`] for each of at most `N` connections of a host that has at most `A` addresses.
 #[derive(Debug)]
-pub(crate) struct Table<const N: usize> {
+pub(crate) struct Table<const N: usize, const A: usize> {
     medium: Medium,
-    /// Whether the device leaves it to us to fill in the checksum of TCP.
-    fills: bool,
-    /// Whether it leaves that of the header of IPv4 to us.
-    #[cfg(feature = "proto-ipv4")]
-    fills_ipv4: bool,
+    /// Which checksums the device leaves to us of what we send.
+    fills: Checksums,
     /// The identification of the next packet that routers may fragment.
     #[cfg(feature = "proto-ipv4")]
     ident: Cell<u16>,
@@ -58,40 +56,27 @@ pub(crate) struct Table<const N: usize> {
     icmp: Cell<Icmp>,
     /// The most octets of data that the device has room for in one segment of ours.
     mss: u16,
-    rows: [Row; N],
-    /// The row that is touched, [`NONE`] or [`SEVERAL`].
+    tcbs: [Tcb; N],
+    /// The connection that is touched, [`NONE`] or [`SEVERAL`].
     touched: Cell<u16>,
-    pub(crate) room: Room,
-    #[cfg(feature = "medium-ethernet")]
-    pub(crate) neighbours: Neighbours<N>,
     /// The directed broadcast addresses of our networks; unspecified ones fill it up.
     #[cfg(feature = "proto-ipv4")]
-    broadcasts: [[u8; 4]; IFACE_MAX_ADDR_COUNT],
+    broadcasts: [[u8; 4]; A],
 }
 
-impl<const N: usize> Table<N> {
-    /// Whether there may be more neighbours than smoltcp keeps: only then it has to be given
-    /// again what it knew.
-    pub(crate) const IS_CROWD: bool =
-        cfg!(feature = "medium-ethernet") && N > IFACE_NEIGHBOR_CACHE_COUNT;
-
-    pub(crate) fn new(device: &DeviceCapabilities) -> Self {
+impl<const N: usize, const A: usize> Table<N, A> {
+    pub(crate) fn new(link: &Link) -> Self {
         Self {
-            medium: device.medium,
-            fills: device.checksum.tcp.tx(),
-            #[cfg(feature = "proto-ipv4")]
-            fills_ipv4: device.checksum.ipv4.tx(),
+            medium: link.medium,
+            fills: link.fills,
             #[cfg(feature = "proto-ipv4")]
             ident: Cell::new(0),
             icmp: Cell::new(Icmp::Soft),
-            mss: longest_text(device),
-            rows: core::array::from_fn(|_| Row::new()),
+            mss: longest_text(link.mtu),
+            tcbs: core::array::from_fn(|_| Tcb::new()),
             touched: Cell::new(NONE),
-            room: Room::new(),
-            #[cfg(feature = "medium-ethernet")]
-            neighbours: Neighbours::new(),
             #[cfg(feature = "proto-ipv4")]
-            broadcasts: [[0; 4]; IFACE_MAX_ADDR_COUNT],
+            broadcasts: [[0; 4]; A],
         }
     }
 
@@ -99,91 +84,73 @@ impl<const N: usize> Table<N> {
         self.medium
     }
 
-    /// Segments between these ends belong to connection `slot` from now on.
-    pub(crate) fn assign(&mut self, slot: usize, ends: &Ends) {
-        #[cfg(feature = "medium-ethernet")]
-        self.neighbours.forget(slot);
-        if let Some(row) = self.rows.get_mut(slot) {
-            row.assign(ends);
+    /// Segments that arrive by this flow, and those in the other direction, belong to
+    /// connection `slot` from now on.
+    pub(crate) fn assign(&mut self, slot: usize, arriving: Flow) {
+        if let Some(tcb) = self.tcbs.get_mut(slot) {
+            tcb.assign(arriving);
         }
     }
 
     /// Connection `slot` waits for somebody to call at this port.
     pub(crate) fn listen(&mut self, slot: usize, port: u16) {
-        if let Some(row) = self.rows.get_mut(slot) {
-            row.listen(port);
+        if let Some(tcb) = self.tcbs.get_mut(slot) {
+            tcb.listen(port);
         }
     }
 
     /// No segment of connection `slot`, which is about to be opened, is to have more octets
     /// of data.
     pub(crate) fn limit(&mut self, slot: usize, max_segment: Option<NonZeroU16>) {
-        if let Some(row) = self.rows.get_mut(slot) {
-            row.max_segment = max_segment;
+        if let Some(tcb) = self.tcbs.get_mut(slot) {
+            tcb.max_segment = max_segment;
         }
     }
 
     /// There is no connection `slot`.
     pub(crate) fn clear(&mut self, slot: usize) {
-        if let Some(row) = self.rows.get_mut(slot) {
-            row.reset(Flow::NONE, Phase::Nobody);
+        if let Some(tcb) = self.tcbs.get_mut(slot) {
+            tcb.clear();
         }
     }
 
     /// The connection has nothing more to say: what comes from its other end is
     /// nobody's.
     pub(crate) fn take_off(&mut self, slot: usize) {
-        if let Some(row) = self.rows.get_mut(slot)
-            && row.flow().is_some()
-        {
-            row.phase.set(Phase::Over);
+        if let Some(tcb) = self.tcbs.get(slot) {
+            tcb.end();
         }
     }
 
     /// Both ends of the connection, also after its end, as segments arrive.
     pub(crate) fn flow(&self, slot: usize) -> Option<Flow> {
-        self.rows.get(slot)?.flow()
+        self.tcbs.get(slot)?.flow()
     }
 
     /// The same, of one that has not ended.
     #[cfg(feature = "medium-ethernet")]
     pub(crate) fn living(&self, slot: usize) -> Option<Flow> {
-        let row = self.rows.get(slot)?;
-        row.flow().filter(|_| row.phase.get() != Phase::Over)
+        let tcb = self.tcbs.get(slot)?;
+        tcb.flow().filter(|_| tcb.phase() != Phase::Over)
     }
 
-    /// Takes in which addresses we have.
-    pub(crate) fn note_addresses(&mut self, interface: &Interface) {
-        #[cfg(feature = "proto-ipv4")]
-        {
-            #[allow(irrefutable_let_patterns, reason = "there may be one version only")]
-            let broadcast = |cidr: &IpCidr| {
-                if let IpCidr::Ipv4(cidr) = cidr {
-                    cidr.broadcast()
-                } else {
-                    None
-                }
-            };
-            let mut known = interface.ip_addrs().iter().map(broadcast);
-            for place in &mut self.broadcasts {
-                let address = known.next().flatten();
-                *place = address.map_or([0; 4], |address| address.octets());
-            }
+    /// Takes in the directed broadcast address of each of our networks that has one.
+    #[cfg(feature = "proto-ipv4")]
+    pub(crate) fn note_broadcasts(&mut self, mut addresses: impl Iterator<Item = [u8; 4]>) {
+        for place in &mut self.broadcasts {
+            *place = addresses.next().unwrap_or_default();
         }
-        let _ = interface;
     }
 
     /// Whether a segment may go from the first to the second.
     pub(crate) fn may_talk(&self, flow: &Flow) -> bool {
         let is_between_hosts = match flow.addresses {
             #[cfg(feature = "proto-ipv4")]
-            super::ends::Addresses::V4(ends) => {
-                !ends.iter().any(|end| self.broadcasts.contains(end))
-            }
+            Addresses::V4(ends) => !ends.iter().any(|end| self.broadcasts.contains(end)),
             #[cfg(feature = "proto-ipv6")]
-            super::ends::Addresses::V6(_) => true,
+            Addresses::V6(_) => true,
         };
-        may_talk(&flow.addresses) && (is_between_hosts || is_on(Sabotage::GroupSyn))
+        flow.addresses.are_hosts() && is_between_hosts || is_on(Sabotage::GroupSyn)
     }
 
     /// Whether there is anything to collect.
@@ -205,8 +172,8 @@ impl<const N: usize> Table<N> {
 
     /// The facts of a connection, if there are any to collect.
     pub(crate) fn take(&self, slot: usize) -> Option<Facts> {
-        let row = self.rows.get(slot)?;
-        row.is_touched.take().then(|| row.facts.take())
+        let tcb = self.tcbs.get(slot)?;
+        tcb.is_touched.take().then(|| tcb.facts.take())
     }
 
     /// What the ICMP error says that a connection has among its facts.
@@ -215,14 +182,14 @@ impl<const N: usize> Table<N> {
     }
 
     /// The connection to which such segments belong.
-    fn find(&self, arriving: Flow) -> Option<(usize, &Row)> {
-        let slot = self.rows.iter().position(|row| row.is_for(arriving))?;
-        Some((slot, self.rows.get(slot)?))
+    fn find(&self, arriving: Flow) -> Option<(usize, &Tcb)> {
+        let slot = self.tcbs.iter().position(|tcb| tcb.is_for(arriving))?;
+        Some((slot, self.tcbs.get(slot)?))
     }
 
     /// There is something to collect for a connection.
-    fn touch(&self, slot: usize, row: &Row) {
-        row.is_touched.set(true);
+    fn touch(&self, slot: usize, tcb: &Tcb) {
+        tcb.is_touched.set(true);
         self.touched.set(match u16::try_from(slot) {
             Ok(slot) if N > 1 && matches!(self.touched.get(), NONE) => slot,
             _ => SEVERAL,
@@ -232,41 +199,42 @@ impl<const N: usize> Table<N> {
     /// So many octets more were queued for sending.
     #[inline]
     pub(crate) fn note_queued(&self, slot: usize, octets: usize) {
-        if let Some(row) = self.rows.get(slot) {
+        if let Some(tcb) = self.tcbs.get(slot) {
             // A transmit buffer has at most 1 GiB.
-            row.note_queued(u32::try_from(octets).unwrap_or(u32::MAX));
+            tcb.note_queued(u32::try_from(octets).unwrap_or(u32::MAX));
         }
     }
 
     /// Takes in what the socket of a connection took in.
     pub(crate) fn advance(&self, slot: usize, receipt: Receipt) {
-        if let Some(row) = self.rows.get(slot) {
-            row.advance(receipt);
+        if let Some(tcb) = self.tcbs.get(slot) {
+            tcb.advance(receipt);
         }
     }
 
     /// How many octets of sequence space were sent and are not acknowledged.
     pub(crate) fn in_flight(&self, slot: usize) -> usize {
-        self.rows.get(slot).map_or(0, |row| {
-            usize::try_from(row.known.in_flight()).unwrap_or(usize::MAX)
+        self.tcbs.get(slot).map_or(0, |tcb| {
+            usize::try_from(tcb.known.in_flight()).unwrap_or(usize::MAX)
         })
     }
 
     /// Whether the oldest segment, or the SYN, was sent again since the facts were last taken.
     pub(crate) fn has_resent(&self, slot: usize) -> bool {
-        self.rows.get(slot).is_some_and(|row| {
-            let facts = row.facts.get();
+        self.tcbs.get(slot).is_some_and(|tcb| {
+            let facts = tcb.facts.get();
             facts.resent > 0 || facts.sent == Some(Sent::Syn)
         })
     }
 
     /// The most octets of sequence space that a segment of ours had.
     pub(crate) fn largest(&self, slot: usize) -> u16 {
-        self.rows.get(slot).map_or(0, |row| row.largest.get())
+        self.tcbs.get(slot).map_or(0, |tcb| tcb.largest.get())
     }
 
-    /// Decides what goes on of a frame that arrived, and notes what it says.
-    pub(crate) fn inspect(&self, frame: &[u8], checks: Checks) -> Onward {
+    /// Decides what goes on of a frame that arrived, and notes what it says. Its checksums
+    /// are checked as far as `checks` says.
+    pub(crate) fn inspect(&self, frame: &[u8], checks: Checksums) -> Onward {
         match &parse(self.medium, frame, checks) {
             Parsed::Tcp(segment) => return self.inspect_segment(frame, segment),
             Parsed::Withheld => return Onward::Nothing,
@@ -277,78 +245,47 @@ impl<const N: usize> Table<N> {
     }
 
     fn inspect_segment(&self, frame: &[u8], segment: &Segment<'_>) -> Onward {
-        let Some((slot, row)) = self.find(segment.flow()) else {
+        let Some((slot, tcb)) = self.find(segment.flow()) else {
             return self.inspect_stranger(frame, segment);
         };
-        self.touch(slot, row);
-        let onward = match row.take_plain(segment) {
+        self.touch(slot, tcb);
+        match tcb.take_plain(segment) {
             true => Onward::Frame,
-            false => self.inspect_rare(frame, segment, row),
-        };
-        #[cfg(feature = "medium-ethernet")]
-        if Self::IS_CROWD && self.medium == Medium::Ethernet && row.facts.get().heard.is_some() {
-            self.neighbours.note_heard(slot, frame);
+            false => self.inspect_rare(frame, segment, tcb),
         }
-        onward
+    }
+
+    /// The connection whose peer was heard since facts were last collected, if that was one
+    /// alone.
+    #[cfg(feature = "medium-ethernet")]
+    pub(crate) fn heard(&self) -> Option<usize> {
+        let slot = usize::from(self.touched.get());
+        let tcb = self.tcbs.get(slot)?;
+        tcb.facts.get().heard.is_some().then_some(slot)
     }
 
     // tuning: rare-apart
     #[inline(never)]
-    fn inspect_rare(&self, frame: &[u8], segment: &Segment<'_>, row: &Row) -> Onward {
-        let verdict = row.judge(segment, self.mss.into());
+    fn inspect_rare(&self, frame: &[u8], segment: &Segment<'_>, tcb: &Tcb) -> Onward {
+        let verdict = judge(segment, tcb, self.mss.into());
+        tcb.note_received(segment, verdict);
         match verdict {
-            Verdict::Acceptable if segment.is_syn() => self.tailor(frame, segment, row.max_segment),
+            Verdict::Acceptable if segment.is_syn() => self.tailor(frame, segment, tcb.max_segment),
             Verdict::Acceptable | Verdict::Unproven => Onward::Frame,
-            Verdict::Drop | Verdict::Taken => Onward::Nothing,
+            Verdict::Drop | Verdict::Taken | Verdict::Spare | Verdict::Reopens => Onward::Nothing,
             Verdict::Textless
             | Verdict::Overtaken
             | Verdict::Opened
             | Verdict::Answered
             | Verdict::Refuted
-            | Verdict::Challenge => self.replace(frame, segment, row, verdict),
+            | Verdict::Challenge => self.replace(frame, segment, tcb, verdict),
         }
     }
 
     /// What goes on in place of a segment.
-    fn replace(&self, frame: &[u8], segment: &Segment<'_>, row: &Row, verdict: Verdict) -> Onward {
-        let (rcv_nxt, snd_una) = (row.known.rcv_nxt.get(), row.known.snd_una.get());
-        let ack = segment.ack().unwrap_or(snd_una);
-        let mut fields = Fields {
-            seq: rcv_nxt,
-            ack,
-            flags: Segment::ACK,
-            window: segment.window_len(),
-        };
-        let mut payload: &[u8] = &[];
-        match verdict {
-            Verdict::Textless if segment.is_rst() => fields.flags = segment.flags(),
-            Verdict::Opened => fields.window = 1,
-            Verdict::Refuted => fields.seq = segment.seq(),
-            Verdict::Overtaken => {
-                let all = segment.payload();
-                payload = all.get(..PAYLOAD).unwrap_or(all);
-                fields.seq = segment.seq();
-                fields.ack = snd_una;
-                fields.window = row.window();
-                if payload.len() == all.len() {
-                    fields.flags = segment.flags();
-                }
-            }
-            Verdict::Answered | Verdict::Challenge => {
-                fields.seq = rcv_nxt.wrapping_sub(1);
-                fields.ack = snd_una;
-                let is_answered = verdict == Verdict::Answered;
-                if is_answered && !is_on(Sabotage::ChallengeBudget) {
-                    payload = &[0];
-                }
-            }
-            Verdict::Textless
-            | Verdict::Acceptable
-            | Verdict::Taken
-            | Verdict::Unproven
-            | Verdict::Drop => {}
-        }
-        self.put_in_place(frame, segment, segment.header(fields), payload)
+    fn replace(&self, frame: &[u8], segment: &Segment<'_>, tcb: &Tcb, verdict: Verdict) -> Onward {
+        let (header, payload) = in_place_of(segment, tcb, verdict);
+        self.put_in_place(frame, segment, header, payload)
     }
 
     /// The segment that goes on in place of another. What follows the header is options, if
@@ -362,30 +299,21 @@ impl<const N: usize> Table<N> {
         header: [u8; TCP_HEADER_LEN],
         rest: &[u8],
     ) -> Onward {
-        let mut probe = Probe::EMPTY;
-        match probe.fill(self.medium, frame, segment, header, rest) {
-            Some(()) => Onward::Probe(probe),
+        let mut replacement = Replacement::EMPTY;
+        match replacement.fill(self.medium, frame, segment, header, rest) {
+            Some(()) => Onward::Replaced(replacement),
             None => Onward::Nothing,
         }
     }
 
-    /// What goes on in place of a SYN: without data, and with no options but those that
-    /// smoltcp heeds. Of these it drops a whole SYN if one is malformed.
+    /// What goes on in place of a SYN.
     fn tailor(
         &self,
         frame: &[u8],
         segment: &Segment<'_>,
         max_segment: Option<NonZeroU16>,
     ) -> Onward {
-        let options = segment.tailored_options(max_segment).to_octets();
-        let mut header = segment.header(Fields {
-            seq: segment.seq(),
-            ack: segment.ack().unwrap_or(0),
-            flags: segment.flags() | Segment::SYN,
-            window: segment.window_len(),
-        });
-        // Eight words.
-        header[12] = 0x80;
+        let (header, options) = in_place_of_syn(segment, max_segment);
         self.put_in_place(frame, segment, header, &options)
     }
 
@@ -408,17 +336,17 @@ impl<const N: usize> Table<N> {
         let mut is_heard = false;
         // Of several that listen, the stack below chooses one: the smallest counts.
         let mut max_segment: Option<NonZeroU16> = None;
-        for (slot, row) in self.rows.iter().enumerate() {
-            if row.serves(port) {
+        for (slot, tcb) in self.tcbs.iter().enumerate() {
+            if tcb.serves(port) {
                 is_served = true;
-                if row.phase.get() == Phase::Listening {
+                if tcb.phase() == Phase::Listening {
                     is_heard = true;
-                    row.note_peer_shift(segment.syn_options().shift);
+                    tcb.note_peer_shift(segment.syn_options().shift);
                     max_segment = match max_segment {
-                        Some(least) => row.max_segment.map(|most| most.min(least)).or(max_segment),
-                        None => row.max_segment,
+                        Some(least) => tcb.max_segment.map(|most| most.min(least)).or(max_segment),
+                        None => tcb.max_segment,
                     };
-                    self.touch(slot, row);
+                    self.touch(slot, tcb);
                 }
             }
         }
@@ -432,57 +360,57 @@ impl<const N: usize> Table<N> {
     }
 
     fn note_icmp(&self, error: &IcmpError) {
-        if let Some((slot, row)) = self.find(error.quoted.reversed())
-            && row.note_icmp(error.seq)
+        if let Some((slot, tcb)) = self.find(error.quoted.reversed())
+            && tcb.note_icmp(error.seq)
         {
             self.icmp.set(error.icmp);
-            self.touch(slot, row);
+            self.touch(slot, tcb);
         }
     }
 
-    /// Looks at a frame on its way out.
-    pub(crate) fn inspect_sent(&self, frame: &mut [u8]) {
+    /// Notes what a frame says that leaves, and changes it where it must be another. Returns
+    /// whose segment is in it.
+    pub(crate) fn inspect_sent(&self, frame: &mut [u8]) -> Option<usize> {
         #[cfg(feature = "proto-ipv4")]
-        if let Some(pieces) = allow_fragments(self.medium, frame, self.ident.get(), self.fills_ipv4)
         {
-            self.ident.set(self.ident.get().wrapping_add(pieces));
+            let ident = self.ident.get();
+            if let Some(pieces) = allow_fragments(self.medium, frame, ident, self.fills.ipv4) {
+                self.ident.set(ident.wrapping_add(pieces));
+            }
         }
-        if let Some(seq) = self.note_sent(frame) {
+        let (slot, seq) = self.note_sent(frame)?;
+        if let Some(seq) = seq {
             // It was read as a segment a moment ago.
-            let moved = set_sequence(self.medium, frame, seq, self.fills);
+            let moved = set_sequence(self.medium, frame, seq, self.fills.tcp);
             debug_assert!(moved.is_some());
         }
+        Some(slot)
     }
 
-    /// Takes note of a segment that leaves; the sequence number that it must
+    /// Takes note of a segment that leaves: whose it is, and the sequence number that it must
     /// have instead, if it must have another.
-    fn note_sent(&self, frame: &[u8]) -> Option<u32> {
-        self.room.note_used(None);
-        #[cfg(feature = "medium-ethernet")]
-        self.neighbours.note_frame(frame);
+    fn note_sent(&self, frame: &[u8]) -> Option<(usize, Option<u32>)> {
         let parsed = parse_sent(self.medium, frame);
         let Parsed::Tcp(segment) = &parsed else {
             return None;
         };
-        let (slot, row) = self.find(segment.flow().reversed())?;
-        self.room.note_used(Some(slot));
+        let (slot, tcb) = self.find(segment.flow().reversed())?;
         if segment.is_rst() {
-            self.touch(slot, row);
-            return row.note_rst_sent(segment);
+            self.touch(slot, tcb);
+            return Some((slot, tcb.note_rst_sent(segment)));
         }
         let len = segment.len();
         // A segment without sequence space (a pure ACK) asks for no answer.
         if len > 0 {
-            self.touch(slot, row);
+            self.touch(slot, tcb);
         }
-        row.note_sent(segment, len)
+        Some((slot, tcb.note_sent(segment, len)))
     }
 }
 
-/// The most octets of data that a frame of the device has room for, with the shortest
+/// The most octets of data that an IP packet of this length has room for, with the shortest
 /// headers.
-fn longest_text(device: &DeviceCapabilities) -> u16 {
-    const HEADERS: usize = 20 + 20;
-    let packet = device.ip_mtu();
-    u16::try_from(packet.saturating_sub(HEADERS)).unwrap_or(u16::MAX)
+fn longest_text(mtu: usize) -> u16 {
+    const HEADERS: usize = IPV4_HEADER_LEN + TCP_HEADER_LEN;
+    u16::try_from(mtu.saturating_sub(HEADERS)).unwrap_or(u16::MAX)
 }

@@ -1,6 +1,7 @@
 //! The calls of an application on a [`Tracker`] that end a connection or ask about it.
 //! None of them blocks.
 
+use super::ends::{local_end, remote_end};
 use super::slot::{Slot, Tenure};
 use super::tracker::{ConnectionId, Net, Tracker};
 use crate::Instant;
@@ -251,8 +252,8 @@ impl<const N: usize> Tracker<N> {
         id: ConnectionId,
     ) -> Result<Option<(IpEndpoint, IpEndpoint)>, UnknownConnection> {
         self.slot(id)?;
-        let flow = self.table.flow(usize::from(id.slot));
-        Ok(flow.map(|flow| (flow.local(), flow.reversed().local())))
+        let flow = self.wire.guard.flow(usize::from(id.slot));
+        Ok(flow.map(|flow| (local_end(&flow), remote_end(&flow))))
     }
 
     /// Forgets the hardware addresses of all neighbours, so that each is asked for when
@@ -266,7 +267,7 @@ impl<const N: usize> Tracker<N> {
         net.interface.update_ip_addrs(|_| {});
         #[cfg(feature = "medium-ethernet")]
         for index in 0..N {
-            self.table.neighbours.forget(index);
+            self.wire.neighbours.forget(index);
         }
     }
 

@@ -1,7 +1,7 @@
 //! What a stack is made from, and why it cannot be made.
 
+use super::device::link_of;
 use super::secret::Secret;
-use crate::guard::parse::link_header_len;
 use core::fmt;
 use core::ops::RangeInclusive;
 use smoltcp::phy::{DeviceCapabilities, Medium};
@@ -119,16 +119,13 @@ impl Config {
             #[allow(unreachable_patterns, reason = "other crates may turn more media on")]
             _ => (false, false),
         };
-        if !fits {
+        let Some(link) = link_of(device).filter(|_| fits) else {
             return Err(ConfigError::HardwareAddressMismatch);
-        }
+        };
         if !is_unicast {
             return Err(ConfigError::HardwareAddressNotUnicast);
         }
-        // smoltcp's own subtraction could go below zero.
-        let mtu = device
-            .max_transmission_unit
-            .saturating_sub(link_header_len(device.medium));
+        let mtu = link.mtu;
         if mtu < SMALLEST_MTU {
             return Err(ConfigError::MtuTooSmall { mtu });
         }

@@ -121,8 +121,11 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
         let mut smoltcp_config = smoltcp::iface::Config::new(config.hardware_addr);
         smoltcp_config.random_seed = config.interface_seed();
         let now = super::time::to_smoltcp(clock.now());
-        let interface =
-            Interface::new(smoltcp_config, &mut super::watch::Checked(&mut device), now);
+        let interface = Interface::new(
+            smoltcp_config,
+            &mut super::device::Checked(&mut device),
+            now,
+        );
         Ok(Self {
             tracker,
             interface,

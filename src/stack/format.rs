@@ -1,11 +1,11 @@
 //! `defmt` forms of the types that hold what has none of its own: the
 //! interface, the device, the clock.
 
+use super::device::{Watch, WatchRx, WatchTx};
 use super::driver::{Network, Stack};
 use super::reader::Reader;
 use super::socket::Socket;
 use super::tracker::{Net, Tracker};
-use super::watch::{Watch, WatchRx, WatchTx};
 use super::writer::{Scoped, Writer};
 use crate::Clock;
 use defmt::{Format, Formatter, write};

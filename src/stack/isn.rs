@@ -12,7 +12,7 @@
 //! 6LoWPAN), the number is another, as hard to compute, that does not count up with
 //! the clock.
 
-use crate::guard::ends::Ends;
+use super::ends::Ends;
 use smoltcp::iface::{Config, Interface};
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::socket::tcp;

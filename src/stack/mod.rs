@@ -47,28 +47,33 @@
 
 mod calls;
 mod config;
+mod device;
+#[cfg(feature = "medium-ethernet")]
+mod discovery;
 mod driver;
 #[cfg(feature = "embassy-net-driver-v0.2")]
 pub mod embassy;
+mod ends;
 mod error;
 #[cfg(feature = "defmt")]
 mod format;
 mod isn;
 #[cfg(feature = "medium-ethernet")]
-pub(crate) mod neighbours;
+mod neighbours;
+mod observer;
 mod opening;
 mod ports;
 mod reader;
 mod reading;
 mod retry;
+mod room;
 mod secret;
 mod slot;
 mod socket;
 mod steps;
 mod time;
 mod tracker;
-pub(crate) mod turns;
-pub(crate) mod watch;
+mod turns;
 mod writer;
 mod writing;
 
@@ -76,6 +81,8 @@ pub use smoltcp;
 
 pub use calls::UnknownConnection;
 pub use config::{Buffers, Config, ConfigError, SlotBuffers};
+#[doc(hidden)]
+pub use device::Watch;
 pub use driver::{Network, Stack};
 pub use error::Error;
 pub use opening::OpenError;
@@ -86,6 +93,4 @@ pub use slot::Step;
 pub use socket::Socket;
 pub use steps::Steps;
 pub use tracker::{ConnectionId, Net, Tracker};
-#[doc(hidden)]
-pub use watch::Watch;
 pub use writer::{Scoped, Writer};

@@ -1,52 +1,19 @@
-//! The hardware addresses of neighbours, where smoltcp does not know them at once.
-//!
-//! smoltcp keeps [`IFACE_NEIGHBOR_CACHE_COUNT`] of them, each for a minute after its
-//! neighbour was heard, and asks for one a second. A socket whose neighbour it does not know
-//! waits for a second. So here the hardware address of each peer is noted as its segments
-//! pass. When a step has left a socket without its neighbour:
-//!
-//! - smoltcp is given the addresses that are noted, by an answer (RFC 826; RFC 4861, 4.4) that
-//!   is made here and never was on the wire, and sends again, as many at a time as it keeps.
-//! - The neighbours of the other connections are asked for on the wire, once a second, without
-//!   regard to whom smoltcp asks.
-//!
-//! Where a try went unanswered, another machine may have taken the address over: the neighbour
-//! is asked for on the wire while the next try is made.
-//!
-//! A stack that has no more connections than smoltcp keeps neighbours only asks: it notes no
-//! hardware address.
+//! What is noted of the hardware addresses of neighbours as frames pass: see
+//! [`discovery`](super::discovery).
 
 use super::time::to_smoltcp;
-use super::tracker::{Net, Tracker};
 use crate::Instant;
-#[cfg(feature = "proto-ipv6")]
-use crate::guard::checksum::{checksum, sum};
-use crate::guard::ends::Addresses;
-use crate::guard::row::Facts;
-use crate::guard::table::Table;
 use core::cell::Cell;
-use smoltcp::config::IFACE_NEIGHBOR_CACHE_COUNT;
-use smoltcp::iface::{Interface, PollResult};
-use smoltcp::phy::{Device, Medium, TxToken};
-use smoltcp::wire::{HardwareAddress, IpAddress};
-
-/// Of an Ethernet frame: to everybody on the link.
-const EVERYBODY: [u8; 6] = [0xff; 6];
-
-const ARP_LEN: usize = 14 + 28;
-const LONGEST: usize = if cfg!(feature = "proto-ipv6") {
-    14 + 40 + 32
-} else {
-    ARP_LEN
-};
+use smoltcp::iface::Interface;
+use smoltcp::wire::IpAddress;
 
 /// What is noted of one peer's neighbour: itself, or the router.
 #[derive(Debug, Clone, Copy)]
-struct Neighbour {
+pub(super) struct Neighbour {
     /// The hardware address; zero if none is noted.
-    address: [u8; 6],
+    pub(super) address: [u8; 6],
     /// Whether it may be another machine by now.
-    is_doubted: bool,
+    pub(super) is_doubted: bool,
     /// In which second it was asked for past smoltcp, by the lowest bits.
     asked: u8,
 }
@@ -61,7 +28,7 @@ impl Neighbour {
 
 /// What is noted of the neighbours of all connections.
 #[derive(Debug)]
-pub(crate) struct Neighbours<const N: usize> {
+pub(super) struct Neighbours<const N: usize> {
     of: [Cell<Neighbour>; N],
     /// How often smoltcp was given room in this step and did not use it: the neighbour is
     /// missing, and may not be asked for yet.
@@ -71,7 +38,7 @@ pub(crate) struct Neighbours<const N: usize> {
 }
 
 impl<const N: usize> Neighbours<N> {
-    pub(crate) fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             of: core::array::from_fn(|_| Cell::new(Neighbour::UNKNOWN)),
             unused: Cell::new(0),
@@ -80,7 +47,7 @@ impl<const N: usize> Neighbours<N> {
     }
 
     /// smoltcp gets room for a frame.
-    pub(crate) fn note_room(&self) {
+    pub(super) fn note_room(&self) {
         if N == 1 {
             return;
         }
@@ -88,7 +55,7 @@ impl<const N: usize> Neighbours<N> {
     }
 
     /// A frame leaves.
-    pub(crate) fn note_frame(&self, frame: &[u8]) {
+    pub(super) fn note_frame(&self, frame: &[u8]) {
         if N == 1 {
             return;
         }
@@ -100,7 +67,7 @@ impl<const N: usize> Neighbours<N> {
 
     /// A segment of the peer came in this frame.
     #[inline]
-    pub(crate) fn note_heard(&self, slot: usize, frame: &[u8]) {
+    pub(super) fn note_heard(&self, slot: usize, frame: &[u8]) {
         if let Some(&[_, _, _, _, _, _, a, b, c, d, e, f]) = frame.first_chunk::<12>()
             && let Some(neighbour) = self.of.get(slot)
         {
@@ -112,7 +79,7 @@ impl<const N: usize> Neighbours<N> {
     }
 
     /// It may be another machine by now.
-    fn doubt(&self, slot: usize) {
+    pub(super) fn doubt(&self, slot: usize) {
         if let Some(neighbour) = self.of.get(slot) {
             neighbour.set(Neighbour {
                 is_doubted: true,
@@ -122,14 +89,14 @@ impl<const N: usize> Neighbours<N> {
     }
 
     /// Nothing is known of the neighbour of this connection.
-    pub(crate) fn forget(&self, slot: usize) {
+    pub(super) fn forget(&self, slot: usize) {
         if let Some(neighbour) = self.of.get(slot) {
             neighbour.set(Neighbour::UNKNOWN);
         }
     }
 
     /// Whether it is to be asked for now, which is noted: once a second at most.
-    fn begin_to_ask(&self, slot: usize, now: Instant) -> bool {
+    pub(super) fn begin_to_ask(&self, slot: usize, now: Instant) -> bool {
         let Some(neighbour) = self.of.get(slot) else {
             return false;
         };
@@ -144,7 +111,7 @@ impl<const N: usize> Neighbours<N> {
     }
 
     /// What was noted of it is not to be relied on.
-    fn forget_address(&self, slot: usize) {
+    pub(super) fn forget_address(&self, slot: usize) {
         if let Some(neighbour) = self.of.get(slot) {
             neighbour.set(Neighbour {
                 address: [0; 6],
@@ -154,8 +121,19 @@ impl<const N: usize> Neighbours<N> {
         }
     }
 
-    fn address(&self, slot: usize) -> [u8; 6] {
-        self.of.get(slot).map_or([0; 6], |of| of.get().address)
+    pub(super) fn address(&self, slot: usize) -> [u8; 6] {
+        self.noted(slot).address
+    }
+
+    /// What is noted of the neighbour of a connection.
+    pub(super) fn noted(&self, slot: usize) -> Neighbour {
+        self.of.get(slot).map_or(Neighbour::UNKNOWN, Cell::get)
+    }
+
+    /// Whether smoltcp asked for a neighbour since this was last taken, and whether it was
+    /// given room that it did not use.
+    pub(super) fn take_wants(&self) -> (bool, bool) {
+        (self.has_asked.replace(false), self.unused.replace(0) > 0)
     }
 }
 
@@ -170,7 +148,7 @@ fn is_question(frame: &[u8]) -> bool {
 }
 
 /// To whom on our link a packet to `remote` goes: to itself, or to a router.
-pub(crate) fn next_hop(
+pub(super) fn next_hop(
     interface: &mut Interface,
     remote: IpAddress,
     now: Instant,
@@ -195,236 +173,4 @@ pub(crate) fn next_hop(
         }
     });
     router
-}
-
-/// A question for a neighbour, or the answer.
-#[derive(Debug)]
-struct Discovery {
-    frame: [u8; LONGEST],
-    len: usize,
-}
-
-impl Discovery {
-    /// From whoever has `mac` and the first address, about the first in an answer and the
-    /// second in a question.
-    fn new(mac: [u8; 6], addresses: Addresses, is_answer: bool) -> Self {
-        let mut frame = [0; LONGEST];
-        let [to, from, rest @ ..] = frame.as_chunks_mut::<6>().0 else {
-            return Self { frame, len: 0 };
-        };
-        *to = EVERYBODY;
-        *from = mac;
-        let _ = rest;
-        let len = match addresses {
-            #[cfg(feature = "proto-ipv4")]
-            Addresses::V4([source, target]) => fill_arp(&mut frame, mac, source, target, is_answer),
-            #[cfg(feature = "proto-ipv6")]
-            Addresses::V6([source, target]) => fill_ndp(&mut frame, mac, source, target, is_answer),
-        };
-        Self { frame, len }
-    }
-
-    fn octets(&self) -> &[u8] {
-        self.frame.get(..self.len).unwrap_or(&[])
-    }
-}
-
-/// RFC 826, for Ethernet and IPv4.
-#[cfg(feature = "proto-ipv4")]
-fn fill_arp(
-    frame: &mut [u8; LONGEST],
-    mac: [u8; 6],
-    source: [u8; 4],
-    target: [u8; 4],
-    is_answer: bool,
-) -> usize {
-    let [a, b, c, d, e, f] = mac;
-    let [g, h, i, j] = source;
-    let [k, l, m, n] = target;
-    let operation = match is_answer {
-        true => 2,
-        false => 1,
-    };
-    let packet = [
-        8, 6, 0, 1, 8, 0, 6, 4, 0, operation, a, b, c, d, e, f, g, h, i, j, 0, 0, 0, 0, 0, 0, k, l,
-        m, n,
-    ];
-    if let Some(room) = frame.get_mut(12..ARP_LEN) {
-        room.copy_from_slice(&packet);
-    }
-    ARP_LEN
-}
-
-/// Neighbor Solicitation and Neighbor Advertisement (RFC 4861, 4.3 and 4.4), with the option
-/// that names `mac`.
-#[cfg(feature = "proto-ipv6")]
-fn fill_ndp(
-    frame: &mut [u8; LONGEST],
-    mac: [u8; 6],
-    source: [u8; 16],
-    target: [u8; 16],
-    is_answer: bool,
-) -> usize {
-    let [.., x, y, z] = target;
-    // What is asked for listens at the group of its last three octets (RFC 4291, 2.7.1).
-    let group = [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, x, y, z];
-    let (kind, flags, option, to, about) = match is_answer {
-        true => (136, 0x20, 2, target, source),
-        false => (135, 0, 1, group, target),
-    };
-    if !is_answer {
-        let link_group = [0x33, 0x33, 0xff, x, y, z];
-        if let Some(room) = frame.first_chunk_mut() {
-            *room = link_group;
-        }
-    }
-    let mut message = [0; 32];
-    message[0] = kind;
-    message[4] = flags;
-    message[24] = option;
-    message[25] = 1;
-    if let [_, tail @ ..] = message.as_chunks_mut::<8>().0
-        && let [first, second, [_, _, link @ ..]] = tail
-    {
-        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = about;
-        *first = [a, b, c, d, e, f, g, h];
-        *second = [i, j, k, l, m, n, o, p];
-        *link = mac;
-    }
-    let pseudo = sum(sum(sum(0, &source), &to), &[0, 32, 0, 58]);
-    let [high, low] = checksum(sum(pseudo, &message));
-    message[2] = high;
-    message[3] = low;
-    let header = [0x86, 0xdd, 0x60, 0, 0, 0, 0, 32, 58, 255];
-    let parts: [&[u8]; 4] = [&header, &source, &to, &message];
-    let octets = parts.into_iter().flatten();
-    for (room, octet) in frame.iter_mut().skip(12).zip(octets) {
-        *room = *octet;
-    }
-    LONGEST
-}
-
-impl<const N: usize> Tracker<N> {
-    /// After a step: gives what it has left a socket without, its neighbour.
-    pub(crate) fn help_out<D: Device + ?Sized>(
-        &mut self,
-        net: &mut Net<'_, '_, D>,
-        sent: PollResult,
-    ) -> PollResult {
-        if N == 1 {
-            // smoltcp asks for the one neighbour by itself.
-            return sent;
-        }
-        let is_held_up = self.table.neighbours.unused.replace(0) > 0;
-        match self.table.neighbours.has_asked.replace(false) || is_held_up {
-            true => self.send_with_neighbours(net, sent, is_held_up),
-            false => sent,
-        }
-    }
-
-    /// Gives smoltcp the neighbours that are noted and sends again; asks for the others.
-    pub(crate) fn send_with_neighbours<D: Device + ?Sized>(
-        &mut self,
-        net: &mut Net<'_, '_, D>,
-        sent: PollResult,
-        is_held_up: bool,
-    ) -> PollResult {
-        let mut result = sent;
-        let mut given = 0_usize;
-        for index in 0..N {
-            if self.meet(index, net, is_held_up) {
-                given = given.wrapping_add(1);
-            }
-            let is_full = given == IFACE_NEIGHBOR_CACHE_COUNT;
-            if is_full || given > 0 && index.wrapping_add(1) == N {
-                given = 0;
-                if self.send_round(net) != PollResult::None {
-                    result = PollResult::SocketStateChanged;
-                }
-            }
-        }
-        self.table.neighbours.unused.set(0);
-        self.table.neighbours.has_asked.set(false);
-        result
-    }
-
-    /// Gives smoltcp the neighbour of a connection, if it is noted: then returns true. Else
-    /// asks for it, if that may be.
-    fn meet<D: Device + ?Sized>(
-        &mut self,
-        index: usize,
-        net: &mut Net<'_, '_, D>,
-        may_ask: bool,
-    ) -> bool {
-        // smoltcp panics if it is asked for the address of another medium.
-        if self.table.medium() != Medium::Ethernet {
-            return false;
-        }
-        let (HardwareAddress::Ethernet(ours), Some(flow)) =
-            (net.interface.hardware_addr(), self.table.living(index))
-        else {
-            return false;
-        };
-        let (local, remote) = (flow.local().addr, flow.reversed().local().addr);
-        let Some(hop) = next_hop(net.interface, remote, net.now) else {
-            return false;
-        };
-        let noted = self.table.neighbours.address(index);
-        let is_noted = Table::<N>::IS_CROWD && noted != [0; 6];
-        if is_noted && let Some(addresses) = Addresses::between(hop, local) {
-            let answer = Discovery::new(noted, addresses, true);
-            // A full cache loses the oldest, and of several as old as each other any: each
-            // is a little younger than the one before.
-            let next = self.introduced_at.as_micros().saturating_add(1);
-            self.introduced_at = net.now.max(Instant::from_micros(next));
-            self.take_in_frame(net, self.introduced_at, Some(answer.octets()));
-        } else if !is_noted
-            && may_ask
-            && self.table.neighbours.begin_to_ask(index, net.now)
-            && let Some(addresses) = Addresses::between(local, hop)
-            && let Some(room) = net.device.transmit(to_smoltcp(net.now))
-        {
-            let question = Discovery::new(ours.0, addresses, false);
-            let octets = question.octets();
-            room.consume(octets.len(), |frame| {
-                for (place, octet) in frame.iter_mut().zip(octets) {
-                    *place = *octet;
-                }
-            });
-        }
-        is_noted
-    }
-
-    /// Takes in that a segment which demands an answer left after another that has none. New
-    /// data is no try.
-    pub(crate) fn note_try(&mut self, index: usize, facts: Facts, now: Instant) {
-        let is_try = facts.resent > 0 || self.table.in_flight(index) == 0;
-        if is_try && self.table.medium() == Medium::Ethernet {
-            self.table.neighbours.doubt(index);
-            // Not in this poll, which has sent what is due.
-            self.look_by(now.plus_millis(1));
-        }
-    }
-
-    /// Asks for the neighbour of a connection that does not answer, and forgets what was noted
-    /// of whoever has its hardware address.
-    pub(crate) fn settle_doubt<D: Device + ?Sized>(
-        &mut self,
-        index: usize,
-        net: &mut Net<'_, '_, D>,
-    ) {
-        let neighbours = &self.table.neighbours;
-        let Some(noted) = neighbours.of.get(index).map(Cell::get) else {
-            return;
-        };
-        if !noted.is_doubted {
-            return;
-        }
-        for slot in 0..N {
-            if slot == index || neighbours.address(slot) == noted.address {
-                neighbours.forget_address(slot);
-            }
-        }
-        self.meet(index, net, true);
-    }
 }

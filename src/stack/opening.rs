@@ -1,16 +1,17 @@
 //! Opening a connection: route, slot, port, socket.
 
+use super::ends::{Ends, remote_end};
 use super::slot::Tenure;
 use super::tracker::{ConnectionId, Net, Tracker};
 use crate::Instant;
 use crate::core::options::Options;
 use crate::core::state::Action;
-use crate::guard::ends::{Ends, Flow};
+use crate::guard::wire::layout::Medium;
 use crate::sabotage::{Sabotage, is_on};
 use crate::trace;
 use core::fmt;
 use smoltcp::iface::{Interface, SocketSet};
-use smoltcp::phy::{Device, Medium};
+use smoltcp::phy::Device;
 use smoltcp::socket::tcp;
 use smoltcp::wire::{IpAddress, IpEndpoint, IpListenEndpoint};
 
@@ -84,7 +85,9 @@ fn can_be_called(interface: &Interface, addr: IpAddress) -> bool {
         remote: end,
     };
     interface.has_ip_addr(addr)
-        && Flow::arriving(&itself).is_some_and(|flow| flow.addresses.is_to_host())
+        && itself
+            .arriving()
+            .is_some_and(|flow| flow.addresses.is_to_host())
 }
 
 impl<const N: usize> Tracker<N> {
@@ -111,13 +114,20 @@ impl<const N: usize> Tracker<N> {
             local: IpEndpoint::new(local, 0),
             remote,
         };
-        self.table.note_addresses(net.interface);
+        self.note_broadcasts(net.interface);
         // Neither a group, nor ourselves, nor of a version that the guard cannot read.
-        let flow = Flow::arriving(&peer).filter(|flow| self.table.may_talk(flow));
+        let flow = peer
+            .arriving()
+            .filter(|flow| self.wire.guard.may_talk(flow));
         if flow.is_none() || net.interface.has_ip_addr(remote.addr) {
             return Err(OpenError::InvalidRemote);
         }
-        if !has_route(net.interface, self.table.medium(), remote.addr, net.now) {
+        if !has_route(
+            net.interface,
+            self.wire.guard.medium(),
+            remote.addr,
+            net.now,
+        ) {
             return Err(OpenError::NoRoute);
         }
         let index = self.vacancy(net.sockets).ok_or(OpenError::NoSlot)?;
@@ -126,15 +136,15 @@ impl<const N: usize> Tracker<N> {
         }
         let port = self.allocate_port(index, net.sockets, net.now)?;
         self.vacate(index, net.sockets, net.now);
+        let local = IpEndpoint::new(local, port);
+        let ends = Ends { local, remote };
+        self.wire.guard.limit(index, options.largest_segment());
+        self.assign(index, &ends);
+        let flow = self.wire.guard.flow(index).ok_or(OpenError::NoRoute)?;
+        let number = self.secret.sequence_number(&flow, net.now);
         let Some(slot) = self.slots.get_mut(index) else {
             return Err(OpenError::NoSlot);
         };
-        let local = IpEndpoint::new(local, port);
-        let ends = Ends { local, remote };
-        self.table.limit(index, options.largest_segment());
-        self.table.assign(index, &ends);
-        let flow = self.table.flow(index).ok_or(OpenError::NoRoute)?;
-        let number = self.secret.sequence_number(&flow, net.now);
         let socket = net.sockets.get_mut::<tcp::Socket<'_>>(slot.handle);
         // Everything that smoltcp refuses here was checked above.
         super::isn::connect(socket, ends, number).map_err(|_| OpenError::NoRoute)?;
@@ -167,8 +177,8 @@ impl<const N: usize> Tracker<N> {
         };
         let socket = net.sockets.get_mut::<tcp::Socket<'_>>(slot.handle);
         socket.listen(local).map_err(|_| OpenError::InvalidLocal)?;
-        self.table.limit(index, options.largest_segment());
-        self.table.listen(index, local.port);
+        self.wire.guard.limit(index, options.largest_segment());
+        self.wire.guard.listen(index, local.port);
         let action = slot.connection.handle_listen(options, net.now);
         Ok(self.occupy(index, action, net.sockets, net.now))
     }
@@ -202,13 +212,13 @@ impl<const N: usize> Tracker<N> {
         sockets: &SocketSet<'_>,
         now: Instant,
     ) -> Result<u16, OpenError> {
-        let (slots, table) = (&self.slots, &self.table);
+        let (slots, table) = (&self.slots, &self.wire.guard);
         let is_in_use = |port| {
             slots.iter().enumerate().any(|(other, slot)| {
                 let is_held = slot.tenure == Tenure::Held
                     && table
                         .flow(other)
-                        .is_some_and(|flow| flow.local().port == port);
+                        .is_some_and(|flow| flow.local_port() == port);
                 // A socket that was left in FIN-WAIT-2 or TIME-WAIT: its port is
                 // taken until the slot is opened again, which is now.
                 let socket = sockets.get::<tcp::Socket<'_>>(slot.handle);
@@ -228,7 +238,7 @@ impl<const N: usize> Tracker<N> {
     /// before that. Whatever else ends a connection (a refusal, a RST of either side, a
     /// limit, a FIN of the peer before ours) leaves the port free.
     pub(super) fn let_port_rest(&mut self, index: usize, owing: tcp::State, now: Instant) {
-        let (slot, flow) = (self.slots.get(index), self.table.flow(index));
+        let (slot, flow) = (self.slots.get(index), self.wire.guard.flow(index));
         let (Some(slot), Some(flow)) = (slot, flow) else {
             return;
         };
@@ -240,7 +250,7 @@ impl<const N: usize> Tracker<N> {
             true => slot.connection.ended_at(),
             false => now,
         };
-        self.ports.rest(self.secret, flow.local().port, since, now);
+        self.ports.rest(self.secret, flow.local_port(), since, now);
     }
 
     /// Empties a free slot: nothing of the connection before is left.
@@ -252,7 +262,7 @@ impl<const N: usize> Tracker<N> {
             slot.perform(action, socket, now);
             socket.abort();
             slot.unread = 0;
-            self.table.clear(index);
+            self.wire.guard.clear(index);
         }
     }
 
@@ -260,13 +270,13 @@ impl<const N: usize> Tracker<N> {
         let Some(slot) = self.slots.get(index).filter(|_| trace::IS_ON) else {
             return;
         };
-        let flow = self.table.flow(index);
+        let flow = self.wire.guard.flow(index);
         let listens = sockets
             .get::<tcp::Socket<'_>>(slot.handle)
             .listen_endpoint();
         let note = trace::Note::Opened {
-            local_port: flow.map_or(listens.port, |flow| flow.local().port),
-            remote_port: flow.map(|flow| flow.reversed().local().port),
+            local_port: flow.map_or(listens.port, |flow| flow.local_port()),
+            remote_port: flow.map(|flow| remote_end(&flow).port),
         };
         trace::tell(&slot.connection, note);
     }

@@ -44,7 +44,7 @@ impl<const N: usize> Tracker<N> {
     fn note_read(&mut self, id: ConnectionId, socket: &tcp::Socket<'_>) {
         if let Ok(slot) = self.slot_mut(id) {
             let receipt = slot.receipt(0, socket);
-            self.table.advance(usize::from(id.slot), receipt);
+            self.wire.guard.advance(usize::from(id.slot), receipt);
         }
     }
 

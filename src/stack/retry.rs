@@ -7,9 +7,9 @@
 //! neighbours. The next step, at the present time, sends the oldest segment and arms the
 //! timer from there.
 
+use super::device::Watch;
 use super::time::to_smoltcp;
 use super::tracker::{Net, Tracker};
-use super::watch::Watch;
 use crate::core::facts::Retry;
 use smoltcp::iface::{SocketHandle, SocketSet};
 use smoltcp::phy::Device;
@@ -55,18 +55,18 @@ impl<const N: usize> Tracker<N> {
             socket.state(),
             tcp::State::SynSent | tcp::State::SynReceived
         );
-        let is_in_flight = is_opening || self.table.in_flight(index) > 0;
+        let is_in_flight = is_opening || self.wire.guard.in_flight(index) > 0;
         if retry == Retry::Resend && is_in_flight {
             // A fast retransmission that is due would be lost by the step in the future; and
             // what smoltcp sends again by itself is a try.
             self.send_segments(net);
         }
-        if retry == Retry::Resend && is_in_flight && !self.table.has_resent(index) {
+        if retry == Retry::Resend && is_in_flight && !self.wire.guard.has_resent(index) {
             let socket = net.sockets.get_mut::<tcp::Socket<'_>>(handle);
             socket.set_keep_alive(Some(BACK));
             swap_with_first(net.sockets, handle);
             let later = to_smoltcp(net.now.plus_millis(LONGEST_RTO_MS));
-            let mut watch = Watch::deaf(net.device, &self.table);
+            let mut watch = Watch::new(net.device, &self.wire).shut();
             net.interface.poll_egress(later, &mut watch, net.sockets);
             swap_with_first(net.sockets, handle);
         }

@@ -2,7 +2,7 @@
 //! compute it.
 
 use crate::Instant;
-use crate::guard::ends::{Addresses, Flow};
+use crate::guard::flow::{Addresses, Flow};
 use core::fmt;
 use siphasher::sip::SipHasher24;
 
@@ -266,13 +266,13 @@ mod tests {
     #[cfg(feature = "proto-ipv4")]
     mod sequence_numbers {
         use super::*;
-        use crate::guard::ends::Ends;
-        use smoltcp::wire::{IpAddress, IpEndpoint};
 
         fn number(seed: u64, local: (u8, u16), remote: (u8, u16), micros: u64) -> u32 {
-            let [local, remote] = [local, remote]
-                .map(|(host, port)| IpEndpoint::new(IpAddress::v4(10, 0, 0, host), port));
-            let flow = Flow::arriving(&Ends { local, remote }).unwrap();
+            let arriving = [remote, local];
+            let flow = Flow {
+                addresses: Addresses::V4(arriving.map(|(host, _)| [10, 0, 0, host])),
+                ports: arriving.map(|(_, port): (u8, u16)| port.to_be_bytes()),
+            };
             Secret::new(seed).sequence_number(&flow, Instant::from_micros(micros))
         }
 

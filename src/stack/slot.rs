@@ -1,12 +1,11 @@
-//! One connection bound to one smoltcp socket: what a poll step did to the
-//! socket, told to the connection as facts.
+//! One connection bound to one smoltcp socket: what the connection owes to the socket, and
+//! what is left of it after its end.
 
+use super::ends::local_end;
 use crate::Instant;
 use crate::core::connection::Connection;
-use crate::core::facts::{Icmp, Sent};
-use crate::core::state::{Action, OnReceive, State};
-use crate::guard::ends::Flow;
-use crate::guard::row::{Facts, Receipt, Sending};
+use crate::core::state::{Action, State};
+use crate::guard::flow::Flow;
 use crate::sabotage::{Sabotage, is_on};
 use smoltcp::iface::{Interface, SocketHandle};
 use smoltcp::socket::tcp;
@@ -16,13 +15,6 @@ use smoltcp::wire::IpAddress;
 /// found. After that it is dropped: the stack below would ask for the neighbour
 /// every second for ever.
 const RST_PATIENCE_MS: u32 = 5_000;
-
-/// Before smoltcp ends TIME-WAIT, after 10 s, and clears the receive buffer.
-const TIME_WAIT_MS: u32 = 9_000;
-
-/// When smoltcp should have ended it. It does not while its last ACK cannot leave, and asks
-/// for the neighbour every second.
-const TIME_WAIT_OVERDUE_MS: u32 = 12_000;
 
 /// Whether somebody still counts on a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +50,7 @@ pub(super) struct Slot {
 }
 
 /// Closes a socket without a segment, and with nothing left in it of the other end.
-fn forget(socket: &mut tcp::Socket<'_>) {
+pub(super) fn forget(socket: &mut tcp::Socket<'_>) {
     // It forgets that only when it is opened again. The port is not zero and the socket
     // is closed: this is not refused.
     socket.abort();
@@ -67,47 +59,9 @@ fn forget(socket: &mut tcp::Socket<'_>) {
     socket.close();
 }
 
-/// Whether the peer has closed its direction.
-const fn peer_has_closed(state: tcp::State) -> bool {
-    matches!(
-        state,
-        tcp::State::CloseWait | tcp::State::LastAck | tcp::State::Closing | tcp::State::TimeWait
-    )
-}
-
 /// Whether our FIN is acknowledged.
 const fn is_acknowledged(state: tcp::State) -> bool {
     matches!(state, tcp::State::FinWait2 | tcp::State::TimeWait)
-}
-
-/// Whether the handshake is still to be completed.
-const fn is_opening(state: tcp::State) -> bool {
-    matches!(
-        state,
-        tcp::State::Listen | tcp::State::SynSent | tcp::State::SynReceived
-    )
-}
-
-/// What a step did to the state of a socket.
-#[derive(Debug, Clone, Copy)]
-struct Change {
-    before: tcp::State,
-    after: tcp::State,
-}
-
-impl Change {
-    fn is_any(self) -> bool {
-        self.before != self.after
-    }
-
-    /// Whether the peer's FIN was taken in.
-    fn is_peer_closing(self) -> bool {
-        peer_has_closed(self.after) && !peer_has_closed(self.before)
-    }
-
-    fn is_end(self) -> bool {
-        self.is_any() && self.after == tcp::State::Closed
-    }
 }
 
 impl Slot {
@@ -136,7 +90,7 @@ impl Slot {
         }
         let is_gone = |address| !interface.has_ip_addr::<IpAddress>(address);
         let is_listening = state == State::Listening;
-        let has_lost = flow.is_some_and(|flow| is_gone(flow.local().addr));
+        let has_lost = flow.is_some_and(|flow| is_gone(local_end(&flow).addr));
         if is_listening && !socket.listen_endpoint().addr.is_some_and(is_gone) {
             if !has_lost {
                 return Action::None;
@@ -211,7 +165,7 @@ impl Slot {
     /// Carries on with finishing, where a FIN is still to be sent. Behind unread
     /// bytes there is none: once ours are acknowledged, a RST tells the peer
     /// that its own are lost (RFC 9293, SHLD-3; RFC 2525, 2.17).
-    fn complete_finish(&mut self, socket: &mut tcp::Socket<'_>, now: Instant) {
+    pub(super) fn complete_finish(&mut self, socket: &mut tcp::Socket<'_>, now: Instant) {
         let pending = self.connection.ledger().pending();
         let state = self.connection.state();
         // After `finish_writing`, the FIN may be acknowledged before all is finished.
@@ -292,203 +246,5 @@ impl Slot {
     /// Whether there is nothing more to say.
     pub(super) fn is_over(socket: &tcp::Socket<'_>) -> bool {
         socket.state() == tcp::State::Closed && !Self::is_rst_due(socket)
-    }
-
-    /// Takes in what an ingress step did to the socket and what was seen on the
-    /// wire; what the ICMP error says, if it was one. What to tell the guard, where that is
-    /// news.
-    #[inline]
-    pub(super) fn sync_received(
-        &mut self,
-        facts: Facts,
-        icmp: Icmp,
-        socket: &mut tcp::Socket<'_>,
-        now: Instant,
-    ) -> Option<Receipt> {
-        let change = Change {
-            before: self.tcp,
-            after: socket.state(),
-        };
-        // Most segments acknowledge, and do nothing else.
-        let is_plain = !change.is_any()
-            && self.connection.state() == State::Open
-            && socket.recv_queue() == self.unread
-            && !facts.fin
-            && !facts.reopens
-            && !facts.icmp;
-        let in_order = match is_plain {
-            true => 0,
-            false => self.note_coming(change, socket, now),
-        };
-        let pending = self.note_heard(facts, socket, now);
-        if !is_plain {
-            self.note_ending(change, facts, socket, pending, now);
-            if facts.icmp {
-                let action = self.connection.handle_icmp(icmp, now);
-                self.perform(action, socket, now);
-            }
-        }
-        self.note_sent(facts, now);
-        (!is_plain).then(|| self.receipt(in_order, socket))
-    }
-
-    /// Takes in what came in, and how far the handshake has come. Returns how many
-    /// octets of sequence space came in order.
-    fn note_coming(&mut self, change: Change, socket: &mut tcp::Socket<'_>, now: Instant) -> u32 {
-        self.tcp = change.after;
-        let mut in_order = self.take_receipt(socket);
-        if change.is_peer_closing() {
-            in_order = in_order.saturating_add(1);
-        }
-        self.drain(socket);
-        if change.is_any() {
-            self.note_opening(change, socket, now);
-        }
-        in_order
-    }
-
-    /// How many octets came in order since the socket was last looked at.
-    fn take_receipt(&mut self, socket: &tcp::Socket<'_>) -> u32 {
-        let came = socket.recv_queue().saturating_sub(self.unread);
-        if socket.recv_queue() < self.unread {
-            self.connection.note_unread_lost();
-        }
-        self.unread = socket.recv_queue();
-        // A window is at most 2^30 octets.
-        u32::try_from(came).unwrap_or(u32::MAX)
-    }
-
-    /// What to tell the guard, once whatever was to be read is read.
-    pub(super) fn receipt(&mut self, in_order: u32, socket: &tcp::Socket<'_>) -> Receipt {
-        self.unread = socket.recv_queue();
-        Receipt {
-            in_order,
-            // At most 1 GiB.
-            buffer: u32::try_from(socket.recv_capacity()).unwrap_or(u32::MAX),
-            peer: match socket.state() {
-                tcp::State::TimeWait => Sending::TimeWait,
-                state if peer_has_closed(state) => Sending::Finished,
-                tcp::State::Closed
-                | tcp::State::Listen
-                | tcp::State::SynSent
-                | tcp::State::SynReceived => Sending::Unknown,
-                tcp::State::FinWait2 => Sending::Alone,
-                tcp::State::Established
-                | tcp::State::FinWait1
-                | tcp::State::CloseWait
-                | tcp::State::Closing
-                | tcp::State::LastAck => Sending::Open,
-            },
-        }
-    }
-
-    /// Drops what was received, if nobody wants it.
-    fn drain(&mut self, socket: &mut tcp::Socket<'_>) {
-        let is_wanted = self.connection.options().on_receive() != OnReceive::Discard;
-        if self.unread == 0 || is_wanted || is_on(Sabotage::Drain) {
-            return;
-        }
-        // The buffer is a ring: at most two pieces.
-        for _ in 0..2 {
-            let Ok(drained) = socket.recv(|bytes| (bytes.len(), bytes.len())) else {
-                return;
-            };
-            if drained == 0 {
-                return;
-            }
-            let drained = u64::try_from(drained).unwrap_or(u64::MAX);
-            self.connection.handle_discarded(drained);
-        }
-    }
-
-    /// Takes in how far the handshake has come.
-    fn note_opening(&mut self, change: Change, socket: &mut tcp::Socket<'_>, now: Instant) {
-        use tcp::State::{Closed, Listen, SynReceived};
-        let connection = &mut self.connection;
-        match (change.before, change.after) {
-            (Listen, SynReceived) => connection.handle_handshake_started(now),
-            (SynReceived, Listen) => connection.handle_handshake_dropped(),
-            _ => {}
-        }
-        let was_opening = is_opening(change.before) && !is_opening(change.after);
-        if was_opening && change.after != Closed {
-            let action = self.connection.handle_established(now);
-            self.perform(action, socket, now);
-        }
-    }
-
-    /// Takes in what was acknowledged, and that the peer was heard. Returns how
-    /// many octets are not acknowledged.
-    fn note_heard(&mut self, facts: Facts, socket: &tcp::Socket<'_>, now: Instant) -> usize {
-        let pending = socket.send_queue();
-        if let Some(window) = facts.heard {
-            if !facts.rst {
-                self.connection.note_pending(pending, now);
-            } else if is_on(Sabotage::CreditRst) {
-                self.connection.note_pending(0, now);
-            }
-            self.connection.handle_heard(window, now);
-        }
-        pending
-    }
-
-    /// Takes in the end of either direction, and what it leads to.
-    fn note_ending(
-        &mut self,
-        change: Change,
-        facts: Facts,
-        socket: &mut tcp::Socket<'_>,
-        pending: usize,
-        now: Instant,
-    ) {
-        use tcp::State::{FinWait2, LastAck, TimeWait};
-        // The guard saw the FIN come in order; if too much data was with it, smoltcp gets
-        // it only when the peer repeats it.
-        if facts.fin || change.is_peer_closing() {
-            let action = self.connection.handle_fin(now);
-            self.perform(action, socket, now);
-        }
-        // From LAST-ACK, both the final ACK and a RST lead to CLOSED; only the
-        // ACK empties the queue, also where the RST passed the guard unseen.
-        // From TIME-WAIT only time leads there.
-        let is_final_ack =
-            change.before == LastAck && change.is_end() && !facts.rst && pending == 0;
-        if is_final_ack || change.is_any() && is_acknowledged(change.after) {
-            let action = self.connection.handle_fin_acknowledged(now);
-            self.perform(action, socket, now);
-        }
-        if change.is_end() && change.before != TimeWait && !is_final_ack {
-            let action = self.connection.handle_rst(now);
-            self.perform(action, socket, now);
-        }
-        self.complete_finish(socket, now);
-        if change.after == FinWait2 {
-            // Our FIN is acknowledged; the peer's may never come.
-            let patience_ms = self.connection.options().finish_ms();
-            self.connection.linger(now, patience_ms);
-        } else if change.after == TimeWait {
-            let timeout_ms = match self.has_unread(socket) {
-                true => TIME_WAIT_MS,
-                false => TIME_WAIT_OVERDUE_MS,
-            };
-            self.connection.linger(now, timeout_ms);
-        }
-        self.drop_unread(socket, now);
-        if facts.reopens && self.connection.state().is_closed() && socket.recv_queue() == 0 {
-            forget(socket);
-            self.tcp = socket.state();
-        }
-    }
-
-    /// Takes in what left.
-    // tuning: sent-in-place
-    #[inline(always)]
-    pub(super) fn note_sent(&mut self, facts: Facts, now: Instant) {
-        if let Some(sent) = facts.sent {
-            for _ in 0..facts.resent {
-                self.connection.handle_sent(Sent::Retransmission, now);
-            }
-            self.connection.handle_sent(sent, now);
-        }
     }
 }

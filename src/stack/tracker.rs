@@ -6,24 +6,25 @@
 //! and looks after each one at the connections it touched, and only at those.
 
 use super::config::{Config, ConfigError};
+use super::device::{Watch, Wire, link_of};
+use super::ends::Ends;
 use super::ports::Ports;
+use super::room::Turns;
 use super::secret::Secret;
 use super::slot::{Slot, Step};
 use super::time::{from_smoltcp, to_smoltcp};
-use super::turns::Turns;
-use super::watch::Watch;
 use crate::Instant;
 use crate::core::facts::Retry;
 use crate::core::options::Nagle;
 use crate::core::state::Action;
-use crate::guard::ends::Ends;
-use crate::guard::row::Facts;
-use crate::guard::table::Table;
+use crate::guard::tcb::Facts;
 use core::fmt;
 use core::sync::atomic::{AtomicU32, Ordering};
 use smoltcp::iface::{Interface, PollIngressSingleResult, PollResult, SocketHandle, SocketSet};
 use smoltcp::phy::Device;
 use smoltcp::socket::tcp;
+#[cfg(feature = "proto-ipv4")]
+use smoltcp::wire::IpCidr;
 
 /// How many rounds of sending one poll makes, each with at most one segment a
 /// socket: more than any buffer holds, so that only a fault ever reaches it.
@@ -114,7 +115,7 @@ pub(super) enum Taken {
 #[derive(Debug)]
 pub struct Tracker<const N: usize> {
     pub(super) slots: [Slot; N],
-    pub(super) table: Table<N>,
+    pub(super) wire: Wire<N>,
     pub(super) ports: Ports,
     pub(super) secret: Secret,
     /// Not later than the earliest timer of any connection.
@@ -161,6 +162,7 @@ impl<const N: usize> Tracker<N> {
         };
         let capabilities = device.capabilities();
         config.check(&capabilities)?;
+        let link = link_of(&capabilities).ok_or(ConfigError::HardwareAddressMismatch)?;
         for (slot, handle) in handles.iter().enumerate() {
             if handles.iter().position(|other| other == handle) != Some(slot) {
                 return Err(ConfigError::SharedSocket { slot });
@@ -175,7 +177,7 @@ impl<const N: usize> Tracker<N> {
         });
         Ok(Self {
             slots,
-            table: Table::new(&capabilities),
+            wire: Wire::new(&link),
             ports: Ports::new(config.local_ports.clone(), config.secret),
             secret: config.secret,
             next_timer: Instant::NEVER,
@@ -223,20 +225,20 @@ impl<const N: usize> Tracker<N> {
     /// costs.
     #[doc(hidden)]
     pub fn watch<'w, D: ?Sized>(&'w self, device: &'w mut D) -> Watch<'w, D, N> {
-        Watch::new(device, &self.table)
+        Watch::new(device, &self.wire)
     }
 
     /// Notices a lost address before smoltcp clears what was queued behind it.
     // tuning: addresses-apart
     #[inline(never)]
     fn before_steps(&mut self, interface: &Interface, sockets: &mut SocketSet<'_>, now: Instant) {
-        self.table.note_addresses(interface);
+        self.note_broadcasts(interface);
         for index in 0..N {
             let Some(slot) = self.slots.get_mut(index) else {
                 return;
             };
             let socket = sockets.get::<tcp::Socket<'_>>(slot.handle);
-            let action = slot.note_addresses(self.table.flow(index), socket, interface, now);
+            let action = slot.note_addresses(self.wire.guard.flow(index), socket, interface, now);
             if action != Action::None {
                 self.perform(index, action, sockets, now);
             }
@@ -247,14 +249,14 @@ impl<const N: usize> Tracker<N> {
     /// costs.
     #[doc(hidden)]
     pub fn after_step(&mut self, step: Step, sockets: &mut SocketSet<'_>, now: Instant) {
-        if self.table.is_touched() {
+        if self.wire.guard.is_touched() {
             self.collect(step, sockets, now);
         }
     }
 
     fn collect(&mut self, step: Step, sockets: &mut SocketSet<'_>, now: Instant) {
-        for index in self.table.take_touched() {
-            let Some(facts) = self.table.take(index) else {
+        for index in self.wire.guard.take_touched() {
+            let Some(facts) = self.wire.guard.take(index) else {
                 continue;
             };
             match step {
@@ -335,7 +337,7 @@ impl<const N: usize> Tracker<N> {
         at: Instant,
         introduction: Option<&[u8]>,
     ) -> PollIngressSingleResult {
-        let mut watch = Watch::new(net.device, &self.table).introducing(introduction);
+        let mut watch = Watch::new(net.device, &self.wire).introducing(introduction);
         net.interface
             .poll_ingress_single(to_smoltcp(at), &mut watch, net.sockets)
     }
@@ -373,13 +375,13 @@ impl<const N: usize> Tracker<N> {
             return;
         };
         let pending = slot.connection.ledger().queued();
-        let in_flight = self.table.in_flight(index);
+        let in_flight = self.wire.guard.in_flight(index);
         // By Nagle's algorithm (RFC 9293, 3.7.4), with nothing to be answered and no
         // timer of smoltcp's that can have been due for long.
         let is_held_back = taken == Taken::Nothing
             && in_flight > 0
             && pending.saturating_sub(in_flight)
-                < usize::from(self.table.largest(index)).clamp(SMALLEST_SEGMENT, FULL_SEGMENT)
+                < usize::from(self.wire.guard.largest(index)).clamp(SMALLEST_SEGMENT, FULL_SEGMENT)
             && slot.connection.options().nagle() == Nagle::On
             && net.now < self.rests_until;
         if is_held_back {
@@ -387,7 +389,7 @@ impl<const N: usize> Tracker<N> {
         }
         for _ in 0..EGRESS_BURST {
             let sent = self.send_segments(net);
-            if sent == PollResult::None || self.table.in_flight(index) >= pending {
+            if sent == PollResult::None || self.wire.guard.in_flight(index) >= pending {
                 break;
             }
         }
@@ -431,7 +433,7 @@ impl<const N: usize> Tracker<N> {
         };
         let socket = sockets.get_mut::<tcp::Socket<'_>>(slot.handle);
         let before = slot.tcp;
-        let receipt = slot.sync_received(facts, self.table.icmp(), socket, now);
+        let receipt = slot.sync_received(facts, self.wire.guard.icmp(), socket, now);
         self.next_timer = self.next_timer.min(slot.timeout_bound());
         let Some(receipt) = receipt else {
             return;
@@ -440,7 +442,7 @@ impl<const N: usize> Tracker<N> {
             self.let_port_rest(index, tcp::State::TimeWait, now);
             self.note_ends(index, sockets);
         }
-        self.table.advance(index, receipt);
+        self.wire.guard.advance(index, receipt);
     }
 
     /// Takes in what an egress step put on the wire. It acknowledges nothing, and no
@@ -476,16 +478,43 @@ impl<const N: usize> Tracker<N> {
         };
         let socket = sockets.get::<tcp::Socket<'_>>(slot.handle);
         if socket.state() == tcp::State::Listen {
-            self.table.listen(index, socket.listen_endpoint().port);
+            self.wire.guard.listen(index, socket.listen_endpoint().port);
         } else if Slot::is_over(socket) {
-            self.table.take_off(index);
+            self.wire.guard.take_off(index);
         } else if let (None, Some(local), Some(remote)) = (
-            self.table.flow(index),
+            self.wire.guard.flow(index),
             socket.local_endpoint(),
             socket.remote_endpoint(),
         ) {
-            self.table.assign(index, &Ends { local, remote });
+            self.assign(index, &Ends { local, remote });
         }
+    }
+
+    /// Segments between these ends belong to a connection from now on.
+    pub(super) fn assign(&mut self, index: usize, ends: &Ends) {
+        #[cfg(feature = "medium-ethernet")]
+        self.wire.neighbours.forget(index);
+        if let Some(arriving) = ends.arriving() {
+            self.wire.guard.assign(index, arriving);
+        }
+    }
+
+    /// Tells the guard the directed broadcast addresses of our networks.
+    pub(super) fn note_broadcasts(&mut self, interface: &Interface) {
+        #[cfg(feature = "proto-ipv4")]
+        {
+            #[allow(irrefutable_let_patterns, reason = "there may be one version only")]
+            let broadcast = |cidr: &IpCidr| {
+                if let IpCidr::Ipv4(cidr) = cidr {
+                    cidr.broadcast().map(|address| address.octets())
+                } else {
+                    None
+                }
+            };
+            let addresses = interface.ip_addrs().iter().filter_map(broadcast);
+            self.wire.guard.note_broadcasts(addresses);
+        }
+        let _ = interface;
     }
 
     /// Timers are to be looked at by this time at the latest.

@@ -14,86 +14,19 @@
 //! A socket that changes places is taken out of the set and put in again: smoltcp keeps
 //! with the place, not with the socket, for whose neighbour it waits.
 
+use super::device::Watch;
 use super::retry::swap_with_first;
 use super::slot::Slot;
 use super::time::to_smoltcp;
 use super::tracker::{Net, REST_MS, Tracker};
-use super::watch::Watch;
-use core::cell::Cell;
 use smoltcp::iface::{PollResult, SocketHandle, SocketSet};
 use smoltcp::phy::Device;
 use smoltcp::socket::Socket;
 
-/// No frame has left.
-const NONE: u16 = u16::MAX;
-/// One of no connection of the tracker.
-const OTHER: u16 = u16::MAX - 1;
-
-/// What became of the room for frames in an egress step.
-#[derive(Debug)]
-pub(crate) struct Room {
-    /// Whether a socket found none.
-    is_short: Cell<bool>,
-    /// Whose frame left last.
-    used_by: Cell<u16>,
-}
-
-impl Room {
-    pub(crate) const fn new() -> Self {
-        Self {
-            is_short: Cell::new(false),
-            used_by: Cell::new(NONE),
-        }
-    }
-
-    /// A socket found none.
-    pub(crate) fn note_short(&self) {
-        self.is_short.set(true);
-    }
-
-    /// Whether a socket found none in the step before.
-    pub(crate) fn is_short(&self) -> bool {
-        self.is_short.get()
-    }
-
-    /// A frame leaves: of this connection, if of any.
-    pub(crate) fn note_used(&self, slot: Option<usize>) {
-        let slot = slot.and_then(|slot| u16::try_from(slot).ok());
-        self.used_by.set(slot.unwrap_or(OTHER));
-    }
-
-    /// Whether a frame has left in this step.
-    pub(crate) fn is_used(&self) -> bool {
-        self.used_by.get() != NONE
-    }
-}
-
-/// Whose turn it is.
-#[derive(Debug)]
-pub(crate) struct Turns {
-    /// Whoever is in this place of the set, or after it, has had its turn.
-    served: Option<SocketHandle>,
-    /// How many sockets of the application have had their turn. One round after the last is
-    /// without.
-    guests: usize,
-    /// Whether a round begins.
-    is_round_new: bool,
-}
-
-impl Turns {
-    pub(crate) const fn new() -> Self {
-        Self {
-            served: None,
-            guests: 0,
-            is_round_new: true,
-        }
-    }
-}
-
 impl<const N: usize> Tracker<N> {
     /// Sends one segment of each connection at most, and one packet of each other socket,
     /// as far as the device has room.
-    pub(crate) fn send_segments<D: Device + ?Sized>(
+    pub(super) fn send_segments<D: Device + ?Sized>(
         &mut self,
         net: &mut Net<'_, '_, D>,
     ) -> PollResult {
@@ -105,11 +38,11 @@ impl<const N: usize> Tracker<N> {
     }
 
     /// The same, of those whose neighbour smoltcp knows.
-    pub(crate) fn send_round<D: Device + ?Sized>(
+    pub(super) fn send_round<D: Device + ?Sized>(
         &mut self,
         net: &mut Net<'_, '_, D>,
     ) -> PollResult {
-        let is_short = self.table.room.is_short.replace(false);
+        let is_short = self.wire.room.begin_step();
         let guest = match is_short {
             true => self.next_guest(net.sockets),
             false => None,
@@ -117,8 +50,7 @@ impl<const N: usize> Tracker<N> {
         if let Some(guest) = guest {
             swap_with_first(net.sockets, guest);
         }
-        self.table.room.used_by.set(NONE);
-        let mut watch = Watch::new(net.device, &self.table);
+        let mut watch = Watch::new(net.device, &self.wire);
         if is_short {
             watch = watch.narrowed();
         }
@@ -128,10 +60,10 @@ impl<const N: usize> Tracker<N> {
         if let Some(guest) = guest {
             swap_with_first(net.sockets, guest);
         }
-        if is_short && self.table.room.is_used() {
+        if is_short && self.wire.room.is_used() {
             self.turns.is_round_new = N == 1;
             if N > 1 {
-                self.move_back(self.table.room.used_by.get().into(), net.sockets);
+                self.move_back(self.wire.room.used_by(), net.sockets);
             }
         }
         sent

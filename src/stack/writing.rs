@@ -214,7 +214,7 @@ impl<const N: usize> Tracker<N> {
     ) -> Result<usize, WriteError> {
         // The room that the device has at last would go to the first that writes, and the
         // others could not write for want of room: each may, before anything is sent.
-        let is_scarce = N > 1 && self.table.room.is_short();
+        let is_scarce = N > 1 && self.wire.room.is_short();
         match &accepted {
             Ok(0) if is_scarce && taken != Taken::Full => self.send_behind(net),
             Ok(0) => {}
@@ -235,7 +235,7 @@ impl<const N: usize> Tracker<N> {
     fn is_burst(&self, id: ConnectionId, sockets: &SocketSet<'_>) -> bool {
         self.slot(id).is_ok_and(|slot| {
             let socket = sockets.get::<tcp::Socket<'_>>(slot.handle);
-            let in_flight = self.table.in_flight(usize::from(id.slot));
+            let in_flight = self.wire.guard.in_flight(usize::from(id.slot));
             let unsent = socket.send_queue().saturating_sub(in_flight);
             unsent >= socket.send_capacity() >> 1
         })
@@ -370,10 +370,10 @@ impl<const N: usize> Tracker<N> {
                 let bound = slot.timeout_bound();
                 self.look_by(bound);
             }
-            self.table.note_queued(usize::from(id.slot), accepted);
+            self.wire.guard.note_queued(usize::from(id.slot), accepted);
         } else if !has_room && socket.send_capacity() < LARGE_BUFFER {
             let queued = slot.connection.ledger().queued();
-            let in_flight = self.table.in_flight(usize::from(id.slot));
+            let in_flight = self.wire.guard.in_flight(usize::from(id.slot));
             if queued.saturating_sub(in_flight) < FULL_SEGMENT {
                 // The buffer is full, and all of it but this is in flight. Waiting
                 // gains nothing; the peer may wait with its ACK. If more is left, the
@@ -405,8 +405,8 @@ impl<const N: usize> Tracker<N> {
             let socket = sockets.get_mut::<tcp::Socket<'_>>(slot.handle);
             let unsent = socket
                 .send_queue()
-                .saturating_sub(self.table.in_flight(index));
-            let is_rest = unsent < SMALLEST_SEGMENT.max(self.table.largest(index).into());
+                .saturating_sub(self.wire.guard.in_flight(index));
+            let is_rest = unsent < SMALLEST_SEGMENT.max(self.wire.guard.largest(index).into());
             if is_rest || socket.send_capacity() < LARGE_BUFFER {
                 socket.set_nagle_enabled(false);
             }

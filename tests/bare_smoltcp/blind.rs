@@ -61,7 +61,7 @@ fn row_13_ack_beyond_snd_nxt_frees_octets_never_sent() {
 
 /// The ACK number of a RST credits nothing. It proves delivery like any other
 /// of a segment at RCV.NXT (RFC 9293, 3.4). Worked around in
-/// `src/stack/watch.rs` and `src/stack/slot.rs`.
+/// `src/stack/device.rs` and `src/stack/slot.rs`.
 #[test]
 fn row_44_rst_acknowledges_nothing() {
     for peer in PEERS {

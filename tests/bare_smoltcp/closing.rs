@@ -270,7 +270,7 @@ fn rst_that_cannot_leave_requests_the_neighbour_without_bound() {
 /// The RST in answer to a segment of an unknown connection has no ACK number,
 /// unless the segment was a SYN (RFC 9293, 3.10.7.1); that of `abort()` has
 /// one. A peer cannot take the number for granted, and neither does
-/// `src/stack/watch.rs`.
+/// `src/stack/device.rs`.
 #[test]
 fn rst_has_an_ack_number_only_from_abort() {
     for peer in PEERS {

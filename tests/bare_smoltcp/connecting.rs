@@ -89,7 +89,7 @@ fn ours(script: &Script, seq: u32, flags: Flags) -> Segment {
 }
 
 /// Soft ICMP errors reach no socket. RFC 9293, MUST-54, has the application
-/// informed of them. Worked around in `src/guard/icmp.rs`.
+/// informed of them. Worked around in `src/guard/wire/icmp.rs`.
 #[test]
 fn row_32_soft_icmp_reaches_no_socket() {
     for code in [0, 1, 5] {
@@ -98,7 +98,7 @@ fn row_32_soft_icmp_reaches_no_socket() {
 }
 
 /// Nor do hard ones, while connecting. RFC 9293, SHLD-26, has them end the
-/// attempt. Worked around in `src/guard/icmp.rs`.
+/// attempt. Worked around in `src/guard/wire/icmp.rs`.
 #[test]
 fn row_33_hard_icmp_reaches_no_socket() {
     for code in [2, 3, 4] {
@@ -163,7 +163,7 @@ fn reboot_with_the_same_seed_and_port_never_connects() {
 
 /// An ICMP error that quotes eight octets of our segment is not parsed, since
 /// the quoted length goes beyond the quotation. RFC 792 has just these quoted.
-/// Worked around in `src/guard/icmp.rs`, which reads the quotation itself.
+/// Worked around in `src/guard/wire/icmp.rs`, which reads the quotation itself.
 #[test]
 fn icmp_error_with_a_short_quotation_is_not_parsed() {
     let checksums = ChecksumCapabilities::default();
@@ -270,7 +270,7 @@ fn connect_takes_nothing_but_a_number_from_the_interface() {
 
 /// One malformed option makes smoltcp drop the whole SYN|ACK, each time that it is repeated.
 /// RFC 9293, MUST-7, has a TCP handle an illegal option length. Worked around in
-/// `src/guard/segment.rs`, which makes options of its own.
+/// `src/guard/wire/segment.rs`, which makes options of its own.
 #[test]
 fn a_malformed_option_keeps_it_from_connecting() {
     for peer in PEERS {
@@ -293,7 +293,7 @@ fn a_malformed_option_keeps_it_from_connecting() {
 
 /// No packet of IPv4 may be fragmented, and all have the number 0. RFC 1191 has a host
 /// forbid fragments only if it heeds what routers say then. Worked around in
-/// `src/guard/probe.rs`, which rests on these two values.
+/// `src/guard/rewrite.rs`, which rests on these two values.
 #[test]
 fn row_63_routers_may_not_fragment_what_it_sends() {
     let world = World::new(WorldConfig::default());

@@ -19,7 +19,7 @@
 //! | 17 | does not notice a FIN after a full receive buffer | `src/stack/slot.rs` |
 //! | 19 | takes and acknowledges data after a FIN | `src/guard/rules.rs` |
 //! | 20 | reports no cause when its timeout ends a connection | `src/core/options.rs`, `src/core/timers.rs` |
-//! | 21 | shows retransmissions nowhere | `src/stack/watch.rs`, `src/core/timers.rs` |
+//! | 21 | shows retransmissions nowhere | `src/stack/device.rs`, `src/core/timers.rs` |
 //! | 22 | has no limit unless one is set | `src/core/options.rs` |
 //! | 23 | connects without bound | `src/core/options.rs`, `src/core/timers.rs` |
 //! | 25 | ends an idle connection by its timeout | `src/stack/opening.rs`, `src/core/timers.rs` |
@@ -28,14 +28,14 @@
 //! | 29 | bears a window that shrinks | nowhere: it is right |
 //! | 30 | stalls once data in flight is lost and the window closes | `src/core/connection/view.rs` |
 //! | 31 | takes no lost probe for death, or the first one | `src/core/timers.rs` |
-//! | 32, 33 | hears no ICMP error | `src/guard/icmp.rs` |
+//! | 32, 33 | hears no ICMP error | `src/guard/wire/icmp.rs` |
 //! | 35 | sends a FIN on `close()` with unread data | `src/stack/slot.rs` |
 //! | 37 | closes simultaneously through TIME-WAIT | nowhere: it is right |
 //! | 38 | repeats the FIN without bound in LAST-ACK | `src/core/timers.rs` |
 //! | 40 | keeps TIME-WAIT for ten seconds, or less after a `connect()` | `src/stack/opening.rs`, `src/stack/ports.rs` |
 //! | 42 | keeps the last octet without bound, as in row 30 | `src/core/connection/view.rs` |
-//! | 44 | ignores the ACK number of a RST | `src/stack/watch.rs`, `src/stack/slot.rs` |
-//! | 63 | forbids to fragment what it sends over IPv4 | `src/guard/probe.rs` |
+//! | 44 | ignores the ACK number of a RST | `src/stack/device.rs`, `src/stack/slot.rs` |
+//! | 63 | forbids to fragment what it sends over IPv4 | `src/guard/rewrite.rs` |
 //! | 66 | backs off further although data was acknowledged | `src/core/connection/time.rs` |
 //! | 68 | has initial sequence numbers that a few of them give away | `src/stack/isn.rs` |
 //! | - | takes a FIN after data that it truncated | `src/guard/rules.rs` |
@@ -45,16 +45,16 @@
 //! | - | stays in FIN-WAIT-2 without bound | `src/stack/slot.rs` |
 //! | - | loses the FIN of a `close()` in SYN-RECEIVED | `src/stack/slot.rs` |
 //! | - | requests the neighbour of a RST without bound | `src/stack/slot.rs` |
-//! | - | answers the unknown with a RST without an ACK number | `src/stack/watch.rs` |
+//! | - | answers the unknown with a RST without an ACK number | `src/stack/device.rs` |
 //! | - | requests a neighbour each second, without an error | `src/core/timers.rs` |
 //! | - | never connects with the seed and port of before a reboot | `src/stack/isn.rs`, `src/stack/ports.rs` |
 //! | - | takes nothing but a number from the interface it connects with | nowhere: `src/stack/isn.rs` rests on it |
-//! | - | probes an octet in flight with a zero | `src/stack/watch.rs` |
+//! | - | probes an octet in flight with a zero | `src/stack/device.rs` |
 //! | - | repeats a segment beyond the window | nowhere: the peer drops it |
 //! | - | probes at once when keep-alive is switched on | `src/core/connection/view.rs` |
 //! | - | probes once more when it is switched off | `src/stack/slot.rs` |
-//! | - | refuses an ICMP error with a short quotation (IPv4) | `src/guard/icmp.rs` |
-//! | - | drops a SYN with a malformed option, each time | `src/guard/segment.rs` |
+//! | - | refuses an ICMP error with a short quotation (IPv4) | `src/guard/wire/icmp.rs` |
+//! | - | drops a SYN with a malformed option, each time | `src/guard/wire/segment.rs` |
 //! | - | panics about `HardwareAddress::Ip.is_unicast()` | `src/stack/config.rs` |
 
 #[path = "../common/mod.rs"]

@@ -29,7 +29,7 @@ fn row_20_timeout_ends_without_a_cause() {
 }
 
 /// Three retransmissions show nowhere. RFC 9293, SHLD-9 and SHLD-10, have the
-/// user advised. Worked around in `src/stack/watch.rs`, which counts what is
+/// user advised. Worked around in `src/stack/device.rs`, which counts what is
 /// sent again, and `src/core/timers.rs`.
 #[test]
 fn row_21_retransmissions_show_nowhere() {

@@ -96,7 +96,7 @@ fn row_42_last_octet_is_buffered_without_bound() {
 /// A keep-alive probe repeats the last octet sent as a zero, although that one
 /// may be in flight and lost: the peer takes the zero for it. RFC 9293, 3.8.4,
 /// has a probe repeat an octet that was acknowledged. Worked around in
-/// `src/stack/watch.rs`.
+/// `src/stack/device.rs`.
 #[test]
 fn keep_alive_overwrites_an_octet_in_flight() {
     for peer in PEERS {

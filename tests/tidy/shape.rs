@@ -25,12 +25,12 @@ const TOP_LEVEL: [&str; 14] = [
     "tests",
 ];
 
-pub fn root() -> &'static Path {
+pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// Every file below `directory`, but for what builds and git leave there.
-pub fn files_below(directory: &Path) -> Vec<PathBuf> {
+pub(crate) fn files_below(directory: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     let mut directories = vec![directory.to_owned()];
     while let Some(directory) = directories.pop() {
@@ -51,7 +51,7 @@ pub fn files_below(directory: &Path) -> Vec<PathBuf> {
     files
 }
 
-fn is_rust(path: &Path) -> bool {
+pub(crate) fn is_rust(path: &Path) -> bool {
     path.extension() == Some(OsStr::new("rs"))
 }
 
@@ -66,7 +66,7 @@ fn is_written(path: &Path) -> bool {
     }
 }
 
-pub fn relative(path: &Path) -> &Path {
+pub(crate) fn relative(path: &Path) -> &Path {
     path.strip_prefix(root()).unwrap()
 }
 
@@ -80,7 +80,7 @@ fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
 
 /// Fails with every finding at once, one a line.
 #[track_caller]
-fn assert_none(what: &str, findings: &[String]) {
+pub(crate) fn assert_none(what: &str, findings: &[String]) {
     assert!(findings.is_empty(), "{what}:\n{}", findings.join("\n"));
 }
 
@@ -181,25 +181,6 @@ fn the_top_level_holds_what_a_newcomer_expects() {
         }
     }
     assert_none("not agreed on", &findings);
-}
-
-#[test]
-fn only_the_stack_names_smoltcp() {
-    let source = root().join("src");
-    let mut findings = Vec::new();
-    for path in files_below(&source).iter().filter(|path| is_rust(path)) {
-        if path.starts_with(source.join("stack")) {
-            continue;
-        }
-        let text = fs::read_to_string(path).unwrap();
-        for (number, line) in code(&text) {
-            let line = line.replace("feature = \"smoltcp\"", "");
-            if line.contains("smoltcp") {
-                findings.push(format!("{}:{number}: {line}", relative(path).display()));
-            }
-        }
-    }
-    assert_none("the core knows no stack", &findings);
 }
 
 #[test]

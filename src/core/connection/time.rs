@@ -179,7 +179,7 @@ impl Connection {
     }
 
     /// Whether a segment has left whose answer is due.
-    #[cfg(feature = "medium-ethernet")]
+    #[cfg(all(feature = "smoltcp", feature = "medium-ethernet"))]
     pub(crate) fn is_unanswered(&self) -> bool {
         match self.state == State::Connecting {
             true => self.handshake != Handshake::Unsent,
@@ -188,7 +188,7 @@ impl Connection {
     }
 
     /// Timeouts of the oldest segment since the last progress.
-    #[cfg(feature = "medium-ethernet")]
+    #[cfg(all(feature = "smoltcp", feature = "medium-ethernet"))]
     pub(crate) const fn retransmissions(&self) -> u8 {
         self.retransmissions
     }

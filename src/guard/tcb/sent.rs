@@ -1,12 +1,12 @@
-//! What the guard knows of one connection, as segments of ours change it.
+//! How segments that leave change what is known of a connection.
 
-use super::super::segment::Segment;
-use super::super::seq::is_before;
-use super::{Newest, Phase, Row};
+use super::{Event, Newest, Phase, Tcb};
 use crate::core::facts::Sent;
+use crate::guard::wire::segment::Segment;
+use crate::guard::wire::seq::is_before;
 use crate::sabotage::{Sabotage, is_on};
 
-impl Row {
+impl Tcb {
     /// Takes in a segment that left, with `len` octets of sequence space; the sequence
     /// number that it must have instead, if it must have another.
     #[inline]
@@ -41,7 +41,7 @@ impl Row {
         let len = u16::try_from(len).unwrap_or(u16::MAX);
         self.largest.set(self.largest.get().max(len));
         if segment.is_fin() {
-            self.note_fin_sent();
+            self.note(Event::FinLeaves);
         }
         if is_repeated {
             // With new octets after those that are sent again.
@@ -130,15 +130,6 @@ impl Row {
         (is_abort && segment.seq() != next).then_some(next)
     }
 
-    fn note_fin_sent(&self) {
-        let phase = self.phase.get();
-        if phase == Phase::Synchronised {
-            self.phase.set(Phase::Finishing);
-        } else if phase == Phase::PeerFinished {
-            self.phase.set(Phase::Closing);
-        }
-    }
-
     fn note_demanding(&self) {
         let mut facts = self.facts.get();
         facts.sent = Some(Sent::Demanding);
@@ -151,9 +142,9 @@ impl Row {
             // The peer's SYN came to a listener, unknown until now.
             known.rcv_nxt.set(ack);
             known.arrived.set(ack);
-            self.phase.set(Phase::SynReceived);
+            self.note(Event::AnswerLeaves);
         } else {
-            self.phase.set(Phase::SynSent);
+            self.note(Event::SynLeaves);
         }
         // No octet of data is acknowledged by what follows the SYN.
         known.snd_una.set(segment.end());

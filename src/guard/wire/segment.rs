@@ -1,15 +1,12 @@
 //! A TCP segment as it stands in a frame.
 
 use super::checksum::{add, is_complete, sum, sum_header};
-use super::ends::{Addresses, Flow};
-use crate::core::facts::Window;
-use core::num::NonZeroU16;
 #[cfg(feature = "proto-ipv4")]
-use smoltcp::wire::IPV4_HEADER_LEN;
-use smoltcp::wire::TCP_HEADER_LEN;
-
-/// TCP in the field of an IP header that names what follows.
-pub(crate) const PROTOCOL_TCP: u8 = 6;
+use super::layout::IPV4_HEADER_LEN;
+use super::layout::{PROTOCOL_TCP, TCP_HEADER_LEN};
+use crate::core::facts::Window;
+use crate::guard::flow::{Addresses, Flow};
+use core::num::NonZeroU16;
 
 /// Of the IP header in front of a segment, what counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

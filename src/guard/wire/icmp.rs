@@ -1,12 +1,12 @@
 //! ICMP errors about our own segments.
 
-use super::ends::{Addresses, Flow};
-use crate::core::facts::Icmp;
-use crate::sabotage::{Sabotage, is_on};
-#[cfg(feature = "proto-ipv4")]
-use smoltcp::wire::{Icmpv4Message, Icmpv4Packet};
+use super::checksum::{is_complete, sum};
 #[cfg(feature = "proto-ipv6")]
-use smoltcp::wire::{Icmpv6Message, Icmpv6Packet, Ipv6Address};
+use super::layout::PROTOCOL_ICMPV6;
+use super::layout::PROTOCOL_TCP;
+use crate::core::facts::Icmp;
+use crate::guard::flow::{Addresses, Flow};
+use crate::sabotage::{Sabotage, is_on};
 
 /// An ICMP error that quotes a TCP segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +19,15 @@ pub(crate) struct IcmpError {
     pub(crate) seq: u32,
 }
 
-const PROTOCOL_TCP: u8 = 6;
+// The types of messages that are read.
+#[cfg(feature = "proto-ipv4")]
+const V4_UNREACHABLE: u8 = 3;
+#[cfg(feature = "proto-ipv6")]
+const V6_UNREACHABLE: u8 = 1;
+#[cfg(feature = "proto-ipv6")]
+const V6_TOO_BIG: u8 = 2;
+#[cfg(feature = "proto-ipv6")]
+const V6_PARAMETER_PROBLEM: u8 = 4;
 
 /// Where the quoted packet begins in an ICMP error of either version.
 const QUOTE: usize = 8;
@@ -43,14 +51,13 @@ fn quoted(icmp: Icmp, addresses: Addresses, segment: &[u8]) -> Option<IcmpError>
 /// quoted packet.
 #[cfg(feature = "proto-ipv4")]
 pub(crate) fn parse_v4(receiver: [u8; 4], message: &[u8]) -> Option<IcmpError> {
-    let packet = Icmpv4Packet::new_checked(message).ok()?;
-    if packet.msg_type() != Icmpv4Message::DstUnreachable || !packet.verify_checksum() {
+    let (head, quote) = message.split_first_chunk::<QUOTE>()?;
+    let [kind, code, _, _, _, _, mtu @ ..] = *head;
+    if kind != V4_UNREACHABLE || !is_complete(sum(0, message)) {
         return None;
     }
-    let (head, quote) = message.split_first_chunk::<QUOTE>()?;
-    let [_, _, _, _, _, _, mtu @ ..] = *head;
     let [_, _, len @ ..] = *quote.first_chunk::<4>()?;
-    let icmp = match packet.msg_code() {
+    let icmp = match code {
         4 => too_big(u16::from_be_bytes(mtu), u16::from_be_bytes(len)),
         2 | 3 => Icmp::Hard,
         0 | 1 | 9 | 10 | 13 => Icmp::Unreachable,
@@ -86,21 +93,23 @@ fn too_big(mtu: u16, len: u16) -> Icmp {
 /// (3.4) of a host that has no TCP (code 1); or Packet Too Big (3.2). It is for who has sent
 /// the quoted packet.
 #[cfg(feature = "proto-ipv6")]
-pub(crate) fn parse_v6(
-    sender: Ipv6Address,
-    receiver: Ipv6Address,
-    message: &[u8],
-) -> Option<IcmpError> {
-    let packet = Icmpv6Packet::new_checked(message).ok()?;
-    if !packet.verify_checksum(&sender, &receiver) {
+pub(crate) fn parse_v6(addresses: &[[u8; 16]; 2], message: &[u8]) -> Option<IcmpError> {
+    let (head, quote) = message.split_first_chunk::<QUOTE>()?;
+    let [kind, code, ..] = *head;
+    // An IP packet holds fewer than 2^16 octets.
+    let [high, low] = u16::try_from(message.len()).ok()?.to_be_bytes();
+    let pseudo = sum(
+        sum(0, addresses.as_flattened()),
+        &[high, low, 0, PROTOCOL_ICMPV6],
+    );
+    if !is_complete(sum(pseudo, message)) {
         return None;
     }
-    let (head, quote) = message.split_first_chunk::<QUOTE>()?;
-    let icmp = match (packet.msg_type(), packet.msg_code()) {
-        (Icmpv6Message::DstUnreachable, 1 | 4..=6) | (Icmpv6Message::ParamProblem, 1) => Icmp::Hard,
-        (Icmpv6Message::DstUnreachable, 0 | 3) => Icmp::Unreachable,
-        (Icmpv6Message::DstUnreachable, _) => Icmp::Soft,
-        (Icmpv6Message::PktTooBig, _) => {
+    let icmp = match (kind, code) {
+        (V6_UNREACHABLE, 1 | 4..=6) | (V6_PARAMETER_PROBLEM, 1) => Icmp::Hard,
+        (V6_UNREACHABLE, 0 | 3) => Icmp::Unreachable,
+        (V6_UNREACHABLE, _) => Icmp::Soft,
+        (V6_TOO_BIG, _) => {
             let [_, _, _, _, mtu @ ..] = *head;
             let [_, _, _, _, len @ ..] = *quote.first_chunk::<6>()?;
             let mtu = u16::try_from(u32::from_be_bytes(mtu)).ok()?;
@@ -117,7 +126,8 @@ pub(crate) fn parse_v6(
     }
     let (from, rest) = quote.get(8..)?.split_first_chunk::<16>()?;
     let (to, segment) = rest.split_first_chunk::<16>()?;
-    if *from != receiver.octets() && !is_on(Sabotage::Complaints) {
+    let [_, receiver] = *addresses;
+    if *from != receiver && !is_on(Sabotage::Complaints) {
         return None;
     }
     quoted(icmp, Addresses::V6([*from, *to]), segment)

@@ -1,20 +1,20 @@
-//! A segment to be put in place of another, with other numbers.
+//! What the stack gets in place of a segment that it must not see, and what is changed in a
+//! frame that leaves.
 //!
-//! It is made of the headers of the other by hand. smoltcp's functions for it
-//! would be compiled in twice, and larger and slower for what smoltcp sends.
+//! A replacement is made of the headers of the other segment by hand: a stack's functions for
+//! that would be compiled in twice, larger, and slower for what the stack sends.
 
+use super::tcb::Tcb;
+use super::verdict::Verdict;
 #[cfg(feature = "proto-ipv4")]
-use super::checksum::replaced;
-use super::checksum::{checksum, sum};
-use super::parse::link_header_len;
+use super::wire::checksum::replaced;
+use super::wire::checksum::{checksum, sum};
 #[cfg(feature = "proto-ipv4")]
-use super::segment::PROTOCOL_TCP;
-use super::segment::Segment;
-use smoltcp::phy::Medium;
-use smoltcp::wire::TCP_HEADER_LEN;
-
-const IPV4_HEADER_LEN: usize = 20;
-const IPV6_HEADER_LEN: usize = 40;
+use super::wire::layout::PROTOCOL_TCP;
+use super::wire::layout::{IPV4_HEADER_LEN, IPV6_HEADER_LEN, Medium, TCP_HEADER_LEN};
+use super::wire::segment::{Fields, Segment};
+use crate::sabotage::{Sabotage, is_on};
+use core::num::NonZeroU16;
 
 /// The flag of IPv4 that smoltcp sets (RFC 791, 3.1), in its octet.
 #[cfg(feature = "proto-ipv4")]
@@ -31,22 +31,88 @@ const LONGEST_IP_HEADER_LEN: usize = if cfg!(feature = "proto-ipv6") {
 };
 
 /// How much of a payload fits in. The rest is left to be repeated by the peer.
-pub(crate) const PAYLOAD: usize = 128;
+const PAYLOAD: usize = 128;
 
 /// Room for the link header, the longer of the IP headers, TCP's, and a payload.
 const ROOM: usize = 14 + LONGEST_IP_HEADER_LEN + TCP_HEADER_LEN + PAYLOAD;
 
 // Every frame that comes in has one of these beside it on the stack.
-const _: () = assert!(size_of::<Probe>() <= 88 + PAYLOAD);
+const _: () = assert!(size_of::<Replacement>() <= 88 + PAYLOAD);
+
+/// What goes on in place of a segment with this verdict: the header, and the payload.
+pub(crate) fn in_place_of<'s>(
+    segment: &'s Segment<'_>,
+    tcb: &Tcb,
+    verdict: Verdict,
+) -> ([u8; TCP_HEADER_LEN], &'s [u8]) {
+    let (rcv_nxt, snd_una) = (tcb.known.rcv_nxt.get(), tcb.known.snd_una.get());
+    let mut fields = Fields {
+        seq: rcv_nxt,
+        ack: segment.ack().unwrap_or(snd_una),
+        flags: Segment::ACK,
+        window: segment.window_len(),
+    };
+    let mut payload: &[u8] = &[];
+    match verdict {
+        Verdict::Textless if segment.is_rst() => fields.flags = segment.flags(),
+        Verdict::Opened => fields.window = 1,
+        Verdict::Refuted => fields.seq = segment.seq(),
+        Verdict::Overtaken => {
+            let all = segment.payload();
+            payload = all.get(..PAYLOAD).unwrap_or(all);
+            fields.seq = segment.seq();
+            fields.ack = snd_una;
+            fields.window = tcb.newest().window;
+            if payload.len() == all.len() {
+                fields.flags = segment.flags();
+            }
+        }
+        Verdict::Answered | Verdict::Challenge => {
+            fields.seq = rcv_nxt.wrapping_sub(1);
+            fields.ack = snd_una;
+            let is_answered = verdict == Verdict::Answered;
+            if is_answered && !is_on(Sabotage::ChallengeBudget) {
+                payload = &[0];
+            }
+        }
+        Verdict::Textless
+        | Verdict::Acceptable
+        | Verdict::Taken
+        | Verdict::Spare
+        | Verdict::Reopens
+        | Verdict::Unproven
+        | Verdict::Drop => {}
+    }
+    (segment.header(fields), payload)
+}
+
+/// What goes on in place of a SYN: the header and the options, without data, and with no
+/// options but those that smoltcp heeds. Of these it drops a whole SYN if one is malformed
+/// (RFC 9293, MUST-7).
+pub(crate) fn in_place_of_syn(
+    segment: &Segment<'_>,
+    max_segment: Option<NonZeroU16>,
+) -> ([u8; TCP_HEADER_LEN], [u8; 12]) {
+    let options = segment.tailored_options(max_segment).to_octets();
+    let mut header = segment.header(Fields {
+        seq: segment.seq(),
+        ack: segment.ack().unwrap_or(0),
+        flags: segment.flags() | Segment::SYN,
+        window: segment.window_len(),
+    });
+    // Eight words.
+    header[12] = 0x80;
+    (header, options)
+}
 
 /// A frame with a segment in it.
 #[derive(Debug)]
-pub(crate) struct Probe {
+pub(crate) struct Replacement {
     frame: [u8; ROOM],
     len: u8,
 }
 
-impl Probe {
+impl Replacement {
     /// Without anything in it.
     pub(crate) const EMPTY: Self = Self {
         frame: [0; ROOM],
@@ -64,7 +130,7 @@ impl Probe {
         header: [u8; TCP_HEADER_LEN],
         payload: &[u8],
     ) -> Option<()> {
-        let link_len = link_header_len(medium);
+        let link_len = medium.header_len();
         let ip_len = match frame.get(link_len)? >> 4 {
             #[cfg(feature = "proto-ipv4")]
             4 => IPV4_HEADER_LEN,
@@ -129,7 +195,7 @@ pub(crate) fn set_sequence(
     seq: u32,
     fills_checksum: bool,
 ) -> Option<()> {
-    let packet = frame.get_mut(link_header_len(medium)..)?;
+    let packet = frame.get_mut(medium.header_len()..)?;
     // Nothing that is sent has options or extension headers.
     let ip_len = match packet.first()? >> 4 {
         #[cfg(feature = "proto-ipv4")]
@@ -166,7 +232,7 @@ pub(crate) fn allow_fragments(
     fills_checksum: bool,
 ) -> Option<u16> {
     let len = frame.len();
-    let packet = frame.get_mut(link_header_len(medium)..)?;
+    let packet = frame.get_mut(medium.header_len()..)?;
     let header = packet.first_chunk_mut::<IPV4_HEADER_LEN>()?;
     let [
         0x45,
@@ -186,7 +252,7 @@ pub(crate) fn allow_fragments(
     else {
         return None;
     };
-    if len <= link_header_len(medium).wrapping_add(CARRIED_WHOLE) {
+    if len <= medium.header_len().wrapping_add(CARRIED_WHOLE) {
         return None;
     }
     [*a, *b] = ident.to_be_bytes();
@@ -197,13 +263,13 @@ pub(crate) fn allow_fragments(
     // One up to 1,500 octets, then at least one for 448. Shorter packets are hardly fragmented.
     let above = len
         .wrapping_add(2_047 - 1_500)
-        .wrapping_sub(link_header_len(medium));
+        .wrapping_sub(medium.header_len());
     let pieces = (above >> 11 << 3) | 1;
     Some(u16::try_from(pieces).unwrap_or(u16::MAX))
 }
 
 #[cfg(test)]
-#[cfg(feature = "proto-ipv4")]
+#[cfg(all(feature = "smoltcp", feature = "proto-ipv4"))]
 mod tests {
     use super::*;
     use smoltcp::wire::{IpProtocol, Ipv4Address, Ipv4Packet, Ipv4Repr};

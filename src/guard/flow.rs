@@ -1,13 +1,4 @@
-//! Both ends of a connection, and how they stand in the headers of a segment.
-
-use smoltcp::wire::{IpAddress, IpEndpoint};
-
-/// Both ends of a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Ends {
-    pub(crate) local: IpEndpoint,
-    pub(crate) remote: IpEndpoint,
-}
+//! From whom to whom a segment goes: addresses and ports as they stand in its headers.
 
 /// From whom to whom a segment goes, as its headers have it: that is compared for
 /// every frame.
@@ -37,28 +28,10 @@ impl Flow {
         ports: [[0; 2]; 2],
     };
 
-    /// That of the segments which arrive at the local end.
-    pub(crate) fn arriving(ends: &Ends) -> Option<Self> {
-        let addresses = Addresses::between(ends.remote.addr, ends.local.addr)?;
-        let ports = [ends.remote.port, ends.local.port];
-        Some(Self {
-            addresses,
-            ports: ports.map(u16::to_be_bytes),
-        })
-    }
-
-    /// Our end, if this is the way segments arrive.
-    pub(crate) fn local(&self) -> IpEndpoint {
+    /// The port of the receiver: ours, if this is the way segments arrive.
+    pub(crate) const fn local_port(&self) -> u16 {
         let [_, port] = self.ports;
-        IpEndpoint {
-            addr: match self.addresses {
-                #[cfg(feature = "proto-ipv4")]
-                Addresses::V4([_, to]) => IpAddress::Ipv4(to.into()),
-                #[cfg(feature = "proto-ipv6")]
-                Addresses::V6([_, to]) => IpAddress::Ipv6(to.into()),
-            },
-            port: u16::from_be_bytes(port),
-        }
+        u16::from_be_bytes(port)
     }
 
     /// That of the segments in the other direction.
@@ -77,22 +50,6 @@ impl Flow {
 }
 
 impl Addresses {
-    /// Those of a packet, if they are of one version that is known here.
-    pub(crate) fn between(from: IpAddress, to: IpAddress) -> Option<Self> {
-        match (from, to) {
-            #[cfg(feature = "proto-ipv4")]
-            (IpAddress::Ipv4(from), IpAddress::Ipv4(to)) => {
-                Some(Self::V4([from.octets(), to.octets()]))
-            }
-            #[cfg(feature = "proto-ipv6")]
-            (IpAddress::Ipv6(from), IpAddress::Ipv6(to)) => {
-                Some(Self::V6([from.octets(), to.octets()]))
-            }
-            #[allow(unreachable_patterns, reason = "there may be one version only")]
-            _ => None,
-        }
-    }
-
     /// Whether a segment may go from the first to the second: both are addresses of one
     /// host each, neither the same nor a host's address for itself (RFC 9293, 3.9.2.3;
     /// RFC 1122, 3.2.1.3; RFC 4291, 2.5). Directed broadcasts are not known here.

@@ -3,22 +3,17 @@
 #[cfg(feature = "proto-ipv4")]
 use super::checksum::{is_complete, sum, sum_header};
 use super::icmp::{self, IcmpError};
-use super::segment::{IpHeader, PROTOCOL_TCP, Segment};
-use crate::sabotage::{Sabotage, is_on};
-use smoltcp::phy::{ChecksumCapabilities, Medium};
-#[cfg(feature = "proto-ipv4")]
-use smoltcp::wire::IPV4_HEADER_LEN;
-#[cfg(feature = "proto-ipv6")]
-use smoltcp::wire::IpProtocol;
-#[cfg(feature = "proto-ipv6")]
-use smoltcp::wire::Ipv6Packet;
 #[cfg(feature = "medium-ethernet")]
-use smoltcp::wire::{ETHERNET_HEADER_LEN, EthernetProtocol};
-
+use super::layout::ETHERNET_HEADER_LEN;
 #[cfg(not(feature = "proto-ipv6"))]
-const PROTOCOL_HOP_BY_HOP: u8 = 0;
+use super::layout::PROTOCOL_HOP_BY_HOP;
+use super::layout::{Checksums, Medium, PROTOCOL_TCP};
 #[cfg(feature = "proto-ipv4")]
-const PROTOCOL_ICMP: u8 = 1;
+use super::layout::{IPV4_HEADER_LEN, PROTOCOL_ICMP};
+#[cfg(feature = "proto-ipv6")]
+use super::layout::{IPV6_HEADER_LEN, PROTOCOL_HOP_BY_HOP, PROTOCOL_ICMPV6};
+use super::segment::{IpHeader, Segment};
+use crate::sabotage::{Sabotage, is_on};
 
 /// What a frame turned out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,75 +29,44 @@ pub(crate) enum Parsed<'f> {
     Other,
 }
 
-/// What the device leaves to its driver to check. smoltcp checks nothing of that again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Checks {
-    /// The header checksum of IPv4.
-    pub(crate) ipv4: bool,
-    pub(crate) tcp: bool,
-}
-
-impl Checks {
-    /// Of what we send, nothing is checked.
-    const NONE: Self = Self {
-        ipv4: false,
-        tcp: false,
-    };
-
-    pub(crate) fn of(device: &ChecksumCapabilities) -> Self {
-        Self {
-            ipv4: device.ipv4.rx(),
-            tcp: device.tcp.rx(),
-        }
-    }
-}
-
 /// Reads a frame that arrives at a device of this medium. Anything truncated or
 /// malformed is [`Parsed::Other`]: the stack drops it as well.
 ///
 /// With what it calls it is inlined, for what is asked of a segment is little: smaller
 /// and faster than to write all of it down.
-pub(crate) fn parse(medium: Medium, frame: &[u8], checks: Checks) -> Parsed<'_> {
+pub(crate) fn parse(medium: Medium, frame: &[u8], checks: Checksums) -> Parsed<'_> {
     match medium {
         #[cfg(feature = "medium-ethernet")]
-        Medium::Ethernet => {
-            let Some((header, packet)) = frame.split_first_chunk::<ETHERNET_HEADER_LEN>() else {
-                return Parsed::Other;
-            };
-            let [.., high, low] = *header;
-            match EthernetProtocol::from(u16::from_be_bytes([high, low])) {
-                EthernetProtocol::Ipv4 => parse_ipv4(packet, checks),
-                EthernetProtocol::Ipv6 => parse_ipv6(packet, checks),
-                EthernetProtocol::Arp | EthernetProtocol::Unknown(_) => Parsed::Other,
-            }
-        }
+        Medium::Ethernet => match frame.split_first_chunk::<ETHERNET_HEADER_LEN>() {
+            Some(([.., 0x08, 0x00], packet)) => parse_ipv4(packet, checks),
+            Some(([.., 0x86, 0xdd], packet)) => parse_ipv6(packet, checks),
+            _ => Parsed::Other,
+        },
         #[cfg(feature = "medium-ip")]
         Medium::Ip => match frame.first().map(|first| first >> 4) {
             Some(4) => parse_ipv4(frame, checks),
             Some(6) => parse_ipv6(frame, checks),
             _ => Parsed::Other,
         },
-        #[allow(unreachable_patterns, reason = "other crates may turn more media on")]
-        _ => Parsed::Withheld,
     }
 }
 
 /// Reads a segment that leaves, as [`parse`] does. smoltcp made it: there are no options
 /// in front of it, and nothing behind it.
 pub(crate) fn parse_sent(medium: Medium, frame: &[u8]) -> Parsed<'_> {
-    let Some(packet) = frame.get(link_header_len(medium)..) else {
+    let Some(packet) = frame.get(medium.header_len()..) else {
         return Parsed::Other;
     };
     #[cfg(feature = "proto-ipv4")]
     if let Some((fixed, segment)) = packet.split_first_chunk::<IPV4_HEADER_LEN>() {
         let [version, _, _, _, _, _, fragment, offset, _, protocol, ..] = *fixed;
         if [version, fragment & 0x3f, offset, protocol] == [0x45, 0, 0, PROTOCOL_TCP] {
-            return parse_tcp(IpHeader::V4(fixed), segment, Checks::NONE);
+            return parse_tcp(IpHeader::V4(fixed), segment, Checksums::NONE);
         }
     }
     #[cfg(feature = "proto-ipv6")]
     if packet.first().map(|first| first >> 4) == Some(6) {
-        return parse_ipv6(packet, Checks::NONE);
+        return parse_ipv6(packet, Checksums::NONE);
     }
     Parsed::Other
 }
@@ -110,7 +74,7 @@ pub(crate) fn parse_sent(medium: Medium, frame: &[u8]) -> Parsed<'_> {
 /// The header is read in one piece (RFC 791, 3.1), for this runs for every
 /// frame: each accessor of a checked packet would look at the length again.
 #[cfg(feature = "proto-ipv4")]
-fn parse_ipv4(packet: &[u8], checks: Checks) -> Parsed<'_> {
+fn parse_ipv4(packet: &[u8], checks: Checksums) -> Parsed<'_> {
     let Some((fixed, behind)) = packet.split_first_chunk::<IPV4_HEADER_LEN>() else {
         return Parsed::Other;
     };
@@ -159,7 +123,7 @@ fn parse_ipv4(packet: &[u8], checks: Checks) -> Parsed<'_> {
 
 /// Of a version that the crate was built without, nothing that is TCP goes on.
 #[cfg(not(feature = "proto-ipv4"))]
-fn parse_ipv4(packet: &[u8], _: Checks) -> Parsed<'_> {
+fn parse_ipv4(packet: &[u8], _: Checksums) -> Parsed<'_> {
     match packet.get(9) {
         Some(&PROTOCOL_TCP) => Parsed::Withheld,
         _ => Parsed::Other,
@@ -169,7 +133,7 @@ fn parse_ipv4(packet: &[u8], _: Checks) -> Parsed<'_> {
 /// Of a version that the crate was built without, nothing that is TCP goes on, nor what
 /// has other headers in front that may hide it.
 #[cfg(not(feature = "proto-ipv6"))]
-fn parse_ipv6(packet: &[u8], _: Checks) -> Parsed<'_> {
+fn parse_ipv6(packet: &[u8], _: Checksums) -> Parsed<'_> {
     match packet.get(6) {
         Some(&(PROTOCOL_TCP | PROTOCOL_HOP_BY_HOP)) => Parsed::Withheld,
         _ => Parsed::Other,
@@ -177,44 +141,44 @@ fn parse_ipv6(packet: &[u8], _: Checks) -> Parsed<'_> {
 }
 
 #[cfg(feature = "proto-ipv6")]
-fn parse_ipv6(packet: &[u8], checks: Checks) -> Parsed<'_> {
-    let Some(ip) = Ipv6Packet::new_checked(packet)
-        .ok()
-        .filter(|ip| ip.version() == 6)
-    else {
+fn parse_ipv6(packet: &[u8], checks: Checksums) -> Parsed<'_> {
+    let Some((fixed, after)) = packet.split_first_chunk::<IPV6_HEADER_LEN>() else {
         return Parsed::Other;
     };
-    let (mut header, mut payload) = (ip.next_header(), ip.payload());
-    // smoltcp goes on behind this header, if it comes first, and behind no other.
-    if header == IpProtocol::HopByHop {
-        let Some(behind) = behind_hop_by_hop(payload) else {
-            return Parsed::Other;
-        };
-        (header, payload) = behind;
-    }
-    if header == IpProtocol::Tcp {
-        let addresses = packet.get(8..).unwrap_or(&[]).as_chunks::<16>().0;
-        let Some(addresses) = addresses.first_chunk::<2>() else {
-            return Parsed::Other;
-        };
-        parse_tcp(IpHeader::V6(addresses), payload, checks)
-    } else if header == IpProtocol::Icmpv6 {
-        icmp::parse_v6(ip.src_addr(), ip.dst_addr(), payload).map_or(Parsed::Other, Parsed::Icmp)
-    } else {
-        Parsed::Other
+    let [version, _, _, _, len_high, len_low, next, _, addresses @ ..] = fixed;
+    let len = usize::from(u16::from_be_bytes([*len_high, *len_low]));
+    let (6, Some(payload), Some(addresses)) = (
+        version >> 4,
+        after.get(..len),
+        addresses.as_chunks::<16>().0.first_chunk::<2>(),
+    ) else {
+        return Parsed::Other;
+    };
+    // smoltcp goes on after this header, if it comes first, and after no other.
+    let (next, payload) = match *next {
+        PROTOCOL_HOP_BY_HOP => match after_hop_by_hop(payload) {
+            Some(after) => after,
+            None => return Parsed::Other,
+        },
+        next => (next, payload),
+    };
+    match next {
+        PROTOCOL_TCP => parse_tcp(IpHeader::V6(addresses), payload, checks),
+        PROTOCOL_ICMPV6 => icmp::parse_v6(addresses, payload).map_or(Parsed::Other, Parsed::Icmp),
+        _ => Parsed::Other,
     }
 }
 
 /// What follows a hop-by-hop options header (RFC 8200, 4.3), and of which kind.
 #[cfg(feature = "proto-ipv6")]
-fn behind_hop_by_hop(header: &[u8]) -> Option<(IpProtocol, &[u8])> {
+fn after_hop_by_hop(header: &[u8]) -> Option<(u8, &[u8])> {
     let [next, more, ..] = *header.first_chunk::<2>()?;
     let len = usize::from(more).checked_add(1)?.checked_mul(8)?;
-    Some((next.into(), header.get(len..)?))
+    Some((next, header.get(len..)?))
 }
 
 /// The segment in the payload of an IP packet, unless it is damaged.
-fn parse_tcp<'f>(ip: IpHeader<'f>, payload: &'f [u8], checks: Checks) -> Parsed<'f> {
+fn parse_tcp<'f>(ip: IpHeader<'f>, payload: &'f [u8], checks: Checksums) -> Parsed<'f> {
     match Segment::read(ip, payload) {
         Some(segment) if checks.tcp && !segment.is_intact() && !is_on(Sabotage::Damaged) => {
             Parsed::Withheld
@@ -224,25 +188,16 @@ fn parse_tcp<'f>(ip: IpHeader<'f>, payload: &'f [u8], checks: Checks) -> Parsed<
     }
 }
 
-/// How many octets stand before the IP packet in a frame.
-pub(crate) fn link_header_len(medium: Medium) -> usize {
-    #[cfg(feature = "medium-ethernet")]
-    if medium == Medium::Ethernet {
-        return ETHERNET_HEADER_LEN;
-    }
-    let _ = medium;
-    0
-}
-
 #[cfg(test)]
-#[cfg(all(feature = "medium-ip", feature = "proto-ipv4"))]
+#[cfg(all(feature = "smoltcp", feature = "medium-ip", feature = "proto-ipv4"))]
 mod tests {
     use super::*;
     use crate::core::facts::Window;
-    use crate::guard::ends::{Ends, Flow};
+    use crate::guard::flow::{Addresses, Flow};
     use heapless::Vec;
+    use smoltcp::phy::ChecksumCapabilities;
     use smoltcp::wire::{
-        IpAddress, IpEndpoint, IpRepr, Ipv4Packet, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber,
+        IpAddress, IpProtocol, IpRepr, Ipv4Packet, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber,
     };
 
     fn packet(from: IpAddress, to: IpAddress, payload: &[u8]) -> Vec<u8, 160> {
@@ -284,7 +239,7 @@ mod tests {
         })
     }
 
-    const ALL: Checks = Checks {
+    const ALL: Checksums = Checksums {
         ipv4: true,
         tcp: true,
     };
@@ -300,11 +255,11 @@ mod tests {
         let Parsed::Tcp(segment) = parse(Medium::Ip, &packet, ALL) else {
             panic!("no segment: {packet:?}");
         };
-        let ends = Ends {
-            local: IpEndpoint::new(to, 50_000),
-            remote: IpEndpoint::new(from, 5000),
+        let flow = Flow {
+            addresses: Addresses::V4([[10, 0, 0, 1], [10, 0, 0, 2]]),
+            ports: [5000_u16, 50_000].map(u16::to_be_bytes),
         };
-        assert_eq!(Some(segment.flow()), Flow::arriving(&ends));
+        assert_eq!(segment.flow(), flow);
         assert_eq!((segment.seq(), segment.ack()), (u32::MAX - 1, Some(7)));
         assert_eq!((segment.len(), segment.window()), (5, Window::Zero));
         assert!(segment.is_fin() && !segment.is_syn() && !segment.is_rst());

@@ -1,19 +1,96 @@
 //! The guard around the device: each frame passes the [`Table`] on its way in and out.
 //!
-//! smoltcp reports neither when a peer was heard, nor whether its window is closed,
-//! whether a segment left or was a retransmission, or what ICMP said. All of that is on
-//! the wire. [`Watch`] wraps a device for the time of one poll step, reads each segment of
-//! a connection that passes, holds it to the rules of [`guard`](crate::guard::rules), and leaves
-//! facts in the table, to be collected after the step.
+//! [`Watch`] wraps a device for the time of one poll step. It decides nothing: it translates
+//! between smoltcp's tokens and octets, and notes which connection used the room for a frame,
+//! and whose neighbour was heard. What the guard has seen is collected after the step.
 
-use crate::guard::parse::Checks;
-use crate::guard::table::{Onward, Table};
-use smoltcp::phy::{Checksum, Device, DeviceCapabilities, PacketMeta, RxToken, TxToken};
+#[cfg(feature = "medium-ethernet")]
+use super::neighbours::Neighbours;
+use super::room::Room;
+use crate::guard::table::{Link, Onward, Table};
+use crate::guard::wire::layout::{Checksums, Medium};
+use smoltcp::config::{IFACE_MAX_ADDR_COUNT, IFACE_NEIGHBOR_CACHE_COUNT};
+use smoltcp::phy::{self, Checksum, Device, DeviceCapabilities, PacketMeta, RxToken, TxToken};
 use smoltcp::time::Instant;
+
+/// The guard of a host that has as many addresses as smoltcp keeps.
+pub(super) type Guard<const N: usize> = Table<N, IFACE_MAX_ADDR_COUNT>;
+
+/// The guard, and what is noted of the frames that pass apart from what it notes.
+#[derive(Debug)]
+pub(super) struct Wire<const N: usize> {
+    pub(super) guard: Guard<N>,
+    pub(super) room: Room,
+    #[cfg(feature = "medium-ethernet")]
+    pub(super) neighbours: Neighbours<N>,
+}
+
+impl<const N: usize> Wire<N> {
+    /// Whether there may be more neighbours than smoltcp keeps: only then it has to be given
+    /// again what it knew.
+    pub(super) const IS_CROWD: bool =
+        cfg!(feature = "medium-ethernet") && N > IFACE_NEIGHBOR_CACHE_COUNT;
+
+    pub(super) fn new(link: &Link) -> Self {
+        Self {
+            guard: Guard::new(link),
+            room: Room::new(),
+            #[cfg(feature = "medium-ethernet")]
+            neighbours: Neighbours::new(),
+        }
+    }
+
+    /// A frame has arrived, and the guard has inspected it.
+    fn note_arrived(&self, frame: &[u8]) {
+        #[cfg(feature = "medium-ethernet")]
+        if Self::IS_CROWD
+            && self.guard.medium() == Medium::Ethernet
+            && let Some(slot) = self.guard.heard()
+        {
+            self.neighbours.note_heard(slot, frame);
+        }
+        #[cfg(not(feature = "medium-ethernet"))]
+        let _ = frame;
+    }
+
+    /// A frame leaves, with a segment of this connection in it.
+    fn note_left(&self, slot: Option<usize>, frame: &[u8]) {
+        // One connection alone shares the device with nobody.
+        self.room.note_used(slot.filter(|_| N > 1));
+        #[cfg(feature = "medium-ethernet")]
+        self.neighbours.note_frame(frame);
+        #[cfg(not(feature = "medium-ethernet"))]
+        let _ = frame;
+    }
+}
+
+/// What the guard has to know of a device; `None` if its medium is one that lastbyte was
+/// built without.
+pub(super) fn link_of(device: &DeviceCapabilities) -> Option<Link> {
+    let medium = match device.medium {
+        #[cfg(feature = "medium-ethernet")]
+        phy::Medium::Ethernet => Medium::Ethernet,
+        #[cfg(feature = "medium-ip")]
+        phy::Medium::Ip => Medium::Ip,
+        #[allow(unreachable_patterns, reason = "other crates may turn more media on")]
+        _ => return None,
+    };
+    Some(Link {
+        medium,
+        fills: Checksums {
+            ipv4: device.checksum.ipv4.tx(),
+            tcp: device.checksum.tcp.tx(),
+        },
+        // smoltcp's own subtraction could go below zero.
+        mtu: device
+            .max_transmission_unit
+            .saturating_sub(medium.header_len()),
+    })
+}
 
 /// A device of whose packets the guard checks the headers of IPv4 and the segments of
 /// TCP, and nobody else does.
-pub(crate) struct Checked<'d, D>(pub(crate) &'d mut D);
+pub(super) struct Checked<'d, D>(pub(super) &'d mut D);
 
 impl<D: Device> Device for Checked<'_, D> {
     type RxToken<'t>
@@ -56,7 +133,7 @@ fn unchecked(checksum: Checksum) -> Checksum {
 #[derive(Debug)]
 pub struct Watch<'w, D: ?Sized, const N: usize> {
     device: &'w mut D,
-    table: &'w Table<N>,
+    wire: &'w Wire<N>,
     outlet: Outlet,
     /// What arrives next, in place of what the device has received.
     introduction: Option<&'w [u8]>,
@@ -74,17 +151,17 @@ enum Outlet {
 }
 
 impl<'w, D: ?Sized, const N: usize> Watch<'w, D, N> {
-    pub(crate) const fn new(device: &'w mut D, table: &'w Table<N>) -> Self {
+    pub(super) const fn new(device: &'w mut D, wire: &'w Wire<N>) -> Self {
         Self {
             device,
-            table,
+            wire,
             outlet: Outlet::Wide,
             introduction: None,
         }
     }
 
     /// The same, and the device seems to have room for one frame to send.
-    pub(crate) fn narrowed(self) -> Self {
+    pub(super) const fn narrowed(self) -> Self {
         Self {
             outlet: Outlet::Narrow,
             ..self
@@ -92,7 +169,7 @@ impl<'w, D: ?Sized, const N: usize> Watch<'w, D, N> {
     }
 
     /// The same, and this frame has arrived, if there is one. Nothing answers it.
-    pub(crate) fn introducing(self, introduction: Option<&'w [u8]>) -> Self {
+    pub(super) const fn introducing(self, introduction: Option<&'w [u8]>) -> Self {
         Self {
             introduction,
             ..self
@@ -100,12 +177,10 @@ impl<'w, D: ?Sized, const N: usize> Watch<'w, D, N> {
     }
 
     /// The same, and the device seems to have no room for a frame to send.
-    pub(crate) const fn deaf(device: &'w mut D, table: &'w Table<N>) -> Self {
+    pub(super) const fn shut(self) -> Self {
         Self {
-            device,
-            table,
             outlet: Outlet::Shut,
-            introduction: None,
+            ..self
         }
     }
 }
@@ -121,9 +196,13 @@ impl<D: Device + ?Sized, const N: usize> Device for Watch<'_, D, N> {
         Self: 't;
 
     fn receive(&mut self, timestamp: Instant) -> Option<(Self::RxToken<'_>, Self::TxToken<'_>)> {
-        let checks = Checks::of(&self.device.capabilities().checksum);
-        let table = self.table;
-        let introduction = self.introduction.filter(|_| Table::<N>::IS_CROWD);
+        let checksum = self.device.capabilities().checksum;
+        let checks = Checksums {
+            ipv4: checksum.ipv4.rx(),
+            tcp: checksum.tcp.rx(),
+        };
+        let wire = self.wire;
+        let introduction = self.introduction.filter(|_| Wire::<N>::IS_CROWD);
         let (inner, tx) = match introduction {
             Some(frame) => (Incoming::Made(frame), self.device.transmit(timestamp)?),
             None => {
@@ -133,27 +212,28 @@ impl<D: Device + ?Sized, const N: usize> Device for Watch<'_, D, N> {
         };
         let rx = WatchRx {
             inner,
-            table,
+            wire,
             checks,
         };
-        Some((rx, WatchTx { inner: tx, table }))
+        let tx = WatchTx { inner: tx, wire };
+        Some((rx, tx))
     }
 
     fn transmit(&mut self, timestamp: Instant) -> Option<Self::TxToken<'_>> {
-        let table = self.table;
+        let wire = self.wire;
         let room = match self.outlet {
             Outlet::Shut => return None,
-            Outlet::Narrow if table.room.is_used() => None,
+            Outlet::Narrow if wire.room.is_used() => None,
             Outlet::Narrow | Outlet::Wide => self.device.transmit(timestamp),
         };
         match &room {
-            None => table.room.note_short(),
+            None => wire.room.note_short(),
             #[cfg(feature = "medium-ethernet")]
-            Some(_) => table.neighbours.note_room(),
+            Some(_) => wire.neighbours.note_room(),
             #[cfg(not(feature = "medium-ethernet"))]
             Some(_) => {}
         }
-        room.map(|inner| WatchTx { inner, table })
+        room.map(|inner| WatchTx { inner, wire })
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
@@ -172,27 +252,28 @@ enum Incoming<'w, T> {
 #[derive(Debug)]
 pub struct WatchRx<'w, T, const N: usize> {
     inner: Incoming<'w, T>,
-    table: &'w Table<N>,
-    checks: Checks,
+    wire: &'w Wire<N>,
+    checks: Checksums,
 }
 
 impl<T: RxToken, const N: usize> RxToken for WatchRx<'_, T, N> {
     fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
         let Self {
             inner,
-            table,
+            wire,
             checks,
         } = self;
         match inner {
             Incoming::Made(frame) => f(frame),
             Incoming::Received(inner) => inner.consume(|frame| {
-                let onward = table.inspect(frame, checks);
+                let onward = wire.guard.inspect(frame, checks);
+                wire.note_arrived(frame);
                 // One call for all, so that it is compiled in once.
                 f(match &onward {
                     Onward::Frame => frame,
                     // smoltcp drops an empty frame without a word.
                     Onward::Nothing => &[],
-                    Onward::Probe(probe) => probe.frame(),
+                    Onward::Replaced(replacement) => replacement.frame(),
                 })
             }),
         }
@@ -210,15 +291,15 @@ impl<T: RxToken, const N: usize> RxToken for WatchRx<'_, T, N> {
 #[derive(Debug)]
 pub struct WatchTx<'w, T, const N: usize> {
     inner: T,
-    table: &'w Table<N>,
+    wire: &'w Wire<N>,
 }
 
 impl<T: TxToken, const N: usize> TxToken for WatchTx<'_, T, N> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
-        let table = self.table;
+        let wire = self.wire;
         self.inner.consume(len, |frame| {
             let result = f(frame);
-            table.inspect_sent(frame);
+            wire.note_left(wire.guard.inspect_sent(frame), frame);
             result
         })
     }

@@ -1,0 +1,60 @@
+//! How long headers are, which protocols are read, and what a device carries.
+
+/// Octets of the header of an Ethernet frame.
+#[cfg(feature = "medium-ethernet")]
+pub(crate) const ETHERNET_HEADER_LEN: usize = 14;
+
+/// Octets of a header of IPv4 without options (RFC 791, 3.1).
+pub(crate) const IPV4_HEADER_LEN: usize = 20;
+
+/// Octets of a header of IPv6 without extension headers (RFC 8200, 3).
+pub(crate) const IPV6_HEADER_LEN: usize = 40;
+
+/// Octets of a header of TCP without options (RFC 9293, 3.1).
+pub(crate) const TCP_HEADER_LEN: usize = 20;
+
+// In the field of an IP header that names what follows.
+pub(crate) const PROTOCOL_HOP_BY_HOP: u8 = 0;
+#[cfg(feature = "proto-ipv4")]
+pub(crate) const PROTOCOL_ICMP: u8 = 1;
+pub(crate) const PROTOCOL_TCP: u8 = 6;
+#[cfg(feature = "proto-ipv6")]
+pub(crate) const PROTOCOL_ICMPV6: u8 = 58;
+
+/// What a frame of a device begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Medium {
+    /// An Ethernet header.
+    #[cfg(feature = "medium-ethernet")]
+    Ethernet,
+    /// An IP header.
+    #[cfg(feature = "medium-ip")]
+    Ip,
+}
+
+impl Medium {
+    /// How many octets stand before the IP packet in a frame.
+    pub(crate) const fn header_len(self) -> usize {
+        match self {
+            #[cfg(feature = "medium-ethernet")]
+            Self::Ethernet => ETHERNET_HEADER_LEN,
+            #[cfg(feature = "medium-ip")]
+            Self::Ip => 0,
+        }
+    }
+}
+
+/// Which checksums the device leaves to software, in one direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Checksums {
+    /// That of the header of IPv4.
+    pub(crate) ipv4: bool,
+    pub(crate) tcp: bool,
+}
+
+impl Checksums {
+    pub(crate) const NONE: Self = Self {
+        ipv4: false,
+        tcp: false,
+    };
+}

@@ -1,0 +1,8 @@
+//! How frames, packets and segments are laid out, and the arithmetic on their fields.
+
+pub(crate) mod checksum;
+pub(crate) mod frame;
+pub(crate) mod icmp;
+pub(crate) mod layout;
+pub(crate) mod segment;
+pub(crate) mod seq;
