@@ -234,14 +234,4 @@ mod tests {
         wanted.retain(|name| !known.contains(name));
         assert_eq!(wanted, Vec::<String>::new(), "not in this workspace");
     }
-
-    #[test]
-    fn the_toolchain_file_lists_the_targets_that_the_stages_build_for() {
-        let path = root().join("rust-toolchain.toml");
-        let text = std::fs::read_to_string(path).unwrap();
-        let file: toml::Table = text.parse().unwrap();
-        let listed = file["toolchain"]["targets"].as_array().unwrap();
-        let listed: Vec<_> = listed.iter().filter_map(toml::Value::as_str).collect();
-        assert_eq!(listed, TARGETS);
-    }
 }

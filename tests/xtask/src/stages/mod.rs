@@ -225,6 +225,29 @@ mod tests {
         }
     }
 
+    /// The stages of a workflow's matrix, by the line that lists them.
+    fn matrix(workflow: &str) -> Vec<String> {
+        let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../../.github/workflows");
+        let text = std::fs::read_to_string(format!("{directory}/{workflow}")).unwrap();
+        let list = text
+            .lines()
+            .find_map(|line| line.trim().strip_prefix("stage: ["));
+        let list = list.unwrap().strip_suffix(']').unwrap();
+        list.split(", ").map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn the_workflows_run_every_stage() {
+        let of = |is_default: bool| -> Vec<_> {
+            let stages = STAGES.iter().filter(|stage| stage.is_default == is_default);
+            stages.map(|stage| stage.name).collect()
+        };
+        assert_eq!(matrix("ci.yml"), of(true));
+        let mut on_request = of(false);
+        on_request.retain(|name| !["bench", "measure"].contains(name));
+        assert_eq!(matrix("weekly.yml"), on_request);
+    }
+
     #[test]
     fn every_stage_has_a_name_of_its_own() {
         let mut names: Vec<_> = STAGES.iter().map(|stage| stage.name).collect();
