@@ -1,5 +1,5 @@
-//! The tables of `docs/MEASUREMENTS.md` and of the README that the stages write: each between two marks, with text
-//! of people around it.
+//! The tables of `docs/MEASUREMENTS.md` and of the README that the stages write. Each is between
+//! two marks, and people write the text around it.
 
 use anyhow::{Context as _, Result, ensure};
 
