@@ -10,6 +10,9 @@ pub const OTHER_LIBRARIES: &[&str] = &["lastbyte-shim"];
 /// The package of the command, and its program.
 pub const COMMAND: (&str, &str) = ("lastbyte-shim", "lastbyte");
 
+/// The package of the examples; their sources are in `examples/`.
+pub const EXAMPLES: &str = "lastbyte";
+
 /// The benchmarks, by package.
 pub const BENCHES: &[(&str, &str)] = &[
     ("lastbyte-shim", "throughput"),
@@ -22,28 +25,15 @@ pub const BENCHES_DIRECTORY: &str = "shim/benches";
 /// The test of thousands of runs of the command.
 pub const STRESS: (&str, &str) = ("lastbyte-shim", "stress");
 
-/// What a run of the teeth starts: its package, its features, its flags for the compiler, its
-/// tests.
-pub struct Teeth {
-    pub package: &'static str,
-    pub features: &'static [&'static str],
-    pub rustflags: &'static str,
-    pub tests: &'static [&'static str],
-}
+/// How a rule is broken on purpose: by features of the packages, or by flags of the compiler. With
+/// flags, all of it is built in a directory of its own, so that other builds stay.
+pub const SABOTAGE_FEATURES: &[&str] = &["sabotage"];
+pub const SABOTAGE_FLAGS: &str = "";
 
-pub const TEETH: &[Teeth] = &[
-    Teeth {
-        package: "lastbyte-shim",
-        features: &["sabotage"],
-        rustflags: "",
-        tests: &["teeth", "guest_teeth"],
-    },
-    Teeth {
-        package: "lastbyte",
-        features: &["sabotage"],
-        rustflags: "",
-        tests: &["fuzz_teeth"],
-    },
+/// The tests that break rules, by package.
+pub const TEETH: &[(&str, &[&str])] = &[
+    ("lastbyte-shim", &["teeth", "guest_teeth"]),
+    ("lastbyte", &["fuzz_teeth"]),
 ];
 
 /// Tests that judge a mutant, the quick and sharp ones first. A later judge sees only what no
@@ -199,17 +189,12 @@ mod tests {
             wanted.push(format!("bench {package} {bench}"));
         }
         wanted.push(format!("test {} {}", STRESS.0, STRESS.1));
-        for teeth in TEETH {
-            let package = teeth.package;
-            wanted.extend(
-                teeth
-                    .tests
-                    .iter()
-                    .map(|test| format!("test {package} {test}")),
-            );
-            let features = teeth.features.iter();
+        for (package, tests) in TEETH {
+            wanted.extend(tests.iter().map(|test| format!("test {package} {test}")));
+            let features = SABOTAGE_FEATURES.iter();
             wanted.extend(features.map(|feature| format!("feature {package} {feature}")));
         }
+        wanted.push(EXAMPLES.to_owned());
         for judge in JUDGES {
             let package = judge.package;
             wanted.push(package.to_owned());

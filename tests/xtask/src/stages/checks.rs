@@ -3,8 +3,8 @@
 use crate::context::{Context, note, quietly, run, run_for, say, succeeds};
 use crate::machine::{need_component, need_targets, want_network_tools};
 use crate::project::{
-    BUDGET_TARGETS, COMBINATIONS, CORTEX_M3, LIBRARY, OTHER_LIBRARIES, TARGETS, TRANSITIONS_PAGE,
-    UNIFICATIONS,
+    BUDGET_TARGETS, COMBINATIONS, CORTEX_M3, EXAMPLES, LIBRARY, OTHER_LIBRARIES, TARGETS,
+    TRANSITIONS_PAGE, UNIFICATIONS,
 };
 use anyhow::{Context as _, Result, bail};
 use std::path::{Path, PathBuf};
@@ -217,7 +217,7 @@ pub fn examples(context: &Context) -> Result<()> {
     // Optimised: one of them runs thousands of networks, and the simulator is built so anyway.
     run(cmd!(
         shell,
-        "cargo build --locked --release -p {LIBRARY} --examples"
+        "cargo build --locked --release -p {EXAMPLES} --examples"
     ))?;
     for name in names {
         say(&format!("example {name}"));

@@ -2,7 +2,7 @@
 
 use crate::context::{Context, quietly, run, setting};
 use crate::machine::{want_cargo_tool, want_network_tools, want_nightly};
-use crate::project::{COMMAND, SIM_SEEDS, STRESS, TEETH};
+use crate::project::{COMMAND, SABOTAGE_FEATURES, SABOTAGE_FLAGS, SIM_SEEDS, STRESS, TEETH};
 use anyhow::{Context as _, Result};
 use xshell::cmd;
 
@@ -31,23 +31,22 @@ pub fn sim(context: &Context) -> Result<()> {
 
 pub fn teeth(context: &Context) -> Result<()> {
     let shell = &context.shell;
-    for teeth in TEETH {
-        let package = teeth.package;
-        let mut options = Vec::new();
-        if !teeth.features.is_empty() {
-            options.extend(["--features".to_owned(), teeth.features.join(",")]);
+    let mut environment = Vec::new();
+    if !SABOTAGE_FLAGS.is_empty() {
+        let flags = setting("RUSTFLAGS").unwrap_or_default();
+        let flags = format!("{flags} {SABOTAGE_FLAGS}");
+        environment.push(shell.push_env("RUSTFLAGS", flags.trim()));
+        environment.push(shell.push_env("CARGO_TARGET_DIR", context.target("sabotage")));
+    }
+    for (package, tests) in TEETH {
+        let mut options: Vec<_> = tests.iter().flat_map(|test| ["--test", test]).collect();
+        for feature in SABOTAGE_FEATURES {
+            options.extend(["--features", feature]);
         }
-        for test in teeth.tests {
-            options.extend(["--test", test].map(str::to_owned));
-        }
-        let mut command = cmd!(
+        run(cmd!(
             shell,
             "cargo test --locked --release -p {package} {options...} -- --nocapture"
-        );
-        if !teeth.rustflags.is_empty() {
-            command = command.env("RUSTFLAGS", teeth.rustflags);
-        }
-        run(command)?;
+        ))?;
     }
     Ok(())
 }
