@@ -138,7 +138,7 @@ pub const UNIFICATIONS: &[&str] = &["ipv4,ip", "ipv6,ip", "ipv4,ethernet", "ipv6
 pub const BUDGET_TARGETS: &[(&str, &str)] = &[(CORTEX_M3, "Cortex-M3"), (RISCV32, "riscv32imc")];
 
 /// A page of the documentation, and what must be on it: a row of the transition table.
-pub const TRANSITIONS_PAGE: (&str, &str) = ("doc/lastbyte/transition/index.html", "T153");
+pub const TRANSITIONS_PAGE: (&str, &str) = ("doc/lastbyte/core/transition/index.html", "T153");
 
 /// How many simulated networks a run of `sim` has.
 pub const SIM_SEEDS: u64 = 300_000;
