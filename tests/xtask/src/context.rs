@@ -2,6 +2,7 @@
 
 use anyhow::{Context as _, Result, bail, ensure};
 use process_control::{ChildExt, Control};
+use std::cell::Cell;
 use std::env;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -18,6 +19,8 @@ pub struct Context {
     pub target: PathBuf,
     /// Whether what cannot run here fails.
     pub is_ci: bool,
+    /// How often something could not run.
+    pub skipped: Cell<u32>,
 }
 
 /// The whole output of a program, and how it ended.
@@ -53,6 +56,7 @@ impl Context {
             shell,
             root,
             is_ci,
+            skipped: Cell::new(0),
         })
     }
 
@@ -67,6 +71,7 @@ impl Context {
             bail!("{why}; with CI=true nothing is skipped");
         }
         note(&format!("SKIPPED: {why}"));
+        self.skipped.set(self.skipped.get() + 1);
         Ok(())
     }
 

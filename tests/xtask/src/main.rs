@@ -58,15 +58,47 @@ fn run(stages: &[&Stage]) -> Result<()> {
     for stage in stages {
         say(stage.name);
         let started = Instant::now();
+        let skipped_before = context.skipped.get();
         (stage.run)(&context).context(stage.name)?;
         if context.is_ci {
             machine::sweep(&context, stage.name)?;
         }
-        timings.push((stage.name, started.elapsed().as_secs()));
+        let is_skipped = context.skipped.get() > skipped_before;
+        timings.push((stage.name, started.elapsed().as_secs(), is_skipped));
     }
-    say("all stages passed");
-    for (name, seconds) in timings {
-        println!("  {name:<12} {seconds:4} s");
+    say(&verdict(&timings));
+    for (name, seconds, is_skipped) in timings {
+        let skipped = if is_skipped { "  SKIPPED" } else { "" };
+        println!("  {name:<12} {seconds:4} s{skipped}");
     }
     Ok(())
+}
+
+/// What is said of stages that did not fail: the name of each, its seconds, and whether it was
+/// skipped, in part or as a whole.
+fn verdict(timings: &[(&str, u64, bool)]) -> String {
+    match timings
+        .iter()
+        .filter(|(.., is_skipped)| *is_skipped)
+        .count()
+    {
+        0 => "all stages passed".to_owned(),
+        skipped => format!(
+            "no stage failed, but {skipped} of {} SKIPPED",
+            timings.len()
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_skipped_stage_has_not_passed() {
+        let timings = [("fmt", 1, false), ("budgets", 2, false)];
+        assert_eq!(verdict(&timings), "all stages passed");
+        let timings = [("fmt", 1, false), ("budgets", 2, true)];
+        assert_eq!(verdict(&timings), "no stage failed, but 1 of 2 SKIPPED");
+    }
 }
