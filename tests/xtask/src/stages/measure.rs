@@ -65,7 +65,7 @@ fn machine_line(
     let load = load.split(' ').next().unwrap_or("unknown");
     format!(
         "{processors} processors ({model}), Linux {}, Rust {compiler}, load before: {load}",
-        kernel.trim()
+        kernel.trim().split('-').next().unwrap_or_default()
     )
 }
 
@@ -151,7 +151,13 @@ mod tests {
     #[test]
     fn the_machine_is_named_with_its_load() {
         let cpuinfo = "processor\t: 0\nmodel name\t: A Processor\nprocessor\t: 1\n";
-        let line = machine_line(cpuinfo, "6.18.5\n", "0.52 0.41 0.30 1/2 3\n", "1.95.0", 2);
+        let line = machine_line(
+            cpuinfo,
+            "6.18.5-builder\n",
+            "0.52 0.41 0.30 1/2 3\n",
+            "1.95.0",
+            2,
+        );
         assert_eq!(
             line,
             "2 processors (A Processor), Linux 6.18.5, Rust 1.95.0, load before: 0.52"
