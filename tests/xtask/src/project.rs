@@ -5,34 +5,34 @@
 pub const LIBRARY: &str = "lastbyte";
 
 /// Libraries whose documentation must be free of warnings, besides [`LIBRARY`].
-pub const OTHER_LIBRARIES: &[&str] = &["lastbyte-shim"];
+pub const OTHER_LIBRARIES: &[&str] = &["lastbyte-sim", "lastbyte-host", "lastbyte-cli"];
 
 /// The package of the command, and its program.
-pub const COMMAND: (&str, &str) = ("lastbyte-shim", "lastbyte");
+pub const COMMAND: (&str, &str) = ("lastbyte-cli", "lastbyte");
 
 /// The package of the examples; their sources are in `examples/`.
-pub const EXAMPLES: &str = "lastbyte";
+pub const EXAMPLES: &str = "lastbyte-examples";
 
 /// The benchmarks, by package.
 pub const BENCHES: &[(&str, &str)] = &[
-    ("lastbyte-shim", "throughput"),
-    ("lastbyte-shim", "slow_lines"),
+    ("lastbyte-host", "throughput"),
+    ("lastbyte-host", "slow_lines"),
 ];
-pub const INSTRUCTIONS: (&str, &str) = ("lastbyte-shim", "instructions");
+pub const INSTRUCTIONS: (&str, &str) = ("lastbyte-host", "instructions");
 /// Where the baseline of the instructions and the pictures of the benchmarks are.
-pub const BENCHES_DIRECTORY: &str = "shim/benches";
+pub const BENCHES_DIRECTORY: &str = "shim/host/benches";
 
 /// The test of thousands of runs of the command.
-pub const STRESS: (&str, &str) = ("lastbyte-shim", "stress");
+pub const STRESS: (&str, &str) = ("lastbyte-cli", "stress");
 
 /// How a rule is broken on purpose: by features of the packages, or by flags of the compiler. With
 /// flags, all of it is built in a directory of its own, so that other builds stay.
-pub const SABOTAGE_FEATURES: &[&str] = &["sabotage"];
-pub const SABOTAGE_FLAGS: &str = "";
+pub const SABOTAGE_FEATURES: &[&str] = &[];
+pub const SABOTAGE_FLAGS: &str = "--cfg lastbyte_sabotage";
 
 /// The tests that break rules, by package.
 pub const TEETH: &[(&str, &[&str])] = &[
-    ("lastbyte-shim", &["teeth", "guest_teeth"]),
+    ("lastbyte-sim", &["teeth", "guest_teeth"]),
     ("lastbyte", &["fuzz_teeth"]),
 ];
 
@@ -91,6 +91,8 @@ pub const JUDGES: &[Judge] = &[
             "repeated",
             "restarted",
             "sequence_numbers",
+            "announced",
+            "finish_writing",
             "crowd",
             "fair",
             "flooded",
@@ -99,13 +101,19 @@ pub const JUDGES: &[Judge] = &[
             "prompt",
             "pushing",
         ],
-        examples: &["simulate_my_firmware"],
+        examples: &[],
     },
     Judge {
-        package: "lastbyte-shim",
+        package: "lastbyte-sim",
         library: true,
         tests: &[],
         examples: &[],
+    },
+    Judge {
+        package: "lastbyte-examples",
+        library: false,
+        tests: &[],
+        examples: &["simulate_my_firmware"],
     },
 ];
 
