@@ -9,7 +9,7 @@ use embedded_io::Write as _;
 use lastbyte::Options;
 use lastbyte::stack::smoltcp::iface::SocketStorage;
 use lastbyte::stack::smoltcp::wire::IpCidr;
-use lastbyte::stack::{Buffers, Config, ConnectionId, Stack, Error};
+use lastbyte::stack::{Buffers, Config, ConnectionId, Error, Stack};
 use static_cell::{ConstStaticCell, StaticCell};
 
 budgets::program!(run);
