@@ -7,6 +7,9 @@ pub const LIBRARY: &str = "lastbyte";
 /// Libraries whose documentation must be free of warnings, besides [`LIBRARY`].
 pub const OTHER_LIBRARIES: &[&str] = &["lastbyte-sim", "lastbyte-host", "lastbyte-cli"];
 
+/// Libraries that must be free of warnings without their default features as well.
+pub const SMALLEST: &[&str] = &[LIBRARY, "lastbyte-sim"];
+
 /// The package of the command, and its program.
 pub const COMMAND: (&str, &str) = ("lastbyte-cli", "lastbyte");
 
@@ -203,6 +206,7 @@ mod tests {
             wanted.extend(features.map(|feature| format!("feature {package} {feature}")));
         }
         wanted.push(EXAMPLES.to_owned());
+        wanted.extend(SMALLEST.iter().map(|&name| name.to_owned()));
         for judge in JUDGES {
             let package = judge.package;
             wanted.push(package.to_owned());

@@ -3,7 +3,7 @@
 use crate::context::{Context, note, quietly, run, run_for, say, succeeds};
 use crate::machine::{need_component, need_targets, want_network_tools};
 use crate::project::{
-    BUDGET_TARGETS, COMBINATIONS, CORTEX_M3, EXAMPLES, LIBRARY, OTHER_LIBRARIES, TARGETS,
+    BUDGET_TARGETS, COMBINATIONS, CORTEX_M3, EXAMPLES, LIBRARY, OTHER_LIBRARIES, SMALLEST, TARGETS,
     TRANSITIONS_PAGE, UNIFICATIONS,
 };
 use anyhow::{Context as _, Result, bail};
@@ -56,12 +56,12 @@ pub fn lint(context: &Context) -> Result<()> {
     let library = ["-p", LIBRARY, "--lib"];
     run(cmd!(
         shell,
-        "cargo clippy --locked {library...} --no-default-features {deny...}"
-    ))?;
-    run(cmd!(
-        shell,
         "cargo clippy --locked {library...} --all-features {deny...}"
     ))?;
+    for package in SMALLEST {
+        let library = ["-p", package, "--lib", "--no-default-features"];
+        run(cmd!(shell, "cargo clippy --locked {library...} {deny...}"))?;
+    }
     let separate = |manifest: &str, target: &str, arguments: &[&str]| {
         let target = context.target(target);
         let command = cmd!(shell, "cargo clippy --locked --manifest-path {manifest}");
