@@ -21,7 +21,7 @@ use lastbyte::stack::smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken,
 use lastbyte::stack::smoltcp::wire::{EthernetAddress, IpAddress, IpCidr, IpEndpoint};
 use lastbyte::stack::smoltcp::{iface, socket::tcp, time};
 use lastbyte::stack::{
-    Buffers, Config, ConfigError, ConnectionId, Net, OpenError, Reader, Stack, Error, Tracker,
+    Buffers, Config, ConfigError, ConnectionId, Error, Net, OpenError, Reader, Stack, Tracker,
     UnknownConnection, Writer, boot_seed,
 };
 use lastbyte::{Clock, Instant, Nagle, OnPeerFin, OnReceive, Options, ReadError, WriteError};
