@@ -4,35 +4,25 @@
 //! [`WriteError::PeerClosed`] and accepts nothing. Every error and every report
 //! carries a [`Ledger`]: how many bytes were accepted, how many of them the
 //! peer's TCP has acknowledged, and how many are not known to be delivered. Why
-//! a connection ended is told as one [`Cause`], the first, latched.
+//! a connection ended is one [`Cause`], the first, latched.
 //!
-//! # Layers
+//! # The paved path
 //!
-//! - The core, always there: a pure state machine ([`transition`]), the
-//!   [`Ledger`], validated [`Options`], and [`Connection`], which ties them
-//!   together. No I/O, no clock, no stack: facts go in, decisions come out.
-//! - `stack`, with the feature `smoltcp`: `stack::Stack` drives connections
-//!   over smoltcp and lends `stack::Writer`s that implement
-//!   `embedded_io::Write`; `stack::Tracker` is the same for applications that
-//!   own their poll loop.
+//! 1. A port supplies two things: a device (`smoltcp::phy::Device`, or any embassy driver with
+//!    `stack::embassy`) and a [`Clock`].
+//! 2. `Stack::new` makes a stack of them, with a `Config` and `Buffers`.
+//! 3. `Stack::connect` or `Stack::listen` begins a connection, with [`Options`].
+//! 4. `Stack::writer` lends a `Writer` (`embedded_io::Write`), `Stack::reader` a `Reader`, and
+//!    `Stack::socket` both in one value. Each call fails with a [`WriteError`] or [`ReadError`],
+//!    and `?` turns them into `Error`.
+//! 5. `Writer::finish` ends a connection and returns the [`Report`].
 //!
-//! # The driver loop
+//! The module `stack` has a program that does this, and
+//! `stack::Tracker` for applications that own their poll loop.
 //!
-//! What `stack` does, and what a driver over another stack would do:
-//!
-//! 1. Notice lost addresses: [`Connection::handle_address_lost`].
-//! 2. Take in one frame. Tell each connection that it touched what it
-//!    acknowledged ([`Connection::handle_pending`]), that the peer was heard
-//!    ([`Connection::handle_heard`]), then what it carried
-//!    ([`Connection::handle_fin`], [`Connection::handle_rst`]...). Repeat.
-//! 3. Let time pass: [`Connection::handle_timeout`].
-//! 4. Send, and tell what left: [`Connection::handle_sent`].
-//! 5. Sleep until [`Connection::poll_timeout`], the stack's own next timer, or
-//!    a frame.
-//!
-//! A write goes through step 2 first, then asks [`Connection::handle_write`],
-//! and tells what it took with [`Connection::handle_accepted`]. Whatever
-//! [`Action`] comes back is carried out at once.
+//! The machine below it is in [`core`](crate::core): a pure table of states and events, the
+//! account of every byte, and [`core::Connection`](crate::core::Connection), which ties them
+//! together for a driver over any stack. It needs no feature.
 //!
 //! # Features
 //!
@@ -42,6 +32,8 @@
 //! | `medium-ethernet`, `medium-ip` | Ethernet | media of the device |
 //! | `proto-ipv4`, `proto-ipv6` | IPv4 | IP versions |
 //! | `embassy-net-driver-v0.2` | no | `stack::embassy`: any embassy driver as the device |
+//! | `socket-dhcpv4`, `socket-dns`, `socket-udp` | no | smoltcp's sockets, for `Stack::sockets_mut` and `Stack::network_mut` |
+//! | `congestion-control` | yes | Reno (RFC 5681), as MUST-19 of RFC 9293 demands |
 //! | `log`, `defmt` | no | events to either or both; `defmt::Format` on every public type |
 //!
 //! The `stack` layer needs at least one medium and one IP version.
@@ -98,11 +90,9 @@ mod trace;
 #[cfg(feature = "trace")]
 pub mod trace;
 
-pub use self::core::transition;
 pub use self::core::{
-    Action, Admission, Advice, Cause, ClosedBy, Closer, Connection, Event, How, Icmp, Incoming,
-    Instant, Ledger, Nagle, OnPeerFin, OnReceive, Options, OptionsBuilder, OptionsError, Progress,
-    ReadError, Report, Retry, Sent, Setting, State, Timeout, Window, WriteError,
+    Advice, Cause, ClosedBy, How, Instant, Ledger, OnPeerFin, OnReceive, Options, ReadError,
+    Report, State, Timeout, WriteError,
 };
 pub use clock::Clock;
 #[cfg(feature = "smoltcp")]

@@ -71,7 +71,8 @@ std::thread_local! {
 ///
 /// ```
 /// use lastbyte::trace::{Note, set};
-/// use lastbyte::{Connection, Instant, Options};
+/// use lastbyte::core::Connection;
+/// use lastbyte::{Instant, Options};
 ///
 /// set(Some(|connection, note| println!("{}: {note:?}", connection.tag())));
 /// Connection::new(1).handle_connect(Options::default(), Instant::ZERO);

@@ -51,7 +51,8 @@ enum Handshake {
 /// One connection: its state, its ledger and its timers.
 ///
 /// ```
-/// use lastbyte::{Admission, Connection, Instant, Options, Window};
+/// use lastbyte::core::{Admission, Connection, Window};
+/// use lastbyte::{Instant, Options};
 ///
 /// let t = Instant::from_millis;
 /// let mut connection = Connection::new(1);

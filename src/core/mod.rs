@@ -1,4 +1,26 @@
 //! The machine: it names no stack, and does neither I/O nor timing of its own.
+//!
+//! Facts go in, decisions come out. [`transition`] is the table of states and events,
+//! [`Ledger`] the account of every byte, [`Options`] what was validated, and [`Connection`] ties
+//! them together.
+//!
+//! # The loop of a driver
+//!
+//! What `lastbyte::stack` does, and what a driver over another stack would do:
+//!
+//! 1. Notice lost addresses: [`Connection::handle_address_lost`].
+//! 2. Process one frame. Report to each connection that it concerns what it acknowledged
+//!    ([`Connection::handle_pending`]), that the peer was heard
+//!    ([`Connection::handle_heard`]), then what it carried
+//!    ([`Connection::handle_fin`], [`Connection::handle_rst`]...). Repeat.
+//! 3. Let time pass: [`Connection::handle_timeout`].
+//! 4. Send, and report what left: [`Connection::handle_sent`].
+//! 5. Sleep until [`Connection::poll_timeout`], the stack's own next timer, or
+//!    a frame.
+//!
+//! A write goes through step 2 first, then asks [`Connection::handle_write`],
+//! and reports what was accepted with [`Connection::handle_accepted`]. Every
+//! [`Action`] that is returned is carried out at once.
 
 pub(crate) mod connection;
 pub(crate) mod error;

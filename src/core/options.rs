@@ -117,7 +117,7 @@ pub enum Nagle {
 ///     .build()?;
 /// assert_eq!(options.user_timeout(), Duration::from_secs(20));
 /// assert_eq!(options.connect_timeout(), Duration::from_secs(30));
-/// # Ok::<(), lastbyte::OptionsError>(())
+/// # Ok::<(), lastbyte::core::OptionsError>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -381,7 +381,8 @@ impl OptionsBuilder {
     /// Sets [`Options::max_segment`], in octets of data; 48 is the least.
     ///
     /// ```
-    /// use lastbyte::{Options, OptionsError};
+    /// use lastbyte::core::OptionsError;
+    /// use lastbyte::Options;
     ///
     /// // A tunnel of 1,400 octets lies on the way, and the peer has an IPv6 address.
     /// let options = Options::builder().max_segment(1_400 - 60).build()?;
@@ -430,7 +431,8 @@ impl OptionsBuilder {
     ///
     /// ```
     /// use core::time::Duration;
-    /// use lastbyte::{Setting, Options, OptionsError};
+    /// use lastbyte::core::{Setting, OptionsError};
+    /// use lastbyte::Options;
     ///
     /// let error = Options::builder().call_timeout(Duration::ZERO).build();
     /// assert_eq!(error, Err(OptionsError::Zero(Setting::Call)));

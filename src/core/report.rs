@@ -105,7 +105,8 @@ pub struct Progress {
 /// The account of a connection.
 ///
 /// ```
-/// use lastbyte::{Connection, Instant};
+/// use lastbyte::core::Connection;
+/// use lastbyte::Instant;
 ///
 /// let report = Connection::new(1).report(Instant::ZERO);
 /// assert_eq!(

@@ -46,7 +46,8 @@ const fn row(row: u8, next: State, action: Action) -> Transition {
 /// What `event` does to a connection in `state`.
 ///
 /// ```
-/// use lastbyte::{transition::transition, Action, Event, OnPeerFin, State};
+/// use lastbyte::core::{transition::transition, Action, Event};
+/// use lastbyte::{OnPeerFin, State};
 ///
 /// let fin = transition(State::Open, Event::PeerFin(OnPeerFin::Refuse));
 /// assert_eq!(fin.next, State::PeerFinished(OnPeerFin::Refuse));
@@ -519,7 +520,7 @@ const fn from_closed(cause: Cause, event: Event) -> Transition {
 /// The printed form of the table, as Markdown, generated from [`transition`].
 ///
 /// ```
-/// let table = lastbyte::transition::Table.to_string();
+/// let table = lastbyte::core::transition::Table.to_string();
 /// assert!(table.contains("| T058 | Open |"));
 /// ```
 #[derive(Debug, Clone, Copy)]

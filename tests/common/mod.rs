@@ -10,13 +10,13 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use embedded_io::{Error, ErrorKind, Write, WriteReady};
+use lastbyte::core::OptionsBuilder;
 use lastbyte::stack::smoltcp::iface::SocketStorage;
 use lastbyte::stack::smoltcp::phy::Device;
 use lastbyte::stack::smoltcp::wire::{IpAddress, IpCidr};
 use lastbyte::stack::{Config, ConnectionId, SlotBuffers, Stack, Writer};
 use lastbyte::{
-    Cause, ClosedBy, How, Instant, Ledger, Options, OptionsBuilder, Report, State, Timeout,
-    WriteError,
+    Cause, ClosedBy, How, Instant, Ledger, Options, Report, State, Timeout, WriteError,
 };
 use lastbyte_sim::loopback::{
     BEGINNING, Behaviour, Direction, Flow, Handshake, LoopClock, LoopDevice, OUR_ADDRESSES,

@@ -3,7 +3,8 @@
 use crate::common::*;
 use crate::rows;
 use crate::script::{Script, Setting};
-use lastbyte::{Cause, ClosedBy, Closer, Nagle, OnReceive, Options, State, WriteError};
+use lastbyte::core::{Closer, Nagle};
+use lastbyte::{Cause, ClosedBy, OnReceive, Options, State, WriteError};
 use lastbyte_sim::loopback::{Flags, Handshake, Segment};
 
 rows!(

@@ -3,7 +3,7 @@
 use crate::common::*;
 use crate::rows;
 use crate::script::{Script, Setting};
-use lastbyte::Nagle;
+use lastbyte::core::Nagle;
 use lastbyte_sim::loopback::{Handshake, Segment};
 use std::time::Duration;
 

@@ -4,7 +4,8 @@ use crate::common::*;
 use crate::rows;
 use crate::script::{Script, Setting};
 use embedded_io::{Read, Write};
-use lastbyte::{Cause, Nagle, OnPeerFin, OnReceive, Options, State};
+use lastbyte::core::Nagle;
+use lastbyte::{Cause, OnPeerFin, OnReceive, Options, State};
 use lastbyte_sim::loopback::Flags;
 
 rows!(

@@ -4,7 +4,8 @@ use crate::common::*;
 use crate::rows;
 use crate::script::{Script, Setting};
 use embedded_io::Write;
-use lastbyte::{Cause, Closer, Nagle, OnPeerFin, Options, State};
+use lastbyte::core::{Closer, Nagle};
+use lastbyte::{Cause, OnPeerFin, Options, State};
 use lastbyte_sim::loopback::{Flags, Flow, Segment};
 
 rows!(

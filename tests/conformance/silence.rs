@@ -3,7 +3,8 @@
 use crate::common::*;
 use crate::rows;
 use crate::script::{Script, Setting};
-use lastbyte::{Advice, Cause, Instant, Options, OptionsError, State};
+use lastbyte::core::OptionsError;
+use lastbyte::{Advice, Cause, Instant, Options, State};
 use lastbyte_sim::loopback::Segment;
 use std::time::Duration;
 

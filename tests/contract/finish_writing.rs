@@ -2,7 +2,8 @@
 
 use crate::common::*;
 use embedded_io::{Read, Write};
-use lastbyte::{Cause, ClosedBy, How, Incoming, OnPeerFin, OnReceive, Options, State, Timeout};
+use lastbyte::core::Incoming;
+use lastbyte::{Cause, ClosedBy, How, OnPeerFin, OnReceive, Options, State, Timeout};
 use lastbyte::{ReadError, WriteError};
 use lastbyte_sim::loopback::{Behaviour, Direction, Drops, World, WorldConfig};
 

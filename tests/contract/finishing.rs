@@ -2,8 +2,9 @@
 
 use crate::common::*;
 use embedded_io::Write;
+use lastbyte::core::Closer;
 use lastbyte::stack::OpenError;
-use lastbyte::{Cause, Closer, OnPeerFin, Options, State};
+use lastbyte::{Cause, OnPeerFin, Options, State};
 use lastbyte_sim::loopback::{
     Behaviour, Direction, Drops, Flags, Handshake, Presence, Reads, World, WorldConfig,
 };

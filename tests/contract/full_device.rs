@@ -3,8 +3,9 @@
 
 use crate::common::*;
 use embedded_io::Write;
+use lastbyte::core::Nagle;
 use lastbyte::stack::ConnectionId;
-use lastbyte::{Cause, Nagle, Options, Timeout, WriteError};
+use lastbyte::{Cause, Options, Timeout, WriteError};
 use lastbyte_sim::loopback::{Behaviour, Direction, Handshake, World, WorldConfig};
 
 /// A device with room for so many frames, which it keeps for `busy` once it has

@@ -2,7 +2,8 @@
 
 use crate::common::*;
 use embedded_io::Write;
-use lastbyte::{Nagle, Options, Timeout};
+use lastbyte::core::Nagle;
+use lastbyte::{Options, Timeout};
 use lastbyte_sim::loopback::{Behaviour, Handshake, World, WorldConfig};
 
 #[test]

@@ -4,7 +4,8 @@ use core::time::Duration;
 
 use crate::common::*;
 use embedded_io::{Write, WriteReady};
-use lastbyte::{Cause, Clock, Instant, Nagle, Options, State, Timeout, Window};
+use lastbyte::core::{Nagle, Window};
+use lastbyte::{Cause, Clock, Instant, Options, State, Timeout};
 use lastbyte_sim::loopback::{
     Behaviour, Flags, Handshake, OUR_ADDRESSES, Presence, Reads, Segment, World, WorldConfig,
 };

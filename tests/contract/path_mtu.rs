@@ -4,10 +4,11 @@ use crate::common::devices::Checking;
 use crate::common::frames::{too_big, with_options};
 use crate::common::*;
 use embedded_io::Write;
+use lastbyte::core::{Action, Icmp};
 use lastbyte::stack::ConnectionId;
 use lastbyte::stack::smoltcp::phy::{Checksum, ChecksumCapabilities, Medium};
 use lastbyte::stack::smoltcp::wire::{IpAddress, IpEndpoint, Ipv4Address, Ipv4Packet, Ipv6Address};
-use lastbyte::{Action, Advice, Icmp, Options, State};
+use lastbyte::{Advice, Options, State};
 use lastbyte_sim::loopback::{
     Direction, Flags, Flow, Handshake, OUR_V4, OUR_V6, PEER_V4, PEER_V6, RawPeer, Segment, World,
     WorldConfig,
@@ -468,7 +469,7 @@ fn a_report_on_a_segment_that_is_not_in_flight_is_ignored() {
 /// The core alone.
 #[test]
 fn the_report_has_the_smallest_and_a_new_connection_none() {
-    let mut connection = lastbyte::Connection::new(0);
+    let mut connection = lastbyte::core::Connection::new(0);
     let _ = connection.handle_connect(Options::default(), at_ms(0));
     let _ = connection.handle_established(at_ms(1));
     for (mtu, smallest) in [(1_400, 1_400), (1_300, 1_300), (1_350, 1_300)] {

@@ -2,8 +2,9 @@
 
 use crate::common::*;
 use embedded_io::{BufRead, Read, Write, WriteReady};
+use lastbyte::core::Nagle;
 use lastbyte::stack::ConnectionId;
-use lastbyte::{Cause, Nagle, OnPeerFin, OnReceive, Options, State, Timeout};
+use lastbyte::{Cause, OnPeerFin, OnReceive, Options, State, Timeout};
 use lastbyte_sim::loopback::{Behaviour, Flags, Presence, Reads, World, WorldConfig};
 
 const REFUSE: State = State::PeerFinished(OnPeerFin::Refuse);
@@ -108,7 +109,7 @@ fn finishing_after_the_fin_drains_and_reports_the_fin() {
     us.stack.poll();
     assert_eq!(raw.recv().flags, Flags::ACK);
     us.writer(id).begin_finish();
-    assert_eq!(us.state(id), State::Finishing(lastbyte::Closer::Peer));
+    assert_eq!(us.state(id), State::Finishing(lastbyte::core::Closer::Peer));
     assert_eq!(us.writer(id).finished(), None);
     us.assert_refused(id, Cause::PeerFinished, 10, 0);
     let fin = raw.recv();

@@ -2,8 +2,9 @@
 
 use crate::common::*;
 use embedded_io::Read;
+use lastbyte::core::Closer;
 use lastbyte::stack::ConnectionId;
-use lastbyte::{Cause, Closer, OnPeerFin, OnReceive, Options, ReadError, State};
+use lastbyte::{Cause, OnPeerFin, OnReceive, Options, ReadError, State};
 use lastbyte_sim::loopback::{Flags, Flow, Handshake, RawPeer};
 
 fn keep() -> Options {

@@ -2,8 +2,9 @@
 
 use crate::common::*;
 use embedded_io::Write;
+use lastbyte::core::Nagle;
 use lastbyte::stack::ConnectionId;
-use lastbyte::{Cause, Nagle, Options, State};
+use lastbyte::{Cause, Options, State};
 use lastbyte_sim::loopback::{
     Flags, Flow, Handshake, OUR_V4, RawPeer, Segment, World, WorldConfig,
 };

@@ -5,10 +5,11 @@ use core::time::Duration;
 
 use crate::common::devices::Cutting;
 use crate::common::*;
+use lastbyte::core::Nagle;
 use lastbyte::stack::ConnectionId;
 use lastbyte::stack::smoltcp::socket::{tcp, udp};
 use lastbyte::stack::smoltcp::wire::IpEndpoint;
-use lastbyte::{Clock, Instant, Nagle, Options};
+use lastbyte::{Clock, Instant, Options};
 use lastbyte_sim::loopback::{Flags, Handshake, Offload, PEER_V4, RawPeer, World, WorldConfig};
 
 /// What an application does between two writes.

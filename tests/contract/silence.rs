@@ -2,7 +2,8 @@
 
 use crate::common::*;
 use embedded_io::Write;
-use lastbyte::{Advice, Cause, Instant, Options, State, Timeout, Window};
+use lastbyte::core::Window;
+use lastbyte::{Advice, Cause, Instant, Options, State, Timeout};
 use lastbyte_sim::loopback::{
     Behaviour, Direction, Drops, Flags, Handshake, OUR_V4, Presence, Reads, World, WorldConfig,
 };

@@ -2,8 +2,9 @@
 //! every sequence of events. Each test states a property of its own; none
 //! repeats the table.
 
-use lastbyte::transition::transition;
-use lastbyte::{Action, Cause, Closer, Event, Incoming, OnPeerFin, State};
+use lastbyte::core::transition::transition;
+use lastbyte::core::{Action, Closer, Event, Incoming};
+use lastbyte::{Cause, OnPeerFin, State};
 use std::collections::HashSet;
 
 /// Every cell: state, event, next state, action.

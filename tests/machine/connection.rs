@@ -4,10 +4,8 @@
 //! the two after each step: through all short sequences of steps, and through
 //! long random ones.
 
-use lastbyte::{
-    Action, Admission, Cause, Connection, Instant, Ledger, OnPeerFin, Options, Report, Sent, State,
-    Window, WriteError,
-};
+use lastbyte::core::{Action, Admission, Connection, Sent, Window};
+use lastbyte::{Cause, Instant, Ledger, OnPeerFin, Options, Report, State, WriteError};
 use proptest::prelude::*;
 use std::time::Duration;
 

@@ -1,11 +1,9 @@
 //! Every error: its cause, its kind, its words and its ledger.
 
 use embedded_io::{Error as _, ErrorKind};
+use lastbyte::core::{Connection, OptionsError, Setting};
 use lastbyte::stack::{ConfigError, Error, UnknownConnection};
-use lastbyte::{
-    Cause, ClosedBy, Connection, How, Instant, Ledger, Options, OptionsError, ReadError, Setting,
-    Timeout, WriteError,
-};
+use lastbyte::{Cause, ClosedBy, How, Instant, Ledger, Options, ReadError, Timeout, WriteError};
 
 /// 30 accepted, 20 of them acknowledged.
 fn ledger() -> Ledger {

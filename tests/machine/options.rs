@@ -1,7 +1,8 @@
 //! What can be set, its defaults, and what is refused.
 
 use crate::support::*;
-use lastbyte::{Nagle, OnPeerFin, OnReceive, Options, OptionsBuilder, OptionsError, Setting};
+use lastbyte::core::{Nagle, OptionsBuilder, OptionsError, Setting};
+use lastbyte::{OnPeerFin, OnReceive, Options};
 use std::time::Duration;
 
 type Setter = fn(OptionsBuilder, Duration) -> OptionsBuilder;

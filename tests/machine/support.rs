@@ -1,6 +1,7 @@
 //! A connection without a stack, and time that passes when a test wants it.
 
-use lastbyte::{Action, Cause, Connection, Instant, Options, OptionsBuilder, Sent, State, Window};
+use lastbyte::core::{Action, Connection, OptionsBuilder, Sent, Window};
+use lastbyte::{Cause, Instant, Options, State};
 use std::time::Duration;
 
 pub const MICROSECOND: Duration = Duration::from_micros(1);

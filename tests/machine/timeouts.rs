@@ -1,9 +1,8 @@
 //! Each timeout on its own, in virtual time, to the microsecond.
 
 use crate::support::*;
-use lastbyte::{
-    Action, Advice, Cause, Connection, Instant, Options, Sent, State, Timeout, Window, WriteError,
-};
+use lastbyte::core::{Action, Connection, Sent, Window};
+use lastbyte::{Advice, Cause, Instant, Options, State, Timeout, WriteError};
 use std::time::Duration;
 
 // ---- connect ----

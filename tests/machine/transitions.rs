@@ -2,8 +2,9 @@
 //!
 //! `UPDATE_TRANSITIONS=1 cargo test --test machine transitions` writes it.
 
-use lastbyte::transition::{Table, transition};
-use lastbyte::{Event, State};
+use lastbyte::State;
+use lastbyte::core::Event;
+use lastbyte::core::transition::{Table, transition};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;

@@ -2,7 +2,8 @@
 //! probes.
 
 use crate::support::*;
-use lastbyte::{Action, Advice, Cause, Connection, Instant, Options, Retry, Sent, Window};
+use lastbyte::core::{Action, Connection, Retry, Sent, Window};
+use lastbyte::{Advice, Cause, Instant, Options};
 use std::time::Duration;
 
 // ---- tries ----

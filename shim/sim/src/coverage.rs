@@ -7,9 +7,10 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use lastbyte::core::transition::transition;
+use lastbyte::core::{Closer, Connection, Event, Incoming};
 use lastbyte::trace::{self, Note};
-use lastbyte::transition::transition;
-use lastbyte::{Cause, Closer, Connection, Event, Incoming, OnPeerFin, State};
+use lastbyte::{Cause, OnPeerFin, State};
 
 /// One cell of the transition table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

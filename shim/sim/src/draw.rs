@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use lastbyte::{Instant, Nagle, OnPeerFin, OnReceive, Options};
+use lastbyte::core::Nagle;
+use lastbyte::{Instant, OnPeerFin, OnReceive, Options};
 
 use super::dice::{Chance, Dice};
 use super::draw_outside::draw_happenings;

@@ -12,9 +12,10 @@ use super::track::{Track, Tracks};
 use arbitrary::{Arbitrary, Unstructured};
 use core::time::Duration;
 use embedded_io::Write;
+use lastbyte::core::Nagle;
 use lastbyte::stack::smoltcp::iface::SocketStorage;
 use lastbyte::stack::{Config, ConnectionId, SlotBuffers, Stack};
-use lastbyte::{Nagle, OnPeerFin, OnReceive, Options, WriteError};
+use lastbyte::{OnPeerFin, OnReceive, Options, WriteError};
 use lastbyte_sim::loopback::{
     Flags, LoopClock, OUR_ADDRESSES, OUR_V4, OUR_V6, Offload, PEER_V4, PEER_V6, RawPeer, Segment,
     World, WorldConfig, our_hardware_address,

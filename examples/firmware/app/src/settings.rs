@@ -5,7 +5,8 @@ use core::fmt;
 use core::net::Ipv4Addr;
 use core::time::Duration;
 use lastbyte::stack::smoltcp::wire::Ipv4Cidr;
-use lastbyte::{Nagle, Options, OptionsBuilder, OptionsError};
+use lastbyte::core::{Nagle, OptionsBuilder, OptionsError};
+use lastbyte::Options;
 
 /// The longest `message=`, in octets.
 pub(crate) const LONGEST_MESSAGE: usize = 64;

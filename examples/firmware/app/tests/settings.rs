@@ -2,7 +2,7 @@
 
 use core::net::Ipv4Addr;
 use core::time::Duration;
-use lastbyte::{Nagle, OptionsError};
+use lastbyte::core::{Nagle, OptionsError};
 use lastbyte_firmware_app::{LARGEST_WRITE, LostBeat, Mode, Settings, Why, octet};
 
 /// `defmt` needs one to link; nothing here logs.

@@ -9,7 +9,8 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
-use lastbyte::{OnPeerFin, Options, OptionsError, Setting};
+use lastbyte::core::{OptionsError, Setting};
+use lastbyte::{OnPeerFin, Options};
 use nix::net::if_::if_nametoindex;
 use smoltcp::wire::IpCidr;
 

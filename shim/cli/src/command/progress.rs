@@ -6,7 +6,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
-use lastbyte::{Cause, Instant, Progress, State, Window};
+use lastbyte::core::{Progress, Window};
+use lastbyte::{Cause, Instant, State};
 
 use super::{console, locale};
 

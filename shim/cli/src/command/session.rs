@@ -8,8 +8,9 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
+use lastbyte::core::{Progress, Window};
 use lastbyte::stack::{ConnectionId, OpenError, UnknownConnection};
-use lastbyte::{Cause, Clock, Instant, OnPeerFin, Progress, State, Window};
+use lastbyte::{Cause, Clock, Instant, OnPeerFin, State};
 
 use super::args::ConnectionArgs;
 use super::connect::{HostStack, HostWriter, Prepared, Run};

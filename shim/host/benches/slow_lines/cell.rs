@@ -4,7 +4,8 @@
 use crate::Failure;
 use crate::content::Content;
 use crate::ends::{self, End, FIRST_PORT, Plan, Writer};
-use lastbyte::{Instant, Nagle, WriteError};
+use lastbyte::core::Nagle;
+use lastbyte::{Instant, WriteError};
 use lastbyte_sim::loopback::{Behaviour, Direction, FrameEvent, World, WorldConfig};
 use lastbyte_sim::{Chance, Link, Links};
 use smoltcp::wire::{IpProtocol, Ipv4Packet, TcpPacket};

@@ -1,8 +1,9 @@
 //! The three writers, behind one interface: each owns our end of a world.
 
 use crate::Failure;
+use lastbyte::core::{Nagle, OptionsError};
 use lastbyte::stack::{Config, ConnectionId, SlotBuffers, Stack};
-use lastbyte::{Clock, Instant, Nagle, Options, OptionsError, WriteError};
+use lastbyte::{Clock, Instant, Options, WriteError};
 use lastbyte_sim::loopback::{
     LoopClock, LoopDevice, OUR_ADDRESSES, PEER_V4, World, lastbyte_time, our_hardware_address,
     smoltcp_time,

@@ -132,7 +132,7 @@ pub fn lab_over(
 }
 
 /// Options whose limits fit a test's patience.
-pub fn quick() -> lastbyte::OptionsBuilder {
+pub fn quick() -> lastbyte::core::OptionsBuilder {
     Options::builder()
         .connect_timeout(Duration::from_secs(3))
         .user_timeout(Duration::from_secs(3))

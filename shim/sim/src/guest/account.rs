@@ -13,8 +13,9 @@
 
 use std::time::Duration;
 
+use lastbyte::core::{Connection, Event};
 use lastbyte::trace::Note as Told;
-use lastbyte::{Cause, Connection, Event, Instant, Ledger, State, WriteError};
+use lastbyte::{Cause, Instant, Ledger, State, WriteError};
 
 use super::stage::{Spoken, call_of};
 use crate::loopback::World;

@@ -7,8 +7,9 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use lastbyte::core::{Connection, Event};
 use lastbyte::trace::{self, Note as Told};
-use lastbyte::{Connection, Event, Instant, Ledger, State};
+use lastbyte::{Instant, Ledger, State};
 
 use super::account::{Account, Scene};
 use crate::coverage;

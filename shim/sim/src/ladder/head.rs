@@ -7,7 +7,8 @@ use super::super::scenario::Family;
 use super::notes;
 use super::paper::{self, AXIS, OURS, PEERS, WIDTH};
 use crate::loopback::{Fate, OUR_V4, OUR_V6, PEER_V4, PEER_V6, Sender};
-use lastbyte::{Cause, Closer, OnPeerFin, State};
+use lastbyte::core::Closer;
+use lastbyte::{Cause, OnPeerFin, State};
 
 /// How many letters a line of the head has room for.
 const LETTERS: usize = 196;

@@ -20,11 +20,9 @@ use core::hint::black_box;
 use core::panic::PanicInfo;
 use core::time::Duration;
 use embedded_io::Error as _;
-use lastbyte::transition::{Table, transition};
-use lastbyte::{
-    Cause, Clock, ClosedBy, Connection, Event, How, Instant, Ledger, Nagle, OnPeerFin, OnReceive,
-    Options, OptionsBuilder, ReadError, Sent, Setting, State, Timeout, Window, WriteError,
-};
+use lastbyte::core::transition::{Table, transition};
+use lastbyte::core::{Connection, Event, Nagle, OptionsBuilder, Sent, Setting, Window};
+use lastbyte::{Cause, Clock, ClosedBy, How, Instant, Ledger, OnPeerFin, OnReceive, Options, ReadError, State, Timeout, WriteError};
 
 unsafe extern "C" {
     fn a_panic_path_is_left() -> !;

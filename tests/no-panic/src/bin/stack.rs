@@ -24,7 +24,8 @@ use lastbyte::stack::{
     Buffers, Config, ConfigError, ConnectionId, Error, Net, OpenError, Reader, Stack, Tracker,
     UnknownConnection, Writer, boot_seed,
 };
-use lastbyte::{Clock, Instant, Nagle, OnPeerFin, OnReceive, Options, ReadError, WriteError};
+use lastbyte::core::Nagle;
+use lastbyte::{Clock, Instant, OnPeerFin, OnReceive, Options, ReadError, WriteError};
 
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
