@@ -67,6 +67,18 @@
 #[cfg(feature = "trace")]
 extern crate std;
 
+#[cfg(all(
+    feature = "smoltcp",
+    not(all(
+        any(feature = "medium-ethernet", feature = "medium-ip"),
+        any(feature = "proto-ipv4", feature = "proto-ipv6")
+    ))
+))]
+compile_error!(
+    "lastbyte's feature `smoltcp` needs a medium (`medium-ethernet` or `medium-ip`) and an IP \
+     version (`proto-ipv4` or `proto-ipv6`)"
+);
+
 mod clock;
 pub mod core;
 // A frame has a medium, and a packet a version.

@@ -336,10 +336,7 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
     /// # Errors
     ///
     /// [`UnknownConnection`].
-    pub fn writer(
-        &mut self,
-        id: ConnectionId,
-    ) -> Result<Writer<'_, Stack<'a, D, C, N>>, UnknownConnection> {
+    pub fn writer(&mut self, id: ConnectionId) -> Result<Writer<'_, Self>, UnknownConnection> {
         self.tracker.state(id)?;
         Ok(Writer::new(self, id))
     }
@@ -350,10 +347,7 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
     /// # Errors
     ///
     /// [`UnknownConnection`].
-    pub fn reader(
-        &mut self,
-        id: ConnectionId,
-    ) -> Result<Reader<'_, Stack<'a, D, C, N>>, UnknownConnection> {
+    pub fn reader(&mut self, id: ConnectionId) -> Result<Reader<'_, Self>, UnknownConnection> {
         self.tracker.state(id)?;
         Ok(Reader::new(self, id))
     }
@@ -363,10 +357,7 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
     /// # Errors
     ///
     /// [`UnknownConnection`].
-    pub fn socket(
-        &mut self,
-        id: ConnectionId,
-    ) -> Result<Socket<'_, Stack<'a, D, C, N>>, UnknownConnection> {
+    pub fn socket(&mut self, id: ConnectionId) -> Result<Socket<'_, Self>, UnknownConnection> {
         self.tracker.state(id)?;
         Ok(Socket::new(self, id))
     }

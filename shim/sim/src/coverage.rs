@@ -60,10 +60,12 @@ impl Row {
     #[must_use]
     pub fn rarity(&self) -> Option<&'static str> {
         match (self.state, self.event) {
-            (State::PeerFinished(OnPeerFin::Refuse), Event::PeerFin(OnPeerFin::Refuse))
+            (
+                State::PeerFinished(OnPeerFin::Refuse) | State::Finishing(Closer::Peer),
+                Event::PeerFin(OnPeerFin::Refuse),
+            )
             | (State::PeerFinished(OnPeerFin::HalfClose), Event::PeerFin(OnPeerFin::HalfClose))
-            | (State::WriteFinished(Incoming::Ended), Event::PeerFin(_))
-            | (State::Finishing(Closer::Peer), Event::PeerFin(OnPeerFin::Refuse)) => {
+            | (State::WriteFinished(Incoming::Ended), Event::PeerFin(_)) => {
                 Some("a FIN after data that was only kept in part comes again")
             }
             _ => None,

@@ -12,7 +12,7 @@ use embedded_io::Write;
 use lastbyte::stack::smoltcp::iface::SocketStorage;
 use lastbyte::stack::smoltcp::phy::Device;
 use lastbyte::stack::smoltcp::wire::{IpCidr, IpEndpoint};
-use lastbyte::stack::{Config, ConnectionId, OpenError, SlotBuffers, Stack, Error};
+use lastbyte::stack::{Config, ConnectionId, Error, OpenError, SlotBuffers, Stack};
 use lastbyte::{Clock, Instant, Ledger, Options, Report, Timeout, WriteError};
 
 /// One connection, and nothing else that needs a socket.

@@ -4,9 +4,9 @@ use crate::{LARGEST_WRITE, backoff};
 use core::fmt;
 use core::net::Ipv4Addr;
 use core::time::Duration;
-use lastbyte::stack::smoltcp::wire::Ipv4Cidr;
-use lastbyte::core::{Nagle, OptionsBuilder, OptionsError};
 use lastbyte::Options;
+use lastbyte::core::{Nagle, OptionsBuilder, OptionsError};
+use lastbyte::stack::smoltcp::wire::Ipv4Cidr;
 
 /// The longest `message=`, in octets.
 pub(crate) const LONGEST_MESSAGE: usize = 64;
