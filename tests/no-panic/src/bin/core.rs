@@ -22,7 +22,10 @@ use core::time::Duration;
 use embedded_io::Error as _;
 use lastbyte::core::transition::{Table, transition};
 use lastbyte::core::{Connection, Event, Nagle, OptionsBuilder, Sent, Setting, Window};
-use lastbyte::{Cause, Clock, ClosedBy, How, Instant, Ledger, OnPeerFin, OnReceive, Options, ReadError, State, Timeout, WriteError};
+use lastbyte::{
+    Cause, Clock, ClosedBy, How, Instant, Ledger, OnPeerFin, OnReceive, Options, ReadError, State,
+    Timeout, WriteError,
+};
 
 unsafe extern "C" {
     fn a_panic_path_is_left() -> !;

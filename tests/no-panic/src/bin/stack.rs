@@ -16,6 +16,7 @@ use core::time::Duration;
 use embedded_io::{
     BufRead as _, Error as _, Read as _, ReadReady as _, Write as _, WriteReady as _,
 };
+use lastbyte::core::Nagle;
 use lastbyte::stack::smoltcp::iface::{Interface, SocketHandle, SocketSet, SocketStorage};
 use lastbyte::stack::smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use lastbyte::stack::smoltcp::wire::{EthernetAddress, IpAddress, IpCidr, IpEndpoint};
@@ -24,7 +25,6 @@ use lastbyte::stack::{
     Buffers, Config, ConfigError, ConnectionId, Error, Net, OpenError, Reader, Stack, Tracker,
     UnknownConnection, Writer, boot_seed,
 };
-use lastbyte::core::Nagle;
 use lastbyte::{Clock, Instant, OnPeerFin, OnReceive, Options, ReadError, WriteError};
 
 #[panic_handler]
