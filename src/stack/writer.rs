@@ -3,7 +3,7 @@
 use super::calls::UnknownConnection;
 use super::driver::{CallTimeout, Stack, Tried};
 use super::tracker::ConnectionId;
-use super::writing::{Departure, Share};
+use super::writing::Departure;
 use crate::Clock;
 use crate::core::error::WriteError;
 use crate::core::report::{Progress, Report};
@@ -99,7 +99,7 @@ impl<'s, 'a, D: Device, C: Clock, const N: usize> Writer<'s, Stack<'a, D, C, N>>
         let id = self.id;
         self.stack
             .block_on(CallTimeout::Of(id), |tracker, net, taken| {
-                let accepted = tracker.write_taken(net, id, taken, message, Share::Whole)?;
+                let accepted = tracker.write_message_taken(net, id, taken, message)?;
                 Ok((accepted == message.len()).then_some(()))
             })
     }
@@ -143,7 +143,7 @@ impl<'s, 'a, D: Device, C: Clock, const N: usize> Writer<'s, Stack<'a, D, C, N>>
         };
         self.stack
             .block_after(Some(tried), CallTimeout::Of(id), |tracker, net, taken| {
-                let accepted = tracker.write_taken(net, id, taken, bytes, Share::Any)?;
+                let accepted = tracker.write_taken(net, id, taken, bytes)?;
                 Ok((accepted > 0).then_some(accepted))
             })
     }

@@ -69,15 +69,6 @@ pub(super) enum Departure {
     WithMore,
 }
 
-/// How much of the bytes of a write is to be accepted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Share {
-    /// As much as there is room for.
-    Any,
-    /// All or nothing.
-    Whole,
-}
-
 impl<const N: usize> Tracker<N> {
     /// Processes what the device has received, then accepts as much of `bytes` as the
     /// transmit buffer has room for, and sends what may be sent of it. What other
@@ -133,7 +124,7 @@ impl<const N: usize> Tracker<N> {
         message: &[u8],
     ) -> Result<(), WriteError> {
         let taken = self.take_in_for_write(net);
-        let accepted = self.write_taken(net, id, taken, message, Share::Whole);
+        let accepted = self.write_message_taken(net, id, taken, message);
         let accepted = self.send_written(net, id, taken, accepted, Departure::AtOnce)?;
         Written { accepted, taken }
             .unless_blocked(self, id, message)
@@ -177,7 +168,7 @@ impl<const N: usize> Tracker<N> {
         departure: Departure,
     ) -> Result<Written, WriteError> {
         let taken = self.take_in_for_write(net);
-        let accepted = self.write_taken(net, id, taken, bytes, Share::Any);
+        let accepted = self.write_taken(net, id, taken, bytes);
         let accepted = self.send_written(net, id, taken, accepted, departure)?;
         Ok(Written { accepted, taken })
     }
@@ -249,18 +240,41 @@ impl<const N: usize> Tracker<N> {
         id: ConnectionId,
         taken: Taken,
         bytes: &[u8],
-        share: Share,
     ) -> Result<usize, WriteError> {
-        let wanted = match share {
-            Share::Any => 1,
-            Share::Whole => bytes.len(),
-        };
-        self.write(net, id, taken, wanted, |connection, socket, room| {
+        self.write(net, id, taken, |connection, socket, room| {
             let bytes = bytes.get(..room).unwrap_or(bytes);
             let written = socket.send_slice(bytes).unwrap_or(0);
             note_written(connection, bytes, written);
             written
         })
+    }
+
+    /// The middle of writing a message: all of it or, while there is no room, nothing.
+    pub(super) fn write_message_taken<D: Device + ?Sized>(
+        &mut self,
+        net: &mut Net<'_, '_, D>,
+        id: ConnectionId,
+        taken: Taken,
+        message: &[u8],
+    ) -> Result<usize, WriteError> {
+        let slot = self.slot(id)?;
+        let socket = net.sockets.get_mut::<tcp::Socket<'_>>(slot.handle);
+        // A state that refuses writes has the first word.
+        if slot.connection.error().is_none() {
+            if message.len() > socket.send_capacity() {
+                return Err(WriteError::MessageTooLong {
+                    // At most 1 GiB.
+                    capacity: u32::try_from(socket.send_capacity()).unwrap_or(u32::MAX),
+                    ledger: slot.connection.ledger(),
+                });
+            }
+            if message.len() > free(socket) {
+                // Nothing can be added to what is in the buffer.
+                socket.set_nagle_enabled(false);
+                return Ok(0);
+            }
+        }
+        self.write_taken(net, id, taken, message)
     }
 
     /// Like [`try_write`](Self::try_write), without a copy: `fill` gets the free
@@ -278,7 +292,10 @@ impl<const N: usize> Tracker<N> {
     ) -> Result<usize, WriteError> {
         let mut fill = Some(fill);
         let taken = self.take_in_for_write(net);
-        let accepted = self.write(net, id, taken, 1, |connection, socket, room| {
+        let accepted = self.write(net, id, taken, |connection, socket, room| {
+            if !socket.can_send() {
+                return 0;
+            }
             let filled = socket.send(|free| {
                 let len = free.len().min(room);
                 let written = match (free.get_mut(..len), fill.take()) {
@@ -329,13 +346,11 @@ impl<const N: usize> Tracker<N> {
         Ok(is_refused || accepts && socket.can_send())
     }
 
-    /// Accepts bytes, if there is room for `wanted` octets at least.
     fn write<D: Device + ?Sized>(
         &mut self,
         net: &mut Net<'_, '_, D>,
         id: ConnectionId,
         taken: Taken,
-        wanted: usize,
         enqueue: impl FnOnce(&Connection, &mut tcp::Socket<'_>, usize) -> usize,
     ) -> Result<usize, WriteError> {
         let slot = self.slot_mut(id)?;
@@ -346,23 +361,7 @@ impl<const N: usize> Tracker<N> {
             Admission::Wait => return Ok(0),
         };
         let socket = net.sockets.get_mut::<tcp::Socket<'_>>(slot.handle);
-        if wanted > socket.send_capacity() {
-            return Err(WriteError::MessageTooLong {
-                // At most 1 GiB.
-                capacity: u32::try_from(socket.send_capacity()).unwrap_or(u32::MAX),
-                ledger: slot.connection.ledger(),
-            });
-        }
-        if wanted > room {
-            return Err(WriteError::LedgerFull {
-                ledger: slot.connection.ledger(),
-            });
-        }
-        let has_room = free(socket) >= wanted;
-        let accepted = match has_room {
-            true => enqueue(&slot.connection, socket, room),
-            false => 0,
-        };
+        let accepted = enqueue(&slot.connection, socket, room);
         if accepted > 0 {
             let are_timers_new = slot.connection.note_accepted(accepted, net.now);
             socket.set_nagle_enabled(slot.connection.options().nagle() == Nagle::On);
@@ -371,7 +370,7 @@ impl<const N: usize> Tracker<N> {
                 self.look_by(bound);
             }
             self.wire.guard.note_queued(usize::from(id.slot), accepted);
-        } else if !has_room && socket.send_capacity() < LARGE_BUFFER {
+        } else if !socket.can_send() && socket.send_capacity() < LARGE_BUFFER {
             let queued = slot.connection.ledger().queued();
             let in_flight = self.wire.guard.in_flight(usize::from(id.slot));
             if queued.saturating_sub(in_flight) < FULL_SEGMENT {
