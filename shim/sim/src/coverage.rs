@@ -307,6 +307,6 @@ mod tests {
         assert!(line(2).ends_with(" MISSING"), "{}", line(2));
         assert!(line(19).contains("REACHED, although"), "{}", line(19));
         assert!(line(20).contains("out of reach: "), "{}", line(19));
-        assert!(line(163).starts_with("reached 2 of "), "{}", line(163));
+        assert!(line(210).starts_with("reached 2 of "), "{}", line(210));
     }
 }

@@ -43,7 +43,7 @@ fn frames(done: &Done) -> usize {
 fn a_short_run_finds_nothing_and_prints_its_figures() {
     let done = sim(&["--seeds", "0..70", "--jobs", "2"]).says(0, &[]);
     for words in [
-        "70 seeds of lan, wifi, lte, satellite, rotten, hostile, slow, outage, transfer",
+        "70 seeds of lan, wifi, lte, satellite, rotten, hostile, slow, outage, calls, transfer",
         ": 0 findings",
         "seeds a second (",
         "of 2 threads)",
