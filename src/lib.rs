@@ -20,8 +20,8 @@
 //! The module `stack` has a program that does this, and
 //! `stack::Tracker` for applications that own their poll loop.
 //!
-//! The machine below it is in [`core`](crate::core): a pure table of states and events, the
-//! account of every byte, and [`core::Connection`](crate::core::Connection), which ties them
+//! The machine below it is in [`core`]: a pure table of states and events, the
+//! account of every byte, and [`core::Connection`], which ties them
 //! together for a driver over any stack. It needs no feature.
 //!
 //! # Features

@@ -55,7 +55,7 @@ pub enum Icmp {
 }
 
 /// What the stack below is to send, although no timer of its own is due: see
-/// [`Connection::poll_retry`](crate::Connection::poll_retry).
+/// [`Connection::poll_retry`](crate::core::Connection::poll_retry).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Retry {

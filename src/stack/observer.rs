@@ -9,7 +9,7 @@
 //! |---|---|---|
 //! | [`State`] | where a writer stands. It alone decides: what a write returns, when the connection has ended, why | `core/transition.rs`, by the events from here |
 //! | the guard's [`Phase`](crate::guard::tcb::Phase) | which rules hold for the next segment | `guard/tcb.rs`, by what passes the wire, and by the [`Receipt`] from here |
-//! | [`tcp::State`] | what smoltcp does by itself: repeat, answer, wait in TIME-WAIT | smoltcp, by what the guard let through, and by the [`Action`](crate::Action)s of the connection |
+//! | [`tcp::State`] | what smoltcp does by itself: repeat, answer, wait in TIME-WAIT | smoltcp, by what the guard let through, and by the [`Action`](crate::core::Action)s of the connection |
 //! | [`Tenure`](super::slot::Tenure) | whether the application still counts on the slot | opening and releasing it (`opening.rs`, `calls.rs`) |
 //!
 //! The order is always the same. A segment passes the guard, which notes what it says of
@@ -26,7 +26,7 @@
 //! socket is closed must not go on waiting; what ended it counts as a RST.
 //!
 //! Three more look like state machines, and are none: whether our SYN has left (in
-//! [`Connection`](crate::Connection)) and what the newest segment probed (in the guard) are
+//! [`Connection`](crate::core::Connection)) and what the newest segment probed (in the guard) are
 //! data of one state, and [`Sending`] is the socket's state in the guard's words, kept
 //! nowhere. [`Slot::tcp`] is no state either: it is what the socket was when it was last
 //! looked at, the "before" of the next comparison.
