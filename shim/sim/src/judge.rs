@@ -74,8 +74,9 @@ impl Oracle {
                 let begun = self.done.finished_writing_at.or(self.done.finish_at);
                 holds(begun.is_some(), "nobody finished")?;
                 // A direction that is finished and acknowledged may stay so.
-                let is_done =
-                    truth.has_finished && truth.waits_since().is_none() && truth.heard_at <= now;
+                let is_done = truth.is_surely_finished()
+                    && truth.acknowledged() > self.accepted
+                    && truth.heard_at <= now;
                 holds(
                     !is_done || self.done.finish_at.is_some() || self.done.device_is_full,
                     "our FIN was acknowledged",

@@ -355,6 +355,13 @@ impl Truth {
         self.window.is_surely_open(self.snd_una)
     }
 
+    /// Whether everything of ours, our FIN included, was acknowledged by segments that our end
+    /// must have taken.
+    pub(super) fn is_surely_finished(&self) -> bool {
+        let is_certain = self.certain_progress_at >= self.progress_at;
+        self.has_finished && !self.has_in_flight() && is_certain
+    }
+
     /// Since when our end has asked without an answer, if octets are in flight.
     pub(super) fn waits_since(&self) -> Option<Instant> {
         let is_due = self.opening == Opening::Synchronised && self.has_in_flight();
