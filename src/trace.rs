@@ -89,7 +89,7 @@ pub fn set(observer: Option<Observer>) -> Option<Observer> {
 
 /// Tells the observer of this thread, if there is one.
 #[cfg(feature = "trace")]
-pub(crate) fn tell(connection: &Connection, note: Note<'_>) {
+pub(crate) fn report(connection: &Connection, note: Note<'_>) {
     if let Some(observer) = OBSERVER.get() {
         observer(connection, note);
     }
@@ -97,4 +97,4 @@ pub(crate) fn tell(connection: &Connection, note: Note<'_>) {
 
 /// Tells nobody.
 #[cfg(not(feature = "trace"))]
-pub(crate) const fn tell(_: &Connection, _: Note<'_>) {}
+pub(crate) const fn report(_: &Connection, _: Note<'_>) {}

@@ -20,7 +20,7 @@ mod view;
 use crate::Instant;
 use crate::core::error::WriteError;
 use crate::core::facts::{Admission, Icmp, Retry, Sent, Window};
-use crate::core::fmt::tell;
+use crate::core::fmt::log_event;
 use crate::core::ledger::Ledger;
 use crate::core::options::Options;
 use crate::core::report::{Advice, Link, Note};
@@ -160,7 +160,7 @@ impl Connection {
                 cell = unlatched;
             }
         }
-        trace::tell(self, trace::Note::Row(cell.row));
+        trace::report(self, trace::Note::Row(cell.row));
         cell
     }
 
@@ -172,7 +172,7 @@ impl Connection {
             if let State::Closed(cause) = cell.next {
                 self.timers = Timers::OFF;
                 self.heard_at = now;
-                tell!(
+                log_event!(
                     info,
                     "connection {}: closed, {}: accepted {}, acknowledged {}, undelivered {}",
                     self.tag,
@@ -182,10 +182,10 @@ impl Connection {
                     self.ledger.undelivered()
                 );
             } else {
-                tell!(debug, "connection {}: T{}", self.tag, cell.row);
+                log_event!(debug, "connection {}: T{}", self.tag, cell.row);
             }
         }
-        trace::tell(self, trace::Note::Event(event));
+        trace::report(self, trace::Note::Event(event));
         cell.action
     }
 
@@ -243,7 +243,7 @@ impl Connection {
         self.writes_refused = self.writes_refused.saturating_add(1);
         let ledger = self.ledger;
         let error = self.error().unwrap_or(WriteError::NotOpen { ledger });
-        trace::tell(self, trace::Note::Failed(error));
+        trace::report(self, trace::Note::Failed(error));
         error
     }
 
@@ -283,7 +283,7 @@ impl Connection {
         if is_first {
             self.start_waiting(now);
         }
-        trace::tell(self, trace::Note::Accepted);
+        trace::report(self, trace::Note::Accepted);
         is_first
     }
 
@@ -303,10 +303,10 @@ impl Connection {
     fn start_waiting(&mut self, now: Instant) {
         self.timers.progressed_at = now;
         self.look_soon(now);
-        if self.window == Window::Open && !self.timers.is_asking() {
+        if self.window == Window::Open && !self.timers.is_answer_due() {
             // It leaves at once, or as soon as what is in flight is answered. If the
             // neighbour is gone it never does, which is silence too.
-            self.timers.ask(now);
+            self.timers.demand_answer(now);
         }
     }
 
@@ -399,7 +399,7 @@ impl Connection {
     pub(crate) fn note_pending(&mut self, pending: usize, now: Instant) {
         if self.state.is_established() && self.ledger.settle(pending) > 0 {
             self.note_progress(now);
-            trace::tell(self, trace::Note::Acknowledged);
+            trace::report(self, trace::Note::Acknowledged);
         }
     }
 
@@ -413,8 +413,8 @@ impl Connection {
         self.stall = Note::None;
         self.icmp = Note::None;
         self.timers.progressed_at = now;
-        if self.timers.is_asking() {
-            self.timers.ask(now);
+        if self.timers.is_answer_due() {
+            self.timers.demand_answer(now);
         }
     }
 
@@ -435,8 +435,8 @@ impl Connection {
                 // The next probe is due earlier than the next try was.
                 self.look_soon(now);
             }
-        } else if opens || !self.timers.is_asking() {
-            self.timers.ask(now);
+        } else if opens || !self.timers.is_answer_due() {
+            self.timers.demand_answer(now);
             // What is pending has left before, or does so now.
             self.timers.question = Question::Sent;
             self.look_soon(now);
@@ -459,7 +459,7 @@ impl Connection {
             self.note_retransmission(now);
         }
         // New data is no try for what is in flight already.
-        let is_more = self.timers.is_asking()
+        let is_more = self.timers.is_answer_due()
             && self.timers.question == Question::Sent
             && sent == Sent::Demanding
             && self.window == Window::Open;
@@ -467,8 +467,8 @@ impl Connection {
             return;
         }
         self.timers.sent_at = now;
-        if !self.timers.is_asking() {
-            self.timers.ask(now);
+        if !self.timers.is_answer_due() {
+            self.timers.demand_answer(now);
             self.look_soon(now);
         } else if self.timers.question == Question::Unsent {
             self.note_first_sent(now);
@@ -578,8 +578,8 @@ impl Connection {
         let known = self.path_mtu.map_or(u16::MAX, NonZeroU16::get);
         if mtu < known {
             self.path_mtu = NonZeroU16::new(mtu);
-            self.narrow_path = Note::Untold;
-            tell!(warn, "connection {}: the path's MTU is {}", self.tag, mtu);
+            self.narrow_path = Note::Due;
+            log_event!(warn, "connection {}: the path's MTU is {}", self.tag, mtu);
         }
     }
 

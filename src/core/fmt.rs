@@ -2,7 +2,7 @@
 
 /// Tells an event to every log that is compiled in. Arguments must be
 /// formattable with `{}` by both.
-macro_rules! tell {
+macro_rules! log_event {
     ($level:ident, $text:literal $(, $argument:expr)* $(,)?) => {{
         #[cfg(feature = "log")]
         ::log::$level!($text $(, $argument)*);
@@ -15,4 +15,4 @@ macro_rules! tell {
     }};
 }
 
-pub(crate) use tell;
+pub(crate) use log_event;

@@ -29,23 +29,23 @@ pub enum Advice {
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub(crate) enum Note {
     None,
-    Untold,
-    Told,
+    Due,
+    Given,
 }
 
 impl Note {
     /// There is something now; what was told is not told again.
     pub(crate) const fn raise(&mut self) {
         if matches!(self, Self::None) {
-            *self = Self::Untold;
+            *self = Self::Due;
         }
     }
 
     /// Whether it is to be told; it is then.
     pub(crate) const fn take(&mut self) -> bool {
-        let is_due = matches!(self, Self::Untold);
+        let is_due = matches!(self, Self::Due);
         if is_due {
-            *self = Self::Told;
+            *self = Self::Given;
         }
         is_due
     }

@@ -30,7 +30,7 @@ pub(crate) struct Timers {
     /// is left of it is given up. [`Instant::NEVER`]: none of these.
     pub(crate) phase_at: Instant,
     /// Since when an answer or progress is due; [`Instant::NEVER`]: none is.
-    pub(crate) asked_at: Instant,
+    pub(crate) due_since: Instant,
     /// When bytes were last acknowledged, or the first of them accepted.
     pub(crate) progressed_at: Instant,
     /// When the oldest segment that demands an answer last left, or was asked for.
@@ -45,7 +45,7 @@ pub(crate) struct Timers {
 impl Timers {
     pub(crate) const OFF: Self = Self {
         phase_at: Instant::NEVER,
-        asked_at: Instant::NEVER,
+        due_since: Instant::NEVER,
         progressed_at: Instant::ZERO,
         sent_at: Instant::ZERO,
         bound: Instant::NEVER,
@@ -70,21 +70,21 @@ impl Timers {
     }
 
     /// From `now` on, an answer or progress is due.
-    pub(crate) fn ask(&mut self, now: Instant) {
-        if self.asked_at == Instant::NEVER {
+    pub(crate) fn demand_answer(&mut self, now: Instant) {
+        if self.due_since == Instant::NEVER {
             self.question = Question::Unsent;
         }
-        self.asked_at = now;
+        self.due_since = now;
         self.user_try = LastTry::Due;
     }
 
     /// Nothing is due.
     pub(crate) const fn answer(&mut self) {
-        self.asked_at = Instant::NEVER;
+        self.due_since = Instant::NEVER;
     }
 
-    pub(crate) fn is_asking(&self) -> bool {
-        self.asked_at != Instant::NEVER
+    pub(crate) fn is_answer_due(&self) -> bool {
+        self.due_since != Instant::NEVER
     }
 
     /// What is due is to be worked out by this time.

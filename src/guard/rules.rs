@@ -36,7 +36,7 @@ pub(crate) fn judge(segment: &Segment<'_>, tcb: &Tcb, mss: u32) -> Verdict {
         Phase::PeerFinished | Phase::Closing => nothing_follows_a_fin(segment, known),
         Phase::TimeWait => syn_ends_time_wait(segment, known)
             .unwrap_or_else(|| nothing_follows_a_fin(segment, known)),
-        Phase::Nobody | Phase::Over | Phase::Listening | Phase::Opening => Verdict::Drop,
+        Phase::Unused | Phase::Over | Phase::Listening | Phase::Opening => Verdict::Drop,
     };
     if verdict != Verdict::Acceptable {
         return verdict;
@@ -65,7 +65,7 @@ fn judge_synchronised(segment: &Segment<'_>, known: &Known) -> Verdict {
         .or_else(|| repetition_is_answered(segment, known))
         .or_else(|| data_must_be_in_the_window(segment, ack, known))
         .or_else(|| fin_must_be_in_the_window(segment, known))
-        .or_else(|| hole_before_a_pure_ack(segment, known))
+        .or_else(|| gap_before_a_pure_ack(segment, known))
         .or_else(|| overtaken_ack_is_replaced(segment, ack, known))
         .unwrap_or(Verdict::Acceptable)
 }
@@ -192,7 +192,7 @@ fn fin_must_be_in_the_window(segment: &Segment<'_>, known: &Known) -> Option<Ver
 /// RFC 9293, 3.10.7.4, step 5: if the peer's last window of data was lost, its pure ACKs
 /// carry a sequence number above RCV.NXT. smoltcp gets them at RCV.NXT, so that it takes the
 /// acknowledgement.
-fn hole_before_a_pure_ack(segment: &Segment<'_>, known: &Known) -> Option<Verdict> {
+fn gap_before_a_pure_ack(segment: &Segment<'_>, known: &Known) -> Option<Verdict> {
     let is_pure = segment.seq() == segment.end();
     (is_pure && is_before(known.rcv_nxt.get(), segment.seq())).then_some(Verdict::Textless)
 }

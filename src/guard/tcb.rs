@@ -19,7 +19,7 @@ use core::num::NonZeroU16;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
     /// There is no connection.
-    Nobody,
+    Unused,
     /// It has ended, and nothing more is to be said: what comes from its other end is
     /// nobody's. Who its ends were is still known, for the report.
     Over,
@@ -79,7 +79,7 @@ impl Phase {
     #[inline(always)]
     const fn after(self, event: Event) -> Self {
         match event {
-            Event::Cleared => Self::Nobody,
+            Event::Cleared => Self::Unused,
             Event::Listens => Self::Listening,
             Event::Assigned => Self::Opening,
             Event::SynLeaves => Self::SynSent,
@@ -88,7 +88,7 @@ impl Phase {
             Event::FinLeaves => match self {
                 Self::Synchronised => Self::Finishing,
                 Self::PeerFinished => Self::Closing,
-                Self::Nobody
+                Self::Unused
                 | Self::Over
                 | Self::Listening
                 | Self::Opening
@@ -121,7 +121,7 @@ impl Phase {
     /// Whether both ends of a connection are known.
     const fn has_ends(self) -> bool {
         match self {
-            Self::Nobody | Self::Listening => false,
+            Self::Unused | Self::Listening => false,
             Self::Over
             | Self::Opening
             | Self::SynSent
@@ -294,7 +294,7 @@ impl Tcb {
             flow: Flow::NONE,
             is_passive: false,
             facts: Cell::new(Facts::default()),
-            phase: Cell::new(Phase::Nobody),
+            phase: Cell::new(Phase::Unused),
             known: Known::default(),
             newest: Cell::new(Newest::default()),
             largest: Cell::new(0),
@@ -359,7 +359,7 @@ impl Tcb {
 
     /// Whether segments of this flow are for it.
     pub(crate) fn is_for(&self, arriving: Flow) -> bool {
-        let is_none = |phase| matches!(phase, Phase::Nobody | Phase::Over | Phase::Listening);
+        let is_none = |phase| matches!(phase, Phase::Unused | Phase::Over | Phase::Listening);
         self.flow.ports == arriving.ports
             && self.flow.addresses == arriving.addresses
             && !is_none(self.phase.get())
@@ -373,7 +373,7 @@ impl Tcb {
     /// Whether a caller at this port is to be answered, or waits for an answer.
     pub(crate) fn serves(&self, port: [u8; 2]) -> bool {
         let [_, ours] = self.flow.ports;
-        let is_live = !matches!(self.phase.get(), Phase::Nobody | Phase::Over);
+        let is_live = !matches!(self.phase.get(), Phase::Unused | Phase::Over);
         is_live && ours == port && (self.is_passive || self.phase.get() == Phase::Listening)
     }
 

@@ -86,7 +86,7 @@ impl<const N: usize> Tracker<N> {
         if let Ok(action) = action {
             self.perform(usize::from(id.slot), action, net.sockets, net.now);
         }
-        self.send_behind(net);
+        self.send_after_ingest(net);
         match action {
             Ok(Action::Wait) => Err(WriteError::WouldBlock { ledger }),
             outcome => outcome.map(|_| ()),
@@ -110,7 +110,7 @@ impl<const N: usize> Tracker<N> {
         let now = net.now;
         let action = self.slot_mut(id)?.connection.handle_finish(now);
         self.perform(usize::from(id.slot), action, net.sockets, net.now);
-        self.send_behind(net);
+        self.send_after_ingest(net);
         Ok(())
     }
 

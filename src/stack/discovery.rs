@@ -33,7 +33,7 @@ use smoltcp::phy::{Device, TxToken};
 use smoltcp::wire::HardwareAddress;
 
 /// Of an Ethernet frame: to everybody on the link.
-const EVERYBODY: [u8; 6] = [0xff; 6];
+const BROADCAST: [u8; 6] = [0xff; 6];
 
 const ARP_LEN: usize = 14 + 28;
 const LONGEST: usize = if cfg!(feature = "proto-ipv6") {
@@ -57,7 +57,7 @@ impl Discovery {
         let [to, from, rest @ ..] = frame.as_chunks_mut::<6>().0 else {
             return Self { frame, len: 0 };
         };
-        *to = EVERYBODY;
+        *to = BROADCAST;
         *from = mac;
         let _ = rest;
         let len = match addresses {
@@ -198,7 +198,7 @@ impl<const N: usize> Tracker<N> {
         &mut self,
         index: usize,
         net: &mut Net<'_, '_, D>,
-        may_ask: bool,
+        may_query: bool,
     ) -> bool {
         // smoltcp panics if it is asked for the address of another medium.
         if self.wire.guard.medium() != Medium::Ethernet {
@@ -223,8 +223,8 @@ impl<const N: usize> Tracker<N> {
             self.introduced_at = net.now.max(Instant::from_micros(next));
             self.take_in_frame(net, self.introduced_at, Some(answer.octets()));
         } else if !is_noted
-            && may_ask
-            && self.wire.neighbours.begin_to_ask(index, net.now)
+            && may_query
+            && self.wire.neighbours.begin_query(index, net.now)
             && let Some(addresses) = between(local, hop)
             && let Some(room) = net.device.transmit(to_smoltcp(net.now))
         {

@@ -82,7 +82,7 @@ pub struct Stack<'a, D: Device, C: Clock, const N: usize> {
     device: D,
     clock: C,
     /// Asks the device for its link, if somebody said how.
-    ask_link: Option<fn(&mut D) -> bool>,
+    link_query: Option<fn(&mut D) -> bool>,
 }
 
 impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
@@ -132,7 +132,7 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
             sockets,
             device,
             clock,
-            ask_link: None,
+            link_query: None,
         })
     }
 
@@ -210,12 +210,12 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
     /// A link that goes down and comes back between two looks is not noticed, so
     /// a change of the link should end [`Clock::wait`].
     pub fn follow_link(&mut self, ask: fn(&mut D) -> bool) {
-        self.ask_link = Some(ask);
+        self.link_query = Some(ask);
         self.look_at_link();
     }
 
     fn look_at_link(&mut self) {
-        if let Some(ask) = self.ask_link {
+        if let Some(ask) = self.link_query {
             let up = ask(&mut self.device);
             if up != self.tracker.link_is_up {
                 self.set_link(up);
@@ -448,7 +448,7 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
     /// Tells who traces connections of a call.
     pub(super) fn trace(&self, id: ConnectionId, note: Note<'_>) {
         if let Ok(connection) = self.tracker.connection(id) {
-            trace::tell(connection, note);
+            trace::report(connection, note);
         }
     }
 
@@ -470,7 +470,7 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
             let result = attempt(tracker, &mut net, taken);
             // Whatever came of it: what was taken in may have to be answered.
             if !matches!(result, Ok(None)) {
-                tracker.send_behind(&mut net);
+                tracker.send_after_ingest(&mut net);
             }
             if let Some(result) = result? {
                 return Ok(result);
@@ -496,7 +496,7 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
         let mut until = Instant::NEVER;
         if let CallTimeout::Of(id) = limit {
             let connection = self.tracker.connection(id)?;
-            trace::tell(connection, Note::Waits { since: started });
+            trace::report(connection, Note::Waits { since: started });
             until = started.plus_millis(connection.options().call_ms());
             if now >= until {
                 return Err(connection.call_timed_out(started));

@@ -170,7 +170,7 @@
 
 pub use embassy_net_driver;
 
-use crate::core::fmt::tell;
+use crate::core::fmt::log_event;
 use crate::{Clock, Instant};
 use core::convert::Infallible;
 use core::fmt;
@@ -306,7 +306,7 @@ fn run<R: Future + Unpin>(runner: &mut Option<R>, waker: &Waker) {
     };
     let mut cx = Context::from_waker(waker);
     if Pin::new(future).poll(&mut cx).is_ready() {
-        tell!(warn, "the driver's runner has ended");
+        log_event!(warn, "the driver's runner has ended");
         *runner = None;
     }
 }

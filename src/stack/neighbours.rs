@@ -96,7 +96,7 @@ impl<const N: usize> Neighbours<N> {
     }
 
     /// Whether it is to be asked for now, which is noted: once a second at most.
-    pub(super) fn begin_to_ask(&self, slot: usize, now: Instant) -> bool {
+    pub(super) fn begin_query(&self, slot: usize, now: Instant) -> bool {
         let Some(neighbour) = self.of.get(slot) else {
             return false;
         };

@@ -55,7 +55,7 @@ impl Events {
     /// A peer calls a listener.
     const CALLED: Self = Self(1);
     /// It is gone before the handshake is complete.
-    const CALLER_GONE: Self = Self(2);
+    const CALLER_LEFT: Self = Self(2);
     /// The handshake is complete.
     const ESTABLISHED: Self = Self(4);
     /// The peer has sent its FIN.
@@ -108,7 +108,7 @@ const fn observe(before: tcp::State, after: tcp::State, seen: Seen) -> Events {
         (TimeWait | Closed, _, _) => Events::NONE,
 
         (Listen, SynReceived, _) => Events::CALLED,
-        (SynReceived, Listen, _) => Events::CALLER_GONE,
+        (SynReceived, Listen, _) => Events::CALLER_LEFT,
         (_, Listen | SynSent | SynReceived, _) => Events::NONE,
 
         // Both the last ACK and a RST lead from LAST-ACK to CLOSED.
@@ -199,7 +199,7 @@ impl Slot {
         if moved.has(Events::CALLED) {
             self.connection.handle_handshake_started(now);
         }
-        if moved.has(Events::CALLER_GONE) {
+        if moved.has(Events::CALLER_LEFT) {
             self.connection.handle_handshake_dropped();
         }
         if moved.has(Events::ESTABLISHED) {

@@ -278,7 +278,7 @@ impl<const N: usize> Tracker<N> {
             local_port: flow.map_or(listens.port, |flow| flow.local_port()),
             remote_port: flow.map(|flow| remote_end(&flow).port),
         };
-        trace::tell(&slot.connection, note);
+        trace::report(&slot.connection, note);
     }
 
     /// Hands a slot that was just opened to its new owner.

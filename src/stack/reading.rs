@@ -31,7 +31,7 @@ impl<const N: usize> Tracker<N> {
             Ok(0) => Ok(None),
             Ok(read) => {
                 let bytes = into.get(..read).unwrap_or(into);
-                trace::tell(&slot.connection, trace::Note::Read(bytes));
+                trace::report(&slot.connection, trace::Note::Read(bytes));
                 Ok(Some(read))
             }
             Err(error) => return slot.end_of_reading(error),
@@ -83,7 +83,7 @@ impl<const N: usize> Tracker<N> {
             let _ = socket.recv(|bytes| {
                 let count = count.min(bytes.len());
                 let taken = bytes.get(..count).unwrap_or(bytes);
-                trace::tell(&slot.connection, trace::Note::Read(taken));
+                trace::report(&slot.connection, trace::Note::Read(taken));
                 (count, ())
             });
             self.note_read(id, socket);

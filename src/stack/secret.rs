@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_prints_it() {
+    fn it_is_never_printed() {
         extern crate std;
         let secret = Secret::new(0x0123_4567_89ab_cdef);
         assert_eq!(std::format!("{secret:?}"), "Secret(..)");

@@ -195,7 +195,7 @@ impl<const N: usize> Tracker<N> {
     /// [holds](Config::receive_queue) at most, runs timers, sends.
     pub fn poll<D: Device + ?Sized>(&mut self, net: &mut Net<'_, '_, D>) {
         self.ingest(net);
-        self.send_behind(net);
+        self.send_after_ingest(net);
     }
 
     /// The receiving half of a poll: takes in frames, runs timers.
@@ -346,12 +346,12 @@ impl<const N: usize> Tracker<N> {
     /// without an address would clear what was queued behind it.
     pub(super) fn send_out<D: Device + ?Sized>(&mut self, net: &mut Net<'_, '_, D>) {
         self.look_at_addresses(net);
-        self.send_behind(net);
+        self.send_after_ingest(net);
     }
 
     /// Sends what may be sent, until nothing is left or the device is full.
     /// To be called behind [`ingest`](Self::ingest).
-    pub(super) fn send_behind<D: Device + ?Sized>(&mut self, net: &mut Net<'_, '_, D>) {
+    pub(super) fn send_after_ingest<D: Device + ?Sized>(&mut self, net: &mut Net<'_, '_, D>) {
         for _ in 0..EGRESS_BURST {
             if self.send_segments(net) == PollResult::None {
                 break;

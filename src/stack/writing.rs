@@ -29,7 +29,7 @@ fn has_room<D: Device + ?Sized>(net: &mut Net<'_, '_, D>) -> bool {
 /// The first so many of `bytes` are in the transmit buffer.
 fn note_written(connection: &Connection, bytes: &[u8], written: usize) {
     if let Some(bytes) = bytes.get(..written).filter(|bytes| !bytes.is_empty()) {
-        trace::tell(connection, trace::Note::Written(bytes));
+        trace::report(connection, trace::Note::Written(bytes));
     }
 }
 
@@ -145,7 +145,7 @@ impl<const N: usize> Tracker<N> {
         let taken = self.take_in_for_write(net);
         let slot = self.slot(id)?;
         if let Some(error) = slot.connection.error() {
-            self.send_behind(net);
+            self.send_after_ingest(net);
             return Err(error);
         }
         let is_opening = matches!(
@@ -207,7 +207,7 @@ impl<const N: usize> Tracker<N> {
         // others could not write for want of room: each may, before anything is sent.
         let is_scarce = N > 1 && self.wire.room.is_short();
         match &accepted {
-            Ok(0) if is_scarce && taken != Taken::Full => self.send_behind(net),
+            Ok(0) if is_scarce && taken != Taken::Full => self.send_after_ingest(net),
             Ok(0) => {}
             Ok(_) if is_scarce => {}
             Ok(_)
@@ -216,7 +216,7 @@ impl<const N: usize> Tracker<N> {
                     && !self.is_burst(id, net.sockets) => {}
             Ok(_) => self.send_accepted(net, id, taken),
             // What was taken in may have to be answered.
-            Err(_) => self.send_behind(net),
+            Err(_) => self.send_after_ingest(net),
         }
         accepted
     }

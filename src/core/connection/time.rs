@@ -3,7 +3,7 @@
 use super::{Connection, Handshake};
 use crate::Instant;
 use crate::core::facts::{Retry, Window};
-use crate::core::fmt::tell;
+use crate::core::fmt::log_event;
 use crate::core::options::Options;
 use crate::core::state::{Action, Event, State};
 use crate::core::timers::{LastTry, Question};
@@ -147,7 +147,7 @@ impl Connection {
     }
 
     fn end_user(&mut self, now: Instant) -> Action {
-        let is_heard = self.heard_at > self.timers.asked_at;
+        let is_heard = self.heard_at > self.timers.due_since;
         match is_heard && self.ledger.pending() > 0 {
             true => self.apply(Event::ProgressTimeout, now),
             false => self.apply(Event::UserTimeout, now),
@@ -165,7 +165,7 @@ impl Connection {
     /// for: its answer has its time.
     pub(super) fn note_first_sent(&mut self, now: Instant) {
         match self.timers.user_try {
-            LastTry::Due => self.timers.ask(now),
+            LastTry::Due => self.timers.demand_answer(now),
             LastTry::Asked => {
                 let last_ms = last_try_ms(self.options.user_timeout_ms());
                 self.end_user_at(now.plus_millis(last_ms));
@@ -183,7 +183,7 @@ impl Connection {
     pub(crate) fn is_unanswered(&self) -> bool {
         match self.state == State::Connecting {
             true => self.handshake != Handshake::Unsent,
-            false => self.timers.is_asking() && self.timers.question == Question::Sent,
+            false => self.timers.is_answer_due() && self.timers.question == Question::Sent,
         }
     }
 
@@ -195,10 +195,10 @@ impl Connection {
 
     /// When what is due counts as missing; [`Instant::NEVER`] if nothing is due.
     fn user_at(&self) -> Instant {
-        match self.timers.is_asking() {
+        match self.timers.is_answer_due() {
             true => self
                 .timers
-                .asked_at
+                .due_since
                 .plus_millis(self.options.user_timeout_ms()),
             false => Instant::NEVER,
         }
@@ -206,7 +206,7 @@ impl Connection {
 
     /// Lets the limit end then.
     fn end_user_at(&mut self, end: Instant) {
-        self.timers.asked_at = end.minus_millis(self.options.user_timeout_ms());
+        self.timers.due_since = end.minus_millis(self.options.user_timeout_ms());
     }
 
     fn check_stall(&mut self, now: Instant) {
@@ -226,9 +226,9 @@ impl Connection {
 
     fn check_tries(&mut self, now: Instant) {
         if self.resend_at() <= now {
-            if self.state.is_established() && !self.timers.is_asking() {
+            if self.state.is_established() && !self.timers.is_answer_due() {
                 // Nobody answers an idle connection's probe that cannot leave, either.
-                self.timers.ask(now);
+                self.timers.demand_answer(now);
             }
             self.resend(now);
         }
@@ -249,8 +249,8 @@ impl Connection {
                 false => Instant::NEVER,
             };
         }
-        if timers.is_asking() {
-            let since = timers.sent_at.max(timers.asked_at);
+        if timers.is_answer_due() {
+            let since = timers.sent_at.max(timers.due_since);
             return match self.is_blocked() {
                 // Only the stack below knows when it probes.
                 true => Instant::NEVER,
@@ -355,7 +355,7 @@ impl Connection {
     pub(super) fn note_stall(&mut self) {
         if !self.stall.is_raised() {
             self.stall.raise();
-            tell!(
+            log_event!(
                 warn,
                 "connection {}: stalled, {} bytes pending, {} retransmissions",
                 self.tag,

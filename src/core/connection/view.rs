@@ -86,7 +86,7 @@ impl Connection {
         // The answered probes of a closed window may be a minute apart. Of one that has had
         // no answer, nothing can be said.
         let is_closed = self.window == Window::Zero;
-        let is_there = self.heard_at > started || !self.timers.is_asking();
+        let is_there = self.heard_at > started || !self.timers.is_answer_due();
         let why = match self.state.is_established() && is_closed && is_there {
             true => Timeout::NotReading,
             false => Timeout::Call,
@@ -95,7 +95,7 @@ impl Connection {
             why,
             ledger: self.ledger,
         };
-        trace::tell(self, trace::Note::Failed(error));
+        trace::report(self, trace::Note::Failed(error));
         error
     }
 

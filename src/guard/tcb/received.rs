@@ -141,7 +141,7 @@ impl Tcb {
     pub(crate) fn note_icmp(&self, seq: u32) -> bool {
         let snd_una = self.known.snd_una.get();
         let oldest = match self.phase.get() {
-            Phase::Nobody | Phase::Over | Phase::Listening | Phase::Opening => return false,
+            Phase::Unused | Phase::Over | Phase::Listening | Phase::Opening => return false,
             // The SYN itself, which counts as acknowledged elsewhere.
             Phase::SynSent | Phase::SynSeen | Phase::SynReceived => snd_una.wrapping_sub(1),
             Phase::Synchronised

@@ -52,7 +52,7 @@ pub(crate) fn parse(medium: Medium, frame: &[u8], checks: Checksums) -> Parsed<'
 }
 
 /// Reads a segment that leaves, as [`parse`] does. smoltcp made it: there are no options
-/// in front of it, and nothing behind it.
+/// in front of it, and nothing rest it.
 pub(crate) fn parse_sent(medium: Medium, frame: &[u8]) -> Parsed<'_> {
     let Some(packet) = frame.get(medium.header_len()..) else {
         return Parsed::Other;
@@ -75,7 +75,7 @@ pub(crate) fn parse_sent(medium: Medium, frame: &[u8]) -> Parsed<'_> {
 /// frame: each accessor of a checked packet would look at the length again.
 #[cfg(feature = "proto-ipv4")]
 fn parse_ipv4(packet: &[u8], checks: Checksums) -> Parsed<'_> {
-    let Some((fixed, behind)) = packet.split_first_chunk::<IPV4_HEADER_LEN>() else {
+    let Some((fixed, rest)) = packet.split_first_chunk::<IPV4_HEADER_LEN>() else {
         return Parsed::Other;
     };
     let [
@@ -99,8 +99,8 @@ fn parse_ipv4(packet: &[u8], checks: Checksums) -> Parsed<'_> {
     let total_len = usize::from(u16::from_be_bytes([len_high, len_low]));
     let Some((options, payload)) = total_len
         .checked_sub(IPV4_HEADER_LEN)
-        .and_then(|len| behind.get(..len))
-        .and_then(|behind| behind.split_at_checked(options_len))
+        .and_then(|len| rest.get(..len))
+        .and_then(|rest| rest.split_at_checked(options_len))
     else {
         return Parsed::Other;
     };
@@ -286,7 +286,7 @@ mod tests {
 
     /// RFC 791, 3.1: up to ten words of them stand in front of the segment.
     #[test]
-    fn options_of_the_packet_are_passed_over_and_summed_up() {
+    fn options_of_the_packet_are_skipped_and_checksummed() {
         let (from, to) = (IpAddress::v4(10, 0, 0, 1), IpAddress::v4(10, 0, 0, 2));
         let plain = packet(from, to, b"four");
         for words in 1..=10_u8 {
