@@ -21,7 +21,7 @@ pub(crate) const IS_ON: bool = cfg!(feature = "trace");
     allow(
         dead_code,
         unreachable_pub,
-        reason = "only read then, most of them told by the stack"
+        reason = "read only with `trace`, and reported by the stack for the most part"
     )
 )]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +58,8 @@ pub enum Note<'n> {
     },
 }
 
-/// Whoever wants to know: called in the middle of things, so it must not call back.
+/// A function that is called at each note, while a call is under way. It must not call
+/// into the stack.
 #[cfg(feature = "trace")]
 pub type Observer = fn(&Connection, Note<'_>);
 
@@ -87,7 +88,7 @@ pub fn set(observer: Option<Observer>) -> Option<Observer> {
     OBSERVER.replace(observer)
 }
 
-/// Tells the observer of this thread, if there is one.
+/// Calls the observer of this thread, if there is one.
 #[cfg(feature = "trace")]
 pub(crate) fn report(connection: &Connection, note: Note<'_>) {
     if let Some(observer) = OBSERVER.get() {
@@ -95,6 +96,6 @@ pub(crate) fn report(connection: &Connection, note: Note<'_>) {
     }
 }
 
-/// Tells nobody.
+/// Does nothing: there are no observers.
 #[cfg(not(feature = "trace"))]
 pub(crate) const fn report(_: &Connection, _: Note<'_>) {}

@@ -1,15 +1,16 @@
 //! One connection without its I/O: facts in, decisions out.
 //!
-//! A driver feeds a [`Connection`] what it sees and asks it what to do. The
-//! methods come in three kinds, in the order in which a driver uses them:
+//! A driver feeds a [`Connection`] what it sees and performs the actions that it
+//! returns. The methods come in three kinds, in the order in which a driver uses
+//! them:
 //!
-//! 1. `handle_*` take in a call of the application, a fact or the passing of
+//! 1. `handle_*` process a call of the application, a fact or the passing of
 //!    time. Those that can change the state return the [`Action`] owed.
-//! 2. `poll_*` say what is next: a deadline, advice.
+//! 2. `poll_*` return what is next: a deadline, advice.
 //! 3. Getters read the state, the ledger and the report.
 //!
 //! Nothing here blocks, and nothing knows a socket or a clock: each fact comes
-//! with its [`Instant`]. Of one incoming segment the driver tells first what it
+//! with its [`Instant`]. Of one incoming segment the driver first reports what it
 //! acknowledges ([`handle_pending`](Connection::handle_pending)), then that it
 //! was heard ([`handle_heard`](Connection::handle_heard)), then what it carries
 //! (FIN, RST...), so that the ledger is settled before an end freezes it.
@@ -73,7 +74,7 @@ enum Handshake {
 #[derive(Debug, Clone, Copy)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Connection {
-    /// Tells connections apart in the log, nothing else.
+    /// Identifies the connection in the log. It has no other use.
     tag: u16,
     state: State,
     ledger: Ledger,
@@ -148,8 +149,8 @@ impl Connection {
         }
     }
 
-    /// What the table says of an event now. Inlined, for a write asks it, and then
-    /// the column is known.
+    /// The cell of the table for an event in the present state. Inlined, because a write
+    /// looks one up, with an event that is known when it is compiled.
     // tuning: look-up-by-column
     #[inline(always)]
     fn look_up(&self, event: Event) -> Transition {
@@ -216,7 +217,7 @@ impl Connection {
         action
     }
 
-    /// Asks whether a write may take bytes, and how many at most.
+    /// Returns whether a write may take bytes, and how many at most.
     ///
     /// # Errors
     ///
@@ -279,7 +280,7 @@ impl Connection {
         self.ledger.accept(bytes);
         // No machine lives to see 2^64 writes.
         self.writes_accepted = self.writes_accepted.wrapping_add(1);
-        // Behind bytes that are pending, whatever timers there are run.
+        // While earlier bytes are pending, the timers run already.
         if is_first {
             self.start_waiting(now);
         }
@@ -305,7 +306,7 @@ impl Connection {
         self.look_soon(now);
         if self.window == Window::Open && !self.timers.is_answer_due() {
             // It leaves at once, or as soon as what is in flight is answered. If the
-            // neighbour is gone it never does, which is silence too.
+            // neighbour is unreachable it never does, which is silence too.
             self.timers.demand_answer(now);
         }
     }
@@ -389,8 +390,8 @@ impl Connection {
         action
     }
 
-    /// Of the accepted bytes, `pending` are still in the transmit buffer. To
-    /// be told whenever acknowledgements may have shortened it, and never when
+    /// Of the accepted bytes, `pending` are still in the transmit buffer. Report it
+    /// whenever acknowledgements may have shortened the buffer, and never when
     /// something else did.
     pub fn handle_pending(&mut self, pending: u64, now: Instant) {
         self.note_pending(usize::try_from(pending).unwrap_or(usize::MAX), now);
@@ -407,7 +408,7 @@ impl Connection {
         self.end_back_off(now);
         self.retransmissions = 0;
         if self.stall.is_raised() {
-            // Advice may be due anew, earlier than anything else.
+            // Advice may be due again, earlier than anything else.
             self.look_soon(now);
         }
         self.stall = Note::None;
@@ -514,8 +515,8 @@ impl Connection {
         self.apply(Event::PeerFin(self.options.on_peer_fin()), now)
     }
 
-    /// The stack below has dropped bytes that nobody had read: the end of what the peer sent
-    /// cannot be reached.
+    /// The stack below has dropped received bytes before they were read: the end of what the
+    /// peer sent cannot be reached.
     #[cfg(feature = "smoltcp")]
     pub(crate) const fn note_unread_lost(&mut self) {
         self.incoming = Incoming::Open;
@@ -542,7 +543,7 @@ impl Connection {
     }
 
     /// While finishing, every byte is acknowledged, and bytes of the peer were
-    /// left unread: [`Action::Reset`] tells it so (RFC 2525, 2.17).
+    /// left unread: [`Action::Reset`] informs the peer (RFC 2525, 2.17).
     pub fn handle_drained_unread(&mut self, now: Instant) -> Action {
         self.apply(Event::DrainedUnread, now)
     }
@@ -583,7 +584,7 @@ impl Connection {
         }
     }
 
-    /// Our own address is gone: that of the connection, or the one that we listen at.
+    /// Our own address was removed: that of the connection, or the one that we listen at.
     pub fn handle_address_lost(&mut self, now: Instant) -> Action {
         self.apply(Event::AddressLost, now)
     }
@@ -613,7 +614,7 @@ impl Connection {
         }
     }
 
-    /// Advice that has not been told yet.
+    /// Returns advice that was not returned before.
     pub const fn poll_advice(&mut self) -> Option<Advice> {
         if self.stall.take() {
             Some(Advice::Stalled)

@@ -1,4 +1,4 @@
-//! What a driver tells a connection, and what it is told about a write.
+//! What a driver reports to a connection, and what a connection returns to a write.
 
 /// The room the peer last announced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! Events through `log` and `defmt`, each optional, in one call.
 
-/// Tells an event to every log that is compiled in. Arguments must be
-/// formattable with `{}` by both.
+/// Writes an event to every log that is compiled in. Both must be able to format the
+/// arguments with `{}`.
 macro_rules! log_event {
     ($level:ident, $text:literal $(, $argument:expr)* $(,)?) => {{
         #[cfg(feature = "log")]

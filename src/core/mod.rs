@@ -18,7 +18,7 @@
 //! 5. Sleep until [`Connection::poll_timeout`], the stack's own next timer, or
 //!    a frame.
 //!
-//! A write goes through step 2 first, then asks [`Connection::handle_write`],
+//! A write goes through step 2 first, then calls [`Connection::handle_write`],
 //! and reports what was accepted with [`Connection::handle_accepted`]. Every
 //! [`Action`] that is returned is carried out at once.
 

@@ -105,7 +105,7 @@ pub enum Nagle {
 }
 
 /// Timeouts and policies of one connection. Every default is on, so no call and
-/// no connection waits for ever unless the peer keeps answering.
+/// no connection waits without bound unless the peer keeps answering.
 ///
 /// ```
 /// use core::time::Duration;

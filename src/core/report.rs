@@ -24,7 +24,7 @@ pub enum Advice {
     NarrowPath,
 }
 
-/// Whether there is something to advise, and whether it was told.
+/// Whether there is something to advise, and whether the advice was given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub(crate) enum Note {
@@ -34,14 +34,14 @@ pub(crate) enum Note {
 }
 
 impl Note {
-    /// There is something now; what was told is not told again.
+    /// There is something to advise. Advice that was given is not given again.
     pub(crate) const fn raise(&mut self) {
         if matches!(self, Self::None) {
             *self = Self::Due;
         }
     }
 
-    /// Whether it is to be told; it is then.
+    /// Returns whether advice is due, and marks it as given.
     pub(crate) const fn take(&mut self) -> bool {
         let is_due = matches!(self, Self::Due);
         if is_due {
@@ -55,7 +55,7 @@ impl Note {
     }
 }
 
-/// What the driver told about the link.
+/// What the driver reported about the link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub(crate) enum Link {
@@ -97,7 +97,7 @@ pub struct Progress {
     pub window: Window,
     /// Whether the stall advice was given and no progress was made since.
     pub is_stalled: bool,
-    /// Whether the receive buffer is full: while it is, a FIN behind the
+    /// Whether the receive buffer is full: while it is, a FIN after the
     /// unread bytes cannot be seen. Always `false` where they are discarded.
     pub is_receive_full: bool,
 }
@@ -138,7 +138,7 @@ pub struct Report {
 }
 
 impl fmt::Display for Report {
-    /// The cause and the ledger; what the peer sent and nobody read, if there is any.
+    /// The cause and the ledger, and how many received bytes were discarded, if any.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let cause = self.cause.map_or("not ended", Cause::name);
         write!(f, "{cause}: {}", self.ledger)?;

@@ -7,8 +7,8 @@ use core::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum OnPeerFin {
-    /// The peer has gone: writes are refused from then on, bytes accepted
-    /// earlier keep draining.
+    /// The peer has closed the connection: writes are refused from then on, bytes
+    /// accepted earlier keep draining.
     #[default]
     Refuse,
     /// The peer has only closed its own direction: writes go on until a RST
@@ -20,12 +20,12 @@ pub enum OnPeerFin {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum OnReceive {
-    /// Drained and counted, so that a FIN behind them is never hidden by a
-    /// full receive buffer. For pure writers.
+    /// Discarded and counted, so that a full receive buffer never hides a FIN
+    /// after them. For pure writers.
     #[default]
     Discard,
     /// Kept for the application, which must read them: while the receive
-    /// buffer is full, a FIN behind the unread bytes cannot be seen.
+    /// buffer is full, a FIN after the unread bytes cannot be seen.
     Keep,
 }
 
@@ -34,7 +34,7 @@ pub enum OnReceive {
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Closer {
     /// We finished while the peer's direction was open, or on a half-closed
-    /// connection by choice: the end will be told as our own.
+    /// connection by choice: the end is reported as our own.
     Us,
     /// The peer's FIN came first and refused our writes: whatever happens
     /// during the drain, the cause stays [`Cause::PeerFinished`].
@@ -257,7 +257,7 @@ pub enum Event {
     DrainedUnread,
     /// Fact: there is no way to the peer.
     Unreachable,
-    /// Fact: our own IP address is gone.
+    /// Fact: our own IP address was removed.
     AddressLost,
     /// Limit: the handshake did not complete in time.
     ConnectTimeout,
@@ -323,7 +323,7 @@ pub enum Action {
     Wait,
     /// Take no bytes, ever: fail the call with the error of this state.
     Refuse,
-    /// Send a FIN behind the accepted bytes.
+    /// Send a FIN after the accepted bytes.
     SendFin,
     /// End the connection below at once, with a RST where one can be sent.
     Reset,

@@ -1,4 +1,4 @@
-//! Monotonic time, as the driver tells it.
+//! Monotonic time, as the driver supplies it.
 //!
 //! The core owns no clock: each fact is handed to it together with the
 //! [`Instant`] at which it became known.

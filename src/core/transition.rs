@@ -6,15 +6,15 @@
 //! [`Event`]: a call of the application, a fact the layer below observed, or a
 //! limit that was reached. [`transition`] maps the two to the next state and
 //! the [`Action`] the driver owes. It knows no clock, no socket and no bytes:
-//! whoever has those turns conditions on data into distinct events first (a
-//! FIN under either policy, a connect timeout with or without a SYN on the
-//! wire).
+//! [`Connection`](crate::Connection) first turns conditions on data into distinct
+//! events (a FIN under either policy, a connect timeout with or without a SYN on
+//! the wire).
 //!
 //! Three rules shape the table:
 //!
 //! - **The first end wins.** Once a cause is decided, no event changes it. A
 //!   FIN under [`OnPeerFin::Refuse`] decides it before the connection is
-//!   closed, so every later end of that connection tells the FIN.
+//!   closed, so every later end of that connection reports the FIN.
 //! - **Late facts are ignored, wrong calls are misuse**; neither changes
 //!   anything.
 //! - **Only `Release` leads out of `Closed`**, and only to `Idle`.
@@ -272,8 +272,8 @@ const fn from_connecting(event: Event) -> Transition {
     }
 }
 
-/// RFC 9293, 3.10.7.2 (LISTEN) and the half-done handshake behind it: whatever breaks the
-/// handshake only puts the connection back to waiting.
+/// RFC 9293, 3.10.7.2 (LISTEN) and the handshake that follows: an event that breaks the
+/// handshake only returns the connection to LISTEN.
 const fn from_listening(event: Event) -> Transition {
     let here = State::Listening;
     match event {
@@ -329,8 +329,8 @@ const fn from_open(event: Event) -> Transition {
     }
 }
 
-/// RFC 9293 (CLOSE-WAIT), with the peer taken as gone: the cause is decided, what is left is
-/// to drain. Every end from here tells the FIN, which came first.
+/// RFC 9293 (CLOSE-WAIT), under the policy that a FIN refuses writes: the cause is decided,
+/// and pending bytes drain. Every end from here reports the FIN, which came first.
 const fn from_peer_finished_refuse(event: Event) -> Transition {
     let here = State::PeerFinished(OnPeerFin::Refuse);
     match event {

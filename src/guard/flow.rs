@@ -19,7 +19,7 @@ pub(crate) enum Addresses {
 }
 
 impl Flow {
-    /// Unused's.
+    /// The flow of no connection.
     pub(crate) const NONE: Self = Self {
         #[cfg(feature = "proto-ipv4")]
         addresses: Addresses::V4([[0; 4]; 2]),

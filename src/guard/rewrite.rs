@@ -295,7 +295,7 @@ mod tests {
 
     #[cfg(feature = "medium-ip")]
     #[test]
-    fn the_header_is_right_whatever_it_sums_up_to() {
+    fn the_header_is_right_with_every_checksum() {
         let mut buffer = [0; LONGEST];
         let mut zeros = 0;
         for host in 0..=u16::MAX {

@@ -3,8 +3,8 @@
 //! smoltcp closes a connection for any RST in its window, drops a SYN without an
 //! answer, and takes an acknowledgement of bytes that were never sent. Each function here
 //! is one requirement, and names the clause that it comes from. It returns a verdict, or
-//! `None` where it has nothing to say. [`judge`] asks those that hold in the present phase,
-//! in the order in which RFC 9293, 3.10.7, has them; none of them changes anything.
+//! `None` where it does not apply. [`judge`] calls those that hold in the present phase,
+//! in the order of RFC 9293, 3.10.7; none of them changes anything.
 //!
 //! Two more rules are for segments that smoltcp gets in any case, and are kept where those
 //! are made: which options of a SYN go on (`Segment::tailored_options`), and who may talk to
@@ -72,9 +72,9 @@ fn judge_synchronised(segment: &Segment<'_>, known: &Known) -> Verdict {
 
 // ---- the handshake ----
 
-/// RFC 9293, 3.10.7.3: in SYN-SENT, what acknowledges anything but our SYN gets a RST. No
-/// SYN without ACK is taken: a simultaneous open is what an attacker off the path would ask
-/// for.
+/// RFC 9293, 3.10.7.3: in SYN-SENT, a segment that acknowledges anything but our SYN is
+/// answered with a RST. A SYN without ACK is not accepted: an attacker off the path could
+/// send one to make a simultaneous open.
 fn answer_must_acknowledge_our_syn(segment: &Segment<'_>, known: &Known) -> Verdict {
     match segment.ack() {
         _ if segment.is_nonsense() => Verdict::Drop,

@@ -92,7 +92,7 @@ impl<const N: usize, const A: usize> Table<N, A> {
         }
     }
 
-    /// Connection `slot` waits for somebody to call at this port.
+    /// Connection `slot` waits for a caller at this port.
     pub(crate) fn listen(&mut self, slot: usize, port: u16) {
         if let Some(tcb) = self.tcbs.get_mut(slot) {
             tcb.listen(port);
@@ -114,8 +114,8 @@ impl<const N: usize, const A: usize> Table<N, A> {
         }
     }
 
-    /// The connection has nothing more to say: what comes from its other end is
-    /// nobody's.
+    /// The connection sends no more: later segments from its other end belong to no
+    /// connection.
     pub(crate) fn take_off(&mut self, slot: usize) {
         if let Some(tcb) = self.tcbs.get(slot) {
             tcb.end();
@@ -400,7 +400,7 @@ impl<const N: usize, const A: usize> Table<N, A> {
             return Some((slot, tcb.note_rst_sent(segment)));
         }
         let len = segment.len();
-        // A segment without sequence space (a pure ACK) asks for no answer.
+        // A segment without sequence space (a pure ACK) demands no answer.
         if len > 0 {
             self.touch(slot, tcb);
         }

@@ -20,10 +20,10 @@ use core::num::NonZeroU16;
 pub(crate) enum Phase {
     /// There is no connection.
     Unused,
-    /// It has ended, and nothing more is to be said: what comes from its other end is
-    /// nobody's. Who its ends were is still known, for the report.
+    /// It has ended and sends no more: later segments from its other end belong to no
+    /// connection. Its addresses and ports are still known, for the report.
     Over,
-    /// Somebody may call at the local port.
+    /// A caller may open it at the local port.
     Listening,
     /// Nothing was sent yet: nothing can be judged, or quoted by ICMP.
     Opening,
@@ -188,7 +188,7 @@ pub(crate) struct Facts {
     pub(crate) heard: Option<Window>,
     /// What the newest segment says of either direction.
     pub(crate) seen: Seen,
-    /// What left, the latest of the most telling kind.
+    /// What left, the latest of the kind that carries the most information.
     pub(crate) sent: Option<Sent>,
     /// How many of the segments that left had been sent before.
     pub(crate) resent: u8,
@@ -214,7 +214,7 @@ pub(crate) struct Known {
     /// The octet after all that has arrived in order. It is ahead of RCV.NXT if smoltcp
     /// could not be given all of that.
     pub(crate) arrived: Cell<u32>,
-    /// RCV.WND: octets from RCV.NXT on that the peer was told it may send.
+    /// RCV.WND: octets from RCV.NXT on that our advertised window allows the peer to send.
     pub(crate) rcv_wnd: Cell<u32>,
     /// The most octets that were in flight at any time.
     pub(crate) most_in_flight: Cell<u32>,
@@ -326,7 +326,7 @@ impl Tcb {
         self.note_peer_shift(is_passive.then_some(peer_shift));
     }
 
-    /// Forgets what was seen, and waits for somebody to call at this port.
+    /// Forgets what was seen, and waits for a caller at this port.
     pub(crate) fn listen(&mut self, port: u16) {
         let ports = [[0; 2], port.to_be_bytes()];
         let flow = Flow {
@@ -352,7 +352,7 @@ impl Tcb {
         };
     }
 
-    /// The connection has nothing more to say: what comes from its other end is nobody's.
+    /// The connection sends no more: later segments from its other end belong to no connection.
     pub(crate) fn end(&self) {
         self.note(Event::Ended);
     }

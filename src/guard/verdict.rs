@@ -31,7 +31,7 @@ pub(crate) enum Verdict {
 }
 
 impl Verdict {
-    /// Whether the segment is the peer's, as far as an attacker off the path could tell.
+    /// Whether the segment is the peer's: an attacker off the path could not have made it.
     pub(crate) const fn is_heard(self) -> bool {
         matches!(
             self,

@@ -1,4 +1,4 @@
-//! The calls of an application on a [`Tracker`] that end a connection or ask about it.
+//! The calls of an application on a [`Tracker`] that end a connection or query it.
 //! None of them blocks.
 
 use super::ends::{local_end, remote_end};
@@ -95,7 +95,7 @@ impl<const N: usize> Tracker<N> {
 
     /// Starts finishing: no more writes, the accepted bytes drain, a FIN
     /// follows them. The connection ends by itself, within the finish timeout;
-    /// [`finished`](Self::finished) tells when and how.
+    /// [`finished`](Self::finished) returns when and how.
     ///
     /// # Errors
     ///
@@ -233,7 +233,7 @@ impl<const N: usize> Tracker<N> {
         Ok(self.slot(id)?.connection.report(now))
     }
 
-    /// Advice about the connection that was not told yet.
+    /// Returns advice about the connection that was not returned before.
     ///
     /// # Errors
     ///
@@ -256,12 +256,12 @@ impl<const N: usize> Tracker<N> {
         Ok(flow.map(|flow| (local_end(&flow), remote_end(&flow))))
     }
 
-    /// Forgets the hardware addresses of all neighbours, so that each is asked for when
-    /// something is next sent to it: after the link came up, or where a peer that was
-    /// known does not answer, another machine may have its address.
+    /// Forgets the hardware addresses of all neighbours. Each is resolved again when a
+    /// segment is next sent to it. Call this after the link came up: another machine may
+    /// have the address of a peer that does not answer.
     ///
-    /// smoltcp asks for one neighbour a second; those of the other connections are asked for
-    /// past it.
+    /// smoltcp resolves one neighbour a second. The stack sends the requests for the
+    /// neighbours of the other connections itself.
     pub fn forget_neighbours<D: ?Sized>(&mut self, net: &mut Net<'_, '_, D>) {
         // The list stays as it is; smoltcp clears the cache with each change of it.
         net.interface.update_ip_addrs(|_| {});

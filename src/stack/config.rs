@@ -8,19 +8,19 @@ use smoltcp::phy::{DeviceCapabilities, Medium};
 use smoltcp::wire::HardwareAddress;
 
 /// The smallest packet every IPv4 network carries (RFC 791, 3.2), and the
-/// smallest with room for data behind the headers.
+/// smallest with room for data after the headers.
 const SMALLEST_MTU: usize = 68;
 
 /// What the length field of IP can count (RFC 791, 3.1).
 const LARGEST_MTU: usize = 65_535;
 
-/// What a [`Stack`](super::Stack) has to be told.
+/// The addresses, the seed and the ranges that a [`Stack`](super::Stack) is made from.
 ///
 /// The seed is a required argument: 64 random bits, drawn at each boot, or what
 /// [`boot_seed`](super::boot_seed) makes of a secret of the device and a count of its
-/// boots. It is the key of local ports and of initial sequence numbers, so whoever
-/// can guess it (a constant, a bare counter, the time) can compute them, and put
-/// segments into connections without seeing any. Nor must it be logged; the `Debug`
+/// boots. It is the key of local ports and of initial sequence numbers. An attacker who
+/// guesses it (a constant, a bare counter, the time) can compute them, and inject
+/// segments into connections without seeing any. Do not log it; the `Debug`
 /// output of a configuration does not show it.
 ///
 /// ```
@@ -63,7 +63,7 @@ impl Config {
 
     /// Sets how many received frames the device holds at most, 256 unless set. Count all
     /// that lies between the wire and the program: the ring of descriptors, the memory of
-    /// a chip behind SPI, the channel of a driver, the kernel's queue behind a TAP device.
+    /// a chip at SPI, the channel of a driver, the kernel's queue of a TAP device.
     ///
     /// A write first takes in so many frames, if there are so many. Then it has seen every
     /// frame that had arrived when it began, a FIN among them, and accepts bytes, however

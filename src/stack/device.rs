@@ -55,7 +55,7 @@ impl<const N: usize> Wire<N> {
 
     /// A frame leaves, with a segment of this connection in it.
     fn note_left(&self, slot: Option<usize>, frame: &[u8]) {
-        // One connection alone shares the device with nobody.
+        // A single connection does not share the device.
         self.room.note_used(slot.filter(|_| N > 1));
         #[cfg(feature = "medium-ethernet")]
         self.neighbours.note_frame(frame);
@@ -88,8 +88,8 @@ pub(super) fn link_of(device: &DeviceCapabilities) -> Option<Link> {
     })
 }
 
-/// A device of whose packets the guard checks the headers of IPv4 and the segments of
-/// TCP, and nobody else does.
+/// A device of whose packets only the guard verifies the checksums of IPv4 headers and of
+/// TCP segments.
 pub(super) struct Checked<'d, D>(pub(super) &'d mut D);
 
 impl<D: Device> Device for Checked<'_, D> {

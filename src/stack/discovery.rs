@@ -1,20 +1,21 @@
 //! The hardware addresses of neighbours, where smoltcp does not know them at once.
 //!
 //! smoltcp keeps [`IFACE_NEIGHBOR_CACHE_COUNT`] of them, each for a minute after its
-//! neighbour was heard, and asks for one a second. A socket whose neighbour it does not know
-//! waits for a second. So here the hardware address of each peer is noted as its segments
-//! pass. When a step has left a socket without its neighbour:
+//! neighbour was heard, and resolves one a second. A socket whose neighbour it does not know
+//! waits for a second. So the stack notes the hardware address of each peer from the
+//! segments that arrive. When a step has left a socket without its neighbour:
 //!
-//! - smoltcp is given the addresses that are noted, by an answer (RFC 826; RFC 4861, 4.4) that
-//!   is made here and never was on the wire, and sends again, as many at a time as it keeps.
-//! - The neighbours of the other connections are asked for on the wire, once a second, without
-//!   regard to whom smoltcp asks.
+//! - smoltcp receives the addresses that are noted, in an answer (RFC 826; RFC 4861, 4.4) that
+//!   is made here and never was on the wire. It then sends again, to as many at a time as it
+//!   keeps.
+//! - A request for each neighbour of the other connections is sent on the wire, once a second,
+//!   whichever neighbour smoltcp resolves itself.
 //!
-//! Where a try went unanswered, another machine may have taken the address over: the neighbour
-//! is asked for on the wire while the next try is made.
+//! If a try was not answered, another machine may have the address: a request for the
+//! neighbour is sent on the wire with the next try.
 //!
-//! A stack that has no more connections than smoltcp keeps neighbours only asks: it notes no
-//! hardware address.
+//! A stack with no more connections than smoltcp keeps neighbours only sends requests: it
+//! notes no hardware address.
 
 use super::device::Wire;
 use super::ends::{between, local_end, remote_end};
@@ -32,7 +33,7 @@ use smoltcp::iface::PollResult;
 use smoltcp::phy::{Device, TxToken};
 use smoltcp::wire::HardwareAddress;
 
-/// Of an Ethernet frame: to everybody on the link.
+/// Of an Ethernet frame: to all hosts on the link.
 const BROADCAST: [u8; 6] = [0xff; 6];
 
 const ARP_LEN: usize = 14 + 28;
@@ -50,8 +51,8 @@ struct Discovery {
 }
 
 impl Discovery {
-    /// From whoever has `mac` and the first address, about the first in an answer and the
-    /// second in a question.
+    /// From the host with `mac` and the first address. An answer is about the first address,
+    /// a request about the second.
     fn new(mac: [u8; 6], addresses: Addresses, is_answer: bool) -> Self {
         let mut frame = [0; LONGEST];
         let [to, from, rest @ ..] = frame.as_chunks_mut::<6>().0 else {
@@ -157,7 +158,7 @@ impl<const N: usize> Tracker<N> {
         sent: PollResult,
     ) -> PollResult {
         if N == 1 {
-            // smoltcp asks for the one neighbour by itself.
+            // smoltcp resolves the only neighbour itself.
             return sent;
         }
         let (has_asked, is_held_up) = self.wire.neighbours.take_wants();
@@ -167,7 +168,8 @@ impl<const N: usize> Tracker<N> {
         }
     }
 
-    /// Gives smoltcp the neighbours that are noted and sends again; asks for the others.
+    /// Gives smoltcp the neighbours that are noted and sends again; sends requests for the
+    /// others.
     pub(super) fn send_with_neighbours<D: Device + ?Sized>(
         &mut self,
         net: &mut Net<'_, '_, D>,
@@ -192,8 +194,8 @@ impl<const N: usize> Tracker<N> {
         result
     }
 
-    /// Gives smoltcp the neighbour of a connection, if it is noted: then returns true. Else
-    /// asks for it, if that may be.
+    /// Gives smoltcp the neighbour of a connection and returns true, if the neighbour is
+    /// noted. Else sends a request for it, if `may_query` and none was sent this second.
     fn meet<D: Device + ?Sized>(
         &mut self,
         index: usize,
@@ -250,8 +252,8 @@ impl<const N: usize> Tracker<N> {
         }
     }
 
-    /// Asks for the neighbour of a connection that does not answer, and forgets what was noted
-    /// of whoever has its hardware address.
+    /// Sends a request for the neighbour of a connection whose peer does not answer, and
+    /// forgets each neighbour that is noted with the same hardware address.
     pub(super) fn settle_doubt<D: Device + ?Sized>(
         &mut self,
         index: usize,

@@ -81,7 +81,7 @@ pub struct Stack<'a, D: Device, C: Clock, const N: usize> {
     sockets: SocketSet<'a>,
     device: D,
     clock: C,
-    /// Asks the device for its link, if somebody said how.
+    /// Returns whether the link of the device is up, if the application supplied it.
     link_query: Option<fn(&mut D) -> bool>,
 }
 
@@ -202,21 +202,21 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
         }
     }
 
-    /// Asks the device for its link from now on, by `ask`: at once, at each
-    /// [`poll`](Self::poll) and after each sleep of a call that blocks, so that
-    /// reports are right about links that went down while a call blocked. In
-    /// place of [`set_link`](Self::set_link).
+    /// Follows the link of the device by `is_up`, which returns whether it is up. It is
+    /// called at once, at each [`poll`](Self::poll) and after each sleep of a call that
+    /// blocks, so that reports are right about links that went down while a call blocked.
+    /// It replaces [`set_link`](Self::set_link).
     ///
     /// A link that goes down and comes back between two looks is not noticed, so
     /// a change of the link should end [`Clock::wait`].
-    pub fn follow_link(&mut self, ask: fn(&mut D) -> bool) {
-        self.link_query = Some(ask);
+    pub fn follow_link(&mut self, is_up: fn(&mut D) -> bool) {
+        self.link_query = Some(is_up);
         self.look_at_link();
     }
 
     fn look_at_link(&mut self) {
-        if let Some(ask) = self.link_query {
-            let up = ask(&mut self.device);
+        if let Some(is_up) = self.link_query {
+            let up = is_up(&mut self.device);
             if up != self.tracker.link_is_up {
                 self.set_link(up);
             }
@@ -387,7 +387,7 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
         self.tracker.report(id, now)
     }
 
-    /// Advice about the connection that was not told yet.
+    /// Returns advice about the connection that was not returned before.
     ///
     /// # Errors
     ///
@@ -445,15 +445,15 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
         self.block_after(None, limit, attempt)
     }
 
-    /// Tells who traces connections of a call.
+    /// Reports a call to the observer of this thread.
     pub(super) fn trace(&self, id: ConnectionId, note: Note<'_>) {
         if let Ok(connection) = self.tracker.connection(id) {
             trace::report(connection, note);
         }
     }
 
-    /// As [`block_on`](Self::block_on), behind a try that the caller has made, with
-    /// the sending behind it: the device is not asked twice before the first sleep.
+    /// Like [`block_on`](Self::block_on), after the caller has already made an attempt and
+    /// sent what followed from it: the device is not polled twice before the first sleep.
     pub(super) fn block_after<T, E: From<WriteError>>(
         &mut self,
         mut tried: Option<Tried>,
@@ -484,8 +484,8 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
         }
     }
 
-    /// Sleeps behind the last try of a call that began at `started`; fails once
-    /// its limit is reached.
+    /// Sleeps after an attempt of a call that began at `started`; fails once its limit is
+    /// reached.
     fn pause(
         &mut self,
         limit: CallTimeout,
@@ -513,7 +513,7 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
             };
             self.sleep(next.min(until));
         }
-        // Before the timers run: an end by one of them is told with it.
+        // Before the timers run: the report of an end by one of them includes the link.
         self.look_at_link();
         Ok(())
     }

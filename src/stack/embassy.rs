@@ -15,8 +15,8 @@
 //! # What a board supplies
 //!
 //! 1. *The driver*, and its runner if it has one.
-//! 2. *A waker* and *a clock* that belong together. An embassy driver tells by
-//!    its [`Waker`] that it has a frame, room for one, or another link state.
+//! 2. *A waker* and *a clock* that belong together. An embassy driver wakes its
+//!    [`Waker`] when it has a frame, room for one, or another link state.
 //!    The [`Clock`] must return from [`wait`](Clock::wait) if the waker was
 //!    woken since the wait before, also if that happened before the present one
 //!    began. Then no frame waits for a timer.
@@ -66,7 +66,7 @@
 //! let wakeup = Arc::new(Wakeup(AtomicBool::new(false), thread::current()));
 //! let clock = HostClock(std::time::Instant::now(), Arc::clone(&wakeup));
 //!
-//! // In the place of a chip: a channel whose other end nobody answers.
+//! // In the place of a chip: a channel whose other end does not answer.
 //! let mut state = channel::State::<1514, 4, 4>::new();
 //! let mac = channel::driver::HardwareAddress::Ethernet([2, 0, 0, 0, 0, 1]);
 //! let (mut chip, driver) = channel::new(&mut state, mac);
@@ -112,7 +112,7 @@
 //! static WOKEN: AtomicBool = AtomicBool::new(false);
 //!
 //! // A `static`, so that all clones of the waker have the same address in them:
-//! // by that embassy tells that they wake the same task.
+//! // embassy compares it to find out whether two wakers wake the same task.
 //! static VTABLE: RawWakerVTable = RawWakerVTable::new(|_| RAW, |_| set(), |_| set(), |_| ());
 //! const RAW: RawWaker = RawWaker::new(core::ptr::null(), &VTABLE);
 //!
@@ -160,7 +160,7 @@
 //! # Link
 //!
 //! [`Stack::follow_link`](super::Stack::follow_link) with
-//! [`EmbassyDevice::is_link_up`], once, and reports tell whether the link was
+//! [`EmbassyDevice::is_link_up`], once, and reports contain whether the link was
 //! down, also if that happened while a call blocked. A driver may learn of its
 //! link some time after its start only (the W5500's looks each 500 ms): wait for
 //! it before you connect, or the report of the first connection says that the
@@ -189,7 +189,7 @@ pub type NoRunner = Pending<Infallible>;
 /// See the [module](self) for the whole.
 pub struct EmbassyDevice<D, R = NoRunner> {
     driver: D,
-    /// `None` behind its end: a future that has ended is not polled again.
+    /// `None` once it has ended: a future that has ended is not polled again.
     runner: Option<R>,
     waker: Waker,
     hardware_addr: HardwareAddress,
@@ -227,7 +227,7 @@ impl<D: Driver> EmbassyDevice<D> {
 }
 
 impl<D: Driver, R: Future + Unpin> EmbassyDevice<D, R> {
-    /// The hardware address as the driver tells it now, for
+    /// The hardware address that the driver reports, for
     /// [`Config::new`](super::Config::new). Some drivers know it only after their
     /// chip was started.
     #[must_use]

@@ -78,8 +78,8 @@ pub(super) fn connect(
     socket.connect(scratch.context(), ends.remote, ends.local)
 }
 
-/// What an interface asks of a device when it is made, and nothing that it may do with
-/// one: so that making one is compiled once, for whatever device.
+/// The capabilities that an interface reads from a device when it is made, and none of the
+/// device's operations. So the code that makes an interface is compiled once for all devices.
 pub(super) struct Described(pub(super) DeviceCapabilities);
 
 /// No frame comes or goes.

@@ -5,11 +5,11 @@
 //! - [`Tracker`] is the same logic for an application that owns those parts and
 //!   its poll loop, and never blocks.
 //!
-//! Both look at each connection after each single step of a poll, with a
-//! guard ([`Watch`]) around the device that reads what passes. That is how a
-//! FIN, a RST, a refusal, silence and a lost address are told apart, how the
-//! ledger stays exact where smoltcp clears its buffers, and how segments of an
-//! attacker off the path are kept from it (RFC 5961).
+//! Both check each connection after each single step of a poll, with a
+//! guard ([`Watch`]) around the device that reads every frame. So a FIN, a RST,
+//! a refusal, silence and a lost address stay distinct causes, the ledger stays
+//! exact where smoltcp clears its buffers, and segments of an attacker off the
+//! path do not reach smoltcp (RFC 5961).
 //!
 //! smoltcp itself is re-exported as [`smoltcp`], so that an application names
 //! the same version.

@@ -137,7 +137,7 @@ impl<const N: usize> Neighbours<N> {
     }
 }
 
-/// Whether a frame that leaves asks for a neighbour.
+/// Whether a frame that leaves is a request for a neighbour.
 fn is_question(frame: &[u8]) -> bool {
     match frame.get(12..14) {
         Some([0x08, 0x06]) => true,

@@ -22,7 +22,7 @@
 //! the guard, whose phase follows the socket there.
 //!
 //! If a socket goes further than what the guard let through, a rule of the guard is wrong. A
-//! debug build panics then. A release build believes the socket, for a connection whose
+//! debug build panics then. A release build follows the socket, because a connection whose
 //! socket is closed must not go on waiting; what ended it counts as a RST.
 //!
 //! Three more look like state machines, and are none: whether our SYN has left (in
@@ -42,8 +42,8 @@ use smoltcp::socket::tcp;
 /// Before smoltcp ends TIME-WAIT, after 10 s, and clears the receive buffer.
 const TIME_WAIT_MS: u32 = 9_000;
 
-/// When smoltcp should have ended it. It does not while its last ACK cannot leave, and asks
-/// for the neighbour every second.
+/// When smoltcp should have ended it. It does not end it while its last ACK cannot leave, and
+/// sends a request for the neighbour every second.
 const TIME_WAIT_OVERDUE_MS: u32 = 12_000;
 
 /// What happened to a connection in an ingress step: a set.
@@ -54,7 +54,7 @@ impl Events {
     const NONE: Self = Self(0);
     /// A peer calls a listener.
     const CALLED: Self = Self(1);
-    /// It is gone before the handshake is complete.
+    /// The caller ended it before the handshake was complete.
     const CALLER_LEFT: Self = Self(2);
     /// The handshake is complete.
     const ESTABLISHED: Self = Self(4);
@@ -139,9 +139,9 @@ const fn observe(before: tcp::State, after: tcp::State, seen: Seen) -> Events {
 }
 
 impl Slot {
-    /// Takes in what an ingress step did to the socket and what was seen on the
-    /// wire; what the ICMP error says, if it was one. What to tell the guard, where that is
-    /// news.
+    /// Processes what an ingress step did to the socket and what was seen on the wire, with
+    /// the ICMP error if the frame was one. Returns the receipt for the guard, if it has
+    /// changed.
     #[inline]
     pub(super) fn sync_received(
         &mut self,
@@ -220,7 +220,7 @@ impl Slot {
         u32::try_from(came).unwrap_or(u32::MAX)
     }
 
-    /// What to tell the guard, once whatever was to be read is read.
+    /// The receipt for the guard, after all that is to be read was read.
     pub(super) fn receipt(&mut self, in_order: u32, socket: &tcp::Socket<'_>) -> Receipt {
         self.unread = socket.recv_queue();
         Receipt {
@@ -242,7 +242,7 @@ impl Slot {
         }
     }
 
-    /// Drops what was received, if nobody wants it.
+    /// Drops what was received, if received bytes are discarded.
     fn drain(&mut self, socket: &mut tcp::Socket<'_>) {
         let is_wanted = self.connection.options().on_receive() != OnReceive::Discard;
         if self.unread == 0 || is_wanted || is_on(Sabotage::Drain) {
@@ -315,7 +315,8 @@ impl Slot {
         }
     }
 
-    /// Drops what nobody reads any more, and a socket in whose place the peer wants a new one.
+    /// Drops received bytes that the application cannot read any more, and a socket in whose
+    /// place the peer opens a new connection.
     fn note_unread(&mut self, facts: Facts, socket: &mut tcp::Socket<'_>, now: Instant) {
         self.drop_unread(socket, now);
         let has_ended = self.connection.state().is_closed() && socket.recv_queue() == 0;
@@ -382,7 +383,7 @@ mod tests {
         }
     }
 
-    /// Else a connection would wait for ever for a socket that is closed.
+    /// Else a connection would wait without bound for a socket that is closed.
     #[test]
     fn a_socket_that_closes_ends_its_connection_whatever_was_seen() {
         let ends = Events::RST.and(Events::FIN_ACKNOWLEDGED);

@@ -35,7 +35,7 @@ pub enum OpenError {
     /// The remote port is 0, or the remote address is not that of one host.
     InvalidRemote,
     /// The local port to listen at is 0, or the address is not one of ours at which
-    /// somebody can call.
+    /// a peer can open a connection.
     InvalidLocal,
     /// Unreachable at once: no address of ours fits, or no route leads there.
     NoRoute,
@@ -183,8 +183,8 @@ impl<const N: usize> Tracker<N> {
         Ok(self.occupy(index, action, net.sockets, net.now))
     }
 
-    /// Whether a connection ended because nobody answered, and none is open that is held up
-    /// if its neighbour has to be asked for again.
+    /// Whether a connection ended because its peer did not answer, and no connection is open
+    /// that would wait while its neighbour is resolved again.
     fn are_neighbours_in_doubt(&self) -> bool {
         use crate::core::state::{Cause, State};
         let states = || self.slots.iter().map(|slot| slot.connection.state());
@@ -299,7 +299,7 @@ impl<const N: usize> Tracker<N> {
             // smoltcp's own timeout would end healthy connections; the limits
             // are kept by the state machine.
             socket.set_timeout(None);
-            // Anew for each connection: smoltcp keeps the window of the one before.
+            // For each connection: smoltcp keeps the congestion window of the previous one.
             socket.set_congestion_control(CONGESTION_CONTROL);
             socket.set_keep_alive(None);
         }

@@ -16,13 +16,13 @@ const TIME_WAIT_TICKS: u8 = 230;
 /// ports have rested. More blocks: finer, and an octet more each.
 const BLOCKS: usize = 8;
 
-/// Local ports for outgoing connections, which nobody outside can compute (RFC 6056,
-/// 3.2) and which do not come back before their TIME-WAIT is over.
+/// Local ports for outgoing connections, which no other host can compute (RFC 6056,
+/// 3.2) and which are not reused before their TIME-WAIT is over.
 ///
-/// The range is gone through block by block, and each block in an order that is drawn
-/// for this pass through it with the key of this boot. So the next port is any one of
-/// the block that was not given out in this pass, and that is all that the ports before
-/// it say. With the range by default a block has 2,048.
+/// Ports are given out block by block. The order of the ports in a block is drawn for
+/// each pass through the range with the key of this boot. So the next port is any one of
+/// the block that was not given out in this pass, and earlier ports reveal no more than
+/// that. With the range by default a block has 2,048.
 ///
 /// None of the algorithms in RFC 6056, 3.3, does for a small machine. Where ports are
 /// drawn (1 and 2), or begin where a hash of the ends says (3 and 4), a table would
@@ -196,7 +196,7 @@ mod tests {
         assert!(most.into_iter().max() < Some(10), "{steps:?}");
     }
 
-    /// Whoever guesses that the ports count up, or go on as they went last, is right as
+    /// A guess that the ports count up, or that the last difference repeats, is right as
     /// often as chance is.
     #[test]
     fn the_next_port_is_not_the_last_and_a_constant() {

@@ -40,7 +40,7 @@ impl<const N: usize> Tracker<N> {
         read
     }
 
-    /// Tells the guard that there is more room now.
+    /// Reports to the guard that the receive buffer has more room.
     fn note_read(&mut self, id: ConnectionId, socket: &tcp::Socket<'_>) {
         if let Ok(slot) = self.slot_mut(id) {
             let receipt = slot.receipt(0, socket);

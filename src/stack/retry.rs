@@ -2,8 +2,8 @@
 //!
 //! smoltcp takes its time as an argument. An egress step whose time is later than any
 //! retransmission timeout, on a device that takes nothing, fires the timer of a socket:
-//! SND.NXT goes back to SND.UNA, and Reno hears of a loss. Nothing leaves, and nothing else
-//! has seen that time: without room for a frame, smoltcp ends the step before it asks for
+//! SND.NXT goes back to SND.UNA, and Reno records a loss. Nothing leaves, and nothing else
+//! has seen that time: without room for a frame, smoltcp ends the step before it resolves
 //! neighbours. The next step, at the present time, sends the oldest segment and arms the
 //! timer from there.
 

@@ -61,7 +61,7 @@ impl Room {
 /// Whose turn it is.
 #[derive(Debug)]
 pub(super) struct Turns {
-    /// Whoever is in this place of the set, or after it, has had its turn.
+    /// The sockets in this place of the set and after it have had their turn.
     pub(super) served: Option<SocketHandle>,
     /// How many sockets of the application have had their turn. One round after the last is
     /// without.

@@ -1,5 +1,4 @@
-//! The secret of one boot, and what is derived from it so that nobody outside can
-//! compute it.
+//! The secret of one boot, and values derived from it that no other host can compute.
 
 use crate::Instant;
 use crate::guard::flow::{Addresses, Flow};
@@ -73,8 +72,8 @@ impl Secret {
         }
     }
 
-    /// The seed of smoltcp's own generator. Whoever sees its numbers can compute this
-    /// seed, but not the key from it.
+    /// The seed of smoltcp's own generator. From the generator's numbers an attacker can
+    /// compute this seed, but not the key.
     pub(super) fn interface_seed(self) -> u64 {
         let [low, high] = [0, 1].map(|half| u64::from(self.derive(half)));
         high << 32 | low

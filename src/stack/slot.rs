@@ -12,11 +12,11 @@ use smoltcp::socket::tcp;
 use smoltcp::wire::IpAddress;
 
 /// How long the RST of a connection that ended may wait for its neighbour to be
-/// found. After that it is dropped: the stack below would ask for the neighbour
-/// every second for ever.
+/// resolved. After that it is dropped: the stack below would send a request for the
+/// neighbour every second without bound.
 const RST_PATIENCE_MS: u32 = 5_000;
 
-/// Whether somebody still counts on a slot.
+/// Whether the application still uses a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tenure {
     /// May be opened again.
@@ -76,7 +76,7 @@ impl Slot {
         }
     }
 
-    /// What is owed because an address of ours is gone.
+    /// Returns the action to perform if an address of ours was removed.
     pub(super) fn note_addresses(
         &mut self,
         flow: Option<Flow>,
@@ -88,14 +88,14 @@ impl Slot {
         if matches!(state, State::Idle | State::Closed(_)) {
             return Action::None;
         }
-        let is_gone = |address| !interface.has_ip_addr::<IpAddress>(address);
+        let is_removed = |address| !interface.has_ip_addr::<IpAddress>(address);
         let is_listening = state == State::Listening;
-        let has_lost = flow.is_some_and(|flow| is_gone(local_end(&flow).addr));
-        if is_listening && !socket.listen_endpoint().addr.is_some_and(is_gone) {
+        let has_lost = flow.is_some_and(|flow| is_removed(local_end(&flow).addr));
+        if is_listening && !socket.listen_endpoint().addr.is_some_and(is_removed) {
             if !has_lost {
                 return Action::None;
             }
-            // Somebody has called at that address; others may call at another.
+            // A caller used the address that was removed; others may call at another.
             self.connection.handle_handshake_dropped();
             return Action::Relisten;
         }
@@ -125,7 +125,7 @@ impl Slot {
         }
     }
 
-    /// Does to the socket what the state machine asks for.
+    /// Performs an action of the state machine on the socket.
     pub(super) fn perform(&mut self, action: Action, socket: &mut tcp::Socket<'_>, now: Instant) {
         match action {
             Action::SendFin => return self.complete_finish(socket, now),
@@ -162,9 +162,9 @@ impl Slot {
         self.tcp = socket.state();
     }
 
-    /// Carries on with finishing, where a FIN is still to be sent. Behind unread
-    /// bytes there is none: once ours are acknowledged, a RST tells the peer
-    /// that its own are lost (RFC 9293, SHLD-3; RFC 2525, 2.17).
+    /// Carries on with finishing, if a FIN is still to be sent. If received bytes were not
+    /// read, no FIN is sent: once our bytes are acknowledged, a RST informs the peer that
+    /// its own were dropped (RFC 9293, SHLD-3; RFC 2525, 2.17).
     pub(super) fn complete_finish(&mut self, socket: &mut tcp::Socket<'_>, now: Instant) {
         let pending = self.connection.ledger().pending();
         let state = self.connection.state();
@@ -199,8 +199,8 @@ impl Slot {
         socket.state() == tcp::State::Closed && socket.remote_endpoint().is_some()
     }
 
-    /// Gives up what has lingered behind the end of a connection for too long: a
-    /// RST that could not leave, a peer that never closes its direction.
+    /// Drops what has lingered after the end of a connection for too long: a RST that could
+    /// not leave, a peer that never closes its direction.
     ///
     /// To forget the other end is to lose what was received from it. While the owner of the
     /// slot may read that, a RST goes on waiting, and so does a peer; and a socket leaves
@@ -225,8 +225,8 @@ impl Slot {
         socket.recv_queue() > 0
     }
 
-    /// Nobody reads any more: what the peer has sent, or still sends, is lost, and a RST
-    /// says so to it (RFC 9293, SHLD-3).
+    /// The application reads no more. What the peer has sent, or still sends, is dropped, and
+    /// a RST informs the peer (RFC 9293, SHLD-3).
     pub(super) fn drop_unread(&mut self, socket: &mut tcp::Socket<'_>, now: Instant) {
         let is_owed = !matches!(socket.state(), tcp::State::Closed | tcp::State::TimeWait);
         if is_owed && self.tenure == Tenure::Free && self.has_unread(socket) {

@@ -24,7 +24,7 @@ use smoltcp::phy::Device;
 /// use lastbyte::stack::{ConnectionId, Stack};
 /// use lastbyte::{Clock, Error};
 ///
-/// fn ask<D: Device, C: Clock>(
+/// fn request<D: Device, C: Clock>(
 ///     stack: &mut Stack<'_, D, C, 1>,
 ///     id: ConnectionId,
 /// ) -> Result<usize, Error> {

@@ -1,9 +1,10 @@
 //! Polling in steps, so that nothing that happens to a connection is missed.
 //!
-//! A combined `Interface::poll` can take in a FIN and a RST, acknowledge bytes
-//! and time out in one call, and tells none of it apart. The tracker runs the
-//! same work in its steps (maintenance, one ingress frame at a time, egress)
-//! and looks after each one at the connections it touched, and only at those.
+//! A combined `Interface::poll` can process a FIN and a RST, acknowledge bytes
+//! and time out in one call, and does not report which of these happened. The
+//! tracker does the same work in steps (maintenance, one ingress frame at a time,
+//! egress). After each step it checks the connections that the step touched, and
+//! only those.
 
 use super::config::{Config, ConfigError};
 use super::device::{Watch, Wire, link_of};
@@ -120,16 +121,16 @@ pub struct Tracker<const N: usize> {
     pub(super) secret: Secret,
     /// Not later than the earliest timer of any connection.
     next_timer: Instant,
-    /// Until when smoltcp need not be asked for what it does not tell to be due: it
-    /// was asked a moment ago.
+    /// Until when no egress pass of smoltcp is needed for what its `poll_at` does not report
+    /// as due: a pass was made a moment ago.
     pub(super) rests_until: Instant,
     pub(super) turns: Turns,
     /// When smoltcp was last given a neighbour, not to the microsecond.
     #[cfg(feature = "medium-ethernet")]
     pub(super) introduced_at: Instant,
     pub(super) link_is_up: bool,
-    /// Whether nobody has the interface but an owner who tells by
-    /// [`disturb`](Self::disturb) when somebody had.
+    /// Whether only one owner uses the interface, and calls [`disturb`](Self::disturb) when
+    /// the application may have used it.
     pub(super) is_owned: bool,
     /// How many frames one poll takes in before it sends: as many as the device holds. A
     /// flood must not keep the stack from answering.
@@ -228,7 +229,7 @@ impl<const N: usize> Tracker<N> {
         Watch::new(device, &self.wire)
     }
 
-    /// Notices a lost address before smoltcp clears what was queued behind it.
+    /// Notices a lost address before smoltcp clears what was queued to be sent from it.
     // tuning: addresses-apart
     #[inline(never)]
     fn before_steps(&mut self, interface: &Interface, sockets: &mut SocketSet<'_>, now: Instant) {
@@ -342,15 +343,15 @@ impl<const N: usize> Tracker<N> {
             .poll_ingress_single(to_smoltcp(at), &mut watch, net.sockets)
     }
 
-    /// Sends what may be sent, in a call that has not taken in first: sending
-    /// without an address would clear what was queued behind it.
+    /// Sends what may be sent, in a call that has not taken in first. It checks the addresses
+    /// before: sending from a lost address would clear what was queued.
     pub(super) fn send_out<D: Device + ?Sized>(&mut self, net: &mut Net<'_, '_, D>) {
         self.look_at_addresses(net);
         self.send_after_ingest(net);
     }
 
     /// Sends what may be sent, until nothing is left or the device is full.
-    /// To be called behind [`ingest`](Self::ingest).
+    /// To be called after [`ingest`](Self::ingest).
     pub(super) fn send_after_ingest<D: Device + ?Sized>(&mut self, net: &mut Net<'_, '_, D>) {
         for _ in 0..EGRESS_BURST {
             if self.send_segments(net) == PollResult::None {
@@ -360,10 +361,10 @@ impl<const N: usize> Tracker<N> {
         self.after_step(Step::Egress, net.sockets, net.now);
     }
 
-    /// Sends what connection `id` has accepted, and with each segment of it one of
-    /// each of the others at most: smoltcp, which looks at every socket each time,
-    /// is not asked once more than that needs. To be called behind
-    /// [`ingest`](Self::ingest), with what that has taken in.
+    /// Sends what connection `id` has accepted, and with each segment of it one of each of
+    /// the others at most. An egress pass of smoltcp visits every socket, so this makes no
+    /// more passes than are needed. To be called after [`ingest`](Self::ingest), with what
+    /// that has taken in.
     pub(super) fn send_accepted<D: Device + ?Sized>(
         &mut self,
         net: &mut Net<'_, '_, D>,
@@ -396,10 +397,10 @@ impl<const N: usize> Tracker<N> {
         self.after_step(Step::Egress, net.sockets, net.now);
     }
 
-    /// Sends what is due, and says when to poll again at the latest. Does not ask
-    /// smoltcp for segments where it says that none is due. To be called behind
-    /// [`ingest`](Self::ingest), by an owner who tells by
-    /// [`disturb`](Self::disturb) that somebody else had the interface.
+    /// Sends what is due, and returns when to poll again at the latest. Makes no egress pass
+    /// of smoltcp where smoltcp reports that none is due. To be called after
+    /// [`ingest`](Self::ingest), by an owner who calls [`disturb`](Self::disturb) when other
+    /// code may have used the interface.
     pub(super) fn send_due<D: Device + ?Sized>(&mut self, net: &mut Net<'_, '_, D>) -> Instant {
         for _ in 0..EGRESS_BURST {
             let next = self.poll_at(net);
@@ -415,8 +416,8 @@ impl<const N: usize> Tracker<N> {
         self.poll_at(net)
     }
 
-    /// Somebody may have changed the interface: only asking it tells what is to be
-    /// sent then.
+    /// Other code may have changed the interface: only an egress pass finds out what is to be
+    /// sent.
     pub(super) const fn disturb(&mut self) {
         self.rests_until = Instant::ZERO;
     }
@@ -454,7 +455,7 @@ impl<const N: usize> Tracker<N> {
         #[cfg(feature = "medium-ethernet")]
         let was_unanswered = facts.sent.is_some() && slot.connection.is_unanswered();
         slot.note_sent(facts, now);
-        // With each doubling of the tries, so that a loss now and then asks for little.
+        // With each doubling of the tries, so that single losses send few requests.
         #[cfg(feature = "medium-ethernet")]
         let is_again = match facts.resent > 0 {
             true => slot.connection.retransmissions().is_power_of_two(),
@@ -499,7 +500,7 @@ impl<const N: usize> Tracker<N> {
         }
     }
 
-    /// Tells the guard the directed broadcast addresses of our networks.
+    /// Sets the directed broadcast addresses of our networks in the guard.
     pub(super) fn note_broadcasts(&mut self, interface: &Interface) {
         #[cfg(feature = "proto-ipv4")]
         {
@@ -522,8 +523,7 @@ impl<const N: usize> Tracker<N> {
         self.next_timer = self.next_timer.min(bound);
     }
 
-    /// Does what the state machine asks for, and keeps the books that depend
-    /// on it.
+    /// Performs an action of the state machine, and updates what depends on it.
     pub(super) fn perform(
         &mut self,
         index: usize,

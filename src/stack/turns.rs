@@ -2,11 +2,11 @@
 //!
 //! An egress step of smoltcp looks at the sockets in the order of their set, and ends at
 //! the first that finds no room. So the first that always has something to send would get
-//! all the room that a busy device has. Here a socket that has sent goes behind those that
+//! all the room that a busy device has. Here a socket that has sent is moved after those that
 //! have not:
 //!
 //! - After a step that ended for want of room, each step sends one frame, until one has
-//!   room for whoever asks.
+//!   room for every socket that has a frame to send.
 //! - A connection whose frame has left changes places with the last of those that have not
 //!   had their turn. If all that want to have had it, another round begins.
 //! - With each round, one socket of the application comes first.

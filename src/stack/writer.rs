@@ -17,7 +17,7 @@ use smoltcp::phy::Device;
 /// [`Stack::writer`](super::Stack::writer).
 ///
 /// Every write first takes in what the device has received. So once the peer's
-/// FIN or RST has arrived, the very next write is refused, whoever polled last.
+/// FIN or RST has arrived, the very next write is refused, whichever call polled last.
 ///
 /// `Ok` from a write means *accepted*: the bytes are in the transmit buffer and
 /// in the ledger. `Ok` from [`flush`](Write::flush) means that the peer's TCP
@@ -166,8 +166,8 @@ impl<'s, 'a, D: Device, C: Clock, const N: usize> Writer<'s, Stack<'a, D, C, N>>
     /// use lastbyte::stack::smoltcp::phy::Device;
     /// use lastbyte::{Clock, ConnectionId, Error, Report, Stack};
     ///
-    /// /// Asks, says that the question is complete, and reads up to the end of the answer.
-    /// fn ask<D: Device, C: Clock>(
+    /// /// Sends a request and a FIN, and reads up to the end of the answer.
+    /// fn request<D: Device, C: Clock>(
     ///     stack: &mut Stack<'_, D, C, 1>,
     ///     id: ConnectionId,
     /// ) -> Result<Report, Error> {
@@ -191,7 +191,7 @@ impl<'s, 'a, D: Device, C: Clock, const N: usize> Writer<'s, Stack<'a, D, C, N>>
 
     /// Starts finishing, without waiting: no more writes, the accepted bytes
     /// drain, a FIN follows them. The stack completes it while it is polled,
-    /// within the finish timeout; [`finished`](Self::finished) tells when.
+    /// within the finish timeout; [`finished`](Self::finished) returns when.
     pub fn begin_finish(&mut self) {
         let (tracker, mut net) = self.stack.parts();
         // The id was good when the writer was lent, and the stack has been
@@ -247,7 +247,7 @@ impl<'s, 'a, D: Device, C: Clock, const N: usize> Writer<'s, Stack<'a, D, C, N>>
     /// Where the connection stands, as of the last poll.
     #[must_use]
     pub fn state(&self) -> State {
-        // Whoever holds a stale id was told when borrowing the writer.
+        // A stale id was refused when the writer was borrowed.
         self.stack.state(self.id).unwrap_or(State::Idle)
     }
 

@@ -9,7 +9,7 @@ use crate::core::state::{Action, Event, State};
 use crate::core::timers::{LastTry, Question};
 use crate::sabotage::{Sabotage, is_on};
 
-/// How long before its end a limit asks for a last try, if it is long enough.
+/// How long before a timeout expires the last try is made, if the timeout is long enough.
 const LAST_TRY_MS: u32 = 2_000;
 
 /// The longest pause a stack makes between two probes of a closed window (60 s, RFC 6298,
@@ -48,8 +48,8 @@ fn low_half(count: u64) -> u32 {
 }
 
 impl Connection {
-    /// Takes in that it is `now`: ends what has reached its limit, gives advice, and asks
-    /// for tries, which [`poll_retry`](Self::poll_retry) returns.
+    /// Processes the time: ends what has reached its timeout, gives advice, and demands
+    /// tries, which [`poll_retry`](Self::poll_retry) returns.
     pub fn handle_timeout(&mut self, now: Instant) -> Action {
         if self.timers.bound() > now {
             return Action::None;
@@ -227,14 +227,14 @@ impl Connection {
     fn check_tries(&mut self, now: Instant) {
         if self.resend_at() <= now {
             if self.state.is_established() && !self.timers.is_answer_due() {
-                // Nobody answers an idle connection's probe that cannot leave, either.
+                // An idle connection's probe that cannot leave is not answered, either.
                 self.timers.demand_answer(now);
             }
             self.resend(now);
         }
     }
 
-    /// Asks for a try at once.
+    /// Demands a try at once.
     fn resend(&mut self, now: Instant) {
         self.timers.sent_at = now;
         self.retry = Retry::Resend;
@@ -404,8 +404,8 @@ impl Connection {
         self.timers.bound()
     }
 
-    /// Lets the driver be called once more, so long after the end: what is left of
-    /// the connection below is not to linger for ever.
+    /// Arms a timer for so long after the end, so that what is left of the connection in the
+    /// stack below does not linger without bound.
     #[cfg(feature = "smoltcp")]
     pub(crate) fn linger(&mut self, now: Instant, timeout_ms: u32) {
         if self.state.is_closed() {

@@ -12,7 +12,7 @@ use crate::trace;
 use core::num::NonZeroU16;
 
 impl Connection {
-    /// What tells it apart from others: its slot, where the stack has made it.
+    /// What identifies the connection among others: its slot, if the stack has made it.
     #[cfg(feature = "trace")]
     #[must_use]
     pub const fn tag(&self) -> u16 {

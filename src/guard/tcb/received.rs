@@ -136,8 +136,8 @@ impl Tcb {
         self.facts.set(facts);
     }
 
-    /// Takes in an ICMP error about a segment with this sequence number. It is not
-    /// believed if none such is in flight (RFC 5927, 4.1). Returns whether it was.
+    /// Processes an ICMP error about a segment with this sequence number. It is ignored if no
+    /// such segment is in flight (RFC 5927, 4.1). Returns whether it was processed.
     pub(crate) fn note_icmp(&self, seq: u32) -> bool {
         let snd_una = self.known.snd_una.get();
         let oldest = match self.phase.get() {

@@ -12,8 +12,8 @@ pub(crate) fn add(sum: usize, word: [u8; 4]) -> usize {
     }
 }
 
-/// The fixed part of a header, of IPv4 or of TCP, added to a sum: most of what is
-/// summed up, so it is spared the loop.
+/// The fixed part of a header, of IPv4 or of TCP, added to a sum. Most octets of a checksum
+/// are there, so it has no loop.
 pub(crate) fn sum_header(seed: usize, header: &[u8; 20]) -> usize {
     let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t] = *header;
     let sum = add(add(seed, [a, b, c, d]), [e, f, g, h]);
@@ -60,7 +60,7 @@ pub(crate) fn is_complete(sum: usize) -> bool {
     folded(sum) == 0xffff
 }
 
-/// The checksum of what was summed up, as it stands in a header.
+/// The checksum of a sum, as it stands in a header.
 pub(crate) fn checksum(sum: usize) -> [u8; 2] {
     (!folded(sum)).to_ne_bytes()
 }

@@ -51,8 +51,8 @@ pub(crate) fn parse(medium: Medium, frame: &[u8], checks: Checksums) -> Parsed<'
     }
 }
 
-/// Reads a segment that leaves, as [`parse`] does. smoltcp made it: there are no options
-/// in front of it, and nothing rest it.
+/// Reads a segment that leaves, as [`parse`] does. smoltcp made it: no IP options precede
+/// it, and nothing follows it.
 pub(crate) fn parse_sent(medium: Medium, frame: &[u8]) -> Parsed<'_> {
     let Some(packet) = frame.get(medium.header_len()..) else {
         return Parsed::Other;

@@ -33,7 +33,7 @@ const V6_PARAMETER_PROBLEM: u8 = 4;
 const QUOTE: usize = 8;
 
 /// The ports and the sequence number are the eight octets that every ICMP
-/// error quotes (RFC 792), so nothing behind them is looked at.
+/// error quotes (RFC 792), so nothing after them is read.
 fn quoted(icmp: Icmp, addresses: Addresses, segment: &[u8]) -> Option<IcmpError> {
     let [a, b, c, d, seq @ ..] = *segment.first_chunk::<8>()?;
     Some(IcmpError {
@@ -76,9 +76,9 @@ pub(crate) fn parse_v4(receiver: [u8; 4], message: &[u8]) -> Option<IcmpError> {
     quoted(icmp, addresses, quote.get(header_len..)?)
 }
 
-/// What "fragmentation needed" says about a packet of this length (RFC 1191, 4). Every host
-/// takes 576 octets (RFC 1122, 3.3.3), so that is what a router means which names less, or
-/// none. Where the packet is no longer than that, it is an error as any other.
+/// The meaning of "fragmentation needed" for a packet of this length (RFC 1191, 4). Every
+/// host accepts 576 octets (RFC 1122, 3.3.3), so a smaller MTU, or none, counts as 576. If
+/// the packet is not larger than that, the error counts like any other.
 #[cfg(feature = "proto-ipv4")]
 fn too_big(mtu: u16, len: u16) -> Icmp {
     let mtu = mtu.max(576);

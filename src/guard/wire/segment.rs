@@ -290,7 +290,7 @@ impl Segment<'_> {
         add(self.ip.sum(), [0, PROTOCOL_TCP, high, low])
     }
 
-    /// The number behind its last octet of sequence space.
+    /// The sequence number after its last octet of sequence space.
     pub(crate) const fn end(&self) -> u32 {
         self.seq().wrapping_add(self.len())
     }
