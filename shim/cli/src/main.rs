@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 /// Runs before the standard library replaces what is closed.
 #[cfg(target_os = "linux")]
-#[expect(unsafe_code, reason = "the linker is told where this belongs")]
+#[expect(unsafe_code, reason = "the linker section is named here")]
 // SAFETY: the section is a list of functions to be called before `main`, and
 // this one calls nothing that would have to be set up.
 #[unsafe(link_section = ".init_array")]

@@ -2,9 +2,9 @@
 //! end; and nothing may be left of them: no process, no namespace, no descriptor,
 //! no setting of a TAP. `./ci.sh stress`; `STRESS_RUNS` says how many.
 //!
-//! All of it happens in namespaces of its own. There, whatever process is seen is
-//! one that was left behind; and so few namespaces are allowed that those of runs
-//! that have ended must be gone for the next ones to start.
+//! All of it happens in namespaces of its own. Any process that is seen there was
+//! left by a run. The number of namespaces is limited, so that the next runs start
+//! only if the namespaces of earlier runs were removed.
 
 #[cfg(not(target_os = "linux"))]
 fn main() {
@@ -36,7 +36,7 @@ mod stress {
     /// What a run may take, on a busy machine.
     const RUN_LIMIT: Duration = Duration::from_secs(60);
     /// How long what a killed run leaves may take to go.
-    const GONE_LIMIT: Duration = Duration::from_secs(20);
+    const CLEANUP_LIMIT: Duration = Duration::from_secs(20);
     /// How many namespaces of each kind may exist at a time.
     const NAMESPACES: &str = "50";
     /// What the command says when that is reached.
@@ -107,8 +107,8 @@ mod stress {
 
     fn serve(mut connection: TcpStream, mode: &str) {
         let mut bytes = [0; 65_536];
-        // Nobody says to it that a run was killed.
-        let _ = connection.set_read_timeout(Some(GONE_LIMIT / 4));
+        // It is not informed that a run was killed.
+        let _ = connection.set_read_timeout(Some(CLEANUP_LIMIT / 4));
         if mode == "close" {
             let _ = connection.read(&mut bytes);
             return;
@@ -183,7 +183,7 @@ mod stress {
         }
         // Threads that served a connection end a moment after it.
         let is_back = || self::descriptors() <= descriptors;
-        if !within(GONE_LIMIT, is_back) {
+        if !within(CLEANUP_LIMIT, is_back) {
             eprintln!(
                 "FAILED: {} descriptors, not {descriptors}",
                 self::descriptors()
@@ -255,13 +255,13 @@ mod stress {
         check(end, code, &said)?;
         let is_alone = || {
             // This is process 1: orphans become its children, and are dead until
-            // it asks.
+            // it waits for them.
             while matches!(waitpid(None, Some(WaitPidFlag::WNOHANG)), Ok(ended) if ended.pid().is_some())
             {
             }
             others().is_empty()
         };
-        if !within(GONE_LIMIT, is_alone) {
+        if !within(CLEANUP_LIMIT, is_alone) {
             return Err(format!("processes are left: {:?}", others()));
         }
         let repaired = tap::repair_all().len();

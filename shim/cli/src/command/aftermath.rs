@@ -1,7 +1,7 @@
 //! What is left to do once the connection has ended.
 //!
-//! The peer's TCP is answered for a moment, a peer of our own is let finish, and
-//! nobody is left behind who would wait for us.
+//! For a moment, segments of the peer's TCP are still answered. A peer that the command
+//! started may finish. No process is left that would wait for the command.
 
 use std::io;
 use std::time::Duration;
@@ -95,8 +95,8 @@ impl Session<'_, '_, '_> {
         }
         if now >= progress.sampled_at + SAMPLE_INTERVAL {
             let work = peer.work();
-            // What a shell leaves in the background may do something for ever.
-            // Only what it still takes in may be ours.
+            // A process that a shell leaves in the background may run without end.
+            // Only input that it still reads may be ours.
             let goes_on = match life {
                 Life::LeftMore(_) => work.takes_in_since(&progress.work),
                 Life::Runs | Life::Ended(_) => work.goes_on_since(&progress.work),
@@ -118,8 +118,8 @@ impl Session<'_, '_, '_> {
         })
     }
 
-    /// Nobody will answer from now on, so a peer that may still say something is
-    /// told at once (RFC 9293, 3.6.1); else it would repeat it for minutes.
+    /// No segment is answered after this. So a peer that may still send gets a RST at once
+    /// (RFC 9293, 3.6.1); else it would retransmit for minutes.
     fn reset_what_is_left(&mut self) {
         let mut is_left = false;
         for (_, socket) in self.stack.sockets_mut().iter_mut() {
@@ -151,7 +151,7 @@ impl Session<'_, '_, '_> {
         };
         let drained = file.drain(CAPTURE_PATIENCE, || self.signals.have_arrived());
         drained.map_err(|error| match error.kind() {
-            io::ErrorKind::TimedOut => io::Error::other("nobody takes it"),
+            io::ErrorKind::TimedOut => io::Error::other("its reader takes nothing"),
             _ => error,
         })
     }

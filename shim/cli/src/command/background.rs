@@ -1,6 +1,5 @@
-//! A file that is written by a thread of its own, so that whoever has something
-//! to write is never held up: by a full pipe, a stopped terminal, a slow disk, a
-//! FIFO without a reader.
+//! A file that is written by a thread of its own, so that a caller never waits for a full
+//! pipe, a stopped terminal, a slow disk or a FIFO without a reader.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -53,7 +52,7 @@ impl Background {
         }
     }
 
-    /// Starts the thread, once. It opens the file, which may take for ever.
+    /// Starts the thread, once. It opens the file, which may block without bound.
     ///
     /// # Errors
     ///
@@ -268,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_reads_is_bounded_and_holds_nobody_up() {
+    fn without_a_reader_memory_is_bounded_and_no_caller_waits() {
         let (_reader, file) = pipe();
         let background = Background::new(1_000_000);
         background.start(move || Ok(file)).unwrap();
@@ -308,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_is_kept_and_said_to_everyone() {
+    fn an_error_is_kept_for_every_call() {
         let background = Background::new(1000);
         let open = || File::options().write(true).open("/dev/full");
         background.start(open).unwrap();

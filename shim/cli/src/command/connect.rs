@@ -135,8 +135,8 @@ pub(super) fn setting_up(error: io::Error) -> Failure {
     Failure::other(format!("setting up: {error}"))
 }
 
-/// Begins a capture to `path`, by a thread. A FIFO is opened by it, too, for that
-/// takes until somebody reads.
+/// Begins a capture to `path`, by a thread. The thread also opens the file, because opening
+/// a FIFO blocks until it has a reader.
 fn capture_to(path: &Path) -> Result<Background, Failure> {
     let failed = |error: io::Error| Failure::other(format!("--pcap {}: {error}", path.display()));
     let file = Background::new(CAPTURE_BACKLOG);

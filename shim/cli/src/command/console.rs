@@ -1,9 +1,9 @@
 //! What is said on stderr.
 //!
-//! Nothing that stderr does can disturb a run: it may be full, closed, a pipe
-//! that nobody reads, or a terminal that was stopped. So whoever says something
-//! leaves it here, and a thread writes it. Where too much waits, lines are
-//! dropped and counted.
+//! The state of stderr cannot disturb a run: it may be full, closed, a pipe
+//! without a reader, or a terminal that was stopped. So messages are queued
+//! here, and a thread writes them. If the queue is full, lines are dropped and
+//! counted.
 
 use std::fs::File;
 use std::io;
@@ -60,8 +60,8 @@ pub(super) fn write(text: &str) {
     let said = if lost == 0 {
         CONSOLE.push(text.as_bytes())
     } else {
-        let hole = format!("lastbyte: {lost} lines are missing here: stderr took nothing\n");
-        CONSOLE.push([hole.as_bytes(), text.as_bytes()].concat().as_slice())
+        let gap = format!("lastbyte: {lost} lines are missing here: stderr took nothing\n");
+        CONSOLE.push([gap.as_bytes(), text.as_bytes()].concat().as_slice())
     };
     if said.is_err() {
         let lines = text.lines().count();
@@ -79,7 +79,7 @@ pub(super) fn finish() {
     if CONSOLE.waiting() == 0 {
         return;
     }
-    // What cannot be said cannot be said: the exit code still tells.
+    // A message that cannot be written is dropped: the exit code still reports the result.
     let _ = match (CONSOLE.start(stderr), stderr()) {
         (Err(_), Ok(stderr)) => CONSOLE.write_here(&stderr, PATIENCE),
         _ => CONSOLE.drain(PATIENCE, || false),

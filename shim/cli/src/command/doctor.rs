@@ -58,7 +58,7 @@ fn look() -> impl Iterator<Item = Finding> {
     let probes: [Question; 10] = [
         ("send and heartbeat", probe::tun_device),
         ("sending at tens of Gbit/s", probe::tap_offload),
-        ("whoever uses a TAP next", probe::tap_leftovers),
+        ("the next program at a TAP", probe::tap_leftovers),
         ("--peer", probe::network_namespace),
         ("--peer without root", probe::user_namespace),
         ("making a TAP for --tap", || {

@@ -61,7 +61,7 @@ impl Failure {
         Self::Other(message.into())
     }
 
-    /// Tells the user, on stderr, and returns the exit code.
+    /// Prints the failure on stderr, and returns the exit code.
     #[must_use]
     pub fn tell(&self) -> u8 {
         match self {

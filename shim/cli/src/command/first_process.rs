@@ -2,9 +2,9 @@
 //!
 //! `--peer` starts this command once more, as process 1 of a new PID namespace,
 //! and that starts the shell. When process 1 ends, the kernel kills every other
-//! process of the namespace; and it ends as soon as nobody is at the other end
-//! of its standard input. So nothing of a peer outlives the command, even if
-//! that is killed, and nobody has to look for processes.
+//! process of the namespace; and it ends as soon as the other end of its standard
+//! input is closed. So nothing of a peer outlives the command, even if the command
+//! is killed, and no other program has to look for processes.
 //!
 //! Its standard input is the socket over which the two talk: `News` one way,
 //! `Order`s the other.
@@ -77,12 +77,12 @@ impl News {
 pub(super) enum Order {
     /// Nothing will come on the standard input of the peer.
     EndInput = b'i',
-    /// Everybody is to end (SIGTERM).
+    /// Every process is to end (SIGTERM).
     Terminate = b't',
 }
 
-/// Runs `command` in a shell, and stays until the last process has ended or
-/// nobody is left to stay for.
+/// Runs `command` in a shell, and stays until the last process or the command that started
+/// this one has ended.
 ///
 /// # Errors
 ///
@@ -155,7 +155,7 @@ fn watch_over(
         loop {
             match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
                 Ok(WaitStatus::StillAlive) => break,
-                // Nobody is left.
+                // No process is left.
                 Err(Errno::ECHILD) => return Ok(code),
                 Ok(ended) if ended.pid() == Some(shell) => {
                     let status = raw_status(ended);
@@ -168,12 +168,12 @@ fn watch_over(
         loop {
             let mut order = [0];
             match control.read(&mut order) {
-                // The command is gone. So are all, as soon as this ends.
+                // The command has ended. When this process ends, so do all others.
                 Ok(0) => return Ok(code),
                 Ok(_) if order == [Order::EndInput as u8] => drop(kept_open.take()),
                 Ok(_) if order == [Order::Terminate as u8] => {
-                    let everybody = Pid::from_raw(-1);
-                    let _ = kill(everybody, Signal::SIGTERM);
+                    let every_process = Pid::from_raw(-1);
+                    let _ = kill(every_process, Signal::SIGTERM);
                 }
                 Ok(_) => {}
                 Err(_) => break,

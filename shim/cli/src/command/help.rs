@@ -58,7 +58,7 @@ const ENDS: [(u8, &str, &str); 16] = [
     (
         9,
         "aborted",
-        "SIGINT, SIGTERM, SIGHUP, or another signal that asks to end",
+        "SIGINT, SIGTERM, SIGHUP, or another signal whose default action is to end",
     ),
 ];
 

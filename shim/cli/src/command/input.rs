@@ -300,7 +300,7 @@ impl Ahead {
     }
 
     fn give_back(&mut self, chunk: Vec<u8>) {
-        // Nobody takes it after the end of the file.
+        // After the end of the file, the reading thread has ended.
         if let Some(to_fill) = &self.to_fill
             && to_fill.send(chunk).is_err()
         {
@@ -348,7 +348,7 @@ impl Ahead {
 }
 
 impl Drop for Ahead {
-    /// Whoever shares the open file goes on where the accepted bytes end.
+    /// A process that shares the open file goes on where the accepted bytes end.
     fn drop(&mut self) {
         if let Some(start) = self.start {
             let _ = self.file.seek(SeekFrom::Start(start + self.accepted));

@@ -21,7 +21,7 @@ impl Log for Stderr {
     fn flush(&self) {}
 }
 
-/// Starts telling.
+/// Starts logging to stderr.
 pub fn init() {
     // It fails if there is a logger already, which then serves as well.
     if log::set_logger(&Stderr).is_ok() {

@@ -59,7 +59,7 @@ pub fn run() -> ExitCode {
             Err(failure) => failure.tell(),
         },
         // Help, too: it goes to stdout and is a success.
-        Err(error) => tell(&error),
+        Err(error) => print_usage(&error),
     };
     console::finish();
     ExitCode::from(code)
@@ -93,14 +93,14 @@ fn require_stdout() -> Result<(), Failure> {
 }
 
 /// What clap has to say: what is wrong with the command line, or the help.
-fn tell(error: &clap::Error) -> u8 {
+fn print_usage(error: &clap::Error) -> u8 {
     if error.use_stderr() {
         console::print(&error.render().ansi().to_string());
         return exit::USAGE;
     }
     match require_stdout() {
         Err(failure) => failure.tell(),
-        // Whoever stops reading early has seen enough.
+        // A reader that stops early has seen enough.
         Ok(()) => match error.print() {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
                 Failure::other(format!("printing: {error}")).tell()
@@ -113,7 +113,7 @@ fn tell(error: &clap::Error) -> u8 {
 fn demo() -> Result<u8, Failure> {
     let colour = AutoStream::choice(&io::stdout()) != ColorChoice::Never;
     match crate::demo::run(colour) {
-        // Whoever stops reading early (`| head`) has seen enough.
+        // A reader that stops early (`| head`) has seen enough.
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Failure::other(format!("the demonstration: {error}")))
         }

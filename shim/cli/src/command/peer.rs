@@ -223,7 +223,7 @@ impl Peer {
             let problem = match waited {
                 Ok(()) => return Ok(()),
                 Err(error) => match (life, error) {
-                    // Nobody is left who could.
+                    // No process is left that could listen.
                     (Life::Ended(status), _) => ListenError::PeerEnded { wanted, status },
                     (_, ListenError::TimedOut { .. }) if is_over => {
                         ListenError::TimedOut { wanted, limit }
@@ -265,12 +265,12 @@ impl Peer {
         work::Work::of_this_network(self.first.id())
     }
 
-    /// Tells whoever reads the standard input of the peer that nothing comes.
+    /// Closes the standard input of the peer.
     pub fn end_input(&mut self) {
         self.order(Order::EndInput);
     }
 
-    /// Asks it to end, without waiting.
+    /// Sends it SIGTERM, without waiting.
     pub fn terminate(&mut self) {
         self.was_terminated |= self.life() == Life::Runs;
         self.order(Order::Terminate);
@@ -290,8 +290,8 @@ impl Peer {
             _ if self.was_terminated => Outcome::Terminated,
             Life::Ended(status) if status.success() => Outcome::Finished,
             Life::Ended(_) => Outcome::Failed,
-            // What a shell leaves in the background may run for ever, unless it
-            // has something to do for us.
+            // A process that a shell leaves in the background may run without end. It
+            // is ended too, unless it still has bytes of ours to read.
             Life::LeftMore(_) if self.work().unread > 0 => Outcome::Terminated,
             Life::LeftMore(status) if status.success() => Outcome::Finished,
             Life::LeftMore(_) => Outcome::Failed,
@@ -327,7 +327,7 @@ impl Peer {
         }
     }
 
-    /// Ends all of it: by asking, then by force.
+    /// Ends all of it: by SIGTERM, then by SIGKILL.
     fn kill(&mut self) {
         if matches!(self.life(), Life::Ended(_)) {
             return;
@@ -395,7 +395,7 @@ impl Output {
                 io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
             ),
         };
-        // Without a limit, an endless line would be kept for ever.
+        // Without a limit, an endless line would be kept without bound.
         let is_long = self.line.len() > LONGEST_LINE;
         let end = self.line.iter().rposition(|&byte| byte == b'\n');
         if let Some(end) = end.or(is_long.then_some(self.line.len())) {

@@ -268,9 +268,9 @@ pub const fn what(end: End) -> &'static str {
 /// What to do about it; nothing after a success.
 fn next(end: End, account: &Account) -> Option<&'static str> {
     let resume = if account.undelivered == 0 {
-        "everything accepted was acknowledged; ask the peer how much of it its application has read"
+        "everything accepted was acknowledged; check at the peer how much its application has read"
     } else {
-        "undelivered bytes may or may not have arrived; to resume, ask the peer how much it has"
+        "undelivered bytes may or may not have arrived; to resume, check how much the peer has"
     };
     let cause = match end {
         End::Cause(cause) => cause,
@@ -291,7 +291,7 @@ fn next(end: End, account: &Account) -> Option<&'static str> {
         ),
         Cause::Refused => Some("start the peer; check the port, and the address it listens on"),
         Cause::Unreachable if account.peer.is_some() => {
-            Some("the private network has the peer at 10.77.0.1 and fd77::1, and nobody else")
+            Some("the private network has the peer at 10.77.0.1 and fd77::1, and no other host")
         }
         Cause::Unreachable => {
             Some("check the address, the prefix of --addr, --gateway, and that the interface is up")

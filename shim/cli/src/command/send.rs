@@ -94,7 +94,7 @@ fn report_failure(
         Err(Failure::Interrupted) => Some(lastbyte::Cause::Aborted),
     };
     if args.json {
-        // The failure itself is told on stderr, and by the exit code.
+        // The failure itself is reported on stderr, and by the exit code.
         let _ = Account::unbegun(cause, None).print_json(signals);
     }
 }

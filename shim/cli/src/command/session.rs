@@ -86,7 +86,7 @@ enum Stop {
     Device(String),
 }
 
-/// Runs a connection for `feed` and tells how it ended; returns the exit code.
+/// Runs a connection for `feed`, prints how it ended and returns the exit code.
 ///
 /// # Errors
 ///
@@ -110,7 +110,7 @@ pub fn run(
                 let outcome = peer.map(|peer| peer.end(true, console::line));
                 let account = Account::unbegun(Some(Cause::Unreachable), Some(remote));
                 let account = account.over(offload).beside(outcome);
-                return Ok(tell(args, end, &account, end.code(), signals));
+                return Ok(print_end(args, end, &account, end.code(), signals));
             }
             Err(error) => return Err(Failure::other(error.to_string())),
         };
@@ -133,7 +133,7 @@ pub fn run(
         let outcome = session.wind_up(args.peer_grace);
         let account = account.over(offload).beside(outcome);
         let code = code(end, outcome, signals.have_arrived());
-        Ok(tell(args, end, &account, code, signals))
+        Ok(print_end(args, end, &account, code, signals))
     })?
 }
 
@@ -147,8 +147,14 @@ const fn code(end: End, peer: Option<Outcome>, was_interrupted: bool) -> u8 {
     }
 }
 
-/// Tells the end as it was asked for, and returns the exit code.
-fn tell(args: &ConnectionArgs, end: End, account: &Account, code: u8, signals: &mut Signals) -> u8 {
+/// Prints the end in the form that the options select, and returns the exit code.
+fn print_end(
+    args: &ConnectionArgs,
+    end: End,
+    account: &Account,
+    code: u8,
+    signals: &mut Signals,
+) -> u8 {
     if args.json {
         if let Err(error) = account.print_json(Some(signals)) {
             exit::error(&format!("printing the report: {error}"));
@@ -251,7 +257,7 @@ impl Session<'_, '_, '_> {
         let is_open =
             !keeps_up || !clock.is_ready(output) || peer.show_output(|text| self.line.print(text));
         if !is_open {
-            // At its end it is ready for ever.
+            // At its end it stays ready.
             self.run.output = None;
         }
         clock.set_watched(output, is_open && keeps_up);

@@ -89,8 +89,8 @@ fn parse_profile(text: &str) -> Result<Profile, String> {
 ///
 /// # Errors
 ///
-/// A file cannot be written, or nobody reads stdout. Findings are no error
-/// here: the exit code tells.
+/// A file cannot be written, or stdout is closed. Findings are not an error
+/// here: the exit code reports them.
 pub fn run(args: &SimArgs) -> Result<u8, Failure> {
     // What panics in a run is a finding, and reported as one.
     panic::set_hook(Box::new(|_| ()));
@@ -138,7 +138,7 @@ fn sweep_all(args: &SimArgs, sweep: &Sweep) -> Result<u8, Failure> {
     let coverage = Coverage::now();
     let mut text = String::new();
     // Writing to a string cannot fail.
-    let _ = tell(&mut text, &summary, sweep, &coverage, args);
+    let _ = write_summary(&mut text, &summary, sweep, &coverage, args);
     printed(locale::print(&text))?;
     let is_whole = sweep.profiles.len() == Profile::ALL.len();
     let must_reach = is_whole && summary.seeds >= MANY && !coverage.missing().is_empty();
@@ -153,7 +153,7 @@ fn style() -> ProgressStyle {
     progress::with_characters(style, locale::is_utf8())
 }
 
-fn tell(
+fn write_summary(
     out: &mut String,
     summary: &Summary,
     sweep: &Sweep,
@@ -199,10 +199,10 @@ fn tell(
     if args.coverage {
         writeln!(out, "{coverage}")?;
     }
-    tell_coverage(out, coverage)
+    write_coverage(out, coverage)
 }
 
-fn tell_coverage(out: &mut String, coverage: &Coverage) -> fmt::Result {
+fn write_coverage(out: &mut String, coverage: &Coverage) -> fmt::Result {
     let (reached, missing) = (coverage.reached(), coverage.missing());
     writeln!(
         out,
@@ -240,7 +240,7 @@ fn replay(args: &SimArgs, drawn: &Scenario) -> Result<u8, Failure> {
     }
     let mut text = String::new();
     // Writing to a string cannot fail.
-    let _ = tell_one(&mut text, args, &recording, &outcome);
+    let _ = write_run(&mut text, args, &recording, &outcome);
     printed(locale::print(&text))?;
     Ok(if outcome.findings.is_empty() {
         0
@@ -273,7 +273,7 @@ fn create_files<'a>(args: &'a SimArgs) -> Result<[Created<'a>; 2], Failure> {
     Ok(wanted.map(|(_, path)| with_file(path)))
 }
 
-fn tell_one(
+fn write_run(
     out: &mut String,
     args: &SimArgs,
     recording: &Recording,

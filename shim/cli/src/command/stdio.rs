@@ -1,8 +1,8 @@
 //! Standard input and output as they were handed to the program.
 //!
 //! Before `main`, the standard library opens `/dev/null` in the place of each
-//! of the first three descriptors that is closed. Nobody could see after that
-//! that there is no input, or that a report went nowhere.
+//! of the first three descriptors that is closed. After that, a program cannot see
+//! that it has no input, or that a report is not read.
 
 use std::fs::File;
 use std::io;
@@ -57,7 +57,7 @@ pub(super) fn print(text: &str, mut signals: Option<&mut Signals>) -> io::Result
     let out = Background::new(text.len());
     out.push(text.as_bytes())?;
     if out.start(stdout).is_err() {
-        // No thread can be had: this holds up whoever calls, and nobody else.
+        // No thread can be started: this blocks only the caller.
         return out.write_here(&stdout()?, Duration::MAX);
     }
     let is_overdue = || {

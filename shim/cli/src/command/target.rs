@@ -1,4 +1,4 @@
-//! Where to connect to: parsing, and asking the host's resolver.
+//! Where to connect to: parsing, and queries to the host's resolver.
 
 use std::fmt;
 use std::io;
@@ -172,8 +172,8 @@ impl fmt::Display for Target {
 
 impl Target {
     /// The first address of the host that `is_ours` can talk to; `families`
-    /// names those in errors. Asks the host's resolver, so it is called before
-    /// any namespace is entered.
+    /// names those in errors. It queries the host's resolver, so it is called
+    /// before any namespace is entered.
     ///
     /// # Errors
     ///
@@ -216,11 +216,11 @@ impl Target {
         }
     }
 
-    /// Asks on a thread of its own, since a resolver may take its time and
-    /// cannot be interrupted.
+    /// Queries the resolver on a thread of its own, since a resolver may block for
+    /// long and cannot be interrupted.
     fn look_up(&self, host: &str, signals: &mut Signals) -> Result<Vec<SocketAddr>, Failure> {
         let question = (host.to_owned(), self.port.to_string());
-        let answer = patiently(signals, "asking the resolver", move || {
+        let answer = patiently(signals, "querying the resolver", move || {
             let (host, port) = &question;
             let hints = AddrInfoHints {
                 socktype: SockType::Stream.into(),

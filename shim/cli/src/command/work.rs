@@ -29,7 +29,7 @@ pub struct Work {
 
 impl Work {
     /// What the processes in the network of the calling thread have done. `first`
-    /// is their process 1, which works for nobody.
+    /// is their process 1, whose work is not counted.
     #[must_use]
     pub fn of_this_network(first: u32) -> Self {
         let mut work = Self {

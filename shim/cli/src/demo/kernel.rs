@@ -23,7 +23,7 @@ pub(super) fn play(out: &mut dyn Write, style: &Style) -> io::Result<()> {
         let mut got = [0; 5];
         connection.read_exact(&mut got)?;
         drop(connection);
-        // Nobody to tell is nothing to do here.
+        // It fails if the receiver has ended, which needs no action.
         let _ = report.send(got.len());
         Ok(())
     })?;
@@ -36,14 +36,14 @@ pub(super) fn play(out: &mut dyn Write, style: &Style) -> io::Result<()> {
     writeln!(out, "    server: got {got} bytes, closed (FIN)")?;
 
     let first = client.write(b"lost!");
-    let told = format!("{first:?}");
+    let shown = format!("{first:?}");
     writeln!(
         out,
         "    first write after the close: {}",
         if first.is_ok() {
-            style.bad(&told)
+            style.bad(&shown)
         } else {
-            style.good(&told)
+            style.good(&shown)
         }
     )?;
     thread::sleep(SETTLE);

@@ -2,8 +2,8 @@
 //!
 //! The same server, which reads five bytes and closes, meets (a) a socket of
 //! the host's kernel and (b) lastbyte; in (c) a server resets in the middle of
-//! a transfer. Nothing here is printed from memory: every line tells what the
-//! calls just returned, and what the server really got.
+//! a transfer. No line is fixed text: each prints what the calls returned, and
+//! what the server received.
 
 mod kernel;
 mod ladder;
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_story_is_told_and_true() {
+    fn every_line_of_the_story_is_true() {
         let mut out = Vec::new();
         play(&mut out, false).unwrap();
         let text = String::from_utf8(out).unwrap();

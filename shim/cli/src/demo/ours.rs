@@ -58,7 +58,7 @@ pub(super) fn play_close(out: &mut dyn Write, style: &Style) -> io::Result<()> {
             stack.clock_mut().now(),
             "write \"hello\": accepted",
         ));
-        // The FIN arrives while nobody polls.
+        // The FIN arrives while the stack is not polled.
         world.run_for(Duration::from_millis(100));
         let mut writer = stack.writer(id).map_err(failed)?;
         let refused = writer.write_all(b"lost!");
@@ -70,11 +70,11 @@ pub(super) fn play_close(out: &mut dyn Write, style: &Style) -> io::Result<()> {
     })?;
     let got = world.peer().taken_in(PORT);
     writeln!(out, "    server: got {got} bytes, closed (FIN)")?;
-    let told = match refused {
+    let shown = match refused {
         Ok(()) => style.bad("accepted"),
         Err(error) => style.good(&error_in_words(&error)),
     };
-    writeln!(out, "    first write after the close: {told}")?;
+    writeln!(out, "    first write after the close: {shown}")?;
     writeln!(
         out,
         "    ledger: accepted {}, acknowledged {}, undelivered {}",

@@ -11,7 +11,7 @@ cases![
     where_nothing_lacks_all_is_well,
     a_limit_of_zero_user_namespaces_is_named,
     a_limit_of_zero_network_namespaces_is_named,
-    a_driver_that_is_not_there_or_forbidden_is_told_apart,
+    a_missing_driver_and_a_forbidden_one_have_their_own_remedies,
     the_peer_needs_what_the_doctor_looks_for,
 ];
 
@@ -114,11 +114,11 @@ fn a_limit_of_zero_network_namespaces_is_named() {
             &[USER, "apparmor"],
         );
     }
-    // Seen from here, it cannot be told from too many user namespaces.
+    // In this sandbox it looks the same as too many user namespaces.
     assert_remedy(&done, "user namespaces", &["sysctl", NET], &[USER]);
 }
 
-fn a_driver_that_is_not_there_or_forbidden_is_told_apart() {
+fn a_missing_driver_and_a_forbidden_one_have_their_own_remedies() {
     let done = run(sandbox(
         "mount -t tmpfs none /dev/net
          exec $lastbyte doctor --json",

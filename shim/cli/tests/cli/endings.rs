@@ -15,9 +15,9 @@ cases![
     a_peer_that_closes_is_peer_finished,
     a_peer_that_resets_is_peer_reset,
     a_peer_that_closes_with_unread_bytes_is_peer_reset,
-    nobody_listening_is_refused,
+    no_listener_is_refused,
     a_peer_that_listens_elsewhere_is_refused_with_a_hint,
-    nobody_at_the_address_is_unreachable,
+    no_host_at_the_address_is_unreachable,
     no_route_is_unreachable_at_once,
     a_dropped_syn_is_a_connect_timeout,
     a_peer_that_falls_silent_is_vanished,
@@ -28,7 +28,7 @@ cases![
     signals_abort_while_connecting_draining_and_waiting,
     a_heartbeat_that_reaches_its_count_is_finished,
     a_heartbeat_learns_of_the_end_by_its_next_beat,
-    the_peer_leaves_no_process_behind,
+    no_process_of_the_peer_is_left,
     the_report_for_people_says_what_it_proves,
     quiet_is_quiet,
 ];
@@ -109,7 +109,7 @@ fn a_peer_that_closes_with_unread_bytes_is_peer_reset() {
     send("unread 1000", &["/dev/zero"]).reports(4, "peer_reset");
 }
 
-fn nobody_listening_is_refused() {
+fn no_listener_is_refused() {
     for command in ["true", ""] {
         let args = [
             "send",
@@ -146,7 +146,7 @@ fn a_peer_that_listens_elsewhere_is_refused_with_a_hint() {
     );
 }
 
-fn nobody_at_the_address_is_unreachable() {
+fn no_host_at_the_address_is_unreachable() {
     let args = [
         "send",
         "--json",
@@ -173,8 +173,14 @@ fn a_dropped_syn_is_a_connect_timeout() {
 
 fn a_peer_that_falls_silent_is_vanished() {
     // Its host loses the address, and so takes nothing for it and sends nothing.
-    let gone = peer(&format!("lose {TAP_NAME}"));
-    let mut args = vec!["heartbeat", "--json", "--peer", &gone, "10.77.0.1:5000"];
+    let unreachable = peer(&format!("lose {TAP_NAME}"));
+    let mut args = vec![
+        "heartbeat",
+        "--json",
+        "--peer",
+        &unreachable,
+        "10.77.0.1:5000",
+    ];
     args.extend("--every 100ms --message x --user-timeout 2s".split(' '));
     let report = run(lastbyte(&args)).reports(7, "vanished");
     assert!(report.number("acknowledged") > 0, "{report:#?}");
@@ -218,7 +224,7 @@ fn what_the_peer_sends_is_discarded_and_counted() {
         &peer("chatty"),
         "10.77.0.1:5000",
     ]);
-    // Stays open: it is the FIN behind the peer's bytes that ends it.
+    // Stays open: the FIN after the peer's bytes ends it.
     command.stdin(std::process::Stdio::piped());
     let report = start(command).finish().reports(3, "peer_finished");
     assert_eq!(report.number("discarded"), 100_000, "{report:#?}");
@@ -291,7 +297,7 @@ fn a_heartbeat_learns_of_the_end_by_its_next_beat() {
     assert_eq!(report.number("writes_refused"), 1, "{report:#?}");
 }
 
-fn the_peer_leaves_no_process_behind() {
+fn no_process_of_the_peer_is_left() {
     // A daemon that has left the group, in a shell that has ended.
     let seconds = format!("3{}", std::process::id());
     let command = format!("setsid sleep {seconds} & {}", peer("all"));

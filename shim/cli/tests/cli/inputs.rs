@@ -204,11 +204,11 @@ fn max_segment_bounds_each_segment() {
 /// The length of the longest frame of a capture of this machine.
 fn longest_frame(pcap: &[u8]) -> usize {
     let (mut rest, mut longest) = (&pcap[24..], 0);
-    while let Some((header, behind)) = rest.split_at_checked(16) {
+    while let Some((header, after)) = rest.split_at_checked(16) {
         let len = u32::from_ne_bytes(header[8..12].try_into().expect("four bytes"));
-        let (frame, behind) = behind.split_at(len.try_into().expect("it fits"));
+        let (frame, after) = after.split_at(len.try_into().expect("it fits"));
         longest = longest.max(frame.len());
-        rest = behind;
+        rest = after;
     }
     longest
 }

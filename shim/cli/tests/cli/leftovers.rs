@@ -1,11 +1,11 @@
-//! What a run leaves behind on a TAP, and at a server beyond it.
+//! What a run leaves on a TAP, and at a server beyond it.
 
 use crate::cases::cases;
 use crate::cases::taps::with_tap;
 use crate::common::{Done, peer_at};
 
 cases![
-    a_server_that_answers_late_is_told_that_nobody_is_left,
+    a_server_that_answers_late_gets_a_rst,
     a_server_that_reads_late_loses_nothing,
     offload_that_a_killed_run_left_is_found_and_repaired_by_the_next,
     offload_that_a_killed_run_left_is_found_and_repaired_by_doctor,
@@ -25,10 +25,10 @@ fn send_to(mode: &str) -> Done {
     ))
 }
 
-fn a_server_that_answers_late_is_told_that_nobody_is_left() {
+fn a_server_that_answers_late_gets_a_rst() {
     let report = send_to("late").reports(0, "finished");
     let said = &report.done.stderr;
-    assert!(said.contains("peer was told"), "{report:#?}");
+    assert!(said.contains("peer got an error"), "{report:#?}");
 }
 
 fn a_server_that_reads_late_loses_nothing() {

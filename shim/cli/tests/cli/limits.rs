@@ -81,11 +81,11 @@ fn with_processes(most: u32, target: &str) -> Done {
     }
     let run_it =
         format!("prlimit --nproc={most} ./lastbyte send --json --peer true {target} /etc/passwd");
-    let as_nobody = "mknod tun c 10 200 && chmod 666 tun && mount --bind tun /dev/net/tun &&
+    let unprivileged = "mknod tun c 10 200 && chmod 666 tun && mount --bind tun /dev/net/tun &&
         exec setpriv --reuid 64321 --regid 64321 --clear-groups";
     let mut command = if nix::unistd::Uid::effective().is_root() {
         let mut command = Command::new("unshare");
-        command.args(["--mount", "sh", "-c", &format!("{as_nobody} {run_it}")]);
+        command.args(["--mount", "sh", "-c", &format!("{unprivileged} {run_it}")]);
         command
     } else {
         // The limit counts the processes of this user in each user namespace.
@@ -99,7 +99,7 @@ fn with_processes(most: u32, target: &str) -> Done {
 
 fn without_threads_there_is_an_error_and_one_report() {
     let done = with_processes(1, "localhost:5000");
-    assert!(done.stderr.contains("asking the resolver"), "{done:#?}");
+    assert!(done.stderr.contains("querying the resolver"), "{done:#?}");
     done.reports(1, None::<&str>);
     let mut reports = 0;
     for most in 1..=8 {

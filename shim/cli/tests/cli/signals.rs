@@ -65,17 +65,17 @@ fn flags(capture: &Path) -> Vec<u8> {
     let bytes = fs::read(capture).expect("a capture");
     let mut rest = bytes.get(24..).unwrap_or_default();
     let mut flags = Vec::new();
-    while let Some((header, behind)) = rest.split_first_chunk::<16>() {
+    while let Some((header, after)) = rest.split_first_chunk::<16>() {
         let [.., a, b, c, d, _, _, _, _] = *header;
         let len = u32::from_ne_bytes([a, b, c, d]) as usize;
-        let Some((frame, behind)) = behind.split_at_checked(len) else {
+        let Some((frame, after)) = after.split_at_checked(len) else {
             break;
         };
         // Ethernet, IPv4 without options, TCP.
         if frame.get(12..14) == Some(&[8, 0]) && frame.get(23) == Some(&6) {
             flags.extend(frame.get(14 + 20 + 13));
         }
-        rest = behind;
+        rest = after;
     }
     flags
 }
@@ -139,7 +139,7 @@ fn a_signal_while_the_peer_is_let_finish_ends_it() {
     let running = start(lastbyte(&args)).runs_until("it got all", || got_all.exists());
     thread::sleep(Duration::from_millis(500));
     let report = running.ends_soon_after(Signal::SIGINT);
-    // All was acknowledged, and nobody knows what became of it.
+    // All was acknowledged, and it is not known whether the peer's application read it.
     let report = report.reports(9, "finished");
     assert_eq!(report.value["peer"], "terminated", "{report:#?}");
 }

@@ -26,8 +26,8 @@ fn sim(args: &[&str]) -> Done {
 /// The hash that a run printed.
 #[track_caller]
 fn hash(done: &Done) -> String {
-    let (_, behind) = done.stdout.split_once("hash ").expect("a hash");
-    let hash: String = behind.chars().take_while(char::is_ascii_hexdigit).collect();
+    let (_, after) = done.stdout.split_once("hash ").expect("a hash");
+    let hash: String = after.chars().take_while(char::is_ascii_hexdigit).collect();
     assert_eq!(hash.len(), 16, "{done:#?}");
     hash
 }
@@ -123,8 +123,8 @@ fn a_log_has_every_frame() {
     let done = sim(&["--profile", "lan", "--seed", "9", "--log"]).says(0, &[]);
     let arrows = ["-->", "<--", "<<<"];
     let lines = done.stdout.lines();
-    let told = lines.filter(|line| arrows.iter().any(|arrow| line.contains(arrow)));
-    assert_eq!(told.count(), frames(&done), "{done:#?}");
+    let shown = lines.filter(|line| arrows.iter().any(|arrow| line.contains(arrow)));
+    assert_eq!(shown.count(), frames(&done), "{done:#?}");
 }
 
 fn coverage_is_a_table() {

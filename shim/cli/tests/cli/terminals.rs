@@ -19,15 +19,15 @@ use crate::cases::cases;
 use crate::common::{LASTBYTE, file_of, lastbyte, peer, start, start_with};
 
 cases![
-    a_peer_that_prints_for_ever_holds_nothing_up,
+    a_peer_that_prints_without_end_holds_nothing_up,
     a_stopped_terminal_holds_nothing_up,
     a_stderr_that_cannot_be_written_changes_nothing,
-    a_stderr_that_nobody_reads_changes_nothing,
+    an_unread_stderr_changes_nothing,
     a_closed_stderr_changes_nothing,
     an_input_that_blocks_holds_nothing_up,
-    a_capture_that_nobody_reads_holds_nothing_up,
+    an_unread_capture_holds_nothing_up,
     a_capture_goes_to_stdout_where_that_is_free,
-    a_stdout_that_nobody_reads_is_waited_for_until_a_signal,
+    an_unread_stdout_is_waited_for_until_a_signal,
 ];
 
 /// A terminal: our end, and that of the command.
@@ -48,7 +48,7 @@ fn saving(command: &str, copy: &std::path::Path) -> String {
     format!("{command} {}", peer(&format!("save '{}'", copy.display())))
 }
 
-fn a_peer_that_prints_for_ever_holds_nothing_up() {
+fn a_peer_that_prints_without_end_holds_nothing_up() {
     let file = file_of(500_000);
     let path = file.path().to_str().expect("UTF-8");
     let directory = tempfile::tempdir().expect("a directory");
@@ -141,7 +141,7 @@ fn full_pipe(is_non_blocking: bool) -> (PipeReader, Stdio) {
     (reader, writer.into())
 }
 
-fn a_stderr_that_nobody_reads_changes_nothing() {
+fn an_unread_stderr_changes_nothing() {
     for is_non_blocking in [true, false] {
         let readers = std::cell::RefCell::new(Vec::new());
         holds_with(|| {
@@ -195,7 +195,7 @@ fn an_input_that_blocks_holds_nothing_up() {
     assert!(!OFlag::from_bits_truncate(flags).contains(OFlag::O_NONBLOCK));
 }
 
-fn a_capture_that_nobody_reads_holds_nothing_up() {
+fn an_unread_capture_holds_nothing_up() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("fifo");
     nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).expect("a named pipe");
@@ -250,7 +250,7 @@ fn a_capture_goes_to_stdout_where_that_is_free() {
         .says(2, &["terminal"]);
 }
 
-fn a_stdout_that_nobody_reads_is_waited_for_until_a_signal() {
+fn an_unread_stdout_is_waited_for_until_a_signal() {
     let quiet = format!("{} >/dev/null", peer("all"));
     let args = ["send", "--json", "--peer", &quiet, "10.77.0.1:5000"];
     for is_non_blocking in [true, false] {

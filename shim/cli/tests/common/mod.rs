@@ -48,7 +48,7 @@ pub fn peer_at(address: &str, mode: &str) -> String {
     format!("exec python3 '{}' {address} {mode}", script.display())
 }
 
-/// What a run left behind.
+/// What a run printed, and its exit code.
 #[derive(Debug)]
 pub struct Done {
     pub code: Option<i32>,

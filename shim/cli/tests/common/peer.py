@@ -110,7 +110,7 @@ def main():
             connection.sendall(b"answer")
             print("peer was left alone", flush=True)
         except OSError as error:
-            print("peer was told:", error.strerror, flush=True)
+            print("peer got an error:", error.strerror, flush=True)
     elif mode == "crawl":
         time.sleep(2)
         print("peer got", read(connection), flush=True)
