@@ -4,11 +4,11 @@
 //! disk is full; the sink here keeps the first error, stops the capture, and
 //! leaves the connection alone.
 //!
-//! A device may leave checksums to others, or cutting a long frame into
-//! segments ([`Tap::offload`](crate::tap::Tap::offload)). The file shows what a
-//! wire would: full checksums, and every segment on its own. So nothing in it
-//! tells whether the work was left to somebody, and a long frame is one record
-//! for each of its segments, all of the same time.
+//! A device may offload checksums and segmentation
+//! ([`Tap::offload`](crate::tap::Tap::offload)). The file shows what a wire would
+//! carry: full checksums, and every segment on its own. So it does not show whether
+//! the work was offloaded, and a long frame is one record for each of its segments,
+//! all of the same time.
 
 use std::cell::RefCell;
 use std::fs::File;
@@ -143,8 +143,8 @@ impl<D: Device> Capture<D> {
         &mut self.device
     }
 
-    /// Hands on what is still buffered, so that whoever shares the sink sees
-    /// every frame so far. An error is kept for [`take_error`](Self::take_error).
+    /// Writes what is still buffered to the sink, so that its other readers see every
+    /// frame so far. An error is kept for [`take_error`](Self::take_error).
     pub fn flush(&mut self) {
         self.state.get_mut().hand_on();
     }

@@ -28,14 +28,14 @@ const SHORT_SLEEP: Duration = Duration::from_micros(100);
 
 /// A [`Clock`] that sleeps in the kernel until a frame arrives.
 ///
-/// In the middle of a transfer the answer is often there before a processor that
-/// went to sleep is awake again. So behind a short sleep the next wait looks for
-/// up to 50 µs before it sleeps; once that was in vain, and on a machine with one
-/// processor, waits sleep at once. What idles costs nothing.
+/// In the middle of a transfer the answer often arrives before a processor that
+/// went to sleep is awake again. So after a short sleep the next wait polls for up
+/// to 50 µs before it sleeps. After a poll that found nothing, and on a machine with
+/// one processor, waits sleep at once. An idle connection costs nothing.
 ///
 /// Beside the device it can watch a few more descriptors, such as standard
 /// input and [`Signals`](crate::signals::Signals), so that one loop serves
-/// them all: wait, then ask [`is_ready`](Self::is_ready) of each.
+/// them all: wait, then call [`is_ready`](Self::is_ready) for each.
 ///
 /// ```
 /// use std::os::unix::net::UnixStream;
@@ -74,7 +74,7 @@ pub struct HostClock {
 enum NextWait {
     /// It looks for a while.
     Looks,
-    /// It sleeps; if that is short, the one behind it looks.
+    /// It sleeps; after a short sleep, the next wait looks.
     Sleeps,
     /// It sleeps, whatever was before: who could end it needs this processor.
     Yields,
@@ -158,8 +158,8 @@ impl HostClock {
         self.watches.get(watch.0).is_some_and(|s| s.is_ready)
     }
 
-    /// Whether the device is gone for good (a TAP whose interface was
-    /// removed). It is no longer waited for then.
+    /// Whether the device has failed for good (a TAP whose interface was
+    /// removed). Then waits do not watch it.
     #[must_use]
     pub fn has_device_failed(&self) -> bool {
         self.has_device && self.watches.get(DEVICE.0).is_some_and(|s| s.has_failed)
@@ -204,10 +204,10 @@ impl HostClock {
             let seen = fd.revents().unwrap_or(PollFlags::POLLIN);
             if let Some(state) = self.watches.get_mut(i) {
                 state.is_ready = !seen.is_empty();
-                // A TAP without its interface is in error for ever. (A pipe
+                // A TAP without its interface stays in error. (A pipe
                 // that has ended is POLLHUP: its reader must see that.)
-                let gone = PollFlags::POLLERR | PollFlags::POLLNVAL;
-                state.has_failed = i == DEVICE.0 && self.has_device && seen.intersects(gone);
+                let failed = PollFlags::POLLERR | PollFlags::POLLNVAL;
+                state.has_failed = i == DEVICE.0 && self.has_device && seen.intersects(failed);
             }
         }
         self.next_wait = next_wait;
@@ -228,13 +228,13 @@ impl HostClock {
             }
         }
         let ready = poll_for(fds, || until.map(|until| self.remaining(until)))?;
-        Ok(self.next_wait.behind_a_sleep(started.elapsed(), ready > 0))
+        Ok(self.next_wait.after_a_sleep(started.elapsed(), ready > 0))
     }
 }
 
 impl NextWait {
     /// How to wait after a sleep of this length, which a descriptor ended or not.
-    fn behind_a_sleep(self, slept: Duration, is_ready: bool) -> Self {
+    fn after_a_sleep(self, slept: Duration, is_ready: bool) -> Self {
         match self {
             Self::Yields => Self::Yields,
             Self::Sleeps if is_ready && slept < SHORT_SLEEP => Self::Looks,
@@ -371,14 +371,14 @@ mod tests {
     fn only_a_short_sleep_that_a_frame_ended_is_worth_looking_before_the_next() {
         let (short, long) = (SHORT_SLEEP / 2, SHORT_SLEEP);
         let sleeps = NextWait::Sleeps;
-        assert_eq!(sleeps.behind_a_sleep(short, true), NextWait::Looks);
-        assert_eq!(sleeps.behind_a_sleep(short, false), NextWait::Sleeps);
-        assert_eq!(sleeps.behind_a_sleep(long, true), NextWait::Sleeps);
-        // Looking was in vain.
+        assert_eq!(sleeps.after_a_sleep(short, true), NextWait::Looks);
+        assert_eq!(sleeps.after_a_sleep(short, false), NextWait::Sleeps);
+        assert_eq!(sleeps.after_a_sleep(long, true), NextWait::Sleeps);
+        // The poll found nothing.
         let looks = NextWait::Looks;
-        assert_eq!(looks.behind_a_sleep(short, true), NextWait::Sleeps);
+        assert_eq!(looks.after_a_sleep(short, true), NextWait::Sleeps);
         let yields = NextWait::Yields;
-        assert_eq!(yields.behind_a_sleep(short, true), NextWait::Yields);
+        assert_eq!(yields.after_a_sleep(short, true), NextWait::Yields);
     }
 
     #[test]

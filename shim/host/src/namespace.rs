@@ -10,8 +10,8 @@
 //! ```
 //!
 //! Processes and sockets that the thread makes afterwards are in there too.
-//! The network of the host is neither seen nor changed, and the namespace is
-//! gone with the last thread in it.
+//! The network of the host is neither seen nor changed, and the kernel removes the
+//! namespace with the last thread in it.
 
 use std::fs;
 use std::io;
@@ -86,7 +86,7 @@ pub enum NamespaceError {
     /// The kernel was built without them.
     #[error("this kernel has no user or network namespaces: use one that was built with them")]
     Unsupported,
-    /// Whoever waited for it wants it no more.
+    /// The caller interrupted the wait.
     #[error("interrupted")]
     Interrupted,
     /// A step inside the new namespace failed.
@@ -134,7 +134,7 @@ pub enum ListenError {
 /// The private network the calling thread is in.
 ///
 /// There is no way back: a thread stays in its namespace. It is bound to its
-/// thread, as is everything this can tell.
+/// thread, and so are the results of its methods.
 #[derive(Debug)]
 pub struct Namespace {
     has_ipv6: bool,
@@ -396,7 +396,7 @@ fn reaches(found: SocketAddr, wanted: SocketAddr) -> bool {
     // Runtimes with dual-stack sockets listen on ::ffff:10.77.0.1 in place of 10.77.0.1.
     match (found.ip().to_canonical(), wanted.ip()) {
         (found, wanted) if found == wanted => true,
-        // A listener on `::` takes IPv4 too, unless it was told not to, which
+        // A listener on `::` takes IPv4 too, unless it has IPV6_V6ONLY set, which
         // the list does not show.
         (IpAddr::V6(found), _) => found.is_unspecified(),
         (IpAddr::V4(found), IpAddr::V4(_)) => found.is_unspecified(),
@@ -427,7 +427,7 @@ fn unshare_network() -> Result<(), NamespaceError> {
         Err(Errno::EPERM) => {}
         Err(errno) => return Err(refused(errno)),
     }
-    // Taken before: in the new namespace everyone is nobody until mapped.
+    // Read before: in the new namespace all ids are the overflow id until they are mapped.
     let (uid, gid) = (Uid::effective(), Gid::effective());
     unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET).map_err(refused)?;
     // Only a process that gives up setgroups(2) may map its own group

@@ -33,7 +33,7 @@ pub(crate) enum Content {
     Fragment,
     /// An IPv4 packet whose header is damaged.
     Damaged,
-    /// Neither TCP nor UDP, or too damaged to tell.
+    /// Neither TCP nor UDP, or too damaged to be recognised.
     Other,
 }
 
@@ -88,7 +88,7 @@ fn look_at_v6(ip_at: usize, packet: &[u8]) -> Content {
     };
     let mut octets = ip_at + ip.header_len()..ip_at + ip.total_len();
     let mut protocol = ip.next_header();
-    // The one header that smoltcp looks behind, and only where it comes first.
+    // The only extension header that smoltcp skips, and only as the first one.
     if protocol == IpProtocol::HopByHop {
         let Some([next, len, ..]) = ip.payload().first_chunk::<2>() else {
             return Content::Other;
@@ -170,9 +170,9 @@ impl Transport {
     }
 }
 
-/// Shows a frame whose checksums are somebody else's business as it is on a
-/// wire in the end: with them, and cut into segments of `segment_len` octets
-/// if that was asked for. `scratch` is where it is put together.
+/// Shows a frame whose checksums are offloaded as a wire would carry it: with
+/// checksums, and in segments of `segment_len` octets if segmentation is
+/// offloaded too. `scratch` is the buffer for the result.
 pub(crate) fn as_on_wire(
     medium: Medium,
     frame: &[u8],
@@ -296,7 +296,7 @@ mod tests {
         frames
     }
 
-    /// As a stack leaves it that sums up nothing.
+    /// As a stack sends it that offloads all checksums.
     fn without_checksum(segment: &Segment, medium: Medium) -> Vec<u8> {
         let mut frame = segment.to_frame(medium);
         let Content::Transport(transport) = look(medium, &frame) else {
@@ -334,12 +334,12 @@ mod tests {
     fn a_frame_that_is_one_segment_gets_its_checksum_and_keeps_its_tail() {
         let mut frame = without_checksum(&segment(100), Medium::Ethernet);
         assert!(!is_intact(&frame, Medium::Ethernet));
-        frame.extend_from_slice(b"behind the packet");
+        frame.extend_from_slice(b"after the packet");
         for segment_len in [0, 100, 1_460] {
             let frames = shown(Medium::Ethernet, &frame, segment_len);
             assert_eq!(frames.len(), 1);
             assert!(is_intact(&frames[0], Medium::Ethernet));
-            assert!(frames[0].ends_with(b"behind the packet"));
+            assert!(frames[0].ends_with(b"after the packet"));
         }
     }
 
@@ -353,9 +353,9 @@ mod tests {
         }
     }
 
-    /// Behind a hop-by-hop header, and not behind what only looks like one.
+    /// After a hop-by-hop header, and not after what only looks like one.
     #[test]
-    fn a_segment_is_found_behind_a_hop_by_hop_header() {
+    fn a_segment_is_found_after_a_hop_by_hop_header() {
         let plain = over_ipv6(10).to_frame(Medium::Ip);
         let (_, _, octets) = tcp_in_frame(&plain, Medium::Ip).expect("a segment");
         for (words, is_found) in [(0, true), (1, false), (255, false)] {

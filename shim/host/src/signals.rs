@@ -1,4 +1,4 @@
-//! The signals that ask a program to end, as a descriptor that becomes readable.
+//! The signals that request a program to end, as a descriptor that becomes readable.
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -25,13 +25,13 @@ const ENDING: [c_int; 12] = [
 /// How long after the first signal the end of the program is due.
 const OVERDUE: Duration = Duration::from_millis(1_400);
 
-/// Catches the signals that ask a program to end, for as long as it lives:
+/// Catches the signals that request a program to end, until it is dropped:
 /// SIGHUP, SIGINT, SIGQUIT, SIGTERM, and the others whose default action ends a
 /// process (SIGUSR1, SIGALRM, SIGXCPU ...). Those that report a fault
 /// (SIGSEGV, SIGABRT ...) are left alone, and so is a SIGHUP that is ignored
 /// already (`nohup`).
 ///
-/// A signal no longer ends the process; it makes this readable, which a
+/// A signal does not end the process. It makes this readable, which a
 /// [`HostClock`](crate::host_clock::HostClock) can watch. SIGXFSZ counts only if
 /// another process sent it: where a write of this process reaches the limit of
 /// file sizes, that write fails and says so. After the drop the signals are
@@ -118,7 +118,7 @@ impl Signals {
 
 #[expect(unsafe_code, reason = "a signal handler may do next to nothing")]
 fn register(signal: c_int, pipe: UnixStream) -> io::Result<SigId> {
-    let tell = move |info: &siginfo_t| {
+    let notify = move |info: &siginfo_t| {
         // SAFETY: the kernel filled in the sender of a signal, and for the
         // limit of file sizes it is this process (`send_sig` in the kernel).
         let sender = unsafe { info.si_pid() };
@@ -130,7 +130,7 @@ fn register(signal: c_int, pipe: UnixStream) -> io::Result<SigId> {
     };
     // SAFETY: the action makes two system calls that are allowed in a signal
     // handler (getpid, write), and neither allocates nor locks.
-    unsafe { signal_hook_registry::register_sigaction(signal, tell) }
+    unsafe { signal_hook_registry::register_sigaction(signal, notify) }
 }
 
 const fn bit(signal: c_int) -> u64 {

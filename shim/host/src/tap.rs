@@ -6,13 +6,13 @@
 //! ever blocks for longer than a millisecond.
 //!
 //! Where the kernel permits it, a frame is up to 64 KiB long and without
-//! checksums ([`Offload`]): the kernel cuts it and sums it up, if it ever gets
-//! to a wire. What the kernel does not vouch for is summed up by the device, so
-//! that a damaged frame reaches neither the stack nor what watches over it.
+//! checksums ([`Offload`]): the kernel does segmentation and checksums, if it ever
+//! gets to a wire. The device verifies the checksum of a received frame that the
+//! kernel does not vouch for, so that a damaged frame does not reach the stack.
 //!
 //! What may go wrong on a live TAP has one of two outcomes. A frame that could
 //! not be handed over is dropped and counted, as on any cable, and TCP repairs
-//! it. An interface that is gone stays gone: the error is kept for
+//! it. An interface that was removed does not come back: the error is kept for
 //! [`Tap::take_error`], and from then on the device is silent.
 
 use std::fs::OpenOptions;
@@ -46,8 +46,8 @@ const TUN_PATH: &str = "/dev/net/tun";
 /// The Ethernet header in front of what the MTU counts.
 const ETHERNET_HEADER_LEN: usize = 14;
 
-/// Room behind the largest frame, so that a longer one is told from one that
-/// just fits: the driver cuts a frame to the buffer without saying so.
+/// Room after the largest frame, to distinguish a longer frame from one that just
+/// fits: the driver truncates a frame to the buffer without reporting it.
 const OVERSIZE_MARK_LEN: usize = 1;
 
 /// How many unusable frames one `receive` skips before it gives way.
@@ -151,7 +151,7 @@ impl Tap {
         if most > Offload::None {
             match attach_with(builder(), name, most) {
                 Ok(device) => return Self::from_device(device, name, most),
-                // Nobody may have it, with or without.
+                // It is refused with and without offload.
                 Err(error @ (TapError::NotOwner { .. } | TapError::Busy { .. })) => {
                     return Err(error);
                 }
@@ -211,7 +211,7 @@ impl Tap {
     ///
     /// # Errors
     ///
-    /// The interface is gone.
+    /// The interface was removed.
     pub fn index(&self) -> io::Result<u32> {
         self.port.device().if_index()
     }
@@ -220,7 +220,7 @@ impl Tap {
     ///
     /// # Errors
     ///
-    /// The interface is gone.
+    /// The interface was removed.
     pub fn kernel_hardware_addr(&self) -> io::Result<[u8; 6]> {
         self.port.device().mac_address()
     }
@@ -243,8 +243,8 @@ impl Tap {
         let start = HostInstant::now();
         loop {
             if self.is_link_up() {
-                // The kernel says so shortly before it is ready to send, but
-                // under a lock, which asking again waits for.
+                // The kernel reports it shortly before it is ready to send, but
+                // under a lock, for which the second query waits.
                 return self.is_link_up();
             }
             if start.elapsed() >= limit {
@@ -328,7 +328,7 @@ fn builder(name: &str) -> DeviceBuilder {
         .inherit_enable_state()
 }
 
-/// Attaches, with a header in front of each frame, and asks for `offload`.
+/// Attaches, with a header in front of each frame, and requests `offload`.
 fn attach_with(
     builder: DeviceBuilder,
     name: &str,
@@ -336,7 +336,7 @@ fn attach_with(
 ) -> Result<SyncDevice, TapError> {
     let device = attach(builder.offload(true), name)?;
     offload::enable(&device, offload).map_err(|source| TapError::Io {
-        doing: "asking for offload of",
+        doing: "requesting offload of",
         name: name.to_owned(),
         source,
     })?;
@@ -434,7 +434,7 @@ impl std::fmt::Debug for Tap {
     }
 }
 
-/// A frame that arrived. Its metadata tell the length of the segments that a
+/// A frame that arrived. Its metadata contain the length of the segments that a
 /// wire would have carried, if the frame stands for several.
 #[derive(Debug)]
 pub struct RxToken<'a> {
@@ -472,8 +472,8 @@ impl<'a> TxToken<'a> {
 impl phy::TxToken for TxToken<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
         let header_len = self.port.offload().header_len();
-        // A stack keeps to the lengths it is told, so this never grows; were
-        // it to, the kernel would judge the frame.
+        // A stack keeps to the lengths that the device announced, so this never
+        // grows. If it did, the kernel would accept or reject the frame.
         if self.buffer.len() < header_len + len {
             self.buffer.resize(header_len + len, 0);
         }

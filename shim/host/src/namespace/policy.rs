@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn root_is_not_told_to_be_root() {
+    fn root_gets_no_advice_to_be_root() {
         let root = Policy {
             is_root: true,
             unprivileged_clone: Some(0),

@@ -71,14 +71,14 @@ pub fn tap_offload() -> Probe {
         ),
         None => Probe::bad(
             name,
-            "cannot tell without the TUN/TAP driver",
+            "not checked: there is no TUN/TAP driver",
             "see above for the driver",
         ),
     }
 }
 
-/// Did a program that was killed leave offload switched on at a TAP? Whoever
-/// attaches to it next would get damaged frames, so it is switched off.
+/// Did a program that was killed leave offload switched on at a TAP? The next program
+/// that attaches would get damaged frames, so offload is switched off.
 #[must_use]
 pub fn tap_leftovers() -> Probe {
     let name = "TAP settings";
@@ -94,7 +94,7 @@ pub fn tap_leftovers() -> Probe {
             name,
             format!(
                 "a program that was killed left offload switched on at {}: it damages the frames \
-                 of whoever attaches next",
+                 of the next program that attaches",
                 names(&refused)
             ),
             "run `lastbyte doctor` as the user of the interface, or as root: it repairs that",
@@ -174,7 +174,7 @@ pub fn user_namespace() -> Probe {
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Probe::bad(
             name,
-            "cannot tell without the program `unshare`",
+            "not checked: the program `unshare` is missing",
             install("util-linux"),
         ),
         Err(error) => Probe::bad(name, error.to_string(), install("util-linux")),
@@ -232,7 +232,7 @@ pub fn program(program: &str, package: &str) -> Probe {
 #[must_use]
 pub fn rust_targets(wanted: &[&str]) -> Probe {
     let name = "Rust targets";
-    // Asking must not install a toolchain, so this neither follows a
+    // The query must not install a toolchain, so it neither follows a
     // project's pin (the working directory) nor downloads.
     let asked = Command::new("rustup")
         .args(["target", "list", "--installed"])
@@ -245,7 +245,7 @@ pub fn rust_targets(wanted: &[&str]) -> Probe {
         _ => {
             return Probe::bad(
                 name,
-                "cannot tell without rustup",
+                "not checked: rustup is missing",
                 "install it from https://rustup.rs",
             );
         }

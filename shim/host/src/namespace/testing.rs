@@ -10,8 +10,8 @@ use crate::tap::{Offload, Tap};
 /// Set in a process that runs one test for another process.
 const ALONE: &str = "LASTBYTE_TEST_ALONE";
 
-/// Runs a `#[test]` in a private network of its own, whoever runs the tests: `cargo
-/// test` needs no root for it.
+/// Runs a `#[test]` in a private network of its own, as any user: `cargo test` needs no
+/// root for it.
 ///
 /// As root a new thread is moved there. Another user needs a user namespace, which only
 /// a process with one thread can enter, and a test binary has more. So it is started once

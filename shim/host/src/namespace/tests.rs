@@ -126,9 +126,8 @@ fn the_namespace_is_another_than_the_callers() {
     assert!(if_nametoindex(TAP_NAME).is_err());
 }
 
-/// A namespace is ready when it is entered: a first frame that were lost would
-/// cost a second, and on a machine that does something else as well, one in three
-/// takes no longer than that.
+/// A namespace is ready when it is entered: if the first frame were lost, connecting
+/// would take a second. The machine may be busy, so one quick attempt of three is enough.
 #[track_caller]
 fn reaches_the_kernel_at(address: IpAddr) {
     let is_quick = |_| reach_the_kernel_at(address) < Duration::from_millis(900);
@@ -136,7 +135,7 @@ fn reaches_the_kernel_at(address: IpAddr) {
 }
 
 /// Sends a few bytes to the kernel at `address`, in a namespace of its own:
-/// smoltcp asks for one neighbour per second, whatever its address. Returns how long
+/// smoltcp resolves one neighbour per second, whatever its address. Returns how long
 /// it took to connect; nothing, where there is no such address.
 #[track_caller]
 fn reach_the_kernel_at(address: IpAddr) -> Duration {
@@ -257,7 +256,7 @@ fn a_removed_interface_is_an_error_and_not_a_panic() {
         assert!(tap.take_error().is_some());
         assert!(tap.take_error().is_none());
         assert!(!tap.is_link_up());
-        // It is gone, and the clock sleeps all the same.
+        // The interface was removed, and the clock sleeps all the same.
         let until = clock.now() + Duration::from_millis(20);
         clock.wait(Some(until));
         assert!(clock.now() >= until);
@@ -307,7 +306,7 @@ fn opening_says_what_is_wrong() {
 }
 
 #[test]
-fn an_existing_tap_is_attached_to_and_left_behind() {
+fn an_existing_tap_is_attached_to_and_kept_after_the_run() {
     test(|_, _tap| {
         let ip = |args: &[&str]| Command::new("ip").args(args).status();
         let added = ip(&["tuntap", "add", "dev", "tap9", "mode", "tap"]);

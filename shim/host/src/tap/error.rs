@@ -15,9 +15,9 @@ pub enum TapError {
     /// This user may not open the driver at all.
     #[error("no permission to open {TUN_PATH}: run `sudo chmod 666 {TUN_PATH}`, or run as root")]
     TunDenied,
-    /// A sandbox keeps the driver from everybody.
+    /// A sandbox denies the driver to all users.
     #[error(
-        "{TUN_PATH} is not allowed here, to nobody: start the container with `--device {TUN_PATH}`"
+        "{TUN_PATH} is not allowed here, to any user: start the container with `--device {TUN_PATH}`"
     )]
     TunForbidden,
     /// No interface has this name.

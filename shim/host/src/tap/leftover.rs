@@ -1,8 +1,8 @@
-//! What a killed program leaves behind on a TAP.
+//! What a killed program leaves on a TAP.
 //!
-//! The offload that a program asks for belongs to the interface. It stays when
+//! The offload that a program requests belongs to the interface. It stays when
 //! the program is killed, and then the kernel hands frames without checksums, and
-//! longer than the MTU, to whoever attaches next.
+//! longer than the MTU, to the next program that attaches.
 
 use std::io;
 use std::mem;
@@ -36,7 +36,7 @@ struct Value {
 }
 
 nix::ioctl_readwrite_bad! {
-    /// Asks what the driver of an interface does.
+    /// Queries what the driver of an interface does.
     ethtool, libc::SIOCETHTOOL, libc::ifreq
 }
 
@@ -46,25 +46,25 @@ nix::ioctl_readwrite_bad! {
 ///
 /// There is no such interface.
 pub(super) fn has_offload(name: &str) -> io::Result<bool> {
-    Ok(ask(name, ETHTOOL_GTXCSUM)? || ask(name, ETHTOOL_GTSO)?)
+    Ok(query(name, ETHTOOL_GTXCSUM)? || query(name, ETHTOOL_GTSO)?)
 }
 
-/// Whether the interface `name` is a TAP or a TUN, whoever may use it.
+/// Whether the interface `name` is a TAP or a TUN, of any user.
 fn is_tap(name: &str) -> bool {
     let mut driver = Driver {
         question: ETHTOOL_GDRVINFO,
         name: [0; 32],
         rest: [0; 160],
     };
-    ask_with(name, &mut driver).is_ok() && driver.name.starts_with(b"tun\0")
+    query_with(name, &mut driver).is_ok() && driver.name.starts_with(b"tun\0")
 }
 
-fn ask(name: &str, question: u32) -> io::Result<bool> {
+fn query(name: &str, question: u32) -> io::Result<bool> {
     let mut value = Value {
         question,
         answer: 0,
     };
-    ask_with(name, &mut value)?;
+    query_with(name, &mut value)?;
     Ok(value.answer != 0)
 }
 
@@ -73,7 +73,7 @@ fn ask(name: &str, question: u32) -> io::Result<bool> {
     unsafe_code,
     reason = "an ioctl is a call the compiler cannot look into"
 )]
-fn ask_with<T>(name: &str, about: &mut T) -> io::Result<()> {
+fn query_with<T>(name: &str, about: &mut T) -> io::Result<()> {
     let flags = SockFlag::SOCK_CLOEXEC;
     let socket = socket(AddressFamily::Inet, SockType::Datagram, flags, None)?;
     // SAFETY: a structure of numbers and pointers, for which zeros are good.
@@ -107,7 +107,7 @@ pub fn repair_all() -> Vec<Leftover> {
     let mut names: Vec<String> = getifaddrs()
         .into_iter()
         .flatten()
-        // A TAP has a carrier while somebody is attached.
+        // A TAP has a carrier while a program is attached.
         .filter(|entry| !entry.flags.contains(InterfaceFlags::IFF_LOWER_UP))
         .map(|entry| entry.interface_name)
         .collect();

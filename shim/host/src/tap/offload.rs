@@ -88,9 +88,9 @@ impl Offload {
         }
     }
 
-    /// Tells a stack what it may leave to the device.
+    /// Announces to a stack what it may leave to the device.
     ///
-    /// What arrives has been checked by the device, where the kernel has not.
+    /// The device verifies each received frame that the kernel has not verified.
     pub(super) fn announce(self, capabilities: &mut DeviceCapabilities) {
         if self == Self::None {
             return;
@@ -112,8 +112,8 @@ impl std::fmt::Display for Offload {
     }
 }
 
-/// The longest IP packet whose length its header can tell. smoltcp writes a
-/// zero for a longer one, which the segment guard takes for damage.
+/// The longest IP packet whose length its header can contain. smoltcp writes a
+/// zero for a longer one, which the segment guard treats as damage.
 const MAX_IP_LEN: usize = 65_535;
 
 /// The longest frame that a stack may give to be cut: full segments only, so
@@ -132,7 +132,7 @@ fn largest_frame(mtu: usize) -> Option<NonZeroUsize> {
 const HEADER_LEN: usize = 10;
 
 /// The checksum is to be completed: from `csum_start` on, to be put
-/// `csum_offset` behind that.
+/// `csum_offset` after that.
 const F_NEEDS_CSUM: u8 = 1;
 /// The checksum was looked at and is right.
 const F_DATA_VALID: u8 = 2;
@@ -206,10 +206,10 @@ pub(super) struct Arrival {
 /// Whose checksum need not be looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Vouched {
-    Nobody,
+    Nothing,
     /// The segment that begins here.
     At(u16),
-    Everybody,
+    Everything,
 }
 
 impl Arrival {
@@ -223,9 +223,9 @@ impl Arrival {
             vouched: if flags & F_NEEDS_CSUM != 0 {
                 Vouched::At(u16::from_ne_bytes([start_0, start_1]))
             } else if flags & F_DATA_VALID != 0 {
-                Vouched::Everybody
+                Vouched::Everything
             } else {
-                Vouched::Nobody
+                Vouched::Nothing
             },
             is_known: matches!(kind, GSO_NONE | GSO_TCPV4 | GSO_TCPV6),
             segment_len: segment_len.filter(|_| kind != GSO_NONE),
@@ -237,9 +237,9 @@ impl Arrival {
         self.is_known
             && match look(Medium::Ethernet, frame) {
                 Content::Transport(transport) => match self.vouched {
-                    Vouched::Everybody => true,
+                    Vouched::Everything => true,
                     Vouched::At(at) if usize::from(at) == transport.octets.start => true,
-                    Vouched::At(_) | Vouched::Nobody => transport.is_intact(frame),
+                    Vouched::At(_) | Vouched::Nothing => transport.is_intact(frame),
                 },
                 // Its checksum spans other frames.
                 Content::Fragment | Content::Damaged => false,
@@ -248,7 +248,7 @@ impl Arrival {
     }
 }
 
-// ---- what the driver is told ----
+// ---- the settings of the driver ----
 
 nix::ioctl_write_int_bad! {
     /// Which frames the kernel may hand over. Although it is declared to take a
@@ -264,7 +264,7 @@ nix::ioctl_read! {
     tun_features, b'T', 207, libc::c_uint
 }
 
-/// Asks for `offload`, on a device that was opened with `IFF_VNET_HDR`.
+/// Requests `offload`, on a device that was opened with `IFF_VNET_HDR`.
 pub(super) fn enable(device: &impl AsFd, offload: Offload) -> io::Result<()> {
     set_header_len(device.as_fd())?;
     let mask = match offload {
@@ -275,8 +275,8 @@ pub(super) fn enable(device: &impl AsFd, offload: Offload) -> io::Result<()> {
     set_mask(device.as_fd(), mask)
 }
 
-/// Takes back what [`enable`] asked for: it belongs to the interface, not to
-/// the descriptor, and whoever attaches next may not expect it.
+/// Switches off what [`enable`] requested: it belongs to the interface, not to
+/// the descriptor, and the next program that attaches may not expect it.
 pub(super) fn disable(device: &impl AsFd) -> io::Result<()> {
     set_mask(device.as_fd(), 0)
 }
@@ -299,7 +299,7 @@ fn set_mask(fd: BorrowedFd<'_>, mask: libc::c_uint) -> io::Result<()> {
 )]
 fn set_header_len(fd: BorrowedFd<'_>) -> io::Result<()> {
     let len = libc::c_int::try_from(HEADER_LEN).map_err(|_| io::ErrorKind::InvalidInput)?;
-    // SAFETY: the descriptor is open, and the driver reads one `int` behind the
+    // SAFETY: the descriptor is open, and the driver reads one `int` through the
     // pointer, which is that of a live one.
     unsafe { tun_set_header_len(fd.as_raw_fd(), &raw const len) }?;
     Ok(())
@@ -313,7 +313,7 @@ fn set_header_len(fd: BorrowedFd<'_>) -> io::Result<()> {
 pub(super) fn is_known_to(driver: &impl AsFd) -> bool {
     let mut features: libc::c_uint = 0;
     // SAFETY: the descriptor is open, and the driver writes one `unsigned int`
-    // behind the pointer, which is that of a live one.
+    // through the pointer, which is that of a live one.
     let asked = unsafe { tun_features(driver.as_fd().as_raw_fd(), &raw mut features) };
     asked.is_ok() && features & libc::IFF_VNET_HDR.cast_unsigned() != 0
 }

@@ -94,8 +94,8 @@ impl Port {
         }
     }
 
-    /// Whether a frame would be taken. A queue known to be full is given a
-    /// moment first, so that a caller who asks again and again does not spin.
+    /// Whether a frame would be taken. If the queue is known to be full, this waits a
+    /// moment first, so that a caller that polls it does not spin.
     pub(super) fn has_room(&mut self) -> bool {
         if self.is_full {
             let timeout = PollTimeout::try_from(FULL_PAUSE).unwrap_or(PollTimeout::ZERO);

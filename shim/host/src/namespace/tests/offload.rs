@@ -1,4 +1,4 @@
-//! What the kernel does for a TAP, and what it leaves behind.
+//! What the kernel does for a TAP, and which settings stay after a run.
 
 use std::io::Write;
 
@@ -214,16 +214,16 @@ fn long_frames_of_the_kernel_are_taken_in() {
     }
 }
 
-/// The frames of a capture, with their lengths told by their headers.
+/// The frames of a capture, with the lengths that their headers contain.
 fn records(path: &std::path::Path) -> Vec<Vec<u8>> {
     let bytes = fs::read(path).unwrap();
     let mut rest = &bytes[24..];
     let mut frames = Vec::new();
-    while let Some((header, behind)) = rest.split_at_checked(16) {
+    while let Some((header, after)) = rest.split_at_checked(16) {
         let len = u32::from_ne_bytes(header[8..12].try_into().unwrap());
-        let (frame, behind) = behind.split_at(len as usize);
+        let (frame, after) = after.split_at(len as usize);
         frames.push(frame.to_vec());
-        rest = behind;
+        rest = after;
     }
     frames
 }

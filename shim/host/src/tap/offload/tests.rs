@@ -5,7 +5,7 @@ use lastbyte_sim::loopback::{Flags, OUR_V4, OUR_V6, PEER_V4, PEER_V6, Segment};
 use smoltcp::wire::{Ipv4Packet, TcpPacket};
 
 const NO_WORD: [u8; HEADER_LEN] = [0; HEADER_LEN];
-/// Where TCP begins behind Ethernet and IPv4, in a header of this machine.
+/// Where TCP begins after Ethernet and IPv4, in a header of this machine.
 const V4_AT: u16 = 34;
 
 fn segment(len: usize) -> Segment {
@@ -36,11 +36,11 @@ fn is_sound(header: [u8; HEADER_LEN], frame: &[u8]) -> bool {
 }
 
 #[test]
-fn what_nobody_vouches_for_is_summed_up() {
+fn a_checksum_that_the_kernel_does_not_vouch_for_is_verified() {
     for frame in [v4(), v6()] {
         assert!(is_sound(NO_WORD, &frame));
-        // Behind the Ethernet header, whose addresses are no part of any sum;
-        // the version decides what is a sum at all.
+        // After the Ethernet header, whose addresses are part of no checksum. The
+        // version decides where a checksum is.
         for at in 15..frame.len() {
             let mut damaged = frame.clone();
             damaged[at] ^= 0x10;
@@ -67,7 +67,7 @@ fn what_the_kernel_vouches_for_is_not() {
 }
 
 #[test]
-fn nobody_vouches_for_an_ip_header() {
+fn the_kernel_does_not_vouch_for_an_ip_header() {
     let mut frame = v4();
     frame[22] ^= 1;
     assert!(!is_sound(needs_checksum(V4_AT), &frame));
@@ -123,7 +123,7 @@ fn a_frame_to_be_cut_says_how() {
 }
 
 #[test]
-fn a_short_frame_is_only_summed_up_and_what_is_not_tcp_left_alone() {
+fn a_short_frame_only_gets_a_checksum_and_what_is_not_tcp_is_not_changed() {
     let mut frame = v6();
     let mut header = [0xff; HEADER_LEN];
     prepare(&mut header, &mut frame, None);
@@ -144,8 +144,8 @@ fn a_short_frame_is_only_summed_up_and_what_is_not_tcp_left_alone() {
     assert_eq!(frame, v4());
 }
 
-/// smoltcp sums up nothing that it does not announce, and puts full segments
-/// into the frames to be cut.
+/// smoltcp leaves out no checksum that is not announced as offloaded, and puts full
+/// segments into the frames that are to be segmented.
 #[test]
 fn what_is_announced_fits_an_ip_packet() {
     let mut capabilities = DeviceCapabilities::default();
