@@ -21,7 +21,7 @@ const WAITS_PER_SECOND: u64 = 12;
 /// The same while its device has no room: nothing says when it will have some.
 const WAITS_PER_STUCK_SECOND: u64 = 1_100;
 
-/// smoltcp asks for a neighbour once a second, and the answer takes a round trip.
+/// smoltcp resolves one neighbour a second, and the answer takes a round trip.
 const ONE_QUESTION: Duration = Duration::from_millis(1_500);
 
 impl<const N: usize> Run<'_, '_, N> {
@@ -111,13 +111,13 @@ impl<const N: usize> Run<'_, '_, N> {
             self.find(0, Rule::Survives, detail);
         }
         let options = &self.scenario.options;
-        let is_told = !self.scenario.happenings.is_empty();
+        let has_happenings = !self.scenario.happenings.is_empty();
         // A try is no further away than a quarter of the limit that runs.
         let patience = match outage.start == Instant::ZERO {
             true => options.connect_timeout(),
             false => options.user_timeout(),
         };
-        let longest = match is_told {
+        let longest = match has_happenings {
             true => Duration::from_secs(2),
             false => (patience / 4).max(Duration::from_secs(1)) + ONE_QUESTION,
         };
@@ -139,7 +139,7 @@ impl<const N: usize> Run<'_, '_, N> {
         for lane in 0..self.lanes.len() {
             let state = self.state(lane);
             if self.lanes[lane].id.is_some() && !(state.is_closed() || state == State::Idle) {
-                let detail = format!("{state:?} behind the last step");
+                let detail = format!("{state:?} after the last step");
                 self.find(lane, Rule::Bounded, detail);
             }
         }

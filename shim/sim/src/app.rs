@@ -368,8 +368,8 @@ impl<const N: usize> Run<'_, '_, N> {
     fn look_at_end_of_reading(&mut self, lane: usize, end: &str) {
         let (truth, read) = (self.truth(lane), self.lanes[lane].read);
         let owed = truth.acknowledged_to_peer();
-        // smoltcp clears what was received for an address that is gone, and what was left by
-        // a connection whose RST could not leave is cleared with it.
+        // smoltcp clears what was received for an address that was removed. What was received
+        // on a connection whose RST could not leave is cleared with the RST.
         let oracle = &self.lanes[lane].oracle;
         let owes_rst = matches!(
             oracle.ended,

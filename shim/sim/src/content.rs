@@ -37,6 +37,6 @@ fn content(whose: Whose) -> &'static [u8] {
 /// The `len` bytes from number `from` on.
 pub(super) fn content_from(whose: Whose, from: u64, len: usize) -> &'static [u8] {
     let from = usize::try_from(from).unwrap_or(usize::MAX);
-    let behind = content(whose).get(from..).unwrap_or_default();
-    behind.get(..len).unwrap_or(behind)
+    let rest = content(whose).get(from..).unwrap_or_default();
+    rest.get(..len).unwrap_or(rest)
 }

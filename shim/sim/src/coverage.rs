@@ -114,7 +114,7 @@ fn excuse_fact(row: &Row) -> Option<&'static str> {
     match (row.state, row.event) {
         (State::Idle, _) => Some("nothing on the wire belongs to it"),
         (_, Event::Established) if !is_opening => Some("the handshake completes once"),
-        (_, Event::PeerFin(_)) if is_opening => Some("the handshake is told before the FIN"),
+        (_, Event::PeerFin(_)) if is_opening => Some("the handshake is reported before the FIN"),
         (
             State::PeerFinished(OnPeerFin::Refuse) | State::Finishing(Closer::Peer),
             Event::PeerFin(OnPeerFin::HalfClose),
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_tells_what_is_missing_and_why() {
+    fn the_table_lists_missing_rows_with_reasons() {
         let text = Coverage::of([1, 19]).to_string();
         let line = |number: usize| text.lines().nth(number - 1).unwrap_or_default();
         assert!(line(1).ends_with(" reached"), "{}", line(1));

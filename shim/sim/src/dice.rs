@@ -52,7 +52,7 @@ impl fmt::Debug for Chance {
 }
 
 /// Steele, Lea and Flood's `SplitMix64` ("Fast splittable pseudorandom number generators",
-/// 2014): few lines, and fixed for ever, since the seeds of scenarios must not move.
+/// 2014). It has few lines, and never changes: a seed must always give the same scenario.
 #[derive(Debug, Clone)]
 struct SplitMix64(u64);
 
@@ -165,11 +165,11 @@ mod tests {
     }
 
     #[test]
-    fn chances_are_told_in_percent() {
-        let told = |per_million| Chance::per_million(per_million).to_string();
-        assert_eq!(told(0), "0 %");
-        assert_eq!(told(5), "0.0005 %");
-        assert_eq!(told(25_000), "2.5 %");
-        assert_eq!(told(2_000_000), "100 %");
+    fn chances_are_printed_in_percent() {
+        let shown = |per_million| Chance::per_million(per_million).to_string();
+        assert_eq!(shown(0), "0 %");
+        assert_eq!(shown(5), "0.0005 %");
+        assert_eq!(shown(25_000), "2.5 %");
+        assert_eq!(shown(2_000_000), "100 %");
     }
 }

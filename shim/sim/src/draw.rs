@@ -246,7 +246,7 @@ fn draw_links(profile: Profile, dice: &mut Dice) -> Links {
     let to_us = draw_link(kind, dice);
     let mut links = Links { to_peer, to_us };
     if dice.below(20) == 0 && profile != Profile::Lan {
-        // A path whose MTU is smaller than anybody knows.
+        // A path whose MTU is smaller than either end knows.
         links.to_peer.black_hole_above = Some(dice.pick(&[576, 1_000, 1_300]));
     }
     if dice.below(6) == 0 {
@@ -388,7 +388,7 @@ fn draw_rogue(dice: &mut Dice) -> Rogue {
 /// What lets such a peer do what it wants: it sends more every other second.
 fn overrun_plan(overrun: Overrun) -> Vec<Step> {
     match overrun {
-        // Half of our window is full; reading a part does not make it worth telling.
+        // Half of our window is full; reading a part is too little for a window update.
         Overrun::Fin => vec![
             Step::Write(100),
             Step::Pause(ms(500)),
@@ -396,7 +396,7 @@ fn overrun_plan(overrun: Overrun) -> Vec<Step> {
             Step::Pause(secs(5)),
             Step::Read,
         ],
-        // All of it is full, and nobody reads.
+        // All of it is full, and our end does not read.
         Overrun::Rst => vec![Step::Write(100), Step::Pause(secs(5)), Step::Write(100)],
     }
 }

@@ -94,7 +94,7 @@ fn draw_storm(is_fast: bool, dice: &mut Dice) -> Happening {
     }
 }
 
-/// Never exactly right: that nobody off the path can be.
+/// Its numbers are never exactly right: an attacker off the path cannot know them.
 fn draw_forgery(dice: &mut Dice) -> Forgery {
     let ahead = dice.pick(&[4, 64, 2_048, u64::from(u32::MAX) / 2]);
     let off = dice.between(1, ahead) as u32;

@@ -131,7 +131,7 @@ fn outage_plan(during: During, user: Duration, dice: &mut Dice) -> Vec<Step> {
         plan.push(Step::Pause(dice.time(secs(2))));
     }
     if matches!(during, During::Open) {
-        // Nobody finishes before the path is whole again.
+        // Our end does not finish before the path is whole again.
         plan.push(Step::Pause(user + secs(8)));
         plan.push(write(dice));
     }

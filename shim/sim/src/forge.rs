@@ -16,7 +16,7 @@ use crate::loopback::{
     unreachable,
 };
 
-/// The port of somebody who is not the peer; the next ones are others.
+/// The port of a sender that is not the peer; the next ones belong to further senders.
 const STRANGER: u16 = 9_000;
 
 /// A port where our end never listens.
@@ -112,7 +112,7 @@ impl<const N: usize> Run<'_, '_, N> {
         }
     }
 
-    /// Addresses of our network that nobody has.
+    /// Addresses of our network that no host has.
     fn strangers(&self) -> (IpAddress, IpAddress) {
         let v6 = |last| Ipv6Address::new(0xfd77, 0, 0, 0, 0, 0, 0, last).into();
         match self.scenario.family {

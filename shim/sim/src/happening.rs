@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-/// A segment that somebody else sends, most of them in the peer's name.
+/// A segment that a third host sends, most of them in the peer's name.
 ///
-/// Numbers are told from those at our end: RCV.NXT, SND.NXT. None of the
+/// Numbers are distances from those of our end: RCV.NXT, SND.NXT. None of the
 /// distances is zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Forgery {
@@ -36,9 +36,9 @@ pub enum Forgery {
     /// A RST at RCV.NXT whose checksum of this layer is wrong.
     Damaged(Layer),
     /// A SYN to this address, in place of ours, at our port; `true`: at a port
-    /// where nobody listens.
+    /// without a listener.
     AstraySyn(Astray, bool),
-    /// A SYN by somebody who never says any more.
+    /// A SYN of a host that sends nothing after it.
     HalfOpen,
 }
 
@@ -119,6 +119,6 @@ pub enum Happening {
     /// The peer's machine says with ICMPv6 that it does not know what follows the
     /// header of a segment in flight: a parameter problem of this code.
     ParameterProblem(u8),
-    /// As [`Unreachable`](Self::Unreachable), but to somebody else.
+    /// Like [`Unreachable`](Self::Unreachable), but addressed to another host.
     Misdirected(u8),
 }

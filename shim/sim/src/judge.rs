@@ -32,11 +32,11 @@ impl Oracle {
                 // An answer at the very end comes too late for a SYN.
                 let is_known = matches!(neighbour, Neighbour::Answered(at)
                     if at >= self.opened_at && at + BEFORE_THE_END <= now);
-                let is_told = self.done.has_soft_error;
-                // The answer may have come while nobody served our end.
+                let is_reported = self.done.has_soft_error;
+                // The answer may have come while our end was not served.
                 let is_unsent = truth.opening == Opening::Unsent;
                 holds(
-                    is_told || !is_known || is_unsent,
+                    is_reported || !is_known || is_unsent,
                     "the neighbour has answered",
                 )?;
                 holds(
@@ -48,8 +48,8 @@ impl Oracle {
                 let is_known = matches!(neighbour, Neighbour::Answered(_));
                 holds(is_known, "the neighbour has never answered")?;
                 // What a full device has received may have waited there.
-                let is_told = self.done.has_soft_error && !self.done.device_is_full;
-                holds(!is_told, "a router has said why")?;
+                let is_reported = self.done.has_soft_error && !self.done.device_is_full;
+                holds(!is_reported, "a router has reported why")?;
                 let is_hopeless = self.done.has_hard_error && !self.done.device_is_full;
                 holds(!is_hopeless, "it will never get through")?;
                 // The application may have been busy elsewhere when the limit was reached.
@@ -72,7 +72,7 @@ impl Oracle {
             }
             Cause::FinishTimeout => {
                 let begun = self.done.finished_writing_at.or(self.done.finish_at);
-                holds(begun.is_some(), "nobody finished")?;
+                holds(begun.is_some(), "our end did not finish")?;
                 // A direction that is finished and acknowledged may stay so.
                 let is_done = truth.is_surely_finished()
                     && truth.acknowledged() > self.accepted
@@ -87,11 +87,12 @@ impl Oracle {
             Cause::AddressLost => holds(self.done.address_lost, "the address is there"),
             Cause::Finished => {
                 let both = self.done.finished_writing_at.is_some() && truth.may_have_fin();
-                holds(self.done.finish_at.is_some() || both, "nobody finished")?;
+                let is_begun = self.done.finish_at.is_some() || both;
+                holds(is_begun, "our end did not finish")?;
                 let acknowledged = truth.acknowledged();
                 holds(acknowledged >= self.accepted, "not all was acknowledged")
             }
-            Cause::Aborted => holds(self.done.aborted, "nobody aborted"),
+            Cause::Aborted => holds(self.done.aborted, "our end did not abort"),
         }
     }
 

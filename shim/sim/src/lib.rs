@@ -1,10 +1,10 @@
 //! Bad networks in virtual time: the same writer, a million times over.
 //!
 //! What cannot be tested on a bench can be simulated: a network that loses,
-//! delays, doubles, damages and reorders; a peer that dawdles, resets, starts
-//! anew or is never there; somebody who forges segments. Both ends are real
-//! TCPs, time is virtual, and the same seed gives the same run, bit for bit,
-//! on every platform.
+//! delays, doubles, damages and reorders; a peer that dawdles, resets, reboots
+//! or is absent; an attacker that forges segments. Both ends are real TCPs,
+//! time is virtual, and the same seed gives the same run, bit for bit, on every
+//! platform.
 //!
 //! # For firmware
 //!
@@ -59,9 +59,9 @@
 //! - [`Visit::findings`] are broken promises of the stack.
 //!
 //! `docs/TESTING.md` goes through all of it; the example `simulate_my_firmware` is a whole
-//! test file. Whoever needs another world than a scenario describes builds it: [`Links`] lie
-//! between the ends of any [`World`], and [`Behaviour`](crate::loopback::Behaviour) tells its
-//! peer what to do.
+//! test file. For a world that a scenario cannot describe, build a [`World`]: it can have
+//! [`Links`] between its ends, and a [`Behaviour`](crate::loopback::Behaviour) sets what its
+//! peer does.
 //!
 //! # For the writer itself
 //!
@@ -71,9 +71,8 @@
 //! keeps it to be looked at; [`shrink`] makes a failing one smaller; a
 //! [`Sweep`] runs many.
 //!
-//! The oracle draws its conclusions from the wire and from the peer, with
-//! RFC 9293 and RFC 5961 in hand. Some things cannot be told from there; this is
-//! what it lets pass:
+//! The oracle draws its conclusions from the wire and from the peer, by RFC 9293
+//! and RFC 5961. Some things cannot be observed there. So it lets pass:
 //!
 //! | seen | because |
 //! |---|---|
@@ -82,10 +81,10 @@
 //! | `PeerReset` by a RST at the end of what arrived, in order or not | what is out of order may have been kept |
 //! | octets beyond the peer's window at the end of a repeated segment | smoltcp repeats a segment whole; the peer takes what it has room for |
 //! | octets up to the edge of an older window | smoltcp keeps no SND.WL1 and SND.WL2 |
-//! | received bytes are gone with our address, or with a RST that could not leave for a released connection | smoltcp clears the buffers of such a socket |
+//! | received bytes are lost with our address, or with a RST that could not leave for a released connection | smoltcp clears the buffers of such a socket |
 //! | a first SYN without an answer | it may clear away what TIME-WAIT has left; who calls repeats it |
 //! | a write that takes nothing, and no error, while the device has no room | the FIN is in the device, which hands out nothing |
-//! | one wake without a reason behind the end | deadlines are looked at when they come |
+//! | one wake without a reason after the end | deadlines are checked when they come |
 //!
 //! ```
 //! use lastbyte_sim::{self as sim, Profile, Scenario};

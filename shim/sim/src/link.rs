@@ -26,7 +26,7 @@ pub struct Burst {
 /// What one direction does to frames. Every field has a default: a perfect
 /// link without latency.
 ///
-/// Frames keep their order (jitter delays those behind as well) unless
+/// Frames keep their order (jitter delays later ones as well) unless
 /// `reordering` holds one back. What happens to a frame depends on the seed,
 /// the direction and its number alone.
 ///
@@ -157,7 +157,11 @@ impl fmt::Display for Link {
             write!(f, ", bursts of {} loss", burst.loss)?;
         }
         if let Some(bandwidth) = self.bandwidth {
-            write!(f, ", {bandwidth} B/s behind {} frames", self.queue_frames)?;
+            write!(
+                f,
+                ", {bandwidth} B/s with a queue of {} frames",
+                self.queue_frames
+            )?;
         }
         if let Some(longest) = self.black_hole_above {
             write!(f, ", nothing above {longest} octets")?;

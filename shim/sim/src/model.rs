@@ -28,7 +28,7 @@ pub enum PeerModel {
     Resets(u64),
     /// Sends a RST at that time.
     ResetsAt(Instant),
-    /// Nobody listens.
+    /// It has no listener.
     Refuses,
     /// Its machine answers neighbour discovery, but never TCP.
     NeverAnswers,
@@ -36,7 +36,7 @@ pub enum PeerModel {
     Absent,
     /// It falls silent at one time and is back at the other.
     Vanishes(Instant, Instant),
-    /// Its machine starts anew at that time, with this seed.
+    /// Its machine reboots at that time, with this seed.
     Reboots(Instant, u64),
     /// Sends so many bytes as fast as it may, and never closes.
     Floods(usize),
@@ -55,7 +55,7 @@ pub enum Rogue {
     TakesParts,
     /// Says everything twice, old ACKs included.
     RepeatsItself,
-    /// Sends FINs behind holes before the right one, after so many bytes.
+    /// Sends FINs after gaps before the right one, after so many bytes.
     FinsEarly(u64),
     /// Its window is never larger than one octet.
     Narrow,

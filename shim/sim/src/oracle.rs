@@ -24,7 +24,7 @@ pub(super) struct Done {
     pub(super) finished_writing_at: Option<Instant>,
     pub(super) aborted: bool,
     pub(super) address_lost: bool,
-    /// Nobody served the stack for a while: what was due by then was late.
+    /// The stack was not served for a while: what was due by then was late.
     pub(super) was_neglected: bool,
     pub(super) link_is_down: bool,
     /// The link came up: what was known of neighbours is forgotten.
@@ -44,9 +44,9 @@ pub(super) struct Oracle {
     pub(super) opened_at: Instant,
     /// The account when it was last looked at.
     last: Ledger,
-    /// What the writes have returned, summed up.
+    /// The sum of what the writes have returned.
     pub(super) accepted: u64,
-    /// When a write last took something, or nobody had served our end before.
+    /// When a write last took something, or our end was served again after a pause.
     pub(super) stirred_at: Instant,
     /// When the peer's window was last closed, as far as our end may know.
     blocked_at: Instant,
@@ -55,8 +55,8 @@ pub(super) struct Oracle {
     /// Since when our end is served without a pause.
     pub(super) served_at: Instant,
     pub(super) ended: Option<Cause>,
-    /// A fault of the wire was told.
-    has_told: bool,
+    /// A fault of the wire was reported.
+    has_reported: bool,
     pub(super) done: Done,
     pub(super) findings: Vec<Finding>,
 }
@@ -73,7 +73,7 @@ impl Oracle {
             advanced_at: now,
             served_at: now,
             ended: None,
-            has_told: false,
+            has_reported: false,
             done: Done::default(),
             findings: Vec::new(),
         }
@@ -123,7 +123,7 @@ impl Oracle {
 
     /// What left our end and should not have, or should and has not.
     fn look_at_wire(&mut self, state: State, truth: &Truth, now: Instant) {
-        if self.has_told {
+        if self.has_reported {
             return;
         }
         let before = self.findings.len();
@@ -144,7 +144,7 @@ impl Oracle {
                 self.find(Rule::Listens, now, detail);
             }
         }
-        self.has_told = self.findings.len() > before;
+        self.has_reported = self.findings.len() > before;
     }
 
     /// Looks at the account; on the wire, so many octets were acknowledged.
@@ -249,7 +249,7 @@ impl Oracle {
     /// Whether the next write must be refused, for all that is certain.
     pub(super) fn must_refuse(&self, truth: &Truth) -> Option<PeerEnd> {
         if self.done.address_lost {
-            // What arrives for a lost address concerns nobody.
+            // What arrives for a lost address belongs to no connection.
             return None;
         }
         if !truth.is_certain() {
@@ -297,7 +297,7 @@ impl Oracle {
         }
     }
 
-    /// Every error tells the account, and after the end the cause.
+    /// Every error contains the ledger, and after the end the cause.
     pub(super) fn look_at_error(&mut self, error: WriteError, now: Instant) {
         if error.ledger().accepted() != self.accepted {
             let detail = format!("{error:?}, but {} were written", self.accepted);

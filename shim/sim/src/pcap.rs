@@ -28,7 +28,7 @@ impl Recording {
     ///
     /// # Errors
     ///
-    /// Those of `out`; nothing is written behind the first.
+    /// Those of `out`; nothing is written after the first.
     pub fn write_pcap(&self, mut out: impl Write) -> io::Result<()> {
         let mut seen: Vec<_> = self.frames.iter().flat_map(sights).collect();
         // Those of one time are in the order in which they were sent.

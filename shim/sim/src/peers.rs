@@ -14,9 +14,9 @@ use super::run::OUR_PORT;
 use super::scenario::{Family, Lane, Network, Opening, Scenario};
 use crate::loopback::{Answers, Behaviour, Direction, OUR_V4, OUR_V6, Presence, Reads, World};
 
-/// The peer's port of the first connection, whoever connects; the others have those
-/// after it. No protocol is known for it, so that a
-/// reader of captures takes the data for data.
+/// The peer's port of the first connection, whichever end connects; the others have those
+/// after it. No protocol is known for it, so that a reader of captures shows the data as
+/// data.
 pub(super) const PEER_PORT: u16 = 4_000;
 
 /// What the TCP of a server holds that is not acknowledged.
@@ -25,7 +25,7 @@ const SERVER_BUFFER: usize = 16 * 1024;
 /// How long after our end listens again the peer calls again.
 const CALLS_AGAIN_AFTER: Duration = Duration::from_millis(500);
 
-/// Where to ask what the peer received.
+/// Where to read what the peer received.
 #[derive(Debug)]
 pub(super) enum PeerSide {
     /// A smoltcp peer.

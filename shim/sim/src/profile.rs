@@ -16,7 +16,7 @@ pub enum Profile {
     Satellite,
     /// A rotten wire: loss, damage, reordering, whatever there is.
     Rotten,
-    /// Peers that misbehave and somebody who forges segments, over any of the
+    /// Peers that misbehave and an attacker that forges segments, over any of the
     /// networks.
     Hostile,
     /// Lines of 64 kbit/s to 1 Mbit/s with short queues, and transmit buffers of up to 64 KiB.

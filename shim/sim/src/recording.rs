@@ -185,7 +185,7 @@ pub struct Recording {
     pub moments: Vec<Moment>,
 }
 
-/// Takes notes while a run goes on, if somebody wants them.
+/// Takes notes while a run goes on, if the run is recorded.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Tape {
     moments: Option<Rc<RefCell<Vec<Moment>>>>,

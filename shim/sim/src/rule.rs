@@ -36,7 +36,7 @@ pub enum Rule {
     Survives,
     /// A segment is answered as RFC 9293 says, and nothing else leaves.
     Answers,
-    /// A listener is never deaf, and resets nobody who calls.
+    /// A listener always answers a caller, and resets none.
     Listens,
     /// Nothing fills the receive buffer of an application that never reads.
     Discarded,
@@ -69,7 +69,7 @@ impl Rule {
             Self::Survives => "a short outage ends nothing and delays little",
             Self::Answers => "segments are answered as RFC 9293 says",
             Self::Listens => "a listener answers, and resets no caller",
-            Self::Discarded => "what nobody reads is discarded",
+            Self::Discarded => "bytes that are not read are discarded",
             Self::Busy => "no work without a reason",
             Self::Leak => "nothing is left of an ended connection",
             Self::Panic => "nothing panics",

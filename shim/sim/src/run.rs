@@ -26,7 +26,7 @@ use crate::loopback::{
 /// after it. Far from [`PEER_PORT`](peers::PEER_PORT).
 pub(super) const OUR_PORT: u16 = 4_101;
 
-/// How long behind the end nothing may be left: longer than TIME-WAIT and a
+/// How long after the end nothing may be left: longer than TIME-WAIT and a
 /// RST that waits for its neighbour.
 const AFTERMATH: Duration = Duration::from_secs(70);
 
@@ -170,7 +170,7 @@ pub(super) fn broken(world: &World, detail: String) -> Outcome {
     }
 }
 
-/// Tells `wire` of everything that leaves our end and arrives there.
+/// Reports to `wire` each frame that leaves our end or arrives there.
 pub(super) fn watch(world: &World, wire: &Rc<RefCell<Wire>>) {
     let sent = Rc::clone(wire);
     world.observe(move |_, event| {
@@ -331,7 +331,7 @@ impl<'s, 'a, const N: usize> Run<'s, 'a, N> {
     pub(super) fn wait(&mut self, until: Instant) {
         let next = self.next_happening().min(until);
         if self.is_flooding() {
-            // Nobody has to wait for the end of that.
+            // The flood has no end to wait for.
             self.world.run_until(next);
         } else {
             self.stack.wait(next);
@@ -366,7 +366,7 @@ impl<'s, 'a, const N: usize> Run<'s, 'a, N> {
         }
     }
 
-    /// Nobody could serve our end before now.
+    /// Our end could not be served before now.
     pub(super) fn excuse(&mut self) {
         let now = self.world.now();
         let mut wire = self.wire.borrow_mut();

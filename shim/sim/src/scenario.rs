@@ -61,7 +61,7 @@ pub enum Step {
     TryWrite(usize),
     /// Does something else for so long; the stack is served.
     Pause(Duration),
-    /// Does something else for so long; nobody serves the stack.
+    /// Does something else for so long; the stack is not served.
     Neglect(Duration),
     /// Flushes, in one blocking call.
     Flush,
@@ -221,7 +221,7 @@ impl Scenario {
     }
 
     /// How long the run may take: every step has its limit, and so has what
-    /// comes behind the last one.
+    /// comes after the last one.
     #[must_use]
     pub fn longest(&self) -> Duration {
         self.lanes().map(|lane| lane.longest()).sum()
@@ -331,7 +331,7 @@ impl fmt::Display for Scenario {
             self.tx_buffer, self.rx_buffer
         )?;
         if self.plan.is_empty() {
-            // An application of somebody's own.
+            // The application is not one of the simulator's own.
             return Ok(());
         }
         writeln!(f)?;

@@ -94,7 +94,7 @@ impl Setup {
         }
     }
 
-    /// A seed that nobody can guess: what the standard library draws from the system for its
+    /// A seed that cannot be guessed: what the standard library draws from the system for its
     /// hash tables, another one at each call.
     #[must_use]
     pub fn random_seed() -> u64 {

@@ -137,8 +137,8 @@ impl Sweep {
         self.jobs.min(MOST_THREADS).min(chunks)
     }
 
-    /// Runs them all, or until patience is at an end. `progress` is told now
-    /// and then, by any thread, how many seeds are done.
+    /// Runs them all, or until patience is at an end. `progress` is called now
+    /// and then, by any thread, with the number of seeds that are done.
     pub fn run(&self, progress: impl Fn(u64) + Sync) -> Summary {
         let started = Instant::now();
         let next = AtomicU64::new(self.seeds.start);

@@ -142,18 +142,18 @@ fn a_slow_line_queues_and_then_drops() {
 }
 
 #[test]
-fn partitions_and_black_holes_swallow() {
+fn partitions_and_paths_with_a_small_mtu_drop() {
     let link = Link {
         partitions: vec![Instant::from_millis(10)..Instant::from_millis(20)],
         ..Link::default()
     };
     assert_eq!(lost(&fates(link, 1, 100), Loss::Partition), 10);
-    let hole = |longest| Link {
+    let above = |longest| Link {
         black_hole_above: Some(longest),
         ..Link::default()
     };
-    assert_eq!(lost(&fates(hole(99), 1, 10), Loss::TooLong), 10);
-    assert_eq!(lost(&fates(hole(100), 1, 10), Loss::TooLong), 0);
+    assert_eq!(lost(&fates(above(99), 1, 10), Loss::TooLong), 10);
+    assert_eq!(lost(&fates(above(100), 1, 10), Loss::TooLong), 0);
 }
 
 #[test]

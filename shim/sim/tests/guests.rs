@@ -1,5 +1,5 @@
-//! Applications of somebody's own in the simulator: servers with code, several connections,
-//! UDP, faults at one byte, the ladder, what the oracle finds.
+//! Applications of a user in the simulator: servers with code, several connections, UDP,
+//! faults at one byte, the ladder, what the oracle finds.
 
 #[path = "common/wild.rs"]
 mod wild;
@@ -52,7 +52,7 @@ fn nothing_is_found_in_a_sound_stack() {
 /// A debug build is slow.
 const SEEDS: u64 = 300;
 
-fn ask(stack: &mut GuestStack<'_>, server: IpEndpoint) -> Result<[u8; 4], Error> {
+fn request(stack: &mut GuestStack<'_>, server: IpEndpoint) -> Result<[u8; 4], Error> {
     let id = stack.connect(server, keeps())?;
     stack.writer(id)?.write_all(b"HAL\x00")?;
     let mut answer = [0; 4];
@@ -65,7 +65,7 @@ fn ask(stack: &mut GuestStack<'_>, server: IpEndpoint) -> Result<[u8; 4], Error>
 
 #[test]
 fn a_server_with_code_answers_a_request() {
-    let visit = Harness::new(&calm(1)).serve(7, successors).run(ask);
+    let visit = Harness::new(&calm(1)).serve(7, successors).run(request);
     assert_eq!(visit.result.expect("an answer"), *b"IBM\x01");
     assert_eq!(visit.received, [b"HAL\x00"]);
     assert_eq!(visit.findings, []);
@@ -73,13 +73,13 @@ fn a_server_with_code_answers_a_request() {
 
 #[test]
 fn two_runs_are_the_same_and_another_seed_is_another() {
-    let run = |seed| Harness::new(&calm(seed)).serve(7, successors).run(ask);
+    let run = |seed| Harness::new(&calm(seed)).serve(7, successors).run(request);
     let (one, two, other) = (run(5).hash, run(5).hash, run(6).hash);
     assert_eq!(one, two);
     assert_ne!(one, other, "the ports and numbers are those of the seed");
     let scenario = calm(5);
-    let (recorded, _) = Harness::new(&scenario).serve(7, successors).record(ask);
-    assert_eq!(recorded.hash, one, "whoever records changes nothing");
+    let (recorded, _) = Harness::new(&scenario).serve(7, successors).record(request);
+    assert_eq!(recorded.hash, one, "a recording changes nothing");
 }
 
 /// Three connections at a time, to two servers.
@@ -287,7 +287,7 @@ fn the_firmware_learns_that_its_link_is_down() {
 }
 
 /// One of every call.
-fn ask_and_note(stack: &mut GuestStack<'_>, server: IpEndpoint) {
+fn make_every_call(stack: &mut GuestStack<'_>, server: IpEndpoint) {
     let id = stack.connect(server, keeps()).expect("a slot");
     let mut writer = stack.writer(id).expect("held");
     writer.write_all(b"HAL").expect("open");
@@ -306,7 +306,7 @@ fn ask_and_note(stack: &mut GuestStack<'_>, server: IpEndpoint) {
 fn the_recording_has_states_ledger_and_calls() {
     let scenario = calm(1);
     let harness = Harness::new(&scenario).serve(7, successors);
-    let (_, recording) = harness.record(ask_and_note);
+    let (_, recording) = harness.record(make_every_call);
     let notes: Vec<Note> = recording.moments.iter().map(|it| it.note.clone()).collect();
     let place = |wanted: &dyn Fn(&Note) -> bool| notes.iter().position(wanted).expect("noted");
     let order = [
@@ -358,7 +358,7 @@ fn the_recording_has_states_ledger_and_calls() {
 }
 
 #[test]
-fn a_connection_of_before_and_its_slot_are_told_apart() {
+fn an_earlier_connection_in_a_slot_has_its_own_number() {
     let scenario = calm(1);
     let (visit, recording) = sim::record_app(&scenario, |stack, server| {
         for text in [&b"one"[..], b"two"] {
@@ -391,7 +391,7 @@ fn a_connection_of_before_and_its_slot_are_told_apart() {
 #[test]
 fn the_lowest_seed_that_fails_is_reported_with_its_ladder() {
     let trial = |seed: u64| {
-        let visit = Harness::new(&calm(seed)).serve(7, successors).run(ask);
+        let visit = Harness::new(&calm(seed)).serve(7, successors).run(request);
         assert!(visit.result.is_ok());
         assert!(seed % 1_000 < 700, "a bug in {seed}");
     };
@@ -454,7 +454,7 @@ fn a_trial_that_hangs_fails_in_no_time() {
                 .build()
                 .expect("sound");
             let id = stack.connect(server, options).expect("a slot");
-            // Nobody answers.
+            // The peer does not answer.
             let _ = stack.reader(id).expect("held").read(&mut [0]);
         });
     };
@@ -463,7 +463,7 @@ fn a_trial_that_hangs_fails_in_no_time() {
 }
 
 #[test]
-fn a_trial_that_depends_on_more_than_its_seed_is_told() {
+fn a_trial_that_depends_on_more_than_its_seed_is_found() {
     use std::sync::atomic::{AtomicBool, Ordering};
     let is_first = AtomicBool::new(true);
     let trial = |_| assert!(!is_first.swap(false, Ordering::Relaxed), "once");

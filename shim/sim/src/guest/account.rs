@@ -1,8 +1,8 @@
 //! One connection of an application, held to the rules.
 //!
 //! The oracle of the simulator's own runs knows what its applications do next, and serves
-//! their stack without a pause. Of an application that nobody knows, less is certain: it may
-//! be busy elsewhere for hours. So this is what is looked at:
+//! their stack without a pause. Of an unknown application, less is certain: it may be busy
+//! elsewhere for hours. So this is what is checked:
 //!
 //! - the ledger adds up, agrees with what was written, and acknowledges no more than the wire;
 //! - the first write after a FIN or RST that must have been noticed takes nothing;
@@ -14,7 +14,7 @@
 use std::time::Duration;
 
 use lastbyte::core::{Connection, Event};
-use lastbyte::trace::Note as Told;
+use lastbyte::trace::Note as Trace;
 use lastbyte::{Cause, Instant, Ledger, State, WriteError};
 
 use super::stage::{Spoken, call_of};
@@ -27,8 +27,8 @@ use crate::truth::{Neighbour, Truth};
 /// What a limit may be late: the last try has its time for an answer.
 const SLACK: Duration = Duration::from_secs(4);
 
-/// After a limit, a longer pause between two times that the stack is served is one in which
-/// nobody served it: there are tries to be made then.
+/// After a limit, the stack counts as not served in a longer pause between two calls: there
+/// are tries to be made then.
 const ABSENCE: Duration = Duration::from_secs(3);
 
 /// What is known besides, at the time of a note.
@@ -39,7 +39,7 @@ pub(super) struct Scene<'s> {
     pub(super) is_full: bool,
     pub(super) truth: &'s Truth,
     pub(super) neighbour: Neighbour,
-    /// What the peer has said to this port; `None`: nobody has listened.
+    /// What the peer has sent to this port; `None`: it was not recorded.
     pub(super) spoken: Option<&'s [Spoken]>,
 }
 
@@ -96,44 +96,49 @@ impl Account {
         self.state.is_closed() || self.state == State::Idle
     }
 
-    pub(super) fn take(&mut self, connection: &Connection, told: Told<'_>, scene: &Scene<'_>) {
+    pub(super) fn take(
+        &mut self,
+        connection: &Connection,
+        trace_note: Trace<'_>,
+        scene: &Scene<'_>,
+    ) {
         let now = scene.now;
-        match told {
-            Told::Written(bytes) => self.note_written(bytes, scene),
-            Told::Event(Event::Finish) => {
+        match trace_note {
+            Trace::Written(bytes) => self.note_written(bytes, scene),
+            Trace::Event(Event::Finish) => {
                 self.oracle.done.finish_at.get_or_insert(now);
             }
-            Told::Event(Event::Abort) => self.oracle.done.aborted = true,
-            Told::Event(Event::Established) if self.remote_port.is_none() => {
+            Trace::Event(Event::Abort) => self.oracle.done.aborted = true,
+            Trace::Event(Event::Established) if self.remote_port.is_none() => {
                 self.caller = scene.truth.caller.map(|port| (port, now));
             }
-            // Nobody outside can tell which addresses an application has given itself.
-            Told::Event(Event::AddressLost) => self.oracle.done.address_lost = true,
-            Told::Failed(error) | Told::Flushed(Err(error)) => {
+            // The wire does not show which addresses an application has given itself.
+            Trace::Event(Event::AddressLost) => self.oracle.done.address_lost = true,
+            Trace::Failed(error) | Trace::Flushed(Err(error)) => {
                 self.oracle.look_at_error(error, now);
             }
-            Told::Flushed(Ok(())) if connection.ledger().pending() > 0 => {
+            Trace::Flushed(Ok(())) if connection.ledger().pending() > 0 => {
                 let detail = format!("flushed with {:?}", connection.ledger());
                 self.oracle.find(Rule::Delivered, now, detail);
             }
-            Told::Waits { since } => {
+            Trace::Waits { since } => {
                 let limit = self.oracle.options.call_timeout();
                 if now.since(since) > limit + SLACK {
                     let detail = format!("a call waits for {:?}", now.since(since));
                     self.oracle.find(Rule::Bounded, now, detail);
                 }
             }
-            Told::Read(bytes) => self.note_read(bytes, scene),
-            Told::Opened { .. }
-            | Told::Row(_)
-            | Told::Event(_)
-            | Told::Accepted
-            | Told::Acknowledged
-            | Told::Flush
-            | Told::Flushed(Ok(())) => {}
+            Trace::Read(bytes) => self.note_read(bytes, scene),
+            Trace::Opened { .. }
+            | Trace::Row(_)
+            | Trace::Event(_)
+            | Trace::Accepted
+            | Trace::Acknowledged
+            | Trace::Flush
+            | Trace::Flushed(Ok(())) => {}
         }
         // Between the buffer and the ledger there is nothing to look at.
-        if !matches!(told, Told::Written(_)) {
+        if !matches!(trace_note, Trace::Written(_)) {
             self.look(connection, scene);
         }
     }
@@ -223,34 +228,34 @@ impl Account {
     }
 
     /// What stands in the recording for this.
-    pub(super) fn note(&mut self, told: Told<'_>, was_over: bool) -> Option<Note> {
-        Some(match told {
-            Told::Opened {
+    pub(super) fn note(&mut self, trace_note: Trace<'_>, was_over: bool) -> Option<Note> {
+        Some(match trace_note {
+            Trace::Opened {
                 local_port,
                 remote_port,
             } => Note::Opened {
                 local_port,
                 remote_port,
             },
-            Told::Accepted => {
+            Trace::Accepted => {
                 let new = self.written.get(self.counted..).unwrap_or_default();
                 let note = Note::Wrote(new.to_vec());
                 self.counted = self.written.len();
                 note
             }
-            Told::Read(bytes) => Note::Read(bytes.to_vec()),
-            Told::Failed(error) => Note::Failed(error),
-            Told::Flush => Note::Called(Call::Flush),
-            Told::Flushed(Ok(())) => Note::Called(Call::Flushed),
-            // One that waited too long was told as such.
-            Told::Flushed(Err(WriteError::TimedOut { .. })) if !self.is_over() => return None,
-            Told::Flushed(Err(error)) => Note::Failed(error),
-            Told::Event(event) => match call_of(event).filter(|_| !was_over) {
+            Trace::Read(bytes) => Note::Read(bytes.to_vec()),
+            Trace::Failed(error) => Note::Failed(error),
+            Trace::Flush => Note::Called(Call::Flush),
+            Trace::Flushed(Ok(())) => Note::Called(Call::Flushed),
+            // A call timeout is reported as `Failed`.
+            Trace::Flushed(Err(WriteError::TimedOut { .. })) if !self.is_over() => return None,
+            Trace::Flushed(Err(error)) => Note::Failed(error),
+            Trace::Event(event) => match call_of(event).filter(|_| !was_over) {
                 Some(call) => Note::Called(call),
                 None => Note::Changed,
             },
-            Told::Acknowledged => Note::Changed,
-            Told::Written(_) | Told::Row(_) | Told::Waits { .. } => return None,
+            Trace::Acknowledged => Note::Changed,
+            Trace::Written(_) | Trace::Row(_) | Trace::Waits { .. } => return None,
         })
     }
 

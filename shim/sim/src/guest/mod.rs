@@ -30,7 +30,7 @@ use explore::{Kept, keeps_recordings};
 use stage::Stage;
 
 /// After this much virtual time nothing moves any more, and an application
-/// that goes on waiting is told so by a panic.
+/// that goes on waiting panics.
 const HORIZON: Duration = Duration::from_secs(30 * 24 * 3_600);
 
 /// Connections that the peer serves at once, for each that our end has: it may not know yet
@@ -299,8 +299,8 @@ impl<'s, const N: usize> Harness<'s, N> {
 
     /// Does something to the world before the application begins: schedules what happens
     /// when ([`World::at`]), lets the peer call a listener of ours
-    /// ([`Peer::connect`](crate::loopback::Peer::connect)), keeps the world to ask the peer
-    /// afterwards.
+    /// ([`Peer::connect`](crate::loopback::Peer::connect)), keeps the world to query the
+    /// peer afterwards.
     ///
     /// ```
     /// use std::time::Duration;

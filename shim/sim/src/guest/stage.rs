@@ -1,14 +1,14 @@
 //! What the stack of an application does, watched from outside.
 //!
-//! The core tells the observer of this thread of every call and change; the wire is watched
-//! as in any run. Nothing here is seen by the application.
+//! The core reports every call and change to the observer of this thread; the wire is
+//! watched as in any run. The application sees none of this.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
 use lastbyte::core::{Connection, Event};
-use lastbyte::trace::{self, Note as Told};
+use lastbyte::trace::{self, Note as Trace};
 use lastbyte::{Instant, Ledger, State};
 
 use super::account::{Account, Scene};
@@ -115,7 +115,7 @@ fn with_play(f: impl FnOnce(&mut Play)) {
     });
 }
 
-/// Whether somebody wants the notes of this run.
+/// Whether the notes of this run are recorded.
 pub(super) fn is_recording() -> bool {
     STAGE.with_borrow(|stage| stage.as_ref().is_some_and(|play| play.tape.is_on()))
 }
@@ -129,8 +129,8 @@ pub(super) fn note_of_test(words: String) {
     with_play(|play| play.note_beside(Note::Said(words)));
 }
 
-fn observe(connection: &Connection, told: Told<'_>) {
-    if let Told::Row(row) = told {
+fn observe(connection: &Connection, trace_note: Trace<'_>) {
+    if let Trace::Row(row) = trace_note {
         coverage::mark(row);
         return;
     }
@@ -138,7 +138,7 @@ fn observe(connection: &Connection, told: Told<'_>) {
         // What the stack does when it is dropped by a panic is no part of the run.
         return;
     }
-    with_play(|play| play.take(connection, told));
+    with_play(|play| play.take(connection, trace_note));
 }
 
 /// Keeps what the peer says.
@@ -172,16 +172,16 @@ fn listen(world: &World, spoken: &AllSpoken) {
 }
 
 impl Play {
-    fn take(&mut self, connection: &Connection, told: Told<'_>) {
+    fn take(&mut self, connection: &Connection, trace_note: Trace<'_>) {
         let (slot, now) = (usize::from(connection.tag()), self.world.now());
-        if let Told::Opened {
+        if let Trace::Opened {
             local_port,
             remote_port,
-        } = told
+        } = trace_note
         {
             self.open(slot, connection, local_port, remote_port);
         }
-        if told == Told::Event(Event::Release)
+        if trace_note == Trace::Event(Event::Release)
             && let Some(current) = self.current.get_mut(slot)
         {
             // Forgotten, for its slot is opened again.
@@ -205,22 +205,28 @@ impl Play {
         };
         let was_over = account.is_over();
         let before = account.oracle.findings.len();
-        account.take(connection, told, &scene);
+        account.take(connection, trace_note, &scene);
         let found = account.oracle.findings[before..].to_vec();
         drop((wire, spoken));
-        if told == Told::Event(Event::Abort) {
+        if trace_note == Trace::Event(Event::Abort) {
             self.wire.borrow_mut().lane_mut(slot).note_abort(now);
         }
         if connection.state() != State::Listening {
             self.wire.borrow_mut().lane_mut(slot).stop_listening();
         }
         if self.tape.is_on() {
-            let note = self.accounts[number].note(told, was_over);
-            self.tell(slot, connection, note, found);
+            let note = self.accounts[number].note(trace_note, was_over);
+            self.record(slot, connection, note, found);
         }
     }
 
-    fn tell(&self, slot: usize, connection: &Connection, note: Option<Note>, found: Vec<Finding>) {
+    fn record(
+        &self,
+        slot: usize,
+        connection: &Connection,
+        note: Option<Note>,
+        found: Vec<Finding>,
+    ) {
         let (state, ledger) = (connection.state(), connection.ledger());
         let found = found.into_iter().map(Note::Found);
         for note in note.into_iter().chain(found) {
@@ -242,7 +248,7 @@ impl Play {
         self.current[slot] = None;
         self.spoken.borrow_mut().remove(&local_port);
         let mut account = Account::new(connection, local_port, remote_port, now);
-        // Which of several listeners at a port gets a caller cannot be told from the wire.
+        // The wire does not show which of several listeners at a port gets a caller.
         for number in self.current.iter().flatten() {
             let other = &mut self.accounts[*number];
             if other.local_port == local_port {

@@ -41,7 +41,7 @@ struct Way {
 struct Sent {
     /// Initial sequence number.
     isn: Option<u32>,
-    /// Behind the last octet that was sent.
+    /// The sequence number after the last octet that was sent.
     next: u32,
     window: Option<u16>,
 }
@@ -110,8 +110,8 @@ impl Sent {
             let ack = segment.ack.wrapping_sub(answered.unwrap_or(0));
             text += &format!(" ack {}", ack as i32);
         }
-        let is_told = self.window == Some(segment.window) && segment.window > 0;
-        if !is_told && !segment.is(Flags::RST) {
+        let is_known = self.window == Some(segment.window) && segment.window > 0;
+        if !is_known && !segment.is(Flags::RST) {
             text += &format!(" win {}", segment.window);
             self.window = Some(segment.window);
         }

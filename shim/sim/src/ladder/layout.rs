@@ -97,7 +97,7 @@ pub(super) fn place(anchors: &[Anchor], travel: Duration, top: i32) -> Layout {
 }
 
 impl Placing {
-    /// Where the time that comes `quiet` behind the one at `base` is.
+    /// Where the time that comes `quiet` after the one at `base` is.
     fn advance(&mut self, base: i32, quiet: Duration, travel: Duration) -> i32 {
         let travel = travel.as_micros().max(1);
         let height = quiet.as_micros() * u128::from(TRAVEL) / travel;

@@ -27,7 +27,7 @@ pub(super) struct Block {
     pub(super) connection: usize,
     /// The state that begins here.
     pub(super) state: Option<State>,
-    /// Until when nobody looks at the state from here on.
+    /// Until when the state is not observed from here on.
     pub(super) unseen_until: Option<Instant>,
     tooltip: String,
 }

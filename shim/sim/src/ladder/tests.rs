@@ -153,7 +153,7 @@ fn words_do_not_overlap() {
 
 #[test]
 fn the_words_of_the_legend_do_not_overlap() {
-    // Of the type that the style asks for, in tenths of a unit.
+    // Of the type that the style names, in tenths of a unit.
     const LETTER: i32 = 67;
     let ladder = lossy().ladder();
     let document = Document::parse(&ladder).expect("well-formed");

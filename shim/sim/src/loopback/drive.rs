@@ -51,7 +51,7 @@ impl World {
                 self.next_event().min(limit)
             } else if is_due && self.is_refused(Direction::ToPeer) {
                 // Our end can do nothing before there is room, which the
-                // arrival of a frame makes; a driver that asks to be called
+                // arrival of a frame makes. A driver that wants to be called
                 // at once all the same must not stop the time.
                 self.next_event()
             } else {

@@ -15,7 +15,7 @@ use super::{Damage, Direction, Fate, Segment, World};
 pub enum Sender {
     /// The end that the direction says.
     End,
-    /// Somebody else, in its name: see [`World::inject`].
+    /// A third host, in its name: see [`World::inject`].
     Stranger,
 }
 

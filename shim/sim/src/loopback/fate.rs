@@ -17,7 +17,7 @@ pub enum Loss {
     Partition,
     /// The queue before a slow line was full.
     QueueFull,
-    /// It was longer than the path carries, and nobody said so.
+    /// It was longer than the path carries, and no ICMP error reported it.
     TooLong,
 }
 

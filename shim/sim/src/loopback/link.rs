@@ -1,4 +1,4 @@
-//! What the two ends ask of the wire.
+//! The wire as the two ends use it.
 
 use lastbyte::Instant;
 
@@ -18,7 +18,7 @@ impl World {
         self.inner.wire.borrow_mut().recycle(frame);
     }
 
-    /// Whether the direction takes a frame. An end that is told no is woken
+    /// Whether the direction takes a frame. After `false`, the end is woken
     /// when there is room again.
     pub(super) fn may_send(&self, direction: Direction) -> bool {
         let has_room = self.has_room(direction);
@@ -73,7 +73,7 @@ impl World {
             wire.count(direction, frame.len(), is_lost)
         };
         self.inner.spins.set(0);
-        self.tell_observers(&FrameEvent {
+        self.notify_observers(&FrameEvent {
             number,
             sent_at: self.now(),
             fate,
@@ -104,7 +104,7 @@ impl World {
         }
     }
 
-    /// Somebody who is neither of the ends sends a frame. It arrives at once,
+    /// A third host sends a frame. It arrives at once,
     /// whatever the path does to those of the ends; [witnesses](Self::witness)
     /// do not see it, observers do.
     pub fn inject(&self, direction: Direction, frame: Vec<u8>) {
@@ -112,7 +112,7 @@ impl World {
             let mut wire = self.inner.wire.borrow_mut();
             wire.count(direction, frame.len(), false)
         };
-        self.tell_observers(&FrameEvent {
+        self.notify_observers(&FrameEvent {
             number,
             sent_at: self.now(),
             fate: Fate::sound(self.now()),
@@ -138,7 +138,7 @@ impl World {
         }
     }
 
-    fn tell_observers(&self, event: &FrameEvent<'_>) {
+    fn notify_observers(&self, event: &FrameEvent<'_>) {
         // Taken out, so that an observer may add another.
         let mut observers = self.inner.observers.take();
         for observer in &mut observers {

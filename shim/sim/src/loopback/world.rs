@@ -31,11 +31,11 @@ pub(super) struct Inner {
     pub(super) is_stuck: Cell<bool>,
     /// Whether there is a carrier.
     pub(super) is_link_up: Cell<bool>,
-    /// The link has gone up or down since our end last waited.
+    /// The link went up or down since our end last waited.
     pub(super) link_changed: Cell<bool>,
     /// When the link went down.
     pub(super) cuts: RefCell<Vec<Instant>>,
-    /// Called whenever our end asks its device for a frame.
+    /// Called whenever our end polls its device for a frame.
     pub(super) on_poll: Cell<Option<fn(Instant)>>,
     /// Set when an end was refused room; by direction.
     pub(super) refused: [Cell<bool>; 2],
@@ -217,7 +217,7 @@ impl World {
     /// dropped ones included.
     ///
     /// It is called while one of the ends is sending: to change something
-    /// there, or to ask the peer something, let it call [`World::at`] with the
+    /// there, or to query the peer, let it call [`World::at`] with the
     /// present time.
     pub fn observe(&self, observer: impl FnMut(&Self, &FrameEvent<'_>) + 'static) {
         self.inner.observers.borrow_mut().push(Box::new(observer));
@@ -251,7 +251,7 @@ impl World {
 
     /// Lets `path` decide on every frame of one direction from now on: when it
     /// arrives, how often, how sound. It takes the place of the latency, and
-    /// stands behind the drop switch.
+    /// applies after the drop switch.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -309,7 +309,7 @@ impl World {
         self.inner.cuts.borrow().clone()
     }
 
-    /// Calls `hook` whenever our end asks its device for a frame.
+    /// Calls `hook` whenever our end polls its device for a frame.
     pub(crate) fn on_poll(&self, hook: fn(Instant)) {
         self.inner.on_poll.set(Some(hook));
     }

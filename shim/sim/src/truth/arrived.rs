@@ -45,7 +45,7 @@ impl Truth {
         }
     }
 
-    /// RFC 9293, 3.10.7.3. A SYN without ACK is nobody's that we know of.
+    /// RFC 9293, 3.10.7.3. A SYN without ACK belongs to no known connection.
     fn take_answer(&mut self, now: Instant, segment: &Header) {
         if segment.ack != Some(self.snd_nxt) {
             return;
@@ -92,7 +92,7 @@ impl Truth {
         let distance = segment.seq.wrapping_sub(self.rcv_nxt) as i32;
         let is_far = distance.unsigned_abs() > LARGEST_WINDOW;
         // So it may for what is older than a whole window of its own.
-        let oldest = self.told.wrapping_sub(self.largest_window).wrapping_sub(1);
+        let oldest = self.acked.wrapping_sub(self.largest_window).wrapping_sub(1);
         let is_far = is_far || is_before(segment.seq, oldest);
         // A FIN may stand right at the edge.
         // What our end announces in answer to what came just before counts already.
@@ -150,11 +150,11 @@ impl Truth {
         }
     }
 
-    /// What lies before RCV.NXT asks for an ACK: a probe, or what was lost of our
-    /// own.
+    /// A segment before RCV.NXT demands an ACK: it is a probe, or a segment of ours was
+    /// lost.
     fn note_debt(&mut self, now: Instant, segment: &Header) {
-        let is_probe = segment.seq == self.told.wrapping_sub(1) && segment.text <= 1;
-        let is_repeated = segment.len() > 0 && !is_before(self.told, segment.end());
+        let is_probe = segment.seq == self.acked.wrapping_sub(1) && segment.text <= 1;
+        let is_repeated = segment.len() > 0 && !is_before(self.acked, segment.end());
         let lives = self.is_certain() && self.peer_end != PeerEnd::Rst && !self.has_reset;
         if lives && self.rcv_nxt == self.reach.end && (is_probe || is_repeated) {
             self.owed.owe_ack(now);

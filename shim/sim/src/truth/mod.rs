@@ -57,7 +57,7 @@ pub(super) enum Opening {
 /// How the peer's direction ended, as our end must know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PeerEnd {
-    /// It did not, as far as can be told.
+    /// It did not, as far as the wire shows.
     Open,
     /// A FIN in order has arrived.
     Fin,
@@ -154,7 +154,7 @@ pub(super) struct Truth {
     /// The largest of these windows.
     largest_window: u32,
     /// The highest number that our end has acknowledged.
-    told: u32,
+    acked: u32,
     /// RCV.NXT of the connection before between the same ends.
     before: Option<u32>,
 
@@ -169,14 +169,14 @@ pub(super) struct Truth {
     pub(super) opened_at: Instant,
     /// How long a handshake may take.
     patience: Duration,
-    /// Since when nobody has served our end; never, while somebody does. It does
-    /// not give up before it is served.
+    /// Since when our end is not served; never, while it is. It does not end a
+    /// connection before it is served.
     pub(super) neglected_since: Instant,
     /// A RST has arrived that our end may have taken.
     pub(super) saw_rst: Option<Instant>,
     /// When an acceptable segment of the peer's last arrived.
     pub(super) heard_at: Instant,
-    /// When the first segment left since that asks for an answer.
+    /// When the first segment left since that demands an answer.
     asked_at: Option<Instant>,
     /// When a segment of ours last left, or a question for the neighbour that has
     /// to be answered first.
@@ -233,7 +233,7 @@ impl Truth {
             fin: None,
             rcv_edge: 0,
             largest_window: 0,
-            told: 0,
+            acked: 0,
             before: None,
             began_at: Instant::ZERO,
             called_at: None,
@@ -310,8 +310,10 @@ impl Truth {
 
     /// Octets of the peer's that our end has acknowledged: it has them.
     pub(super) fn acknowledged_to_peer(&self) -> u64 {
-        let all = self.told.wrapping_sub(self.first);
-        let fin = self.fin.is_some_and(|fin| self.told == fin.wrapping_add(1));
+        let all = self.acked.wrapping_sub(self.first);
+        let fin = self
+            .fin
+            .is_some_and(|fin| self.acked == fin.wrapping_add(1));
         match self.opening {
             Opening::Synchronised => u64::from(all - u32::from(fin && all > 0)),
             _ => 0,
@@ -387,7 +389,7 @@ impl Truth {
 
     // ---- what is not on the wire ----
 
-    /// Nobody could serve our end before now.
+    /// Our end could not be served before now.
     pub(super) fn excuse(&mut self, now: Instant) {
         self.owed.excuse(now);
         self.tries.last = self.tries.last.max(now);
@@ -432,7 +434,7 @@ pub(super) struct Wire {
     /// When a neighbour last answered.
     pub(super) neighbour: Neighbour,
     lanes: Vec<Truth>,
-    /// Our ports, where connections are told apart by them; else those of the peer do.
+    /// Our ports, where they identify connections; else the peer's ports do.
     ours: Option<Vec<u16>>,
 }
 
@@ -509,7 +511,7 @@ impl Wire {
     /// A frame of ours leaves.
     pub(super) fn note_sent(&mut self, now: Instant, frame: &[u8]) {
         let Some(segment) = Header::parse(frame, self.medium) else {
-            if asks_for_neighbour(frame) {
+            if requests_neighbour(frame) {
                 for lane in &mut self.lanes {
                     lane.note_question(now);
                     lane.owed.note_neighbour_asked(now);
@@ -527,7 +529,7 @@ impl Wire {
     /// A frame arrives at our end.
     pub(super) fn note_arrival(&mut self, now: Instant, frame: &[u8]) {
         let Some(segment) = Header::parse(frame, self.medium) else {
-            if tells_neighbour(frame) {
+            if reveals_neighbour(frame) {
                 self.neighbour = Neighbour::Answered(now);
             }
             return;
@@ -542,15 +544,15 @@ impl Wire {
 }
 
 /// An ARP request (RFC 826), or a neighbour solicitation (RFC 4861, 4.3).
-fn asks_for_neighbour(frame: &[u8]) -> bool {
+fn requests_neighbour(frame: &[u8]) -> bool {
     let is_arp = frame.get(12..14) == Some(&[0x08, 0x06]);
     let is_icmpv6 = frame.get(12..14) == Some(&[0x86, 0xdd]) && frame.get(20) == Some(&58);
     is_arp && frame.get(20..22) == Some(&[0, 1]) || is_icmpv6 && frame.get(54) == Some(&135)
 }
 
 /// ARP, neighbour solicitation or advertisement (RFC 4861, 4.3 and 4.4): each
-/// tells the peer's hardware address.
-fn tells_neighbour(frame: &[u8]) -> bool {
+/// contains the peer's hardware address.
+fn reveals_neighbour(frame: &[u8]) -> bool {
     let is_arp = frame.get(12..14) == Some(&[0x08, 0x06]);
     let is_icmpv6 = frame.get(12..14) == Some(&[0x86, 0xdd]) && frame.get(20) == Some(&58);
     is_arp || is_icmpv6 && matches!(frame.get(54), Some(135 | 136))

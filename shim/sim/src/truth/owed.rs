@@ -9,7 +9,7 @@ use lastbyte::Instant;
 const AT_ONCE: Duration = Duration::from_millis(250);
 
 /// How many calls in a row may go without an answer: the first may only clear away what
-/// was left of a connection between the same ends, and others come while somebody else
+/// was left of a connection between the same ends, and others come while another caller
 /// does not complete a handshake.
 const CALLS: u8 = 4;
 
@@ -57,17 +57,17 @@ pub(crate) struct Owed {
     /// Until when nothing can leave.
     stuck_until: Instant,
     /// Until when an answer may be dropped for want of a neighbour.
-    asks_until: Instant,
+    resolves_until: Instant,
 }
 
 impl Owed {
-    /// The peer asks for an ACK. Such answers may be limited to one a second
+    /// The peer demands an ACK. Such answers may be limited to one a second
     /// (RFC 5961, 7).
     pub(super) fn owe_ack(&mut self, now: Instant) {
         let is_new = self
             .asked_at
             .is_none_or(|at| now.since(at) > Duration::from_secs(1));
-        if is_new && now >= self.asks_until {
+        if is_new && now >= self.resolves_until {
             self.asked_at = Some(now);
             self.ack.owe(now.max(self.stuck_until));
         }
@@ -84,7 +84,7 @@ impl Owed {
 
     /// A segment with this ACK number has to be answered with a RST there.
     pub(super) fn owe_rst(&mut self, now: Instant, at: u32) {
-        if now < self.asks_until {
+        if now < self.resolves_until {
             return;
         }
         self.rst_at = at;
@@ -116,10 +116,10 @@ impl Owed {
         self.excuse(until);
     }
 
-    /// Our end asks for the neighbour, which smoltcp does once a second. Meanwhile it drops
-    /// what is to be answered at once, a SYN|ACK too, and the peer has to ask again.
+    /// Our end sends a request for the neighbour, which smoltcp does once a second. Meanwhile
+    /// it drops immediate answers, a SYN|ACK too, and the peer has to send again.
     pub(super) fn note_neighbour_asked(&mut self, now: Instant) {
-        self.asks_until = now + Duration::from_secs(1);
+        self.resolves_until = now + Duration::from_secs(1);
         self.excuse(now);
         for debt in [&mut self.ack, &mut self.rst] {
             debt.since = None;

@@ -13,7 +13,7 @@ pub(super) fn is_ours(address: IpAddress) -> bool {
 }
 
 impl Truth {
-    /// Our end asks for the neighbour: what it owes has to wait.
+    /// Our end sends a request for the neighbour: what it owes has to wait.
     pub(super) fn note_question(&mut self, now: Instant) {
         self.sent_at = now;
         self.excuse(now);
@@ -73,7 +73,7 @@ impl Truth {
 
     fn note_syn_sent(&mut self, now: Instant, segment: &Header) {
         let Some(ack) = segment.ack else {
-            self.ask(now);
+            self.demand_answer(now);
             return;
         };
         if self.listens_at.is_none() {
@@ -83,7 +83,7 @@ impl Truth {
         // Our answer to the peer's SYN.
         self.owed.forget_greeting();
         self.greeted_at = now;
-        self.ask(now);
+        self.demand_answer(now);
         if self.opening == Opening::SynSent {
             self.expect(ack, segment.window);
             self.opening = Opening::SynReceived;
@@ -97,7 +97,7 @@ impl Truth {
         self.rcv_nxt = first;
         self.reach = Reach::new(first);
         self.fin = None;
-        self.told = first;
+        self.acked = first;
         self.rcv_edge = first.wrapping_add(u32::from(window));
     }
 
@@ -135,10 +135,10 @@ impl Truth {
             };
         }
         self.has_finished |= segment.fin;
-        self.ask(now);
+        self.demand_answer(now);
     }
 
-    fn ask(&mut self, now: Instant) {
+    fn demand_answer(&mut self, now: Instant) {
         self.asked_at.get_or_insert(now);
     }
 
@@ -151,16 +151,16 @@ impl Truth {
             self.fault.get_or_insert(Fault::NeverArrived);
             return;
         }
-        self.told = later(self.told, ack);
+        self.acked = later(self.acked, ack);
         self.rcv_nxt = later(self.rcv_nxt, ack);
         let edge = ack.wrapping_add(u32::from(window));
         self.rcv_edge = later(self.rcv_edge, edge);
-        let window = self.rcv_edge.wrapping_sub(self.told);
+        let window = self.rcv_edge.wrapping_sub(self.acked);
         self.largest_window = self.largest_window.max(window);
     }
 
     /// Whether our end, which was last seen listening, still listens or is connected: it may
-    /// have ended since, and nobody looked.
+    /// have ended since without being observed.
     fn may_serve(&self, now: Instant) -> bool {
         let is_lively = self.saw_rst.is_none() && now < self.heard_at + HANDSHAKE;
         self.opening != Opening::Synchronised || is_lively

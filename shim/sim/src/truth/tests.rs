@@ -154,7 +154,7 @@ fn data_stays_within_the_furthest_window() {
 }
 
 #[test]
-fn a_probe_of_the_peer_is_answered_at_once_or_told() {
+fn a_late_answer_to_a_probe_of_the_peer_is_found() {
     for (answered_at, is_late) in [(100, false), (400, true)] {
         let mut wire = open();
         wire.note_arrival(at(50), &from_peer(Flags::ACK, IRS, ISS + 101, 0));

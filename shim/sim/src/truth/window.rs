@@ -9,7 +9,7 @@ use super::header::{is_before, later};
 pub(super) struct SendWindow {
     /// The number before which our end may send.
     pub(super) edge: u32,
-    /// The nearest number of which our end may believe that.
+    /// The nearest edge that our end may assume.
     nearest: u32,
     /// The furthest of these.
     furthest: u32,

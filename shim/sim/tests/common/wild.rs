@@ -60,7 +60,7 @@ fn wild<const N: usize>(stack: &mut GuestStack<'_, N>, server: IpEndpoint, seed:
             }
             2 => stack.writer(id).expect("held").flush().is_err(),
             3 => {
-                // Busy elsewhere: nobody serves the stack.
+                // Busy elsewhere: the stack is not served.
                 let world = stack.device_mut().world().clone();
                 world.run_for(Duration::from_secs(roll(200)));
                 false

@@ -32,7 +32,7 @@ pub enum Sends {
     Nothing,
     /// These bytes, once.
     Bytes(Rc<[u8]>),
-    /// As much as the window takes, for ever; byte `n` is `n % 251`.
+    /// As much as the window takes, without end; byte `n` is `n % 251`.
     Flood,
 }
 
@@ -184,7 +184,7 @@ impl Behaviour {
         self
     }
 
-    /// Sends as much as the window takes, for ever.
+    /// Sends as much as the window takes, without end.
     #[must_use]
     pub fn flooding(mut self) -> Self {
         self.sends = Sends::Flood;

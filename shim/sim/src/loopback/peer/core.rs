@@ -18,8 +18,8 @@ use crate::loopback::device::{PeerDevice, Unplugged};
 use crate::loopback::frame::{change_segment, is_intact, peek_tcp, split_segment};
 use crate::loopback::{Direction, World, WorldConfig, lastbyte_time, smoltcp_time};
 
-/// How long to leave an interface alone that asks to be polled at once and
-/// then does nothing.
+/// How long not to poll an interface that is due at once and then does
+/// nothing.
 const NOTHING_DONE: Duration = Duration::from_millis(1);
 
 pub(in crate::loopback) struct PeerCore {
@@ -242,7 +242,7 @@ impl PeerCore {
         change(&mut self.service(port).behaviour);
     }
 
-    /// The machine starts anew: connections and neighbours are forgotten.
+    /// The machine reboots: connections and neighbours are forgotten.
     pub(super) fn reboot(&mut self, world: &WorldConfig, seed: u64, now: Instant) {
         self.iface = new_interface(world, seed, now);
         self.calling = Some(new_interface(world, seed ^ now.as_micros(), now));

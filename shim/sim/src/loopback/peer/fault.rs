@@ -45,7 +45,7 @@ pub enum StreamFault {
     LinkDown(Duration),
     /// The peer's machine hears and says nothing for so long, and keeps its connections.
     Vanishes(Duration),
-    /// The peer's machine starts anew, with this seed: see [`Peer::reboot`](super::Peer::reboot).
+    /// The peer's machine reboots, with this seed: see [`Peer::reboot`](super::Peer::reboot).
     Reboots(u64),
     /// Whatever else is wanted.
     Call(Action),
@@ -105,7 +105,7 @@ pub(super) enum Outside {
 }
 
 impl Outside {
-    /// Happens, while nobody has the peer.
+    /// Happens, while the peer is not borrowed.
     pub(super) fn happen(self, world: &World) {
         let since = world.now();
         match self {

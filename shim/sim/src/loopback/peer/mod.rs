@@ -4,7 +4,7 @@
 //! - `serve`, `datagrams`: the application as code of the test's own, over TCP and UDP.
 //! - `fault`: what goes wrong at exactly one byte.
 //! - `service`: a port, its sockets and the record of each connection.
-//! - `slot`: one socket and the application behind it.
+//! - `slot`: one socket and its application.
 //! - `core`: the endpoint itself, and when it runs.
 
 mod behaviour;
@@ -27,8 +27,8 @@ pub use fault::{Action, Mark, StreamFault};
 pub use serve::{Answers, Reply};
 pub use service::Connection;
 
-/// Sockets of a port that serves: enough for clients that come back before the peer knows
-/// that they were gone.
+/// Sockets of a port that serves: enough for clients that reconnect before the peer knows
+/// that their earlier connections ended.
 const SERVING: usize = 8;
 
 /// How much of the peer is there.
@@ -137,7 +137,7 @@ impl Peer {
     #[track_caller]
     pub fn listen(&self, port: u16, behaviour: Behaviour) {
         assert_ne!(port, 0, "the peer cannot listen on port 0");
-        self.tell(|core| core.listen(port, behaviour));
+        self.with_core(|core| core.listen(port, behaviour));
     }
 
     /// Listens on `port` with 8 sockets, and lets `answer` be the server: shorthand for
@@ -151,7 +151,7 @@ impl Peer {
     /// there again the next time. Our FIN is answered with a FIN once everything is sent
     /// and no call is to come ([`Behaviour::closes_on_fin`]).
     ///
-    /// It must not ask the peer anything; [`World::at`] with [`Reply::now`] can.
+    /// It must not call the peer; [`World::at`] with [`Reply::now`] can.
     ///
     /// ```
     /// use embedded_io::{Read, Write};
@@ -207,12 +207,12 @@ impl Peer {
     #[track_caller]
     pub fn serve_udp(&self, port: u16, answer: impl FnMut(&[u8], &mut Datagrams) + 'static) {
         assert_ne!(port, 0, "the peer cannot take datagrams on port 0");
-        self.tell(|core| core.serve_udp(port, Box::new(answer)));
+        self.with_core(|core| core.serve_udp(port, Box::new(answer)));
     }
 
     /// Accepts no further connection on `port`; those that exist go on.
     pub fn stop_listening(&self, port: u16) {
-        self.tell(|core| core.stop_listening(port));
+        self.with_core(|core| core.stop_listening(port));
     }
 
     /// Connects from `local_port` to one of our addresses.
@@ -238,26 +238,26 @@ impl Peer {
     ) -> bool {
         let remote = remote.into();
         let now = self.world.now();
-        self.tell(|core| core.connect(local_port, remote, behaviour, now))
+        self.with_core(|core| core.connect(local_port, remote, behaviour, now))
     }
 
     /// Sends a FIN on every connection of `port` and keeps reading as before.
     pub fn close(&self, port: u16) {
-        self.tell(|core| core.end(port, Ending::Fin));
+        self.with_core(|core| core.end(port, Ending::Fin));
     }
 
     /// Ends every connection of `port` as if the program there had exited:
     /// FIN, and a RST in answer to whatever arrives afterwards.
     pub fn exit(&self, port: u16) {
-        self.tell(|core| core.end(port, Ending::Exit));
+        self.with_core(|core| core.end(port, Ending::Exit));
     }
 
     /// Resets every connection of `port`.
     pub fn abort(&self, port: u16) {
-        self.tell(|core| core.end(port, Ending::Reset));
+        self.with_core(|core| core.end(port, Ending::Reset));
     }
 
-    /// Changes what the application behind `port` does from now on: lets it
+    /// Changes what the application at `port` does from then on: lets it
     /// start or stop reading, for example.
     ///
     /// ```
@@ -270,20 +270,20 @@ impl Peer {
     /// });
     /// ```
     pub fn change(&self, port: u16, change: impl FnOnce(&mut Behaviour)) {
-        self.tell(|core| core.change(port, change));
+        self.with_core(|core| core.change(port, change));
     }
 
-    /// The peer's machine starts anew, in no time: it knows nothing of its
+    /// The peer's machine reboots, in no time: it knows nothing of its
     /// connections and neighbours, and listens where it did before. `seed` is
     /// that of its sequence numbers from now on.
     pub fn reboot(&self, seed: u64) {
         let now = self.world.now();
-        self.tell(|core| core.reboot(self.world.config(), seed, now));
+        self.with_core(|core| core.reboot(self.world.config(), seed, now));
     }
 
     /// Sets how much of the peer is there from now on.
     pub fn set_presence(&self, presence: Presence) {
-        self.tell(|core| core.set_presence(presence));
+        self.with_core(|core| core.set_presence(presence));
     }
 
     /// Gives the peer another Ethernet address, until it reboots: another machine has taken
@@ -293,7 +293,7 @@ impl Peer {
     ///
     /// On a wire that is no Ethernet, or if the address is that of a group.
     pub fn set_hardware_addr(&self, mac: EthernetAddress) {
-        self.tell(|core| core.set_hardware_addr(mac));
+        self.with_core(|core| core.set_hardware_addr(mac));
     }
 
     /// Gives the peer's interface these addresses instead.
@@ -302,7 +302,7 @@ impl Peer {
     ///
     /// If an address is not unicast, or there are more than smoltcp holds.
     pub fn set_addresses(&self, addresses: &[smoltcp::wire::IpCidr]) {
-        self.tell(|core| core.set_addresses(addresses));
+        self.with_core(|core| core.set_addresses(addresses));
     }
 
     /// The bytes the peer's TCP took in, read or not, up to
@@ -354,7 +354,7 @@ impl Peer {
         self.world.with_peer(|core| core.last(port))
     }
 
-    fn tell<R>(&self, f: impl FnOnce(&mut PeerCore) -> R) -> R {
+    fn with_core<R>(&self, f: impl FnOnce(&mut PeerCore) -> R) -> R {
         let result = self.world.with_peer(f);
         self.world.wake_peer();
         result

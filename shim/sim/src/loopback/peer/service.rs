@@ -173,7 +173,7 @@ impl Service {
         }
     }
 
-    /// Loses every connection, as a machine does that starts anew.
+    /// Loses every connection, as a machine does when it reboots.
     pub(super) fn forget(&mut self, sockets: &mut Sockets, now: Instant) {
         for slot in self.slots.drain(..) {
             let last = slot.snapshot(sockets.get_mut(slot.handle), true);

@@ -1,4 +1,4 @@
-//! One socket of a port, and the application behind it.
+//! One socket of a port, and its application.
 
 use lastbyte::Instant;
 use smoltcp::iface::SocketHandle;

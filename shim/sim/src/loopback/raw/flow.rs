@@ -65,7 +65,7 @@ impl Flow {
         }
     }
 
-    /// A bare ACK.
+    /// A pure ACK.
     #[must_use]
     pub fn ack(&self) -> Segment {
         self.segment(Flags::ACK)
@@ -116,7 +116,7 @@ impl RawPeer {
         self.send(&flow.opening(Flags::SYN | Flags::ACK, handshake));
         flow.seq = flow.seq.wrapping_add(1);
         let ack = self.next_segment(&mut pump, "the ACK of our SYN|ACK");
-        assert_eq!(ack.flags, Flags::ACK, "expected a bare ACK, got {ack}");
+        assert_eq!(ack.flags, Flags::ACK, "expected a pure ACK, got {ack}");
         assert_eq!(
             (ack.seq, ack.ack),
             (flow.ack, flow.seq),

@@ -16,7 +16,7 @@ use crate::loopback::frame::{ip_frame, ip_in_frame};
 const QUOTED: usize = 576 - 20 - 8 - 20;
 
 /// "Destination unreachable" from the segment's destination to its source, or to
-/// somebody else.
+/// another host.
 pub(crate) fn unreachable(
     medium: Medium,
     segment: &Segment,

@@ -129,7 +129,7 @@ impl RawPeer {
         self.world.arrive();
     }
 
-    /// Tells our end with ICMP that `segment`, one of its own, cannot be
+    /// Sends our end an ICMP error: `segment`, one of its own, cannot be
     /// delivered. `code` is that of "destination unreachable" in ICMP, or
     /// ICMPv6 for an IPv6 segment. Code 1 for IPv4 is "host unreachable";
     /// 3 is "port unreachable"; for IPv6 these are 3 and 4.

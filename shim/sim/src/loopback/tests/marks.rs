@@ -202,7 +202,7 @@ fn the_link_drops_at_exactly_that_byte_and_comes_back() {
 
 #[test]
 fn nothing_else_happens_at_that_time_before_the_fault() {
-    // The ACK of byte 500 is not sent: the machine is gone.
+    // The ACK of byte 500 is not sent: the machine has vanished.
     let world = World::new(WorldConfig::default());
     let vanishes = StreamFault::Vanishes(5 * SECOND);
     let behaviour = Behaviour::sink()

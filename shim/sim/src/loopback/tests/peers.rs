@@ -157,7 +157,7 @@ fn a_port_that_stopped_listening_refuses_and_keeps_its_connection() {
 }
 
 #[test]
-fn nobody_answers_for_an_absent_peer() {
+fn an_absent_peer_does_not_answer() {
     for to in [(PEER_V4.into(), 80), (PEER_V6.into(), 80)] {
         let to: (smoltcp::wire::IpAddress, u16) = to;
         let mut config = WorldConfig::default();
@@ -247,7 +247,7 @@ fn an_hour_with_a_zero_window_takes_no_time() {
 }
 
 #[test]
-fn a_peer_that_starts_anew_knows_nothing_and_listens_again() {
+fn a_peer_that_reboots_knows_nothing_and_listens_again() {
     let world = World::new(WorldConfig::default());
     world.peer().listen(80, Behaviour::sink());
     let mut bare = Bare::new(&world);

@@ -155,7 +155,7 @@ fn silence_is_watched_over_time() {
     bare.socket().send_slice(b"hello").expect("open");
     bare.poll();
     assert_eq!(raw.recv().payload, b"hello");
-    // Nobody acknowledges: it comes again within a second or two.
+    // It is not acknowledged: it comes again within a second or two.
     raw.recv_nothing_for(Duration::from_secs(5), || {
         bare.poll();
     });

@@ -192,7 +192,7 @@ fn datagrams_are_answered() {
             port: 9_999,
             ..reply.from()
         };
-        reply.send_to(elsewhere, b"nobody is there");
+        reply.send_to(elsewhere, b"no host is here");
     });
     let (mut device, mut clock) = (world.device(), world.clock());
     let config = Config::new(our_hardware_address(world.config().medium));
