@@ -98,7 +98,7 @@ impl<const N: usize> Ours<N> {
         accepted.map_or(0, |accepted| accepted.unwrap_or(0))
     }
 
-    /// Serves the stack, and asks when to do so again.
+    /// Serves the stack, and returns when to do so again.
     pub fn poll(&mut self) -> Option<lastbyte::Instant> {
         self.stack.poll()
     }

@@ -16,8 +16,8 @@ use std::time::Duration;
 pub const EVERY: Duration = Duration::from_secs(1);
 /// Percent of the frames, in each direction.
 const LOSS: u32 = 10;
-/// Sockets of the peer: one that did not hear of the end of its connection waits
-/// for ever.
+/// Sockets of the peer: a socket that did not receive the end of its connection waits
+/// without bound.
 const SPARE_SOCKETS: usize = 8;
 /// Each writer as it is by default, and with Nagle's algorithm off.
 pub const NAGLES: [Nagle; 2] = [Nagle::On, Nagle::Off];
@@ -41,7 +41,7 @@ pub fn print(beats: usize, kernel_beats: usize, content: &Content) -> Result<(),
             let seen = run(writer, nagle, beats, content)?;
             print_times(&name(writer.name(), nagle), &seen.times);
             if seen.reconnections > 0 {
-                println!("  connected anew {} times", seen.reconnections);
+                println!("  connected again {} times", seen.reconnections);
             }
         }
     }

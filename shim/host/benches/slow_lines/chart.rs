@@ -26,7 +26,7 @@ const STEP: usize = 5;
 const BAR: f64 = 40.0;
 const GAP: f64 = 8.0;
 
-/// The colours are told apart by everyone (Okabe, Ito).
+/// The colours, which colour-blind readers can distinguish (Okabe, Ito).
 const fn colour(writer: Writer) -> &'static str {
     match writer {
         Writer::Lastbyte => "#0072b2",

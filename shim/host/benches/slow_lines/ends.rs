@@ -1,4 +1,4 @@
-//! The three writers, behind one interface: each owns our end of a world.
+//! The three writers with one interface: each owns our end of a world.
 
 use crate::Failure;
 use lastbyte::core::{Nagle, OptionsError};
@@ -59,13 +59,13 @@ pub trait End {
     fn close(&mut self, connection: usize) -> Result<(), Failure>;
     /// How many bytes the peer has acknowledged.
     fn acknowledged(&mut self, connection: usize) -> Result<u64, Failure>;
-    /// Connects anew in the place of a connection that lastbyte ended.
+    /// Connects again in the place of a connection that lastbyte ended.
     fn reconnect(&mut self, connection: usize) -> Result<(), Failure>;
     /// Waits for something to happen, at most until then.
     fn wait(&mut self, until: Instant);
 }
 
-/// Connects as many times as told and lends the end to `program`.
+/// Connects as many times as the plan says and lends the end to `program`.
 pub fn with<R>(
     writer: Writer,
     world: &World,

@@ -1,5 +1,5 @@
-//! The kernel's beats: its TCP in a network namespace, behind a TAP whose far end
-//! is a world with the same line and the same peer, run in real time.
+//! The kernel's beats: its TCP in a network namespace, over a TAP whose far end is a
+//! world with the same line and the same peer, run in real time.
 
 use crate::Failure;
 use crate::beats::{self, EVERY, NAGLES};

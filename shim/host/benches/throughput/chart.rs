@@ -16,7 +16,7 @@ const BOTTOM: f64 = HEIGHT - 62.0;
 /// Between two horizontal lines, in Gbit/s.
 const STEP: f64 = 10.0;
 
-/// How one way is drawn. The colours are told apart by everyone (Okabe, Ito).
+/// How one way is drawn. Colour-blind readers can distinguish the colours (Okabe, Ito).
 struct Style {
     name: &'static str,
     colour: &'static str,

@@ -252,27 +252,27 @@ pub fn veth(plan: &Plan, check: Check, content: &Content) -> Result<Outcome, Fai
     const OURS: &str = "veth0";
     const THEIRS: &str = "veth1";
     thread::scope(|scope| {
-        let (tell, told) = mpsc::channel();
-        let (tell_ready, ready) = mpsc::channel();
+        let (send_id, receiver_ids) = mpsc::channel();
+        let (signal_ready, ready) = mpsc::channel();
         let receiver = scope.spawn(move || -> Result<Received, Failure> {
             let _namespace = Namespace::enter_empty()?;
-            tell.send(gettid())?;
+            send_id.send(gettid())?;
             ready.recv()?;
             ip(&["addr", "add", "10.78.0.1/24", "dev", THEIRS])?;
             ip(&["link", "set", THEIRS, "up"])?;
             let listener = TcpListener::bind(("0.0.0.0", PORT))?;
-            tell.send(gettid())?;
+            send_id.send(gettid())?;
             Ok(sink(&listener, 1, check)?)
         });
         let sender = scope.spawn(move || -> Result<Outcome, Failure> {
             let _namespace = Namespace::enter_empty()?;
-            let there = told.recv()?.to_string();
+            let there = receiver_ids.recv()?.to_string();
             ip(&["link", "add", OURS, "type", "veth", "peer", "name", THEIRS])?;
             ip(&["link", "set", THEIRS, "netns", &there])?;
             ip(&["addr", "add", "10.78.0.2/24", "dev", OURS])?;
             ip(&["link", "set", OURS, "up"])?;
-            tell_ready.send(())?;
-            told.recv()?;
+            signal_ready.send(())?;
+            receiver_ids.recv()?;
             let stream = TcpStream::connect((Ipv4Addr::new(10, 78, 0, 1), PORT))?;
             setsockopt(&stream, sockopt::SndBuf, &plan.buffer)?;
             senders::kernel(stream, plan, content)

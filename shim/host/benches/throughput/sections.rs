@@ -63,7 +63,7 @@ pub fn size(bytes: usize) -> String {
 pub fn paths(arguments: &Arguments, content: &Content) -> Result<Curves, Failure> {
     println!(
         "\nTo the kernel, in writes of 64 KiB: lastbyte and a bare smoltcp loop over a TAP whose\n\
-         kernel cuts and sums up (tso), a bare loop over smoltcp's TunTapInterface, and the\n\
+         kernel does segmentation and checksums (tso), a bare loop over smoltcp's TunTapInterface, and the\n\
          kernel's TCP over veth\n\n\
          {:>9} {:>9} {:>9} {:>8} {:>9} {:>9} {:>9} {:>8} {:>8}",
         "buffer", "lastbyte", "bare", "ratio", "stock", "x stock", "veth", "ns/B", "bare"

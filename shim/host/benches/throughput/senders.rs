@@ -123,7 +123,7 @@ fn seed() -> u64 {
         .map_or(1, |since| since.as_nanos() as u64)
 }
 
-/// lastbyte: writes as it is told until the time is up, flushes, finishes.
+/// lastbyte: writes by the plan until the time is up, flushes, finishes.
 pub fn ours<D: Device, C: Clock>(
     parts: (D, C),
     ends: Ends,
@@ -361,7 +361,7 @@ pub fn bare_latency<D: Device>(
     Ok(times)
 }
 
-/// The kernel's own TCP. What is acknowledged it does not tell, so the end is
+/// The kernel's own TCP. It does not report what is acknowledged, so the end is
 /// the peer's answer to our FIN.
 pub fn kernel(mut stream: TcpStream, plan: &Plan, content: &Content) -> Result<Outcome, Failure> {
     let watch = Stopwatch::start()?;

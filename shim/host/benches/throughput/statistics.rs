@@ -45,7 +45,7 @@ impl Series {
 }
 
 /// Runs all `kinds` in turn, `runs` times, after a round that does not count.
-/// Each is told whether it is in that round.
+/// The argument of each is whether it is in that round.
 pub fn interleave<const K: usize>(
     runs: usize,
     mut kinds: [&mut dyn FnMut(bool) -> Result<Outcome, Failure>; K],

@@ -10,8 +10,8 @@
 //!   would make the ledger lie.
 //!
 //! In every round he also gets lucky with one of each kind: in the window, and
-//! not exact. Two things are left out, because no TCP can tell them from the
-//! peer (RFC 5961 makes them improbable, not impossible): the one number that
+//! not exact. Two things are left out, because no TCP can distinguish them from the
+//! peer's segments (RFC 5961 makes them improbable, not impossible): the one number that
 //! is RCV.NXT, or data that overlaps it, and the acknowledgement of an octet in
 //! flight.
 
@@ -54,9 +54,9 @@ const STEP: u32 = 171_799;
 const RX_BUFFER: u32 = 172 * 1024;
 const _: () = assert!(STEP <= RX_BUFFER && EACH as u64 * STEP as u64 >= 1 << 32);
 /// Much more than the peer's window, so that most of it is queued and not sent:
-/// smoltcp by itself believes an acknowledgement of that.
+/// smoltcp by itself accepts an acknowledgement of that.
 const TX_BUFFER: usize = 512 * 1024;
-/// An acknowledgement this far behind SND.NXT is of bytes queued, not sent.
+/// An acknowledgement this far beyond SND.NXT is of bytes queued, not sent.
 const UNSENT: u32 = 300 * 1024;
 /// More than is sent while one round of forged segments is taken in.
 const FLIGHT: u32 = 200 * 1024;
@@ -82,13 +82,13 @@ struct Tally {
     /// ACKs of ours that carry nothing. The peer sends nothing to acknowledge, so
     /// but for the handshake's they answer forged segments: the guard's challenge
     /// ACKs, and smoltcp's own answers to segments outside the window, together.
-    bare_acks: u32,
+    pure_acks: u32,
     /// The highest acknowledgement of the peer's, as a count of bytes.
     acknowledged: u64,
     /// The bytes that we sent at least once.
     sent: u32,
     /// Forged segments that acknowledged octets which were in flight when they
-    /// arrived: no stack can tell those from the peer's.
+    /// arrived: no stack can distinguish those from the peer's.
     plausible: u32,
     /// The window that the peer announced last, before scaling.
     window: u16,
@@ -113,7 +113,7 @@ impl Tally {
                 let end = segment.seq.wrapping_add(segment.seq_len());
                 self.sent = self.sent.max(end.wrapping_sub(first));
                 let is_bare = segment.flags == Flags::ACK && segment.payload.is_empty();
-                self.bare_acks += u32::from(is_bare);
+                self.pure_acks += u32::from(is_bare);
             } else if !is_forged {
                 self.acknowledged = self.acknowledged.max(acknowledged.into());
                 self.window = segment.window;
@@ -221,13 +221,13 @@ fn a_hundred_thousand_forged_segments_change_nothing() {
     withstand(Offload::Segmentation);
 }
 
-/// There the guard sums up every segment itself.
+/// There the guard verifies the checksum of every segment itself.
 fn the_attack_on_a_tap_without_offload_changes_nothing() {
     withstand(Offload::None);
 }
 
-/// Whoever sums it up, the kernel (which does not, for what it is given whole),
-/// the device or the guard: a RST at exactly the right number, and one bit off.
+/// A RST at exactly the right number, with one damaged bit. The kernel (which does not
+/// verify frames that it gets whole), the device or the guard verifies the checksum.
 fn a_segment_damaged_on_the_way_changes_nothing() {
     for offload in Offload::ALL {
         lab_over(
@@ -274,7 +274,7 @@ fn withstand(offload: Offload) {
         assert_eq!(counted, [with_luck; 4], "every forged segment arrived");
         // One a round by luck, and those of the blind sweep.
         assert!(tally.rst_in_window > ROUNDS, "{tally:?}");
-        let answers = tally.bare_acks - 1;
+        let answers = tally.pure_acks - 1;
         assert!(answers > 0, "{tally:?}");
 
         let report = lab.stack.writer(id).unwrap().finish().unwrap();
@@ -285,7 +285,7 @@ fn withstand(offload: Offload) {
         assert_eq!(lab.check(id).ledger.acknowledged(), received.bytes);
         assert!(sent.len() > 2 * TX_BUFFER, "only {} bytes", sent.len());
         println!(
-            "{} bytes under {} forged segments; {} RSTs in the window, {answers} bare ACKs in answer",
+            "{} bytes under {} forged segments; {} RSTs in the window, {answers} pure ACKs in answer",
             sent.len(),
             4 * with_luck,
             tally.rst_in_window

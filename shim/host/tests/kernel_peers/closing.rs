@@ -72,7 +72,7 @@ fn the_first_write_after_a_fin_is_refused() {
                 writer.write_all(b"1").unwrap();
                 writer.flush().unwrap();
                 closes.recv_timeout(Duration::from_secs(5)).unwrap();
-                // The FIN has crossed the TAP; nobody has polled since.
+                // The FIN has crossed the TAP; the stack was not polled since.
                 let error = writer.write_all(b"lost!").unwrap_err();
                 let is_refused = matches!(error, WriteError::PeerClosed { how: How::Fin, .. });
                 assert!(is_refused, "run {run}: {error:?}");
@@ -219,7 +219,7 @@ fn our_address_removed() {
         let error = lab.stack.writer(id).unwrap().write_all(b"x").unwrap_err();
         assert_eq!(error.cause(), Some(Cause::AddressLost), "{error:?}");
         assert_eq!(error.kind(), ErrorKind::AddrNotAvailable);
-        assert!(error.ledger().undelivered() > 0, "the queue is told");
+        assert!(error.ledger().undelivered() > 0, "the queue is reported");
         lab.check(id);
     });
 }

@@ -41,7 +41,7 @@ pub const CASES: &[Case] = &[
     ("row_19_data_after_fin", row_19_data_after_fin),
 ];
 
-/// A connection over which 1,000 bytes have gone, and its forger.
+/// A connection that has carried 1,000 bytes, and its forger.
 struct Target<'t, 'l, 'a> {
     lab: &'t mut Lab<'l, 'a>,
     peer: Peer,
@@ -81,7 +81,7 @@ fn target_with(
 }
 
 impl Target<'_, '_, '_> {
-    /// Forges a segment; the bare ACKs that we sent upon it.
+    /// Forges a segment, and returns the pure ACKs that our end sent after it.
     #[track_caller]
     fn answers_to(&mut self, segment: &Segment) -> Vec<Segment> {
         let mut cursor = 0;
@@ -271,7 +271,7 @@ fn row_16_fin_blind_out_of_window() {
 }
 
 fn row_16_fin_with_data_beyond_the_window() {
-    // A window smaller than a segment: the FIN is behind what fits.
+    // A window smaller than a segment: the FIN is after what fits.
     let adapt = |setup: &mut Setup| setup.rx_buffer = 1_000;
     target_with(adapt, |target| {
         let fin = target.flow.segment(Flags::FIN | Flags::ACK);

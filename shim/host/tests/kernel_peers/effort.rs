@@ -6,8 +6,8 @@ use nix::time::{ClockId, clock_gettime};
 use std::fmt;
 use std::time::Duration;
 
-/// More often nobody has a reason to wake in some seconds: probes, their answers
-/// and what the kernel asks come a few times.
+/// There is no reason to wake more often in some seconds: probes, their answers and the
+/// kernel's requests come a few times.
 const MOST_SLEEPS: c_long = 100;
 
 /// What one thread has taken.

@@ -1,5 +1,5 @@
-//! The stack over an embassy driver: `embassy-net-tuntap`, whose frames are
-//! told by a waker from another thread. Nothing else ends a sleep early.
+//! The stack over an embassy driver: `embassy-net-tuntap`, which reports its frames
+//! by a waker from another thread. Nothing else ends a sleep early.
 
 use crate::Case;
 use crate::effort::Effort;
@@ -30,8 +30,8 @@ pub const CASES: &[Case] = &[
         embassy_driver_lets_the_first_write_after_the_fin_be_refused,
     ),
     (
-        "embassy_driver_lets_a_reset_be_told",
-        embassy_driver_lets_a_reset_be_told,
+        "embassy_driver_lets_a_reset_be_reported",
+        embassy_driver_lets_a_reset_be_reported,
     ),
     (
         "embassy_driver_wakes_a_blocked_write",
@@ -170,7 +170,7 @@ fn embassy_driver_lets_the_first_write_after_the_fin_be_refused() {
         let id = connect(namespace, stack, &mut peer, quick().build().unwrap());
         stack.writer(id).unwrap().write_all(b"hello").unwrap();
         assert_eq!(peer.received().bytes, 5);
-        // The kernel sent the FIN before the peer spoke; nobody has polled.
+        // The kernel sent the FIN before the peer spoke; the stack was not polled since.
         let error = stack.writer(id).unwrap().write_all(b"lost?").unwrap_err();
         let ledger = error.ledger();
         let how = How::Fin;
@@ -179,7 +179,7 @@ fn embassy_driver_lets_the_first_write_after_the_fin_be_refused() {
     });
 }
 
-fn embassy_driver_lets_a_reset_be_told() {
+fn embassy_driver_lets_a_reset_be_reported() {
     lab(65_536, |namespace, stack| {
         // Closing with unread data resets.
         let mut peer = Peer::serving(
@@ -230,7 +230,7 @@ fn embassy_driver_sleeps_while_nothing_happens() {
         let ends = stack.clock_mut().ends;
         let sleeps = ends.woken + ends.timed_out - ends_before.woken - ends_before.timed_out;
         println!("idle for 3 s: {taken}");
-        // The kernel may ask for our hardware address, or tell of its own.
+        // The kernel may request our hardware address, or announce its own.
         assert!(sleeps < 30, "{sleeps} sleeps");
         let writer = stack.writer(id).unwrap();
         writer.finish().unwrap();

@@ -74,7 +74,7 @@ table inet lab {{
     assert!(nft.wait().expect("nft ends").success(), "{rules}");
 }
 
-/// 1,000 bytes gone over an open connection.
+/// An open connection that has carried 1,000 bytes.
 #[track_caller]
 fn open(lab: &mut Lab<'_, '_>, peer: &mut Peer, options: lastbyte::Options) -> ConnectionId {
     let id = lab.connect(peer, options);
@@ -139,7 +139,7 @@ fn row_33_icmp_hard_while_connecting() {
             assert_eq!(error.kind(), ErrorKind::AddrNotAvailable);
             let report = lab.check(id);
             assert_eq!(report.ledger.accepted(), 0);
-            // Told by the ICMP error, not by the connect timeout.
+            // Ended by the ICMP error, not by the connect timeout.
             assert!(report.elapsed < PATIENCE, "{report:?}");
         });
     }

@@ -33,8 +33,8 @@ pub type TapStack<'a> = Stack<'a, Capture<Tap>, HostClock, 1>;
 
 pub const PORT: u16 = 5000;
 
-/// Bytes behind the IP packet of a frame that an [`Injector`](crate::injector)
-/// sends: IP does not see them, and a capture tells by them what was forged.
+/// Bytes after the IP packet of a frame that an [`Injector`](crate::injector) sends. IP
+/// does not see them, and they mark forged frames in a capture.
 pub const FORGED: &[u8] = b"forged";
 
 /// How long a test waits for what must come, on a machine that does something
@@ -263,7 +263,7 @@ impl Lab<'_, '_> {
         highest
     }
 
-    /// The segments captured behind `cursor`, which begins at 0 and moves to
+    /// The segments captured after `cursor`, which begins at 0 and moves to
     /// the end.
     #[track_caller]
     pub fn seen_since(&mut self, cursor: &mut usize) -> Vec<Seen> {
@@ -322,11 +322,11 @@ const PCAP_HEADER_LEN: usize = 24;
 fn frames(records: &[u8]) -> impl Iterator<Item = (Instant, &[u8])> {
     let mut rest = records;
     std::iter::from_fn(move || {
-        let (header, behind) = rest.split_at_checked(16)?;
+        let (header, after) = rest.split_at_checked(16)?;
         let word = |at: usize| Some(u32::from_ne_bytes(header[at..at + 4].try_into().ok()?));
         let micros = u64::from(word(0)?) * 1_000_000 + u64::from(word(4)?);
-        let (frame, behind) = behind.split_at_checked(word(8)?.try_into().ok()?)?;
-        rest = behind;
+        let (frame, after) = after.split_at_checked(word(8)?.try_into().ok()?)?;
+        rest = after;
         Some((Instant::from_micros(micros), frame))
     })
 }

@@ -23,7 +23,7 @@ while head := orders.read(4):
     print(count, flush=True)
 ";
 
-/// The window field behind Ethernet and IPv4 without options.
+/// The window field after Ethernet and IPv4 without options.
 const WINDOW_AT: usize = 14 + 20 + 14;
 
 /// Forges segments of the kernel's; killed and reaped when dropped.

@@ -1,4 +1,4 @@
-//! A router behind which the path carries packets of 1,280 octets only. `row_NN` is the
+//! A router after which the path carries packets of 1,280 octets only. `row_NN` is the
 //! number in the conformance table.
 //!
 //! ```text
@@ -52,7 +52,7 @@ fn run(words: &str) {
 
 /// Starts a peer beyond the router, which lets its ICMP errors out or not.
 #[track_caller]
-fn behind_router(lab: &mut Lab<'_, '_>, is_v6: bool, has_icmp: bool) -> Peer {
+fn via_router(lab: &mut Lab<'_, '_>, is_v6: bool, has_icmp: bool) -> Peer {
     let mut peer = Peer::apart(is_v6, "print('up'); c, _ = s.accept(); drain(); say()");
     assert_eq!(peer.line(), "up");
     let pid = peer.child.id();
@@ -118,7 +118,7 @@ fn row_63_path_mtu_v4() {
                 offload,
                 |_| (),
                 |lab| {
-                    let peer = behind_router(lab, false, has_icmp);
+                    let peer = via_router(lab, false, has_icmp);
                     let longest = deliver(lab, peer, PEER_V4.into(), quick());
                     assert!(longest > 1_240, "{longest}: the path was wide enough");
                 },
@@ -130,14 +130,14 @@ fn row_63_path_mtu_v4() {
         Offload::None,
         |_| (),
         |lab| {
-            let peer = behind_router(lab, false, false);
+            let peer = via_router(lab, false, false);
             let longest = deliver(lab, peer, PEER_V4.into(), quick().max_segment(1_240));
             assert_eq!(longest, 1_240);
         },
     );
 }
 
-/// Nobody fragments: segments are small from the beginning.
+/// No packet is fragmented: segments are small from the beginning.
 fn row_63_path_mtu_v6() {
     for has_icmp in [false, true] {
         for options in [quick(), quick().max_segment(1_000)] {
@@ -145,7 +145,7 @@ fn row_63_path_mtu_v6() {
                 Offload::Segmentation,
                 |_| (),
                 |lab| {
-                    let peer = behind_router(lab, true, has_icmp);
+                    let peer = via_router(lab, true, has_icmp);
                     let longest = deliver(lab, peer, PEER_V6.into(), options);
                     assert!([1_220, 1_000].contains(&longest), "{longest}");
                 },
@@ -160,7 +160,7 @@ fn row_63_packet_too_big() {
         Offload::Segmentation,
         |_| (),
         |lab| {
-            let _peer = behind_router(lab, true, true);
+            let _peer = via_router(lab, true, true);
             let options = quick().max_segment(1_440).build().expect("good options");
             let server = IpEndpoint::new(PEER_V6.into(), PORT);
             let id = lab.stack.connect(server, options).expect("a free slot");

@@ -15,10 +15,13 @@ pub const CASES: &[Case] = &[
         a_full_backlog_is_a_connect_timeout,
     ),
     (
-        "nobody_at_that_address_is_unreachable",
-        nobody_at_that_address_is_unreachable,
+        "no_host_at_that_address_is_unreachable",
+        no_host_at_that_address_is_unreachable,
     ),
-    ("no_route_is_told_at_once", no_route_is_told_at_once),
+    (
+        "a_missing_route_is_reported_at_once",
+        a_missing_route_is_reported_at_once,
+    ),
 ];
 
 fn a_closed_port_refuses() {
@@ -58,10 +61,13 @@ time.sleep(0.5); print('full', flush=True); hang()";
     });
 }
 
-fn nobody_at_that_address_is_unreachable() {
+fn no_host_at_that_address_is_unreachable() {
     lab(|lab| {
-        let nobody = (Ipv4Addr::new(10, 77, 0, 9), 5000);
-        let id = lab.stack.connect(nobody, quick().build().unwrap()).unwrap();
+        let no_host = (Ipv4Addr::new(10, 77, 0, 9), 5000);
+        let id = lab
+            .stack
+            .connect(no_host, quick().build().unwrap())
+            .unwrap();
         let error = lab.stack.wait_open(id).unwrap_err();
         assert_eq!(error.cause(), Some(Cause::Unreachable), "{error:?}");
         assert_eq!(error.kind(), ErrorKind::AddrNotAvailable);
@@ -70,7 +76,7 @@ fn nobody_at_that_address_is_unreachable() {
     });
 }
 
-fn no_route_is_told_at_once() {
+fn a_missing_route_is_reported_at_once() {
     lab(|lab| {
         let elsewhere = (Ipv4Addr::new(192, 0, 2, 1), 5000);
         let error = lab

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 /// What every peer program begins with: `s` listens, `take(n)` reads up to `n`
-/// bytes, `drain()` reads to the end, `say()` tells what was received.
+/// bytes, `drain()` reads to the end, `say()` prints what was received.
 const PRELUDE: &str = r#"
 import hashlib, socket, struct, sys, time
 PORT = 5000

@@ -16,8 +16,8 @@ pub const CASES: &[Case] = &[
         row_08_rst_at_zero_receive_window,
     ),
     (
-        "row_17_fin_behind_full_receive_buffer",
-        row_17_fin_behind_full_receive_buffer,
+        "row_17_fin_after_full_receive_buffer",
+        row_17_fin_after_full_receive_buffer,
     ),
     ("row_27_zero_window_probe", row_27_zero_window_probe),
     ("row_31_keep_alive", row_31_keep_alive),
@@ -65,9 +65,9 @@ c.close(); print('reset', flush=True); hang()";
     });
 }
 
-fn row_17_fin_behind_full_receive_buffer() {
+fn row_17_fin_after_full_receive_buffer() {
     lab(|lab| {
-        // Many times our receive buffer, and the FIN behind it.
+        // Many times our receive buffer, and the FIN after it.
         let script = "c.sendall(bytes(500000)); c.shutdown(socket.SHUT_WR); drain(); say()";
         let mut peer = Peer::serving(script);
         let id = lab.connect(&mut peer, quick().build().unwrap());
@@ -161,15 +161,15 @@ fn row_39_half_open_discovery() {
     lab(|lab| {
         // In repair mode the kernel closes without a segment (19: TCP_REPAIR).
         let script = "take(1000); say(); c.setsockopt(socket.IPPROTO_TCP, 19, 1)
-c.close(); print('gone', flush=True); hang()";
+c.close(); print('closed', flush=True); hang()";
         let mut peer = Peer::serving(script);
         let id = lab.connect(&mut peer, quick().build().unwrap());
         let mut writer = lab.stack.writer(id).unwrap();
         writer.write_all(&content(1_000)).unwrap();
         writer.flush().unwrap();
         assert_eq!(peer.received().bytes, 1_000);
-        assert_eq!(peer.line(), "gone");
-        // Nothing was told, so this write is the one that finds out.
+        assert_eq!(peer.line(), "closed");
+        // No segment reported it, so this write is the one that finds out.
         let mut writer = lab.stack.writer(id).unwrap();
         writer.write_all(&content(500)).unwrap();
         let report = lab.wait_end(id);
