@@ -1,4 +1,4 @@
-//! Tells the linker where the memories of the emulated boards are.
+//! Passes the memory layout of the emulated boards to the linker.
 
 use std::path::Path;
 use std::{env, fs};

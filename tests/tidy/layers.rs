@@ -15,7 +15,7 @@ type Module = Vec<String>;
 const CIRCLES: [(&[&str], &str); 2] = [
     (
         &["core/connection.rs", "core/connection/time.rs", "trace.rs"],
-        "a connection is told to the observer of tests; its timeouts are methods of its own",
+        "a connection is reported to the observer of tests; its timeouts are methods of its own",
     ),
     (
         &[
@@ -276,9 +276,9 @@ fn no_file_needs_one_that_needs_it() {
         .map(|files| files.join(", "))
         .collect();
     crate::shape::assert_none("break these circles", &new);
-    let gone: Vec<_> = known
+    let broken: Vec<_> = known
         .difference(&found)
         .map(|files| files.join(", "))
         .collect();
-    crate::shape::assert_none("these are broken: take them off the list", &gone);
+    crate::shape::assert_none("these are broken: take them off the list", &broken);
 }

@@ -116,7 +116,7 @@ pub const STAGES: &[Stage] = &[
     on_request(
         "instructions",
         "what single calls cost, counted by valgrind, against bare smoltcp and the\n\
-         baseline, which is in docs/MEASUREMENTS.md as well (INSTRUCTIONS=accept writes both anew)",
+         baseline, which is in docs/MEASUREMENTS.md as well (INSTRUCTIONS=accept writes both again)",
         instructions::run,
     ),
     on_request(

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use std::path::PathBuf;
 use xshell::cmd;
 
-/// The symbol that the proof's panic handler wants, and nobody has.
+/// The symbol that the proof's panic handler needs, and that is not defined.
 const SYMBOL: &str = "a_panic_path_is_left";
 const MANIFEST: &str = "tests/no-panic/Cargo.toml";
 const OPT_LEVELS: [&str; 2] = ["s", "3"];
@@ -103,7 +103,7 @@ fn link_proof(context: &Context, opt_level: &str, options: &[&str]) -> Result<Ou
 }
 
 /// Builds the firmware with the whole stack in it. Calls that look alike are not merged into one:
-/// it would belong to nobody.
+/// it would belong to none of them.
 fn build_firmware(context: &Context, opt_level: &str, features: &str) -> Result<PathBuf> {
     let shell = &context.shell;
     let target = context.target("no-panic-stack");
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_path_in_the_core_is_told_from_a_build_that_fails() {
+    fn a_panic_path_in_the_core_is_not_a_build_that_fails() {
         assert!(judge_link(&output(0, "")).is_ok());
         let left = judge_link(&output(101, UNDEFINED)).unwrap_err().to_string();
         assert!(left.starts_with("A PANIC PATH IS LEFT"), "{left}");

@@ -136,7 +136,7 @@ pub fn complaints(calls: &[Call], baseline: &Baseline) -> Vec<String> {
     }
     for call in &baseline.calls {
         if !calls.iter().any(|counted| counted.name == call.name) {
-            wrong.push(format!("{}: is gone", call.name));
+            wrong.push(format!("{}: is missing", call.name));
         }
     }
     wrong
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_that_is_new_or_gone_is_a_complaint() {
+    fn a_call_that_is_new_or_missing_is_a_complaint() {
         let calls = parse(&printed()).unwrap();
         let fewer = &calls[1..];
         assert_eq!(
@@ -268,7 +268,7 @@ mod tests {
         );
         assert_eq!(
             complaints(fewer, &baseline(&calls)),
-            ["write.sends_0: is gone"]
+            ["write.sends_0: is missing"]
         );
     }
 
