@@ -358,7 +358,7 @@ fn the_recording_has_states_ledger_and_calls() {
 }
 
 #[test]
-fn an_earlier_connection_in_a_slot_has_its_own_number() {
+fn two_connections_in_one_slot_are_recorded_as_two() {
     let scenario = calm(1);
     let (visit, recording) = sim::record_app(&scenario, |stack, server| {
         for text in [&b"one"[..], b"two"] {
