@@ -378,6 +378,9 @@ impl<const N: usize> Run<'_, '_, N> {
         // Finishing with unread bytes ends with a RST in place of a FIN, and so does the
         // release of a connection whose peer goes on.
         let owes_rst = owes_rst || !truth.has_finished || !truth.may_have_fin();
+        // Its direction may have been finished by itself before.
+        let owes_rst = owes_rst
+            || oracle.done.finished_writing_at.is_some() && oracle.done.finish_at.is_some();
         // After the link came up, the neighbour has to be found again.
         let owes_rst = owes_rst || oracle.done.was_neglected || oracle.done.link_came_up;
         let is_cleared = oracle.done.address_lost || owes_rst && !truth.has_aborted;

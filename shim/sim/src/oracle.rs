@@ -223,7 +223,8 @@ impl Oracle {
         }
         let stands = truth
             .stands_since()
-            .map(|at| now.since(at.max(self.served_at).max(self.advanced_at)));
+            .map(|at| at.max(self.served_at).max(self.advanced_at))
+            .map(|at| now.since(at.max(self.blocked_at)));
         if ledger.pending() > 0 && stands.is_some_and(|stands| stands > longest) {
             let detail = format!("{ledger:?}: nothing was acknowledged for {stands:?}");
             self.find(Rule::Bounded, now, detail);

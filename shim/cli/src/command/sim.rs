@@ -16,7 +16,7 @@ use super::{files, locale, progress};
 use lastbyte_sim::{self as sim, Coverage, Profile, Recording, Scenario, Summary, Sweep};
 
 /// So many seeds must reach every cell that can be reached.
-const MANY: u64 = 1_000_000;
+const MANY: u64 = 10_000_000;
 
 const TEMPLATE: &str = "{bar:30} {percent:>3}% {human_pos}/{human_len} seeds {per_sec} {eta} left";
 

@@ -118,7 +118,7 @@ impl Truth {
             self.fault.get_or_insert(Fault::BeyondWindow);
         }
         if is_before(self.snd_nxt, end) {
-            let is_within = !is_before(self.window.edge, end);
+            let is_within = self.window.is_surely_open(segment.seq);
             self.probe = (is_probe && !is_within).then_some(segment.seq);
             if !self.has_in_flight() {
                 self.progress_at = now;
