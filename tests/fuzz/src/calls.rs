@@ -50,6 +50,32 @@ impl Harness<'_> {
                     .write_with(|free| free.len().min(usize::from(len)));
                 Outcome::Wrote(usize::from(len), written)
             }
+            Call::WriteMore(len) => {
+                let written = self.stack.writer(id)?.write_more(&bytes(len));
+                Outcome::Wrote(usize::from(len % LONGEST), written)
+            }
+            Call::TryWriteMore(len) => {
+                let written = self.stack.writer(id)?.try_write_more(&bytes(len));
+                Outcome::Wrote(usize::from(len % LONGEST), written)
+            }
+            Call::WriteMessage(len) => {
+                let written = self.stack.writer(id)?.write_message(&bytes(len));
+                Outcome::WroteMessage(usize::from(len % LONGEST), written)
+            }
+            Call::TryWriteMessage(len) => {
+                let written = self.stack.writer(id)?.try_write_message(&bytes(len));
+                Outcome::WroteMessage(usize::from(len % LONGEST), written)
+            }
+            Call::Room => {
+                let mut writer = self.stack.writer(id)?;
+                let room = writer.room();
+                // Refused or not, the same must be the answer to a write.
+                let bytes = vec![0xa5; room.unwrap_or(1)];
+                Outcome::HasRoom(room, writer.try_write(&bytes))
+            }
+            Call::FinishWriting => {
+                Outcome::FinishedWriting(self.stack.writer(id)?.finish_writing())
+            }
             Call::Read(len) => {
                 let mut into = vec![0; usize::from(len)];
                 let result = self.stack.reader(id)?.try_read(&mut into);
@@ -93,11 +119,16 @@ impl Harness<'_> {
         };
         match outcome {
             Outcome::Wrote(len, result) => {
-                let result = match result {
-                    Err(WriteError::WouldBlock { .. }) => Ok(0),
-                    known => known,
-                };
                 conn.wrote(len, result, &report, track, foreseen.as_ref());
+            }
+            Outcome::WroteMessage(len, result) => {
+                conn.wrote_message(len, result, &report, track, foreseen.as_ref());
+            }
+            Outcome::HasRoom(room, result) => {
+                conn.has_room(room, result, &report, track, foreseen.as_ref());
+            }
+            Outcome::FinishedWriting(result) => {
+                conn.finished_writing(result, &report, track, self.world.now());
             }
             Outcome::Flushed(result) => conn.flushed(result, &report),
             Outcome::HasRead(result, bytes) => conn.has_read(result, &bytes, &report, track),
@@ -112,6 +143,9 @@ impl Harness<'_> {
 
 enum Outcome {
     Wrote(usize, Result<usize, WriteError>),
+    WroteMessage(usize, Result<(), WriteError>),
+    HasRoom(Result<usize, WriteError>, Result<usize, WriteError>),
+    FinishedWriting(Result<(), WriteError>),
     HasRead(Result<Option<usize>, lastbyte::ReadError>, Vec<u8>),
     Flushed(Result<(), WriteError>),
     Finished(Result<lastbyte::Report, WriteError>),

@@ -83,6 +83,7 @@ pub fn run(input: &[u8]) {
         tracks,
         stack: stack.expect("a good configuration"),
         conns: [const { None }; N],
+        capacity: tx,
         openings: [head.first; N],
         waiting: Vec::new(),
     };
@@ -129,6 +130,8 @@ pub struct Harness<'a> {
     pub tracks: Rc<RefCell<Tracks>>,
     pub stack: Stack<'a, Tap, LoopClock, N>,
     pub conns: [Option<Conn>; N],
+    /// How many octets a transmit buffer holds.
+    capacity: usize,
     /// How each was opened last.
     pub openings: [Opening; N],
     /// What has arrived while the device stands still.
@@ -274,7 +277,7 @@ impl Harness<'_> {
         };
         self.openings[which] = opening;
         let Some(id) = opened else { return };
-        self.conns[which] = Some(Conn::new(id, options, self.world.now()));
+        self.conns[which] = Some(Conn::new(id, options, self.capacity, self.world.now()));
         self.check();
         if !opening.handshake {
             return;
