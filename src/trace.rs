@@ -24,6 +24,8 @@ pub(crate) const IS_ON: bool = cfg!(feature = "trace");
         reason = "read only with `trace`, and reported by the stack for the most part"
     )
 )]
+///
+/// Exhaustive: an observer that judges each learns of a new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Note<'n> {
     /// A call has opened it.

@@ -6,6 +6,8 @@ use core::fmt;
 use embedded_io::ErrorKind;
 
 /// How the peer closed.
+///
+/// Exhaustive: a program that tells them apart learns of a new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum How {
@@ -16,6 +18,8 @@ pub enum How {
 }
 
 /// Which time ran out.
+///
+/// Exhaustive: a program that tells them apart learns of a new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Timeout {
@@ -36,6 +40,8 @@ pub enum Timeout {
 }
 
 /// Which of our own calls closed the connection.
+///
+/// Exhaustive: a program that tells them apart learns of a new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum ClosedBy {
@@ -57,8 +63,11 @@ pub enum ClosedBy {
 /// assert_eq!(error.cause(), Some(Cause::PeerFinished));
 /// assert_eq!(error.ledger().undelivered(), 0);
 /// ```
+///
+/// May grow: a write that fails for a new reason is still refused, with a ledger and a kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum WriteError {
     /// The peer has closed the connection.
     PeerClosed {
@@ -301,8 +310,11 @@ impl embedded_io::Error for WriteError {
 }
 
 /// Why bytes could not be read.
+///
+/// May grow: a read that fails for a new reason still has a kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum ReadError {
     /// The connection was opened with
     /// [`OnReceive::Discard`](crate::OnReceive::Discard): there is nothing to

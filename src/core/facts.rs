@@ -1,6 +1,8 @@
 //! What a driver reports to a connection, and what a connection returns to a write.
 
 /// The room the peer last announced.
+///
+/// Exhaustive: a window is open or closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Window {
@@ -11,6 +13,8 @@ pub enum Window {
 }
 
 /// What kind of segment left.
+///
+/// Exhaustive: a driver sorts every segment into one of these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Sent {
@@ -23,6 +27,8 @@ pub enum Sent {
 }
 
 /// Whether a write may take bytes now.
+///
+/// Exhaustive: a driver must act on each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Admission {
@@ -33,6 +39,8 @@ pub enum Admission {
 }
 
 /// What an ICMP error about one of our segments says (RFC 9293, 3.9.2.2).
+///
+/// Exhaustive: a driver sorts every message into one of these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Icmp {
@@ -56,6 +64,8 @@ pub enum Icmp {
 
 /// What the stack below is to send, although no timer of its own is due: see
 /// [`Connection::poll_retry`](crate::core::Connection::poll_retry).
+///
+/// Exhaustive: a driver must act on each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Retry {

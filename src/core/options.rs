@@ -51,6 +51,7 @@ impl Setting {
 /// Why a set of options was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum OptionsError {
     /// This timeout is zero: it would end everything at once.
     Zero(Setting),
@@ -90,6 +91,8 @@ impl fmt::Display for OptionsError {
 impl core::error::Error for OptionsError {}
 
 /// Whether small segments wait for the acknowledgement of earlier ones.
+///
+/// Exhaustive: a program that shows the policy learns of a new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Nagle {

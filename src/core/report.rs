@@ -9,6 +9,7 @@ use core::time::Duration;
 /// Something worth knowing that ends nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum Advice {
     /// Bytes are pending and no progress was made for three retransmissions
     /// or the stall advice time (RFC 9293, 3.8.3, R1). The connection is open.

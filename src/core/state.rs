@@ -4,6 +4,8 @@
 use core::fmt;
 
 /// What a FIN from the peer means for our writes.
+///
+/// Exhaustive: a program that shows the policy learns of a new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum OnPeerFin {
@@ -17,6 +19,8 @@ pub enum OnPeerFin {
 }
 
 /// What becomes of bytes the peer sends to us.
+///
+/// Exhaustive: a program that shows the policy learns of a new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum OnReceive {
@@ -30,6 +34,8 @@ pub enum OnReceive {
 }
 
 /// Who closed first, in a connection that is being finished.
+///
+/// Exhaustive: it is one of two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Closer {
@@ -42,6 +48,8 @@ pub enum Closer {
 }
 
 /// The direction from the peer to us, in a connection whose other direction we have finished.
+///
+/// Exhaustive: a direction is open or has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Incoming {
@@ -52,6 +60,8 @@ pub enum Incoming {
 }
 
 /// Why a connection ended: the first thing that ended it, latched.
+///
+/// Exhaustive: a program that maps each to its own report learns of a new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Cause {
@@ -127,6 +137,8 @@ impl fmt::Display for Cause {
 }
 
 /// Where a connection stands.
+///
+/// Exhaustive: a program that acts on each learns of a new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum State {
@@ -227,6 +239,8 @@ impl fmt::Display for State {
 
 /// Something that happened to a connection: a call of the application, a fact
 /// about the network, or a limit that was reached.
+///
+/// Exhaustive: the table has a column for each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Event {
@@ -302,6 +316,8 @@ impl fmt::Display for Event {
 
 /// What the driver has to do after an event.
 #[must_use = "the socket has to follow the state machine"]
+///
+/// Exhaustive: a driver must carry out each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Action {

@@ -145,6 +145,7 @@ impl Config {
 /// Why a stack cannot be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum ConfigError {
     /// The device carries IP packets of at most this many octets; 68 are the
     /// least (RFC 791, 3.2).

@@ -442,6 +442,7 @@ impl<T, R> defmt::Format for TxToken<'_, T, R> {
 /// Why a driver cannot be used: the kind of its frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum MediumError {
     /// The driver carries Ethernet frames, and the feature `medium-ethernet` of
     /// this crate is off.

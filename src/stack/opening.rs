@@ -26,6 +26,7 @@ const CONGESTION_CONTROL: tcp::CongestionControl = tcp::CongestionControl::None;
 /// Why a connection could not even begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum OpenError {
     /// Every slot holds a connection. Finish, abort or release one, also one
     /// that has ended.

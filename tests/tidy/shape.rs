@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// Lines that say something, neither blank nor comment; documentation is free.
 const LONGEST_SOURCE: usize = 500;
-const LONGEST_TEST: usize = 550;
+const LONGEST_TEST: usize = 500;
 
 const TOP_LEVEL: [&str; 15] = [
     "ARCHITECTURE.md",

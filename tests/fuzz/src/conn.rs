@@ -2,13 +2,19 @@
 //! against what the wire says.
 
 use super::track::Track;
+use lastbyte::core::Incoming;
 use lastbyte::stack::ConnectionId;
-use lastbyte::{Cause, Instant, Ledger, OnPeerFin, Options, ReadError, Report, State, WriteError};
+use lastbyte::{
+    Cause, ClosedBy, Instant, Ledger, OnPeerFin, OnReceive, Options, ReadError, Report, State,
+    WriteError,
+};
 
 /// What our own side has done to a connection.
 #[derive(Debug, Default)]
 pub struct Deeds {
     pub finish_at: Option<Instant>,
+    /// When `finish_writing` returned `Ok`, if nothing was finished before.
+    pub finish_writing_at: Option<Instant>,
     pub has_aborted: bool,
     pub has_lost_address: bool,
 }
@@ -18,6 +24,8 @@ pub struct Deeds {
 pub struct Conn {
     pub id: ConnectionId,
     pub options: Options,
+    /// How many octets the transmit buffer holds.
+    capacity: usize,
     pub opened_at: Instant,
     pub deeds: Deeds,
     /// The sum of what writes have returned.
@@ -30,13 +38,16 @@ pub struct Conn {
     /// The first cause that was reported.
     cause: Option<Cause>,
     state: State,
+    /// The acknowledgement of our FIN was noticed.
+    is_fin_acknowledged: bool,
 }
 
 impl Conn {
-    pub fn new(id: ConnectionId, options: Options, opened_at: Instant) -> Self {
+    pub fn new(id: ConnectionId, options: Options, capacity: usize, opened_at: Instant) -> Self {
         Self {
             id,
             options,
+            capacity,
             opened_at,
             deeds: Deeds::default(),
             accepted: 0,
@@ -45,6 +56,7 @@ impl Conn {
             read: 0,
             cause: None,
             state: State::Idle,
+            is_fin_acknowledged: false,
         }
     }
 
@@ -69,6 +81,7 @@ impl Conn {
         } else {
             self.check_acknowledged(ledger, state, track);
             self.check_new(report, state, track, now);
+            self.check_both_finished(state, track);
         }
         if self.cause.is_some() {
             assert_eq!(report.cause, self.cause, "another cause: {self:?}");
@@ -79,6 +92,18 @@ impl Conn {
         self.acknowledged = ledger.acknowledged();
         self.cause = report.cause;
         self.state = state;
+        self.is_fin_acknowledged |= track.is_some_and(Track::must_have_acknowledged_fin);
+    }
+
+    /// RFC 9293, 3.6: with both FINs, and ours acknowledged, nothing is left to wait for.
+    fn check_both_finished(&self, state: State, track: Option<&Track>) {
+        let is_over = track.is_some_and(|track| {
+            track.must_have_acknowledged_fin() && track.must_end() == Some(Cause::PeerFinished)
+        });
+        assert!(
+            !is_over || self.deeds.finish_writing_at.is_none() || state.is_closed(),
+            "both have finished: {state:?} {self:?} {track:?}"
+        );
     }
 
     fn check_acknowledged(&self, ledger: Ledger, state: State, track: Option<&Track>) {
@@ -103,7 +128,10 @@ impl Conn {
 
     /// Whether the peer has finished, as far as we report.
     fn has_peer_finished(state: State) -> bool {
-        matches!(state, State::PeerFinished(_)) || state.cause() == Some(Cause::PeerFinished)
+        let has_finished = State::WriteFinished(Incoming::Ended);
+        matches!(state, State::PeerFinished(_))
+            || state == has_finished
+            || state.cause() == Some(Cause::PeerFinished)
     }
 
     fn check_new(&self, report: &Report, state: State, track: Option<&Track>, now: Instant) {
@@ -121,12 +149,9 @@ impl Conn {
             Cause::ConnectTimeout => self.has_passed_connect_timeout(now),
             Cause::Vanished => now.since(heard_at) >= self.options.user_timeout(),
             Cause::Unacknowledged => now.since(self.progressed_at) >= self.options.user_timeout(),
-            Cause::FinishTimeout => self
-                .deeds
-                .finish_at
-                .is_some_and(|at| now.since(at) >= self.options.finish_timeout()),
+            Cause::FinishTimeout => self.has_passed_finish_timeout(now),
             Cause::AddressLost => self.deeds.has_lost_address,
-            Cause::Finished => self.deeds.finish_at.is_some() && report.ledger.pending() == 0,
+            Cause::Finished => report.ledger.pending() == 0 && self.may_be_finished(track),
             Cause::Aborted => self.deeds.has_aborted,
         };
         assert!(
@@ -137,6 +162,22 @@ impl Conn {
 
     fn has_passed_connect_timeout(&self, now: Instant) -> bool {
         now.since(self.opened_at) >= self.options.connect_timeout()
+    }
+
+    /// Nobody waits for an acknowledgement of our FIN that has come.
+    fn has_passed_finish_timeout(&self, now: Instant) -> bool {
+        let began = self.deeds.finish_writing_at.or(self.deeds.finish_at);
+        !self.is_fin_acknowledged
+            && began.is_some_and(|at| now.since(at) >= self.options.finish_timeout())
+    }
+
+    /// By a finish; where only writing was finished, by both FINs and the acknowledgement
+    /// of ours.
+    fn may_be_finished(&self, track: Option<&Track>) -> bool {
+        let have_both = track.is_some_and(|track| {
+            track.may_be(Cause::PeerFinished) && track.may_have_acknowledged_fin()
+        });
+        self.deeds.finish_at.is_some() || (self.deeds.finish_writing_at.is_some() && have_both)
     }
 
     /// The end that a write must have noticed.
@@ -158,7 +199,13 @@ impl Conn {
         foreseen: Option<&Track>,
     ) {
         let owed = self.owed(track);
+        if self.deeds.finish_writing_at.is_some() {
+            self.refused_as_finished(result, report);
+        }
         match result {
+            Err(WriteError::WouldBlock { .. }) => {
+                self.wrote(len, Ok(0), report, track, foreseen);
+            }
             Ok(accepted) => {
                 assert!(accepted <= len);
                 // The end is in the device, which gives nothing: then nothing is taken.
@@ -183,6 +230,94 @@ impl Conn {
                 }
                 assert!(owed.is_none() || error.cause().is_some(), "{error:?}");
             }
+        }
+    }
+
+    /// After `finish_writing`, a write is refused, whatever the peer has done; with the end, if
+    /// there is one.
+    fn refused_as_finished(&self, result: Result<usize, WriteError>, report: &Report) {
+        let Err(error) = result else {
+            panic!("it was written on after our finish: {result:?} {self:?}");
+        };
+        let is_refused = match report.cause {
+            Some(cause) => error.cause() == Some(cause),
+            None => matches!(
+                error,
+                WriteError::Closed {
+                    by: ClosedBy::Finish,
+                    ..
+                }
+            ),
+        };
+        assert!(is_refused, "{error:?} after our finish: {self:?}");
+    }
+
+    /// After a write of a message: all of it was accepted, or nothing, which
+    /// [`check`](Self::check) sees in the ledger.
+    pub fn wrote_message(
+        &mut self,
+        len: usize,
+        result: Result<(), WriteError>,
+        report: &Report,
+        track: Option<&Track>,
+        foreseen: Option<&Track>,
+    ) {
+        let fits = len <= self.capacity;
+        assert!(fits || result.is_err(), "{len} octets? {self:?}");
+        if let Err(WriteError::MessageTooLong { capacity, .. }) = result {
+            assert!(!fits, "{len} octets are too many? {self:?}");
+            assert_eq!(capacity as usize, self.capacity);
+        }
+        self.wrote(len, result.map(|()| len), report, track, foreseen);
+    }
+
+    /// After the question for room and a write of as much, of one octet if refused. C1 holds
+    /// for the question too.
+    pub fn has_room(
+        &mut self,
+        room: Result<usize, WriteError>,
+        written: Result<usize, WriteError>,
+        report: &Report,
+        track: Option<&Track>,
+        foreseen: Option<&Track>,
+    ) {
+        match (room, written) {
+            (Ok(room), _) => {
+                assert!(room <= self.capacity, "{room} octets of room? {self:?}");
+                // What arrived in between may end it.
+                let is_kept = written.map_or_else(|error| error.cause().is_some(), |n| n == room);
+                assert!(is_kept, "room for {room}, but {written:?}: {self:?}");
+                self.wrote(room, written, report, track, foreseen);
+            }
+            (Err(error), _) => {
+                assert_eq!(Err(error.cause()), written.map_err(|error| error.cause()));
+                self.wrote(1, written, report, track, foreseen);
+            }
+        }
+    }
+
+    /// After `finish_writing`, before [`check`](Self::check).
+    pub fn finished_writing(
+        &mut self,
+        result: Result<(), WriteError>,
+        report: &Report,
+        track: Option<&Track>,
+        now: Instant,
+    ) {
+        let has_finished = self.deeds.finish_at.is_some() || self.deeds.finish_writing_at.is_some();
+        match result {
+            Ok(()) => {
+                assert_eq!(self.cause, None, "it had ended: {self:?}");
+                let owed = self.owed(track);
+                assert!(
+                    has_finished || owed.is_none(),
+                    "finished, and {owed:?} had come: {self:?} {track:?}"
+                );
+                if !has_finished {
+                    self.deeds.finish_writing_at = Some(now);
+                }
+            }
+            Err(error) => self.refused(error, report),
         }
     }
 
@@ -240,6 +375,12 @@ impl Conn {
             }
             Err(ReadError::Ended(error)) => {
                 self.refused(error, report);
+                // Our own finish is no end of what the peer sends.
+                let is_read_on = self.deeds.finish_writing_at.is_some()
+                    && self.deeds.finish_at.is_none()
+                    && self.options.on_receive() == OnReceive::Keep
+                    && matches!(report.cause, None | Some(Cause::Finished));
+                assert!(!is_read_on, "{error:?}, while the peer sends: {self:?}");
                 assert!(
                     self.read >= readable,
                     "{readable} at least: {self:?} {track:?}"

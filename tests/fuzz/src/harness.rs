@@ -1,41 +1,38 @@
 //! The operations, and the questions after each.
 
-use super::conn::{Conn, octet};
-use super::frame::{astray, build};
-use super::input::{
-    AckOf, Call, Control, Event, Head, Number, OPERATIONS, Opening, Operation, SegmentOf, SeqOf,
-    Which,
-};
+use super::conn::Conn;
+use super::frame::astray;
+use super::input::{Control, Event, Head, OPERATIONS, Opening, Operation, Which};
+use super::peer::plain;
 use super::seen::is_built_for;
 use super::tap::Tap;
 use super::track::{Track, Tracks};
 use arbitrary::{Arbitrary, Unstructured};
 use core::time::Duration;
-use embedded_io::Write;
 use lastbyte::core::Nagle;
 use lastbyte::stack::smoltcp::iface::SocketStorage;
-use lastbyte::stack::{Config, ConnectionId, SlotBuffers, Stack};
-use lastbyte::{OnPeerFin, OnReceive, Options, WriteError};
+use lastbyte::stack::{Config, SlotBuffers, Stack};
+use lastbyte::{OnPeerFin, OnReceive, Options};
 use lastbyte_sim::loopback::{
-    Flags, LoopClock, OUR_ADDRESSES, OUR_V4, OUR_V6, Offload, PEER_V4, PEER_V6, RawPeer, Segment,
-    World, WorldConfig, our_hardware_address,
+    LoopClock, OUR_ADDRESSES, OUR_V4, OUR_V6, Offload, PEER_V4, PEER_V6, RawPeer, World,
+    WorldConfig, our_hardware_address,
 };
 use smoltcp::phy::Medium;
-use smoltcp::wire::{IpAddress, IpCidr, IpEndpoint};
+use smoltcp::wire::{IpAddress, IpCidr};
 use std::cell::RefCell;
 use std::rc::Rc;
 
 /// Where our end connects to, and where it listens; the number of the
 /// connection is added to the latter two.
 const PEER_PORT: u16 = 80;
-const LISTEN_AT: u16 = 5000;
-const CALLER: u16 = 7000;
+pub const LISTEN_AT: u16 = 5000;
+pub const CALLER: u16 = 7000;
 
 /// How many connections there are.
 const N: usize = Which::COUNT;
 
 /// The longest payload: more than the largest buffer.
-const LONGEST: u16 = 2500;
+pub const LONGEST: u16 = 2500;
 
 /// How often the stack may be due at once without anything to do.
 const BUSY_POLLS: usize = 64;
@@ -86,6 +83,7 @@ pub fn run(input: &[u8]) {
         tracks,
         stack: stack.expect("a good configuration"),
         conns: [const { None }; N],
+        capacity: tx,
         openings: [head.first; N],
         waiting: Vec::new(),
     };
@@ -126,16 +124,18 @@ fn make_world(head: &Head, medium: Medium) -> World {
     })
 }
 
-struct Harness<'a> {
-    world: World,
-    raw: RawPeer,
-    tracks: Rc<RefCell<Tracks>>,
-    stack: Stack<'a, Tap, LoopClock, N>,
-    conns: [Option<Conn>; N],
+pub struct Harness<'a> {
+    pub world: World,
+    pub raw: RawPeer,
+    pub tracks: Rc<RefCell<Tracks>>,
+    pub stack: Stack<'a, Tap, LoopClock, N>,
+    pub conns: [Option<Conn>; N],
+    /// How many octets a transmit buffer holds.
+    capacity: usize,
     /// How each was opened last.
-    openings: [Opening; N],
+    pub openings: [Opening; N],
     /// What has arrived while the device stands still.
-    waiting: Vec<Vec<u8>>,
+    pub waiting: Vec<Vec<u8>>,
 }
 
 fn options(opening: Opening) -> Options {
@@ -160,30 +160,6 @@ fn options(opening: Opening) -> Options {
             .finish_timeout(Duration::from_secs(4));
     }
     builder.build().expect("sound options")
-}
-
-fn flags(control: Control) -> Flags {
-    const ALL: [Flags; 6] = [
-        Flags::FIN,
-        Flags::SYN,
-        Flags::RST,
-        Flags::PSH,
-        Flags::ACK,
-        Flags::URG,
-    ];
-    match control {
-        Control::Ack => Flags::ACK,
-        Control::Data => Flags::PSH | Flags::ACK,
-        Control::FinAck => Flags::FIN | Flags::ACK,
-        Control::Rst => Flags::RST,
-        Control::RstAck => Flags::RST | Flags::ACK,
-        Control::Syn => Flags::SYN,
-        Control::SynAck => Flags::SYN | Flags::ACK,
-        Control::Bits(bits) => (0..)
-            .zip(ALL)
-            .filter(|(bit, _)| bits >> bit & 1 == 1)
-            .fold(Flags::NONE, |flags, (_, flag)| flags | flag),
-    }
 }
 
 impl Harness<'_> {
@@ -280,99 +256,6 @@ impl Harness<'_> {
         }
     }
 
-    // ---- the peer ----
-
-    /// Both ends of a connection: what the stack says, else what a caller
-    /// would use.
-    fn ends(&self, which: usize) -> (IpEndpoint, IpEndpoint) {
-        let conn = self.conns[which].as_ref();
-        let known = conn.and_then(|conn| self.stack.endpoints(conn.id).ok().flatten());
-        known.unwrap_or_else(|| {
-            let (ours, theirs): (IpAddress, IpAddress) = match self.openings[which].ipv6 {
-                false => (OUR_V4.into(), PEER_V4.into()),
-                true => (OUR_V6.into(), PEER_V6.into()),
-            };
-            let number = which as u16;
-            (
-                IpEndpoint::new(ours, LISTEN_AT + number),
-                IpEndpoint::new(theirs, CALLER + number),
-            )
-        })
-    }
-
-    fn send(&mut self, which: usize, what: SegmentOf) {
-        let ends @ (ours, theirs) = self.ends(which);
-        let isn = self.openings[which].isn.from(1000);
-        let mut tracks = self.tracks.borrow_mut();
-        let track = tracks.get(ends);
-        let (rcv_nxt, edge) = match &track {
-            Some(track) if track.is_synchronised() => {
-                (track.rcv_hi, track.window_edge.unwrap_or(track.rcv_hi))
-            }
-            _ => (isn, isn),
-        };
-        let (snd_nxt, una) = track.map_or((0, 0), |track| (track.snd_nxt, track.may_una));
-        drop(tracks);
-        let seq = match what.seq {
-            SeqOf::RcvNxt(number) => number.from(rcv_nxt),
-            SeqOf::WindowEdge(number) => number.from(edge),
-        };
-        let ack = match what.ack {
-            AckOf::SndNxt(number) => number.from(snd_nxt),
-            AckOf::SndUna(number) => number.from(una),
-        };
-        let segment = Segment {
-            src: theirs.addr,
-            dst: ours.addr,
-            ..Segment::new(theirs.port, ours.port, flags(what.control), seq, ack)
-                .with_window(what.window)
-                .with_payload(text(seq, flags(what.control), what.len % LONGEST))
-        };
-        let medium = self.world.config().medium;
-        for frame in build(medium, &segment, what.mangle) {
-            self.send_frame(frame);
-        }
-    }
-
-    /// A frame comes to the device, which gives it out, or keeps it for now.
-    fn send_frame(&mut self, frame: Vec<u8>) {
-        if self.world.is_full() {
-            self.waiting.push(frame.clone());
-        }
-        self.raw.send_frame(frame);
-    }
-
-    fn send_icmp(&mut self, which: usize, code: u8, seq: AckOf, len: u8) {
-        let ends @ (ours, theirs) = self.ends(which);
-        let mut tracks = self.tracks.borrow_mut();
-        let Some(track) = tracks.get(ends) else {
-            return;
-        };
-        let seq = match seq {
-            AckOf::SndNxt(number) => number.from(track.snd_nxt.wrapping_sub(1)),
-            AckOf::SndUna(number) => number.from(track.may_una),
-        };
-        let code = code % 8;
-        let is_hard = match ours.addr {
-            IpAddress::Ipv4(_) => matches!(code, 2..=4),
-            IpAddress::Ipv6(_) => matches!(code, 1 | 4..=6),
-        };
-        if is_hard && track.has_sent(seq) {
-            track.may_unreachable = true;
-        }
-        drop(tracks);
-        let quoted =
-            Segment {
-                src: ours.addr,
-                dst: theirs.addr,
-                ..Segment::new(ours.port, theirs.port, Flags::ACK, seq, 0)
-                    .with_payload(vec![0; usize::from(len)])
-            };
-        self.raw.send_unreachable(&quoted, code);
-    }
-
-    // ---- our end ----
-
     fn open(&mut self, which: usize, opening: Opening) {
         // What follows is about another connection, if between the same ends.
         let ends = self.ends(which);
@@ -394,7 +277,7 @@ impl Harness<'_> {
         };
         self.openings[which] = opening;
         let Some(id) = opened else { return };
-        self.conns[which] = Some(Conn::new(id, options, self.world.now()));
+        self.conns[which] = Some(Conn::new(id, options, self.capacity, self.world.now()));
         self.check();
         if !opening.handshake {
             return;
@@ -413,109 +296,7 @@ impl Harness<'_> {
         }
     }
 
-    fn call(&mut self, which: usize, call: &Call) {
-        let Some(conn) = self.conns[which].as_mut() else {
-            return;
-        };
-        let id = conn.id;
-        let now = self.world.now();
-        match call {
-            Call::BeginFinish | Call::Finish => {
-                conn.deeds.finish_at.get_or_insert(now);
-            }
-            Call::Abort | Call::Release => {
-                conn.deeds.has_aborted = true;
-            }
-            _ => {}
-        }
-        if let Ok(outcome) = self.carry_out(id, call) {
-            self.judge(which, outcome);
-        }
-    }
-
-    /// `Err` if the connection is unknown by now.
-    fn carry_out(
-        &mut self,
-        id: ConnectionId,
-        call: &Call,
-    ) -> Result<Outcome, lastbyte::stack::UnknownConnection> {
-        let bytes = |len: u16| vec![0xa5; usize::from(len % LONGEST)];
-        Ok(match *call {
-            Call::TryWrite(len) => {
-                let written = self.stack.writer(id)?.try_write(&bytes(len));
-                Outcome::Wrote(usize::from(len % LONGEST), written)
-            }
-            Call::Write(len) => {
-                let written = self.stack.writer(id)?.write(&bytes(len));
-                Outcome::Wrote(usize::from(len % LONGEST), written)
-            }
-            Call::WriteWith(len) => {
-                let written = self
-                    .stack
-                    .writer(id)?
-                    .write_with(|free| free.len().min(usize::from(len)));
-                Outcome::Wrote(usize::from(len), written)
-            }
-            Call::Read(len) => {
-                let mut into = vec![0; usize::from(len)];
-                let result = self.stack.reader(id)?.try_read(&mut into);
-                Outcome::HasRead(result, into)
-            }
-            Call::Flush => Outcome::Flushed(self.stack.writer(id)?.flush()),
-            Call::BeginFinish => {
-                self.stack.writer(id)?.begin_finish();
-                Outcome::Nothing
-            }
-            Call::Finish => Outcome::Finished(self.stack.writer(id)?.finish()),
-            Call::Abort => {
-                let _ = self.stack.writer(id)?.abort();
-                Outcome::Nothing
-            }
-            Call::Release => {
-                self.stack.release(id)?;
-                Outcome::Nothing
-            }
-            Call::Report => {
-                let _ = self.stack.poll_advice(id)?;
-                let _ = self.stack.writer(id)?.progress()?;
-                Outcome::Nothing
-            }
-        })
-    }
-
-    fn judge(&mut self, which: usize, outcome: Outcome) {
-        let ends = self.ends(which);
-        let mut tracks = self.tracks.borrow_mut();
-        let foreseen = match self.world.is_full() {
-            true => tracks.foresee(ends, &self.waiting),
-            false => None,
-        };
-        let track = tracks.get(ends).map(|track| &*track);
-        let Some(conn) = self.conns[which].as_mut() else {
-            return;
-        };
-        let Ok(report) = self.stack.report(conn.id) else {
-            return;
-        };
-        match outcome {
-            Outcome::Wrote(len, result) => {
-                let result = match result {
-                    Err(WriteError::WouldBlock { .. }) => Ok(0),
-                    known => known,
-                };
-                conn.wrote(len, result, &report, track, foreseen.as_ref());
-            }
-            Outcome::Flushed(result) => conn.flushed(result, &report),
-            Outcome::HasRead(result, bytes) => conn.has_read(result, &bytes, &report, track),
-            Outcome::Finished(Ok(finished)) => {
-                assert_eq!(finished.ledger.pending(), 0, "finished? {conn:?}");
-            }
-            Outcome::Finished(Err(error)) => conn.refused(error, &report),
-            Outcome::Nothing => {}
-        }
-    }
-
-    fn check(&mut self) {
+    pub fn check(&mut self) {
         let now = self.world.now();
         for which in 0..N {
             let ends = self.ends(which);
@@ -533,23 +314,6 @@ impl Harness<'_> {
             conn.check(&report, state, track, now);
         }
     }
-}
-
-/// The octets of the peer's stream in a segment at this number.
-fn text(seq: u32, flags: Flags, len: u16) -> Vec<u8> {
-    let seq = seq.wrapping_add(u32::from(flags.contains(Flags::SYN)));
-    let numbers = 0..u32::from(len);
-    numbers
-        .map(|number| octet(seq.wrapping_add(number)))
-        .collect()
-}
-
-enum Outcome {
-    Wrote(usize, Result<usize, WriteError>),
-    HasRead(Result<Option<usize>, lastbyte::ReadError>, Vec<u8>),
-    Flushed(Result<(), WriteError>),
-    Finished(Result<lastbyte::Report, WriteError>),
-    Nothing,
 }
 
 /// Where to connect to, and whether that may begin.
@@ -572,16 +336,4 @@ fn target(opening: &Opening) -> (IpAddress, bool) {
         (_, true) => return (PEER_V6.into(), is_built_for(PEER_V6.into())),
     };
     (odd, false)
-}
-
-/// A segment at the present numbers.
-fn plain(control: Control, window: u16) -> SegmentOf {
-    SegmentOf {
-        control,
-        seq: SeqOf::RcvNxt(Number::Exact),
-        ack: AckOf::SndNxt(Number::Exact),
-        window,
-        len: 0,
-        mangle: None,
-    }
 }

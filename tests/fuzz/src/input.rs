@@ -1,6 +1,6 @@
 //! What the bytes of an input mean.
 
-use arbitrary::Arbitrary;
+use arbitrary::{Arbitrary, Unstructured};
 
 /// Operations beyond these are not carried out: an input is to be quick.
 pub const OPERATIONS: usize = 64;
@@ -147,7 +147,7 @@ pub struct SegmentOf {
     pub mangle: Option<Mangle>,
 }
 
-#[derive(Debug, Arbitrary)]
+#[derive(Debug)]
 pub enum Call {
     TryWrite(u16),
     Write(u16),
@@ -159,6 +159,48 @@ pub enum Call {
     Abort,
     Release,
     Report,
+    WriteMore(u16),
+    TryWriteMore(u16),
+    WriteMessage(u16),
+    TryWriteMessage(u16),
+    /// How much room there is, and then a write of as much.
+    Room,
+    FinishWriting,
+}
+
+/// A call begins with a number of 32 bits. Without this bit in it, its highest bits
+/// select one of the first calls, as a derived implementation for those alone does: so
+/// a call more changes no input. With it, its lowest bits select one of the others.
+const IS_OTHER: u32 = 1 << 7;
+const FIRST_CALLS: u64 = 10;
+const OTHER_CALLS: u32 = 6;
+
+impl<'a> Arbitrary<'a> for Call {
+    fn arbitrary(input: &mut Unstructured<'a>) -> arbitrary::Result<Self> {
+        let choice = u32::arbitrary(input)?;
+        if choice & IS_OTHER != 0 {
+            return Ok(match (choice & (IS_OTHER - 1)) % OTHER_CALLS {
+                0 => Self::WriteMore(u16::arbitrary(input)?),
+                1 => Self::TryWriteMore(u16::arbitrary(input)?),
+                2 => Self::WriteMessage(u16::arbitrary(input)?),
+                3 => Self::TryWriteMessage(u16::arbitrary(input)?),
+                4 => Self::Room,
+                _ => Self::FinishWriting,
+            });
+        }
+        Ok(match (u64::from(choice) * FIRST_CALLS) >> 32 {
+            0 => Self::TryWrite(u16::arbitrary(input)?),
+            1 => Self::Write(u16::arbitrary(input)?),
+            2 => Self::WriteWith(u16::arbitrary(input)?),
+            3 => Self::Read(u8::arbitrary(input)?),
+            4 => Self::Flush,
+            5 => Self::BeginFinish,
+            6 => Self::Finish,
+            7 => Self::Abort,
+            8 => Self::Release,
+            _ => Self::Report,
+        })
+    }
 }
 
 #[derive(Debug, Arbitrary)]

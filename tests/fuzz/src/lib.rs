@@ -11,15 +11,19 @@
 //!   stack must have noticed, and what it may have.
 //! - `tap`: the device that shows every frame to the tracks.
 //! - `conn`: the promises to the application, call by call.
+//! - `calls`: the calls of the application, carried out and judged.
+//! - `peer`: what the peer sends.
 //! - `harness`: the operations.
 //!
 //! The fuzz target feeds it what libFuzzer thinks of; a test of the workspace
 //! feeds it the corpus and pseudo-random bytes.
 
+mod calls;
 mod conn;
 mod frame;
 mod harness;
 mod input;
+mod peer;
 mod seen;
 mod tap;
 mod track;

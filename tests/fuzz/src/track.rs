@@ -142,6 +142,16 @@ impl Track {
         self.must_rst
     }
 
+    /// Whether the peer may have acknowledged our FIN.
+    pub fn may_have_acknowledged_fin(&self) -> bool {
+        self.has_finished && self.may_una == self.snd_nxt
+    }
+
+    /// Whether its acknowledgement of our FIN must have been noticed.
+    pub fn must_have_acknowledged_fin(&self) -> bool {
+        self.has_finished && self.must_una == self.snd_nxt && self.sight == Sight::Clear
+    }
+
     /// Whether the peer may have caused this.
     pub fn may_be(&self, cause: Cause) -> bool {
         match cause {

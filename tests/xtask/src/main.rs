@@ -4,6 +4,7 @@
 //! stages. What judges a figure or a tool's output is a function without input and output, with
 //! tests beside it; what starts programs is in `stages`.
 
+mod api;
 mod context;
 mod machine;
 mod project;

@@ -141,6 +141,8 @@ impl Why {
                 "the user timeout must exceed one retransmission timeout: more than 1s"
             }
             Self::Limit(OptionsError::MaxSegmentTooSmall) => "a segment has at least 48 octets",
+            // A reason that this program does not know.
+            Self::Limit(_) => "lastbyte refuses this value, or refuses it beside the others",
         }
     }
 }

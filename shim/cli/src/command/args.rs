@@ -339,6 +339,8 @@ impl ConnectionArgs {
                 OptionsError::Zero(setting) | OptionsError::TooLong(setting) => flag(setting),
                 OptionsError::UserTimeoutWithinRetransmission => flag(Setting::User),
                 OptionsError::MaxSegmentTooSmall => "--max-segment",
+                // A reason that this program does not know belongs to no flag it could name.
+                _ => return Failure::usage(error.to_string()),
             };
             Failure::usage(format!("{flag}: {error}"))
         })

@@ -1,6 +1,7 @@
 //! Formatting, lints, compilers, tests, documentation, examples, bare-metal builds.
 
-use crate::context::{Context, note, quietly, run, run_for, say, succeeds};
+use crate::api;
+use crate::context::{Context, note, quietly, run, run_for, say, setting, succeeds};
 use crate::machine::{need_component, need_targets, want_network_tools};
 use crate::project::{
     BUDGET_TARGETS, COMBINATIONS, CORTEX_M3, EXAMPLES, LIBRARY, OTHER_LIBRARIES, SMALLEST, TARGETS,
@@ -161,7 +162,30 @@ fn documented(manifest: &str) -> Result<String> {
     Ok(names.join(","))
 }
 
+/// Where the public API is listed.
+const API: &str = "docs/API.txt";
+
+/// Holds the list of the public API against the source, or writes it.
+fn compare_api(context: &Context) -> Result<()> {
+    let present = api::listing(LIBRARY, &context.root.join("src/lib.rs"))?;
+    match setting("UPDATE_API").as_deref() {
+        None => {}
+        Some("1") => return context.write(API, &(present.join("\n") + "\n")),
+        Some(other) => bail!("UPDATE_API is 1 or unset, not {other}"),
+    }
+    let difference = api::difference(&context.read(API)?, &present);
+    if !difference.is_empty() {
+        bail!(
+            "the public API is not what {API} lists; if that is meant, UPDATE_API=1 ./ci.sh doc \
+             writes it:\n{}",
+            difference.join("\n")
+        );
+    }
+    Ok(())
+}
+
 pub fn doc(context: &Context) -> Result<()> {
+    compare_api(context)?;
     let shell = &context.shell;
     let _flags = shell.push_env("RUSTDOCFLAGS", "-D warnings");
     run(cmd!(

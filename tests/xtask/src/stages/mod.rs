@@ -65,7 +65,12 @@ pub const STAGES: &[Stage] = &[
          smoltcp is; the tests of these stages",
         checks::test,
     ),
-    always("doc", "rustdoc, warnings denied", checks::doc),
+    always(
+        "doc",
+        "rustdoc, warnings denied; the public API is what docs/API.txt lists\n\
+         (UPDATE_API=1 writes it)",
+        checks::doc,
+    ),
     always(
         "examples",
         "every example, each within a minute",
