@@ -164,7 +164,7 @@ impl Conn {
         now.since(self.opened_at) >= self.options.connect_timeout()
     }
 
-    /// Nobody waits for an acknowledgement of our FIN that has come.
+    /// It is reached only while our FIN is not acknowledged.
     fn has_passed_finish_timeout(&self, now: Instant) -> bool {
         let began = self.deeds.finish_writing_at.or(self.deeds.finish_at);
         !self.is_fin_acknowledged

@@ -45,7 +45,7 @@ pub fn listing(name: &str, root: &Path) -> Result<Vec<String>> {
     Ok(lines)
 }
 
-/// What is wrong with an enum for which nobody has decided whether it may grow.
+/// What is wrong with an enum that is not decided to be open or exhaustive.
 fn undecided_enum(path: &str, item: &ItemEnum) -> Option<String> {
     let may_grow = text::has(&item.attrs, "non_exhaustive");
     let may_not = described(&item.attrs).contains("Exhaustive: ");
