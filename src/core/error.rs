@@ -7,7 +7,7 @@ use embedded_io::ErrorKind;
 
 /// How the peer closed.
 ///
-/// Exhaustive: a program that tells them apart learns of a new one.
+/// Exhaustive: a program that distinguishes them learns of a new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum How {
@@ -19,7 +19,7 @@ pub enum How {
 
 /// Which time ran out.
 ///
-/// Exhaustive: a program that tells them apart learns of a new one.
+/// Exhaustive: a program that distinguishes them learns of a new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Timeout {
@@ -41,7 +41,7 @@ pub enum Timeout {
 
 /// Which of our own calls closed the connection.
 ///
-/// Exhaustive: a program that tells them apart learns of a new one.
+/// Exhaustive: a program that distinguishes them learns of a new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum ClosedBy {

@@ -180,7 +180,7 @@ fn describe_impl(path: &str, block: &ItemImpl, lines: &mut Vec<String>) {
 /// The lines that only one of two listings has, as a difference shows them.
 pub fn difference(listed: &str, present: &[String]) -> Vec<String> {
     let listed: Vec<&str> = listed.lines().collect();
-    let gone = listed
+    let removed = listed
         .iter()
         .filter(|line| !present.iter().any(|new| new == *line))
         .map(|line| format!("-{line}"));
@@ -188,7 +188,7 @@ pub fn difference(listed: &str, present: &[String]) -> Vec<String> {
         .iter()
         .filter(|line| !listed.contains(&line.as_str()))
         .map(|line| format!("+{line}"));
-    gone.chain(new).collect()
+    removed.chain(new).collect()
 }
 
 #[cfg(test)]
