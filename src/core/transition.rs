@@ -6,7 +6,7 @@
 //! [`Event`]: a call of the application, a fact the layer below observed, or a
 //! limit that was reached. [`transition`] maps the two to the next state and
 //! the [`Action`] the driver owes. It knows no clock, no socket and no bytes:
-//! [`Connection`](crate::Connection) first turns conditions on data into distinct
+//! [`Connection`](crate::core::Connection) first turns conditions on data into distinct
 //! events (a FIN under either policy, a connect timeout with or without a SYN on
 //! the wire).
 //!
