@@ -248,6 +248,15 @@ pub fn stock(plan: &Plan, check: Check, content: &Content) -> Result<Outcome, Fa
 
 /// The kernel's TCP at both ends of a pair of virtual Ethernet cards, each in a
 /// namespace of its own.
+/// The kernel's TCP over the loopback of this machine, with buffers as it likes them.
+pub fn over_loopback(plan: &Plan, check: Check, content: &Content) -> Result<Outcome, Failure> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let target = listener.local_addr()?;
+    against_sink(listener, 1, check, content, || {
+        senders::kernel(TcpStream::connect(target)?, plan, content)
+    })
+}
+
 pub fn veth(plan: &Plan, check: Check, content: &Content) -> Result<Outcome, Failure> {
     const OURS: &str = "veth0";
     const THEIRS: &str = "veth1";

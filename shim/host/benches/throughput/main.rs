@@ -70,6 +70,8 @@ pub enum Section {
     Tap,
     /// Buffers and sizes of writes, over a wire in the process
     Loopback,
+    /// Plain and announced writes over a TAP, and the kernel's `send` over loopback
+    Send,
     /// A small write until it is acknowledged
     Latency,
     /// Many connections
@@ -87,6 +89,17 @@ pub struct Plan {
     pub time: Duration,
     /// When a bare loop polls.
     pub polls: Polls,
+    /// With which call lastbyte writes.
+    pub call: Call,
+}
+
+/// With which call lastbyte writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Call {
+    /// `Write::write`, which sends at once.
+    Write,
+    /// `Writer::write_more`, which leaves sending to the call that fills half of the buffer.
+    WriteMore,
 }
 
 /// When a bare smoltcp loop polls.
@@ -150,6 +163,9 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     if is_wanted(Section::Loopback) {
         sections::loopback(arguments, &content)?;
+    }
+    if is_wanted(Section::Send) {
+        sections::send(arguments, &content)?;
     }
     if is_wanted(Section::Latency) {
         sections::latency(arguments, &content)?;

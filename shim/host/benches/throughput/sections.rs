@@ -5,7 +5,7 @@ use crate::content::Content;
 use crate::kernel::{self, Check};
 use crate::senders::{self, Ends};
 use crate::statistics::{interleave, median, percentile};
-use crate::{Arguments, Failure, Outcome, PORT, Plan, Polls};
+use crate::{Arguments, Call, Failure, Outcome, PORT, Plan, Polls};
 use bytesize::ByteSize;
 use lastbyte_host::tap::Offload;
 use std::cell::RefCell;
@@ -33,6 +33,7 @@ fn plan(arguments: &Arguments, buffer: usize, write: usize) -> Plan {
         write,
         time: Duration::from_millis(arguments.millis),
         polls: Polls::WhenFull,
+        call: Call::Write,
     }
 }
 
@@ -225,6 +226,55 @@ pub fn loopback(arguments: &Arguments, content: &Content) -> Result<(), Failure>
             })
         },
     )
+}
+
+/// Plain writes and announced ones, beside what a program over the kernel's TCP has.
+pub fn send(arguments: &Arguments, content: &Content) -> Result<(), Failure> {
+    println!(
+        "\nOver a TAP (tso) to the kernel, with a buffer of 1 MiB, beside the kernel's own `send` over\n\
+         loopback: microseconds of a write, and how many times as fast as `send`\n\n\
+         {:>9} {:>9} {:>9} {:>8} {:>11} {:>8} {:>7} {:>7} {:>11}",
+        "write",
+        "send",
+        "write",
+        "times",
+        "write_more",
+        "times",
+        "cpu: send",
+        "write",
+        "write_more"
+    );
+    let tso = Offload::Segmentation;
+    for write in wanted(&WRITES, &arguments.writes) {
+        let plain = plan(arguments, 1 << 20, write);
+        let announced = Plan {
+            call: Call::WriteMore,
+            ..plain
+        };
+        let [send, ours, more] = interleave(
+            arguments.runs,
+            [
+                &mut |first| kernel::over_loopback(&plain, check(first), content),
+                &mut |first| kernel::ours(tso, &plain, check(first), content),
+                &mut |first| kernel::ours(tso, &announced, check(first), content),
+            ],
+        )?;
+        let micros = |rate: f64| write as f64 * 8.0 / rate / 1e3;
+        let cpu = |nanos: f64| nanos * write as f64 / 1e3;
+        println!(
+            "{:>9} {:>9.3} {:>9.3} {:>8.2} {:>11.3} {:>8.2} {:>9.3} {:>7.3} {:>11.3}",
+            size(write),
+            micros(send.rate()),
+            micros(ours.rate()),
+            ours.percent_of(&send) / 100.0,
+            micros(more.rate()),
+            more.percent_of(&send) / 100.0,
+            cpu(send.cpu()),
+            cpu(ours.cpu()),
+            cpu(more.cpu()),
+        );
+    }
+    Ok(())
 }
 
 /// A write of 64 bytes until its acknowledgement.

@@ -1,7 +1,7 @@
 //! Who sends: lastbyte, a bare smoltcp loop, and the kernel.
 
 use crate::content::Content;
-use crate::{Failure, Outcome, PORT, Plan, Polls};
+use crate::{Call, Failure, Outcome, PORT, Plan, Polls};
 use embedded_io::Write as _;
 use lastbyte::stack::{Config, ConnectionId, SlotBuffers, Stack};
 use lastbyte::{Clock, Options, WriteError};
@@ -136,7 +136,11 @@ pub fn ours<D: Device, C: Clock>(
         let mut limit = Limit::new(plan);
         let mut sent = 0;
         while !limit.is_reached() {
-            sent += writer.write(content.at(sent, plan.write))? as u64;
+            let piece = content.at(sent, plan.write);
+            sent += match plan.call {
+                Call::Write => writer.write(piece)?,
+                Call::WriteMore => writer.write_more(piece)?,
+            } as u64;
         }
         writer.flush()?;
         let outcome = watch.outcome(sent)?;

@@ -18,6 +18,7 @@ const TABLES: &[(&str, Source)] = &[
     ("cost", Source::Budgets),
     ("paths", Source::Bench("throughput", "paths", true)),
     ("tap", Source::Bench("throughput", "tap", false)),
+    ("send", Source::Bench("throughput", "send", false)),
     ("latency", Source::Bench("throughput", "latency", false)),
     ("many", Source::Bench("throughput", "many", false)),
     ("lines", Source::Bench("slow_lines", "lines", true)),

@@ -135,7 +135,7 @@ pub const STAGES: &[Stage] = &[
     on_request(
         "measure",
         "measures in some ten minutes, and writes the tables of docs/MEASUREMENTS.md\n\
-         (MEASURE='cost lines' for some of: cost paths tap latency many lines beats\n\
+         (MEASURE='cost lines' for some of: cost paths tap send latency many lines beats\n\
          sim)",
         measure::run,
     ),
