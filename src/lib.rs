@@ -6,6 +6,15 @@
 //! peer's TCP has acknowledged, and how many are not known to be delivered. Why
 //! a connection ended is one [`Cause`], the first, latched.
 //!
+#![cfg_attr(
+    all(
+        feature = "smoltcp",
+        feature = "medium-ethernet",
+        feature = "proto-ipv4"
+    ),
+    doc = include_str!("first_program.md")
+)]
+//!
 //! # The paved path
 //!
 //! 1. A port supplies two things: a device (`smoltcp::phy::Device`, or any embassy driver with
@@ -17,8 +26,7 @@
 //!    and `?` turns them into `Error`.
 //! 5. `Writer::finish` ends a connection and returns the [`Report`].
 //!
-//! The module `stack` has a program that does this, and
-//! `stack::Tracker` for applications that own their poll loop.
+//! `stack::Tracker` is for applications that own their poll loop.
 //!
 //! The machine below it is in [`core`]: a pure table of states and events, the
 //! account of every byte, and [`core::Connection`], which ties them

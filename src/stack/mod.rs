@@ -14,36 +14,7 @@
 //! smoltcp itself is re-exported as [`smoltcp`], so that an application names
 //! the same version.
 //!
-//! ```no_run
-//! use embedded_io::Write;
-//! use lastbyte::stack::smoltcp::iface::SocketStorage;
-//! use lastbyte::stack::smoltcp::phy::Device;
-//! use lastbyte::stack::smoltcp::wire::{EthernetAddress, IpAddress, IpCidr};
-//! use lastbyte::stack::{Buffers, Config, Stack};
-//! use lastbyte::{Clock, Options};
-//!
-//! fn run(
-//!     device: impl Device,
-//!     clock: impl Clock,
-//!     seed: u64,
-//! ) -> Result<(), Box<dyn core::error::Error>> {
-//!     let mut buffers = Buffers::<1, 2048, 512>::new();
-//!     let mut sockets = [SocketStorage::EMPTY; 1];
-//!     let mac = EthernetAddress([0x02, 0, 0, 0, 0, 1]);
-//!     let config = Config::new(mac.into(), seed);
-//!     let mut stack = Stack::new(device, clock, config, buffers.split(), &mut sockets)?;
-//!     stack.interface_mut().update_ip_addrs(|addresses| {
-//!         let _ = addresses.push(IpCidr::new(IpAddress::v4(10, 0, 0, 2), 24));
-//!     });
-//!
-//!     let id = stack.connect((IpAddress::v4(10, 0, 0, 1), 5000), Options::default())?;
-//!     let mut writer = stack.writer(id)?;
-//!     writer.write_all(b"every byte counted")?;
-//!     let report = writer.finish()?;
-//!     assert_eq!(report.ledger.undelivered(), 0);
-//!     Ok(())
-//! }
-//! ```
+//! The first page of the crate has a program.
 
 mod calls;
 mod config;
