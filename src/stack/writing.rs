@@ -96,6 +96,7 @@ impl<const N: usize> Tracker<N> {
     /// Like [`try_write`](Self::try_write), for bytes that more will follow soon (`MSG_MORE`):
     /// sending is left to the next [`try_write`](Self::try_write) or [`poll`](Self::poll), or
     /// to the call that fills half of the transmit buffer.
+    /// What the peer is owed in answer waits as long, unless nothing was sent for 10 ms.
     ///
     /// # Errors
     ///
@@ -210,9 +211,11 @@ impl<const N: usize> Tracker<N> {
             Ok(0) if is_scarce && taken != Taken::Full => self.send_after_ingest(net),
             Ok(0) => {}
             Ok(_) if is_scarce => {}
+            // What was received may have to be answered, but not within milliseconds of the
+            // last answers: more calls follow soon.
             Ok(_)
                 if departure == Departure::WithMore
-                    && taken == Taken::Nothing
+                    && (taken == Taken::Nothing || net.now < self.rests_until)
                     && !self.is_burst(id, net.sockets) => {}
             Ok(_) => self.send_accepted(net, id, taken),
             // What was taken in may have to be answered.
