@@ -138,6 +138,14 @@ const fn observe(before: tcp::State, after: tcp::State, seen: Seen) -> Events {
     }
 }
 
+/// Whether smoltcp has processed the peer's FIN, and so all that the peer sent before it.
+const fn has_taken_fin(state: tcp::State) -> bool {
+    matches!(
+        state,
+        tcp::State::CloseWait | tcp::State::LastAck | tcp::State::Closing | tcp::State::TimeWait
+    )
+}
+
 impl Slot {
     /// Processes what an ingress step did to the socket and what was seen on the wire, with
     /// the ICMP error if the frame was one. Returns the receipt for the guard, if it has
@@ -287,6 +295,9 @@ impl Slot {
         // it only when the peer repeats it.
         if moved.and(Events::of(facts.seen)).has(Events::FIN) {
             let action = self.connection.handle_fin(now);
+            if !has_taken_fin(socket.state()) {
+                self.connection.note_unread_lost();
+            }
             self.perform(action, socket, now);
         }
         if moved.has(Events::FIN_ACKNOWLEDGED) {
