@@ -246,8 +246,6 @@ pub fn stock(plan: &Plan, check: Check, content: &Content) -> Result<Outcome, Fa
     })
 }
 
-/// The kernel's TCP at both ends of a pair of virtual Ethernet cards, each in a
-/// namespace of its own.
 /// The kernel's TCP over the loopback of this machine, with buffers as it likes them.
 pub fn over_loopback(plan: &Plan, check: Check, content: &Content) -> Result<Outcome, Failure> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
@@ -257,6 +255,8 @@ pub fn over_loopback(plan: &Plan, check: Check, content: &Content) -> Result<Out
     })
 }
 
+/// The kernel's TCP at both ends of a pair of virtual Ethernet cards, each in a
+/// namespace of its own.
 pub fn veth(plan: &Plan, check: Check, content: &Content) -> Result<Outcome, Failure> {
     const OURS: &str = "veth0";
     const THEIRS: &str = "veth1";
