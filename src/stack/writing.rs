@@ -96,7 +96,8 @@ impl<const N: usize> Tracker<N> {
     /// Like [`try_write`](Self::try_write), for bytes that more will follow soon (`MSG_MORE`):
     /// sending is left to the next [`try_write`](Self::try_write) or [`poll`](Self::poll), or
     /// to the call that fills half of the transmit buffer.
-    /// What the peer is owed in answer waits as long, unless nothing was sent for 10 ms.
+    /// What the peer is owed in answer is left to the first call more than 10 ms after the last
+    /// that sent.
     ///
     /// # Errors
     ///
@@ -216,7 +217,13 @@ impl<const N: usize> Tracker<N> {
             Ok(_)
                 if departure == Departure::WithMore
                     && (taken == Taken::Nothing || net.now < self.rests_until)
-                    && !self.is_burst(id, net.sockets) => {}
+                    && !self.is_burst(id, net.sockets) =>
+            {
+                if taken != Taken::Nothing {
+                    // What looks at the timers sends, though nothing more arrives.
+                    self.look_by(self.rests_until);
+                }
+            }
             Ok(_) => self.send_accepted(net, id, taken),
             // What was taken in may have to be answered.
             Err(_) => self.send_after_ingest(net),

@@ -2,10 +2,11 @@
 //! that reads and writes.
 
 use crate::common::*;
+use core::time::Duration;
 use embedded_io::{BufRead, ErrorKind, Read, ReadReady, Write, WriteReady};
 use lastbyte::stack::OpenError;
 use lastbyte::{Cause, Error, OnReceive, Options, ReadError, Timeout, WriteError};
-use lastbyte_sim::loopback::{Behaviour, Direction, Drops, World, WorldConfig};
+use lastbyte_sim::loopback::{Behaviour, Direction, Drops, Flow, RawPeer, World, WorldConfig};
 
 /// How many segments with data have left since this was last asked.
 fn segments(tap: &Tap) -> usize {
@@ -63,6 +64,44 @@ fn half_of_the_buffer_is_a_burst_that_leaves_at_once() {
     assert_eq!(segments(&tap), 0);
     assert_eq!(us.writer(id).write_more(&bytes[..1]), Ok(1));
     assert!(segments(&tap) > 0);
+}
+
+/// With 1,000 octets in flight, the peer does `answer`. How many segments an announced write
+/// sends that takes this in, and how many one sends after this time, with nothing new.
+#[track_caller]
+fn sent_after(answer: impl Fn(&RawPeer, &mut Flow), later: Duration) -> [usize; 2] {
+    let (mut us, id, raw, mut flow) = scripted(Options::default());
+    us.write(id, 1_000);
+    assert_eq!(raw.recv().payload.len(), 1_000);
+    answer(&raw, &mut flow);
+    [ms(0), later].map(|pause| {
+        us.world.run_for(pause);
+        assert_eq!(us.writer(id).write_more(b"announced"), Ok(9));
+        core::iter::from_fn(|| raw.try_recv()).count()
+    })
+}
+
+#[test]
+fn an_acknowledgement_does_not_make_announced_bytes_leave_at_once() {
+    for acknowledged in [400, 1_000] {
+        let acknowledge = |raw: &RawPeer, flow: &mut Flow| {
+            flow.take(acknowledged);
+            raw.send(&flow.ack());
+        };
+        assert_eq!(sent_after(acknowledge, ms(5)), [0, 0], "{acknowledged}");
+    }
+}
+
+/// What the peer waits for leaves within 10 ms, although nothing else arrives: an ACK of its
+/// data (RFC 9293, 3.8.6.3), what duplicate ACKs show to be lost (RFC 5681, 3.2).
+#[test]
+fn what_an_announced_write_takes_in_is_answered_by_one_after_10_ms() {
+    let data = |raw: &RawPeer, flow: &mut Flow| raw.send(&flow.data(vec![7; 10]));
+    let duplicates = |raw: &RawPeer, flow: &mut Flow| (0..4).for_each(|_| raw.send(&flow.ack()));
+    let [_, of_data] = sent_after(data, ms(11));
+    assert!(of_data > 0);
+    let [_, of_duplicates] = sent_after(duplicates, ms(11));
+    assert!(of_duplicates > 0);
 }
 
 #[test]
