@@ -21,7 +21,7 @@ mod teeth {
     use lastbyte_sim::Rule;
 
     /// How many seeds are tried before a sabotage counts as missed.
-    const SEEDS: u64 = 20_000;
+    const SEEDS: u64 = 200_000;
 
     /// What is broken, and the rules that must be found broken.
     const BROKEN: [(Sabotage, &[Rule]); 5] = [
