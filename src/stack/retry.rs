@@ -44,6 +44,7 @@ impl<const N: usize> Tracker<N> {
                 | tcp::State::SynReceived
                 | tcp::State::Established
                 | tcp::State::FinWait1
+                | tcp::State::FinWait2
                 | tcp::State::CloseWait
                 | tcp::State::Closing
                 | tcp::State::LastAck

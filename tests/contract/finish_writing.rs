@@ -192,3 +192,20 @@ fn it_waits_for_the_handshake() {
     };
     assert_eq!(us.writer(id).finish_writing(), Err(closed));
 }
+
+#[test]
+fn a_peer_that_vanishes_after_our_fin_is_found_by_keep_alives() {
+    let peer = Behaviour::sink().staying_open();
+    let options = options(|o| {
+        o.on_receive(OnReceive::Keep)
+            .keep_alive(secs(5))
+            .user_timeout(secs(20))
+    });
+    let (mut us, id) = connected(peer, options);
+    us.writer(id).finish_writing().expect("open");
+    us.stack.run_for(secs(1_000));
+    assert_eq!(us.state(id), HALF, "its answers keep it");
+    us.world.set_drops(Direction::ToUs, Drops::All);
+    us.stack.run_for(secs(60));
+    assert_eq!(us.state(id), State::Closed(Cause::Vanished));
+}
