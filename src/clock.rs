@@ -1,10 +1,10 @@
-//! The clock a port supplies: one of the two things a new board needs.
+//! The clock that a port supplies: one of the two things that a new board needs.
 
 use crate::Instant;
 
 /// Monotonic time and a way to wait.
 ///
-/// Together with the network device this is all a port implements.
+/// A port implements this and the network device, and nothing else.
 ///
 /// ```
 /// use lastbyte::{Clock, Instant};
@@ -33,11 +33,11 @@ pub trait Clock {
     /// The present point in time. Never goes back.
     fn now(&mut self) -> Instant;
 
-    /// Sleeps until `until`, or until the device may have a frame to give or
-    /// room to take one; `None` waits for the device alone.
+    /// Sleeps until `until`, or until the device may have received a frame or may have
+    /// room to send one. `None` waits for the device alone.
     ///
     /// May return early for any reason, so an implementation that is woken
-    /// by every interrupt is correct. It must return at `until` at the latest
-    /// (give or take the clock's resolution): limits are measured by it.
+    /// by every interrupt is correct. It must return at `until` at the latest, within the
+    /// clock's resolution: timeouts depend on it.
     fn wait(&mut self, until: Option<Instant>);
 }

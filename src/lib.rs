@@ -3,8 +3,8 @@
 //! Once the peer's FIN or RST has arrived, the **very next** write returns
 //! [`WriteError::PeerClosed`] and accepts nothing. Every error and every report
 //! carries a [`Ledger`]: how many bytes were accepted, how many of them the
-//! peer's TCP has acknowledged, and how many are not known to be delivered. Why
-//! a connection ended is one [`Cause`], the first, latched.
+//! peer's TCP has acknowledged, and how many are not known to be delivered. The first
+//! reason why a connection ended is latched as its [`Cause`].
 //!
 #![cfg_attr(
     all(
@@ -19,18 +19,18 @@
 //!
 //! 1. A port supplies two things: a device (`smoltcp::phy::Device`, or any embassy driver with
 //!    `stack::embassy`) and a [`Clock`].
-//! 2. `Stack::new` makes a stack of them, with a `Config` and `Buffers`.
+//! 2. `Stack::new` makes a stack from them, a `Config` and `Buffers`.
 //! 3. `Stack::connect` or `Stack::listen` begins a connection, with [`Options`].
-//! 4. `Stack::writer` lends a `Writer` (`embedded_io::Write`), `Stack::reader` a `Reader`, and
-//!    `Stack::socket` both in one value. Each call fails with a [`WriteError`] or [`ReadError`],
-//!    and `?` turns them into `Error`.
+//! 4. `Stack::writer` lends a `Writer` (`embedded_io::Write`), `Stack::reader` lends a `Reader`,
+//!    and `Stack::socket` lends both in one value. Each call fails with a [`WriteError`] or
+//!    [`ReadError`], and `?` turns them into `Error`.
 //! 5. `Writer::finish` ends a connection and returns the [`Report`].
 //!
 //! `stack::Tracker` is for applications that own their poll loop.
 //!
-//! The machine below it is in [`core`]: a pure table of states and events, the
-//! account of every byte, and [`core::Connection`], which ties them
-//! together for a driver over any stack. It needs no feature.
+//! The state machine is in [`core`]: a pure table of states and events, the ledger of
+//! every byte, and [`core::Connection`], which combines them for a driver over any TCP
+//! stack. It needs no feature.
 //!
 //! # Features
 //!
@@ -41,14 +41,14 @@
 //! | `proto-ipv4`, `proto-ipv6` | IPv4 | IP versions |
 //! | `embassy-net-driver-v0.2` | no | `stack::embassy`: any embassy driver as the device |
 //! | `socket-dhcpv4`, `socket-dns`, `socket-udp` | no | smoltcp's sockets, for `Stack::sockets_mut` and `Stack::network_mut` |
-//! | `congestion-control` | yes | Reno (RFC 5681), as MUST-19 of RFC 9293 demands |
+//! | `congestion-control` | yes | Reno (RFC 5681), as MUST-19 of RFC 9293 requires |
 //! | `log`, `defmt` | no | events to either or both; `defmt::Format` on every public type |
 //!
 //! The `stack` layer needs at least one medium and one IP version.
 //!
-//! One more is for tests, on hosts, and no part of what the crate promises: `trace` reports
-//! to one observer for each thread what its connections do. The simulator, `lastbyte-sim`,
-//! is built on it.
+//! One more feature, `trace`, is for tests on hosts and has no guarantee of stability: it
+//! reports to one observer for each thread what its connections do. The simulator,
+//! `lastbyte-sim`, is built on it.
 #![no_std]
 #![forbid(unsafe_code)]
 #![deny(
@@ -89,7 +89,7 @@ compile_error!(
 
 mod clock;
 pub mod core;
-// A frame has a medium, and a packet a version.
+// Each frame has a medium, and each packet an IP version.
 #[cfg(all(
     any(feature = "medium-ethernet", feature = "medium-ip"),
     any(feature = "proto-ipv4", feature = "proto-ipv6")

@@ -1,8 +1,8 @@
-//! Rules that tests break on purpose, to see that they would be missed.
+//! Rules that tests break on purpose, to see that the checks notice.
 //!
 //! Built with `RUSTFLAGS="--cfg lastbyte_sabotage"`, a test sets one of them, for the
-//! whole process, and expects its checks to fail. Without it `is_on` is constantly
-//! false, and nothing of this is left in the code.
+//! whole process, and expects its checks to fail. Without the flag `is_on` is constantly
+//! false, and the compiler removes all of this.
 
 #[cfg(lastbyte_sabotage)]
 use core::sync::atomic::{AtomicU8, Ordering};
@@ -13,75 +13,74 @@ use core::sync::atomic::{AtomicU8, Ordering};
     allow(
         dead_code,
         unreachable_pub,
-        reason = "only named then, most of them by the stack"
+        reason = "without the flag they are only named, most of them by the stack layer"
     )
 )]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[repr(u8)]
 pub enum Sabotage {
-    /// None: everything works.
+    /// No rule is broken.
     None,
     /// A RST anywhere in the window goes on to smoltcp.
     RstRule,
     /// An acknowledgement of octets never sent goes on to smoltcp.
     SndNxtRule,
-    /// What would end an open connection replaces the cause of an ended one.
+    /// An event that would end an open connection replaces the cause of an ended one.
     Latch,
-    /// What was received stays in the buffer under
+    /// Received bytes stay in the buffer under
     /// [`OnReceive::Discard`](crate::OnReceive::Discard).
     Drain,
-    /// A write takes bytes without taking in first what the device has
-    /// received.
+    /// A write accepts bytes without first processing what the device has received.
     FirstWrite,
-    /// The ACK number of a RST is credited.
+    /// The ACK number of a RST counts as an acknowledgement.
     CreditRst,
-    /// A SYN without ACK goes on to smoltcp while we connect.
+    /// While we connect, a SYN without ACK goes on to smoltcp.
     BareSyn,
-    /// Fragments of TCP go on to smoltcp.
+    /// Fragments of TCP segments go on to smoltcp.
     Fragments,
-    /// A segment whose ACK number is older than another goes on as it is, and so is
-    /// dropped whole.
+    /// A segment whose ACK number is older than one already received goes on unchanged,
+    /// so that smoltcp drops all of it.
     OldAck,
-    /// A write takes bytes although the device gives neither room nor frames.
+    /// A write accepts bytes although the device provides neither room nor frames.
     FullDevice,
-    /// The RST of an abort leaves at SND.UNA after a retransmission timeout.
+    /// After a retransmission timeout, the RST of an abort is sent at SND.UNA.
     RstAtUna,
-    /// What is not intact is judged, and goes on.
+    /// A damaged segment is judged, and goes on.
     Damaged,
     /// A segment with any numbers counts as hearing the peer.
     BlindHeard,
-    /// What was forged uses up the answers that the peer's own probes need.
+    /// Forged segments use up the answers that the peer's own probes need.
     ChallengeBudget,
-    /// A SYN to a group, or from where no peer can be, goes on to smoltcp.
+    /// A SYN to a group address, or from an address that no peer can have, goes on to smoltcp.
     GroupSyn,
-    /// A listener waits for one caller as long as the connect timeout, and resets the
+    /// A listener waits for one caller for the whole connect timeout, and resets the
     /// others.
     HalfOpen,
-    /// What was received and not read is lost with the end.
+    /// Received bytes that were not read are lost when the connection ends.
     Unread,
-    /// Three duplicate ACKs keep our FIN from being repeated.
+    /// After three duplicate ACKs our FIN is not retransmitted.
     FinDuplicates,
-    /// After three duplicate ACKs new data leaves beyond a window that is narrower than a
-    /// segment.
+    /// After three duplicate ACKs new data is sent beyond a window that is narrower than
+    /// a segment.
     NarrowWindow,
-    /// A lost octet of value zero is taken for a keep-alive, and never repeated.
+    /// A lost octet of value zero is mistaken for a keep-alive, and never retransmitted.
     ZeroOctet,
     /// A wrong ACK before the handshake is complete is not answered with a RST at its
     /// number.
     WrongAck,
     /// An abort before the SYN was answered sends a RST.
     LoudAbort,
-    /// A FIN beyond the announced window is taken, and its data cut off.
+    /// A FIN beyond the announced window is accepted, and the data before it is truncated.
     CutText,
     /// A RST with data is ignored while the window is closed.
     RstWithText,
-    /// Which ICMP errors there were while connecting is forgotten, and to whom they
-    /// were addressed.
+    /// The ICMP errors received while connecting, and the addresses they were sent to,
+    /// are forgotten.
     Complaints,
-    /// A listener at an address that is not ours is opened.
+    /// A listener may be opened at an address that is not ours.
     DeafBind,
-    /// What was known of a connection in TIME-WAIT judges the SYN of the next.
+    /// The SYN of a new connection is judged by the TCB of an earlier one in TIME-WAIT.
     StaleRow,
 }
 

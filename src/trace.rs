@@ -1,8 +1,8 @@
 //! What the connections of a thread do, reported as it happens.
 //!
-//! For tests of applications, on hosts: the simulator draws and judges a firmware that it
-//! does not know by it. With the feature `trace` a test sets one observer for each thread.
-//! Without the feature nothing of this is left in the code.
+//! For tests of applications, on hosts: the simulator uses it to draw and judge a firmware
+//! that it does not know. With the feature `trace` a test sets one observer for each
+//! thread. Without the feature the compiler removes all of this.
 
 use crate::Instant;
 use crate::core::connection::Connection;
@@ -21,46 +21,46 @@ pub(crate) const IS_ON: bool = cfg!(feature = "trace");
     allow(
         dead_code,
         unreachable_pub,
-        reason = "read only with `trace`, and reported by the stack for the most part"
+        reason = "read only with `trace`, and mostly reported by the stack layer"
     )
 )]
 ///
-/// Exhaustive: an observer that judges each learns of a new one.
+/// Exhaustive, so that an observer that judges each variant fails to compile when one is added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Note<'n> {
-    /// A call has opened it.
+    /// A call has opened the connection.
     Opened {
         /// Our port.
         local_port: u16,
-        /// The peer's port; `None` if it listens.
+        /// The peer's port; `None` if the connection listens.
         remote_port: Option<u16>,
     },
-    /// This row of the table is looked up for an event, a write included: `7` is T007.
+    /// A cell of the transition table was used for an event or a write: `7` is T007.
     Row(u8),
-    /// An event was taken through the table: a call, a fact, a limit.
+    /// The transition table processed an event: a call, a fact or a timeout.
     Event(Event),
-    /// A write has put these bytes into the transmit buffer; the ledger counts them next.
+    /// A write has put these bytes into the transmit buffer. The ledger counts them next.
     Written(&'n [u8]),
     /// The ledger counts bytes that were written.
     Accepted,
     /// The ledger counts bytes that the peer acknowledged.
     Acknowledged,
-    /// A read has taken these bytes from the receive buffer.
+    /// A read has taken these bytes out of the receive buffer.
     Read(&'n [u8]),
-    /// A write was refused, or a call reached its limit.
+    /// A write was refused, or a call reached its timeout.
     Failed(WriteError),
     /// A flush begins.
     Flush,
-    /// A flush ends like this.
+    /// A flush has ended with this result.
     Flushed(Result<(), WriteError>),
-    /// A call that blocks waits, not for the first time perhaps.
+    /// A blocking call waits, perhaps not for the first time.
     Waits {
         /// When it began.
         since: Instant,
     },
 }
 
-/// A function that is called at each note, while a call is under way. It must not call
+/// A function that is called for each note, while a call is in progress. It must not call
 /// into the stack.
 #[cfg(feature = "trace")]
 pub type Observer = fn(&Connection, Note<'_>);
@@ -70,7 +70,7 @@ std::thread_local! {
     static OBSERVER: Cell<Option<Observer>> = const { Cell::new(None) };
 }
 
-/// Sets the observer of this thread. Returns the one before.
+/// Sets the observer of this thread. Returns the previous one.
 ///
 /// ```
 /// use lastbyte::trace::{Note, set};

@@ -1,5 +1,4 @@
-//! The calls of an application on a [`Tracker`] that end a connection or query it.
-//! None of them blocks.
+//! Calls on a [`Tracker`] that end a connection or query it. None of them blocks.
 
 use super::ends::{local_end, remote_end};
 use super::slot::{Slot, Tenure};
@@ -16,8 +15,8 @@ use smoltcp::phy::Device;
 use smoltcp::socket::tcp;
 use smoltcp::wire::IpEndpoint;
 
-/// The id names no connection of this tracker: its slot has been opened again since, or
-/// it is the id of another tracker.
+/// The id names no connection of this tracker: its slot was opened again, or the id is
+/// another tracker's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct UnknownConnection;
@@ -61,18 +60,20 @@ impl<const N: usize> Tracker<N> {
 
     // ---- ending ----
 
-    /// Starts finishing our direction: no more writes, the accepted bytes drain, a FIN follows
-    /// them. Reading goes on until the peer's FIN. Both FINs and the acknowledgement of ours
-    /// end the connection ([`Cause::Finished`](crate::Cause::Finished)), and what was received
-    /// stays readable; [`begin_finish`](Self::begin_finish) ends it without the peer's.
+    /// Starts finishing our direction: writes are refused, the accepted bytes drain, a FIN
+    /// follows them. Reading goes on until the peer's FIN. Both FINs and the acknowledgement
+    /// of ours end the connection ([`Cause::Finished`](crate::Cause::Finished)), and received
+    /// bytes stay readable. [`begin_finish`](Self::begin_finish) ends the connection without
+    /// the peer's FIN.
     ///
-    /// The drain and our FIN have the finish timeout. After that, nothing bounds how long the
-    /// peer may send.
+    /// The finish timeout bounds the drain and our FIN. After that, nothing bounds how long
+    /// the peer may send.
     ///
     /// # Errors
     ///
-    /// [`WriteError::WouldBlock`] while the connection is being opened. Otherwise why it
-    /// accepts no more bytes: after a FIN of the peer that refuses writes, for instance.
+    /// [`WriteError::WouldBlock`] while the connection is being opened. Otherwise the
+    /// reason why it accepts no more bytes, such as a FIN of the peer after which writes
+    /// are refused.
     pub fn finish_writing<D: Device + ?Sized>(
         &mut self,
         net: &mut Net<'_, '_, D>,
@@ -93,9 +94,9 @@ impl<const N: usize> Tracker<N> {
         }
     }
 
-    /// Starts finishing: no more writes, the accepted bytes drain, a FIN
-    /// follows them. The connection ends by itself, within the finish timeout;
-    /// [`finished`](Self::finished) returns when and how.
+    /// Starts finishing: writes are refused, the accepted bytes drain, a FIN follows
+    /// them. The connection ends by itself, within the finish timeout;
+    /// [`finished`](Self::finished) returns the result.
     ///
     /// # Errors
     ///
@@ -114,8 +115,8 @@ impl<const N: usize> Tracker<N> {
         Ok(())
     }
 
-    /// How the connection ended: `Ok` if every accepted byte was acknowledged
-    /// and the end was a FIN. `None` while it lives.
+    /// How the connection ended: `Ok` if every accepted byte was acknowledged and a FIN
+    /// ended it. `None` while it lives.
     ///
     /// # Errors
     ///
@@ -131,8 +132,8 @@ impl<const N: usize> Tracker<N> {
             .map(|outcome| outcome.map(|()| connection.report(now))))
     }
 
-    /// Ends the connection at once, with a RST that leaves in this call if the
-    /// device and the neighbour allow. On an ended connection it changes
+    /// Ends the connection at once, with a RST. The RST leaves in this call if the device
+    /// has room and the neighbour is resolved. On an ended connection this changes
     /// nothing.
     ///
     /// # Errors
@@ -145,7 +146,7 @@ impl<const N: usize> Tracker<N> {
     ) -> Result<Report, UnknownConnection> {
         let now = net.now;
         self.slot(id)?;
-        // What the peer has said decides where the RST has to stand.
+        // The sequence number of the RST depends on what was received.
         self.ingest(net);
         let action = self.slot_mut(id)?.connection.handle_abort(now);
         self.perform(usize::from(id.slot), action, net.sockets, net.now);
@@ -153,8 +154,8 @@ impl<const N: usize> Tracker<N> {
         Ok(self.slot(id)?.connection.report(now))
     }
 
-    /// Gives the slot of a connection back, aborting it if it lives. Its id
-    /// stays good for questions until the slot is opened again.
+    /// Frees the slot of a connection, and aborts the connection if it lives. Its id can
+    /// be queried until the slot is opened again.
     ///
     /// # Errors
     ///
@@ -173,8 +174,8 @@ impl<const N: usize> Tracker<N> {
         Ok(report)
     }
 
-    /// Resets every connection that lives; the RSTs leave in this call, where
-    /// the device and the neighbours allow.
+    /// Resets every connection that lives. The RSTs leave in this call where the device
+    /// has room and the neighbours are resolved.
     pub(super) fn abort_all<D: Device + ?Sized>(&mut self, net: &mut Net<'_, '_, D>) {
         for index in 0..N {
             let Some(slot) = self.slots.get_mut(index) else {
@@ -192,9 +193,9 @@ impl<const N: usize> Tracker<N> {
             .is_ok_and(|slot| Slot::is_rst_due(sockets.get::<tcp::Socket<'_>>(slot.handle)))
     }
 
-    // ---- questions ----
+    // ---- queries ----
 
-    /// Where the connection stands.
+    /// The state of the connection.
     ///
     /// # Errors
     ///
@@ -203,12 +204,12 @@ impl<const N: usize> Tracker<N> {
         Ok(self.slot(id)?.connection.state())
     }
 
-    /// The state machine itself, to be read.
+    /// The state machine itself, to read.
     pub(super) fn connection(&self, id: ConnectionId) -> Result<&Connection, UnknownConnection> {
         Ok(&self.slot(id)?.connection)
     }
 
-    /// The connection at a glance.
+    /// The progress of the connection.
     ///
     /// # Errors
     ///
@@ -224,7 +225,7 @@ impl<const N: usize> Tracker<N> {
         Ok(slot.connection.progress(is_receive_full))
     }
 
-    /// The account of the connection, as of `now`.
+    /// The report of the connection, as of `now`.
     ///
     /// # Errors
     ///
@@ -256,14 +257,15 @@ impl<const N: usize> Tracker<N> {
         Ok(flow.map(|flow| (local_end(&flow), remote_end(&flow))))
     }
 
-    /// Forgets the hardware addresses of all neighbours. Each is resolved again when a
-    /// segment is next sent to it. Call this after the link came up: another machine may
-    /// have the address of a peer that does not answer.
+    /// Forgets the hardware addresses of all neighbours. Each is resolved again when the
+    /// next segment is sent to it. Call this after the link came up: another machine may
+    /// have taken over the address of a peer.
     ///
-    /// smoltcp resolves one neighbour a second. The stack sends the requests for the
-    /// neighbours of the other connections itself.
+    /// smoltcp resolves one neighbour a second. For the neighbours of the other
+    /// connections the stack itself sends the requests.
     pub fn forget_neighbours<D: ?Sized>(&mut self, net: &mut Net<'_, '_, D>) {
-        // The list stays as it is; smoltcp clears the cache with each change of it.
+        // The list of addresses is not changed: smoltcp clears its neighbour cache whenever the
+        // list may have changed.
         net.interface.update_ip_addrs(|_| {});
         #[cfg(feature = "medium-ethernet")]
         for index in 0..N {
@@ -271,15 +273,15 @@ impl<const N: usize> Tracker<N> {
         }
     }
 
-    /// Records that the link went up or down, beside the cause of every
-    /// connection that lives through it. Call
-    /// [`forget_neighbours`](Self::forget_neighbours) after it came up.
+    /// Records that the link went up or down, in the report of every connection that is
+    /// open meanwhile. Call [`forget_neighbours`](Self::forget_neighbours) after the link
+    /// came up.
     pub fn set_link(&mut self, up: bool) {
         self.link_is_up = up;
         for slot in &mut self.slots {
             slot.connection.handle_link(up);
         }
-        // What is in flight is sent again at once.
+        // What is in flight is retransmitted at once.
         self.look_by(Instant::ZERO);
     }
 }

@@ -1,4 +1,4 @@
-//! What a stack is made from, and why it cannot be made.
+//! The configuration of a stack, and the errors of making one.
 
 use super::device::link_of;
 use super::secret::Secret;
@@ -7,21 +7,21 @@ use core::ops::RangeInclusive;
 use smoltcp::phy::{DeviceCapabilities, Medium};
 use smoltcp::wire::HardwareAddress;
 
-/// The smallest packet every IPv4 network carries (RFC 791, 3.2), and the
-/// smallest with room for data after the headers.
+/// The smallest packet that every IPv4 network carries (RFC 791, 3.2), and the smallest
+/// with room for data after the headers.
 const SMALLEST_MTU: usize = 68;
 
-/// What the length field of IP can count (RFC 791, 3.1).
+/// The largest value of the length field of IP (RFC 791, 3.1).
 const LARGEST_MTU: usize = 65_535;
 
 /// The addresses, the seed and the ranges that a [`Stack`](super::Stack) is made from.
 ///
-/// The seed is a required argument: 64 random bits, drawn at each boot, or what
-/// [`boot_seed`](super::boot_seed) makes of a secret of the device and a count of its
-/// boots. It is the key of local ports and of initial sequence numbers. An attacker who
-/// guesses it (a constant, a bare counter, the time) can compute them, and inject
-/// segments into connections without seeing any. Do not log it; the `Debug`
-/// output of a configuration does not show it.
+/// The seed is a required argument: 64 random bits, drawn at each boot, or the result of
+/// [`boot_seed`](super::boot_seed) from a secret of the device and a count of its boots.
+/// It is the key of local ports and of initial sequence numbers. An attacker who guesses
+/// it (a constant, a counter alone, the time) can compute them, and inject segments into
+/// connections without seeing any segment. Do not log it; the `Debug` output of a
+/// configuration does not show it.
 ///
 /// ```
 /// use lastbyte::stack::Config;
@@ -61,21 +61,21 @@ impl Config {
         self
     }
 
-    /// Sets how many received frames the device holds at most, 256 unless set. Count all
-    /// that lies between the wire and the program: the ring of descriptors, the memory of
-    /// a chip at SPI, the channel of a driver, the kernel's queue of a TAP device.
+    /// Sets how many received frames the device holds at most; the default is 256. Count
+    /// everything between the wire and the program: the descriptor ring, the memory of a
+    /// chip on SPI, the channel of a driver, the kernel's queue of a TAP device.
     ///
-    /// A write first takes in so many frames, if there are so many. Then it has seen every
-    /// frame that had arrived when it began, a FIN among them, and accepts bytes, however
-    /// fast more frames arrive. With a number that is too small, a write may accept bytes
-    /// while a FIN waits at the end of a full queue. A poll takes in so many frames at most
-    /// before it sends, so with a number that is too large a flood delays what is sent.
+    /// A write first processes up to this many frames. So it has processed every frame that
+    /// had arrived when it began, a FIN included, before it accepts bytes, however fast
+    /// more frames arrive. If the number is too small, a write may accept bytes while a FIN
+    /// waits at the end of a full queue. A poll processes at most this many frames before
+    /// it sends, so if the number is too large a flood delays sending.
     ///
     /// ```
     /// use lastbyte::stack::Config;
     ///
     /// # let (mac, seed) = (lastbyte::stack::smoltcp::wire::EthernetAddress([2, 0, 0, 0, 0, 1]), 1);
-    /// // A W5500 has 16 KiB for frames of 60 octets and a header of 2.
+    /// // A W5500 has 16 KiB, for frames of at least 60 octets with a header of 2.
     /// let config = Config::new(mac.into(), seed).receive_queue(16_384 / 62);
     /// # let _ = config;
     /// ```
@@ -85,11 +85,10 @@ impl Config {
         self
     }
 
-    /// The seed for the interface of a [`Tracker`](super::Tracker), which the
-    /// application makes itself: to be put into
-    /// [`random_seed`](smoltcp::iface::Config::random_seed). smoltcp shows there, to
-    /// peers that connect to us, numbers from which this seed can be computed; that of
-    /// the configuration cannot.
+    /// The seed for the interface of a [`Tracker`](super::Tracker), which the application
+    /// makes itself: set [`random_seed`](smoltcp::iface::Config::random_seed) to it.
+    /// Peers that connect to us see numbers of smoltcp's from which this seed can be
+    /// computed. The seed of the configuration cannot be computed from them.
     ///
     /// ```
     /// use lastbyte::stack::{Config, smoltcp};
@@ -104,11 +103,10 @@ impl Config {
         self.secret.interface_seed()
     }
 
-    /// Checks everything that smoltcp would panic about, now or at the first
-    /// segment.
+    /// Checks everything that would make smoltcp panic, at once or at the first segment.
     pub(super) fn check(&self, device: &DeviceCapabilities) -> Result<(), ConfigError> {
-        // smoltcp's own `is_unicast` panics about addresses without a medium
-        // that has them.
+        // smoltcp's own `is_unicast` panics if the address belongs to a medium that is
+        // not compiled in.
         let (fits, is_unicast) = match self.hardware_addr {
             #[cfg(feature = "medium-ethernet")]
             HardwareAddress::Ethernet(address) => {
@@ -116,7 +114,7 @@ impl Config {
             }
             #[cfg(feature = "medium-ip")]
             HardwareAddress::Ip => (device.medium == Medium::Ip, true),
-            #[allow(unreachable_patterns, reason = "other crates may turn more media on")]
+            #[allow(unreachable_patterns, reason = "other crates may enable more media")]
             _ => (false, false),
         };
         let Some(link) = link_of(device).filter(|_| fits) else {
@@ -147,27 +145,27 @@ impl Config {
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// The device carries IP packets of at most this many octets; 68 are the
-    /// least (RFC 791, 3.2).
+    /// The device carries IP packets of at most this many octets. The minimum is 68 (RFC
+    /// 791, 3.2).
     MtuTooSmall {
         /// The device's limit.
         mtu: usize,
     },
-    /// The device carries IP packets of this many octets; the length field of IP counts
-    /// 65,535 at most (RFC 791, 3.1).
+    /// The device carries IP packets of this many octets. The length field of IP holds at
+    /// most 65,535 (RFC 791, 3.1).
     MtuTooLarge {
         /// The device's limit.
         mtu: usize,
     },
-    /// The hardware address is of another kind than the device.
+    /// The hardware address is of another kind than the device's.
     HardwareAddressMismatch,
     /// The hardware address is a group address.
     HardwareAddressNotUnicast,
     /// The range of local ports is empty or holds port 0.
     NoLocalPorts,
-    /// The device is said to hold no frame at all, so that none would ever be taken in.
+    /// The receive queue is configured to hold no frame, so that none would ever be processed.
     NoReceiveQueue,
-    /// The transmit or receive buffer of this connection has no room at all.
+    /// The transmit or receive buffer of this connection is empty.
     EmptyBuffer {
         /// The number of the connection, from 0.
         slot: usize,
@@ -178,16 +176,16 @@ pub enum ConfigError {
         /// The number of the connection, from 0.
         slot: usize,
     },
-    /// The socket of this connection is that of one before it.
+    /// This connection has the same socket as an earlier one.
     SharedSocket {
         /// The number of the connection, from 0.
         slot: usize,
     },
-    /// There is less socket storage than connections.
+    /// There is storage for fewer sockets than connections.
     TooFewSockets {
-        /// How much there is.
+        /// How many sockets fit.
         storage: usize,
-        /// How much is needed: one for each connection.
+        /// How many are needed: one for each connection.
         needed: usize,
     },
 }
@@ -238,10 +236,10 @@ impl core::error::Error for ConfigError {}
 #[derive(Debug)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct SlotBuffers<'a> {
-    /// Accepted bytes that are not acknowledged yet. Its size bounds what is in
-    /// flight, and with it the throughput: size / round-trip time.
+    /// Holds accepted bytes that are not acknowledged yet. Its size bounds what is in
+    /// flight, and so the throughput: size / round-trip time.
     pub tx: &'a mut [u8],
-    /// Received bytes that are not read or drained yet.
+    /// Holds received bytes that are not read or discarded yet.
     pub rx: &'a mut [u8],
 }
 
@@ -285,7 +283,7 @@ pub struct Buffers<const N: usize, const TX: usize, const RX: usize> {
 }
 
 impl<const N: usize, const TX: usize, const RX: usize> Buffers<N, TX, RX> {
-    /// Zeroed buffers; `const`, so that they can live in a `static`.
+    /// Makes zeroed buffers. `const`, so that they can be in a `static`.
     #[must_use]
     pub const fn new() -> Self {
         const {

@@ -1,8 +1,8 @@
-//! The guard around the device: each frame passes the [`Table`] on its way in and out.
+//! The guard around the device: each frame passes the [`Table`] in both directions.
 //!
-//! [`Watch`] wraps a device for the time of one poll step. It decides nothing: it translates
-//! between smoltcp's tokens and octets, and notes which connection used the room for a frame,
-//! and whose neighbour was heard. What the guard has seen is collected after the step.
+//! [`Watch`] wraps a device for one poll step. It decides nothing: it translates between
+//! smoltcp's tokens and octets, and records which connection used the room for a frame, and
+//! whose neighbour was heard. The facts that the guard has collected are read after the step.
 
 #[cfg(feature = "medium-ethernet")]
 use super::neighbours::Neighbours;
@@ -16,7 +16,7 @@ use smoltcp::time::Instant;
 /// The guard of a host that has as many addresses as smoltcp keeps.
 pub(super) type Guard<const N: usize> = Table<N, IFACE_MAX_ADDR_COUNT>;
 
-/// The guard, and what is noted of the frames that pass apart from what it notes.
+/// The guard, and what else is recorded of the frames that pass.
 #[derive(Debug)]
 pub(super) struct Wire<const N: usize> {
     pub(super) guard: Guard<N>,
@@ -26,8 +26,8 @@ pub(super) struct Wire<const N: usize> {
 }
 
 impl<const N: usize> Wire<N> {
-    /// Whether there may be more neighbours than smoltcp keeps: only then it has to be given
-    /// again what it knew.
+    /// Whether there may be more neighbours than smoltcp's cache holds. Only then does the
+    /// stack have to give smoltcp addresses that its cache dropped.
     pub(super) const IS_CROWD: bool =
         cfg!(feature = "medium-ethernet") && N > IFACE_NEIGHBOR_CACHE_COUNT;
 
@@ -40,7 +40,7 @@ impl<const N: usize> Wire<N> {
         }
     }
 
-    /// A frame has arrived, and the guard has inspected it.
+    /// Records a frame that has arrived and that the guard has inspected.
     fn note_arrived(&self, frame: &[u8]) {
         #[cfg(feature = "medium-ethernet")]
         if Self::IS_CROWD
@@ -53,7 +53,7 @@ impl<const N: usize> Wire<N> {
         let _ = frame;
     }
 
-    /// A frame leaves, with a segment of this connection in it.
+    /// Records a frame that leaves, with a segment of this connection in it.
     fn note_left(&self, slot: Option<usize>, frame: &[u8]) {
         // A single connection does not share the device.
         self.room.note_used(slot.filter(|_| N > 1));
@@ -64,15 +64,15 @@ impl<const N: usize> Wire<N> {
     }
 }
 
-/// What the guard has to know of a device; `None` if its medium is one that lastbyte was
-/// built without.
+/// What the guard has to know of a device. `None` if lastbyte was built without its
+/// medium.
 pub(super) fn link_of(device: &DeviceCapabilities) -> Option<Link> {
     let medium = match device.medium {
         #[cfg(feature = "medium-ethernet")]
         phy::Medium::Ethernet => Medium::Ethernet,
         #[cfg(feature = "medium-ip")]
         phy::Medium::Ip => Medium::Ip,
-        #[allow(unreachable_patterns, reason = "other crates may turn more media on")]
+        #[allow(unreachable_patterns, reason = "other crates may enable more media")]
         _ => return None,
     };
     Some(Link {
@@ -88,8 +88,8 @@ pub(super) fn link_of(device: &DeviceCapabilities) -> Option<Link> {
     })
 }
 
-/// A device of whose packets only the guard verifies the checksums of IPv4 headers and of
-/// TCP segments.
+/// A device on which the guard, not smoltcp, verifies the checksums of received IPv4
+/// headers and TCP segments.
 pub(super) struct Checked<'d, D>(pub(super) &'d mut D);
 
 impl<D: Device> Device for Checked<'_, D> {
@@ -119,7 +119,7 @@ impl<D: Device> Device for Checked<'_, D> {
     }
 }
 
-/// What is left to do of a checksum, where received ones are checked already.
+/// What smoltcp still has to do for a checksum, given that received ones are already verified.
 fn unchecked(checksum: Checksum) -> Checksum {
     match checksum.tx() {
         true => Checksum::Tx,
@@ -135,14 +135,14 @@ pub struct Watch<'w, D: ?Sized, const N: usize> {
     device: &'w mut D,
     wire: &'w Wire<N>,
     outlet: Outlet,
-    /// What arrives next, in place of what the device has received.
+    /// The frame that arrives next, in place of what the device has received.
     introduction: Option<&'w [u8]>,
 }
 
-/// What may leave in a step.
+/// How much may leave in a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Outlet {
-    /// Whatever the device has room for.
+    /// Everything that the device has room for.
     Wide,
     /// One frame.
     Narrow,
@@ -160,7 +160,7 @@ impl<'w, D: ?Sized, const N: usize> Watch<'w, D, N> {
         }
     }
 
-    /// The same, and the device seems to have room for one frame to send.
+    /// The same device, with room for one frame to send at most.
     pub(super) const fn narrowed(self) -> Self {
         Self {
             outlet: Outlet::Narrow,
@@ -168,7 +168,7 @@ impl<'w, D: ?Sized, const N: usize> Watch<'w, D, N> {
         }
     }
 
-    /// The same, and this frame has arrived, if there is one. Nothing answers it.
+    /// The same device, which receives this frame, if there is one. Nothing answers it.
     pub(super) const fn introducing(self, introduction: Option<&'w [u8]>) -> Self {
         Self {
             introduction,
@@ -176,7 +176,7 @@ impl<'w, D: ?Sized, const N: usize> Watch<'w, D, N> {
         }
     }
 
-    /// The same, and the device seems to have no room for a frame to send.
+    /// The same device, with no room for a frame to send.
     pub(super) const fn shut(self) -> Self {
         Self {
             outlet: Outlet::Shut,
@@ -241,14 +241,14 @@ impl<D: Device + ?Sized, const N: usize> Device for Watch<'_, D, N> {
     }
 }
 
-/// Where a frame comes from.
+/// The source of a frame.
 #[derive(Debug)]
 enum Incoming<'w, T> {
     Received(T),
     Made(&'w [u8]),
 }
 
-/// A frame on its way in.
+/// A received frame.
 #[derive(Debug)]
 pub struct WatchRx<'w, T, const N: usize> {
     inner: Incoming<'w, T>,
@@ -268,10 +268,10 @@ impl<T: RxToken, const N: usize> RxToken for WatchRx<'_, T, N> {
             Incoming::Received(inner) => inner.consume(|frame| {
                 let onward = wire.guard.inspect(frame, checks);
                 wire.note_arrived(frame);
-                // One call for all, so that it is compiled in once.
+                // One call for all sources, so that it is compiled in once.
                 f(match &onward {
                     Onward::Frame => frame,
-                    // smoltcp drops an empty frame without a word.
+                    // smoltcp silently drops an empty frame.
                     Onward::Nothing => &[],
                     Onward::Replaced(replacement) => replacement.frame(),
                 })
@@ -287,7 +287,7 @@ impl<T: RxToken, const N: usize> RxToken for WatchRx<'_, T, N> {
     }
 }
 
-/// Room for a frame on its way out.
+/// Room for a frame to send.
 #[derive(Debug)]
 pub struct WatchTx<'w, T, const N: usize> {
     inner: T,

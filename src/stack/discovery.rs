@@ -1,21 +1,21 @@
-//! The hardware addresses of neighbours, where smoltcp does not know them at once.
+//! Supplies the hardware addresses of neighbours that smoltcp does not have in its cache.
 //!
 //! smoltcp keeps [`IFACE_NEIGHBOR_CACHE_COUNT`] of them, each for a minute after its
-//! neighbour was heard, and resolves one a second. A socket whose neighbour it does not know
-//! waits for a second. So the stack notes the hardware address of each peer from the
-//! segments that arrive. When a step has left a socket without its neighbour:
+//! neighbour was heard, and resolves one a second. A socket whose neighbour is not in the
+//! cache waits for a second. So the stack records the hardware address of each peer from the
+//! segments that arrive. When a step could not send because a neighbour was missing:
 //!
-//! - smoltcp receives the addresses that are noted, in an answer (RFC 826; RFC 4861, 4.4) that
-//!   is made here and never was on the wire. It then sends again, to as many at a time as it
-//!   keeps.
-//! - A request for each neighbour of the other connections is sent on the wire, once a second,
+//! - The stack gives smoltcp the recorded addresses, in a reply (RFC 826; RFC 4861, 4.4) that
+//!   is made here and was never on the wire. smoltcp then sends again, to as many neighbours
+//!   at a time as its cache holds.
+//! - For each neighbour of the other connections, a request is sent on the wire once a second,
 //!   whichever neighbour smoltcp resolves itself.
 //!
-//! If a try was not answered, another machine may have the address: a request for the
-//! neighbour is sent on the wire with the next try.
+//! If a try was not answered, another machine may have taken over the address. So a
+//! request for the neighbour is sent on the wire with the next try.
 //!
-//! A stack with no more connections than smoltcp keeps neighbours only sends requests: it
-//! notes no hardware address.
+//! If smoltcp's cache has room for the neighbour of every connection, the stack only
+//! sends requests and records no hardware address.
 
 use super::device::Wire;
 use super::ends::{between, local_end, remote_end};
@@ -33,7 +33,7 @@ use smoltcp::iface::PollResult;
 use smoltcp::phy::{Device, TxToken};
 use smoltcp::wire::HardwareAddress;
 
-/// Of an Ethernet frame: to all hosts on the link.
+/// The broadcast address of Ethernet.
 const BROADCAST: [u8; 6] = [0xff; 6];
 
 const ARP_LEN: usize = 14 + 28;
@@ -43,7 +43,7 @@ const LONGEST: usize = if cfg!(feature = "proto-ipv6") {
     ARP_LEN
 };
 
-/// A question for a neighbour, or the answer.
+/// A request for the address of a neighbour, or the reply.
 #[derive(Debug)]
 struct Discovery {
     frame: [u8; LONGEST],
@@ -51,8 +51,8 @@ struct Discovery {
 }
 
 impl Discovery {
-    /// From the host with `mac` and the first address. An answer is about the first address,
-    /// a request about the second.
+    /// A message from the host with `mac` and the first address. A reply reports the first
+    /// address, a request queries the second.
     fn new(mac: [u8; 6], addresses: Addresses, is_answer: bool) -> Self {
         let mut frame = [0; LONGEST];
         let [to, from, rest @ ..] = frame.as_chunks_mut::<6>().0 else {
@@ -112,7 +112,7 @@ fn fill_ndp(
     is_answer: bool,
 ) -> usize {
     let [.., x, y, z] = target;
-    // What is asked for listens at the group of its last three octets (RFC 4291, 2.7.1).
+    // The target listens at the group address with its last three octets (RFC 4291, 2.7.1).
     let group = [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, x, y, z];
     let (kind, flags, option, to, about) = match is_answer {
         true => (136, 0x20, 2, target, source),
@@ -151,7 +151,8 @@ fn fill_ndp(
 }
 
 impl<const N: usize> Tracker<N> {
-    /// After a step: gives what it has left a socket without, its neighbour.
+    /// Called after a step: if a socket could not send because its neighbour was missing,
+    /// supplies the neighbour.
     pub(super) fn help_out<D: Device + ?Sized>(
         &mut self,
         net: &mut Net<'_, '_, D>,
@@ -168,7 +169,7 @@ impl<const N: usize> Tracker<N> {
         }
     }
 
-    /// Gives smoltcp the neighbours that are noted and sends again; sends requests for the
+    /// Gives smoltcp the recorded neighbours and sends again. Sends requests for the
     /// others.
     pub(super) fn send_with_neighbours<D: Device + ?Sized>(
         &mut self,
@@ -194,15 +195,16 @@ impl<const N: usize> Tracker<N> {
         result
     }
 
-    /// Gives smoltcp the neighbour of a connection and returns true, if the neighbour is
-    /// noted. Else sends a request for it, if `may_query` and none was sent this second.
+    /// If the neighbour of a connection is recorded, gives it to smoltcp and returns
+    /// true. Otherwise sends a request for it, if `may_query` is set and none was sent
+    /// this second.
     fn meet<D: Device + ?Sized>(
         &mut self,
         index: usize,
         net: &mut Net<'_, '_, D>,
         may_query: bool,
     ) -> bool {
-        // smoltcp panics if it is asked for the address of another medium.
+        // smoltcp panics if the address is of another medium.
         if self.wire.guard.medium() != Medium::Ethernet {
             return false;
         }
@@ -219,8 +221,8 @@ impl<const N: usize> Tracker<N> {
         let is_noted = Wire::<N>::IS_CROWD && noted != [0; 6];
         if is_noted && let Some(addresses) = between(hop, local) {
             let answer = Discovery::new(noted, addresses, true);
-            // A full cache loses the oldest, and of several as old as each other any: each
-            // is a little younger than the one before.
+            // A full cache drops its oldest entry, and any one of several of the same age.
+            // So each entry is made a little younger than the one before.
             let next = self.introduced_at.as_micros().saturating_add(1);
             self.introduced_at = net.now.max(Instant::from_micros(next));
             self.take_in_frame(net, self.introduced_at, Some(answer.octets()));
@@ -241,19 +243,19 @@ impl<const N: usize> Tracker<N> {
         is_noted
     }
 
-    /// Takes in that a segment which demands an answer left after another that has none. New
-    /// data is no try.
+    /// Records that a segment which demands an answer was sent after another that was not
+    /// answered. New data is not a try.
     pub(super) fn note_try(&mut self, index: usize, facts: Facts, now: Instant) {
         let is_try = facts.resent > 0 || self.wire.guard.in_flight(index) == 0;
         if is_try && self.wire.guard.medium() == Medium::Ethernet {
             self.wire.neighbours.doubt(index);
-            // Not in this poll, which has sent what is due.
+            // The request leaves in the next poll: this one has already sent what is due.
             self.look_by(now.plus_millis(1));
         }
     }
 
     /// Sends a request for the neighbour of a connection whose peer does not answer, and
-    /// forgets each neighbour that is noted with the same hardware address.
+    /// forgets every recorded neighbour with the same hardware address.
     pub(super) fn settle_doubt<D: Device + ?Sized>(
         &mut self,
         index: usize,

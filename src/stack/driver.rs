@@ -21,36 +21,36 @@ use smoltcp::phy::Device;
 use smoltcp::socket::tcp;
 use smoltcp::wire::{IpEndpoint, IpListenEndpoint};
 
-/// How long an abort waits at most for its RST to leave, where the device is busy or the
-/// neighbour unresolved. With a shorter call timeout, that is it.
+/// How long an abort waits at most for its RST to leave, if the device is busy or the
+/// neighbour unresolved. A shorter call timeout replaces it.
 const RST_LINGER_MS: u32 = 1_000;
 
-/// A pause where the device takes no frame although one is due.
+/// A pause for when a frame is due and the device has no room for it.
 const DEVICE_FULL_PAUSE_MS: u32 = 1;
 
 /// How long a blocking call may take.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum CallTimeout {
-    /// As long as the options of this connection allow.
+    /// The call timeout of this connection.
     Of(ConnectionId),
-    /// Until it has a result: something else bounds it.
+    /// No timeout of its own: something else bounds the call.
     None,
 }
 
-/// A try of a blocking call that has come to nothing.
+/// An attempt of a blocking call that had no result.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Tried {
     pub(super) at: Instant,
     pub(super) taken: Taken,
-    /// When the stack below is to be polled again.
+    /// When smoltcp is to be polled again.
     pub(super) next: Instant,
 }
 
 /// Interface and sockets of a [`Stack`], lent by [`Stack::network_mut`].
 pub struct Network<'n, 'a> {
-    /// Addresses, routes.
+    /// The interface: addresses, routes.
     pub interface: &'n mut Interface,
-    /// The sockets. The TCP sockets of the connections are among them; leave them alone.
+    /// The sockets. The TCP sockets of the connections are among them; do not use those.
     pub sockets: &'n mut SocketSet<'a>,
 }
 
@@ -64,15 +64,15 @@ impl fmt::Debug for Network<'_, '_> {
 ///
 /// The order in which a program uses it:
 ///
-/// 1. [`new`](Self::new), with the two things a port supplies.
+/// 1. [`new`](Self::new), with the two things that a port supplies.
 /// 2. [`interface_mut`](Self::interface_mut) to set addresses and routes.
 /// 3. [`connect`](Self::connect) or [`listen`](Self::listen).
 /// 4. [`writer`](Self::writer) and [`reader`](Self::reader), as often as
 ///    needed; while one of them blocks, every connection is served.
 /// 5. [`poll`](Self::poll) or [`wait`](Self::wait) in between.
 ///
-/// smoltcp is not hidden: an application adds its DHCP, DNS or UDP sockets to
-/// [`sockets_mut`](Self::sockets_mut), and they are polled along.
+/// smoltcp is not hidden: an application can add DHCP, DNS or UDP sockets to
+/// [`sockets_mut`](Self::sockets_mut), and the stack polls them too.
 ///
 /// Dropping the stack resets the connections that live.
 pub struct Stack<'a, D: Device, C: Clock, const N: usize> {
@@ -86,13 +86,13 @@ pub struct Stack<'a, D: Device, C: Clock, const N: usize> {
 }
 
 impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
-    /// Makes a stack of a device and a clock, with buffers for each connection
-    /// and storage for their sockets: one for each connection, plus one for
-    /// each socket the application adds itself.
+    /// Makes a stack from a device and a clock, buffers for each connection, and storage
+    /// for one socket for each connection plus one for each socket that the application
+    /// adds itself.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`], naming what does not fit.
+    /// [`ConfigError`], which names what does not fit.
     pub fn new(
         mut device: D,
         mut clock: C,
@@ -153,9 +153,9 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
         &mut self.interface
     }
 
-    /// The interface and the sockets, lent together: what a DHCP or a DNS socket needs that
-    /// the application has added with [`sockets_mut`](Self::sockets_mut), for its answers go
-    /// into the interface.
+    /// The interface and the sockets, lent together. A DHCP or DNS socket that the
+    /// application has added with [`sockets_mut`](Self::sockets_mut) needs both, because its
+    /// answers go into the interface.
     ///
     /// ```no_run
     /// # use lastbyte::stack::{smoltcp::phy::Device, Stack};
@@ -174,8 +174,7 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
         }
     }
 
-    /// The socket set. The TCP sockets of the connections are in it; leave
-    /// them alone.
+    /// The socket set. The TCP sockets of the connections are in it; do not use those.
     pub const fn sockets_mut(&mut self) -> &mut SocketSet<'a> {
         &mut self.sockets
     }
@@ -190,9 +189,10 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
         &mut self.clock
     }
 
-    /// Records that the link went up or down. Nothing ends by it; reports of
-    /// the connections that lived through it say so. If it came up, the hardware
-    /// addresses of all neighbours are asked for again: there may be other machines.
+    /// Records that the link went up or down. This ends no connection; the reports of the
+    /// connections that were open meanwhile show it. If the link came up, the hardware
+    /// addresses of all neighbours are resolved again, because other machines may be
+    /// connected.
     pub fn set_link(&mut self, up: bool) {
         let has_come_up = up && !self.tracker.link_is_up;
         let (tracker, mut net) = self.parts();
@@ -202,13 +202,13 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
         }
     }
 
-    /// Follows the link of the device by `is_up`, which returns whether it is up. It is
-    /// called at once, at each [`poll`](Self::poll) and after each sleep of a call that
-    /// blocks, so that reports are right about links that went down while a call blocked.
-    /// It replaces [`set_link`](Self::set_link).
+    /// Follows the link of the device: `is_up` returns whether it is up. It is called at
+    /// once, at each [`poll`](Self::poll) and after each sleep of a blocking call, so
+    /// that reports also show that the link went down during a call. It replaces
+    /// [`set_link`](Self::set_link).
     ///
-    /// A link that goes down and comes back between two looks is not noticed, so
-    /// a change of the link should end [`Clock::wait`].
+    /// A link that goes down and comes back between two calls of `is_up` is not noticed,
+    /// so a change of the link should end [`Clock::wait`].
     pub fn follow_link(&mut self, is_up: fn(&mut D) -> bool) {
         self.link_query = Some(is_up);
         self.look_at_link();
@@ -223,12 +223,12 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
         }
     }
 
-    /// Starts connecting, without waiting. The handshake runs while the stack
-    /// is polled; a write waits for it.
+    /// Starts connecting, without waiting. The handshake proceeds while the stack is
+    /// polled. A write waits for it.
     ///
     /// # Errors
     ///
-    /// [`OpenError`], with nothing begun.
+    /// [`OpenError`]: nothing was opened.
     pub fn connect(
         &mut self,
         remote: impl Into<IpEndpoint>,
@@ -244,7 +244,7 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
     ///
     /// # Errors
     ///
-    /// [`OpenError`], with nothing begun.
+    /// [`OpenError`]: nothing was opened.
     pub fn listen(
         &mut self,
         local: impl Into<IpListenEndpoint>,
@@ -258,8 +258,8 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
     ///
     /// # Errors
     ///
-    /// Why it was not opened; or that the call timeout was reached while the
-    /// handshake, or the wait for a peer, still goes on.
+    /// Why the connection was not opened, or [`WriteError::TimedOut`] if the call timeout
+    /// was reached while the handshake, or the wait for a peer, still goes on.
     pub fn wait_open(&mut self, id: ConnectionId) -> Result<(), WriteError> {
         self.block_on(CallTimeout::Of(id), |tracker, _, _| {
             match tracker.state(id)? {
@@ -277,9 +277,8 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
         })
     }
 
-    /// Serves everything that is due and returns when to call again at the
-    /// latest, if no frame arrives before; `None` if only a frame can change
-    /// anything.
+    /// Does everything that is due and returns when to call again at the latest, if no
+    /// frame arrives before; `None` if only a frame can change anything.
     pub fn poll(&mut self) -> Option<Instant> {
         self.look_at_link();
         let (tracker, mut net) = self.parts();
@@ -287,9 +286,9 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
         Some(tracker.send_due(&mut net)).filter(|&at| at != Instant::NEVER)
     }
 
-    /// Sleeps until something is due, a frame arrives, or `until`, and then
-    /// serves it: what it brought can be seen on return. What Nagle's algorithm holds
-    /// back leaves first, for no write follows before.
+    /// Sleeps until something is due, a frame arrives, or `until`, and then polls, so
+    /// that the effect is visible on return. Before that, it sends what Nagle's algorithm
+    /// holds back, because no write follows during the sleep.
     pub fn wait(&mut self, until: Instant) {
         let (tracker, net) = self.parts();
         if until > net.now {
@@ -306,7 +305,7 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
         self.poll();
         let (next, now) = self.next_poll();
         if next <= now && until > now {
-            // Due already, right after polling: the device takes no more.
+            // Something is still due right after polling: the device has no room.
             self.sleep(now.plus_millis(DEVICE_FULL_PAUSE_MS).min(until));
         }
     }
@@ -322,7 +321,7 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
             .wait(Some(until).filter(|&at| at != Instant::NEVER));
     }
 
-    /// Serves every connection for this long.
+    /// Polls and sleeps for this long.
     pub fn run_for(&mut self, duration: Duration) {
         let until = self.clock.now() + duration;
         while self.clock.now() < until {
@@ -331,7 +330,7 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
         self.poll();
     }
 
-    /// The writing end of a connection, lent.
+    /// Lends the writing end of a connection.
     ///
     /// # Errors
     ///
@@ -341,7 +340,7 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
         Ok(Writer::new(self, id))
     }
 
-    /// The reading end of a connection, lent. Useful with
+    /// Lends the reading end of a connection. Useful with
     /// [`OnReceive::Keep`](crate::OnReceive::Keep) only.
     ///
     /// # Errors
@@ -352,7 +351,7 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
         Ok(Reader::new(self, id))
     }
 
-    /// Both ends of a connection in one value, lent: for crates that speak a protocol.
+    /// Lends both ends of a connection in one value, for crates that implement a protocol.
     ///
     /// # Errors
     ///
@@ -362,13 +361,13 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
         Ok(Socket::new(self, id))
     }
 
-    /// The received bytes of a connection that are in one piece.
+    /// The received bytes of a connection that are contiguous in the buffer.
     pub(super) fn peek(&mut self, id: ConnectionId) -> &[u8] {
         let (tracker, net) = self.parts();
         tracker.peek(net.sockets, id)
     }
 
-    /// Where the connection stands, as of the last poll.
+    /// The state of the connection, as of the last poll.
     ///
     /// # Errors
     ///
@@ -377,7 +376,7 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
         self.tracker.state(id)
     }
 
-    /// The account of the connection.
+    /// The report of the connection.
     ///
     /// # Errors
     ///
@@ -408,7 +407,7 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
         self.tracker.endpoints(id)
     }
 
-    /// Gives the slot of a connection back, aborting it if it lives.
+    /// Frees the slot of a connection, and aborts the connection if it lives.
     ///
     /// # Errors
     ///
@@ -418,8 +417,8 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
         tracker.release(&mut net, id)
     }
 
-    /// Aborts, and gives the RST a bounded time to leave. One that waited before, of a
-    /// connection that had ended, goes on waiting by itself.
+    /// Aborts, and waits a bounded time for the RST to leave. If the connection had
+    /// already ended and its RST still waits, this call does not wait for it.
     pub(super) fn abort(&mut self, id: ConnectionId) -> Result<Report, UnknownConnection> {
         let call_ms = self.tracker.connection(id)?.options().call_ms();
         let until = self.clock.now().plus_millis(call_ms.min(RST_LINGER_MS));
@@ -434,9 +433,9 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
         Ok(report)
     }
 
-    /// Repeats `attempt` until it has a result, within the limit. Everything the
-    /// device had is taken in before each try, every connection is served, what Nagle's
-    /// algorithm holds back is sent, and the time in between is slept.
+    /// Repeats `attempt` until it has a result, within the limit. Before each attempt it
+    /// processes everything that the device has received, serves every connection, and
+    /// sends what Nagle's algorithm holds back. In between it sleeps.
     pub(super) fn block_on<T, E: From<WriteError>>(
         &mut self,
         limit: CallTimeout,
@@ -452,8 +451,9 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
         }
     }
 
-    /// Like [`block_on`](Self::block_on), after the caller has already made an attempt and
-    /// sent what followed from it: the device is not polled twice before the first sleep.
+    /// Like [`block_on`](Self::block_on), for a caller that has already made an attempt
+    /// and sent what followed from it: the device is not polled twice before the first
+    /// sleep.
     pub(super) fn block_after<T, E: From<WriteError>>(
         &mut self,
         mut tried: Option<Tried>,
@@ -468,7 +468,7 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
             let (tracker, mut net) = self.parts();
             let taken = tracker.take_in_all(&mut net);
             let result = attempt(tracker, &mut net, taken);
-            // Whatever came of it: what was taken in may have to be answered.
+            // Whatever the result: what was received may have to be answered.
             if !matches!(result, Ok(None)) {
                 tracker.send_after_ingest(&mut net);
             }
@@ -484,8 +484,8 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
         }
     }
 
-    /// Sleeps after an attempt of a call that began at `started`; fails once its limit is
-    /// reached.
+    /// Sleeps after an attempt of a call that began at `started`. Fails once the limit of
+    /// the call is reached.
     fn pause(
         &mut self,
         limit: CallTimeout,
@@ -502,18 +502,19 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
                 return Err(connection.call_timed_out(started));
             }
         }
-        // Nothing was taken in since that try, so nothing is missed by
-        // sleeping now; what arrives from here on ends the sleep.
+        // Nothing was received since that attempt, so nothing is missed by sleeping. A
+        // frame that arrives later ends the sleep.
         if tried.taken != Taken::More {
             let soon = now.plus_millis(DEVICE_FULL_PAUSE_MS);
             let next = match tried.taken == Taken::Full {
                 true => soon,
-                // Due already, right after sending: the device takes no more.
+                // Something is still due right after sending: the device has no room.
                 false => tried.next.max(soon),
             };
             self.sleep(next.min(until));
         }
-        // Before the timers run: the report of an end by one of them includes the link.
+        // The link is recorded before the timers run, so that the report of a connection that a
+        // timer ends includes it.
         self.look_at_link();
         Ok(())
     }

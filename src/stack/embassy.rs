@@ -2,14 +2,12 @@
 //!
 //! Most network hardware that embedded Rust can use has a driver for
 //! embassy-net: the MACs of STM32, ESP, RP and others, the W5500 and ENC28J60,
-//! the CYW43 radio. All of them implement [`Driver`], and [`EmbassyDevice`]
-//! makes of each the `smoltcp::phy::Device` that a blocking program needs. No
-//! executor runs.
+//! the CYW43 radio. All of them implement [`Driver`], and [`EmbassyDevice`] turns each
+//! into the `smoltcp::phy::Device` that a blocking program needs. No executor runs.
 //!
-//! The feature is named after the trait's crate and its version, as heapless
-//! does (`embedded-io-v0.7`), because the version is part of what it promises:
-//! a driver of another version does not fit, and a later version gets a feature
-//! of its own beside this one. The crate is re-exported as
+//! The feature is named after the trait's crate and its version, as in heapless
+//! (`embedded-io-v0.7`), because a driver for another version does not fit. A later
+//! version gets a feature of its own next to this one. The crate is re-exported as
 //! [`embassy_net_driver`].
 //!
 //! # What a board supplies
@@ -17,9 +15,9 @@
 //! 1. *The driver*, and its runner if it has one.
 //! 2. *A waker* and *a clock* that belong together. An embassy driver wakes its
 //!    [`Waker`] when it has a frame, room for one, or another link state.
-//!    The [`Clock`] must return from [`wait`](Clock::wait) if the waker was
-//!    woken since the wait before, also if that happened before the present one
-//!    began. Then no frame waits for a timer.
+//!    The [`Clock`] must return from [`wait`](Clock::wait) if the waker was woken since
+//!    the previous wait, even if that happened before the present one began. Then no
+//!    frame waits for a timer.
 //!
 //! ```
 //! use embassy_net_driver_channel as channel;
@@ -34,7 +32,7 @@
 //! use std::task::{Wake, Waker};
 //! use std::thread::{self, Thread};
 //!
-//! /// Wakes the program: the flag stays until the clock has seen it.
+//! /// Wakes the program: the flag stays set until the clock has read it.
 //! struct Wakeup(AtomicBool, Thread);
 //!
 //! impl Wake for Wakeup {
@@ -66,7 +64,7 @@
 //! let wakeup = Arc::new(Wakeup(AtomicBool::new(false), thread::current()));
 //! let clock = HostClock(std::time::Instant::now(), Arc::clone(&wakeup));
 //!
-//! // In the place of a chip: a channel whose other end does not answer.
+//! // In place of a chip: a channel whose other end does not answer.
 //! let mut state = channel::State::<1514, 4, 4>::new();
 //! let mac = channel::driver::HardwareAddress::Ethernet([2, 0, 0, 0, 0, 1]);
 //! let (mut chip, driver) = channel::new(&mut state, mac);
@@ -99,11 +97,10 @@
 //!
 //! # Wakers and clocks for firmware
 //!
-//! The pair that is right on every machine is a flag. The waker sets it; the
-//! clock masks interrupts, looks at the flag, sleeps (WFI) if it is not set,
-//! clears it and unmasks. WFI ends by a pending interrupt even if it is masked
-//! (on RISC-V: as long as it is enabled in `mie`), so an interrupt between the
-//! look and the sleep is not lost.
+//! A flag works on every machine. The waker sets it; the clock masks interrupts, reads
+//! the flag, sleeps (WFI) if it is not set, clears it and unmasks. A pending interrupt
+//! ends WFI even if it is masked (on RISC-V: as long as it is enabled in `mie`), so an
+//! interrupt between the read and the sleep is not lost.
 //!
 //! ```
 //! use core::sync::atomic::{AtomicBool, Ordering};
@@ -111,7 +108,7 @@
 //!
 //! static WOKEN: AtomicBool = AtomicBool::new(false);
 //!
-//! // A `static`, so that all clones of the waker have the same address in them:
+//! // A `static`, so that all clones of the waker hold the same address:
 //! // embassy compares it to find out whether two wakers wake the same task.
 //! static VTABLE: RawWakerVTable = RawWakerVTable::new(|_| RAW, |_| set(), |_| set(), |_| ());
 //! const RAW: RawWaker = RawWaker::new(core::ptr::null(), &VTABLE);
@@ -129,44 +126,43 @@
 //! assert!(waker.clone().will_wake(&waker));
 //! ```
 //!
-//! [`Waker::noop`] does for a driver without a runner on a Cortex-M whose clock
+//! [`Waker::noop`] is enough for a driver without a runner on a Cortex-M whose clock
 //! sleeps with WFE: the return from an interrupt handler sets the event register
-//! (ARMv7-M, B1.5.18), so a WFE that comes too late does not sleep. It also does
-//! where a tick ends each sleep; a frame then waits for a tick at most.
+//! (ARMv7-M, B1.5.18), so a WFE that comes too late does not sleep. It is also enough
+//! where a tick ends each sleep; a frame then waits for one tick at most.
 //!
-//! A driver without an interrupt wakes its waker each time that it is asked (the
-//! ENC28J60's). With a flag the program would spin: use [`Waker::noop`] and a
-//! tick, whose period is then how often the chip is looked at.
+//! A driver without an interrupt (the ENC28J60's) wakes its waker each time that it is
+//! polled. With a flag the program would spin: use [`Waker::noop`] and a tick, whose
+//! period is then the polling interval of the chip.
 //!
 //! # Runners
 //!
-//! Many drivers are two halves: a channel that implements [`Driver`], and a
-//! future, the runner, that moves frames between the channel and the chip
-//! (W5500, CYW43, whatever is made with `embassy-net-driver-channel`). Give the
-//! future to [`with_runner`](EmbassyDevice::with_runner). It is polled before
-//! the channel is asked for a frame or the link, and after each frame that is put
-//! into it, so a write sees what has arrived at the chip, and what is sent leaves at once.
-//! What the runner has to wait for (a transfer by DMA) goes on while the clock
-//! sleeps. With a runner, the waker must be a real one: the future is woken by
-//! the channel as well, not by interrupts alone.
+//! Many drivers have two halves: a channel that implements [`Driver`], and a future, the
+//! runner, that moves frames between the channel and the chip (W5500, CYW43, everything
+//! made with `embassy-net-driver-channel`). Give the future to
+//! [`with_runner`](EmbassyDevice::with_runner). It is polled before the channel is polled
+//! for a frame or the link, and after each frame that is put into the channel. So a write
+//! sees what has arrived at the chip, and sent frames leave at once. What the runner waits
+//! for (a DMA transfer) goes on while the clock sleeps. With a runner, the waker must be a
+//! real one: the channel wakes the future as well, not only interrupts.
 //!
-//! What has to be awaited beside the runner before there is a network, such as
-//! joining a wireless one, goes to [`run_until`](EmbassyDevice::run_until).
+//! To await something else while the runner runs, such as joining a wireless network, use
+//! [`run_until`](EmbassyDevice::run_until).
 //!
-//! A runner that measures time does so with embassy-time, whose default timers
-//! accept wakers of embassy's executor only, and panic otherwise. Turn on one of
-//! its `generic-queue-*` features.
+//! A runner that measures time does so with embassy-time, whose default timers accept
+//! only wakers of embassy's executor, and panic otherwise. Enable one of its
+//! `generic-queue-*` features.
 //!
 //! # Link
 //!
-//! [`Stack::follow_link`](super::Stack::follow_link) with
-//! [`EmbassyDevice::is_link_up`], once, and reports contain whether the link was
-//! down, also if that happened while a call blocked. A driver may learn of its
-//! link some time after its start only (the W5500's looks each 500 ms): wait for
-//! it before you connect, or the report of the first connection says that the
-//! link was down. With a [`Tracker`](super::Tracker), give it the answer in each
-//! round of your loop: `tracker.set_link(device.is_link_up())`; where it comes up,
-//! call [`forget_neighbours`](super::Tracker::forget_neighbours) too.
+//! Call [`Stack::follow_link`](super::Stack::follow_link) with
+//! [`EmbassyDevice::is_link_up`], once, and reports contain whether the link was down,
+//! also during a blocking call. Some drivers detect the link only some time after their
+//! start (the W5500's checks each 500 ms). Wait for it before you connect; otherwise the
+//! report of the first connection contains that the link was down. With a
+//! [`Tracker`](super::Tracker), set the link in each round of your loop:
+//! `tracker.set_link(device.is_link_up())`. When it comes up, also call
+//! [`forget_neighbours`](super::Tracker::forget_neighbours).
 
 pub use embassy_net_driver;
 
@@ -186,10 +182,10 @@ pub type NoRunner = Pending<Infallible>;
 
 /// An embassy driver, and its runner if it has one, as a smoltcp device.
 ///
-/// See the [module](self) for the whole.
+/// See the [module](self) for how to use it.
 pub struct EmbassyDevice<D, R = NoRunner> {
     driver: D,
-    /// `None` once it has ended: a future that has ended is not polled again.
+    /// `None` once the runner has ended: a future that has ended must not be polled again.
     runner: Option<R>,
     waker: Waker,
     hardware_addr: HardwareAddress,
@@ -201,8 +197,7 @@ impl<D: Driver> EmbassyDevice<D> {
     ///
     /// # Errors
     ///
-    /// [`MediumError`], if the driver's frames are of a kind that cannot be
-    /// carried.
+    /// [`MediumError`], if the frames of the driver are of an unsupported kind.
     pub fn new(driver: D, waker: Waker) -> Result<Self, MediumError> {
         let hardware_addr = translate_address(driver.hardware_address())?;
         Ok(Self {
@@ -213,8 +208,8 @@ impl<D: Driver> EmbassyDevice<D> {
         })
     }
 
-    /// Adds the future that the driver wants to be run in the background, such
-    /// as `pin!(runner.run())`.
+    /// Adds the future that has to run in the background for the driver, such as
+    /// `pin!(runner.run())`.
     #[must_use]
     pub fn with_runner<R: Future + Unpin>(self, runner: R) -> EmbassyDevice<D, R> {
         EmbassyDevice {
@@ -228,15 +223,15 @@ impl<D: Driver> EmbassyDevice<D> {
 
 impl<D: Driver, R: Future + Unpin> EmbassyDevice<D, R> {
     /// The hardware address that the driver reports, for
-    /// [`Config::new`](super::Config::new). Some drivers know it only after their
-    /// chip was started.
+    /// [`Config::new`](super::Config::new). Some drivers know it only after the chip was
+    /// started.
     #[must_use]
     pub fn hardware_address(&self) -> HardwareAddress {
-        // It was of a good kind at the start, and a kind does not change.
+        // The kind was supported at the start, and it does not change.
         translate_address(self.driver.hardware_address()).unwrap_or(self.hardware_addr)
     }
 
-    /// Whether the driver has a link now. For
+    /// Whether the driver has a link. For
     /// [`Stack::follow_link`](super::Stack::follow_link).
     pub fn is_link_up(&mut self) -> bool {
         run(&mut self.runner, &self.waker);
@@ -252,10 +247,10 @@ impl<D: Driver, R: Future + Unpin> EmbassyDevice<D, R> {
         &mut self.driver
     }
 
-    /// Runs `task`, and the runner beside it, to its end or until `until`, and
-    /// sleeps in between; `None` if `until` came first, with the task dropped.
+    /// Runs `task` to its end or until `until`, together with the runner, and sleeps in
+    /// between. Returns `None`, and drops the task, if `until` came first.
     ///
-    /// For what a driver's control half has to await before there is a network.
+    /// For what the control half of a driver has to await before there is a network.
     ///
     /// ```no_run
     /// # use core::{future::Future, pin::pin, task::Waker, time::Duration};
@@ -289,7 +284,7 @@ impl<D: Driver, R: Future + Unpin> EmbassyDevice<D, R> {
             if let Poll::Ready(output) = task.as_mut().poll(&mut cx) {
                 return Some(output);
             }
-            // What the task asked of the runner is begun before the sleep.
+            // Requests of the task to the runner are begun before the sleep.
             run(&mut self.runner, &self.waker);
             if clock.now() >= until {
                 return None;
@@ -352,12 +347,12 @@ impl<D: Driver, R: Future + Unpin> Device for EmbassyDevice<D, R> {
             HardwareAddress::Ethernet(_) => Medium::Ethernet,
             #[cfg(feature = "medium-ip")]
             HardwareAddress::Ip => Medium::Ip,
-            #[allow(unreachable_patterns, reason = "other crates may turn more media on")]
+            #[allow(unreachable_patterns, reason = "other crates may enable more media")]
             _ => Medium::default(),
         };
         let mut capabilities = DeviceCapabilities::default();
         capabilities.medium = medium;
-        // With the Ethernet header, in both crates.
+        // Both crates count the Ethernet header.
         capabilities.max_transmission_unit = driver.max_transmission_unit;
         capabilities.max_burst_size = driver.max_burst_size;
         capabilities.checksum.ipv4 = translate_checksum(driver.checksum.ipv4);
@@ -391,7 +386,7 @@ impl<D, R> defmt::Format for EmbassyDevice<D, R> {
     }
 }
 
-/// A frame on its way in.
+/// A received frame.
 #[derive(Debug)]
 pub struct RxToken<T> {
     inner: T,
@@ -403,7 +398,7 @@ impl<T: embassy_net_driver::RxToken> phy::RxToken for RxToken<T> {
     }
 }
 
-/// Room for a frame on its way out.
+/// Room for a frame to send.
 pub struct TxToken<'t, T, R> {
     inner: T,
     runner: &'t mut Option<R>,
@@ -413,7 +408,7 @@ pub struct TxToken<'t, T, R> {
 impl<T: embassy_net_driver::TxToken, R: Future + Unpin> phy::TxToken for TxToken<'_, T, R> {
     fn consume<Q, F: FnOnce(&mut [u8]) -> Q>(self, len: usize, f: F) -> Q {
         let result = self.inner.consume(len, f);
-        // The program may be busy elsewhere for long before it waits.
+        // The program may be busy elsewhere for a long time before it waits.
         run(self.runner, self.waker);
         result
     }
@@ -495,7 +490,7 @@ fn translate_address(
     }
 }
 
-/// The two crates mean the same by the same names.
+/// The names mean the same in both crates.
 const fn translate_checksum(checksum: Checksum) -> phy::Checksum {
     match checksum {
         Checksum::Both => phy::Checksum::Both,

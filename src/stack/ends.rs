@@ -1,4 +1,4 @@
-//! Both ends of a connection, between smoltcp's types and the guard's.
+//! Both ends of a connection, converted between smoltcp's types and the guard's.
 
 use crate::guard::flow::{Addresses, Flow};
 use smoltcp::wire::{IpAddress, IpEndpoint};
@@ -11,8 +11,8 @@ pub(super) struct Ends {
 }
 
 impl Ends {
-    /// That of the segments which arrive at the local end; `None` if the addresses are not of
-    /// one version that lastbyte was built for.
+    /// The flow of the segments that arrive at the local end. `None` if the addresses differ
+    /// in their IP version, or lastbyte was built without it.
     pub(super) fn arriving(&self) -> Option<Flow> {
         let ports = [self.remote.port, self.local.port];
         Some(Flow {
@@ -22,8 +22,8 @@ impl Ends {
     }
 }
 
-/// The addresses of a packet from the first to the second, if they are of one version that
-/// is known here.
+/// The addresses of a packet from the first to the second, if both have the same version
+/// and lastbyte was built with it.
 pub(super) fn between(from: IpAddress, to: IpAddress) -> Option<Addresses> {
     match (from, to) {
         #[cfg(feature = "proto-ipv4")]
@@ -34,12 +34,12 @@ pub(super) fn between(from: IpAddress, to: IpAddress) -> Option<Addresses> {
         (IpAddress::Ipv6(from), IpAddress::Ipv6(to)) => {
             Some(Addresses::V6([from.octets(), to.octets()]))
         }
-        #[allow(unreachable_patterns, reason = "there may be one version only")]
+        #[allow(unreachable_patterns, reason = "there may be only one version")]
         _ => None,
     }
 }
 
-/// Our end of a connection whose segments arrive by this flow.
+/// Our end of a connection whose segments arrive in this flow.
 pub(super) fn local_end(flow: &Flow) -> IpEndpoint {
     IpEndpoint {
         addr: match flow.addresses {
@@ -52,7 +52,7 @@ pub(super) fn local_end(flow: &Flow) -> IpEndpoint {
     }
 }
 
-/// The peer's end of it.
+/// The peer's end of such a connection.
 pub(super) fn remote_end(flow: &Flow) -> IpEndpoint {
     local_end(&flow.reversed())
 }

@@ -8,8 +8,8 @@ use crate::core::options::OptionsError;
 use core::fmt;
 use embedded_io::{ErrorKind, ReadExactError, WriteFmtError};
 
-/// Any error of this crate. Each operation has its own; `?` turns every one of them into
-/// this, those of `write!` and `read_exact` included.
+/// Any error of this crate. Each operation has its own error type; `?` converts each of
+/// them to this one, including those of `write!` and `read_exact`.
 ///
 /// ```
 /// use embedded_io::Write;
@@ -30,7 +30,7 @@ pub enum Error {
     Config(ConfigError),
     /// The options contradict each other.
     Options(OptionsError),
-    /// The connection could not even begin.
+    /// The connection could not be opened.
     Open(OpenError),
     /// The id is stale.
     Unknown(UnknownConnection),
@@ -38,9 +38,9 @@ pub enum Error {
     Write(WriteError),
     /// A read failed.
     Read(ReadError),
-    /// The peer has finished before a buffer was full (`read_exact`).
+    /// The peer finished before a buffer was full (`read_exact`).
     UnexpectedEof,
-    /// A `Display` that was written with `write!` reported an error of its own.
+    /// A `Display` that was written with `write!` returned an error of its own.
     Format,
 }
 
@@ -75,7 +75,7 @@ impl embedded_io::Error for Error {
     }
 }
 
-/// An error of one operation as that of a program.
+/// Converts the error of one operation to the error of the crate.
 macro_rules! from {
     ($error:ty, $variant:ident) => {
         impl From<$error> for Error {

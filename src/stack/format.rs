@@ -1,5 +1,5 @@
-//! `defmt` forms of the types that hold what has none of its own: the
-//! interface, the device, the clock.
+//! `defmt::Format` for the types that hold values without one: the interface, the device,
+//! the clock.
 
 use super::device::{Watch, WatchRx, WatchTx};
 use super::driver::{Network, Stack};

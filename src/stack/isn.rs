@@ -1,16 +1,16 @@
 //! Connecting with an initial sequence number of our own choice.
 //!
-//! smoltcp draws that number from the generator of the interface that it is given, and
-//! needs nothing else of it (the source address is given). So it is given an interface
-//! that is made for this one call, whose generator stands where its next number is
-//! the wanted one. No frame passes it. An optimising compiler leaves nothing of it but
-//! the generator; without, it takes as much of the call stack, for the time of the call,
-//! as making the stack's own interface did.
+//! smoltcp draws that number from the generator of the interface passed to `connect`, and
+//! uses nothing else of the interface (the source address is an argument). So `connect`
+//! gets an interface that is made for this one call, with a generator whose next number
+//! is the wanted one. No frame passes through it. An optimising compiler leaves nothing
+//! of it but the generator. Without optimisation, it takes as much of the call stack
+//! during the call as making the stack's own interface does.
 //!
-//! `tests/bare_smoltcp` pins what this rests on. If another crate turns on features of
+//! `tests/bare_smoltcp` pins what this depends on. If another crate enables features of
 //! smoltcp with which an interface draws more numbers when it is made (IEEE 802.15.4,
-//! 6LoWPAN), the number is another, as hard to compute, that does not count up with
-//! the clock.
+//! 6LoWPAN), the result is another number, which is as hard to compute but does not
+//! increase with the clock.
 
 use super::ends::Ends;
 use smoltcp::iface::{Config, Interface};
@@ -19,14 +19,14 @@ use smoltcp::socket::tcp;
 use smoltcp::time::Instant;
 use smoltcp::wire::HardwareAddress;
 
-/// smoltcp's generator goes from a state to `state * FACTOR + TERM`, and its number is
-/// the 32 bits that begin at bit 29 less the three highest bits.
+/// smoltcp's generator steps from a state to `state * FACTOR + TERM`. Its number is the
+/// 32 bits that begin at bit 29 minus the value of the three highest bits.
 const FACTOR: u64 = 0xbb2e_fcec_3c39_611d;
 const TERM: u64 = 0x7590_ef39;
 
-/// `FACTOR` times this is 1.
+/// The inverse of `FACTOR` modulo 2^64.
 const INVERSE: u64 = {
-    // By Newton's method: three bits are right, and each step doubles them.
+    // By Newton's method: three bits are right at first, and each step doubles their number.
     let mut inverse = FACTOR;
     let mut step = 0_u32;
     while step < 5 {
@@ -40,9 +40,9 @@ const fn step_back(state: u64) -> u64 {
     state.wrapping_sub(TERM).wrapping_mul(INVERSE)
 }
 
-/// The seed of an interface whose next number is this one. With IPv4 it has drawn one
-/// before, the first identification of a packet; once in 65,536 times that must be
-/// drawn again, and the number is another.
+/// The seed of an interface whose next number is this one. With IPv4, the interface has
+/// drawn one number before it, the first identification of a packet. Once in 65,536 times
+/// smoltcp has to draw that again, and the result is another number.
 const fn seed_for(number: u32) -> u64 {
     let [a, b, c, d] = number.to_le_bytes();
     let last = u64::from_le_bytes([a, b, c, d, 0, 0, 0, 0]) << 29;
@@ -64,7 +64,7 @@ const MEDIUM: Medium = Medium::Ip;
 #[cfg(not(feature = "medium-ethernet"))]
 const ADDRESS: HardwareAddress = HardwareAddress::Ip;
 
-/// Begins to connect, with this initial sequence number.
+/// Starts connecting with this initial sequence number.
 pub(super) fn connect(
     socket: &mut tcp::Socket<'_>,
     ends: Ends,
@@ -78,11 +78,11 @@ pub(super) fn connect(
     socket.connect(scratch.context(), ends.remote, ends.local)
 }
 
-/// The capabilities that an interface reads from a device when it is made, and none of the
-/// device's operations. So the code that makes an interface is compiled once for all devices.
+/// A device with only the capabilities that an interface reads when it is made, and none of
+/// the operations. So the code that makes an interface is compiled once for all devices.
 pub(super) struct Described(pub(super) DeviceCapabilities);
 
-/// No frame comes or goes.
+/// It neither receives nor sends a frame.
 pub(super) enum Never {}
 
 impl RxToken for Never {
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn the_generator_comes_to_the_wanted_number() {
+    fn the_generator_yields_the_wanted_number() {
         let mut number = 1_u32;
         for _ in 0..1_000 {
             number = number.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);

@@ -1,20 +1,19 @@
-//! The layer over smoltcp, and the only place that names it.
+//! The layer over smoltcp, and the only module that names it.
 //!
-//! - [`Stack`] owns interface, device, sockets and clock, and blocks where it
-//!   is asked to. [`Writer`] and [`Reader`] are its ends of a connection.
+//! - [`Stack`] owns interface, device, sockets and clock, and has blocking calls.
+//!   [`Writer`] and [`Reader`] are its ends of a connection.
 //! - [`Tracker`] is the same logic for an application that owns those parts and
 //!   its poll loop, and never blocks.
 //!
-//! Both check each connection after each single step of a poll, with a
-//! guard ([`Watch`]) around the device that reads every frame. So a FIN, a RST,
-//! a refusal, silence and a lost address stay distinct causes, the ledger stays
-//! exact where smoltcp clears its buffers, and segments of an attacker off the
-//! path do not reach smoltcp (RFC 5961).
+//! Both check each connection after each step of a poll, with a guard ([`Watch`]) around
+//! the device that reads every frame. So a FIN, a RST, a refusal, silence and a removed
+//! address stay distinct causes, the ledger stays exact where smoltcp clears its buffers,
+//! and segments of an off-path attacker do not reach smoltcp (RFC 5961).
 //!
-//! smoltcp itself is re-exported as [`smoltcp`], so that an application names
-//! the same version.
+//! smoltcp itself is re-exported as [`smoltcp`], so that an application uses the same
+//! version.
 //!
-//! The first page of the crate has a program.
+//! The crate's front page has an example program.
 
 mod calls;
 mod config;

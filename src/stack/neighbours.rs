@@ -1,4 +1,4 @@
-//! What is noted of the hardware addresses of neighbours as frames pass: see
+//! Records the hardware addresses of neighbours as frames pass: see
 //! [`discovery`](super::discovery).
 
 use super::time::to_smoltcp;
@@ -7,14 +7,15 @@ use core::cell::Cell;
 use smoltcp::iface::Interface;
 use smoltcp::wire::IpAddress;
 
-/// What is noted of one peer's neighbour: itself, or the router.
+/// What is recorded of the neighbour through which one peer is reached: the peer itself, or a
+/// router.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Neighbour {
-    /// The hardware address; zero if none is noted.
+    /// The hardware address; zero if none is recorded.
     pub(super) address: [u8; 6],
-    /// Whether it may be another machine by now.
+    /// Whether another machine may have taken over the address.
     pub(super) is_doubted: bool,
-    /// In which second it was asked for past smoltcp, by the lowest bits.
+    /// The lowest bits of the second in which the stack itself last sent a request for it.
     asked: u8,
 }
 
@@ -26,14 +27,14 @@ impl Neighbour {
     };
 }
 
-/// What is noted of the neighbours of all connections.
+/// What is recorded of the neighbours of all connections.
 #[derive(Debug)]
 pub(super) struct Neighbours<const N: usize> {
     of: [Cell<Neighbour>; N],
-    /// How often smoltcp was given room in this step and did not use it: the neighbour is
-    /// missing, and may not be asked for yet.
+    /// How often smoltcp got room in this step and did not use it: the neighbour is
+    /// missing, and smoltcp may not send a request yet.
     unused: Cell<u8>,
-    /// Whether it asked for a neighbour in this step.
+    /// Whether smoltcp sent a request for a neighbour in this step.
     has_asked: Cell<bool>,
 }
 
@@ -46,7 +47,7 @@ impl<const N: usize> Neighbours<N> {
         }
     }
 
-    /// smoltcp gets room for a frame.
+    /// Records that smoltcp gets room for a frame.
     pub(super) fn note_room(&self) {
         if N == 1 {
             return;
@@ -54,7 +55,7 @@ impl<const N: usize> Neighbours<N> {
         self.unused.set(self.unused.get().saturating_add(1));
     }
 
-    /// A frame leaves.
+    /// Records a frame that leaves.
     pub(super) fn note_frame(&self, frame: &[u8]) {
         if N == 1 {
             return;
@@ -65,7 +66,7 @@ impl<const N: usize> Neighbours<N> {
         }
     }
 
-    /// A segment of the peer came in this frame.
+    /// Records the source of a frame with a segment of the peer.
     #[inline]
     pub(super) fn note_heard(&self, slot: usize, frame: &[u8]) {
         if let Some(&[_, _, _, _, _, _, a, b, c, d, e, f]) = frame.first_chunk::<12>()
@@ -78,7 +79,7 @@ impl<const N: usize> Neighbours<N> {
         }
     }
 
-    /// It may be another machine by now.
+    /// Records that another machine may have taken over the address.
     pub(super) fn doubt(&self, slot: usize) {
         if let Some(neighbour) = self.of.get(slot) {
             neighbour.set(Neighbour {
@@ -88,21 +89,21 @@ impl<const N: usize> Neighbours<N> {
         }
     }
 
-    /// Nothing is known of the neighbour of this connection.
+    /// Forgets the neighbour of this connection.
     pub(super) fn forget(&self, slot: usize) {
         if let Some(neighbour) = self.of.get(slot) {
             neighbour.set(Neighbour::UNKNOWN);
         }
     }
 
-    /// Whether it is to be asked for now, which is noted: once a second at most.
+    /// Whether a request is due: one a second at most. Records it as sent.
     pub(super) fn begin_query(&self, slot: usize, now: Instant) -> bool {
         let Some(neighbour) = self.of.get(slot) else {
             return false;
         };
         let [.., second, _, _] = now.as_micros().to_be_bytes();
         let mut noted = neighbour.get();
-        // Of 1.05 s, and none of them is zero.
+        // A unit is 1.05 s, and no value is zero.
         let second = (second >> 4) | 0x10;
         let is_due = noted.asked != second;
         noted.asked = second;
@@ -110,7 +111,7 @@ impl<const N: usize> Neighbours<N> {
         is_due
     }
 
-    /// What was noted of it is not to be relied on.
+    /// Forgets the recorded hardware address, which may be wrong.
     pub(super) fn forget_address(&self, slot: usize) {
         if let Some(neighbour) = self.of.get(slot) {
             neighbour.set(Neighbour {
@@ -125,13 +126,13 @@ impl<const N: usize> Neighbours<N> {
         self.noted(slot).address
     }
 
-    /// What is noted of the neighbour of a connection.
+    /// The recorded hardware address of the neighbour of a connection.
     pub(super) fn noted(&self, slot: usize) -> Neighbour {
         self.of.get(slot).map_or(Neighbour::UNKNOWN, Cell::get)
     }
 
-    /// Whether smoltcp asked for a neighbour since this was last taken, and whether it was
-    /// given room that it did not use.
+    /// Whether smoltcp has sent a request for a neighbour since the last call, and whether
+    /// it got room that it did not use.
     pub(super) fn take_wants(&self) -> (bool, bool) {
         (self.has_asked.replace(false), self.unused.replace(0) > 0)
     }
@@ -147,7 +148,7 @@ fn is_question(frame: &[u8]) -> bool {
     }
 }
 
-/// To whom on our link a packet to `remote` goes: to itself, or to a router.
+/// The neighbour that a packet to `remote` is sent to: the host itself, or a router.
 pub(super) fn next_hop(
     interface: &mut Interface,
     remote: IpAddress,

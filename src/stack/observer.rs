@@ -1,35 +1,36 @@
-//! What a step has done to a connection: from what the guard let through, and what the
-//! socket made of it, to the events that the connection is given.
+//! Derives the events of a connection from what the guard let through in a step and what
+//! the socket did with it.
 //!
 //! # The state machines, and how they are coupled
 //!
-//! Four things know how far a connection is. Each is moved in one place:
+//! Four state machines follow a connection. Each is advanced in one place:
 //!
-//! | what | knows | moved by |
+//! | state machine | holds | advanced by |
 //! |---|---|---|
-//! | [`State`] | where a writer stands. It alone decides: what a write returns, when the connection has ended, why | `core/transition.rs`, by the events from here |
-//! | the guard's [`Phase`](crate::guard::tcb::Phase) | which rules hold for the next segment | `guard/tcb.rs`, by what passes the wire, and by the [`Receipt`] from here |
-//! | [`tcp::State`] | what smoltcp does by itself: repeat, answer, wait in TIME-WAIT | smoltcp, by what the guard let through, and by the [`Action`](crate::core::Action)s of the connection |
-//! | [`Tenure`](super::slot::Tenure) | whether the application still counts on the slot | opening and releasing it (`opening.rs`, `calls.rs`) |
+//! | [`State`] | the state as a writer sees it. It alone decides what a write returns, when the connection has ended, and why | `core/transition.rs`, by the events from here |
+//! | the guard's [`Phase`](crate::guard::tcb::Phase) | which rules apply to the next segment | `guard/tcb.rs`, by the segments on the wire, and by the [`Receipt`] from here |
+//! | [`tcp::State`] | what smoltcp does by itself: retransmit, answer, wait in TIME-WAIT | smoltcp, by the segments that the guard let through, and by the [`Action`](crate::core::Action)s of the connection |
+//! | [`Tenure`](super::slot::Tenure) | whether the application still uses the slot | opening and releasing it (`opening.rs`, `calls.rs`) |
 //!
-//! The order is always the same. A segment passes the guard, which notes what it says of
-//! either direction ([`Seen`]). smoltcp takes it or does not. Then [`observe`] compares the
-//! socket before and after, and holds that to what was seen: the FIN, the ACK of our FIN
-//! and the RST are events because the guard let them through, and the socket is the check
-//! that smoltcp took them. It has reasons of its own not to, a damaged link header, say. A
-//! FIN counts even so, because the peer has closed whether smoltcp has room for its data or
-//! not. The events go to the connection, its actions back to the socket, and the receipt to
-//! the guard, whose phase follows the socket there.
+//! The order is always the same. A segment passes the guard, which records what it does to
+//! either direction ([`Seen`]). smoltcp accepts it or drops it. Then [`observe`] compares
+//! the socket before and after the step, and checks the change against what was seen. The
+//! FIN, the ACK of our FIN and the RST are events because the guard let them through; the
+//! socket shows whether smoltcp accepted them. smoltcp may drop a segment for reasons of
+//! its own, such as a damaged link header. A FIN counts even then, because the peer has
+//! closed whether smoltcp has room for its data or not. The connection processes the
+//! events, its actions are applied to the socket, and the guard gets the receipt, with
+//! which its phase follows the socket.
 //!
-//! If a socket goes further than what the guard let through, a rule of the guard is wrong. A
-//! debug build panics then. A release build follows the socket, because a connection whose
-//! socket is closed must not go on waiting; what ended it counts as a RST.
+//! If a socket changes its state without a segment that the guard let through, a rule of the
+//! guard is wrong. A debug build then panics. A release build follows the socket, because a
+//! connection whose socket is closed must not go on waiting; the cause is then a RST.
 //!
-//! Three more look like state machines, and are none: whether our SYN has left (in
+//! Three more things look like state machines but are not. Whether our SYN was sent (in
 //! [`Connection`](crate::core::Connection)) and what the newest segment probed (in the guard) are
-//! data of one state, and [`Sending`] is the socket's state in the guard's words, kept
-//! nowhere. [`Slot::tcp`] is no state either: it is what the socket was when it was last
-//! looked at, the "before" of the next comparison.
+//! data of one state, and [`Sending`] is the socket's state in the guard's terms, stored nowhere.
+//! [`Slot::tcp`] is not a state either: it is the socket's state at the last check, the "before"
+//! of the next comparison.
 
 use super::slot::{Slot, forget};
 use crate::Instant;
@@ -39,30 +40,30 @@ use crate::guard::tcb::{Facts, Receipt, Seen, Sending};
 use crate::sabotage::{Sabotage, is_on};
 use smoltcp::socket::tcp;
 
-/// Before smoltcp ends TIME-WAIT, after 10 s, and clears the receive buffer.
+/// Shorter than smoltcp's TIME-WAIT of 10 s, at whose end it clears the receive buffer.
 const TIME_WAIT_MS: u32 = 9_000;
 
-/// When smoltcp should have ended it. It does not end it while its last ACK cannot leave, and
+/// When smoltcp should have ended TIME-WAIT. While its last ACK cannot leave it does not, and
 /// sends a request for the neighbour every second.
 const TIME_WAIT_OVERDUE_MS: u32 = 12_000;
 
-/// What happened to a connection in an ingress step: a set.
+/// What happened to a connection in an ingress step, as a set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Events(u8);
 
 impl Events {
     const NONE: Self = Self(0);
-    /// A peer calls a listener.
+    /// A peer has begun a handshake with a listener.
     const CALLED: Self = Self(1);
-    /// The caller ended it before the handshake was complete.
+    /// The caller ended the connection before the handshake was complete.
     const CALLER_LEFT: Self = Self(2);
     /// The handshake is complete.
     const ESTABLISHED: Self = Self(4);
     /// The peer has sent its FIN.
     const FIN: Self = Self(8);
-    /// It has acknowledged ours.
+    /// The peer has acknowledged our FIN.
     const FIN_ACKNOWLEDGED: Self = Self(16);
-    /// It has reset the connection.
+    /// The peer has reset the connection.
     const RST: Self = Self(32);
 
     const fn and(self, other: Self) -> Self {
@@ -73,7 +74,7 @@ impl Events {
         self.0 & other.0 != 0
     }
 
-    /// What a segment says that the guard let through.
+    /// The events of a segment that the guard let through.
     const fn of(seen: Seen) -> Self {
         match seen {
             Seen::Nothing | Seen::NewSyn => Self::NONE,
@@ -84,8 +85,8 @@ impl Events {
         }
     }
 
-    /// Whether none of these is one of a segment that the guard did not let through, now or,
-    /// in FIN-WAIT-2, before.
+    /// Whether each of these events comes from a segment that the guard let through, in this
+    /// step or, in FIN-WAIT-2, in an earlier one.
     fn are_seen(self, before: tcp::State, seen: Seen) -> bool {
         let earlier = match before == tcp::State::FinWait2 {
             true => Self::FIN_ACKNOWLEDGED,
@@ -96,15 +97,15 @@ impl Events {
     }
 }
 
-/// What smoltcp made of a segment: the events in which a socket went from one state to
-/// another after the guard let through what was seen.
+/// What smoltcp did with a segment: the events that explain a socket's change from one
+/// state to another, after the guard let through what was seen.
 const fn observe(before: tcp::State, after: tcp::State, seen: Seen) -> Events {
     use tcp::State::{
         CloseWait, Closed, Closing, Established, FinWait1, FinWait2, LastAck, Listen, SynReceived,
         SynSent, TimeWait,
     };
     match (before, after, seen) {
-        // Only time ends TIME-WAIT, and only a call opens a socket.
+        // Only a timer ends TIME-WAIT, and only a call opens a socket.
         (TimeWait | Closed, _, _) => Events::NONE,
 
         (Listen, SynReceived, _) => Events::CALLED,
@@ -128,7 +129,8 @@ const fn observe(before: tcp::State, after: tcp::State, seen: Seen) -> Events {
 
         (FinWait2, FinWait2, _) => Events::NONE,
         (Established | FinWait1 | FinWait2, CloseWait | Closing | LastAck, _) => Events::FIN,
-        // That ours is acknowledged, which was so in FIN-WAIT-2 already, ends it here.
+        // The acknowledgement of our FIN ends the connection here; in FIN-WAIT-2 it was already
+        // acknowledged.
         (Established | FinWait1 | FinWait2, TimeWait, _) => {
             Events::FIN.and(Events::FIN_ACKNOWLEDGED)
         }
@@ -159,7 +161,7 @@ impl Slot {
         now: Instant,
     ) -> Option<Receipt> {
         let (before, after) = (self.tcp, socket.state());
-        // Most segments acknowledge, and do nothing else.
+        // Most segments only acknowledge.
         let is_plain = before == after
             && self.connection.state() == State::Open
             && socket.recv_queue() == self.unread
@@ -170,7 +172,7 @@ impl Slot {
             false => self.note_coming(after, facts.seen, socket, now),
         };
         self.note_heard(facts, socket, now);
-        // Of a connection that has ended, smoltcp closes the socket if its address is removed.
+        // If the connection has ended and its address is removed, smoltcp closes the socket.
         debug_assert!(
             moved.are_seen(before, facts.seen) || self.connection.state().is_closed(),
             "{before} to {after}: {facts:?}"
@@ -188,8 +190,8 @@ impl Slot {
         (!is_plain).then(|| self.receipt(in_order, socket))
     }
 
-    /// Takes in what came in, and how far the handshake has come. Returns what happened to
-    /// the socket, and how many octets of sequence space came in order.
+    /// Processes received octets and the progress of the handshake. Returns what happened
+    /// to the socket, and how many octets of sequence space arrived in order.
     fn note_coming(
         &mut self,
         after: tcp::State,
@@ -217,7 +219,7 @@ impl Slot {
         (moved, in_order)
     }
 
-    /// How many octets came in order since the socket was last looked at.
+    /// How many octets arrived in order since the socket was last checked.
     fn take_receipt(&mut self, socket: &tcp::Socket<'_>) -> u32 {
         let came = socket.recv_queue().saturating_sub(self.unread);
         if socket.recv_queue() < self.unread {
@@ -228,7 +230,7 @@ impl Slot {
         u32::try_from(came).unwrap_or(u32::MAX)
     }
 
-    /// The receipt for the guard, after all that is to be read was read.
+    /// The receipt for the guard, once everything that is to be read was read.
     pub(super) fn receipt(&mut self, in_order: u32, socket: &tcp::Socket<'_>) -> Receipt {
         self.unread = socket.recv_queue();
         Receipt {
@@ -250,7 +252,7 @@ impl Slot {
         }
     }
 
-    /// Drops what was received, if received bytes are discarded.
+    /// Drops received bytes, if they are to be discarded.
     fn drain(&mut self, socket: &mut tcp::Socket<'_>) {
         let is_wanted = self.connection.options().on_receive() != OnReceive::Discard;
         if self.unread == 0 || is_wanted || is_on(Sabotage::Drain) {
@@ -269,8 +271,8 @@ impl Slot {
         }
     }
 
-    /// Takes in what was acknowledged, and that the peer was heard. The ACK number of a RST
-    /// counts for nothing.
+    /// Records that the peer was heard, and what it acknowledged. The ACK number of a RST
+    /// does not count.
     fn note_heard(&mut self, facts: Facts, socket: &tcp::Socket<'_>, now: Instant) {
         let Some(window) = facts.heard else {
             return;
@@ -283,7 +285,7 @@ impl Slot {
         self.connection.handle_heard(window, now);
     }
 
-    /// Takes in the end of either direction, and what it leads to.
+    /// Processes the end of either direction, and its consequences.
     fn note_ending(
         &mut self,
         moved: Events,
@@ -291,8 +293,8 @@ impl Slot {
         socket: &mut tcp::Socket<'_>,
         now: Instant,
     ) {
-        // The guard saw the FIN come in order; if too much data was with it, smoltcp gets
-        // it only when the peer repeats it.
+        // The guard saw the FIN arrive in order. If it came with too much data, smoltcp
+        // gets it only when the peer retransmits it.
         if moved.and(Events::of(facts.seen)).has(Events::FIN) {
             let action = self.connection.handle_fin(now);
             if !has_taken_fin(socket.state()) {
@@ -311,10 +313,10 @@ impl Slot {
         self.complete_finish(socket, now);
     }
 
-    /// Sets how long a socket may stay that has no more to do for its connection.
+    /// Sets how long a socket may stay after it has done everything for its connection.
     fn note_lingering(&mut self, after: tcp::State, socket: &tcp::Socket<'_>, now: Instant) {
         if after == tcp::State::FinWait2 {
-            // Our FIN is acknowledged; the peer's may never come.
+            // Our FIN is acknowledged. The peer's FIN may never come.
             let patience_ms = self.connection.options().finish_ms();
             self.connection.linger(now, patience_ms);
         } else if after == tcp::State::TimeWait {
@@ -326,8 +328,8 @@ impl Slot {
         }
     }
 
-    /// Drops received bytes that the application cannot read any more, and a socket in whose
-    /// place the peer opens a new connection.
+    /// Drops received bytes that the application cannot read any more, and a socket if the
+    /// peer opens a new connection in its place.
     fn note_unread(&mut self, facts: Facts, socket: &mut tcp::Socket<'_>, now: Instant) {
         self.drop_unread(socket, now);
         let has_ended = self.connection.state().is_closed() && socket.recv_queue() == 0;
@@ -337,7 +339,7 @@ impl Slot {
         }
     }
 
-    /// Takes in what left.
+    /// Records what was sent.
     // tuning: sent-in-place
     #[inline(always)]
     pub(super) fn note_sent(&mut self, facts: Facts, now: Instant) {
@@ -394,7 +396,7 @@ mod tests {
         }
     }
 
-    /// Else a connection would wait without bound for a socket that is closed.
+    /// Otherwise a connection would wait without bound for a closed socket.
     #[test]
     fn a_socket_that_closes_ends_its_connection_whatever_was_seen() {
         let ends = Events::RST.and(Events::FIN_ACKNOWLEDGED);

@@ -1,4 +1,4 @@
-//! Opening a connection: route, slot, port, socket.
+//! Opens a connection: route, slot, port, socket.
 
 use super::ends::{Ends, remote_end};
 use super::slot::Tenure;
@@ -15,30 +15,30 @@ use smoltcp::phy::Device;
 use smoltcp::socket::tcp;
 use smoltcp::wire::{IpAddress, IpEndpoint, IpListenEndpoint};
 
-/// How each connection finds out what its path carries. Its first window is smoltcp's of
-/// 2,048 octets; RFC 5681 allows up to 4 segments. An idle connection keeps its window.
+/// The congestion control of each connection. Its first window is smoltcp's 2,048 octets;
+/// RFC 5681 allows up to 4 segments. An idle connection keeps its window.
 #[cfg(feature = "congestion-control")]
 const CONGESTION_CONTROL: tcp::CongestionControl = tcp::CongestionControl::Reno;
-/// Also where another crate has turned smoltcp's on.
+/// No congestion control, even if another crate has enabled smoltcp's.
 #[cfg(not(feature = "congestion-control"))]
 const CONGESTION_CONTROL: tcp::CongestionControl = tcp::CongestionControl::None;
 
-/// Why a connection could not even begin.
+/// Why a connection could not be opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum OpenError {
-    /// Every slot holds a connection. Finish, abort or release one, also one
-    /// that has ended.
+    /// Every slot holds a connection. Finish, abort or release one; a connection that has
+    /// ended also holds its slot.
     NoSlot,
-    /// Every local port is in use or may still be remembered by a peer.
+    /// Every local port is in use or in TIME-WAIT.
     NoPort,
-    /// The remote port is 0, or the remote address is not that of one host.
+    /// The remote port is 0, or the remote address is not the address of a single host.
     InvalidRemote,
-    /// The local port to listen at is 0, or the address is not one of ours at which
-    /// a peer can open a connection.
+    /// The local port to listen at is 0, or the address is not one of our addresses to
+    /// which a peer can connect.
     InvalidLocal,
-    /// Unreachable at once: no address of ours fits, or no route leads there.
+    /// The peer is unreachable at once: we have no suitable address, or no route.
     NoRoute,
 }
 
@@ -73,12 +73,12 @@ fn has_route(interface: &mut Interface, medium: Medium, remote: IpAddress, now: 
     if medium == Medium::Ethernet {
         return super::neighbours::next_hop(interface, remote, now).is_some();
     }
-    // Without neighbours, every packet just goes down the wire.
+    // Without neighbours, every packet is simply sent on the wire.
     let _ = (interface, medium, remote, now);
     true
 }
 
-/// Whether it is an address of ours at which another host can call.
+/// Whether this is an address of ours to which another host can connect.
 fn can_be_called(interface: &Interface, addr: IpAddress) -> bool {
     let end = IpEndpoint::new(addr, 0);
     let itself = Ends {
@@ -116,7 +116,7 @@ impl<const N: usize> Tracker<N> {
             remote,
         };
         self.note_broadcasts(net.interface);
-        // Neither a group, nor ourselves, nor of a version that the guard cannot read.
+        // The address is not a group's, not ours, and of a version that the guard can read.
         let flow = peer
             .arriving()
             .filter(|flow| self.wire.guard.may_talk(flow));
@@ -147,7 +147,7 @@ impl<const N: usize> Tracker<N> {
             return Err(OpenError::NoSlot);
         };
         let socket = net.sockets.get_mut::<tcp::Socket<'_>>(slot.handle);
-        // Everything that smoltcp refuses here was checked above.
+        // Everything for which smoltcp refuses this call was checked above.
         super::isn::connect(socket, ends, number).map_err(|_| OpenError::NoRoute)?;
         let action = slot.connection.handle_connect(options, net.now);
         Ok(self.occupy(index, action, net.sockets, net.now))
@@ -164,7 +164,7 @@ impl<const N: usize> Tracker<N> {
         local: IpListenEndpoint,
         options: Options,
     ) -> Result<ConnectionId, OpenError> {
-        // The unspecified address stands for any of ours.
+        // The unspecified address means any of our addresses.
         let addr = local.addr.filter(|addr| !addr.is_unspecified());
         let local = IpListenEndpoint { addr, ..local };
         let is_ours = addr.is_none_or(|addr| can_be_called(net.interface, addr));
@@ -184,8 +184,8 @@ impl<const N: usize> Tracker<N> {
         Ok(self.occupy(index, action, net.sockets, net.now))
     }
 
-    /// Whether a connection ended because its peer did not answer, and no connection is open
-    /// that would wait while its neighbour is resolved again.
+    /// Whether a connection ended because its peer did not answer, and no other connection
+    /// is open: one would have to wait while its neighbour is resolved again.
     fn are_neighbours_in_doubt(&self) -> bool {
         use crate::core::state::{Cause, State};
         let states = || self.slots.iter().map(|slot| slot.connection.state());
@@ -197,7 +197,7 @@ impl<const N: usize> Tracker<N> {
         }) && !states().any(State::is_established)
     }
 
-    /// The slot that is cheapest to open (again).
+    /// The slot that is cheapest to open or to open again.
     fn vacancy(&self, sockets: &SocketSet<'_>) -> Option<usize> {
         (0..N)
             .zip(&self.slots)
@@ -220,8 +220,8 @@ impl<const N: usize> Tracker<N> {
                     && table
                         .flow(other)
                         .is_some_and(|flow| flow.local_port() == port);
-                // A socket that was left in FIN-WAIT-2 or TIME-WAIT: its port is
-                // taken until the slot is opened again, which is now.
+                // A socket that was left in FIN-WAIT-2 or TIME-WAIT keeps its port until
+                // the slot is opened again, as it is here.
                 let socket = sockets.get::<tcp::Socket<'_>>(slot.handle);
                 let lingers =
                     other != index && socket.local_endpoint().is_some_and(|at| at.port == port);
@@ -233,11 +233,11 @@ impl<const N: usize> Tracker<N> {
             .ok_or(OpenError::NoPort)
     }
 
-    /// Lets the port of a connection rest where TIME-WAIT is owed: if we closed first
-    /// (RFC 9293, 3.6). That is so where a socket has come to TIME-WAIT, to be asked
-    /// when its state has changed, and where it is given up in FIN-WAIT-2, to be asked
-    /// before that. Whatever else ends a connection (a refusal, a RST of either side, a
-    /// limit, a FIN of the peer before ours) leaves the port free.
+    /// Lets the port of a connection rest if TIME-WAIT is required: if we closed first
+    /// (RFC 9293, 3.6). This is so if a socket has reached TIME-WAIT (call this after its
+    /// state has changed), and if a socket is given up in FIN-WAIT-2 (call this before).
+    /// If anything else ended the connection (a refusal, a RST of either side, a timeout,
+    /// a FIN of the peer before ours), the port stays free.
     pub(super) fn let_port_rest(&mut self, index: usize, owing: tcp::State, now: Instant) {
         let (slot, flow) = (self.slots.get(index), self.wire.guard.flow(index));
         let (Some(slot), Some(flow)) = (slot, flow) else {
@@ -246,7 +246,7 @@ impl<const N: usize> Tracker<N> {
         if slot.tcp != owing {
             return;
         }
-        // In FIN-WAIT-2, the connection ended when our FIN was acknowledged.
+        // A connection in FIN-WAIT-2 ended when our FIN was acknowledged.
         let since = match owing == tcp::State::FinWait2 {
             true => slot.connection.ended_at(),
             false => now,
@@ -254,7 +254,7 @@ impl<const N: usize> Tracker<N> {
         self.ports.rest(self.secret, flow.local_port(), since, now);
     }
 
-    /// Empties a free slot: nothing of the connection before is left.
+    /// Empties a free slot: nothing of the previous connection is left.
     fn vacate(&mut self, index: usize, sockets: &mut SocketSet<'_>, now: Instant) {
         self.let_port_rest(index, tcp::State::FinWait2, now);
         if let Some(slot) = self.slots.get_mut(index) {
@@ -282,7 +282,7 @@ impl<const N: usize> Tracker<N> {
         trace::report(&slot.connection, note);
     }
 
-    /// Hands a slot that was just opened to its new owner.
+    /// Gives a slot that was just opened to its new owner.
     fn occupy(
         &mut self,
         index: usize,
@@ -297,10 +297,11 @@ impl<const N: usize> Tracker<N> {
             generation = slot.generation;
             slot.connection.handle_link(self.link_is_up);
             let socket = sockets.get_mut::<tcp::Socket<'_>>(slot.handle);
-            // smoltcp's own timeout would end healthy connections; the limits
-            // are kept by the state machine.
+            // smoltcp's own timeout would end healthy connections. The state machine has
+            // its own timeouts.
             socket.set_timeout(None);
-            // For each connection: smoltcp keeps the congestion window of the previous one.
+            // Set for each connection: smoltcp would keep the congestion window of the previous
+            // one.
             socket.set_congestion_control(CONGESTION_CONTROL);
             socket.set_keep_alive(None);
         }

@@ -1,49 +1,47 @@
-//! Which local port the next connection gets.
+//! Chooses the local port of the next connection.
 
 use super::secret::{Secret, Way};
 use crate::Instant;
 use core::ops::RangeInclusive;
 
-/// The clock of rests ticks every 2^18 us, a good quarter of a second.
+/// The clock of resting ports ticks every 2^18 us, about a quarter of a second.
 const TICK_SHIFT: u32 = 18;
 
 /// How long the port of a connection that we closed first is not given out again, in
 /// ticks: the TIME-WAIT of the common stacks, 60 s, which is twice a segment lifetime of
-/// 30 s (RFC 9293, 3.4.2), and the tick that has begun.
+/// 30 s (RFC 9293, 3.4.2), plus the current tick.
 const TIME_WAIT_TICKS: u8 = 230;
 
-/// Into how many blocks the range is divided at most; of each it is kept when its
-/// ports have rested. More blocks: finer, and an octet more each.
+/// The maximum number of blocks that the range is divided into. One rest time is kept for
+/// each block, so more blocks are more precise and cost an octet each.
 const BLOCKS: usize = 8;
 
-/// Local ports for outgoing connections, which no other host can compute (RFC 6056,
-/// 3.2) and which are not reused before their TIME-WAIT is over.
+/// Local ports for outgoing connections. No other host can compute them (RFC 6056, 3.2),
+/// and they are not reused before their TIME-WAIT is over.
 ///
-/// Ports are given out block by block. The order of the ports in a block is drawn for
-/// each pass through the range with the key of this boot. So the next port is any one of
-/// the block that was not given out in this pass, and earlier ports reveal no more than
-/// that. With the range by default a block has 2,048.
+/// Ports are given out block by block. For each pass through the range, the key of this
+/// boot determines the order of the ports in a block. So the next port is any one of the
+/// block that was not given out in this pass, and earlier ports reveal no more than that.
+/// A block of the default range has 2,048 ports.
 ///
-/// None of the algorithms in RFC 6056, 3.3, does for a small machine. Where ports are
-/// drawn (1 and 2), or begin where a hash of the ends says (3 and 4), a table would
-/// have to keep which of them rest; to one peer, 3 and 4 count up as well. Random
-/// increments (5) need no table, but each leaves out half its largest step: with the
-/// step of 500 that the RFC has, 65 connections would go through the whole range by
-/// default, and 66 in a minute would be too many. An order of its own for each pass
-/// leaves nothing out.
+/// None of the algorithms in RFC 6056, 3.3, suits a small machine. Where ports are drawn
+/// at random (1 and 2), or start at a hash of the ends (3 and 4), a table would have to
+/// record which of them rest; towards one peer, 3 and 4 also count up. Random increments
+/// (5) need no table, but each skips half its largest step on average: with the RFC's
+/// step of 500, 65 connections would pass through the whole default range, and 66 in a
+/// minute would be too many. A new order for each pass skips no port.
 #[derive(Debug)]
 pub(super) struct Ports {
     first: u16,
     /// How many ports there are, at least 1.
     count: u32,
-    /// Counts passes through blocks, each in an order of its own. Modulo 8 it is the
-    /// block.
+    /// Counts passes through blocks, each in a different order. Modulo 8 it is the block.
     pass: u32,
     /// How many ports this pass has given out or passed over.
     next: u32,
     /// The tick when `rests` was counted down.
     counted_at: u32,
-    /// For how many ticks more a port of each block rests.
+    /// For how many more ticks the ports of each block rest.
     rests: [u8; BLOCKS],
 }
 
@@ -60,8 +58,8 @@ impl Ports {
         }
     }
 
-    /// The next port that neither is in use nor rests; `None` if there is no such port
-    /// at present.
+    /// The next port that is neither in use nor resting; `None` if there is none at
+    /// present.
     pub(super) fn allocate(
         &mut self,
         secret: Secret,
@@ -69,8 +67,8 @@ impl Ports {
         is_in_use: impl Fn(u16) -> bool,
     ) -> Option<u16> {
         self.count_down(now);
-        // The rest of this pass, every other block, and this one once more: fewer turns
-        // than twice the range.
+        // The rest of this pass, every other block, and this one once more: fewer
+        // iterations than twice the range.
         for _ in 0..self.count.wrapping_mul(2).wrapping_add(16) {
             let block = self.block();
             let (start, len) = self.span(block);
@@ -88,8 +86,8 @@ impl Ports {
         None
     }
 
-    /// Keeps a port, if it is one of the range, from being given out for the time of
-    /// TIME-WAIT, which began at `since`, not later than `now`.
+    /// If a port is in the range, does not give it out for the time of TIME-WAIT, which
+    /// began at `since`, not later than `now`.
     pub(super) fn rest(&mut self, secret: Secret, port: u16, since: Instant, now: Instant) {
         self.count_down(now);
         let Some(number) = port.checked_sub(self.first).map(u32::from) else {
@@ -107,13 +105,13 @@ impl Ports {
         let passed = ticks_between(ticks(since), self.counted_at);
         let rest = TIME_WAIT_TICKS.saturating_sub(passed);
         *of_block = rest.max(*of_block);
-        // A port that has been in use for a whole round may still be ahead.
+        // A port that was in use for a whole pass may still come up in this one.
         if block == self.block() && secret.place(self.pass, number, len, Way::Back) >= self.next {
             self.leave();
         }
     }
 
-    /// Takes in that it is `now`.
+    /// Advances the clock to `now`.
     fn count_down(&mut self, now: Instant) {
         let now = ticks(now);
         let passed = ticks_between(self.counted_at, now);
@@ -141,8 +139,8 @@ impl Ports {
         self.count.wrapping_add(7) >> 3
     }
 
-    /// The number of the first port of a block, and how many there are in it: none in
-    /// the last blocks of a range of few.
+    /// The number of the first port of a block, and the number of ports in it: none in
+    /// the last blocks of a small range.
     fn span(&self, block: u32) -> (u32, u32) {
         let size = self.block_size();
         let start = block.wrapping_mul(size);
@@ -178,7 +176,7 @@ mod tests {
     const SECRET: Secret = Secret::new(0x0706_0504_0302_0100);
     const DYNAMIC: RangeInclusive<u16> = 49_152..=65_535;
 
-    /// The clock of rests is as coarse as that.
+    /// The clock of resting ports is as coarse as that.
     const EARLY: u64 = 60_000;
     const LATE: u64 = 60_300;
 
@@ -189,17 +187,17 @@ mod tests {
     }
 
     #[test]
-    fn seeds_next_to_each_other_have_nothing_in_common() {
+    fn consecutive_seeds_give_unrelated_ports() {
         let [mut a, mut b] = [1, 2].map(|seed| ports(DYNAMIC, seed));
         let steps: [i32; 200] = core::array::from_fn(|_| i32::from(a()) - i32::from(b()));
         let most = steps.map(|step| steps.iter().filter(|&&other| other == step).count());
         assert!(most.into_iter().max() < Some(10), "{steps:?}");
     }
 
-    /// A guess that the ports count up, or that the last difference repeats, is right as
-    /// often as chance is.
+    /// To guess that the ports count up, or that the last difference repeats, is right as
+    /// often as chance.
     #[test]
-    fn the_next_port_is_not_the_last_and_a_constant() {
+    fn the_next_port_is_not_the_last_plus_a_constant() {
         let mut next = ports(DYNAMIC, 3);
         let seen: [u16; 4_096] = core::array::from_fn(|_| next());
         let mut steps = [0_u16; 4_095];
@@ -212,7 +210,7 @@ mod tests {
             let right = steps.iter().filter(|&&other| other == step).count();
             assert!(right < 20, "{right} steps of {step}");
         }
-        // One bit of the port says nothing of that bit of the next one.
+        // One bit of a port does not predict the same bit of the next one.
         for bit in 0..11 {
             let kept = seen
                 .windows(2)
@@ -270,7 +268,7 @@ mod tests {
             assert_eq!(allocate(&mut ports, at(30_000)), None);
             assert_eq!(allocate(&mut ports, at(EARLY)), None);
             assert_eq!(allocate(&mut ports, at(LATE)), Some(50_000));
-            // Without rest it is free at once.
+            // A port that does not rest is free at once.
             assert_eq!(allocate(&mut ports, at(LATE)), Some(50_000));
             // TIME-WAIT may have begun before.
             ports.rest(SECRET, 50_000, at(LATE), at(LATE + 50_000));
@@ -293,8 +291,8 @@ mod tests {
         assert_eq!(ports.allocate(SECRET, late, is_another), port);
     }
 
-    /// It was given out a round ago, so this round comes to it once more, wherever it
-    /// stands when the port is given back.
+    /// The port was given out one pass ago, so this pass reaches it again, wherever the
+    /// pass is when the port is released.
     #[test]
     fn a_port_that_was_in_use_for_a_round_rests_as_well() {
         let now = Instant::from_millis(1_000);
@@ -320,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn of_few_ports_one_that_rests_takes_no_other_along() {
+    fn a_resting_port_of_a_small_range_blocks_no_other() {
         let mut ports = Ports::new(50_000..=50_007, SECRET);
         let now = Instant::ZERO;
         let resting = ports.allocate(SECRET, now, |_| false).unwrap();
@@ -346,9 +344,9 @@ mod tests {
         }
     }
 
-    /// 200 connections a second, each of which owes TIME-WAIT.
+    /// 200 connections a second, each of which requires TIME-WAIT.
     #[test]
-    fn the_range_by_default_lasts_for_200_connections_a_second() {
+    fn the_default_range_suffices_for_200_connections_a_second() {
         let mut ports = Ports::new(DYNAMIC, SECRET);
         let mut given_at = [None; 65_536];
         for number in 0..40_000_u64 {

@@ -11,8 +11,8 @@ use smoltcp::phy::Device;
 /// [`Stack::reader`](super::Stack::reader), for connections opened with
 /// [`OnReceive::Keep`](crate::OnReceive::Keep).
 ///
-/// `Ok(0)` means that the peer has finished and everything was read. An end of
-/// any other kind is an error, after the bytes received before it.
+/// `Ok(0)` means that the peer has finished and everything was read. Any other end of the
+/// connection is an error, which is returned after the bytes received before it.
 #[derive(Debug)]
 pub struct Reader<'s, S> {
     stack: &'s mut S,
@@ -24,8 +24,8 @@ impl<'s, 'a, D: Device, C: Clock, const N: usize> Reader<'s, Stack<'a, D, C, N>>
         Self { stack, id }
     }
 
-    /// Takes received bytes without waiting. `Ok(None)`: none at present.
-    /// `Ok(Some(0))`: none will come.
+    /// Reads received bytes without waiting. `Ok(None)`: there are none at present.
+    /// `Ok(Some(0))`: no more will arrive.
     ///
     /// # Errors
     ///
@@ -36,7 +36,7 @@ impl<'s, 'a, D: Device, C: Clock, const N: usize> Reader<'s, Stack<'a, D, C, N>>
         tracker.try_read(net.sockets, self.id, into)
     }
 
-    /// Waits until at least one byte was received, or none will come.
+    /// Waits until at least one byte was received, or no more will arrive.
     pub(super) fn wait_readable(&mut self) -> Result<(), ReadError> {
         let id = self.id;
         self.stack.block_on(CallTimeout::Of(id), |tracker, net, _| {
@@ -67,8 +67,8 @@ impl<D: Device, C: Clock, const N: usize> Read for Reader<'_, Stack<'_, D, C, N>
 }
 
 impl<D: Device, C: Clock, const N: usize> BufRead for Reader<'_, Stack<'_, D, C, N>> {
-    /// Waits until at least one byte was received, for the call timeout at most,
-    /// and lends what is in one piece.
+    /// Waits until at least one byte was received, for the call timeout at most, and
+    /// lends the contiguous part of the received bytes.
     fn fill_buf(&mut self) -> Result<&[u8], Self::Error> {
         self.wait_readable()?;
         Ok(self.stack.peek(self.id))
@@ -81,7 +81,7 @@ impl<D: Device, C: Clock, const N: usize> BufRead for Reader<'_, Stack<'_, D, C,
 }
 
 impl<D: Device, C: Clock, const N: usize> ReadReady for Reader<'_, Stack<'_, D, C, N>> {
-    /// Whether a read would return at once, be it with an error.
+    /// Whether a read would return at once, with bytes or an error.
     fn read_ready(&mut self) -> Result<bool, Self::Error> {
         let (tracker, mut net) = self.stack.parts();
         tracker.poll(&mut net);

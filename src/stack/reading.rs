@@ -1,4 +1,4 @@
-//! Taking received bytes. Nothing here blocks.
+//! Reads received bytes. Nothing here blocks.
 
 use super::slot::Slot;
 use super::tracker::{ConnectionId, Tracker};
@@ -9,9 +9,9 @@ use smoltcp::iface::SocketSet;
 use smoltcp::socket::tcp;
 
 impl<const N: usize> Tracker<N> {
-    /// Takes received bytes: up to two pieces of the receive buffer's ring.
-    /// `Ok(None)`: none at present. `Ok(Some(0))`: none will come, the peer has
-    /// finished (or `into` is empty).
+    /// Reads received bytes: up to two pieces of the receive buffer's ring. `Ok(None)`:
+    /// there are none at present. `Ok(Some(0))`: the peer has finished and no more will
+    /// arrive (or `into` is empty).
     ///
     /// # Errors
     ///
@@ -48,8 +48,8 @@ impl<const N: usize> Tracker<N> {
         }
     }
 
-    /// Whether [`peek`](Self::peek) has something to show, or the peer has
-    /// finished: `Ok(None)` while neither is so.
+    /// Whether [`peek`](Self::peek) has bytes to lend, or the peer has finished:
+    /// `Ok(None)` while neither is true.
     pub(super) fn try_peek(
         &mut self,
         sockets: &mut SocketSet<'_>,
@@ -64,7 +64,7 @@ impl<const N: usize> Tracker<N> {
         }
     }
 
-    /// The received bytes that are in one piece, without taking them.
+    /// The contiguous part of the received bytes, which stay in the buffer.
     pub(super) fn peek<'s>(&self, sockets: &'s mut SocketSet<'_>, id: ConnectionId) -> &'s [u8] {
         match self.readable(id) {
             Ok(slot) => sockets
@@ -75,11 +75,11 @@ impl<const N: usize> Tracker<N> {
         }
     }
 
-    /// Takes `count` received bytes, or as many as are in one piece.
+    /// Removes `count` received bytes, or as many as are contiguous.
     pub(super) fn consume(&mut self, sockets: &mut SocketSet<'_>, id: ConnectionId, count: usize) {
         if let Ok(slot) = self.readable(id) {
             let socket = sockets.get_mut::<tcp::Socket<'_>>(slot.handle);
-            // An error means that there is nothing to take.
+            // An error means that there is nothing to remove.
             let _ = socket.recv(|bytes| {
                 let count = count.min(bytes.len());
                 let taken = bytes.get(..count).unwrap_or(bytes);
@@ -102,12 +102,12 @@ impl<const N: usize> Tracker<N> {
 }
 
 impl Slot {
-    /// What a socket that gives no more bytes means for the reader.
+    /// The result of a read from a socket that has no more bytes.
     fn end_of_reading(&self, error: tcp::RecvError) -> Result<Option<usize>, ReadError> {
         match (error, self.connection.state()) {
             (tcp::RecvError::Finished, _) => Ok(Some(0)),
             (tcp::RecvError::InvalidState, State::Connecting | State::Listening) => Ok(None),
-            // smoltcp forgets at the end of TIME-WAIT that the peer has finished.
+            // At the end of TIME-WAIT smoltcp forgets that the peer has finished.
             (tcp::RecvError::InvalidState, State::Closed(Cause::Finished))
                 if self.unread == 0 && self.connection.incoming() == Incoming::Ended =>
             {

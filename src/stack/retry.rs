@@ -1,10 +1,10 @@
-//! Sending again what is in flight, before smoltcp would.
+//! Retransmits what is in flight earlier than smoltcp would.
 //!
-//! smoltcp takes its time as an argument. An egress step whose time is later than any
-//! retransmission timeout, on a device that takes nothing, fires the timer of a socket:
-//! SND.NXT goes back to SND.UNA, and Reno records a loss. Nothing leaves, and nothing else
-//! has seen that time: without room for a frame, smoltcp ends the step before it resolves
-//! neighbours. The next step, at the present time, sends the oldest segment and arms the
+//! smoltcp gets the time as an argument. An egress step with a time later than any
+//! retransmission timeout, on a device without room, fires the timer of a socket: SND.NXT
+//! returns to SND.UNA, and Reno records a loss. Nothing is sent, and nothing else uses
+//! that time: without room for a frame, smoltcp ends the step before it resolves
+//! neighbours. The next step, at the present time, sends the oldest segment and starts the
 //! timer from there.
 
 use super::device::Watch;
@@ -19,13 +19,13 @@ use smoltcp::time::Duration;
 /// The longest retransmission timeout of smoltcp.
 const LONGEST_RTO_MS: u32 = 60_000;
 
-/// The interval of a keep-alive that is set in the future, and due at present. So there is
-/// always something that the socket wants to send in that step. smoltcp adds it to its time
-/// as a signed number of microseconds.
+/// The interval of a keep-alive that is set in the step in the future, and due at present.
+/// So the socket always has something to send in that step. smoltcp adds the interval to
+/// its time as a signed number of microseconds.
 const BACK: Duration = Duration::from_micros(60_000_000_u64.wrapping_neg());
 
 impl<const N: usize> Tracker<N> {
-    /// Makes a connection send again, or probe, in the next egress step.
+    /// Makes a connection retransmit, or probe, in the next egress step.
     pub(super) fn try_again<D: Device + ?Sized>(
         &mut self,
         index: usize,
@@ -58,8 +58,8 @@ impl<const N: usize> Tracker<N> {
         );
         let is_in_flight = is_opening || self.wire.guard.in_flight(index) > 0;
         if retry == Retry::Resend && is_in_flight {
-            // A fast retransmission that is due would be lost by the step in the future; and
-            // what smoltcp sends again by itself is a try.
+            // The step in the future would lose a fast retransmission that is due, and a
+            // retransmission by smoltcp itself is also a try.
             self.send_segments(net);
         }
         if retry == Retry::Resend && is_in_flight && !self.wire.guard.has_resent(index) {
@@ -71,7 +71,7 @@ impl<const N: usize> Tracker<N> {
             net.interface.poll_egress(later, &mut watch, net.sockets);
             swap_with_first(net.sockets, handle);
         }
-        // One probe in the next step, if nothing else is to be sent and no timer is armed.
+        // One probe in the next step, if nothing else is to be sent and no timer runs.
         let socket = net.sockets.get_mut::<tcp::Socket<'_>>(handle);
         socket.set_keep_alive(Some(Duration::ZERO));
         socket.set_keep_alive(None);

@@ -11,18 +11,18 @@ use siphasher::sip::SipHasher24;
 /// - `secret` differs from device to device and never leaves it: 128 random bits,
 ///   drawn when the device is made, in flash that cannot be read out. A serial
 ///   number, a hardware address or a constant of the firmware is no secret.
-/// - `boots` is a number that no boot before this one had: a counter in non-volatile
-///   memory, written *before* the seed is used.
+/// - `boots` is a number that no earlier boot had: a counter in non-volatile memory,
+///   written *before* the seed is used.
 ///
-/// The counter alone is no seed: anybody can count, and compute every local port and
-/// sequence number from it. Neither is the time since power-on. With the secret, the
-/// seeds of other boots do not help to find this one, even if they are known. The hash
-/// is SipHash-2-4; its 64 bits are what an attacker would have to guess.
+/// The counter alone is no seed: an attacker can count too, and compute every local port
+/// and sequence number from it. Neither is the time since power-on a seed. With the
+/// secret, known seeds of other boots do not help to find this one. The hash is
+/// SipHash-2-4, so an attacker would have to guess 64 bits.
 ///
 /// Sources: RFC 6528, 3 (sequence numbers need a secret key), RFC 6056, 3.4 (so do
 /// ports), RFC 4086, 3.4 and 6.2 (clocks, counters and serial numbers are no randomness;
-/// how to draw many numbers from one secret). A firmware that does not call it has
-/// nothing of it in its flash.
+/// how to draw many numbers from one secret). A firmware that does not call this function
+/// does not contain its code.
 ///
 /// ```
 /// use lastbyte::stack::smoltcp::wire::EthernetAddress;
@@ -41,11 +41,11 @@ pub fn boot_seed(secret: &[u8; 16], boots: u64) -> u64 {
     SipHasher24::new_with_key(secret).hash(&boots.to_le_bytes())
 }
 
-/// How many rounds the Feistel network of [`Secret::place`] has, as many as that of
-/// FF1 (NIST SP 800-38G).
+/// The number of rounds of the Feistel network of [`Secret::place`], as many as FF1 has
+/// (NIST SP 800-38G).
 const ROUNDS: u32 = 10;
 
-/// Which way [`Secret::place`] goes.
+/// The direction of [`Secret::place`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Way {
     /// From a number to its place.
@@ -54,8 +54,8 @@ pub(super) enum Way {
     Back,
 }
 
-/// The seed of this boot: the key of everything that an attacker must not compute.
-/// It is not printed.
+/// The seed of this boot: the key of everything that an attacker must not be able to
+/// compute. It is never printed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Secret {
     key: [u32; 2],
@@ -88,8 +88,8 @@ impl Secret {
         self.hash(number, &[])
     }
 
-    /// The initial sequence number of a connection that is opened now: a clock of 4 us,
-    /// and a keyed hash of both ends (RFC 6528, 3).
+    /// The initial sequence number of a connection that is opened at `now`: a clock of 4
+    /// us plus a keyed hash of both ends (RFC 6528, 3).
     pub(super) fn sequence_number(self, flow: &Flow, now: Instant) -> u32 {
         let addresses = match &flow.addresses {
             #[cfg(feature = "proto-ipv4")]
@@ -103,11 +103,10 @@ impl Secret {
         hash.wrapping_add(u32::from_le_bytes([a, b, c, d]))
     }
 
-    /// Puts the numbers below `len` into an order of their own for each `pass`: where
-    /// `number` stands, or which number stands there. A Feistel network over the
-    /// smallest even count of bits, walked until it comes back below `len`, which it
-    /// does because it is one-to-one. `number` must be below `len`, and `len` at most
-    /// 2^16.
+    /// A permutation of the numbers below `len`, different for each `pass`: the place of
+    /// `number`, or the number at a place. It is a Feistel network over the smallest even
+    /// number of bits, repeated until the result is below `len`, which happens because
+    /// the network is one-to-one. `number` must be below `len`, and `len` at most 2^16.
     pub(super) fn place(self, pass: u32, number: u32, len: u32, way: Way) -> u32 {
         let bits = u32::BITS.saturating_sub(len.saturating_sub(1).leading_zeros());
         let half = bits.div_ceil(2);
@@ -124,7 +123,7 @@ impl Secret {
                 let mixed = self.hash(pass, &[word.to_le_bytes()]);
                 (left, right) = (right, left ^ (mixed & mask));
             }
-            // With the halves swapped, the same way leads back.
+            // With the halves swapped, the same rounds lead back.
             number = right.wrapping_shl(half) | left;
             if number < len {
                 return number;
@@ -132,8 +131,8 @@ impl Secret {
         }
     }
 
-    /// `HalfSipHash-2-4` of a word and those after it. Its key has 64 bits, as many as the
-    /// seed. `SipHash` would take a small machine four to six times the room.
+    /// `HalfSipHash-2-4` of a sequence of words. Its key has 64 bits, as many as the seed.
+    /// `SipHash` would need four to six times the code size on a small machine.
     fn hash(self, first: u32, others: &[[u8; 4]]) -> u32 {
         let [low, high] = self.key;
         let mut v = [low, high, low ^ 0x6c79_6765, high ^ 0x7465_6462];
@@ -190,10 +189,10 @@ impl defmt::Format for Secret {
 mod tests {
     use super::*;
 
-    /// Key and message count up from 0. Published with the reference implementation
-    /// (`vectors_hsip32`), for messages of so many octets.
+    /// Key and message count up from 0. The vectors are published with the reference
+    /// implementation (`vectors_hsip32`), each for a message of this many octets.
     #[test]
-    fn it_is_halfsiphash_2_4() {
+    fn the_hash_is_halfsiphash_2_4() {
         let secret = Secret::new(0x0706_0504_0302_0100);
         let octets: [u8; 36] = core::array::from_fn(|at| u8::try_from(at).unwrap());
         let (words, _) = octets.as_chunks();
@@ -208,7 +207,7 @@ mod tests {
         }
     }
 
-    /// Published with the reference implementation (`vectors_sip64`).
+    /// The vectors are published with the reference implementation (`vectors_sip64`).
     #[test]
     fn a_seed_from_a_counter_is_siphash_2_4() {
         let secret = core::array::from_fn(|at| u8::try_from(at).unwrap());
@@ -217,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn boots_next_to_each_other_have_seeds_that_differ_in_half_their_bits() {
+    fn seeds_of_consecutive_boots_differ_in_half_their_bits() {
         let differing = (0..1_000).map(|boots| {
             let [a, b] = [boots, boots + 1].map(|boots| boot_seed(b"0123456789abcdef", boots));
             (a ^ b).count_ones()
@@ -256,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_never_printed() {
+    fn the_secret_is_never_printed() {
         extern crate std;
         let secret = Secret::new(0x0123_4567_89ab_cdef);
         assert_eq!(std::format!("{secret:?}"), "Secret(..)");
@@ -276,7 +275,7 @@ mod tests {
         }
 
         #[test]
-        fn the_same_ends_400_us_later_have_one_100_above() {
+        fn the_number_of_the_same_ends_grows_by_100_in_400_us() {
             for micros in [0, 3, 1_000_003, (1 << 34) - 399, u64::MAX >> 2] {
                 let [now, later] =
                     [micros, micros + 400].map(|micros| number(7, (2, 50_000), (1, 80), micros));
@@ -284,9 +283,9 @@ mod tests {
             }
         }
 
-        /// Each end, and the secret, change half the bits.
+        /// A change of either end, or of the secret, changes half the bits.
         #[test]
-        fn other_ends_and_other_secrets_have_others() {
+        fn other_ends_and_other_secrets_give_other_numbers() {
             let base = number(7, (2, 50_000), (1, 80), 1_000);
             let others = [
                 number(8, (2, 50_000), (1, 80), 1_000),

@@ -1,5 +1,5 @@
-//! One connection bound to one smoltcp socket: what the connection owes to the socket, and
-//! what is left of it after its end.
+//! One connection bound to one smoltcp socket: performs the actions of the connection on
+//! the socket, and cleans up after its end.
 
 use super::ends::local_end;
 use crate::Instant;
@@ -11,48 +11,48 @@ use smoltcp::iface::{Interface, SocketHandle};
 use smoltcp::socket::tcp;
 use smoltcp::wire::IpAddress;
 
-/// How long the RST of a connection that ended may wait for its neighbour to be
-/// resolved. After that it is dropped: the stack below would send a request for the
-/// neighbour every second without bound.
+/// How long the RST of a connection that ended may wait for its neighbour to be resolved.
+/// After that it is dropped: otherwise smoltcp would send a request for the neighbour
+/// every second without bound.
 const RST_PATIENCE_MS: u32 = 5_000;
 
 /// Whether the application still uses a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tenure {
-    /// May be opened again.
+    /// The slot may be opened again.
     Free,
-    /// Opened, and neither finished, aborted nor released.
+    /// The slot was opened, and neither finished, aborted nor released.
     Held,
 }
 
-/// Which half of a poll has just run.
+/// The half of a poll that has just run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Step {
     /// One frame was taken from the device.
     Ingress,
-    /// Frames were given to the device.
+    /// Frames were passed to the device.
     Egress,
 }
 
-/// A connection, its socket, and what was last seen of it.
+/// A connection, its socket, and the state of the socket at the last check.
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) connection: Connection,
     pub(super) handle: SocketHandle,
     pub(super) tenure: Tenure,
-    /// Counts how often the slot was opened: an id of an earlier time is stale.
+    /// Counts how often the slot was opened: an id with an earlier number is stale.
     pub(super) generation: u32,
-    /// The socket's state when it was last looked at.
+    /// The socket's state at the last check.
     pub(super) tcp: tcp::State,
-    /// How many received octets were unread when it was last looked at.
+    /// How many received octets were unread at the last check.
     pub(super) unread: usize,
 }
 
-/// Closes a socket without a segment, and with nothing left in it of the other end.
+/// Closes a socket without sending a segment, and removes the remote endpoint from it.
 pub(super) fn forget(socket: &mut tcp::Socket<'_>) {
-    // It forgets that only when it is opened again. The port is not zero and the socket
-    // is closed: this is not refused.
+    // A socket forgets its remote endpoint only when it is opened again. The port is not
+    // zero and the socket is closed, so this is not refused.
     socket.abort();
     let forgotten = socket.listen(1);
     debug_assert!(forgotten.is_ok());
@@ -76,7 +76,7 @@ impl Slot {
         }
     }
 
-    /// Returns the action to perform if an address of ours was removed.
+    /// Returns the action to perform if the local address was removed.
     pub(super) fn note_addresses(
         &mut self,
         flow: Option<Flow>,
@@ -95,7 +95,7 @@ impl Slot {
             if !has_lost {
                 return Action::None;
             }
-            // A caller used the address that was removed; others may call at another.
+            // A caller used the removed address. Others may connect to another address.
             self.connection.handle_handshake_dropped();
             return Action::Relisten;
         }
@@ -105,9 +105,8 @@ impl Slot {
         }
     }
 
-    /// How much is lost by opening this slot again: nothing while the socket is
-    /// closed, then the courtesy of TIME-WAIT, then that of FIN-WAIT-2 or of a
-    /// RST that has not left.
+    /// The cost of opening this slot again: nothing while the socket is closed, more if
+    /// TIME-WAIT is cut short, most if FIN-WAIT-2 is cut short or a RST is not sent.
     pub(super) fn reuse_cost(&self, socket: &tcp::Socket<'_>) -> u8 {
         match socket.state() {
             tcp::State::Closed if socket.remote_endpoint().is_none() => 0,
@@ -129,8 +128,8 @@ impl Slot {
     pub(super) fn perform(&mut self, action: Action, socket: &mut tcp::Socket<'_>, now: Instant) {
         match action {
             Action::SendFin => return self.complete_finish(socket, now),
-            // The peer has seen no more than a SYN: there is nothing to reset (RFC 9293,
-            // 3.10.5), and nothing that keeps the port.
+            // The peer has received at most a SYN: there is nothing to reset (RFC 9293,
+            // 3.10.5), and nothing keeps the port in use.
             Action::Reset
                 if socket.state() == tcp::State::SynSent && !is_on(Sabotage::LoudAbort) =>
             {
@@ -148,8 +147,8 @@ impl Slot {
                 let relisten = socket.listen(listened_at);
                 debug_assert!(relisten.is_ok());
             }
-            // Opening is done where the endpoints are known; the rest owes
-            // nothing to the socket.
+            // Sockets are opened where the endpoints are known. The other actions need
+            // nothing from the socket.
             Action::StartConnect
             | Action::StartListen
             | Action::None
@@ -162,9 +161,9 @@ impl Slot {
         self.tcp = socket.state();
     }
 
-    /// Carries on with finishing, if a FIN is still to be sent. If received bytes were not
-    /// read, no FIN is sent: once our bytes are acknowledged, a RST informs the peer that
-    /// its own were dropped (RFC 9293, SHLD-3; RFC 2525, 2.17).
+    /// Continues to finish, if a FIN is still to be sent. If received bytes were not read,
+    /// no FIN is sent: once our bytes are acknowledged, a RST informs the peer that its
+    /// bytes were dropped (RFC 9293, SHLD-3; RFC 2525, 2.17).
     pub(super) fn complete_finish(&mut self, socket: &mut tcp::Socket<'_>, now: Instant) {
         let pending = self.connection.ledger().pending();
         let state = self.connection.state();
@@ -173,10 +172,10 @@ impl Slot {
             matches!(state, State::Finishing(_)) && is_acknowledged(socket.state());
         let is_due = matches!(state, State::WriteFinished(_) | State::Finishing(_))
             && (socket.may_send() || is_acknowledged);
-        // What is unread is lost only by finishing.
+        // Unread bytes are lost only when the connection is finished.
         let is_read = matches!(state, State::WriteFinished(_)) || socket.recv_queue() == 0;
-        // In LAST-ACK, smoltcp drops an ACK that acknowledges nothing new, and with it the
-        // news that the window is open again: the FIN waits for that.
+        // In LAST-ACK, smoltcp drops an ACK that acknowledges nothing new, and with it an
+        // update that opens the window. So the FIN waits for the window to open.
         let is_stuck = socket.state() == tcp::State::CloseWait && self.connection.is_blocked();
         if is_due && is_read {
             if is_acknowledged {
@@ -199,12 +198,13 @@ impl Slot {
         socket.state() == tcp::State::Closed && socket.remote_endpoint().is_some()
     }
 
-    /// Drops what has lingered after the end of a connection for too long: a RST that could
-    /// not leave, a peer that never closes its direction.
+    /// Drops what has lingered too long after the end of a connection: a RST that could not
+    /// be sent, or a socket whose peer never closes its direction.
     ///
-    /// To forget the other end is to lose what was received from it. While the owner of the
-    /// slot may read that, a RST goes on waiting, and so does a peer; and a socket leaves
-    /// TIME-WAIT, at whose end smoltcp clears its buffers, with a RST.
+    /// To forget the remote endpoint is to lose the bytes received from it. While the owner
+    /// of the slot may read them, a RST goes on waiting, and so does a socket whose peer
+    /// has not closed. A socket leaves TIME-WAIT with a RST, because smoltcp clears its
+    /// buffers at the end of TIME-WAIT.
     pub(super) fn give_up(&mut self, socket: &mut tcp::Socket<'_>, now: Instant) {
         let has_unread = self.has_unread(socket) && !is_on(Sabotage::Unread);
         let lingers = Self::is_rst_due(socket)
@@ -220,13 +220,13 @@ impl Slot {
         self.tcp = socket.state();
     }
 
-    /// Whether bytes of the peer wait for a reader.
+    /// Whether there are received bytes that were not read.
     pub(super) fn has_unread(&self, socket: &tcp::Socket<'_>) -> bool {
         socket.recv_queue() > 0
     }
 
-    /// The application reads no more. What the peer has sent, or still sends, is dropped, and
-    /// a RST informs the peer (RFC 9293, SHLD-3).
+    /// Called when the application does not read any more. Drops what the peer has sent or
+    /// still sends; a RST informs the peer (RFC 9293, SHLD-3).
     pub(super) fn drop_unread(&mut self, socket: &mut tcp::Socket<'_>, now: Instant) {
         let is_owed = !matches!(socket.state(), tcp::State::Closed | tcp::State::TimeWait);
         if is_owed && self.tenure == Tenure::Free && self.has_unread(socket) {
@@ -236,14 +236,14 @@ impl Slot {
         }
     }
 
-    /// When the driver has to look at this slot at the latest. It may find that
-    /// nothing is due yet.
+    /// When the driver has to check this slot at the latest. It may find that nothing is
+    /// due yet.
     #[inline]
     pub(super) fn timeout_bound(&self) -> Instant {
         self.connection.timeout_bound()
     }
 
-    /// Whether there is nothing more to say.
+    /// Whether the socket has nothing more to send.
     pub(super) fn is_over(socket: &tcp::Socket<'_>) -> bool {
         socket.state() == tcp::State::Closed && !Self::is_rst_due(socket)
     }

@@ -1,4 +1,4 @@
-//! Both ends of a connection in one value, for crates that speak a protocol.
+//! Both ends of a connection in one value, for crates that implement a protocol.
 
 use super::driver::Stack;
 use super::error::Error;
@@ -11,9 +11,9 @@ use smoltcp::phy::Device;
 
 /// A connection as one value that reads and writes, lent by [`Stack::socket`].
 ///
-/// Crates that speak a protocol take one value that is `Read + Write`; this is it, with
-/// `BufRead`, `ReadReady` and `WriteReady` besides. It reads as a [`Reader`] does and writes as
-/// a [`Writer`] does, with one error for both. Open the connection with
+/// Crates that implement a protocol take one value that is `Read + Write`, as this is. It also
+/// implements `BufRead`, `ReadReady` and `WriteReady`. It reads like a [`Reader`] and writes
+/// like a [`Writer`], with one error type for both. Open the connection with
 /// [`OnReceive::Keep`](crate::OnReceive::Keep).
 ///
 /// Dropping a socket does nothing: it is only lent.
@@ -46,7 +46,7 @@ impl<'s, 'a, D: Device, C: Clock, const N: usize> Socket<'s, Stack<'a, D, C, N>>
         Self { stack, id }
     }
 
-    /// The writing end, for all that a [`Writer`] offers besides `Write`.
+    /// The writing end, for what a [`Writer`] has in addition to `Write`.
     pub const fn writer(&mut self) -> Writer<'_, Stack<'a, D, C, N>> {
         Writer::new(self.stack, self.id)
     }

@@ -6,19 +6,19 @@ use core::fmt;
 use smoltcp::iface::{PollIngressSingleResult, PollResult, SocketSet};
 use smoltcp::phy::Device;
 
-/// One poll, made by [`Tracker::steps`], for an application that wants to do something
-/// between its steps: to bound the frames it takes in, or to serve other sockets after each
-/// of them.
+/// One poll, made by [`Tracker::steps`], for an application that has work between the
+/// steps: to bound the number of received frames, or to serve other sockets after each of
+/// them.
 ///
-/// Each step is whole by itself: the connections that it touched are brought up to date
-/// before it returns. Timers run before the first segment is sent, or at the latest when
-/// this is dropped. What is not taken in or sent now is so by the next poll.
+/// Each step is complete: it updates the connections that it touched before it returns.
+/// Timers run before the first segment is sent, or at the latest when this value is
+/// dropped. What is not received or sent in this poll is left to the next.
 ///
 /// ```
 /// use lastbyte::stack::smoltcp::phy::Device;
 /// use lastbyte::stack::{Net, Tracker};
 ///
-/// /// Takes in four frames at most, and sends.
+/// /// Receives at most four frames, and sends.
 /// fn my_poll<D: Device>(tracker: &mut Tracker<2>, net: &mut Net<'_, '_, D>) {
 ///     let mut steps = tracker.steps(net);
 ///     for _ in 0..4 {
@@ -30,14 +30,14 @@ use smoltcp::phy::Device;
 ///     while steps.send() {}
 /// }
 /// ```
-#[must_use = "nothing is taken in or sent before a step is made"]
+#[must_use = "nothing is received or sent before a step is made"]
 pub struct Steps<'s, 'n, 'a, D: Device + ?Sized, const N: usize> {
     tracker: &'s mut Tracker<N>,
     net: &'s mut Net<'n, 'a, D>,
 }
 
 impl<const N: usize> Tracker<N> {
-    /// Begins a poll whose steps the application makes itself, in place of
+    /// Begins a poll whose steps the application makes itself, instead of
     /// [`poll`](Self::poll).
     pub fn steps<'s, 'n, 'a, D: Device + ?Sized>(
         &'s mut self,
@@ -49,7 +49,7 @@ impl<const N: usize> Tracker<N> {
 }
 
 impl<'a, D: Device + ?Sized, const N: usize> Steps<'_, '_, 'a, D, N> {
-    /// Takes in one frame that the device has received. Whether there was one.
+    /// Processes one frame that the device has received. Returns whether there was one.
     pub fn take_in(&mut self) -> bool {
         let taken = self.tracker.take_in_frame(self.net, self.net.now, None)
             != PollIngressSingleResult::None;
@@ -58,8 +58,8 @@ impl<'a, D: Device + ?Sized, const N: usize> Steps<'_, '_, 'a, D, N> {
         taken
     }
 
-    /// Sends one segment of each connection at most, and one packet of each other socket.
-    /// Whether anything was sent, so that more may follow.
+    /// Sends at most one segment of each connection, and one packet of each other socket.
+    /// Returns whether anything was sent, so that more may follow.
     pub fn send(&mut self) -> bool {
         self.tracker.run_timers(self.net);
         let sent = self.tracker.send_segments(self.net) != PollResult::None;
@@ -68,7 +68,7 @@ impl<'a, D: Device + ?Sized, const N: usize> Steps<'_, '_, 'a, D, N> {
         sent
     }
 
-    /// The sockets, to serve those that are not the tracker's.
+    /// The socket set, to serve the application's own sockets.
     pub fn sockets(&mut self) -> &mut SocketSet<'a> {
         self.net.sockets
     }

@@ -1,4 +1,4 @@
-//! Polling in steps, so that nothing that happens to a connection is missed.
+//! Polls in steps, so that nothing that happens to a connection is missed.
 //!
 //! A combined `Interface::poll` can process a FIN and a RST, acknowledge bytes
 //! and time out in one call, and does not report which of these happened. The
@@ -27,21 +27,22 @@ use smoltcp::socket::tcp;
 #[cfg(feature = "proto-ipv4")]
 use smoltcp::wire::IpCidr;
 
-/// How many rounds of sending one poll makes, each with at most one segment a
-/// socket: more than any buffer holds, so that only a fault ever reaches it.
+/// The maximum number of egress passes in one poll, each with at most one segment of each
+/// socket: more than any buffer holds, so that only a bug reaches it.
 const EGRESS_BURST: u32 = 1 << 20;
 
-/// The segments of a peer that names no size (RFC 9293, 3.7.1). Less than one of them
-/// may be left to the next poll; a peer that names a smaller size has to wait so long.
+/// The segment size of a peer that announces none (RFC 9293, 3.7.1). Less data than this
+/// may be left to the next poll, even if the peer announces a smaller size.
 pub(super) const SMALLEST_SEGMENT: usize = 536;
 
-/// A full segment on Ethernet. What leaves at once may be longer where the device cuts
-/// it; less than it may be held back, more may not.
+/// A full segment on Ethernet. A segment may be longer if the device does segmentation
+/// offload. Less data than this may be held back, more may not.
 pub(super) const FULL_SEGMENT: usize = 1_460;
 
-/// How long smoltcp is not asked again for what is to be sent, where nothing seems to
-/// be. That late a retransmission may be, where writes follow each other of which none
-/// can send: a hundredth of the shortest timeout (RFC 6298, 2.4).
+/// How long no egress pass is made after one that found nothing to send, if smoltcp
+/// reports nothing as due. A retransmission may be late by this time during consecutive
+/// writes that cannot send: a hundredth of the shortest retransmission timeout (RFC 6298,
+/// 2.4).
 pub(super) const REST_MS: u32 = 10;
 
 /// A connection of a [`Tracker`] or a [`Stack`](super::Stack), from the call
@@ -53,31 +54,31 @@ pub struct ConnectionId {
     pub(super) generation: u32,
 }
 
-/// Where the generations of a tracker begin: far from those of every other, so that an id
-/// of one names no connection of another.
+/// The first generation of a tracker: far from those of every other tracker, so that an
+/// id of one names no connection of another.
 fn first_generation() -> u32 {
     static TRACKERS: AtomicU32 = AtomicU32::new(0);
     #[cfg(target_has_atomic = "32")]
     let number = TRACKERS.fetch_add(1, Ordering::Relaxed);
-    // A machine without such an instruction has one core; an interrupt that makes a
-    // tracker in between is the exception.
+    // A machine without such an instruction has one core. The number is not unique only
+    // if an interrupt makes a tracker in between.
     #[cfg(not(target_has_atomic = "32"))]
     let number = {
         let number = TRACKERS.load(Ordering::Relaxed);
         TRACKERS.store(number.wrapping_add(1), Ordering::Relaxed);
         number
     };
-    // The golden ratio of 2^32 spreads numbers that follow each other.
+    // A multiplication by 2^32 divided by the golden ratio spreads consecutive numbers.
     number.wrapping_mul(0x9e37_79b9)
 }
 
-/// What polling works on, lent for one call: the application keeps it.
+/// What a poll works on, lent for one call: the application owns it.
 pub struct Net<'n, 'a, D: ?Sized> {
     /// The interface.
     pub interface: &'n mut Interface,
     /// The sockets, among them the tracker's.
     pub sockets: &'n mut SocketSet<'a>,
-    /// The device, as it is: the tracker puts its guard around it.
+    /// The device, unwrapped: the tracker puts its guard around it.
     pub device: &'n mut D,
     /// The present time.
     pub now: Instant,
@@ -91,26 +92,26 @@ impl<D: ?Sized> fmt::Debug for Net<'_, '_, D> {
     }
 }
 
-/// What the receiving half of a poll has done.
+/// The result of the receiving half of a poll.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Taken {
-    /// Nothing: there was no frame, and no timer was due.
+    /// There was no frame, and no timer was due.
     Nothing,
-    /// Nothing can be said of the rest: the device has no room for a frame to send, and most
-    /// devices give none that they have received then.
+    /// It is unknown whether more frames were received: the device has no room for a frame
+    /// to send, and most devices then return no received frame either.
     Full,
-    /// It took in everything the device had.
+    /// It processed every frame that the device had received.
     All,
-    /// It took in as many frames as the device holds, so everything that had arrived when
-    /// it began. There may be more, which has arrived since.
+    /// It processed as many frames as the device holds, and so every frame that had
+    /// arrived when it began. More may have arrived since.
     More,
 }
 
 /// `N` connections over an interface, a device and sockets that belong to the
 /// application.
 ///
-/// [`Stack`](super::Stack) is a tracker with these parts and a clock in one. An
-/// application that owns its poll loop uses the tracker instead, and never blocks: it calls
+/// [`Stack`](super::Stack) combines a tracker with these parts and a clock. An application
+/// that owns its poll loop uses the tracker instead, and never blocks: it calls
 /// [`poll`](Self::poll) in place of `Interface::poll`, or makes the [`steps`](Self::steps)
 /// of a poll itself.
 #[derive(Debug)]
@@ -119,37 +120,36 @@ pub struct Tracker<const N: usize> {
     pub(super) wire: Wire<N>,
     pub(super) ports: Ports,
     pub(super) secret: Secret,
-    /// Not later than the earliest timer of any connection.
+    /// A time not later than the earliest timer of any connection.
     next_timer: Instant,
-    /// Until when no egress pass of smoltcp is needed for what its `poll_at` does not report
-    /// as due: a pass was made a moment ago.
+    /// Until this time, an egress pass of smoltcp is needed only if its `poll_at` reports
+    /// something as due, because a pass was made shortly before.
     pub(super) rests_until: Instant,
     pub(super) turns: Turns,
-    /// When smoltcp was last given a neighbour, not to the microsecond.
+    /// When smoltcp was last given a neighbour, approximately.
     #[cfg(feature = "medium-ethernet")]
     pub(super) introduced_at: Instant,
     pub(super) link_is_up: bool,
-    /// Whether only one owner uses the interface, and calls [`disturb`](Self::disturb) when
-    /// the application may have used it.
+    /// Whether the interface has a single owner, which calls [`disturb`](Self::disturb)
+    /// when the application may have used it.
     pub(super) is_owned: bool,
-    /// How many frames one poll takes in before it sends: as many as the device holds. A
-    /// flood must not keep the stack from answering.
+    /// How many frames one poll processes at most before it sends: as many as the device
+    /// holds. A flood must not keep the stack from answering.
     receive_queue: u16,
 }
 
-/// Of the passes of a poll most find nothing to do: the question whether there
-/// is something is inlined, the answer to it is not.
+/// Most passes of a poll find nothing to do: the check whether there is something is
+/// inlined, the work is not.
 impl<const N: usize> Tracker<N> {
     /// A tracker over TCP sockets that the application has added to its set.
-    /// They belong to the tracker from now on: they are configured, opened and
-    /// closed by it alone, and which of them serves which connection changes. Sockets of
-    /// the application that are to have their turn where the device is full, and no more,
-    /// are added after them. The interface should have been made with
-    /// [`Config::interface_seed`].
+    /// From then on they belong to the tracker: it alone configures, opens and closes
+    /// them, and each may serve any connection. Add the sockets of the application after
+    /// them: only then do those take turns with the connections when the device is full.
+    /// The interface should have been made with [`Config::interface_seed`].
     ///
     /// # Errors
     ///
-    /// What is wrong with the configuration, for this device.
+    /// [`ConfigError`]: what is wrong with the configuration, for this device.
     pub fn new(
         config: &Config,
         device: &impl Device,
@@ -192,14 +192,14 @@ impl<const N: usize> Tracker<N> {
         })
     }
 
-    /// Everything that is due: takes in as many frames as the device
-    /// [holds](Config::receive_queue) at most, runs timers, sends.
+    /// Does everything that is due: processes at most as many frames as the device
+    /// [holds](Config::receive_queue), runs timers, sends.
     pub fn poll<D: Device + ?Sized>(&mut self, net: &mut Net<'_, '_, D>) {
         self.ingest(net);
         self.send_after_ingest(net);
     }
 
-    /// The receiving half of a poll: takes in frames, runs timers.
+    /// The receiving half of a poll: processes received frames, runs timers.
     pub(super) fn ingest<D: Device + ?Sized>(&mut self, net: &mut Net<'_, '_, D>) -> Taken {
         let taken = self.take_in(net);
         if self.next_timer > net.now {
@@ -229,7 +229,7 @@ impl<const N: usize> Tracker<N> {
         Watch::new(device, &self.wire)
     }
 
-    /// Notices a lost address before smoltcp clears what was queued to be sent from it.
+    /// Detects a removed address before smoltcp clears the data queued to be sent from it.
     // tuning: addresses-apart
     #[inline(never)]
     fn before_steps(&mut self, interface: &Interface, sockets: &mut SocketSet<'_>, now: Instant) {
@@ -246,8 +246,7 @@ impl<const N: usize> Tracker<N> {
         }
     }
 
-    /// Brings the connections up to date that a step touched. Public to measure what it
-    /// costs.
+    /// Updates the connections that a step touched. Public to measure its cost.
     #[doc(hidden)]
     pub fn after_step(&mut self, step: Step, sockets: &mut SocketSet<'_>, now: Instant) {
         if self.wire.guard.is_touched() {
@@ -300,20 +299,20 @@ impl<const N: usize> Tracker<N> {
         }
     }
 
-    /// What comes before the steps, where it can matter.
+    /// Checks the addresses before the steps, if they may have changed.
     fn look_at_addresses<D: Device + ?Sized>(&mut self, net: &mut Net<'_, '_, D>) {
         if !self.is_owned || self.rests_until == Instant::ZERO {
             self.before_steps(net.interface, net.sockets, net.now);
         }
     }
 
-    /// What comes before the first step of a poll.
+    /// The work before the first step of a poll.
     pub(super) fn prepare<D: Device + ?Sized>(&mut self, net: &mut Net<'_, '_, D>) {
         self.look_at_addresses(net);
         net.interface.poll_maintenance(to_smoltcp(net.now));
     }
 
-    /// Takes in frames that the device has received.
+    /// Processes frames that the device has received.
     fn take_in<D: Device + ?Sized>(&mut self, net: &mut Net<'_, '_, D>) -> Taken {
         self.prepare(net);
         let mut taken = Taken::Nothing;
@@ -327,9 +326,8 @@ impl<const N: usize> Tracker<N> {
         Taken::More
     }
 
-    /// Takes in a frame that the device has received; or this one, if there is one. A
-    /// function of its own, so that what taking in a frame prepares is not prepared where
-    /// there is none.
+    /// Processes a frame that the device has received, or `introduction` if there is one.
+    /// A separate function, so that its setup is skipped if there is no frame.
     // tuning: frame-apart
     #[inline(never)]
     pub(super) fn take_in_frame<D: Device + ?Sized>(
@@ -343,15 +341,15 @@ impl<const N: usize> Tracker<N> {
             .poll_ingress_single(to_smoltcp(at), &mut watch, net.sockets)
     }
 
-    /// Sends what may be sent, in a call that has not taken in first. It checks the addresses
-    /// before: sending from a lost address would clear what was queued.
+    /// Sends what may be sent, in a call that has not received first. It checks the addresses
+    /// before, because to send from a removed address would clear the queued data.
     pub(super) fn send_out<D: Device + ?Sized>(&mut self, net: &mut Net<'_, '_, D>) {
         self.look_at_addresses(net);
         self.send_after_ingest(net);
     }
 
-    /// Sends what may be sent, until nothing is left or the device is full.
-    /// To be called after [`ingest`](Self::ingest).
+    /// Sends what may be sent, until nothing is left or the device is full. Call it after
+    /// [`ingest`](Self::ingest).
     pub(super) fn send_after_ingest<D: Device + ?Sized>(&mut self, net: &mut Net<'_, '_, D>) {
         for _ in 0..EGRESS_BURST {
             if self.send_segments(net) == PollResult::None {
@@ -361,10 +359,10 @@ impl<const N: usize> Tracker<N> {
         self.after_step(Step::Egress, net.sockets, net.now);
     }
 
-    /// Sends what connection `id` has accepted, and with each segment of it one of each of
-    /// the others at most. An egress pass of smoltcp visits every socket, so this makes no
-    /// more passes than are needed. To be called after [`ingest`](Self::ingest), with what
-    /// that has taken in.
+    /// Sends what connection `id` has accepted, and with each of its segments at most one
+    /// segment of each other connection. An egress pass of smoltcp visits every socket, so
+    /// this makes no more passes than needed. Call it after [`ingest`](Self::ingest), with
+    /// the result of that.
     pub(super) fn send_accepted<D: Device + ?Sized>(
         &mut self,
         net: &mut Net<'_, '_, D>,
@@ -377,8 +375,8 @@ impl<const N: usize> Tracker<N> {
         };
         let pending = slot.connection.ledger().queued();
         let in_flight = self.wire.guard.in_flight(index);
-        // By Nagle's algorithm (RFC 9293, 3.7.4), with nothing to be answered and no
-        // timer of smoltcp's that can have been due for long.
+        // Nagle's algorithm (RFC 9293, 3.7.4) holds it back, nothing has to be answered,
+        // and no timer of smoltcp's can have been due for long.
         let is_held_back = taken == Taken::Nothing
             && in_flight > 0
             && pending.saturating_sub(in_flight)
@@ -398,9 +396,9 @@ impl<const N: usize> Tracker<N> {
     }
 
     /// Sends what is due, and returns when to poll again at the latest. Makes no egress pass
-    /// of smoltcp where smoltcp reports that none is due. To be called after
-    /// [`ingest`](Self::ingest), by an owner who calls [`disturb`](Self::disturb) when other
-    /// code may have used the interface.
+    /// of smoltcp if smoltcp reports that none is due. Call it after
+    /// [`ingest`](Self::ingest), and call [`disturb`](Self::disturb) when other code may
+    /// have used the interface.
     pub(super) fn send_due<D: Device + ?Sized>(&mut self, net: &mut Net<'_, '_, D>) -> Instant {
         for _ in 0..EGRESS_BURST {
             let next = self.poll_at(net);
@@ -416,8 +414,8 @@ impl<const N: usize> Tracker<N> {
         self.poll_at(net)
     }
 
-    /// Other code may have changed the interface: only an egress pass finds out what is to be
-    /// sent.
+    /// Records that other code may have changed the interface: only an egress pass shows what
+    /// is to be sent.
     pub(super) const fn disturb(&mut self) {
         self.rests_until = Instant::ZERO;
     }
@@ -446,8 +444,8 @@ impl<const N: usize> Tracker<N> {
         self.wire.guard.advance(index, receipt);
     }
 
-    /// Takes in what an egress step put on the wire. It acknowledges nothing, and no
-    /// state of a socket that matters changes by it.
+    /// Records what an egress step sent. An egress step acknowledges nothing, and changes
+    /// no state of a socket that matters here.
     fn sync_sent(&mut self, index: usize, facts: Facts, sockets: &SocketSet<'_>, now: Instant) {
         let Some(slot) = self.slots.get_mut(index) else {
             return;
@@ -455,7 +453,7 @@ impl<const N: usize> Tracker<N> {
         #[cfg(feature = "medium-ethernet")]
         let was_unanswered = facts.sent.is_some() && slot.connection.is_unanswered();
         slot.note_sent(facts, now);
-        // With each doubling of the tries, so that single losses send few requests.
+        // Only when the number of tries has doubled, so that single losses cause few requests.
         #[cfg(feature = "medium-ethernet")]
         let is_again = match facts.resent > 0 {
             true => slot.connection.retransmissions().is_power_of_two(),
@@ -472,7 +470,8 @@ impl<const N: usize> Tracker<N> {
         }
     }
 
-    /// Takes in between whom the segments of a connection go, and whether they still do.
+    /// Updates the guard with both ends of a connection, and removes the connection from it
+    /// once its socket has nothing more to send.
     fn note_ends(&mut self, index: usize, sockets: &SocketSet<'_>) {
         let Some(slot) = self.slots.get(index) else {
             return;
@@ -491,7 +490,7 @@ impl<const N: usize> Tracker<N> {
         }
     }
 
-    /// Segments between these ends belong to a connection from now on.
+    /// Assigns the segments between these ends to a connection.
     pub(super) fn assign(&mut self, index: usize, ends: &Ends) {
         #[cfg(feature = "medium-ethernet")]
         self.wire.neighbours.forget(index);
@@ -504,7 +503,7 @@ impl<const N: usize> Tracker<N> {
     pub(super) fn note_broadcasts(&mut self, interface: &Interface) {
         #[cfg(feature = "proto-ipv4")]
         {
-            #[allow(irrefutable_let_patterns, reason = "there may be one version only")]
+            #[allow(irrefutable_let_patterns, reason = "there may be only one version")]
             let broadcast = |cidr: &IpCidr| {
                 if let IpCidr::Ipv4(cidr) = cidr {
                     cidr.broadcast().map(|address| address.octets())
@@ -518,7 +517,7 @@ impl<const N: usize> Tracker<N> {
         let _ = interface;
     }
 
-    /// Timers are to be looked at by this time at the latest.
+    /// Makes the timers run by this time at the latest.
     pub(super) fn look_by(&mut self, bound: Instant) {
         self.next_timer = self.next_timer.min(bound);
     }

@@ -1,18 +1,19 @@
-//! Who sends next where the device has no room for all.
+//! Decides which socket sends next if the device has no room for all.
 //!
-//! An egress step of smoltcp looks at the sockets in the order of their set, and ends at
-//! the first that finds no room. So the first that always has something to send would get
-//! all the room that a busy device has. Here a socket that has sent is moved after those that
-//! have not:
+//! An egress step of smoltcp visits the sockets in the order of their set, and ends at the
+//! first that finds no room. So the first socket that always has something to send would get
+//! all the room of a busy device. Here a socket that has sent is moved after those that have
+//! not:
 //!
-//! - After a step that ended for want of room, each step sends one frame, until one has
-//!   room for every socket that has a frame to send.
-//! - A connection whose frame has left changes places with the last of those that have not
-//!   had their turn. If all that want to have had it, another round begins.
-//! - With each round, one socket of the application comes first.
+//! - After a step that ended for lack of room, each step sends one frame, until a step
+//!   has room for every socket that has a frame to send.
+//! - A connection whose frame was sent changes places with the last of those that have not
+//!   had their turn. Once every socket with a frame to send has had its turn, another
+//!   round begins.
+//! - In each round, one socket of the application comes first.
 //!
-//! A socket that changes places is taken out of the set and put in again: smoltcp keeps
-//! with the place, not with the socket, for whose neighbour it waits.
+//! A socket that changes places is removed from the set and added again, because smoltcp
+//! stores with the place, not with the socket, which neighbour it waits for.
 
 use super::device::Watch;
 use super::retry::swap_with_first;
@@ -24,7 +25,7 @@ use smoltcp::phy::Device;
 use smoltcp::socket::Socket;
 
 impl<const N: usize> Tracker<N> {
-    /// Sends one segment of each connection at most, and one packet of each other socket,
+    /// Sends at most one segment of each connection, and one packet of each other socket,
     /// as far as the device has room.
     pub(super) fn send_segments<D: Device + ?Sized>(
         &mut self,
@@ -37,7 +38,7 @@ impl<const N: usize> Tracker<N> {
         sent
     }
 
-    /// The same, of those whose neighbour smoltcp knows.
+    /// Like `send_segments`, for the sockets whose neighbour smoltcp knows.
     pub(super) fn send_round<D: Device + ?Sized>(
         &mut self,
         net: &mut Net<'_, '_, D>,
@@ -69,7 +70,7 @@ impl<const N: usize> Tracker<N> {
         sent
     }
 
-    /// The socket of the application whose turn it is, where a round begins.
+    /// At the beginning of a round, the socket of the application whose turn it is.
     fn next_guest(&mut self, sockets: &SocketSet<'_>) -> Option<SocketHandle> {
         if !self.turns.is_round_new {
             return None;
@@ -84,7 +85,7 @@ impl<const N: usize> Tracker<N> {
         guest
     }
 
-    /// A connection has sent: it comes after those that have not.
+    /// Moves a connection that has sent after those that have not.
     fn move_back(&mut self, index: usize, sockets: &mut SocketSet<'_>) {
         let Some(place) = self.slots.get(index).map(|slot| slot.handle) else {
             return;
@@ -104,7 +105,7 @@ impl<const N: usize> Tracker<N> {
         if last_place == place {
             return;
         }
-        #[allow(irrefutable_let_patterns, reason = "there may be TCP sockets only")]
+        #[allow(irrefutable_let_patterns, reason = "there may be only TCP sockets")]
         if let Socket::Tcp(sent) = sockets.remove(place)
             && let Socket::Tcp(other) = sockets.remove(last_place)
         {

@@ -16,16 +16,16 @@ use smoltcp::phy::Device;
 /// The writing end of a connection, lent by
 /// [`Stack::writer`](super::Stack::writer).
 ///
-/// Every write first takes in what the device has received. So once the peer's
-/// FIN or RST has arrived, the very next write is refused, whichever call polled last.
+/// Every write first processes what the device has received. So once the peer's FIN or
+/// RST has arrived, the very next write is refused, whichever call polled last.
 ///
 /// `Ok` from a write means *accepted*: the bytes are in the transmit buffer and
 /// in the ledger. `Ok` from [`flush`](Write::flush) means that the peer's TCP
 /// has acknowledged every accepted byte. Neither says that the peer's
 /// application has read them.
 ///
-/// Dropping a writer does nothing: it is only lent. See
-/// [`scoped`](Self::scoped) for one that cleans up.
+/// Dropping a writer does nothing: it is only lent. See [`scoped`](Self::scoped) for a
+/// writer that cleans up.
 #[derive(Debug)]
 pub struct Writer<'s, S> {
     stack: &'s mut S,
@@ -37,23 +37,23 @@ impl<'s, 'a, D: Device, C: Clock, const N: usize> Writer<'s, Stack<'a, D, C, N>>
         Self { stack, id }
     }
 
-    /// Accepts as many of `bytes` as fit, without waiting, and sends what may be
-    /// sent of them. What other connections have to send is for [`Stack::poll`].
-    /// `Ok(0)` if `bytes` is empty, and only then.
+    /// Accepts as many of `bytes` as fit, without waiting, and sends what may be sent of
+    /// them. [`Stack::poll`] sends for the other connections. `Ok(0)` if `bytes` is
+    /// empty, and only then.
     ///
     /// # Errors
     ///
     /// [`WriteError::WouldBlock`]: there is no room at present, in the buffer or in the device
-    /// (which may hold back a FIN then), or the connection is still being opened. Otherwise
-    /// why the connection accepts no more bytes. Nothing of `bytes` was accepted.
+    /// (which may then hold back a FIN), or the connection is still being opened. Otherwise
+    /// the reason why the connection accepts no more bytes. None of `bytes` was accepted.
     pub fn try_write(&mut self, bytes: &[u8]) -> Result<usize, WriteError> {
         let (tracker, mut net) = self.stack.parts();
         tracker.try_write(&mut net, self.id, bytes)
     }
 
-    /// Like [`try_write`](Self::try_write), without a copy: `fill` gets the free
-    /// part of the transmit buffer that is in one piece, and returns how many
-    /// octets it has put at its start. It is not called where there is no room.
+    /// Like [`try_write`](Self::try_write), without a copy: `fill` gets the contiguous
+    /// free part of the transmit buffer, and returns how many octets it has written at
+    /// its start. It is not called if there is no room.
     ///
     /// # Errors
     ///
@@ -66,10 +66,11 @@ impl<'s, 'a, D: Device, C: Clock, const N: usize> Writer<'s, Stack<'a, D, C, N>>
         tracker.write_with(&mut net, self.id, fill)
     }
 
-    /// Like [`write`](Write::write), for bytes that more will follow soon (`MSG_MORE`). It
-    /// processes what the device has received and accepts the bytes as `write` does, but
-    /// leaves the sending to the next `write`, [`flush`](Write::flush), [`Stack::wait`] or
-    /// [`Stack::poll`], or to the call that fills half of the transmit buffer.
+    /// Like [`write`](Write::write), for bytes that will soon be followed by more
+    /// (`MSG_MORE`). It processes what the device has received and accepts the bytes as
+    /// `write` does, but leaves the sending to the next `write`, [`flush`](Write::flush),
+    /// [`Stack::wait`] or [`Stack::poll`], or to the call that fills half of the transmit
+    /// buffer.
     ///
     /// # Errors
     ///
@@ -88,13 +89,13 @@ impl<'s, 'a, D: Device, C: Clock, const N: usize> Writer<'s, Stack<'a, D, C, N>>
         tracker.try_write_more(&mut net, self.id, bytes)
     }
 
-    /// Accepts all of `message` or nothing, for protocols whose messages must not be cut by
-    /// an error. Waits for room if need be, for the call timeout at most.
+    /// Accepts all of `message` or nothing, for protocols whose messages an error must not
+    /// truncate. Waits for room if necessary, for the call timeout at most.
     ///
     /// # Errors
     ///
     /// [`WriteError::MessageTooLong`] if `message` is longer than the transmit buffer;
-    /// otherwise as [`write`](Write::write). Nothing of `message` was accepted.
+    /// otherwise as [`write`](Write::write). None of `message` was accepted.
     pub fn write_message(&mut self, message: &[u8]) -> Result<(), WriteError> {
         let id = self.id;
         self.stack
@@ -120,16 +121,16 @@ impl<'s, 'a, D: Device, C: Clock, const N: usize> Writer<'s, Stack<'a, D, C, N>>
     ///
     /// # Errors
     ///
-    /// Why the connection accepts no more bytes.
+    /// The reason why the connection accepts no more bytes.
     pub fn room(&mut self) -> Result<usize, WriteError> {
         let (tracker, mut net) = self.stack.parts();
         tracker.room(&mut net, self.id)
     }
 
-    /// Accepts at least one byte, waiting for the handshake or for room if need be.
+    /// Accepts at least one byte. Waits for the handshake or for room if necessary.
     fn write_or_wait(&mut self, bytes: &[u8], departure: Departure) -> Result<usize, WriteError> {
         let id = self.id;
-        // Mostly there is room: waiting for it is prepared for where there is none.
+        // There is usually room: the setup for waiting is done only if there is none.
         let (tracker, mut net) = self.stack.parts();
         let written = tracker.write_at_once(&mut net, id, bytes, departure)?;
         if written.accepted > 0 || bytes.is_empty() {
@@ -148,18 +149,18 @@ impl<'s, 'a, D: Device, C: Clock, const N: usize> Writer<'s, Stack<'a, D, C, N>>
             })
     }
 
-    /// Finishes our direction: no more writes, the accepted bytes drain, a FIN follows them.
-    /// The peer reads the end of our bytes, and reading goes on until the end of its own; then
-    /// [`finish`](Self::finish). Waits only while the connection is being opened, for the call
-    /// timeout at most; [`flush`](Write::flush) waits for the drain.
+    /// Finishes our direction: writes are refused, the accepted bytes drain, a FIN follows
+    /// them. The peer reads the end of our bytes, and we can read until the end of its own;
+    /// then call [`finish`](Self::finish). Waits only while the connection is being opened,
+    /// for the call timeout at most; [`flush`](Write::flush) waits for the drain.
     ///
-    /// The drain and our FIN have the finish timeout. After that, nothing bounds how long the
-    /// peer may send.
+    /// The finish timeout bounds the drain and our FIN. After that, nothing bounds how long
+    /// the peer may send.
     ///
     /// # Errors
     ///
-    /// Why the connection accepts no more bytes: after a FIN of the peer that refuses writes,
-    /// for instance.
+    /// The reason why the connection accepts no more bytes, such as a FIN of the peer after
+    /// which writes are refused.
     ///
     /// ```no_run
     /// use embedded_io::{Read, Write};
@@ -189,18 +190,18 @@ impl<'s, 'a, D: Device, C: Clock, const N: usize> Writer<'s, Stack<'a, D, C, N>>
         })
     }
 
-    /// Starts finishing, without waiting: no more writes, the accepted bytes
-    /// drain, a FIN follows them. The stack completes it while it is polled,
-    /// within the finish timeout; [`finished`](Self::finished) returns when.
+    /// Starts finishing, without waiting: writes are refused, the accepted bytes drain, a
+    /// FIN follows them. The stack completes this while it is polled, within the finish
+    /// timeout; [`finished`](Self::finished) returns the result.
     pub fn begin_finish(&mut self) {
         let (tracker, mut net) = self.stack.parts();
-        // The id was good when the writer was lent, and the stack has been
-        // lent with it ever since.
+        // The id was valid when the writer was lent, and the writer has borrowed the
+        // stack since.
         let _: Result<(), UnknownConnection> = tracker.begin_finish(&mut net, self.id);
     }
 
-    /// How the connection ended; `None` while it lives. `Ok` if every accepted
-    /// byte was acknowledged and the end was a FIN of either side.
+    /// How the connection ended; `None` while it lives. `Ok` if every accepted byte was
+    /// acknowledged and a FIN of either side ended it.
     pub fn finished(&mut self) -> Option<Result<Report, WriteError>> {
         let (tracker, net) = self.stack.parts();
         match tracker.finished(self.id, net.now) {
@@ -212,17 +213,16 @@ impl<'s, 'a, D: Device, C: Clock, const N: usize> Writer<'s, Stack<'a, D, C, N>>
     /// Drains what was accepted, sends a FIN, waits until it is acknowledged,
     /// and frees the slot. Waits for the finish timeout at most.
     ///
-    /// `Ok` if every accepted byte was acknowledged and the end was a FIN, ours
-    /// or the peer's; the report says which.
+    /// `Ok` if every accepted byte was acknowledged and a FIN, ours or the peer's, ended
+    /// the connection; the report shows which.
     ///
     /// # Errors
     ///
-    /// How the connection ended instead, with the ledger. The slot is free in
-    /// that case too.
+    /// How else the connection ended, with the ledger. The slot is free in that case too.
     pub fn finish(mut self) -> Result<Report, WriteError> {
         self.begin_finish();
         let id = self.id;
-        // The finish timeout ends the connection, so this needs no other.
+        // The finish timeout ends the connection, so this needs no other timeout.
         let outcome = self.stack.block_on(CallTimeout::None, |tracker, net, _| {
             Ok::<_, WriteError>(tracker.finished(id, net.now)?)
         });
@@ -230,12 +230,12 @@ impl<'s, 'a, D: Device, C: Clock, const N: usize> Writer<'s, Stack<'a, D, C, N>>
         outcome?
     }
 
-    /// Ends the connection at once with a RST and frees the slot. The RST
-    /// leaves at once; if the device is busy or the neighbour unresolved, it is
-    /// waited for, one second or the [call timeout](crate::Options::call_timeout) at most,
-    /// whichever is shorter. After that it leaves while the stack is polled, within 5 s.
+    /// Ends the connection at once with a RST and frees the slot. The RST leaves at once.
+    /// If the device is busy or the neighbour unresolved, this call waits for it, for one
+    /// second or the [call timeout](crate::Options::call_timeout), whichever is shorter.
+    /// After that the RST leaves while the stack is polled, within 5 s.
     ///
-    /// A connection that had ended before keeps its cause.
+    /// A connection that had already ended keeps its cause.
     ///
     /// # Errors
     ///
@@ -244,14 +244,14 @@ impl<'s, 'a, D: Device, C: Clock, const N: usize> Writer<'s, Stack<'a, D, C, N>>
         Ok(self.stack.abort(self.id)?)
     }
 
-    /// Where the connection stands, as of the last poll.
+    /// The state of the connection, as of the last poll.
     #[must_use]
     pub fn state(&self) -> State {
-        // A stale id was refused when the writer was borrowed.
+        // A stale id was refused when the writer was lent.
         self.stack.state(self.id).unwrap_or(State::Idle)
     }
 
-    /// The connection at a glance: state, ledger, whether the peer reads.
+    /// The progress of the connection: state, ledger, whether the peer reads.
     ///
     /// # Errors
     ///
@@ -261,7 +261,7 @@ impl<'s, 'a, D: Device, C: Clock, const N: usize> Writer<'s, Stack<'a, D, C, N>>
         tracker.progress(net.sockets, self.id)
     }
 
-    /// The account of the connection so far.
+    /// The report of the connection so far.
     ///
     /// # Errors
     ///
@@ -276,8 +276,8 @@ impl<'s, 'a, D: Device, C: Clock, const N: usize> Writer<'s, Stack<'a, D, C, N>>
         self.id
     }
 
-    /// A writer that releases the connection when dropped, and so aborts it if
-    /// it is unfinished: no early return leaks a slot.
+    /// A writer that releases the connection when it is dropped, and so aborts it if it
+    /// is unfinished: no early return leaks a slot.
     #[must_use]
     pub const fn scoped(self) -> Scoped<'s, 'a, D, C, N> {
         Scoped { writer: self }
@@ -289,14 +289,14 @@ impl<D: Device, C: Clock, const N: usize> ErrorType for Writer<'_, Stack<'_, D, 
 }
 
 impl<D: Device, C: Clock, const N: usize> Write for Writer<'_, Stack<'_, D, C, N>> {
-    /// Accepts at least one byte, waiting for the handshake or for room if
-    /// need be, for the call timeout at most. An empty `bytes` never waits.
+    /// Accepts at least one byte. Waits for the handshake or for room if necessary, for
+    /// the call timeout at most. With an empty `bytes` it never waits.
     fn write(&mut self, bytes: &[u8]) -> Result<usize, Self::Error> {
         self.write_or_wait(bytes, Departure::AtOnce)
     }
 
-    /// Waits until every accepted byte is acknowledged, for the call timeout at
-    /// most. Nagle's algorithm holds nothing back meanwhile.
+    /// Waits until every accepted byte is acknowledged, for the call timeout at most.
+    /// Meanwhile Nagle's algorithm holds nothing back.
     fn flush(&mut self) -> Result<(), Self::Error> {
         let id = self.id;
         self.stack.trace(id, Note::Flush);
@@ -311,15 +311,15 @@ impl<D: Device, C: Clock, const N: usize> Write for Writer<'_, Stack<'_, D, C, N
 }
 
 impl<D: Device, C: Clock, const N: usize> WriteReady for Writer<'_, Stack<'_, D, C, N>> {
-    /// Whether a write would return at once, be it with an error.
+    /// Whether a write would return at once, with success or an error.
     fn write_ready(&mut self) -> Result<bool, Self::Error> {
         let (tracker, mut net) = self.stack.parts();
         tracker.write_ready(&mut net, self.id)
     }
 }
 
-/// A [`Writer`] that owns its connection: dropping it gives the slot back and,
-/// if the connection is unfinished, resets it.
+/// A [`Writer`] that owns its connection: dropping it frees the slot and, if the
+/// connection is unfinished, resets it.
 ///
 /// Made by [`Writer::scoped`].
 #[derive(Debug)]
@@ -334,7 +334,7 @@ impl<D: Device, C: Clock, const N: usize> Scoped<'_, '_, D, C, N> {
     ///
     /// As [`Writer::finish`].
     pub fn finish(self) -> Result<Report, WriteError> {
-        // Dropping `self` afterwards finds the connection ended and free.
+        // When `self` is dropped afterwards, the connection has ended and its slot is free.
         Writer::new(&mut *self.writer.stack, self.writer.id).finish()
     }
 

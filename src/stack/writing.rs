@@ -1,4 +1,4 @@
-//! The calls of an application on a [`Tracker`] that write. None of them blocks.
+//! Calls on a [`Tracker`] that write. None of them blocks.
 
 use super::calls::UnknownConnection;
 use super::time::to_smoltcp;
@@ -14,19 +14,19 @@ use smoltcp::iface::SocketSet;
 use smoltcp::phy::Device;
 use smoltcp::socket::tcp;
 
-/// A full buffer of this many octets, six full segments on Ethernet, keeps a
-/// connection going while less than one of them is held back to be a full one. Of
-/// a smaller one, all of it is wanted in flight; and a peer that got less than two
-/// segments may wait with its ACK for what we hold back (RFC 9293, 3.8.6.3).
+/// With a transmit buffer of this many octets, six full segments on Ethernet, a
+/// connection keeps sending while less than a full segment is held back. With a smaller
+/// buffer, all of it should be in flight, and a peer that received less than two segments
+/// may delay its ACK until it gets what we hold back (RFC 9293, 3.8.6.3).
 const LARGE_BUFFER: usize = 6 * FULL_SEGMENT;
 
-/// Whether the device takes a frame to send. A token that is not used takes nothing:
+/// Whether the device has room for a frame to send. An unused token takes no room:
 /// smoltcp drops one with each frame that needs no answer.
 fn has_room<D: Device + ?Sized>(net: &mut Net<'_, '_, D>) -> bool {
     is_on(Sabotage::FullDevice) || net.device.transmit(to_smoltcp(net.now)).is_some()
 }
 
-/// The first so many of `bytes` are in the transmit buffer.
+/// Reports that the first `written` of `bytes` are in the transmit buffer.
 fn note_written(connection: &Connection, bytes: &[u8], written: usize) {
     if let Some(bytes) = bytes.get(..written).filter(|bytes| !bytes.is_empty()) {
         trace::report(connection, trace::Note::Written(bytes));
@@ -38,7 +38,7 @@ fn free(socket: &tcp::Socket<'_>) -> usize {
     socket.send_capacity().saturating_sub(socket.send_queue())
 }
 
-/// What a write that did not wait has done.
+/// The result of a write that did not wait.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Written {
     pub(super) accepted: usize,
@@ -46,7 +46,7 @@ pub(super) struct Written {
 }
 
 impl Written {
-    /// What such a write returns to the application.
+    /// The result that the application gets.
     fn unless_blocked<const N: usize>(
         self,
         tracker: &Tracker<N>,
@@ -65,24 +65,23 @@ impl Written {
 pub(super) enum Departure {
     /// In this call, as far as the window, Nagle's algorithm and the device allow.
     AtOnce,
-    /// With what follows: the application has announced more.
+    /// Together with what follows: the application has announced more.
     WithMore,
 }
 
 impl<const N: usize> Tracker<N> {
     /// Processes what the device has received, then accepts as much of `bytes` as the
-    /// transmit buffer has room for, and sends what may be sent of it. What other
-    /// connections have to send is for [`poll`](Self::poll). While several connections share
-    /// a device that is full, sending is left to `poll` too, so that each may write before
-    /// one takes the room.
+    /// transmit buffer has room for, and sends what may be sent of it. [`poll`](Self::poll)
+    /// sends for the other connections. While several connections share a full device, all
+    /// sending is left to `poll`, so that each may write before one takes the room.
     ///
     /// `Ok(0)` if `bytes` is empty, and only then.
     ///
     /// # Errors
     ///
     /// [`WriteError::WouldBlock`]: there is no room at present, in the buffer or in the device
-    /// (which may hold back a FIN then), or the connection is still being opened. Otherwise
-    /// why the connection accepts no more bytes. Nothing of `bytes` was accepted.
+    /// (which may then hold back a FIN), or the connection is still being opened. Otherwise
+    /// the reason why the connection accepts no more bytes. None of `bytes` was accepted.
     pub fn try_write<D: Device + ?Sized>(
         &mut self,
         net: &mut Net<'_, '_, D>,
@@ -93,10 +92,10 @@ impl<const N: usize> Tracker<N> {
             .unless_blocked(self, id, bytes)
     }
 
-    /// Like [`try_write`](Self::try_write), for bytes that more will follow soon (`MSG_MORE`):
-    /// sending is left to the next [`try_write`](Self::try_write) or [`poll`](Self::poll), or
-    /// to the call that fills half of the transmit buffer.
-    /// What the peer is owed in answer is left to the first call more than 10 ms after the last
+    /// Like [`try_write`](Self::try_write), for bytes that will soon be followed by more
+    /// (`MSG_MORE`): sending is left to the next [`try_write`](Self::try_write) or
+    /// [`poll`](Self::poll), or to the call that fills half of the transmit buffer. An answer
+    /// that is due to the peer is left to the first call more than 10 ms after the last one
     /// that sent.
     ///
     /// # Errors
@@ -138,7 +137,7 @@ impl<const N: usize> Tracker<N> {
     ///
     /// # Errors
     ///
-    /// Why the connection accepts no more bytes.
+    /// The reason why the connection accepts no more bytes.
     pub fn room<D: Device + ?Sized>(
         &mut self,
         net: &mut Net<'_, '_, D>,
@@ -175,7 +174,7 @@ impl<const N: usize> Tracker<N> {
         Ok(Written { accepted, taken })
     }
 
-    /// What a write does first.
+    /// The first part of a write.
     pub(super) fn take_in_for_write<D: Device + ?Sized>(
         &mut self,
         net: &mut Net<'_, '_, D>,
@@ -186,7 +185,7 @@ impl<const N: usize> Tracker<N> {
         self.take_in_all(net)
     }
 
-    /// Takes in what the device has received; [`Taken::Full`] where it cannot be known
+    /// Processes what the device has received. Returns [`Taken::Full`] if it is unknown
     /// whether that is all.
     pub(super) fn take_in_all<D: Device + ?Sized>(&mut self, net: &mut Net<'_, '_, D>) -> Taken {
         let taken = self.ingest(net);
@@ -196,7 +195,7 @@ impl<const N: usize> Tracker<N> {
         taken
     }
 
-    /// What a write does last.
+    /// The last part of a write.
     fn send_written<D: Device + ?Sized>(
         &mut self,
         net: &mut Net<'_, '_, D>,
@@ -205,14 +204,15 @@ impl<const N: usize> Tracker<N> {
         accepted: Result<usize, WriteError>,
         departure: Departure,
     ) -> Result<usize, WriteError> {
-        // The room that the device has at last would go to the first that writes, and the
-        // others could not write for want of room: each may, before anything is sent.
+        // If the first connection that writes also sent, it would get all the room of the
+        // device, and the others could not write for lack of room. So each may write
+        // before anything is sent.
         let is_scarce = N > 1 && self.wire.room.is_short();
         match &accepted {
             Ok(0) if is_scarce && taken != Taken::Full => self.send_after_ingest(net),
             Ok(0) => {}
             Ok(_) if is_scarce => {}
-            // What was received may have to be answered, but not within milliseconds of the
+            // Received segments may have to be answered, but not within milliseconds of the
             // last answers: more calls follow soon.
             Ok(_)
                 if departure == Departure::WithMore
@@ -220,19 +220,19 @@ impl<const N: usize> Tracker<N> {
                     && !self.is_burst(id, net.sockets) =>
             {
                 if taken != Taken::Nothing {
-                    // What looks at the timers sends, though nothing more arrives.
+                    // The call that runs the timers sends, even if nothing more arrives.
                     self.look_by(self.rests_until);
                 }
             }
             Ok(_) => self.send_accepted(net, id, taken),
-            // What was taken in may have to be answered.
+            // Received segments may have to be answered.
             Err(_) => self.send_after_ingest(net),
         }
         accepted
     }
 
-    /// Whether so much waits to be sent that waiting for more gains nothing: half of the
-    /// transmit buffer, so that the other half can be filled while this is in flight.
+    /// Whether enough data waits to be sent: half of the transmit buffer, so that the
+    /// other half can be filled while this is in flight.
     fn is_burst(&self, id: ConnectionId, sockets: &SocketSet<'_>) -> bool {
         self.slot(id).is_ok_and(|slot| {
             let socket = sockets.get::<tcp::Socket<'_>>(slot.handle);
@@ -242,8 +242,8 @@ impl<const N: usize> Tracker<N> {
         })
     }
 
-    /// The middle of a write, between receiving and sending. Zero if nothing can be accepted
-    /// at present.
+    /// The middle part of a write, between receiving and sending. Returns zero if nothing
+    /// can be accepted at present.
     pub(super) fn write_taken<D: Device + ?Sized>(
         &mut self,
         net: &mut Net<'_, '_, D>,
@@ -259,7 +259,8 @@ impl<const N: usize> Tracker<N> {
         })
     }
 
-    /// The middle of writing a message: all of it or, while there is no room, nothing.
+    /// The middle part of writing a message: accepts all of it or, while there is no room,
+    /// nothing.
     pub(super) fn write_message_taken<D: Device + ?Sized>(
         &mut self,
         net: &mut Net<'_, '_, D>,
@@ -269,7 +270,7 @@ impl<const N: usize> Tracker<N> {
     ) -> Result<usize, WriteError> {
         let slot = self.slot(id)?;
         let socket = net.sockets.get_mut::<tcp::Socket<'_>>(slot.handle);
-        // A state that refuses writes has the first word.
+        // A state that refuses writes takes precedence.
         if slot.connection.error().is_none() {
             if message.len() > socket.send_capacity() {
                 return Err(WriteError::MessageTooLong {
@@ -279,7 +280,7 @@ impl<const N: usize> Tracker<N> {
                 });
             }
             if message.len() > free(socket) {
-                // Nothing can be added to what is in the buffer.
+                // The buffer has no room for this message.
                 socket.set_nagle_enabled(false);
                 return Ok(0);
             }
@@ -287,9 +288,9 @@ impl<const N: usize> Tracker<N> {
         self.write_taken(net, id, taken, message)
     }
 
-    /// Like [`try_write`](Self::try_write), without a copy: `fill` gets the free
-    /// part of the transmit buffer that is in one piece, and returns how many
-    /// octets it has put at its start. It is not called where there is no room.
+    /// Like [`try_write`](Self::try_write), without a copy: `fill` gets the contiguous
+    /// free part of the transmit buffer, and returns how many octets it has written at
+    /// its start. It is not called if there is no room.
     ///
     /// # Errors
     ///
@@ -334,8 +335,8 @@ impl<const N: usize> Tracker<N> {
         }
     }
 
-    /// Takes in what the device has received and says whether a write would
-    /// return at once, be it with an error.
+    /// Processes what the device has received, and returns whether a write would return
+    /// at once, with success or an error.
     ///
     /// # Errors
     ///
@@ -365,7 +366,7 @@ impl<const N: usize> Tracker<N> {
     ) -> Result<usize, WriteError> {
         let slot = self.slot_mut(id)?;
         let room = match slot.connection.handle_write()? {
-            // In the device there may be a FIN: nothing is accepted before it hands out frames.
+            // The device may hold a FIN: nothing is accepted before its frames are processed.
             Admission::Accept(_) if taken == Taken::Full => return Ok(0),
             Admission::Accept(room) => usize::try_from(room).unwrap_or(usize::MAX),
             Admission::Wait => return Ok(0),
@@ -384,18 +385,18 @@ impl<const N: usize> Tracker<N> {
             let queued = slot.connection.ledger().queued();
             let in_flight = self.wire.guard.in_flight(usize::from(id.slot));
             if queued.saturating_sub(in_flight) < FULL_SEGMENT {
-                // The buffer is full, and all of it but this is in flight. Waiting
-                // gains nothing; the peer may wait with its ACK. If more is left, the
-                // congestion window or the peer's holds it back, and only full
-                // segments leave (RFC 9293, 3.8.6.2.1).
+                // The buffer is full, and all of it except this is in flight. To wait
+                // gains nothing, and the peer may delay its ACK. If more is left, the
+                // congestion window or the peer's window holds it back, and only full
+                // segments are sent (RFC 9293, 3.8.6.2.1).
                 socket.set_nagle_enabled(false);
             }
         }
         Ok(accepted)
     }
 
-    /// Says that no write follows soon: nothing is gained by waiting for more to
-    /// send with what is left.
+    /// Called if no write follows soon: turns Nagle's algorithm off, because there is no
+    /// more data to wait for.
     pub(super) fn push(
         &self,
         sockets: &mut SocketSet<'_>,
@@ -406,9 +407,9 @@ impl<const N: usize> Tracker<N> {
         Ok(())
     }
 
-    /// Says of all connections that no write follows soon: the program is about to sleep.
-    /// Of a large buffer, full segments go on leaving as such, and only what makes no full
-    /// one is pushed.
+    /// Does the same for all connections, before the program sleeps. With a large buffer,
+    /// full segments are still sent as such, and only a rest that fills no segment is
+    /// pushed.
     pub(super) fn push_all(&self, sockets: &mut SocketSet<'_>) {
         for (index, slot) in self.slots.iter().enumerate() {
             let socket = sockets.get_mut::<tcp::Socket<'_>>(slot.handle);
