@@ -1,19 +1,18 @@
-//! One connection without its I/O: facts in, decisions out.
+//! One connection without I/O: facts go in, decisions come out.
 //!
-//! A driver feeds a [`Connection`] what it sees and performs the actions that it
-//! returns. The methods come in three kinds, in the order in which a driver uses
-//! them:
+//! A driver reports what it observes to a [`Connection`] and performs the actions that it
+//! returns. There are three kinds of methods, in the order in which a driver uses them:
 //!
 //! 1. `handle_*` process a call of the application, a fact or the passing of
-//!    time. Those that can change the state return the [`Action`] owed.
-//! 2. `poll_*` return what is next: a deadline, advice.
+//!    time. Those that can change the state return the [`Action`] to perform.
+//! 2. `poll_*` return what is due next: a deadline, advice.
 //! 3. Getters read the state, the ledger and the report.
 //!
-//! Nothing here blocks, and nothing knows a socket or a clock: each fact comes
-//! with its [`Instant`]. Of one incoming segment the driver first reports what it
-//! acknowledges ([`handle_pending`](Connection::handle_pending)), then that it
-//! was heard ([`handle_heard`](Connection::handle_heard)), then what it carries
-//! (FIN, RST...), so that the ledger is settled before an end freezes it.
+//! Nothing here blocks, or uses a socket or a clock: each fact comes with its
+//! [`Instant`]. For one incoming segment the driver first reports what it acknowledges
+//! ([`handle_pending`](Connection::handle_pending)), then that the peer was heard
+//! ([`handle_heard`](Connection::handle_heard)), then what the segment carries (FIN,
+//! RST...), so that the ledger is up to date before the end of the connection freezes it.
 
 mod facts;
 mod time;
@@ -33,20 +32,20 @@ use crate::sabotage::{Sabotage, is_on};
 use crate::trace;
 use core::num::NonZeroU16;
 
-/// How long the handshake with one who calls may take: others wait meanwhile.
+/// How long the handshake with a caller may take: others wait meanwhile.
 const CALLER_TIMEOUT_MS: u32 = 5_000;
 
 /// Retransmissions without progress after which advice is given (RFC 9293,
 /// 3.8.3, R1; RFC 1122, 4.2.3.5).
 const STALL_RETRANSMISSIONS: u8 = 3;
 
-/// Whether a SYN of ours has left.
+/// Whether a SYN of ours was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 enum Handshake {
     Unsent,
     Sent,
-    /// One has left, and a router has said that there is no way.
+    /// A SYN was sent, and a router has reported the peer as unreachable.
     Unreachable,
 }
 
@@ -63,7 +62,7 @@ enum Handshake {
 ///
 /// assert!(matches!(connection.handle_write(), Ok(Admission::Accept(_))));
 /// connection.handle_accepted(100, t(6))?;
-/// connection.handle_pending(40, t(9)); // the peer acknowledged 60 of them,
+/// connection.handle_pending(40, t(9)); // the peer acknowledged 60 bytes,
 /// connection.handle_heard(Window::Open, t(9));
 /// connection.handle_fin(t(9)); // and closed.
 ///
@@ -84,29 +83,29 @@ pub struct Connection {
     window: Window,
     handshake: Handshake,
     incoming: Incoming,
-    /// What the driver is to send again.
+    /// What the driver has to send again.
     retry: Retry,
     stall: Note,
     icmp: Note,
     link_down: Note,
     narrow_path: Note,
-    /// The smallest that a router reported.
+    /// The smallest MTU that a router reported.
     path_mtu: Option<NonZeroU16>,
-    /// Timeouts of the oldest segment since the last progress.
+    /// Retransmissions of the oldest segment since the last progress.
     retransmissions: u8,
-    /// The retransmission timeout of the stack below before it was backed off, while it may
-    /// still be; else zero.
+    /// The retransmission timeout of the TCP stack before its backoff, while the backoff
+    /// may last; otherwise zero.
     rto_ms: u16,
-    /// How often a segment timed out since then, bytes that were acknowledged in between
-    /// included; zero again once nothing is pending.
+    /// How often a segment timed out since the backoff began, even if bytes were
+    /// acknowledged in between. Zero again once nothing is pending.
     timeouts: u8,
     /// See [`time::first_look_ms`].
     first_look_ms: u16,
-    /// How many bytes were accepted at the last retransmission, by the lowest 32 bits.
+    /// The lowest 32 bits of the number of bytes that were accepted at the last retransmission.
     recover: u32,
     link: Link,
     opened_at: Instant,
-    /// When the peer was last heard; once the connection has ended, when it did.
+    /// When the peer was last heard; after the end of the connection, the time of that end.
     heard_at: Instant,
     discarded: u64,
     writes_accepted: u64,
@@ -114,7 +113,7 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// A connection that is not open; `tag` names it in the log.
+    /// A connection that is not open. `tag` identifies it in the log.
     #[must_use]
     pub fn new(tag: u16) -> Self {
         Self::fresh(tag, Options::default(), Instant::ZERO)
@@ -151,7 +150,7 @@ impl Connection {
     }
 
     /// The cell of the table for an event in the present state. Inlined, because a write
-    /// looks one up, with an event that is known when it is compiled.
+    /// looks up a cell for an event that is known at compile time.
     // tuning: look-up-by-column
     #[inline(always)]
     fn look_up(&self, event: Event) -> Transition {
@@ -166,7 +165,7 @@ impl Connection {
         cell
     }
 
-    /// Takes an event through the table: the only place that moves the state.
+    /// Processes an event with the table: the only place that changes the state.
     fn apply(&mut self, event: Event, now: Instant) -> Action {
         let cell = self.look_up(event);
         if cell.next != self.state {
@@ -193,14 +192,14 @@ impl Connection {
 
     // ---- calls of the application ----
 
-    /// Opens by connecting. [`Action::StartConnect`] unless a connection is
-    /// still here.
+    /// Opens by connecting. Returns [`Action::StartConnect`] unless there is still a
+    /// connection.
     pub fn handle_connect(&mut self, options: Options, now: Instant) -> Action {
         self.open(Event::Connect, Action::StartConnect, options, now)
     }
 
-    /// Opens by listening. [`Action::StartListen`] unless a connection is
-    /// still here.
+    /// Opens by listening. Returns [`Action::StartListen`] unless there is still a
+    /// connection.
     pub fn handle_listen(&mut self, options: Options, now: Instant) -> Action {
         self.open(Event::Listen, Action::StartListen, options, now)
     }
@@ -218,15 +217,15 @@ impl Connection {
         action
     }
 
-    /// Returns whether a write may take bytes, and how many at most.
+    /// Returns whether a write may accept bytes, and how many at most.
     ///
     /// # Errors
     ///
-    /// The error of the present state, if it refuses writes. It counts as a
+    /// The error of the present state, if it refuses writes. The report counts it as a
     /// refused write.
     pub fn handle_write(&mut self) -> Result<Admission, WriteError> {
         let cell = self.look_up(Event::Write);
-        debug_assert!(cell.next == self.state, "a write moves no state");
+        debug_assert!(cell.next == self.state, "a write changes no state");
         let (ledger, room) = (self.ledger, self.ledger.room());
         if cell.action == Action::Accept && room > 0 {
             Ok(Admission::Accept(room))
@@ -235,12 +234,12 @@ impl Connection {
         } else if cell.action == Action::Refuse {
             Err(self.refuse())
         } else {
-            // The table has no other answer to a write than to wait.
+            // The table has no other action for a write than to wait.
             Ok(Admission::Wait)
         }
     }
 
-    /// The error of a state that refuses a write, which counts.
+    /// The error of a state that refuses a write, which is counted.
     fn refuse(&mut self) -> WriteError {
         self.writes_refused = self.writes_refused.saturating_add(1);
         let ledger = self.ledger;
@@ -253,9 +252,9 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// [`WriteError::LedgerFull`] if they exceed what
-    /// [`handle_write`](Self::handle_write) admitted, or the error of a state
-    /// that takes no bytes; they are not counted.
+    /// [`WriteError::LedgerFull`] if the bytes exceed what
+    /// [`handle_write`](Self::handle_write) admitted, or the error of a state that
+    /// accepts no bytes. They are not counted.
     pub fn handle_accepted(&mut self, bytes: u64, now: Instant) -> Result<(), WriteError> {
         if bytes == 0 {
             return Ok(());
@@ -279,9 +278,9 @@ impl Connection {
     pub(crate) fn note_accepted(&mut self, bytes: usize, now: Instant) -> bool {
         let is_first = self.ledger.pending() == 0;
         self.ledger.accept(bytes);
-        // No machine lives to see 2^64 writes.
+        // No machine runs long enough for 2^64 writes.
         self.writes_accepted = self.writes_accepted.wrapping_add(1);
-        // While earlier bytes are pending, the timers run already.
+        // While earlier bytes are pending, the timers already run.
         if is_first {
             self.start_waiting(now);
         }
@@ -289,32 +288,34 @@ impl Connection {
         is_first
     }
 
-    /// Something that can become due has begun.
+    /// Makes the timers run soon, because something that can become due has begun.
     fn look_soon(&mut self, now: Instant) {
         let soon = now.plus_millis(self.first_look_ms.into());
         self.timers.look_by(soon);
     }
 
-    /// The handshake, or finishing, has begun: tries may be due earlier than before.
+    /// Starts the timeout of the handshake or of finishing: tries may be due earlier than
+    /// before.
     fn set_phase(&mut self, now: Instant, timeout_ms: u32) {
         self.timers.set_phase(now, timeout_ms);
         self.timers.look_by(self.poll_timeout());
     }
 
-    /// The first byte is pending.
+    /// Starts the timers, because the first byte is pending.
     fn start_waiting(&mut self, now: Instant) {
         self.timers.progressed_at = now;
         self.look_soon(now);
         if self.window == Window::Open && !self.timers.is_answer_due() {
-            // It leaves at once, or as soon as what is in flight is answered. If the
-            // neighbour is unreachable it never does, which is silence too.
+            // The byte is sent at once, or as soon as what is in flight is answered. If
+            // the neighbour is unreachable it is never sent, which also counts as
+            // silence.
             self.timers.demand_answer(now);
         }
     }
 
-    /// Starts finishing our direction, while the peer's stays in use: [`Action::SendFin`]
-    /// where there is something to finish; [`Action::Wait`] while the connection is being
-    /// opened.
+    /// Starts finishing our direction, while the peer's stays in use. Returns
+    /// [`Action::SendFin`] if there is something to finish, and [`Action::Wait`] while
+    /// the connection is being opened.
     ///
     /// # Errors
     ///
@@ -330,8 +331,7 @@ impl Connection {
         }
     }
 
-    /// Starts finishing: [`Action::SendFin`] where there is something to
-    /// finish.
+    /// Starts finishing. Returns [`Action::SendFin`] if there is something to finish.
     pub fn handle_finish(&mut self, now: Instant) -> Action {
         let action = self.apply(Event::Finish, now);
         if action == Action::SendFin {
@@ -340,7 +340,7 @@ impl Connection {
         action
     }
 
-    /// Ends the connection at once: [`Action::Reset`] where there is one.
+    /// Ends the connection at once. Returns [`Action::Reset`] if there is one.
     pub fn handle_abort(&mut self, now: Instant) -> Action {
         self.apply(Event::Abort, now)
     }

@@ -1,4 +1,4 @@
-//! What a call on a connection can fail with, ledger included.
+//! The errors of calls on a connection, each with the ledger.
 
 use crate::core::ledger::Ledger;
 use crate::core::state::{Cause, Closer, OnPeerFin, State};
@@ -7,19 +7,21 @@ use embedded_io::ErrorKind;
 
 /// How the peer closed.
 ///
-/// Exhaustive: a program that distinguishes them learns of a new one.
+/// Exhaustive, so that a program that distinguishes the variants fails to compile when one is
+/// added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum How {
-    /// With a FIN: it sends no more and, unless it half-closed, reads no more.
+    /// With a FIN: it sends no more and, unless it only half-closed, reads no more.
     Fin,
     /// With a RST: it has forgotten the connection.
     Reset,
 }
 
-/// Which time ran out.
+/// Which timeout was reached.
 ///
-/// Exhaustive: a program that distinguishes them learns of a new one.
+/// Exhaustive, so that a program that distinguishes the variants fails to compile when one is
+/// added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Timeout {
@@ -27,32 +29,33 @@ pub enum Timeout {
     Connect,
     /// The user timeout: the peer vanished.
     Vanished,
-    /// The user timeout: the peer was heard, and acknowledged nothing of what is pending.
+    /// The user timeout: the peer was heard, but acknowledged none of the pending bytes.
     Unacknowledged,
     /// The finish timeout: the drain or our FIN was not acknowledged in time.
     Finish,
-    /// The call timeout, with nothing heard from the peer meanwhile. The
-    /// connection lives and the call may be repeated.
+    /// The call timeout: the peer was not heard during the call. The connection lives and
+    /// the call may be repeated.
     Call,
-    /// The call timeout, while the peer answered but did not read. The
-    /// connection lives and the call may be repeated.
+    /// The call timeout: the peer answered but did not read. The connection lives and the
+    /// call may be repeated.
     NotReading,
 }
 
 /// Which of our own calls closed the connection.
 ///
-/// Exhaustive: a program that distinguishes them learns of a new one.
+/// Exhaustive, so that a program that distinguishes the variants fails to compile when one is
+/// added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum ClosedBy {
-    /// We finished it, or are finishing it.
+    /// We finished the connection, or are finishing it.
     Finish,
-    /// We aborted it.
+    /// We aborted the connection.
     Abort,
 }
 
-/// Why a write, flush, finish or open did not succeed; each with the ledger at
-/// that moment, so that the caller knows what is safe and what to send again.
+/// Why a write, flush, finish or open did not succeed. Each variant has the ledger at
+/// that moment, so that the caller knows which bytes are safe and which to send again.
 ///
 /// ```
 /// use embedded_io::{Error, ErrorKind};
@@ -64,7 +67,7 @@ pub enum ClosedBy {
 /// assert_eq!(error.ledger().undelivered(), 0);
 /// ```
 ///
-/// May grow: a write that fails for a new reason is still refused, with a ledger and a kind.
+/// Variants may be added: a write that fails for a new reason still has a ledger and a kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
@@ -81,15 +84,15 @@ pub enum WriteError {
         /// The ledger at the moment of the error.
         ledger: Ledger,
     },
-    /// There is no way to the peer.
+    /// The peer is unreachable.
     Unreachable {
         /// The ledger at the moment of the error.
         ledger: Ledger,
     },
-    /// A limit was reached. For [`Timeout::Call`] and [`Timeout::NotReading`]
-    /// the connection lives.
+    /// A timeout was reached. For [`Timeout::Call`] and [`Timeout::NotReading`] the
+    /// connection lives.
     TimedOut {
-        /// Which limit.
+        /// Which timeout.
         why: Timeout,
         /// The ledger at the moment of the error.
         ledger: Ledger,
@@ -116,9 +119,9 @@ pub enum WriteError {
         /// The ledger at the moment of the error.
         ledger: Ledger,
     },
-    /// Of calls that do not wait: nothing can be accepted at present, because the transmit
-    /// buffer or the device has no room, or the connection is still being opened. The
-    /// connection lives and the call may be repeated.
+    /// From calls that do not wait: nothing can be accepted at present, because the
+    /// transmit buffer or the device has no room, or the connection is still being opened.
+    /// The connection lives and the call may be repeated.
     WouldBlock {
         /// The ledger at the moment of the error.
         ledger: Ledger,
@@ -126,7 +129,7 @@ pub enum WriteError {
     /// The message has more octets than the transmit buffer, so it can never be accepted
     /// in one piece. The connection lives.
     MessageTooLong {
-        /// The most octets that a message may have: the size of the transmit buffer.
+        /// The maximum length of a message in octets: the size of the transmit buffer.
         capacity: u32,
         /// The ledger at the moment of the error.
         ledger: Ledger,
@@ -134,8 +137,8 @@ pub enum WriteError {
 }
 
 impl WriteError {
-    /// The error that a connection in `state` refuses calls with; `None`
-    /// while it refuses nothing.
+    /// The error with which a connection in `state` refuses calls; `None` if it refuses
+    /// none.
     pub(crate) const fn of_state(state: State, ledger: Ledger) -> Option<Self> {
         match state {
             State::Idle => Some(Self::NotOpen { ledger }),
@@ -153,7 +156,7 @@ impl WriteError {
         }
     }
 
-    /// The error that stands for `cause`.
+    /// The error for `cause`.
     #[must_use]
     pub const fn of_cause(cause: Cause, ledger: Ledger) -> Self {
         match cause {
@@ -212,7 +215,7 @@ impl WriteError {
         }
     }
 
-    /// Why the connection ended; `None` where it lives, or never did.
+    /// Why the connection ended; `None` if it lives, or was never opened.
     #[must_use]
     pub const fn cause(&self) -> Option<Cause> {
         match self {
@@ -267,7 +270,7 @@ impl WriteError {
                 ..
             } => "the connection was aborted",
             Self::NotOpen { .. } => "the connection is not open",
-            Self::LedgerFull { .. } => "the connection has taken all the bytes it can count",
+            Self::LedgerFull { .. } => "the connection cannot count any more bytes",
             Self::WouldBlock { .. } => "there is no room at present, the connection lives",
             Self::MessageTooLong { .. } => "the message is longer than the transmit buffer",
         }
@@ -302,7 +305,7 @@ impl embedded_io::Error for WriteError {
                 ..
             } => ErrorKind::ConnectionAborted,
             Self::LedgerFull { .. } => ErrorKind::OutOfMemory,
-            // embedded-io has no kind for it: its calls always wait.
+            // embedded-io has no kind for this: its calls always wait.
             Self::WouldBlock { .. } => ErrorKind::Other,
             Self::MessageTooLong { .. } => ErrorKind::InvalidInput,
         }
@@ -311,17 +314,17 @@ impl embedded_io::Error for WriteError {
 
 /// Why bytes could not be read.
 ///
-/// May grow: a read that fails for a new reason still has a kind.
+/// Variants may be added: a read that fails for a new reason still has a kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum ReadError {
     /// The connection was opened with
-    /// [`OnReceive::Discard`](crate::OnReceive::Discard): there is nothing to
-    /// read, ever.
+    /// [`OnReceive::Discard`](crate::OnReceive::Discard): there is never anything to
+    /// read.
     Discarding,
-    /// The connection ended without a FIN from the peer, so what was read may
-    /// be incomplete; or the call timeout was reached.
+    /// The connection ended without a FIN from the peer, so that the bytes read may be
+    /// incomplete; or the call timeout was reached.
     Ended(WriteError),
 }
 

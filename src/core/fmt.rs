@@ -1,4 +1,4 @@
-//! Events through `log` and `defmt`, each optional, in one call.
+//! Logs events through `log` and `defmt`, each optional, in one call.
 
 /// Writes an event to every log that is compiled in. Both must be able to format the
 /// arguments with `{}`.

@@ -1,17 +1,17 @@
-//! The account of every byte: the only arithmetic on byte counts.
+//! The ledger of every byte: the only arithmetic on byte counts.
 
 use core::fmt;
 
 /// How many bytes were accepted from the application, and how many of them
 /// the peer's TCP has acknowledged.
 ///
-/// `accepted == acknowledged + pending` holds always, since the first is computed
-/// from the other two, and a byte only moves from pending to acknowledged.
+/// `accepted == acknowledged + pending` always holds, because the first is computed from
+/// the other two, and a byte only moves from pending to acknowledged.
 ///
-/// *Acknowledged* is a lower bound of what the peer's TCP took in: an acceptable
-/// segment of it, other than a RST, has acknowledged them. (Some stacks acknowledge
-/// in a RST what they threw away.) It proves nothing about the peer's application,
-/// which may not have read a byte of it.
+/// *Acknowledged* is a lower bound of what the peer's TCP received: an acceptable segment
+/// of the peer, other than a RST, has acknowledged these bytes. (Some stacks acknowledge
+/// in a RST what they discarded.) It proves nothing about the peer's application, which
+/// may not have read any of them.
 ///
 /// ```
 /// use lastbyte::Ledger;
@@ -27,7 +27,7 @@ use core::fmt;
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Ledger {
     acknowledged: u64,
-    /// Accepted and not acknowledged: no more than a buffer holds.
+    /// Accepted and not acknowledged: at most the size of a buffer.
     pending: usize,
 }
 
@@ -42,7 +42,7 @@ impl Ledger {
     /// opened.
     #[must_use]
     pub const fn accepted(&self) -> u64 {
-        // What is accepted never exceeds 64 bits, so nothing wraps.
+        // The number of accepted bytes never exceeds 64 bits, so nothing wraps.
         self.acknowledged.wrapping_add(self.pending())
     }
 
@@ -68,27 +68,26 @@ impl Ledger {
         self.pending
     }
 
-    /// [`pending`](Self::pending), as it is called once the connection has
-    /// ended: bytes not known to be delivered.
+    /// [`pending`](Self::pending), by the name for it after the end of the connection:
+    /// bytes not known to be delivered.
     #[must_use]
     pub const fn undelivered(&self) -> u64 {
         self.pending()
     }
 
-    /// How many more bytes can be counted: `u64::MAX` less those accepted.
+    /// How many more bytes can be counted: `u64::MAX` minus the accepted bytes.
     pub(crate) const fn room(&self) -> u64 {
         u64::MAX.saturating_sub(self.accepted())
     }
 
-    /// Counts `bytes` as accepted; the caller has kept them within
-    /// [`room`](Self::room).
+    /// Counts `bytes` as accepted. The caller must keep them within [`room`](Self::room).
     pub(crate) const fn accept(&mut self, bytes: usize) {
         self.pending = self.pending.wrapping_add(bytes);
     }
 
-    /// Takes in that `pending` of the accepted bytes are still unacknowledged,
-    /// and returns how many became acknowledged by that. A number of pending
-    /// bytes above the present one takes nothing back.
+    /// Records that `pending` of the accepted bytes are still unacknowledged, and returns
+    /// how many more are acknowledged. A number of pending bytes above the present one
+    /// changes nothing.
     #[allow(
         clippy::as_conversions,
         reason = "const fn; no machine has more than 64 bits"
@@ -144,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn more_pending_bytes_than_there_are_take_nothing_back() {
+    fn a_larger_number_of_pending_bytes_changes_nothing() {
         let mut ledger = ledger(10, 3);
         assert_eq!(ledger.settle(5), 0);
         assert_eq!((ledger.acknowledged(), ledger.pending()), (10, 3));
@@ -153,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn the_room_is_what_64_bits_still_count() {
+    fn the_room_is_what_64_bits_can_still_count() {
         assert_eq!(Ledger::ZERO.room(), u64::MAX);
         let mut ledger = ledger(u64::MAX - 10, 9);
         assert_eq!(ledger.room(), 1);

@@ -1,26 +1,25 @@
-//! The machine: it names no stack, and does neither I/O nor timing of its own.
+//! The state machine: it names no TCP stack, and does neither I/O nor timing of its own.
 //!
-//! Facts go in, decisions come out. [`transition`] is the table of states and events,
-//! [`Ledger`] the account of every byte, [`Options`] what was validated, and [`Connection`] ties
-//! them together.
+//! Facts go in, decisions come out. [`transition`] is the table of states and events, [`Ledger`]
+//! counts every byte, [`Options`] holds validated settings, and [`Connection`] combines them.
 //!
 //! # The loop of a driver
 //!
-//! What `lastbyte::stack` does, and what a driver over another stack would do:
+//! `lastbyte::stack` does this, and so would a driver over another TCP stack:
 //!
-//! 1. Notice lost addresses: [`Connection::handle_address_lost`].
-//! 2. Process one frame. Report to each connection that it concerns what it acknowledged
-//!    ([`Connection::handle_pending`]), that the peer was heard
-//!    ([`Connection::handle_heard`]), then what it carried
-//!    ([`Connection::handle_fin`], [`Connection::handle_rst`]...). Repeat.
-//! 3. Let time pass: [`Connection::handle_timeout`].
-//! 4. Send, and report what left: [`Connection::handle_sent`].
-//! 5. Sleep until [`Connection::poll_timeout`], the stack's own next timer, or
-//!    a frame.
+//! 1. Detect removed addresses: [`Connection::handle_address_lost`].
+//! 2. Process one frame. Report to each connection that it concerns first what it
+//!    acknowledged ([`Connection::handle_pending`]), then that the peer was heard
+//!    ([`Connection::handle_heard`]), then what it carried ([`Connection::handle_fin`],
+//!    [`Connection::handle_rst`]...). Repeat.
+//! 3. Process the time: [`Connection::handle_timeout`].
+//! 4. Send, and report what was sent: [`Connection::handle_sent`].
+//! 5. Sleep until [`Connection::poll_timeout`], the next timer of the TCP stack, or a
+//!    frame.
 //!
 //! A write goes through step 2 first, then calls [`Connection::handle_write`],
-//! and reports what was accepted with [`Connection::handle_accepted`]. Every
-//! [`Action`] that is returned is carried out at once.
+//! and reports what was accepted with [`Connection::handle_accepted`]. Every returned
+//! [`Action`] is performed at once.
 
 pub(crate) mod connection;
 pub(crate) mod error;

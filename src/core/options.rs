@@ -5,36 +5,37 @@ use core::fmt;
 use core::num::NonZeroU16;
 use core::time::Duration;
 
-/// The shortest retransmission timeout of the stack below, in milliseconds
-/// (RFC 6298, 2.4). A user timeout at or below it would end connections
-/// before the first retransmission (RFC 5482, 3.1).
+/// The shortest retransmission timeout of the TCP stack, in milliseconds (RFC 6298, 2.4).
+/// A user timeout at or below it would end connections before the first retransmission
+/// (RFC 5482, 3.1).
 const SHORTEST_RTO_MS: u32 = 1_000;
 
-/// The smallest segments that the stack below makes, however little a peer takes.
+/// The smallest segment size that the TCP stack uses, however little a peer accepts.
 const SMALLEST_MAX_SEGMENT: u16 = 48;
 
-/// Names one of the options that take a time, in errors.
+/// An option that is a time, as errors name it.
 ///
-/// Exhaustive: a program that maps each to its own flag or key learns of a new one.
+/// Exhaustive, so that a program that maps each variant to its own flag or key fails to compile
+/// when one is added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Setting {
-    /// Longest time a handshake may take.
+    /// The longest time that a handshake may take.
     Connect,
-    /// Longest time without any answer while one is due.
+    /// The longest time without any answer while one is due.
     User,
-    /// Longest time one blocking call waits.
+    /// The longest time that one blocking call waits.
     Call,
-    /// Longest time draining and our FIN may take.
+    /// The longest time that the drain and our FIN may take.
     Finish,
-    /// Time without progress after which advice is given.
+    /// The time without progress after which advice is given.
     StallAdvice,
-    /// Interval of keep-alive probes.
+    /// The interval of keep-alive probes.
     KeepAlive,
 }
 
 impl Setting {
-    /// Its name in plain words.
+    /// The name of the option in plain words.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -60,8 +61,8 @@ pub enum OptionsError {
     /// The user timeout does not exceed one retransmission timeout, which is
     /// 1 s at the least (RFC 5482, 3.1; RFC 6298, 2.4).
     UserTimeoutWithinRetransmission,
-    /// The largest segment is to have fewer than 48 octets of data: the stack below makes
-    /// none that small.
+    /// The maximum segment size is below 48 octets of data: the TCP stack makes no
+    /// segments that small.
     MaxSegmentTooSmall,
 }
 
@@ -92,23 +93,23 @@ impl core::error::Error for OptionsError {}
 
 /// Whether small segments wait for the acknowledgement of earlier ones.
 ///
-/// Exhaustive: a program that shows the policy learns of a new one.
+/// Exhaustive, so that a program that shows the policy fails to compile when one is added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Nagle {
-    /// Fewer, fuller segments (RFC 9293, SHLD-7). Once a write finds no room in
-    /// the transmit buffer, what is in it is not held back any longer: nothing
-    /// can be added to it, and a peer may delay the acknowledgement that it
-    /// would wait for. For the same reason, a call that blocks first sends what
-    /// is held back of any connection: no write follows before it returns.
+    /// Fewer, fuller segments (RFC 9293, SHLD-7). Once a write finds no room in the
+    /// transmit buffer, its content is sent without waiting: nothing can be added to it,
+    /// and the peer may delay the acknowledgement that would release it. Similarly, a
+    /// blocking call first sends what is held back on every connection, because no write
+    /// follows before it returns.
     #[default]
     On,
-    /// Every write leaves at once, as with `TCP_NODELAY`.
+    /// Every write is sent at once, as with `TCP_NODELAY`.
     Off,
 }
 
-/// Timeouts and policies of one connection. Every default is on, so no call and
-/// no connection waits without bound unless the peer keeps answering.
+/// Timeouts and policies of one connection. Every timeout is on by default, so no call
+/// and no connection waits without bound unless the peer keeps answering.
 ///
 /// ```
 /// use core::time::Duration;
@@ -139,7 +140,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// Every default, in a constant.
+    /// All defaults.
     ///
     /// ```
     /// use lastbyte::Options;
@@ -167,7 +168,7 @@ impl Default for Options {
     }
 }
 
-/// As many milliseconds; `None` for zero.
+/// A duration of this many milliseconds; `None` for zero.
 pub(crate) const fn interval(millis: u32) -> Option<Duration> {
     match millis {
         0 => None,
@@ -195,9 +196,9 @@ impl Options {
         millis(self.connect_ms)
     }
 
-    /// The connection ends when an answer is due and nothing was heard from the peer for
-    /// this time ([`Cause::Vanished`](crate::Cause::Vanished)), or when the peer is heard
-    /// and acknowledges nothing of what is pending
+    /// The connection ends when an answer is due and the peer was not heard for this time
+    /// ([`Cause::Vanished`](crate::Cause::Vanished)), or when the peer is heard but
+    /// acknowledges none of the pending bytes
     /// ([`Cause::Unacknowledged`](crate::Cause::Unacknowledged)). Default: 100 s (RFC 9293,
     /// 3.8.3, R2).
     #[must_use]
@@ -205,13 +206,13 @@ impl Options {
         millis(self.user_timeout_ms)
     }
 
-    /// Longest time one blocking call waits. Default: 60 s.
+    /// The longest time that one blocking call waits. Default: 60 s.
     #[must_use]
     pub const fn call_timeout(&self) -> Duration {
         millis(self.call_ms)
     }
 
-    /// Longest time from finishing until our FIN is acknowledged. Default: 30 s.
+    /// The longest time from the call to finish until our FIN is acknowledged. Default: 30 s.
     #[must_use]
     pub const fn finish_timeout(&self) -> Duration {
         millis(self.finish_ms)
@@ -224,22 +225,21 @@ impl Options {
         millis(self.stall_advice_ms)
     }
 
-    /// Interval at which an idle peer is probed; `None` by default (RFC 9293,
-    /// MUST-25). A probed peer that stays silent for the user timeout counts
-    /// as vanished.
+    /// The interval at which an idle peer is probed; `None` by default (RFC 9293,
+    /// MUST-25). A probed peer that stays silent for the user timeout counts as vanished.
     #[must_use]
     pub const fn keep_alive(&self) -> Option<Duration> {
         interval(self.keep_alive_ms)
     }
 
-    /// The most octets of data that one of our segments has; `None` by default: as many as
-    /// the peer (RFC 9293, 3.7.1) and the device take, and no more than 1,220 to an IPv6
-    /// host that does not share the first 64 bits of our address.
+    /// The maximum number of octets of data in one of our segments. `None` by default: as
+    /// many as the peer (RFC 9293, 3.7.1) and the device accept, and at most 1,220 to an
+    /// IPv6 host that does not share the first 64 bits of our address.
     ///
-    /// An IPv4 packet needs no such maximum: it may be fragmented on its way (RFC 791, 3.2).
-    /// Routers never fragment one of IPv6 (RFC 8200, 5), but carry at least 1,280 octets,
-    /// 60 of which are headers. To send more over IPv6 beyond our link, or to avoid
-    /// fragments of IPv4, set it to the MTU of the path less 60 or 40.
+    /// IPv4 needs no such maximum: a packet may be fragmented on its way (RFC 791, 3.2).
+    /// Routers never fragment an IPv6 packet (RFC 8200, 5), but carry at least 1,280 octets,
+    /// 60 of which are headers. To send larger IPv6 packets beyond our link, or to avoid
+    /// IPv4 fragments, set this to the MTU of the path minus 60 (IPv6) or 40 (IPv4).
     #[must_use]
     pub const fn max_segment(&self) -> Option<u16> {
         match self.max_segment {
@@ -319,8 +319,8 @@ pub struct OptionsBuilder {
 }
 
 impl OptionsBuilder {
-    /// `duration` in whole milliseconds, rounded up so that a timeout is never
-    /// shorter than asked for; remembers the first one out of range.
+    /// `duration` in whole milliseconds, rounded up so that a timeout is never shorter
+    /// than requested. Records the first one that is out of range.
     const fn checked(&mut self, setting: Setting, duration: Duration) -> u32 {
         let millis = duration.as_nanos().div_ceil(1_000_000);
         let error = match millis {
@@ -332,7 +332,7 @@ impl OptionsBuilder {
         0
     }
 
-    /// Remembers the first value that was out of range.
+    /// Records the first value that was out of range.
     const fn refuse(&mut self, error: OptionsError) {
         if self.error.is_none() {
             self.error = Some(error);
@@ -381,13 +381,13 @@ impl OptionsBuilder {
         self
     }
 
-    /// Sets [`Options::max_segment`], in octets of data; 48 is the least.
+    /// Sets [`Options::max_segment`], in octets of data. The minimum is 48.
     ///
     /// ```
     /// use lastbyte::core::OptionsError;
     /// use lastbyte::Options;
     ///
-    /// // A tunnel of 1,400 octets lies on the way, and the peer has an IPv6 address.
+    /// // The path has a tunnel with an MTU of 1,400 octets, and the peer has an IPv6 address.
     /// let options = Options::builder().max_segment(1_400 - 60).build()?;
     /// assert_eq!(options.max_segment(), Some(1_340));
     ///
@@ -429,8 +429,8 @@ impl OptionsBuilder {
     ///
     /// # Errors
     ///
-    /// The first timeout that is zero or too long, or the largest segment if it is too
-    /// small; else a user timeout that does not exceed one retransmission timeout.
+    /// The first timeout that is zero or too long, or a maximum segment size that is too
+    /// small; otherwise a user timeout that does not exceed one retransmission timeout.
     ///
     /// ```
     /// use core::time::Duration;
@@ -444,7 +444,7 @@ impl OptionsBuilder {
     /// assert_eq!(error, Err(OptionsError::UserTimeoutWithinRetransmission));
     /// ```
     ///
-    /// In a constant, a mistake does not compile:
+    /// In a constant, an invalid value does not compile:
     ///
     /// ```
     /// # use core::time::Duration;

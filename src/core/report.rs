@@ -1,4 +1,4 @@
-//! What a connection has to say for itself.
+//! What a connection reports: advice, progress, and the final report.
 
 use crate::core::facts::Window;
 use crate::core::ledger::Ledger;
@@ -6,7 +6,7 @@ use crate::core::state::{Cause, State};
 use core::fmt;
 use core::time::Duration;
 
-/// Something worth knowing that ends nothing.
+/// Information that the application may act on; the connection does not end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
@@ -14,14 +14,14 @@ pub enum Advice {
     /// Bytes are pending and no progress was made for three retransmissions
     /// or the stall advice time (RFC 9293, 3.8.3, R1). The connection is open.
     Stalled,
-    /// An ICMP error says that the peer cannot be reached. On an open
-    /// connection it ends nothing (RFC 9293, MUST-56; RFC 5461, 4).
+    /// An ICMP error reports the peer as unreachable. It does not end an open connection
+    /// (RFC 9293, MUST-56; RFC 5461, 4).
     Icmp,
-    /// The link went down. A cable comes back.
+    /// The link went down. It may come back.
     LinkDown,
-    /// A router reports that a segment was too large for the path, and
-    /// [`Report::path_mtu`] how large a packet may be. Open the next connection with a
-    /// smaller [`Options::max_segment`](crate::Options::max_segment).
+    /// A router reports that a segment was too large for the path. [`Report::path_mtu`]
+    /// is the largest packet that it forwards. Open the next connection with a smaller
+    /// [`Options::max_segment`](crate::Options::max_segment).
     NarrowPath,
 }
 
@@ -35,7 +35,7 @@ pub(crate) enum Note {
 }
 
 impl Note {
-    /// There is something to advise. Advice that was given is not given again.
+    /// Makes advice due. Advice that was given is not given again.
     pub(crate) const fn raise(&mut self) {
         if matches!(self, Self::None) {
             *self = Self::Due;
@@ -86,24 +86,24 @@ impl Link {
     }
 }
 
-/// A connection at a glance, while it lives.
+/// The progress of a connection while it lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Progress {
-    /// Where it stands.
+    /// The state of the connection.
     pub state: State,
     /// Accepted, acknowledged, pending.
     pub ledger: Ledger,
-    /// Whether the peer takes bytes at present.
+    /// Whether the window of the peer is open.
     pub window: Window,
-    /// Whether the stall advice was given and no progress was made since.
+    /// Whether the stall advice was given and there was no progress since.
     pub is_stalled: bool,
-    /// Whether the receive buffer is full: while it is, a FIN after the
-    /// unread bytes cannot be seen. Always `false` where they are discarded.
+    /// Whether the receive buffer is full. While it is, a FIN after the unread bytes
+    /// cannot be detected. Always `false` if received bytes are discarded.
     pub is_receive_full: bool,
 }
 
-/// The account of a connection.
+/// The report of a connection.
 ///
 /// ```
 /// use lastbyte::core::Connection;
@@ -118,23 +118,24 @@ pub struct Progress {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Report {
-    /// Why it ended; `None` while it lives.
+    /// Why the connection ended; `None` while it lives.
     pub cause: Option<Cause>,
     /// Accepted, acknowledged, undelivered.
     pub ledger: Ledger,
-    /// Bytes the peer sent that were dropped unread.
+    /// Bytes of the peer that were dropped unread.
     pub discarded: u64,
-    /// Writes that took at least one byte.
+    /// Writes that accepted at least one byte.
     pub writes_accepted: u64,
-    /// Writes that were refused because of the state.
+    /// Writes that the state refused.
     pub writes_refused: u64,
     /// Whether the link was down at any time.
     pub link_was_down: bool,
-    /// The most octets that an IP packet may have on the path, as a router reported when it
-    /// dropped a segment of ours: the smallest number, if there were several. Headers take
-    /// 40 of them with IPv4, 60 with IPv6. `None` if no router reported any.
+    /// The MTU of the path in octets, as a router reported it when it dropped a segment of
+    /// ours: the smallest one, if there were several. Headers take 40 octets with IPv4, 60
+    /// with IPv6. `None` if no router reported any.
     pub path_mtu: Option<u16>,
-    /// From opening to the end, or to now. Zero for a connection that was never opened.
+    /// The time from opening to the end, or to the time of the report. Zero for a connection
+    /// that was never opened.
     pub elapsed: Duration,
 }
 

@@ -1,55 +1,55 @@
-//! The states of a connection as a writer sees it, what can happen to one,
-//! and what its driver has to do about it.
+//! The states of a connection as a writer sees it, the events that can happen to it, and
+//! the actions that its driver has to perform.
 
 use core::fmt;
 
 /// What a FIN from the peer means for our writes.
 ///
-/// Exhaustive: a program that shows the policy learns of a new one.
+/// Exhaustive, so that a program that shows the policy fails to compile when one is added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum OnPeerFin {
-    /// The peer has closed the connection: writes are refused from then on, bytes
-    /// accepted earlier keep draining.
+    /// The peer has closed the connection: writes are refused from then on, and bytes
+    /// accepted earlier still drain.
     #[default]
     Refuse,
-    /// The peer has only closed its own direction: writes go on until a RST
-    /// or our finish (RFC 9293, 3.10.2: sending in CLOSE-WAIT is legal).
+    /// The peer has only closed its own direction: writes are accepted until a RST or
+    /// until we finish (RFC 9293, 3.10.2: sending in CLOSE-WAIT is legal).
     HalfClose,
 }
 
-/// What becomes of bytes the peer sends to us.
+/// What happens to bytes that the peer sends to us.
 ///
-/// Exhaustive: a program that shows the policy learns of a new one.
+/// Exhaustive, so that a program that shows the policy fails to compile when one is added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum OnReceive {
-    /// Discarded and counted, so that a full receive buffer never hides a FIN
+    /// They are discarded and counted, so that a full receive buffer never hides a FIN
     /// after them. For pure writers.
     #[default]
     Discard,
-    /// Kept for the application, which must read them: while the receive
-    /// buffer is full, a FIN after the unread bytes cannot be seen.
+    /// They are kept for the application, which must read them: while the receive buffer
+    /// is full, a FIN after the unread bytes cannot be detected.
     Keep,
 }
 
-/// Who closed first, in a connection that is being finished.
+/// The side that closed first, of a connection that is being finished.
 ///
-/// Exhaustive: it is one of two.
+/// Exhaustive: there are only two sides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Closer {
-    /// We finished while the peer's direction was open, or on a half-closed
-    /// connection by choice: the end is reported as our own.
+    /// We finished while the peer's direction was open, or finished a half-closed
+    /// connection: the cause is ours.
     Us,
-    /// The peer's FIN came first and refused our writes: whatever happens
-    /// during the drain, the cause stays [`Cause::PeerFinished`].
+    /// The peer's FIN came first and ended our writes: whatever happens during the drain,
+    /// the cause stays [`Cause::PeerFinished`].
     Peer,
 }
 
 /// The direction from the peer to us, in a connection whose other direction we have finished.
 ///
-/// Exhaustive: a direction is open or has ended.
+/// Exhaustive: a direction is either open or has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Incoming {
@@ -61,31 +61,33 @@ pub enum Incoming {
 
 /// Why a connection ended: the first thing that ended it, latched.
 ///
-/// Exhaustive: a program that maps each to its own report learns of a new one.
+/// Exhaustive, so that a program that maps each variant to its own report fails to compile when
+/// one is added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Cause {
     /// The peer sent a FIN.
     PeerFinished,
-    /// The peer sent a RST on a live connection.
+    /// The peer sent a RST on an open connection.
     PeerReset,
     /// The peer answered our SYN with a RST.
     Refused,
-    /// No way to the peer while connecting: no route, no neighbour, or a hard
-    /// ICMP error.
+    /// The peer was unreachable while connecting: no route, no neighbour, or a hard ICMP
+    /// error.
     Unreachable,
-    /// The peer's host is there, but nothing answered our SYN in time.
+    /// The neighbour was resolved, but nothing answered our SYN in time.
     ConnectTimeout,
-    /// An answer was due and nothing was heard for the user timeout.
+    /// An answer was due, and the peer was not heard for the user timeout.
     Vanished,
     /// The peer was heard and its window was open, but for the user timeout it acknowledged
-    /// nothing of what is pending: a path that loses long frames, a filter.
+    /// none of the pending bytes. Possible reasons are a path that drops long frames, or a
+    /// filter.
     Unacknowledged,
     /// The drain and our FIN were not acknowledged within the finish timeout.
     FinishTimeout,
     /// Our own IP address was removed.
     AddressLost,
-    /// We finished, and the peer's TCP acknowledged everything.
+    /// We finished, and the peer's TCP acknowledged every byte.
     Finished,
     /// We aborted.
     Aborted,
@@ -136,28 +138,28 @@ impl fmt::Display for Cause {
     }
 }
 
-/// Where a connection stands.
+/// The state of a connection.
 ///
-/// Exhaustive: a program that acts on each learns of a new one.
+/// Exhaustive, so that a program that acts on each variant fails to compile when one is added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum State {
     /// No connection. Nothing is accepted, nothing is pending.
     Idle,
-    /// Our SYN is on its way. Nothing has been accepted yet.
+    /// Our SYN is due or sent. Nothing has been accepted yet.
     Connecting,
     /// Waiting for a peer to connect to us. Nothing has been accepted yet.
     Listening,
     /// Both directions are open: writes are accepted.
     Open,
-    /// The peer's FIN was processed and we have not finished. Whether writes
-    /// are still accepted is the policy's choice.
+    /// The peer's FIN was processed and we have not finished. The policy decides whether
+    /// writes are still accepted.
     PeerFinished(OnPeerFin),
-    /// Accepted bytes drain, our FIN follows them, and reading goes on. No write is accepted.
+    /// Accepted bytes drain, our FIN follows them, and reading goes on. Writes are refused.
     WriteFinished(Incoming),
-    /// Accepted bytes drain, our FIN follows them. No write is accepted, and nothing is read.
+    /// Accepted bytes drain, our FIN follows them. Writes are refused, and nothing is read.
     Finishing(Closer),
-    /// The connection has ended; the cause and the ledger stand still.
+    /// The connection has ended. The cause and the ledger do not change any more.
     Closed(Cause),
 }
 
@@ -202,8 +204,8 @@ impl State {
         )
     }
 
-    /// The cause that is already decided, if any: a refused half of a
-    /// connection has one before it is closed.
+    /// The cause that is already decided, if any: if the peer's FIN refuses writes, the
+    /// cause is decided before the connection is closed.
     #[must_use]
     pub const fn cause(self) -> Option<Cause> {
         match self {
@@ -237,8 +239,8 @@ impl fmt::Display for State {
     }
 }
 
-/// Something that happened to a connection: a call of the application, a fact
-/// about the network, or a limit that was reached.
+/// Something that happened to a connection: a call of the application, a fact about the
+/// network, or a timeout that was reached.
 ///
 /// Exhaustive: the table has a column for each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -248,7 +250,7 @@ pub enum Event {
     Connect,
     /// Call: open by waiting for a peer.
     Listen,
-    /// Call: take bytes from the application.
+    /// Call: accept bytes from the application.
     Write,
     /// Call: drain, then send a FIN, and go on reading.
     FinishWriting,
@@ -266,20 +268,20 @@ pub enum Event {
     PeerRst,
     /// Fact: the peer acknowledged our FIN, and with it every byte.
     FinAcknowledged,
-    /// Fact: while finishing, every byte was acknowledged, and bytes the peer
-    /// sent were left unread: it is to learn that they are lost.
+    /// Fact: while finishing, every byte was acknowledged, and bytes of the peer were
+    /// left unread. A RST has to inform the peer that they are lost.
     DrainedUnread,
-    /// Fact: there is no way to the peer.
+    /// Fact: the peer is unreachable.
     Unreachable,
     /// Fact: our own IP address was removed.
     AddressLost,
-    /// Limit: the handshake did not complete in time.
+    /// Timeout: the handshake was not complete in time.
     ConnectTimeout,
-    /// Limit: an answer is due and nothing was heard for too long.
+    /// Timeout: an answer is due, and the peer was not heard for too long.
     UserTimeout,
-    /// Limit: the peer was heard, and acknowledged nothing of what is pending for too long.
+    /// Timeout: the peer was heard, but acknowledged none of the pending bytes for too long.
     ProgressTimeout,
-    /// Limit: the drain and our FIN were not acknowledged in time.
+    /// Timeout: the drain and our FIN were not acknowledged in time.
     FinishTimeout,
 }
 
@@ -317,31 +319,31 @@ impl fmt::Display for Event {
 /// What the driver has to do after an event.
 #[must_use = "the socket has to follow the state machine"]
 ///
-/// Exhaustive: a driver must carry out each.
+/// Exhaustive: a driver must perform each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Action {
-    /// Nothing: the event was taken in.
+    /// Nothing: the event was processed.
     None,
-    /// Nothing: the event means nothing in this state and changed nothing.
+    /// Nothing: the event has no meaning in this state and changed nothing.
     Ignore,
-    /// The call makes no sense in this state and changed nothing.
+    /// The call is not allowed in this state and changed nothing.
     Misuse,
     /// Start the handshake with the peer.
     StartConnect,
     /// Start waiting for a peer.
     StartListen,
-    /// Drop the half-done handshake and wait for a peer again.
+    /// Drop the incomplete handshake and wait for a peer again.
     Relisten,
-    /// Take bytes from the application.
+    /// Accept bytes from the application.
     Accept,
-    /// Take no bytes yet; the call may be repeated once the state changes.
+    /// Accept no bytes yet; the call may be repeated once the state changes.
     Wait,
-    /// Take no bytes, ever: fail the call with the error of this state.
+    /// Accept no more bytes: fail the call with the error of this state.
     Refuse,
     /// Send a FIN after the accepted bytes.
     SendFin,
-    /// End the connection below at once, with a RST where one can be sent.
+    /// End the connection in the TCP stack at once, with a RST if one can be sent.
     Reset,
 }
 

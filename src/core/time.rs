@@ -1,16 +1,15 @@
 //! Monotonic time, as the driver supplies it.
 //!
-//! The core owns no clock: each fact is handed to it together with the
-//! [`Instant`] at which it became known.
+//! The core owns no clock: each fact comes with the [`Instant`] at which it became known.
 
 use core::fmt;
 use core::time::Duration;
 
-/// A point in monotonic time, in microseconds since an epoch the driver picks
+/// A point in monotonic time, in microseconds since an epoch that the driver chooses
 /// (usually power-on).
 ///
-/// Arithmetic saturates at the ends of the range: `u64` microseconds are
-/// 584,542 years, so only [`Instant::NEVER`] is ever reached.
+/// Arithmetic saturates at the ends of the range. `u64` microseconds are 584,542 years,
+/// so no clock reaches [`Instant::NEVER`].
 ///
 /// ```
 /// use core::time::Duration;
@@ -75,8 +74,8 @@ impl Instant {
     // tuning: deadline-once
     #[inline(never)]
     pub(crate) fn plus_millis(self, millis: u32) -> Self {
-        // A u32 of milliseconds is at most 4.3e12 µs, so the product does not
-        // wrap; nor does the sum, for no clock comes near the end.
+        // A u32 of milliseconds is at most 4.3e12 µs, so the product does not wrap.
+        // Neither does the sum, because no clock comes near the end.
         let micros = u64::from(millis).wrapping_mul(1_000);
         Self {
             micros: self.micros.wrapping_add(micros),
@@ -90,7 +89,7 @@ impl Instant {
 /// use core::time::Duration;
 /// use lastbyte::Instant;
 ///
-/// // As many clocks count: the time since power-on.
+/// // Many clocks count the time since power-on.
 /// assert_eq!(Instant::from(Duration::from_millis(7)), Instant::from_millis(7));
 /// assert_eq!(Duration::from(Instant::from_micros(9)), Duration::from_micros(9));
 /// ```

@@ -1,11 +1,11 @@
-//! Since when one connection waits, and for what.
+//! The timers of one connection.
 //!
-//! Segments only move instants. What follows from them, and when, is worked out when the
-//! time has come that [`Timers::bound`] names: that is rare, segments are not.
+//! Segments only change instants. What is due is computed from them at the time of
+//! [`Timers::bound`]: that is rare, segments are not.
 
 use crate::Instant;
 
-/// Whether the last try before the end of a limit was asked for.
+/// Whether the last try before the end of a timeout was demanded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub(crate) enum LastTry {
@@ -13,29 +13,29 @@ pub(crate) enum LastTry {
     Asked,
 }
 
-/// Whether a segment has left since an answer is due.
+/// Whether a segment was sent since an answer is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub(crate) enum Question {
-    /// Nothing has left: there may be no way to the neighbour yet.
+    /// None was sent: the neighbour may not be resolved yet.
     Unsent,
     Sent,
 }
 
-/// The instants that limits, tries and advice are counted from.
+/// The instants from which timeouts, tries and advice are computed.
 #[derive(Debug, Clone, Copy)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub(crate) struct Timers {
-    /// When the handshake or the finish ends; after the end of the connection, when what
-    /// is left of it is given up. [`Instant::NEVER`]: none of these.
+    /// The end of the connect or finish timeout. After the end of the connection, the
+    /// time when what is left of it is given up. [`Instant::NEVER`]: none of these.
     pub(crate) phase_at: Instant,
-    /// Since when an answer or progress is due; [`Instant::NEVER`]: none is.
+    /// The time since which an answer or progress is due; [`Instant::NEVER`]: none is.
     pub(crate) due_since: Instant,
-    /// When bytes were last acknowledged, or the first of them accepted.
+    /// When bytes were last acknowledged, or the first pending byte was accepted.
     pub(crate) progressed_at: Instant,
-    /// When the oldest segment that demands an answer last left, or was asked for.
+    /// When the oldest segment that demands an answer was last sent or demanded.
     pub(crate) sent_at: Instant,
-    /// Not later than anything that is due.
+    /// A time not later than anything that is due.
     bound: Instant,
     pub(crate) question: Question,
     pub(crate) phase_try: LastTry,
@@ -54,7 +54,7 @@ impl Timers {
         user_try: LastTry::Due,
     };
 
-    /// Starts, or starts again, the limit of the handshake, of the finish, or of what
+    /// Starts, or restarts, the timeout of the handshake, of finishing, or of what
     /// lingers.
     pub(crate) fn set_phase(&mut self, now: Instant, timeout_ms: u32) {
         self.phase_at = now.plus_millis(timeout_ms);
@@ -69,7 +69,7 @@ impl Timers {
         self.phase_at != Instant::NEVER
     }
 
-    /// From `now` on, an answer or progress is due.
+    /// Makes an answer or progress due from `now` on.
     pub(crate) fn demand_answer(&mut self, now: Instant) {
         if self.due_since == Instant::NEVER {
             self.question = Question::Unsent;
@@ -78,7 +78,7 @@ impl Timers {
         self.user_try = LastTry::Due;
     }
 
-    /// Nothing is due.
+    /// Records that nothing is due.
     pub(crate) const fn answer(&mut self) {
         self.due_since = Instant::NEVER;
     }
@@ -87,17 +87,17 @@ impl Timers {
         self.due_since != Instant::NEVER
     }
 
-    /// What is due is to be worked out by this time.
+    /// Makes the timers be evaluated by this time.
     pub(crate) fn look_by(&mut self, at: Instant) {
         self.bound = self.bound.min(at);
     }
 
-    /// All that is due was worked out; the next is due at `next`.
+    /// Records that the timers were evaluated, and that they are due again at `next`.
     pub(crate) const fn looked(&mut self, next: Instant) {
         self.bound = next;
     }
 
-    /// Not later than anything that is due, and known without working that out.
+    /// A time not later than anything that is due, known without evaluating the timers.
     pub(crate) const fn bound(&self) -> Instant {
         self.bound
     }

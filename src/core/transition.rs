@@ -1,37 +1,37 @@
-//! The one place that decides a state.
+//! The only place that decides a state.
 //!
 //! # Theory of operation
 //!
-//! A connection is a [`State`]. Everything that can happen to it is an
-//! [`Event`]: a call of the application, a fact the layer below observed, or a
-//! limit that was reached. [`transition`] maps the two to the next state and
-//! the [`Action`] the driver owes. It knows no clock, no socket and no bytes:
+//! A connection is a [`State`]. Everything that can happen to it is an [`Event`]: a call
+//! of the application, a fact that the driver observed, or a timeout that was reached.
+//! [`transition`] maps the two to the next state and the [`Action`] that the driver has
+//! to perform. It uses no clock, no socket and no bytes:
 //! [`Connection`](crate::core::Connection) first turns conditions on data into distinct
-//! events (a FIN under either policy, a connect timeout with or without a SYN on
-//! the wire).
+//! events (a FIN under either policy, a connect timeout with or without a SYN on the
+//! wire).
 //!
 //! Three rules shape the table:
 //!
-//! - **The first end wins.** Once a cause is decided, no event changes it. A
-//!   FIN under [`OnPeerFin::Refuse`] decides it before the connection is
-//!   closed, so every later end of that connection reports the FIN.
-//! - **Late facts are ignored, wrong calls are misuse**; neither changes
-//!   anything.
+//! - **The first end wins.** Once a cause is decided, no event changes it. A FIN under
+//!   [`OnPeerFin::Refuse`] decides the cause before the connection is closed, so whatever
+//!   ends that connection later, the cause is the FIN.
+//! - **Late facts are ignored, and calls that are not allowed are misuse.** Neither
+//!   changes anything.
 //! - **Only `Release` leads out of `Closed`**, and only to `Idle`.
 //!
-//! Every cell is written out, with its row id, in the order of the table below.
+//! Every cell is written out, with its id, in the order of the table below.
 //!
 #![doc = include_str!("transitions.md")]
 
 use crate::core::state::{Action, Cause, Closer, Event, Incoming, OnPeerFin, State};
 use core::fmt;
 
-/// One cell of the table: what `event` does in a state.
+/// One cell of the table: the effect of an event in a state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Transition {
-    /// The number of the cell, as in `T007`; the cells of `Closed(_)` share
-    /// theirs between the causes.
+    /// The number of the cell, as in `T007`. The cells of `Closed(_)` are the same for
+    /// every cause.
     pub row: u8,
     /// The state after the event.
     pub next: State,
@@ -43,7 +43,7 @@ const fn row(row: u8, next: State, action: Action) -> Transition {
     Transition { row, next, action }
 }
 
-/// What `event` does to a connection in `state`.
+/// The effect of `event` on a connection in `state`.
 ///
 /// ```
 /// use lastbyte::core::{transition::transition, Action, Event};
@@ -78,7 +78,7 @@ pub fn transition(state: State, event: Event) -> Transition {
 
 const COLUMNS: usize = Event::ALL.len();
 
-/// The states, with one cause for all.
+/// The states, with one cause that stands for all.
 const LINES: [State; 11] = [
     State::Idle,
     State::Connecting,
@@ -99,12 +99,12 @@ type Outcome = (Option<State>, Action);
 /// How many different outcomes there are.
 const DIFFERENT: usize = 31;
 
-/// What [`decide`] says of every state and event, worked out by the compiler: to
-/// look a cell up takes a small machine less room and time than to decide it. Most
-/// cells are alike, so each is the number of one of the [`OUTCOMES`].
+/// The result of [`decide`] for every state and event, computed at compile time: on a
+/// small machine, a lookup takes less code and time than the decision. Most cells are
+/// alike, so each holds the number of one of the [`OUTCOMES`].
 static CELLS: [u8; COLUMNS * LINES.len()] = NUMBERED.0;
 
-/// The different outcomes, in the order in which they are first met.
+/// The different outcomes, in the order of their first cell.
 static OUTCOMES: [Outcome; DIFFERENT] = NUMBERED.1;
 
 #[expect(
@@ -220,7 +220,7 @@ const fn decide(state: State, event: Event) -> Transition {
     }
 }
 
-/// No connection: only opening leads out, and nothing from the network can reach it.
+/// No connection: only opening leaves this state, and nothing from the network can affect it.
 const fn from_idle(event: Event) -> Transition {
     let here = State::Idle;
     match event {
@@ -246,7 +246,8 @@ const fn from_idle(event: Event) -> Transition {
     }
 }
 
-/// RFC 9293, 3.10.7.3 (SYN-SENT). Nothing was accepted, so an own end loses nothing.
+/// RFC 9293, 3.10.7.3 (SYN-SENT). Nothing was accepted, so nothing is lost if we end the
+/// connection.
 const fn from_connecting(event: Event) -> Transition {
     let here = State::Connecting;
     match event {
@@ -330,7 +331,8 @@ const fn from_open(event: Event) -> Transition {
 }
 
 /// RFC 9293 (CLOSE-WAIT), under the policy that a FIN refuses writes: the cause is decided,
-/// and pending bytes drain. Every end from here reports the FIN, which came first.
+/// and pending bytes drain. However the connection ends, the cause is the FIN, which came
+/// first.
 const fn from_peer_finished_refuse(event: Event) -> Transition {
     let here = State::PeerFinished(OnPeerFin::Refuse);
     match event {
@@ -382,7 +384,8 @@ const fn from_peer_finished_half_close(event: Event) -> Transition {
     }
 }
 
-/// RFC 9293 (FIN-WAIT-1, FIN-WAIT-2), with reading going on. Our FIN acknowledged ends nothing.
+/// RFC 9293 (FIN-WAIT-1, FIN-WAIT-2), while reading goes on. The acknowledgement of our FIN
+/// does not end the connection.
 const fn from_write_finished(event: Event) -> Transition {
     let here = State::WriteFinished(Incoming::Open);
     match event {
@@ -412,8 +415,8 @@ const fn from_write_finished(event: Event) -> Transition {
     }
 }
 
-/// RFC 9293 (CLOSING, LAST-ACK after a half-close): both have finished, and the end is the
-/// acknowledgement of our FIN. What was received stays readable.
+/// RFC 9293 (CLOSING, LAST-ACK after a half-close): both sides have finished, and the
+/// acknowledgement of our FIN ends the connection. Received bytes stay readable.
 const fn from_both_finished(event: Event) -> Transition {
     let here = State::WriteFinished(Incoming::Ended);
     match event {
@@ -492,7 +495,7 @@ const fn from_finishing_peer(event: Event) -> Transition {
     }
 }
 
-/// Latched: only releasing it leads out, and what arrives late changes nothing.
+/// Latched: only a release leaves this state, and what arrives late changes nothing.
 const fn from_closed(cause: Cause, event: Event) -> Transition {
     let here = State::Closed(cause);
     match event {
@@ -533,7 +536,7 @@ impl fmt::Display for Table {
         writeln!(f, "|---|---|---|---|---|")?;
         for state in State::ALL {
             if state.is_closed() && state != State::Closed(Cause::PeerFinished) {
-                // The causes share their rows; one stands for all.
+                // The cells are the same for every cause; one cause stands for all.
                 continue;
             }
             for event in Event::ALL {
@@ -551,8 +554,8 @@ impl fmt::Display for Table {
     }
 }
 
-/// A state's name in the table's first column, where `Closed` stands for
-/// every cause.
+/// The name of a state in the state column of the table, where `Closed` stands for every
+/// cause.
 struct Name(State);
 
 impl fmt::Display for Name {

@@ -1,15 +1,15 @@
-//! From whom to whom a segment goes: addresses and ports as they stand in its headers.
+//! The addresses and ports of a segment, as in its headers.
 
-/// From whom to whom a segment goes, as its headers have it: that is compared for
-/// every frame.
+/// The addresses and ports of a segment, in the form of its headers, because they are
+/// compared for every frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Flow {
     pub(crate) addresses: Addresses,
-    /// The sender's first, in network order.
+    /// The sender's port first, in network order.
     pub(crate) ports: [[u8; 2]; 2],
 }
 
-/// The addresses of a packet, the sender's first.
+/// The addresses of a packet, the sender's address first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Addresses {
     #[cfg(feature = "proto-ipv4")]
@@ -28,13 +28,13 @@ impl Flow {
         ports: [[0; 2]; 2],
     };
 
-    /// The port of the receiver: ours, if this is the way segments arrive.
+    /// The port of the receiver: ours, if this is the flow of arriving segments.
     pub(crate) const fn local_port(&self) -> u16 {
         let [_, port] = self.ports;
         u16::from_be_bytes(port)
     }
 
-    /// That of the segments in the other direction.
+    /// The flow of the segments in the other direction.
     pub(crate) const fn reversed(self) -> Self {
         let [from, to] = self.ports;
         Self {
@@ -50,9 +50,10 @@ impl Flow {
 }
 
 impl Addresses {
-    /// Whether a segment may go from the first to the second: both are addresses of one
-    /// host each, neither the same nor a host's address for itself (RFC 9293, 3.9.2.3;
-    /// RFC 1122, 3.2.1.3; RFC 4291, 2.5). Directed broadcasts are not known here.
+    /// Whether a segment may go from the first address to the second: each is the address
+    /// of a single host, they differ, and neither is a loopback or unspecified address
+    /// (RFC 9293, 3.9.2.3; RFC 1122, 3.2.1.3; RFC 4291, 2.5). Directed broadcast
+    /// addresses are not known here.
     pub(crate) fn are_hosts(&self) -> bool {
         match *self {
             #[cfg(feature = "proto-ipv4")]
@@ -62,7 +63,8 @@ impl Addresses {
         }
     }
 
-    /// Whether the second is an address of one host, and not one for itself.
+    /// Whether the second is the address of a single host, and not a loopback or unspecified
+    /// address.
     pub(crate) const fn is_to_host(&self) -> bool {
         match *self {
             #[cfg(feature = "proto-ipv4")]
@@ -73,13 +75,14 @@ impl Addresses {
     }
 }
 
-/// Not 0.0.0.0/8, 127.0.0.0/8, a group, or one of class E.
+/// Not in 0.0.0.0/8 or 127.0.0.0/8, not a group, and not in class E.
 #[cfg(feature = "proto-ipv4")]
 const fn is_host_v4([first, ..]: [u8; 4]) -> bool {
     first != 0 && first != 127 && first < 224
 }
 
-/// Not a group, and nothing that begins with 80 zeros: unspecified, loopback, mapped.
+/// Not a group, and not an address that begins with 80 zero bits: unspecified, loopback,
+/// mapped.
 #[cfg(feature = "proto-ipv6")]
 const fn is_host_v6(address: [u8; 16]) -> bool {
     let bits = u128::from_be_bytes(address);

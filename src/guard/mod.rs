@@ -1,53 +1,54 @@
-//! The guard: what a received frame may do, and what was seen of each connection.
+//! The guard: filters received frames, and records what was seen of each connection.
 //!
-//! A TCP stack acts on segments that anybody could forge, and does not report when a peer was
-//! heard, whether its window is closed, whether a segment left, or what ICMP said. All of
-//! that is on the wire. So the guard reads every frame between the device and the stack. It
-//! does no I/O, knows no time and names no stack: octets go in, and it says what goes on of
-//! them, and what it has seen.
+//! A TCP stack acts on segments that any host could forge, and does not report when a peer
+//! was heard, whether its window is closed, whether a segment was sent, or which ICMP errors
+//! arrived. All of that is visible on the wire. So the guard reads every frame between the
+//! device and the TCP stack. It does no I/O, uses no clock and names no TCP stack: octets go
+//! in, and it returns what goes on to the stack, and the facts that it has seen.
 //!
-//! # What goes in, and what comes out
+//! # Input and output
 //!
 //! | in | out |
 //! |---|---|
-//! | a frame that arrived ([`Table::inspect`]) | what the stack gets: the frame, nothing, or another segment in its place ([`Onward`]) |
-//! | a frame that leaves ([`Table::inspect_sent`]) | the same frame, changed where a rule demands it, and whose it is |
-//! | what the stack took in ([`Receipt`], [`Table::advance`]) | - |
+//! | a frame that arrived ([`Table::inspect`]) | what the TCP stack gets: the frame, nothing, or another segment in its place ([`Onward`]) |
+//! | a frame that leaves ([`Table::inspect_sent`]) | the same frame, changed where a rule requires it, and the connection that it belongs to |
+//! | what the TCP stack accepted ([`Receipt`], [`Table::advance`]) | - |
 //! | that a connection is opened, listens, or is over ([`Table::assign`], [`Table::listen`], [`Table::take_off`], [`Table::clear`]) | - |
 //! | after each step: which connections were touched ([`Table::take_touched`]) | what was seen of each ([`Facts`], [`Table::take`]) |
 //!
-//! # The way of a frame
+//! # The path of a frame
 //!
-//! 1. [`wire`] reads it in place. What is damaged, or hides a segment from this reader (a
+//! 1. [`wire`] reads it in place. A frame that is damaged, or that may hide a segment (a
 //!    fragment, an IP version that lastbyte was built without), goes no further.
-//! 2. [`table`] finds the connection by its [`Flow`], or decides about a segment of none.
-//! 3. [`tcb`] takes the segment that is expected next, which nearly all are. [`rules`] judges
-//!    any other: one function a requirement, each with its clause. The [`Verdict`] changes
-//!    nothing by itself.
-//! 4. [`tcb`] notes what the segment says, as far as the verdict lets it count.
-//! 5. [`table`] performs the verdict, and [`rewrite`] makes the segment that goes on in place
-//!    of another.
+//! 2. [`table`] finds the connection by its [`Flow`], or decides about a segment of no
+//!    connection.
+//! 3. [`tcb`] accepts the segment that is expected next, as nearly all are. [`rules`] judges
+//!    any other segment: one function for each requirement, with its clause. The [`Verdict`]
+//!    changes nothing by itself.
+//! 4. [`tcb`] records the fields of the segment, as far as the verdict lets them count.
+//! 5. [`table`] performs the verdict, and [`rewrite`] makes the replacement if another
+//!    segment has to go on.
 //!
 //! # The phases of a connection
 //!
-//! The [`Phase`] says which rules hold. A connection that we open goes from `Opening` (nothing
-//! has left, so nothing can be an answer) over `SynSent` and `SynSeen` (an answer came; the
-//! stack has yet to take it) to `Synchronised`. One that a peer opens goes from `Listening`
-//! over `Opening` and `SynReceived`. Then comes the end: `Finishing` (our FIN is out),
-//! `PeerFinished` (the stack took the peer's), `Closing` (both, ours not acknowledged),
-//! `TimeWait`, `Over`.
+//! The [`Phase`] determines which rules apply. A connection that we open goes from `Opening`
+//! (nothing was sent, so nothing can be an answer) through `SynSent` and `SynSeen` (an answer
+//! arrived; the TCP stack has yet to accept it) to `Synchronised`. A connection that a peer
+//! opens goes from `Listening` through `Opening` and `SynReceived` to `Synchronised`. Then
+//! comes the end: `Finishing` (our FIN was sent), `PeerFinished` (the TCP stack accepted the
+//! peer's FIN), `Closing` (both, and our FIN is not acknowledged), `TimeWait`, `Over`.
 //!
-//! Frames move it up to our FIN; what the peer has closed, and whether the handshake is
-//! complete, moves it by the receipt of the stack, which may refuse a segment for reasons of
-//! its own. Every transition is in `Phase::after` (`tcb.rs`).
+//! Frames advance the phase up to our FIN. The receipt of the TCP stack advances it when the
+//! handshake is complete or the peer has closed, because the stack may refuse a segment for
+//! reasons of its own. Every transition is in `Phase::after` (`tcb.rs`).
 //!
-//! # What it takes for true
+//! # What it relies on
 //!
-//! SND.NXT and SND.UNA come from the wire. RCV.NXT is counted from what the stack accepted,
-//! and `arrived` is what came in order: a FIN counts at once, even if the stack gets it only
-//! when the peer repeats it. The ACK number of a RST changes nothing, since some stacks
-//! acknowledge in it what they threw away. Only a segment with acceptable numbers counts as
-//! hearing the peer.
+//! SND.NXT and SND.UNA come from the wire. RCV.NXT is computed from what the TCP stack
+//! accepted, and `arrived` from what arrived in order: a FIN counts at once, even if the
+//! stack gets it only when the peer retransmits it. The ACK number of a RST changes nothing,
+//! because some stacks acknowledge in it what they discarded. Only a segment with acceptable
+//! numbers counts as hearing the peer.
 //!
 //! [`Facts`]: tcb::Facts
 //! [`Flow`]: flow::Flow

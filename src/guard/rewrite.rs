@@ -1,8 +1,9 @@
-//! What the stack gets in place of a segment that it must not see, and what is changed in a
-//! frame that leaves.
+//! Makes the segment that the TCP stack gets in place of one that it must not get, and
+//! changes frames that leave.
 //!
-//! A replacement is made of the headers of the other segment by hand: a stack's functions for
-//! that would be compiled in twice, larger, and slower for what the stack sends.
+//! A replacement is built by hand from the headers of the other segment: with a stack's own
+//! functions for this, they would be compiled in twice, and the result would be larger, and
+//! slower for what the stack sends.
 
 use super::tcb::Tcb;
 use super::verdict::Verdict;
@@ -16,11 +17,11 @@ use super::wire::segment::{Fields, Segment};
 use crate::sabotage::{Sabotage, is_on};
 use core::num::NonZeroU16;
 
-/// The flag of IPv4 that smoltcp sets (RFC 791, 3.1), in its octet.
+/// The "don't fragment" flag of IPv4, which smoltcp sets (RFC 791, 3.1), in its octet.
 #[cfg(feature = "proto-ipv4")]
 const DONT_FRAGMENT: u8 = 0x40;
 
-/// A packet that every router carries in one piece (RFC 791, 3.2), in octets.
+/// The size in octets of a packet that no router fragments (RFC 791, 3.2).
 #[cfg(feature = "proto-ipv4")]
 const CARRIED_WHOLE: usize = 68;
 
@@ -30,16 +31,16 @@ const LONGEST_IP_HEADER_LEN: usize = if cfg!(feature = "proto-ipv6") {
     IPV4_HEADER_LEN
 };
 
-/// How much of a payload fits in. The rest is left to be repeated by the peer.
+/// How many octets of payload fit. The peer has to retransmit the rest.
 const PAYLOAD: usize = 128;
 
-/// Room for the link header, the longer of the IP headers, TCP's, and a payload.
+/// Room for the link header, the longer of the IP headers, the TCP header, and a payload.
 const ROOM: usize = 14 + LONGEST_IP_HEADER_LEN + TCP_HEADER_LEN + PAYLOAD;
 
-// Every frame that comes in has one of these beside it on the stack.
+// For every received frame, one of these is on the call stack.
 const _: () = assert!(size_of::<Replacement>() <= 88 + PAYLOAD);
 
-/// What goes on in place of a segment with this verdict: the header, and the payload.
+/// The replacement for a segment with this verdict: the header, and the payload.
 pub(crate) fn in_place_of<'s>(
     segment: &'s Segment<'_>,
     tcb: &Tcb,
@@ -86,9 +87,9 @@ pub(crate) fn in_place_of<'s>(
     (segment.header(fields), payload)
 }
 
-/// What goes on in place of a SYN: the header and the options, without data, and with no
-/// options but those that smoltcp heeds. Of these it drops a whole SYN if one is malformed
-/// (RFC 9293, MUST-7).
+/// The replacement for a SYN: the header and the options, without data, and with only the
+/// options that smoltcp reads. If one of these is malformed, smoltcp would drop the whole
+/// SYN (RFC 9293, MUST-7).
 pub(crate) fn in_place_of_syn(
     segment: &Segment<'_>,
     max_segment: Option<NonZeroU16>,
@@ -105,7 +106,7 @@ pub(crate) fn in_place_of_syn(
     (header, options)
 }
 
-/// A frame with a segment in it.
+/// A frame that holds a segment.
 #[derive(Debug)]
 pub(crate) struct Replacement {
     frame: [u8; ROOM],
@@ -113,15 +114,14 @@ pub(crate) struct Replacement {
 }
 
 impl Replacement {
-    /// Without anything in it.
+    /// An empty frame.
     pub(crate) const EMPTY: Self = Self {
         frame: [0; ROOM],
         len: 0,
     };
 
-    /// Puts in: the addresses of `segment`, which came in `frame`, this TCP header, whose
-    /// checksum is filled in, and what follows it. `None` if `frame` is too short or that too
-    /// long.
+    /// Fills in the headers of `frame`, which holds `segment`, then this TCP header with its
+    /// checksum, and what follows it. `None` if `frame` is too short or `payload` too long.
     pub(crate) fn fill(
         &mut self,
         medium: Medium,
@@ -144,7 +144,7 @@ impl Replacement {
         let (headers, rest) = self.frame.split_at_mut_checked(headers_len)?;
         headers.copy_from_slice(frame.get(..headers_len)?);
         let ip = headers.get_mut(link_len..)?;
-        // At most a payload above 20.
+        // At most 20 plus `PAYLOAD`.
         let len = u8::try_from(segment_len).ok()?;
         match ip_len {
             IPV4_HEADER_LEN => shorten_ipv4(ip.first_chunk_mut()?, len),
@@ -165,8 +165,8 @@ impl Replacement {
     }
 }
 
-/// Makes it the header (RFC 791, 3.1) of a packet with a segment of this length in it and
-/// no more, without options.
+/// Changes `header` to the header (RFC 791, 3.1), without options, of a packet with a
+/// segment of this length.
 fn shorten_ipv4(header: &mut [u8; IPV4_HEADER_LEN], len: u8) {
     header[0] = 0x45;
     header[2] = 0;
@@ -179,16 +179,16 @@ fn shorten_ipv4(header: &mut [u8; IPV4_HEADER_LEN], len: u8) {
     header[11] = low;
 }
 
-/// Makes it the header (RFC 8200, 3) of a packet with a segment of this length in it and
-/// no more, without extension headers.
+/// Changes `header` to the header (RFC 8200, 3), without extension headers, of a packet
+/// with a segment of this length.
 fn shorten_ipv6(header: &mut [u8; IPV6_HEADER_LEN], len: u8) {
     header[4] = 0;
     header[5] = len;
     header[6] = 6;
 }
 
-/// Moves the segment in `frame`, which we send, to another sequence number.
-/// `None` if there is none in it.
+/// Changes the sequence number of the segment in `frame`, which we send. `None` if
+/// `frame` holds no segment.
 pub(crate) fn set_sequence(
     medium: Medium,
     frame: &mut [u8],
@@ -218,12 +218,13 @@ pub(crate) fn set_sequence(
     Some(())
 }
 
-/// Lets routers fragment the packet of IPv4 in `frame`, which smoltcp has made: it forbids
-/// that, and numbers none (RFC 791, 3.2). Returns how many numbers from `ident` on are used
-/// up: one, or as many as a device may need that makes several packets of a longer one.
+/// Allows routers to fragment the IPv4 packet in `frame`, which smoltcp has made: smoltcp
+/// forbids this, and sets no identification (RFC 791, 3.2). Returns how many
+/// identifications from `ident` on are used up: one, or as many as a device may need that
+/// segments a longer packet (TSO).
 ///
-/// `None` if that is no packet of TCP, or so short that every router carries it whole. Such
-/// a one needs no number (RFC 6864, 4.1).
+/// `None` if this is not a packet of TCP, or so short that no router fragments it: such a
+/// packet needs no identification (RFC 6864, 4.1).
 #[cfg(feature = "proto-ipv4")]
 pub(crate) fn allow_fragments(
     medium: Medium,
@@ -260,7 +261,8 @@ pub(crate) fn allow_fragments(
     if fills_checksum {
         [*high, *low] = replaced([*high, *low], [DONT_FRAGMENT, 0], [*a, *b]);
     }
-    // One up to 1,500 octets, then at least one for 448. Shorter packets are hardly fragmented.
+    // One for up to 1,500 octets, above that at least one for each 448. Segments are rarely
+    // shorter.
     let above = len
         .wrapping_add(2_047 - 1_500)
         .wrapping_sub(medium.header_len());
@@ -276,7 +278,7 @@ mod tests {
 
     const LONGEST: usize = 65_535;
 
-    /// What smoltcp makes of a segment with so many octets, headers included.
+    /// The packet that smoltcp makes for a segment of this many octets, headers included.
     fn packet(buffer: &mut [u8; LONGEST], len: usize, to: [u8; 4]) -> &mut [u8] {
         let repr = Ipv4Repr {
             src_addr: Ipv4Address::new(10, 0, 0, 2),
@@ -308,13 +310,13 @@ mod tests {
             assert!(header.verify_checksum(), "{header}");
             assert_eq!((header.ident(), header.dont_frag()), (number, false));
         }
-        // A right checksum that looks as if it were to be filled in.
+        // A correct checksum of zero, which looks as if it were still to be filled in.
         assert!(zeros > 0);
     }
 
     #[cfg(feature = "medium-ip")]
     #[test]
-    fn what_the_device_fills_in_stays_empty() {
+    fn a_checksum_that_the_device_fills_in_stays_empty() {
         let mut buffer = [0; LONGEST];
         let packet = packet(&mut buffer, 1_500, [10, 0, 0, 1]);
         packet[10..12].fill(0);
@@ -323,7 +325,7 @@ mod tests {
         assert_eq!((header.checksum(), header.ident()), (0, 7));
     }
 
-    /// A device that makes several packets of a segment counts up from its number.
+    /// A device that segments a packet counts up from its identification.
     #[cfg(feature = "medium-ip")]
     #[test]
     fn a_long_segment_uses_up_a_number_for_each_packet() {
@@ -339,7 +341,7 @@ mod tests {
 
     #[cfg(feature = "medium-ip")]
     #[test]
-    fn others_stay_as_they_are() {
+    fn other_packets_stay_unchanged() {
         let mut buffer = [0; LONGEST];
         // Too short.
         let same = |packet: &mut [u8]| {

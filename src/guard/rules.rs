@@ -1,20 +1,18 @@
-//! The rules for segments that arrive: what smoltcp may see of each.
+//! The rules for segments that arrive: what smoltcp may get of each.
 //!
-//! smoltcp closes a connection for any RST in its window, drops a SYN without an
-//! answer, and takes an acknowledgement of bytes that were never sent. Each function here
-//! is one requirement, and names the clause that it comes from. It returns a verdict, or
-//! `None` where it does not apply. [`judge`] calls those that hold in the present phase,
-//! in the order of RFC 9293, 3.10.7; none of them changes anything.
+//! smoltcp closes a connection for any RST in its window, drops a SYN without an answer,
+//! and accepts an acknowledgement of bytes that were never sent. Each function here
+//! implements one requirement, and names the clause that it comes from. It returns a
+//! verdict, or `None` if it does not apply. [`judge`] calls the functions that apply in
+//! the present phase, in the order of RFC 9293, 3.10.7. None of them changes anything.
 //!
-//! Two more rules are for segments that smoltcp gets in any case, and are kept where those
-//! are made: which options of a SYN go on (`Segment::tailored_options`), and who may talk to
-//! whom (`Addresses::are_hosts`).
+//! Two more rules are elsewhere: which options of a SYN go on (`Segment::tailored_options`),
+//! and between which addresses segments may be exchanged (`Addresses::are_hosts`).
 //!
-//! smoltcp sends all answers. In place of a segment that anybody could have
-//! sent it gets a pure ACK at RCV.NXT - 1, which it answers once a second at most
-//! (RFC 5961, 7). In place of one that is the peer's it gets the same with an octet of
-//! data, which it answers each time. So forged segments do not use up the answers that the
-//! peer needs.
+//! smoltcp sends all answers. In place of a segment that any host could have sent, it gets
+//! a pure ACK at RCV.NXT - 1, which it answers once a second at most (RFC 5961, 7). In
+//! place of a segment of the peer, it gets the same with an octet of data, which it
+//! answers each time. So forged segments do not use up the answers that the peer needs.
 
 use super::tcb::{Known, Phase, Tcb};
 use super::verdict::Verdict;
@@ -23,8 +21,8 @@ use super::wire::seq::{is_before, is_within};
 use crate::core::facts::Window;
 use crate::sabotage::{Sabotage, is_on};
 
-/// Judges a segment for a connection, of whose segments each has `mss` octets of data at
-/// most.
+/// Judges a segment for a connection that sends at most `mss` octets of data in a
+/// segment.
 pub(crate) fn judge(segment: &Segment<'_>, tcb: &Tcb, mss: u32) -> Verdict {
     let known = &tcb.known;
     let verdict = match tcb.phase() {
@@ -73,8 +71,8 @@ fn judge_synchronised(segment: &Segment<'_>, known: &Known) -> Verdict {
 // ---- the handshake ----
 
 /// RFC 9293, 3.10.7.3: in SYN-SENT, a segment that acknowledges anything but our SYN is
-/// answered with a RST. A SYN without ACK is not accepted: an attacker off the path could
-/// send one to make a simultaneous open.
+/// answered with a RST. A SYN without ACK is not accepted: an off-path attacker could
+/// send one to cause a simultaneous open.
 fn answer_must_acknowledge_our_syn(segment: &Segment<'_>, known: &Known) -> Verdict {
     match segment.ack() {
         _ if segment.is_nonsense() => Verdict::Drop,
@@ -88,8 +86,8 @@ fn answer_must_acknowledge_our_syn(segment: &Segment<'_>, known: &Known) -> Verd
     }
 }
 
-/// RFC 9293, 3.10.7.4, step 5: in SYN-RECEIVED, what acknowledges anything but our SYN gets
-/// a RST.
+/// RFC 9293, 3.10.7.4, step 5: in SYN-RECEIVED, a segment that acknowledges anything but
+/// our SYN is answered with a RST.
 fn wrong_ack_before_the_handshake(segment: &Segment<'_>, known: &Known) -> Option<Verdict> {
     let is_wrong = segment.ack().is_some_and(|ack| ack != known.snd_nxt.get());
     let is_refused =
@@ -99,9 +97,9 @@ fn wrong_ack_before_the_handshake(segment: &Segment<'_>, known: &Known) -> Optio
 
 // ---- an open connection ----
 
-/// RFC 5961, 3.2: a RST must be exactly at RCV.NXT. One that is only in the window is
-/// answered with a challenge ACK, one outside is dropped. Its data is left out, for
-/// smoltcp would not take the RST at a closed window (RFC 1122, 4.2.2.12).
+/// RFC 5961, 3.2: a RST must be exactly at RCV.NXT. A RST elsewhere in the window is
+/// answered with a challenge ACK, a RST outside is dropped. The data of a RST is removed,
+/// because smoltcp would not accept the RST at a closed window (RFC 1122, 4.2.2.12).
 fn rst_must_be_exact(segment: &Segment<'_>, known: &Known) -> Verdict {
     let in_window = is_within(segment.seq(), known.rcv_nxt.get(), known.rcv_wnd.get());
     let is_taken = in_window && is_on(Sabotage::RstRule);
@@ -123,8 +121,8 @@ const fn ack_must_be_there() -> Verdict {
     Verdict::Drop
 }
 
-/// RFC 5961, 5.2: what acknowledges octets that were never sent, or is older than anything
-/// in flight could be, is answered with a challenge ACK.
+/// RFC 5961, 5.2: a segment that acknowledges octets that were never sent, or whose ACK
+/// number is older than anything in flight could be, is answered with a challenge ACK.
 fn ack_must_be_plausible(ack: u32, known: &Known) -> Option<Verdict> {
     let oldest = known.snd_una.get().wrapping_sub(known.most_in_flight.get());
     let is_unsent = is_before(known.snd_nxt.get(), ack) && !is_on(Sabotage::SndNxtRule);
@@ -132,12 +130,12 @@ fn ack_must_be_plausible(ack: u32, known: &Known) -> Option<Verdict> {
     (is_unsent || is_too_old).then_some(Verdict::Challenge)
 }
 
-/// RFC 9293, 3.10.7.4, step 1, and RFC 5961, 5.2: a segment that stands where the peer cannot
-/// send is answered with a challenge ACK.
+/// RFC 9293, 3.10.7.4, step 1, and RFC 5961, 5.2: a segment with a sequence number that the
+/// peer cannot send is answered with a challenge ACK.
 ///
-/// Data that was taken already may be repeated (its ACK was lost), and the octet before
-/// RCV.NXT may be a keep-alive. A FIN may stand right at the edge of the window, as at a
-/// closed one, and what follows that one octet further.
+/// Data that was already accepted may be retransmitted (its ACK was lost), and the octet
+/// before RCV.NXT may be a keep-alive. A FIN may be exactly at the edge of the window,
+/// such as a closed one, and what follows the FIN one octet further.
 fn must_be_near_the_window(segment: &Segment<'_>, known: &Known) -> Option<Verdict> {
     let before = known.buffer.get().wrapping_add(1);
     let oldest = known.rcv_nxt.get().wrapping_sub(before);
@@ -149,8 +147,8 @@ fn must_be_near_the_window(segment: &Segment<'_>, known: &Known) -> Option<Verdi
     }
 }
 
-/// RFC 9293, 3.10.7.4, step 1: a segment with nothing after RCV.NXT (a repetition, a
-/// keep-alive) is answered with an ACK. A pure ACK that was overtaken needs none.
+/// RFC 9293, 3.10.7.4, step 1: a segment with nothing after RCV.NXT (a retransmission, a
+/// keep-alive) is answered with an ACK. A pure ACK that was overtaken needs no answer.
 fn repetition_is_answered(segment: &Segment<'_>, known: &Known) -> Option<Verdict> {
     let (seq, end, rcv_nxt) = (segment.seq(), segment.end(), known.rcv_nxt.get());
     if !is_before(seq, rcv_nxt) || is_before(rcv_nxt, end) {
@@ -162,9 +160,9 @@ fn repetition_is_answered(segment: &Segment<'_>, known: &Known) -> Option<Verdic
     }
 }
 
-/// RFC 9293, 3.10.7.4, step 1: data of which neither end is within the window, as at a closed
-/// one, is not acceptable; smoltcp answers it, and takes nothing of it. But a valid ACK
-/// counts; what probes our window is repeated, and answered then.
+/// RFC 9293, 3.10.7.4, step 1: data with neither end within the window, such as a closed one,
+/// is not acceptable: smoltcp answers it, and accepts none of it. But a valid ACK counts. If
+/// the data probes our window, it is retransmitted and answered then.
 fn data_must_be_in_the_window(segment: &Segment<'_>, ack: u32, known: &Known) -> Option<Verdict> {
     let (seq, edge) = (segment.seq(), known.edge());
     let text_end = seq.wrapping_add(segment.payload_len());
@@ -182,23 +180,24 @@ fn data_must_be_in_the_window(segment: &Segment<'_>, ack: u32, known: &Known) ->
     }
 }
 
-/// RFC 9293, 3.10.7.4, step 1: of a FIN beyond the announced window smoltcp would cut off
-/// the data and take the FIN. It is answered with an ACK.
+/// RFC 9293, 3.10.7.4, step 1: if a FIN is beyond the announced window, smoltcp would
+/// truncate the data and accept the FIN. It is answered with an ACK.
 fn fin_must_be_in_the_window(segment: &Segment<'_>, known: &Known) -> Option<Verdict> {
     let is_beyond = segment.is_fin() && is_before(known.edge(), segment.end().wrapping_sub(1));
     (is_beyond && !is_on(Sabotage::CutText)).then_some(Verdict::Answered)
 }
 
 /// RFC 9293, 3.10.7.4, step 5: if the peer's last window of data was lost, its pure ACKs
-/// carry a sequence number above RCV.NXT. smoltcp gets them at RCV.NXT, so that it takes the
-/// acknowledgement.
+/// carry a sequence number above RCV.NXT. smoltcp gets them at RCV.NXT, so that it accepts
+/// the acknowledgement.
 fn gap_before_a_pure_ack(segment: &Segment<'_>, known: &Known) -> Option<Verdict> {
     let is_pure = segment.seq() == segment.end();
     (is_pure && is_before(known.rcv_nxt.get(), segment.seq())).then_some(Verdict::Textless)
 }
 
 /// RFC 9293, 3.10.7.4, step 5: an ACK number that a newer one has overtaken is ignored, and
-/// the rest of the segment counts. smoltcp would drop all of it, so it gets the newer number.
+/// the rest of the segment counts. smoltcp would drop the whole segment, so it gets the newer
+/// number.
 fn overtaken_ack_is_replaced(segment: &Segment<'_>, ack: u32, known: &Known) -> Option<Verdict> {
     let is_empty = segment.seq() == segment.end();
     match !is_empty && known.is_overtaken(ack) {
@@ -210,8 +209,8 @@ fn overtaken_ack_is_replaced(segment: &Segment<'_>, ack: u32, known: &Known) -> 
 
 // ---- the end of either direction ----
 
-/// RFC 9293, 3.10.7.4, step 7: there is no octet after the peer's FIN. Data there is left
-/// out of its segment.
+/// RFC 9293, 3.10.7.4, step 7: there is no octet after the peer's FIN. Data there is
+/// removed from its segment.
 fn nothing_follows_a_fin(segment: &Segment<'_>, known: &Known) -> Verdict {
     let verdict = judge_synchronised(segment, known);
     if segment.is_rst() || !is_before(known.rcv_nxt.get(), segment.end()) {
@@ -232,8 +231,8 @@ fn nothing_follows_a_fin(segment: &Segment<'_>, known: &Known) -> Verdict {
 }
 
 /// RFC 9293, 3.8.6.1: only data is sent into a closed window. After an ACK of our FIN that
-/// leaves the window closed, smoltcp would probe it in FIN-WAIT-2 without a pause, so it gets
-/// one that opens it.
+/// leaves the window closed, smoltcp would probe the window in FIN-WAIT-2 without a pause. So
+/// it gets an ACK that opens the window.
 fn last_ack_opens_the_window(segment: &Segment<'_>, known: &Known) -> Verdict {
     let verdict = judge_synchronised(segment, known);
     let is_taken = matches!(verdict, Verdict::Acceptable | Verdict::Textless);
@@ -244,19 +243,20 @@ fn last_ack_opens_the_window(segment: &Segment<'_>, known: &Known) -> Verdict {
     }
 }
 
-/// RFC 9293, 3.6.1, and RFC 1122, 4.2.2.13: a SYN beyond all that was received begins a new
-/// connection. It is dropped, and so repeated when the old one is away.
+/// RFC 9293, 3.6.1, and RFC 1122, 4.2.2.13: a SYN beyond everything that was received
+/// begins a new connection. It is dropped, so that the peer retransmits it once the old
+/// connection is removed.
 fn syn_ends_time_wait(segment: &Segment<'_>, known: &Known) -> Option<Verdict> {
     let begins = segment.is_syn() && segment.ack().is_none() && !segment.is_rst();
     let is_new = begins && is_before(known.rcv_nxt.get(), segment.seq());
     (is_new && !is_on(Sabotage::StaleRow)).then_some(Verdict::Reopens)
 }
 
-// ---- what smoltcp would make of an acceptable segment ----
+// ---- acceptable segments that smoltcp would handle wrongly ----
 
-/// RFC 5681, 2: three duplicate ACKs lead smoltcp to a fast retransmission. It repeats a
-/// whole segment, filled up with new data, however narrow the window is; and it never
-/// repeats a lone FIN. So where that would be, it gets no duplicate ACK.
+/// RFC 5681, 2: three duplicate ACKs cause a fast retransmission. smoltcp then sends a
+/// full segment, filled up with new data, however narrow the window is, and never
+/// retransmits a lone FIN. So in these cases it gets no duplicate ACK.
 fn duplicate_ack_is_spare(segment: &Segment<'_>, tcb: &Tcb, mss: u32) -> Option<Verdict> {
     let (known, newest) = (&tcb.known, tcb.newest());
     let in_flight = known.in_flight();
@@ -279,9 +279,9 @@ fn duplicate_ack_is_spare(segment: &Segment<'_>, tcb: &Tcb, mss: u32) -> Option<
 }
 
 /// RFC 9293, 3.8.6.1: after an ACK that closes the window while data is in flight, smoltcp
-/// neither repeats the data nor probes. So it gets the smallest window, and what it repeats
-/// is the probe. After the peer's FIN it gets that with data that waits as well: in LAST-ACK
-/// it takes no news of the window.
+/// neither retransmits the data nor probes. So it gets the smallest window, and its
+/// retransmission is the probe. After the peer's FIN this also applies while data waits to
+/// be sent, because in LAST-ACK smoltcp ignores window updates.
 fn window_stays_open_for_data(segment: &Segment<'_>, tcb: &Tcb) -> Option<Verdict> {
     let known = &tcb.known;
     let left = known.snd_nxt.get().wrapping_sub(segment.plain_ack()?);

@@ -1,4 +1,4 @@
-//! The guard's table: what is known of each connection, and what becomes of each frame.
+//! The guard's table: a TCB for each connection, and the decision about each frame.
 
 use super::flow::{Addresses, Flow};
 #[cfg(feature = "proto-ipv4")]
@@ -22,44 +22,45 @@ const NONE: u16 = u16::MAX;
 /// Several may be touched.
 const SEVERAL: u16 = u16::MAX - 1;
 
-/// What goes on of a frame that arrived.
+/// What goes on in place of a frame that arrived.
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant, reason = "there is no heap to box it on")]
 pub(crate) enum Onward {
     /// The frame itself.
     Frame,
     Nothing,
-    /// This one in its place.
+    /// A replacement.
     Replaced(Replacement),
 }
 
-/// What is known of the device.
+/// The properties of the device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Link {
     pub(crate) medium: Medium,
-    /// Which checksums the device leaves to us of what we send.
+    /// Which checksums of sent frames the device leaves to us.
     pub(crate) fills: Checksums,
-    /// The most octets that an IP packet may have.
+    /// The maximum number of octets of an IP packet.
     pub(crate) mtu: usize,
 }
 
-/// A [`Tcb`] for each of at most `N` connections of a host that has at most `A` addresses.
+/// A [`Tcb`] for each of at most `N` connections of a host with at most `A` addresses.
 #[derive(Debug)]
 pub(crate) struct Table<const N: usize, const A: usize> {
     medium: Medium,
-    /// Which checksums the device leaves to us of what we send.
+    /// Which checksums of sent frames the device leaves to us.
     fills: Checksums,
     /// The identification of the next packet that routers may fragment.
     #[cfg(feature = "proto-ipv4")]
     ident: Cell<u16>,
-    /// What the newest ICMP error says that is about a segment in flight.
+    /// The meaning of the newest ICMP error about a segment in flight.
     icmp: Cell<Icmp>,
-    /// The most octets of data that the device has room for in one segment of ours.
+    /// The maximum number of octets of data that the device has room for in one segment of
+    /// ours.
     mss: u16,
     tcbs: [Tcb; N],
     /// The connection that is touched, [`NONE`] or [`SEVERAL`].
     touched: Cell<u16>,
-    /// The directed broadcast addresses of our networks; unspecified ones fill it up.
+    /// The directed broadcast addresses of our networks, padded with unspecified addresses.
     #[cfg(feature = "proto-ipv4")]
     broadcasts: [[u8; 4]; A],
 }
@@ -84,57 +85,57 @@ impl<const N: usize, const A: usize> Table<N, A> {
         self.medium
     }
 
-    /// Segments that arrive by this flow, and those in the other direction, belong to
-    /// connection `slot` from now on.
+    /// Assigns the segments that arrive in this flow, and those in the other direction,
+    /// to connection `slot`.
     pub(crate) fn assign(&mut self, slot: usize, arriving: Flow) {
         if let Some(tcb) = self.tcbs.get_mut(slot) {
             tcb.assign(arriving);
         }
     }
 
-    /// Connection `slot` waits for a caller at this port.
+    /// Makes connection `slot` wait for a caller at this port.
     pub(crate) fn listen(&mut self, slot: usize, port: u16) {
         if let Some(tcb) = self.tcbs.get_mut(slot) {
             tcb.listen(port);
         }
     }
 
-    /// No segment of connection `slot`, which is about to be opened, is to have more octets
-    /// of data.
+    /// Limits the octets of data in a segment of connection `slot`, which is about to be
+    /// opened.
     pub(crate) fn limit(&mut self, slot: usize, max_segment: Option<NonZeroU16>) {
         if let Some(tcb) = self.tcbs.get_mut(slot) {
             tcb.max_segment = max_segment;
         }
     }
 
-    /// There is no connection `slot`.
+    /// Removes connection `slot`.
     pub(crate) fn clear(&mut self, slot: usize) {
         if let Some(tcb) = self.tcbs.get_mut(slot) {
             tcb.clear();
         }
     }
 
-    /// The connection sends no more: later segments from its other end belong to no
-    /// connection.
+    /// Records that the connection sends no more: later segments from its other end
+    /// belong to no connection.
     pub(crate) fn take_off(&mut self, slot: usize) {
         if let Some(tcb) = self.tcbs.get(slot) {
             tcb.end();
         }
     }
 
-    /// Both ends of the connection, also after its end, as segments arrive.
+    /// The flow of the connection's arriving segments, even after its end.
     pub(crate) fn flow(&self, slot: usize) -> Option<Flow> {
         self.tcbs.get(slot)?.flow()
     }
 
-    /// The same, of one that has not ended.
+    /// The same, for a connection that has not ended.
     #[cfg(feature = "medium-ethernet")]
     pub(crate) fn living(&self, slot: usize) -> Option<Flow> {
         let tcb = self.tcbs.get(slot)?;
         tcb.flow().filter(|_| tcb.phase() != Phase::Over)
     }
 
-    /// Takes in the directed broadcast address of each of our networks that has one.
+    /// Sets the directed broadcast address of each of our networks that has one.
     #[cfg(feature = "proto-ipv4")]
     pub(crate) fn note_broadcasts(&mut self, mut addresses: impl Iterator<Item = [u8; 4]>) {
         for place in &mut self.broadcasts {
@@ -142,7 +143,7 @@ impl<const N: usize, const A: usize> Table<N, A> {
         }
     }
 
-    /// Whether a segment may go from the first to the second.
+    /// Whether a segment may be sent between these addresses.
     pub(crate) fn may_talk(&self, flow: &Flow) -> bool {
         let is_between_hosts = match flow.addresses {
             #[cfg(feature = "proto-ipv4")]
@@ -153,13 +154,13 @@ impl<const N: usize, const A: usize> Table<N, A> {
         flow.addresses.are_hosts() && is_between_hosts || is_on(Sabotage::GroupSyn)
     }
 
-    /// Whether there is anything to collect.
+    /// Whether there are facts to collect.
     pub(crate) fn is_touched(&self) -> bool {
         self.touched.get() != NONE
     }
 
-    /// The connections that may have facts to collect, all of them now. Most steps touch
-    /// one connection: the others are not looked at.
+    /// The connections that may have facts to collect, all of which must be collected
+    /// now. Most steps touch one connection, so the others are not checked.
     pub(crate) fn take_touched(&self) -> Range<usize> {
         match self.touched.replace(NONE) {
             slot if N > 1 && slot != SEVERAL => {
@@ -176,18 +177,18 @@ impl<const N: usize, const A: usize> Table<N, A> {
         tcb.is_touched.take().then(|| tcb.facts.take())
     }
 
-    /// What the ICMP error says that a connection has among its facts.
+    /// The meaning of the ICMP error that is among the facts of a connection.
     pub(crate) const fn icmp(&self) -> Icmp {
         self.icmp.get()
     }
 
-    /// The connection to which such segments belong.
+    /// The connection that segments of this flow belong to.
     fn find(&self, arriving: Flow) -> Option<(usize, &Tcb)> {
         let slot = self.tcbs.iter().position(|tcb| tcb.is_for(arriving))?;
         Some((slot, self.tcbs.get(slot)?))
     }
 
-    /// There is something to collect for a connection.
+    /// Records that there are facts to collect for a connection.
     fn touch(&self, slot: usize, tcb: &Tcb) {
         tcb.is_touched.set(true);
         self.touched.set(match u16::try_from(slot) {
@@ -196,7 +197,7 @@ impl<const N: usize, const A: usize> Table<N, A> {
         });
     }
 
-    /// So many octets more were queued for sending.
+    /// Records that more octets were queued for sending.
     #[inline]
     pub(crate) fn note_queued(&self, slot: usize, octets: usize) {
         if let Some(tcb) = self.tcbs.get(slot) {
@@ -205,7 +206,7 @@ impl<const N: usize, const A: usize> Table<N, A> {
         }
     }
 
-    /// Takes in what the socket of a connection took in.
+    /// Processes the receipt of the socket of a connection.
     pub(crate) fn advance(&self, slot: usize, receipt: Receipt) {
         if let Some(tcb) = self.tcbs.get(slot) {
             tcb.advance(receipt);
@@ -219,7 +220,8 @@ impl<const N: usize, const A: usize> Table<N, A> {
         })
     }
 
-    /// Whether the oldest segment, or the SYN, was sent again since the facts were last taken.
+    /// Whether the oldest segment, or the SYN, was retransmitted since the facts were last
+    /// taken.
     pub(crate) fn has_resent(&self, slot: usize) -> bool {
         self.tcbs.get(slot).is_some_and(|tcb| {
             let facts = tcb.facts.get();
@@ -227,13 +229,13 @@ impl<const N: usize, const A: usize> Table<N, A> {
         })
     }
 
-    /// The most octets of sequence space that a segment of ours had.
+    /// The largest number of octets of sequence space in a segment of ours so far.
     pub(crate) fn largest(&self, slot: usize) -> u16 {
         self.tcbs.get(slot).map_or(0, |tcb| tcb.largest.get())
     }
 
-    /// Decides what goes on of a frame that arrived, and notes what it says. Its checksums
-    /// are checked as far as `checks` says.
+    /// Decides what goes on in place of a frame that arrived, and records its fields.
+    /// Verifies the checksums that `checks` selects.
     pub(crate) fn inspect(&self, frame: &[u8], checks: Checksums) -> Onward {
         match &parse(self.medium, frame, checks) {
             Parsed::Tcp(segment) => return self.inspect_segment(frame, segment),
@@ -255,8 +257,8 @@ impl<const N: usize, const A: usize> Table<N, A> {
         }
     }
 
-    /// The connection whose peer was heard since facts were last collected, if that was one
-    /// alone.
+    /// The connection whose peer was heard since facts were last collected, if there was
+    /// only one.
     #[cfg(feature = "medium-ethernet")]
     pub(crate) fn heard(&self) -> Option<usize> {
         let slot = usize::from(self.touched.get());
@@ -282,14 +284,14 @@ impl<const N: usize, const A: usize> Table<N, A> {
         }
     }
 
-    /// What goes on in place of a segment.
+    /// Makes the replacement for a segment.
     fn replace(&self, frame: &[u8], segment: &Segment<'_>, tcb: &Tcb, verdict: Verdict) -> Onward {
         let (header, payload) = in_place_of(segment, tcb, verdict);
         self.put_in_place(frame, segment, header, payload)
     }
 
-    /// The segment that goes on in place of another. What follows the header is options, if
-    /// that says so.
+    /// Makes a replacement from this header and what follows it: the options, if the header
+    /// has any, otherwise the payload.
     // tuning: place-once
     #[inline(never)]
     fn put_in_place(
@@ -306,7 +308,7 @@ impl<const N: usize, const A: usize> Table<N, A> {
         }
     }
 
-    /// What goes on in place of a SYN.
+    /// Makes the replacement for a SYN.
     fn tailor(
         &self,
         frame: &[u8],
@@ -317,14 +319,14 @@ impl<const N: usize, const A: usize> Table<N, A> {
         self.put_in_place(frame, segment, header, &options)
     }
 
-    /// Decides about a segment of no known connection. One that calls is for a connection
-    /// that listens at its port. While all who serve the port are busy, it is dropped: who
-    /// calls repeats it (RFC 9293, 3.8.1).
+    /// Decides about a segment of no known connection. The SYN of a caller is for a
+    /// connection that listens at its port. While all connections that serve the port are
+    /// busy, it is dropped: the caller retransmits it (RFC 9293, 3.8.1).
     // tuning: stranger-apart
     #[inline(never)]
     fn inspect_stranger(&self, frame: &[u8], segment: &Segment<'_>) -> Onward {
         let flow = segment.flow();
-        // Nothing answers a group, nor what comes from one (RFC 9293, MUST-57, MUST-63).
+        // A segment to or from a group address is not answered (RFC 9293, MUST-57, MUST-63).
         if !self.may_talk(&flow) {
             return Onward::Nothing;
         }
@@ -334,7 +336,8 @@ impl<const N: usize, const A: usize> Table<N, A> {
         let [_, port] = flow.ports;
         let mut is_served = false;
         let mut is_heard = false;
-        // Of several that listen, the stack below chooses one: the smallest counts.
+        // If several connections listen, the TCP stack chooses one of them: the smallest
+        // maximum counts.
         let mut max_segment: Option<NonZeroU16> = None;
         for (slot, tcb) in self.tcbs.iter().enumerate() {
             if tcb.serves(port) {
@@ -368,8 +371,8 @@ impl<const N: usize, const A: usize> Table<N, A> {
         }
     }
 
-    /// Notes what a frame says that leaves, and changes it where it must be another. Returns
-    /// whose segment is in it.
+    /// Records the fields of a frame that leaves, and changes the frame where necessary.
+    /// Returns the connection that its segment belongs to.
     pub(crate) fn inspect_sent(&self, frame: &mut [u8]) -> Option<usize> {
         #[cfg(feature = "proto-ipv4")]
         {
@@ -380,15 +383,15 @@ impl<const N: usize, const A: usize> Table<N, A> {
         }
         let (slot, seq) = self.note_sent(frame)?;
         if let Some(seq) = seq {
-            // It was read as a segment a moment ago.
+            // It was just read as a segment.
             let moved = set_sequence(self.medium, frame, seq, self.fills.tcp);
             debug_assert!(moved.is_some());
         }
         Some(slot)
     }
 
-    /// Takes note of a segment that leaves: whose it is, and the sequence number that it must
-    /// have instead, if it must have another.
+    /// Records a segment that leaves. Returns the connection that it belongs to, and the
+    /// sequence number that it must have instead, if it must have another.
     fn note_sent(&self, frame: &[u8]) -> Option<(usize, Option<u32>)> {
         let parsed = parse_sent(self.medium, frame);
         let Parsed::Tcp(segment) = &parsed else {
@@ -408,7 +411,7 @@ impl<const N: usize, const A: usize> Table<N, A> {
     }
 }
 
-/// The most octets of data that an IP packet of this length has room for, with the shortest
+/// The maximum number of octets of data in an IP packet of this length, with the shortest
 /// headers.
 fn longest_text(mtu: usize) -> u16 {
     const HEADERS: usize = IPV4_HEADER_LEN + TCP_HEADER_LEN;

@@ -1,10 +1,11 @@
-//! What the guard keeps of one connection, and every transition of its phase.
+//! What the guard stores of one connection, and every transition of its phase.
 //!
-//! RFC 9293, 3.3.1, calls that a transmission control block. This one is made of what was
-//! seen on the wire: it knows what left and what arrived, not what anybody means to do.
+//! RFC 9293, 3.3.1, calls this a transmission control block. It is derived from what was
+//! seen on the wire: it holds what was sent and what arrived, not what either end
+//! intends.
 //!
-//! It is made of `Cell`s, each number in one of its own: most segments read and change few
-//! of them, and smoltcp holds a receive and a transmit token at once.
+//! Each number is in a `Cell` of its own: most segments read and change few of them, and
+//! smoltcp holds a receive and a transmit token at once.
 
 mod received;
 mod sent;
@@ -20,38 +21,38 @@ use core::num::NonZeroU16;
 pub(crate) enum Phase {
     /// There is no connection.
     Unused,
-    /// It has ended and sends no more: later segments from its other end belong to no
-    /// connection. Its addresses and ports are still known, for the report.
+    /// The connection has ended and sends no more: later segments from its other end
+    /// belong to no connection. Its addresses and ports are kept for the report.
     Over,
-    /// A caller may open it at the local port.
+    /// A caller may open the connection at the local port.
     Listening,
-    /// Nothing was sent yet: nothing can be judged, or quoted by ICMP.
+    /// Nothing was sent yet: no segment can be judged, and ICMP can quote none.
     Opening,
-    /// Our SYN has left: ICMP errors may be about it.
+    /// Our SYN was sent: ICMP errors may be about it.
     SynSent,
-    /// The peer's answer has come since; whether smoltcp took it is still to be seen. It
-    /// has reasons of its own not to: a damaged link header, say.
+    /// The peer's answer has arrived, but it is unknown whether smoltcp accepted it: it
+    /// may drop a segment for reasons of its own, such as a damaged link header.
     SynSeen,
-    /// Our answer to the peer's SYN has left.
+    /// Our answer to the peer's SYN was sent.
     SynReceived,
-    /// Both SYNs are known (RFC 9293, 3.10.7.4): the rules hold.
+    /// Both SYNs are known (RFC 9293, 3.10.7.4): the rules apply.
     Synchronised,
-    /// Our FIN has left as well, and is not acknowledged.
+    /// Our FIN was sent as well, and is not acknowledged.
     Finishing,
-    /// The peer's FIN was taken in, and ours has not left, or is acknowledged.
+    /// The peer's FIN was processed, and ours was not sent, or is acknowledged.
     PeerFinished,
-    /// The peer's FIN was taken in, and ours has left and is not acknowledged.
+    /// The peer's FIN was processed, and ours was sent and is not acknowledged.
     Closing,
     /// Both FINs are acknowledged, ours first.
     TimeWait,
 }
 
-/// What moves a phase.
+/// What changes a phase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Event {
-    /// There is no connection any more.
+    /// The connection was removed.
     Cleared,
-    /// Nothing more is to be said on it.
+    /// Nothing more is sent on the connection.
     Ended,
     /// A socket listens.
     Listens,
@@ -65,10 +66,10 @@ enum Event {
     AnswerArrives,
     /// A FIN leaves for the first time.
     FinLeaves,
-    /// The stack has taken in what the guard let through.
+    /// The TCP stack has processed what the guard let through.
     TakenIn {
         peer: Sending,
-        /// Whether our FIN has left and is not acknowledged.
+        /// Whether our FIN was sent and is not acknowledged.
         is_fin_in_flight: bool,
     },
 }
@@ -136,65 +137,65 @@ impl Phase {
     }
 }
 
-/// Whether the peer may still send data, as the stack has it.
+/// Whether the peer may still send data, by the state of the TCP stack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Sending {
     /// The handshake is not complete.
     #[default]
     Unknown,
     Open,
-    /// As before, and our FIN is acknowledged.
+    /// Like `Open`, and our FIN is acknowledged.
     Alone,
-    /// Its FIN was taken in.
+    /// The peer's FIN was processed.
     Finished,
     /// Both FINs are acknowledged, ours first.
     TimeWait,
 }
 
-/// What the receiving side of a connection took in and can still take.
+/// What the receiving side of a connection accepted, and how much it can hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Receipt {
-    /// Octets of sequence space that came in order since the last receipt.
+    /// Octets of sequence space that arrived in order since the last receipt.
     pub(crate) in_order: u32,
-    /// Octets of the receive buffer.
+    /// The size of the receive buffer in octets.
     pub(crate) buffer: u32,
-    /// Whether more will come.
+    /// Whether the peer may send more.
     pub(crate) peer: Sending,
 }
 
-/// What a segment that counts says of either direction.
+/// The effect of an acceptable segment on either direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Seen {
-    /// Nothing that ends one.
+    /// It ends neither direction.
     #[default]
     Nothing,
     /// The peer's FIN, in order.
     Fin,
-    /// The ACK of all that was sent, with our FIN if it has left.
+    /// The ACK of everything that was sent, including our FIN if it was sent.
     AckOfFin,
     /// The peer's FIN, and the ACK of ours.
     BothFins,
     /// A RST.
     Rst,
-    /// The SYN of a new connection between the same ends, after TIME-WAIT was entered. It
-    /// does not go on.
+    /// The SYN of a new connection between the same ends, after TIME-WAIT was entered.
+    /// The guard drops it.
     NewSyn,
 }
 
 /// What was seen of one connection since its facts were last taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Facts {
-    /// The peer was heard, and this is its newest window.
+    /// If the peer was heard: its newest window.
     pub(crate) heard: Option<Window>,
-    /// What the newest segment says of either direction.
+    /// The effect of the newest segment on either direction.
     pub(crate) seen: Seen,
-    /// What left, the latest of the kind that carries the most information.
+    /// What was sent: the latest of the kind with the most information.
     pub(crate) sent: Option<Sent>,
-    /// How many of the segments that left had been sent before.
+    /// How many of the sent segments had been sent before.
     pub(crate) resent: u8,
-    /// A RST of ours left.
+    /// Whether a RST of ours was sent.
     pub(crate) has_reset: bool,
-    /// An ICMP error came about one of our segments in flight: see [`Table::icmp`].
+    /// Whether an ICMP error arrived about one of our segments in flight: see [`Table::icmp`].
     ///
     /// [`Table::icmp`]: super::table::Table::icmp
     pub(crate) icmp: bool,
@@ -207,18 +208,18 @@ pub(crate) struct Known {
     pub(crate) snd_una: Cell<u32>,
     /// SND.NXT: the next octet to send.
     pub(crate) snd_nxt: Cell<u32>,
-    /// The octet after all that was queued for sending.
+    /// The octet after everything that was queued for sending.
     pub(crate) queued: Cell<u32>,
     /// RCV.NXT: the octet expected next.
     pub(crate) rcv_nxt: Cell<u32>,
-    /// The octet after all that has arrived in order. It is ahead of RCV.NXT if smoltcp
-    /// could not be given all of that.
+    /// The octet after everything that has arrived in order. It is above RCV.NXT if
+    /// smoltcp did not get all of it.
     pub(crate) arrived: Cell<u32>,
     /// RCV.WND: octets from RCV.NXT on that our advertised window allows the peer to send.
     pub(crate) rcv_wnd: Cell<u32>,
-    /// The most octets that were in flight at any time.
+    /// The largest number of octets that were in flight at any time.
     pub(crate) most_in_flight: Cell<u32>,
-    /// Octets of the receive buffer.
+    /// The size of the receive buffer in octets.
     pub(crate) buffer: Cell<u32>,
 }
 
@@ -228,34 +229,34 @@ impl Known {
         self.snd_nxt.get().wrapping_sub(self.snd_una.get())
     }
 
-    /// The number after the window that was announced to the peer.
+    /// The sequence number after the window that was announced to the peer.
     pub(crate) fn edge(&self) -> u32 {
         self.rcv_nxt.get().wrapping_add(self.rcv_wnd.get())
     }
 
-    /// Whether the peer has acknowledged more than this before.
+    /// Whether the peer has already acknowledged more than this.
     pub(crate) fn is_overtaken(&self, ack: u32) -> bool {
         is_before(ack, self.snd_una.get())
     }
 }
 
-/// What the newest segments in both directions said.
+/// What the newest segments in both directions contained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Newest {
-    /// The peer's window, as the field has it.
+    /// The peer's window, as in the field.
     pub(crate) window: u16,
-    /// By how much the windows that we announce are shifted.
+    /// The shift of the windows that we announce.
     pub(crate) shift: u8,
-    /// By how much the peer's are.
+    /// The shift of the peer's windows.
     pub(crate) peer_shift: u8,
     /// Whether the last octet sent is zero.
     pub(crate) ends_in_zero: bool,
-    /// How much of what was sent last was sent into a closed window: an octet, and perhaps
-    /// a FIN.
+    /// How much of the last segment was sent into a closed window: an octet, and perhaps a
+    /// FIN.
     pub(crate) probe: u8,
-    /// Whether the peer has said since that it did not take it.
+    /// Whether the peer has since reported that it did not accept it.
     pub(crate) is_refused: bool,
-    /// Whether a keep-alive has left since the newest octet: the answers to it wake a
+    /// Whether a keep-alive was sent since the newest octet: the answers to it restart a
     /// stopped timer.
     pub(crate) is_prodded: bool,
 }
@@ -263,29 +264,28 @@ pub(crate) struct Newest {
 /// What the guard knows of one connection.
 #[derive(Debug)]
 pub(crate) struct Tcb {
-    /// That of the segments that arrive for it, from the handshake on; after the end,
-    /// for the report. While it listens, only our port counts.
+    /// The flow of arriving segments, from the handshake on; after the end, for the
+    /// report. While the connection listens, only our port counts.
     flow: Flow,
-    /// Whether the peer has called us.
+    /// Whether the peer has opened the connection.
     is_passive: bool,
     pub(crate) facts: Cell<Facts>,
     phase: Cell<Phase>,
-    /// What is known of its sequence numbers, from its SYN on.
+    /// The sequence numbers, from the SYN on.
     pub(crate) known: Known,
     newest: Cell<Newest>,
-    /// The most octets of sequence space that one segment had, as far as seen: the
-    /// peer takes so many at once.
+    /// The largest number of octets of sequence space in one segment so far: the peer
+    /// accepts that many at once.
     pub(crate) largest: Cell<u16>,
-    /// The most octets of data that a segment of ours may have, if it is limited; also of
-    /// the connections that this block gets.
+    /// The maximum number of octets of data in a segment of ours, if it is limited. It is
+    /// kept for the next connections of this block.
     pub(crate) max_segment: Option<NonZeroU16>,
     /// Whether there are facts to collect.
     pub(crate) is_touched: Cell<bool>,
 }
 
-// What one more connection costs in memory, of what is not free on a small machine.
-// `./ci.sh budgets` prints what they add up to; the address families that are in it make
-// the difference.
+// The memory of one more connection, which matters on a small machine. `./ci.sh budgets`
+// prints the totals. The size depends on the address families that are compiled in.
 const _: () = assert!(size_of::<Tcb>() <= 116);
 
 impl Tcb {
@@ -317,7 +317,7 @@ impl Tcb {
         self.phase.set(self.phase.get().after(event));
     }
 
-    /// Forgets what was seen, and belongs to these ends from now on.
+    /// Forgets what was seen, and assigns the block to these ends.
     pub(crate) fn assign(&mut self, arriving: Flow) {
         let is_passive = self.phase.get() == Phase::Listening;
         let peer_shift = self.newest.get().peer_shift;
@@ -352,12 +352,13 @@ impl Tcb {
         };
     }
 
-    /// The connection sends no more: later segments from its other end belong to no connection.
+    /// Records that the connection sends no more: later segments from its other end belong to
+    /// no connection.
     pub(crate) fn end(&self) {
         self.note(Event::Ended);
     }
 
-    /// Whether segments of this flow are for it.
+    /// Whether segments of this flow belong to this connection.
     pub(crate) fn is_for(&self, arriving: Flow) -> bool {
         let is_none = |phase| matches!(phase, Phase::Unused | Phase::Over | Phase::Listening);
         self.flow.ports == arriving.ports
@@ -365,7 +366,7 @@ impl Tcb {
             && !is_none(self.phase.get())
     }
 
-    /// Both ends, if it has any.
+    /// The flow of arriving segments, if both ends are known.
     pub(crate) fn flow(&self) -> Option<Flow> {
         self.phase.get().has_ends().then_some(self.flow)
     }
@@ -377,14 +378,14 @@ impl Tcb {
         is_live && ours == port && (self.is_passive || self.phase.get() == Phase::Listening)
     }
 
-    /// So many octets more wait to be sent, or are sent already.
+    /// Records that more octets wait to be sent, or are already sent.
     #[inline]
     pub(crate) fn note_queued(&self, octets: u32) {
         let queued = self.known.queued.get().wrapping_add(octets);
         self.known.queued.set(queued);
     }
 
-    /// Takes in what the socket took in.
+    /// Processes the receipt of the socket.
     pub(crate) fn advance(&self, receipt: Receipt) {
         let known = &self.known;
         let rcv_nxt = known.rcv_nxt.get().wrapping_add(receipt.in_order);

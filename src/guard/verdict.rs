@@ -1,37 +1,39 @@
-//! What becomes of a segment that arrives.
+//! The verdict on a segment that arrives.
 
-/// What becomes of a segment.
+/// What happens to a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// It is the peer's, and goes on.
+    /// The segment is the peer's, and goes on.
     Acceptable,
-    /// It is the peer's, and goes on without its data.
+    /// The segment is the peer's, and goes on without its data.
     Textless,
-    /// It is the peer's, and goes on with the newest ACK number in place of its own.
+    /// The segment is the peer's, and goes on with the newest ACK number in place of its own.
     Overtaken,
-    /// It is the peer's, and goes on without its data and with a window that is open.
+    /// The segment is the peer's, and goes on without its data and with an open window.
     Opened,
-    /// It is the peer's; it is answered with an ACK and goes no further.
+    /// The segment is the peer's. It is answered with an ACK and goes no further.
     Answered,
-    /// It is the peer's, and goes no further.
+    /// The segment is the peer's, and goes no further.
     Taken,
-    /// It is the peer's and counts as one that goes on, but smoltcp must not count it.
+    /// The segment is the peer's and counts like one that goes on, but smoltcp must not count
+    /// it.
     Spare,
-    /// It proves nothing, and goes on: smoltcp answers it with a RST.
+    /// The sender is unproven. The segment goes on, and smoltcp answers it with a RST.
     Unproven,
-    /// It proves nothing; smoltcp gets a pure ACK with its numbers, and answers that with
-    /// a RST.
+    /// The sender is unproven. smoltcp gets a pure ACK with the numbers of the segment,
+    /// and answers that with a RST.
     Refuted,
-    /// It proves nothing; it is answered with a challenge ACK and goes no further.
+    /// The sender is unproven. The segment is answered with a challenge ACK and goes no
+    /// further.
     Challenge,
-    /// It begins a new connection, so that the old one is over; it goes no further.
+    /// The segment begins a new connection, so that the old one is over. It goes no further.
     Reopens,
-    /// It proves nothing, and goes no further.
+    /// The sender is unproven. The segment goes no further.
     Drop,
 }
 
 impl Verdict {
-    /// Whether the segment is the peer's: an attacker off the path could not have made it.
+    /// Whether the segment is the peer's: an off-path attacker could not have made it.
     pub(crate) const fn is_heard(self) -> bool {
         matches!(
             self,

@@ -195,15 +195,15 @@ impl fmt::Display for ConfigError {
         match self {
             Self::MtuTooSmall { mtu } => write!(
                 f,
-                "the device's IP MTU of {mtu} is below the {SMALLEST_MTU} octets IPv4 needs"
+                "the device's IP MTU of {mtu} is below the {SMALLEST_MTU} octets that IPv4 requires"
             ),
             Self::MtuTooLarge { mtu } => write!(
                 f,
-                "the device's IP MTU of {mtu} exceeds the {LARGEST_MTU} octets that IP can count"
+                "the device's IP MTU of {mtu} exceeds IP's maximum of {LARGEST_MTU} octets"
             ),
             Self::SharedSocket { slot } => write!(
                 f,
-                "the socket of connection {slot} is that of another; add one for each"
+                "connection {slot} has the socket of another connection; add one for each"
             ),
             Self::HardwareAddressMismatch => {
                 f.write_str("the hardware address does not fit the device's medium")
@@ -224,7 +224,7 @@ impl fmt::Display for ConfigError {
             }
             Self::TooFewSockets { storage, needed } => write!(
                 f,
-                "{needed} connections need as much socket storage, there is {storage}"
+                "{needed} connections need as many sockets, but the storage holds only {storage}"
             ),
         }
     }

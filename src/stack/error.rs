@@ -53,7 +53,7 @@ impl fmt::Display for Error {
             Self::Unknown(error) => error.fmt(f),
             Self::Write(error) => error.fmt(f),
             Self::Read(error) => error.fmt(f),
-            Self::UnexpectedEof => f.write_str("the peer has finished before all was read"),
+            Self::UnexpectedEof => f.write_str("the peer finished before all bytes were read"),
             Self::Format => f.write_str("a value could not be formatted"),
         }
     }

@@ -1,4 +1,4 @@
-//! What a connection makes of the facts that its driver reports.
+//! How a connection processes the facts that its driver reports.
 
 use super::{CALLER_TIMEOUT_MS, Connection, Handshake, STALL_RETRANSMISSIONS};
 use crate::Instant;
@@ -12,8 +12,8 @@ use crate::trace;
 use core::num::NonZeroU16;
 
 impl Connection {
-    /// A handshake has begun (our SYN is due, or a peer's SYN came in while
-    /// listening): it must be complete within the connect timeout.
+    /// Processes the start of a handshake (our SYN is due, or a peer's SYN arrived while
+    /// listening), which must be complete within the connect timeout.
     pub fn handle_handshake_started(&mut self, now: Instant) {
         if !matches!(self.state, State::Connecting | State::Listening) {
             return;
@@ -33,14 +33,14 @@ impl Connection {
         }
     }
 
-    /// The peer gave up a half-done handshake while we listen.
+    /// Processes that the peer gave up an incomplete handshake while we listen.
     pub fn handle_handshake_dropped(&mut self) {
         if self.state == State::Listening {
             self.timers.stop_phase();
         }
     }
 
-    /// The handshake is complete.
+    /// Processes that the handshake is complete.
     pub fn handle_established(&mut self, now: Instant) -> Action {
         let action = self.apply(Event::Established, now);
         if action == Action::None {
@@ -51,8 +51,8 @@ impl Connection {
         action
     }
 
-    /// Of the accepted bytes, `pending` are still in the transmit buffer. Report it
-    /// whenever acknowledgements may have shortened the buffer, and never when
+    /// Processes that `pending` of the accepted bytes are still in the transmit buffer.
+    /// Call it whenever acknowledgements may have shortened the buffer, and never when
     /// something else did.
     pub fn handle_pending(&mut self, pending: u64, now: Instant) {
         self.note_pending(usize::try_from(pending).unwrap_or(usize::MAX), now);
@@ -80,7 +80,7 @@ impl Connection {
         }
     }
 
-    /// A segment of the peer arrived, with this window.
+    /// Processes that a segment of the peer arrived, with this window.
     pub fn handle_heard(&mut self, window: Window, now: Instant) {
         if !self.state.is_established() {
             return;
@@ -88,9 +88,9 @@ impl Connection {
         self.heard_at = now;
         let opens = self.window == Window::Zero && window == Window::Open;
         self.window = window;
-        // With nothing pending, what was due is answered. With bytes pending and room for
-        // them, only an acknowledgement answers. At a closed window an answer is due when a
-        // probe has left.
+        // If nothing is pending, the answer that was due has come. If bytes are pending and
+        // the window is open, only an acknowledgement is an answer. If the window is
+        // closed, an answer is due once a probe was sent.
         if self.ledger.pending() == 0 || window == Window::Zero {
             self.timers.answer();
             if self.depends_on_an_answer() {
@@ -99,13 +99,13 @@ impl Connection {
             }
         } else if opens || !self.timers.is_answer_due() {
             self.timers.demand_answer(now);
-            // What is pending has left before, or does so now.
+            // The pending bytes were sent before, or are sent at this point.
             self.timers.question = Question::Sent;
             self.look_soon(now);
         }
     }
 
-    /// A segment of ours left.
+    /// Processes that a segment of ours was sent.
     pub fn handle_sent(&mut self, sent: Sent, now: Instant) {
         if sent == Sent::Syn {
             self.timers.sent_at = now;
@@ -120,7 +120,7 @@ impl Connection {
         if sent == Sent::Retransmission {
             self.note_retransmission(now);
         }
-        // New data is no try for what is in flight already.
+        // New data is not a try for what is already in flight.
         let is_more = self.timers.is_answer_due()
             && self.timers.question == Question::Sent
             && sent == Sent::Demanding
@@ -147,13 +147,14 @@ impl Connection {
         }
     }
 
-    /// Whether it matters that the peer answers. A probe may leave although it does not: the
-    /// stack below may have one more in store. An idle connection must not end because of it.
+    /// Whether an answer of the peer matters. A probe may be sent when it does not, because
+    /// the TCP stack may have scheduled one more. An idle connection must not end because
+    /// that is not answered.
     pub(super) fn depends_on_an_answer(&self) -> bool {
         self.ledger.pending() > 0 || self.awaits_fin_ack() || self.options.keep_alive().is_some()
     }
 
-    /// Whether our FIN has left, or has to leave, and is not acknowledged.
+    /// Whether our FIN was sent, or is due, and is not acknowledged.
     pub(super) fn awaits_fin_ack(&self) -> bool {
         match self.state {
             State::Finishing(_) => true,
@@ -168,7 +169,7 @@ impl Connection {
         }
     }
 
-    /// The peer's FIN was processed.
+    /// Processes the peer's FIN.
     pub fn handle_fin(&mut self, now: Instant) -> Action {
         if self.state.is_established() {
             self.incoming = Incoming::Ended;
@@ -176,19 +177,19 @@ impl Connection {
         self.apply(Event::PeerFin(self.options.on_peer_fin()), now)
     }
 
-    /// The stack below has dropped received bytes before they were read: the end of what the
-    /// peer sent cannot be reached.
+    /// Records that the TCP stack has dropped received bytes before they were read: the end
+    /// of the peer's bytes cannot be reached.
     #[cfg(feature = "smoltcp")]
     pub(crate) const fn note_unread_lost(&mut self) {
         self.incoming = Incoming::Open;
     }
 
-    /// An acceptable RST of the peer was processed.
+    /// Processes an acceptable RST of the peer.
     pub fn handle_rst(&mut self, now: Instant) -> Action {
         self.apply(Event::PeerRst, now)
     }
 
-    /// The peer acknowledged our FIN.
+    /// Processes the acknowledgement of our FIN.
     pub fn handle_fin_acknowledged(&mut self, now: Instant) -> Action {
         if matches!(self.state, State::WriteFinished(_) | State::Finishing(_)) {
             self.note_pending(0, now);
@@ -203,20 +204,19 @@ impl Connection {
         action
     }
 
-    /// While finishing, every byte is acknowledged, and bytes of the peer were
-    /// left unread: [`Action::Reset`] informs the peer (RFC 2525, 2.17).
+    /// Processes that, while finishing, every byte is acknowledged and bytes of the peer
+    /// were left unread: [`Action::Reset`] informs the peer (RFC 2525, 2.17).
     pub fn handle_drained_unread(&mut self, now: Instant) -> Action {
         self.apply(Event::DrainedUnread, now)
     }
 
-    /// There is no way to the peer.
+    /// Processes that the peer is unreachable.
     pub fn handle_unreachable(&mut self, now: Instant) -> Action {
         self.apply(Event::Unreachable, now)
     }
 
-    /// An ICMP error about one of our segments arrived. A hard one ends a
-    /// connection that is still being opened (RFC 9293, SHLD-26); else it is
-    /// advice.
+    /// Processes an ICMP error about one of our segments. A hard error ends a connection
+    /// that is still being opened (RFC 9293, SHLD-26); otherwise it is advice.
     pub fn handle_icmp(&mut self, icmp: Icmp, now: Instant) -> Action {
         if self.state.is_closed() {
             return Action::Ignore;
@@ -245,13 +245,14 @@ impl Connection {
         }
     }
 
-    /// Our own address was removed: that of the connection, or the one that we listen at.
+    /// Processes that our own address was removed: the local address of the connection, or the
+    /// address that we listen at.
     pub fn handle_address_lost(&mut self, now: Instant) -> Action {
         self.apply(Event::AddressLost, now)
     }
 
-    /// The link went up or down. Recorded, never an end: a cable comes back, and then what
-    /// is in flight is sent again at once.
+    /// Records that the link went up or down. This never ends the connection: a cable may
+    /// be plugged in again, and then what is in flight is retransmitted at once.
     pub fn handle_link(&mut self, up: bool) {
         if self.state.is_closed() {
             return;
@@ -268,7 +269,7 @@ impl Connection {
         }
     }
 
-    /// Received bytes were drained and dropped.
+    /// Counts received bytes that were discarded.
     pub const fn handle_discarded(&mut self, bytes: u64) {
         if !self.state.is_closed() {
             self.discarded = self.discarded.saturating_add(bytes);

@@ -1,4 +1,4 @@
-//! What a connection does as time passes: its limits, tries and advice.
+//! What a connection does as time passes: timeouts, tries and advice.
 
 use super::{Connection, Handshake};
 use crate::Instant;
@@ -9,32 +9,33 @@ use crate::core::state::{Action, Event, State};
 use crate::core::timers::{LastTry, Question};
 use crate::sabotage::{Sabotage, is_on};
 
-/// How long before a timeout expires the last try is made, if the timeout is long enough.
+/// The time from the last try to the end of a timeout, if the timeout is long enough.
 const LAST_TRY_MS: u32 = 2_000;
 
-/// The longest pause a stack makes between two probes of a closed window (60 s, RFC 6298,
-/// 2.5), with a margin.
+/// The longest pause of a TCP stack between two probes of a closed window (60 s, RFC
+/// 6298, 2.5), with a margin.
 const PROBE_OVERDUE_MS: u32 = 75_000;
 
-/// Tries are no further apart than this share of the limit that runs.
+/// Tries are no further apart than the running timeout divided by this.
 const TRIES: u32 = 4;
 
 /// The shortest retransmission timeout (RFC 6298, 2.4), and the longest (2.5).
 const SHORTEST_RTO_MS: u16 = 1_000;
 const LONGEST_RTO_MS: u16 = 60_000;
 
-/// How long before the end of a limit its last try is due.
+/// The time from the last try to the end of a timeout.
 fn last_try_ms(timeout_ms: u32) -> u32 {
     LAST_TRY_MS.min(timeout_ms >> 1)
 }
 
-/// So long after something has begun, what is due is worked out at the latest.
+/// The time after which the timers are first evaluated, once something has begun.
 pub(super) fn first_look_ms(options: &Options) -> u16 {
     let keep_alive_ms = match options.keep_alive_ms() {
         0 => u32::MAX,
         interval => interval,
     };
-    // A limit on silence is longer than a second, and its last try at half of it.
+    // A user timeout is longer than a second, and its last try is at half of it at the
+    // earliest.
     let shortest = options.stall_advice_ms().min(keep_alive_ms);
     let shortest = shortest.min(options.user_timeout_ms() >> 1);
     u16::try_from(shortest)
@@ -48,15 +49,15 @@ fn low_half(count: u64) -> u32 {
 }
 
 impl Connection {
-    /// Processes the time: ends what has reached its timeout, gives advice, and demands
-    /// tries, which [`poll_retry`](Self::poll_retry) returns.
+    /// Processes the time: ends the connection if it has reached a timeout, gives advice,
+    /// and demands tries, which [`poll_retry`](Self::poll_retry) returns.
     pub fn handle_timeout(&mut self, now: Instant) -> Action {
         if self.timers.bound() > now {
             return Action::None;
         }
         let mut owed = Action::None;
         if self.state.is_closed() {
-            // What lingers is the driver's business.
+            // The driver handles what lingers after the end.
             self.timers.stop_phase();
         } else {
             owed = self.check_timeouts(now);
@@ -69,7 +70,7 @@ impl Connection {
         owed
     }
 
-    /// The limit that ends first is looked at first.
+    /// Checks first the timeout that ends first.
     fn check_timeouts(&mut self, now: Instant) -> Action {
         let is_user_first = self.user_at() <= self.timers.phase_at;
         let mut action = Action::None;
@@ -85,7 +86,7 @@ impl Connection {
         action
     }
 
-    /// The limit of the handshake or of finishing.
+    /// Checks the timeout of the handshake or of finishing.
     fn check_phase(&mut self, now: Instant) -> Action {
         let end = self.timers.phase_at;
         let left = now.plus_millis(last_try_ms(self.phase_ms()));
@@ -117,7 +118,7 @@ impl Connection {
         }
     }
 
-    /// The limit on silence, and on segments that nothing acknowledges.
+    /// Checks the user timeout: for silence, and for segments that nothing acknowledges.
     fn check_user(&mut self, now: Instant) -> Action {
         let end = self.user_at();
         let last_ms = last_try_ms(self.options.user_timeout_ms());
@@ -154,15 +155,15 @@ impl Connection {
         }
     }
 
-    /// Whether the last probe of a closed window is still to leave: only the stack below
+    /// Whether the last probe of a closed window is still to be sent: only the TCP stack
     /// knows when.
     fn waits_for_a_probe(&self, now: Instant) -> bool {
         let overdue = self.timers.sent_at.plus_millis(PROBE_OVERDUE_MS);
         self.is_blocked() && self.timers.question == Question::Unsent && now < overdue
     }
 
-    /// The first segment has left since an answer is due, or since the last try was asked
-    /// for: its answer has its time.
+    /// Called for the first segment that is sent since an answer is due, or since the
+    /// last try was demanded: the full time for its answer starts here.
     pub(super) fn note_first_sent(&mut self, now: Instant) {
         match self.timers.user_try {
             LastTry::Due => self.timers.demand_answer(now),
@@ -173,12 +174,12 @@ impl Connection {
         }
     }
 
-    /// Whether bytes are pending that the peer's window keeps back.
+    /// Whether bytes are pending that the peer's closed window holds back.
     pub(crate) fn is_blocked(&self) -> bool {
         self.window == Window::Zero && self.ledger.pending() > 0
     }
 
-    /// Whether a segment has left whose answer is due.
+    /// Whether a segment was sent whose answer is due.
     #[cfg(all(feature = "smoltcp", feature = "medium-ethernet"))]
     pub(crate) fn is_unanswered(&self) -> bool {
         match self.state == State::Connecting {
@@ -187,13 +188,13 @@ impl Connection {
         }
     }
 
-    /// Timeouts of the oldest segment since the last progress.
+    /// Retransmissions of the oldest segment since the last progress.
     #[cfg(all(feature = "smoltcp", feature = "medium-ethernet"))]
     pub(crate) const fn retransmissions(&self) -> u8 {
         self.retransmissions
     }
 
-    /// When what is due counts as missing; [`Instant::NEVER`] if nothing is due.
+    /// When the user timeout ends; [`Instant::NEVER`] if no answer is due.
     fn user_at(&self) -> Instant {
         match self.timers.is_answer_due() {
             true => self
@@ -204,7 +205,7 @@ impl Connection {
         }
     }
 
-    /// Lets the limit end then.
+    /// Sets the end of the user timeout.
     fn end_user_at(&mut self, end: Instant) {
         self.timers.due_since = end.minus_millis(self.options.user_timeout_ms());
     }
@@ -227,7 +228,7 @@ impl Connection {
     fn check_tries(&mut self, now: Instant) {
         if self.resend_at() <= now {
             if self.state.is_established() && !self.timers.is_answer_due() {
-                // An idle connection's probe that cannot leave is not answered, either.
+                // A keep-alive probe that cannot be sent is not answered either.
                 self.timers.demand_answer(now);
             }
             self.resend(now);
@@ -240,7 +241,7 @@ impl Connection {
         self.retry = Retry::Resend;
     }
 
-    /// When something must be sent that demands an answer, at the latest.
+    /// The latest time at which something that demands an answer must be sent.
     fn resend_at(&self) -> Instant {
         let timers = &self.timers;
         if !self.state.is_established() {
@@ -252,17 +253,17 @@ impl Connection {
         if timers.is_answer_due() {
             let since = timers.sent_at.max(timers.due_since);
             return match self.is_blocked() {
-                // Only the stack below knows when it probes.
+                // Only the TCP stack knows when it probes.
                 true => Instant::NEVER,
                 false => since.plus_millis(self.try_ms()),
             };
         }
         if self.ledger.pending() > 0 {
-            // A probe that has not left by then cannot.
+            // A probe that was not sent by then cannot be sent.
             return self.crossed_at().plus_millis(PROBE_OVERDUE_MS);
         }
         if self.awaits_fin_ack() {
-            // Our FIN, whatever else the peer says.
+            // Our FIN is retransmitted, whatever else the peer sends.
             return timers.sent_at.plus_millis(self.try_ms());
         }
         match self.options.keep_alive_ms() {
@@ -271,13 +272,13 @@ impl Connection {
         }
     }
 
-    /// When anything last crossed the wire, or the first byte was accepted.
+    /// When a segment was last sent or received, or the first byte was accepted.
     fn crossed_at(&self) -> Instant {
         let crossed_at = self.timers.sent_at.max(self.heard_at);
         crossed_at.max(self.timers.progressed_at)
     }
 
-    /// The limit of the handshake, or of finishing.
+    /// The timeout of the handshake, or of finishing.
     pub(super) fn phase_ms(&self) -> u32 {
         match self.state {
             State::WriteFinished(_) | State::Finishing(_) => self.options.finish_ms(),
@@ -316,13 +317,13 @@ impl Connection {
         }
     }
 
-    /// The oldest segment was sent again: the stack below backs off from now on, until it
+    /// Called when the oldest segment was retransmitted: the TCP stack backs off until it
     /// has measured a new round trip (RFC 6298, 5.5 and 5.7).
     pub(super) fn note_back_off(&mut self, now: Instant) {
         let since = self.timers.sent_at.max(self.timers.progressed_at);
         let is_timeout = self.heard_at <= since;
         if self.rto_ms == 0 && self.retransmissions == 0 && is_timeout {
-            // In units of 1,024 us, which take no division.
+            // In units of 1,024 us, which need no division.
             let observed = now.as_micros().saturating_sub(since.as_micros()) >> 10;
             let observed = u16::try_from(observed).unwrap_or(u16::MAX);
             self.rto_ms = observed.clamp(SHORTEST_RTO_MS, LONGEST_RTO_MS);
@@ -333,20 +334,20 @@ impl Connection {
         self.recover = low_half(self.ledger.accepted());
     }
 
-    /// Bytes were acknowledged: if they were sent once only, after all that was repeated,
-    /// the stack below has measured a round trip.
+    /// Called when bytes were acknowledged: if they were sent only once, and after
+    /// everything that was retransmitted, the TCP stack has measured a round trip.
     pub(super) fn end_back_off(&mut self, now: Instant) {
         if self.rto_ms == 0 {
             return;
         }
-        // The next try is due earlier than the one before was.
+        // The next try is due earlier than the previous one was.
         self.look_soon(now);
         let beyond = low_half(self.ledger.acknowledged()).wrapping_sub(self.recover);
         if self.retransmissions == 0 && beyond.cast_signed() > 0 {
             self.rto_ms = 0;
         }
-        // While more is in flight, the round trip may be longer than was thought, and what is
-        // sent again may be in a queue (RFC 6298, 5.5).
+        // While more is in flight, the round trip may be longer than expected, and what was
+        // retransmitted may be in a queue (RFC 6298, 5.5).
         if self.rto_ms == 0 || self.ledger.pending() == 0 {
             self.timeouts = 0;
         }
@@ -365,15 +366,15 @@ impl Connection {
         }
     }
 
-    /// What is to be sent again now, if anything. Each try is returned once.
+    /// What has to be sent again, if anything. Each try is returned once.
     pub const fn poll_retry(&mut self) -> Retry {
         let retry = self.retry;
         self.retry = Retry::None;
         retry
     }
 
-    /// When [`handle_timeout`](Self::handle_timeout) is due next; [`Instant::NEVER`] if it
-    /// is not.
+    /// When to call [`handle_timeout`](Self::handle_timeout) next; [`Instant::NEVER`] if
+    /// no timer runs.
     #[must_use]
     pub fn poll_timeout(&self) -> Instant {
         if self.state.is_closed() {
@@ -384,7 +385,7 @@ impl Connection {
             .min(self.resend_at())
     }
 
-    /// When a limit ends, or its last try is due.
+    /// When a timeout ends, or its last try is due.
     fn timeouts_at(&self) -> Instant {
         let at = |end: Instant, timeout_ms, last_try| match last_try {
             LastTry::Due if end != Instant::NEVER => end.minus_millis(last_try_ms(timeout_ms)),
@@ -398,14 +399,14 @@ impl Connection {
         ))
     }
 
-    /// Not later than [`poll_timeout`](Self::poll_timeout), for less.
+    /// A lower bound of [`poll_timeout`](Self::poll_timeout) that is cheaper to compute.
     #[cfg(feature = "smoltcp")]
     pub(crate) const fn timeout_bound(&self) -> Instant {
         self.timers.bound()
     }
 
-    /// Arms a timer for so long after the end, so that what is left of the connection in the
-    /// stack below does not linger without bound.
+    /// Starts a timer after the end, so that what is left of the connection in the TCP stack
+    /// does not linger without bound.
     #[cfg(feature = "smoltcp")]
     pub(crate) fn linger(&mut self, now: Instant, timeout_ms: u32) {
         if self.state.is_closed() {
@@ -414,7 +415,7 @@ impl Connection {
         }
     }
 
-    /// Whether it is that time. To be asked before
+    /// Whether the timer of [`linger`](Self::linger) has expired. Call it before
     /// [`handle_timeout`](Self::handle_timeout).
     #[cfg(feature = "smoltcp")]
     pub(crate) fn has_lingered(&self, now: Instant) -> bool {

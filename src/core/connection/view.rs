@@ -1,4 +1,4 @@
-//! What can be asked of a connection.
+//! The getters of a connection.
 
 use super::Connection;
 use crate::Instant;
@@ -12,38 +12,38 @@ use crate::trace;
 use core::num::NonZeroU16;
 
 impl Connection {
-    /// What identifies the connection among others: its slot, if the stack has made it.
+    /// Identifies the connection among others: its slot, if the stack layer has made it.
     #[cfg(feature = "trace")]
     #[must_use]
     pub const fn tag(&self) -> u16 {
         self.tag
     }
 
-    /// Where the connection stands.
+    /// The state of the connection.
     #[must_use]
     pub const fn state(&self) -> State {
         self.state
     }
 
-    /// When it ended, if it has.
+    /// When the connection ended, if it has.
     #[cfg(feature = "smoltcp")]
     pub(crate) const fn ended_at(&self) -> Instant {
         self.heard_at
     }
 
-    /// Whether the peer's FIN was processed, and nothing before it is lost.
+    /// Whether the peer's FIN was processed, with no byte before it lost.
     #[must_use]
     pub const fn incoming(&self) -> Incoming {
         self.incoming
     }
 
-    /// The account of every byte.
+    /// The ledger of the connection.
     #[must_use]
     pub const fn ledger(&self) -> Ledger {
         self.ledger
     }
 
-    /// The limits and policies it was opened with.
+    /// The timeouts and policies that the connection was opened with.
     #[must_use]
     pub const fn options(&self) -> &Options {
         &self.options
@@ -53,8 +53,8 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// The error of the state, if the connection ended with bytes pending, also
-    /// after its release.
+    /// The error of the state, if the connection ended with bytes pending, even after its
+    /// release.
     pub fn is_flushed(&self) -> Result<bool, WriteError> {
         if self.ledger.pending() == 0 {
             return Ok(true);
@@ -73,18 +73,18 @@ impl Connection {
         }
     }
 
-    /// The error a call fails with now, unless the state accepts writes.
+    /// The error of a call in the present state, unless the state accepts writes.
     #[must_use]
     pub const fn error(&self) -> Option<WriteError> {
         WriteError::of_state(self.state, self.ledger)
     }
 
-    /// The error of a call that began at `started` and reached its limit; the
+    /// The error of a call that began at `started` and reached its timeout. The
     /// connection lives.
     #[must_use]
     pub fn call_timed_out(&self, started: Instant) -> WriteError {
-        // The answered probes of a closed window may be a minute apart. Of one that has had
-        // no answer, nothing can be said.
+        // The answered probes of a closed window may be a minute apart. A probe without an
+        // answer proves nothing.
         let is_closed = self.window == Window::Zero;
         let is_there = self.heard_at > started || !self.timers.is_answer_due();
         let why = match self.state.is_established() && is_closed && is_there {
@@ -99,9 +99,8 @@ impl Connection {
         error
     }
 
-    /// How the connection ended: `Ok` if every accepted byte was acknowledged
-    /// and the end was a FIN of either side. `None` while it lives, or if it
-    /// was never opened.
+    /// How the connection ended: `Ok` if every accepted byte was acknowledged and a FIN
+    /// of either side ended it. `None` while it lives, or if it was never opened.
     #[must_use]
     pub const fn outcome(&self) -> Option<Result<(), WriteError>> {
         match self.state {
@@ -118,8 +117,8 @@ impl Connection {
         }
     }
 
-    /// A snapshot for status displays; whether the receive buffer is full is
-    /// the driver's to say.
+    /// A snapshot for status displays. The driver supplies whether the receive buffer is
+    /// full.
     #[must_use]
     pub fn progress(&self, is_receive_full: bool) -> Progress {
         Progress {
@@ -131,7 +130,7 @@ impl Connection {
         }
     }
 
-    /// The account of the whole connection as of `now`.
+    /// The report of the whole connection as of `now`.
     #[must_use]
     pub fn report(&self, now: Instant) -> Report {
         let until = match self.state {

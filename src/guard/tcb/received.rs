@@ -1,5 +1,5 @@
-//! How segments that arrive, and what quotes one of ours, change what is known of a
-//! connection.
+//! Updates the TCB with segments that arrive, and with ICMP errors that quote one of
+//! ours.
 
 use super::{Event, Newest, Phase, Seen, Tcb};
 use crate::core::facts::Window;
@@ -8,8 +8,9 @@ use crate::guard::wire::segment::Segment;
 use crate::guard::wire::seq::is_before;
 
 impl Tcb {
-    /// Takes in a segment that is expected next, acknowledges something new and has data at
-    /// most, as nearly all do. Whether it is one; then it is acceptable.
+    /// Processes a segment that is expected next, acknowledges something new and carries
+    /// nothing else but data, as nearly all segments do. Returns whether it is such a
+    /// segment, which is then acceptable.
     pub(crate) fn take_plain(&self, segment: &Segment<'_>) -> bool {
         let (known, newest) = (&self.known, self.newest.get());
         let Some(ack) = segment.plain_ack() else {
@@ -39,7 +40,7 @@ impl Tcb {
         is_expected
     }
 
-    /// Takes in any other segment, after its verdict.
+    /// Processes any other segment, after its verdict.
     pub(crate) fn note_received(&self, segment: &Segment<'_>, verdict: Verdict) {
         let is_answer = matches!(self.phase.get(), Phase::SynSent | Phase::SynSeen)
             && verdict == Verdict::Acceptable
@@ -57,7 +58,7 @@ impl Tcb {
         }
     }
 
-    /// Takes in the peer's SYN, which answers ours.
+    /// Processes the peer's SYN that answers ours.
     fn note_answer(&self, segment: &Segment<'_>) {
         let next = segment.seq().wrapping_add(1);
         self.known.rcv_nxt.set(next);
@@ -73,7 +74,7 @@ impl Tcb {
         }
     }
 
-    /// Takes in the window scale of the peer's SYN (RFC 7323, 2.2 and 2.3).
+    /// Records the window scale of the peer's SYN (RFC 7323, 2.2 and 2.3).
     pub(crate) fn note_peer_shift(&self, scale: Option<u8>) {
         self.newest.set(Newest {
             peer_shift: scale.unwrap_or(0).min(14),
@@ -81,8 +82,8 @@ impl Tcb {
         });
     }
 
-    /// Takes in a segment that is the peer's. The ACK number of a RST counts for
-    /// nothing: some stacks acknowledge in it what they threw away.
+    /// Processes a segment of the peer. The ACK number of a RST does not count: some
+    /// stacks acknowledge in it what they discarded.
     fn note_heard(&self, segment: &Segment<'_>, verdict: Verdict) {
         let known = &self.known;
         let mut newest = self.newest.get();
@@ -97,7 +98,7 @@ impl Tcb {
             if !is_before(known.snd_nxt.get(), ack) {
                 known.snd_una.set(ack);
             }
-            // The stack may have refused an ACK of it before.
+            // The TCP stack may have refused an earlier ACK of our FIN.
             let has_finished = matches!(
                 self.phase.get(),
                 Phase::Finishing | Phase::Closing | Phase::PeerFinished

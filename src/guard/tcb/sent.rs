@@ -1,4 +1,4 @@
-//! How segments that leave change what is known of a connection.
+//! Updates the TCB with segments that leave.
 
 use super::{Event, Newest, Phase, Tcb};
 use crate::core::facts::Sent;
@@ -7,8 +7,8 @@ use crate::guard::wire::seq::is_before;
 use crate::sabotage::{Sabotage, is_on};
 
 impl Tcb {
-    /// Takes in a segment that left, with `len` octets of sequence space; the sequence
-    /// number that it must have instead, if it must have another.
+    /// Records a segment that leaves, with `len` octets of sequence space. Returns the
+    /// sequence number that it must have instead, if it must have another.
     #[inline]
     pub(crate) fn note_sent(&self, segment: &Segment<'_>, len: u32) -> Option<u32> {
         if segment.is_syn() {
@@ -44,7 +44,7 @@ impl Tcb {
             self.note(Event::FinLeaves);
         }
         if is_repeated {
-            // With new octets after those that are sent again.
+            // New octets follow those that are retransmitted.
             self.note_resent(segment, known.snd_una.get());
         } else {
             self.note_demanding();
@@ -52,7 +52,7 @@ impl Tcb {
         None
     }
 
-    /// Takes in the window that a segment announces.
+    /// Records the window that a segment announces.
     #[inline]
     fn note_announced(&self, segment: &Segment<'_>) {
         if let Some(ack) = segment.ack() {
@@ -64,22 +64,24 @@ impl Tcb {
         }
     }
 
-    /// Takes in a segment that left, none of which is new. What a keep-alive announces,
-    /// smoltcp forgets at once.
+    /// Records a segment that leaves and contains nothing new. The window that a
+    /// keep-alive announces is not recorded, because smoltcp forgets it at once.
     fn note_old_sent(&self, segment: &Segment<'_>) -> Option<u32> {
         let snd_una = self.known.snd_una.get();
         let newest = self.newest.get();
         let after = self.known.snd_nxt.get().wrapping_sub(segment.end());
         let is_known_zero = after == 0 && newest.ends_in_zero && !is_on(Sabotage::ZeroOctet);
-        // A keep-alive stands before SND.NXT as smoltcp has it, which counts no window probe.
+        // The sequence number of a keep-alive is just below smoltcp's SND.NXT, which does not
+        // include a window probe.
         let is_at_end = after == 0 || after == u32::from(newest.probe);
         if is_before(segment.seq(), snd_una) {
-            // A keep-alive probe, which repeats an old octet (RFC 9293, 3.8.4).
+            // A keep-alive probe, which retransmits an old octet (RFC 9293, 3.8.4).
             self.note_keep_alive();
             None
         } else if segment.is_keep_alive() && is_at_end && !is_known_zero {
-            // The octet it repeats is not old: a peer that lacks it would take this one,
-            // which has any value, for ours.
+            // The octet that it retransmits is not acknowledged: a peer that did not
+            // receive that octet would accept this one, which has an arbitrary value, as
+            // ours.
             self.note_keep_alive();
             Some(snd_una.wrapping_sub(1))
         } else {
@@ -89,7 +91,7 @@ impl Tcb {
         }
     }
 
-    /// Counts repetitions of the oldest octet in flight: each stands for a timeout, or a fast
+    /// Counts retransmissions of the oldest octet in flight, each by a timeout or as a fast
     /// retransmission.
     fn note_resent(&self, segment: &Segment<'_>, snd_una: u32) {
         let mut facts = self.facts.get();
@@ -108,16 +110,16 @@ impl Tcb {
         self.note_demanding();
     }
 
-    /// Takes in a RST that left; the sequence number that it must have instead. That of
-    /// an abort is SND.NXT (RFC 9293, 3.10.5), which smoltcp goes back from at a
-    /// retransmission timeout. One that answers an ACK has the number of that, and
-    /// carries none itself.
+    /// Records a RST that leaves. Returns the sequence number that it must have instead,
+    /// if it must have another. The RST of an abort must have SND.NXT (RFC 9293, 3.10.5),
+    /// which smoltcp sets back at a retransmission timeout. A RST that answers an ACK has
+    /// that ACK number as its sequence number, and no ACK number itself.
     pub(crate) fn note_rst_sent(&self, segment: &Segment<'_>) -> Option<u32> {
         let mut facts = self.facts.get();
         facts.has_reset = true;
         self.facts.set(facts);
         let known = &self.known;
-        // What the closed window refused is not sent, as the peer sees it.
+        // What the closed window refused does not count as sent for the peer.
         let newest = self.newest.get();
         let refused = match newest.is_refused && known.in_flight() > 0 {
             true => newest.probe.into(),
@@ -139,14 +141,14 @@ impl Tcb {
     fn note_syn_sent(&self, segment: &Segment<'_>) {
         let known = &self.known;
         if let Some(ack) = segment.ack() {
-            // The peer's SYN came to a listener, unknown until now.
+            // The peer's SYN arrived at a listener, and was unknown until here.
             known.rcv_nxt.set(ack);
             known.arrived.set(ack);
             self.note(Event::AnswerLeaves);
         } else {
             self.note(Event::SynLeaves);
         }
-        // No octet of data is acknowledged by what follows the SYN.
+        // Nothing after the SYN is acknowledged or sent yet.
         known.snd_una.set(segment.end());
         known.snd_nxt.set(segment.end());
         known.queued.set(segment.end());

@@ -1,8 +1,8 @@
 //! The Internet checksum (RFC 1071).
 
-/// Adds a word to a sum of the Internet checksum (RFC 1071), in the order of this
-/// machine. Nothing is carried around yet: the word is added whole where two of them
-/// fit into a register, else its halves. A packet has fewer than 2^16 of either.
+/// Adds a word to a sum of the Internet checksum (RFC 1071), in the byte order of this
+/// machine. No carry is folded yet: the whole word is added if a register has twice its
+/// size, otherwise its two halves. A packet has fewer than 2^16 of either.
 pub(crate) fn add(sum: usize, word: [u8; 4]) -> usize {
     // There is no machine with smaller registers.
     let word = usize::try_from(u32::from_ne_bytes(word)).unwrap_or(0);
@@ -12,15 +12,15 @@ pub(crate) fn add(sum: usize, word: [u8; 4]) -> usize {
     }
 }
 
-/// The fixed part of a header, of IPv4 or of TCP, added to a sum. Most octets of a checksum
-/// are there, so it has no loop.
+/// Adds the fixed part of an IPv4 or TCP header to a sum. Most checksums cover little else,
+/// so this has no loop.
 pub(crate) fn sum_header(seed: usize, header: &[u8; 20]) -> usize {
     let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t] = *header;
     let sum = add(add(seed, [a, b, c, d]), [e, f, g, h]);
     add(add(add(sum, [i, j, k, l]), [m, n, o, p]), [q, r, s, t])
 }
 
-/// Any octets added to a sum.
+/// Adds any octets to a sum.
 pub(crate) fn sum(seed: usize, octets: &[u8]) -> usize {
     match octets {
         [] => seed,
@@ -39,8 +39,8 @@ fn sum_some(seed: usize, octets: &[u8]) -> usize {
     }
 }
 
-/// A sum with its carries added: 16 bits. The upper half of a number that was added to
-/// itself, turned by a half, is the sum of both halves and of the carry.
+/// Folds the carries of a sum, to 16 bits. If a number is added to itself with its halves
+/// swapped, the upper half of the result is the sum of both halves and of the carry.
 fn folded(sum: usize) -> u16 {
     let sum = u64::try_from(sum).unwrap_or(0);
     let word = match usize::BITS {
@@ -55,12 +55,12 @@ fn folded_word(sum: u32) -> u16 {
     u16::try_from(sum).unwrap_or(0)
 }
 
-/// Whether a sum with the checksum in it is all ones.
+/// Whether a sum that includes the checksum is all ones.
 pub(crate) fn is_complete(sum: usize) -> bool {
     folded(sum) == 0xffff
 }
 
-/// The checksum of a sum, as it stands in a header.
+/// The checksum of a sum, as in a header.
 pub(crate) fn checksum(sum: usize) -> [u8; 2] {
     (!folded(sum)).to_ne_bytes()
 }
@@ -77,7 +77,7 @@ pub(crate) fn replaced(checksum: [u8; 2], old: [u8; 2], new: [u8; 2]) -> [u8; 2]
 mod tests {
     use super::*;
 
-    /// RFC 1071, 1: add up, and add the carries as long as there are any.
+    /// RFC 1071, 1: add all words, then fold the carries until there are none.
     fn carried(mut sum: usize) -> usize {
         while sum > 0xffff {
             sum = (sum & 0xffff).wrapping_add(sum >> 16);
@@ -86,13 +86,13 @@ mod tests {
     }
 
     #[test]
-    fn carries_are_added_whatever_the_sum() {
+    fn carries_are_folded_for_every_sum() {
         let mut state = 1_u64;
         for _ in 0..100_000 {
             state = state
                 .wrapping_mul(6_364_136_223_846_793_005)
                 .wrapping_add(1);
-            // As large as the words of a packet can make it.
+            // The largest sum that the words of a packet can have.
             let sum = usize::try_from(state >> 16 & u64::from(u32::MAX)).expect("32 bits");
             for sum in [sum, sum.wrapping_mul(7) >> 1, sum >> 14] {
                 assert_eq!(usize::from(folded(sum)), carried(sum), "{sum:#x}");

@@ -1,4 +1,4 @@
-//! What a frame says about TCP, read without changing it.
+//! Reads what a frame contains of TCP, without changing it.
 
 #[cfg(feature = "proto-ipv4")]
 use super::checksum::{is_complete, sum, sum_header};
@@ -15,25 +15,25 @@ use super::layout::{IPV6_HEADER_LEN, PROTOCOL_HOP_BY_HOP, PROTOCOL_ICMPV6};
 use super::segment::{IpHeader, Segment};
 use crate::sabotage::{Sabotage, is_on};
 
-/// What a frame turned out to be.
+/// The content of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Parsed<'f> {
     /// A TCP segment.
     Tcp(Segment<'f>),
     /// An ICMP error about a TCP segment.
     Icmp(IcmpError),
-    /// Not to go on: it is damaged, or hides a TCP segment from this reader (a fragment,
+    /// A frame that must not go on: it is damaged, or may hide a TCP segment (a fragment,
     /// an IP version that the crate was built without).
     Withheld,
-    /// Nothing that concerns a TCP connection.
+    /// A frame that concerns no TCP connection.
     Other,
 }
 
-/// Reads a frame that arrives at a device of this medium. Anything truncated or
-/// malformed is [`Parsed::Other`]: the stack drops it as well.
+/// Reads a frame that arrives at a device of this medium. Anything truncated or malformed
+/// is [`Parsed::Other`]: the TCP stack drops it as well.
 ///
-/// With what it calls it is inlined, for what is asked of a segment is little: smaller
-/// and faster than to write all of it down.
+/// This function and those that it calls are inlined: only a few fields of a segment are
+/// used, so this is smaller and faster than storing all of them.
 pub(crate) fn parse(medium: Medium, frame: &[u8], checks: Checksums) -> Parsed<'_> {
     match medium {
         #[cfg(feature = "medium-ethernet")]
@@ -51,7 +51,7 @@ pub(crate) fn parse(medium: Medium, frame: &[u8], checks: Checksums) -> Parsed<'
     }
 }
 
-/// Reads a segment that leaves, as [`parse`] does. smoltcp made it: no IP options precede
+/// Reads a segment that leaves, like [`parse`]. smoltcp made it: no IP options precede
 /// it, and nothing follows it.
 pub(crate) fn parse_sent(medium: Medium, frame: &[u8]) -> Parsed<'_> {
     let Some(packet) = frame.get(medium.header_len()..) else {
@@ -71,8 +71,8 @@ pub(crate) fn parse_sent(medium: Medium, frame: &[u8]) -> Parsed<'_> {
     Parsed::Other
 }
 
-/// The header is read in one piece (RFC 791, 3.1), for this runs for every
-/// frame: each accessor of a checked packet would look at the length again.
+/// The header is read in one piece (RFC 791, 3.1), because this runs for every frame:
+/// each accessor of a checked packet would check the length again.
 #[cfg(feature = "proto-ipv4")]
 fn parse_ipv4(packet: &[u8], checks: Checksums) -> Parsed<'_> {
     let Some((fixed, rest)) = packet.split_first_chunk::<IPV4_HEADER_LEN>() else {
@@ -107,7 +107,7 @@ fn parse_ipv4(packet: &[u8], checks: Checksums) -> Parsed<'_> {
     if checks.ipv4 && !is_complete(sum(sum_header(0, fixed), options)) {
         return Parsed::Withheld;
     }
-    // The first two bits are no part of the fragment's place.
+    // The two highest bits do not mark a fragment.
     let is_fragment = [fragment & 0x3f, offset] != [0, 0];
     match protocol {
         PROTOCOL_TCP if is_fragment && !is_on(Sabotage::Fragments) => Parsed::Withheld,
@@ -121,7 +121,7 @@ fn parse_ipv4(packet: &[u8], checks: Checksums) -> Parsed<'_> {
     }
 }
 
-/// Of a version that the crate was built without, nothing that is TCP goes on.
+/// Packets of a version that the crate was built without do not go on if they hold TCP.
 #[cfg(not(feature = "proto-ipv4"))]
 fn parse_ipv4(packet: &[u8], _: Checksums) -> Parsed<'_> {
     match packet.get(9) {
@@ -130,8 +130,8 @@ fn parse_ipv4(packet: &[u8], _: Checksums) -> Parsed<'_> {
     }
 }
 
-/// Of a version that the crate was built without, nothing that is TCP goes on, nor what
-/// has other headers in front that may hide it.
+/// Packets of a version that the crate was built without do not go on if they hold TCP,
+/// or other headers in front that may hide it.
 #[cfg(not(feature = "proto-ipv6"))]
 fn parse_ipv6(packet: &[u8], _: Checksums) -> Parsed<'_> {
     match packet.get(6) {
@@ -154,7 +154,7 @@ fn parse_ipv6(packet: &[u8], checks: Checksums) -> Parsed<'_> {
     ) else {
         return Parsed::Other;
     };
-    // smoltcp goes on after this header, if it comes first, and after no other.
+    // smoltcp reads on after this header, if it comes first, and after no other.
     let (next, payload) = match *next {
         PROTOCOL_HOP_BY_HOP => match after_hop_by_hop(payload) {
             Some(after) => after,
@@ -169,7 +169,7 @@ fn parse_ipv6(packet: &[u8], checks: Checksums) -> Parsed<'_> {
     }
 }
 
-/// What follows a hop-by-hop options header (RFC 8200, 4.3), and of which kind.
+/// What follows a hop-by-hop options header (RFC 8200, 4.3), and its protocol.
 #[cfg(feature = "proto-ipv6")]
 fn after_hop_by_hop(header: &[u8]) -> Option<(u8, &[u8])> {
     let [next, more, ..] = *header.first_chunk::<2>()?;
@@ -225,7 +225,7 @@ mod tests {
         packet
     }
 
-    /// What smoltcp makes of a packet of IPv4.
+    /// Whether smoltcp would accept a packet of IPv4.
     fn is_taken_v4(packet: &[u8]) -> bool {
         Ipv4Packet::new_checked(packet).is_ok_and(|ip| {
             ip.version() == 4
@@ -265,7 +265,7 @@ mod tests {
         assert!(segment.is_fin() && !segment.is_syn() && !segment.is_rst());
     }
 
-    /// Also with every bit turned, one at a time, and at every length.
+    /// Also with every bit flipped, one at a time, and at every length.
     #[test]
     fn what_smoltcp_would_drop_is_not_intact() {
         let (from, to) = (IpAddress::v4(10, 0, 0, 1), IpAddress::v4(10, 0, 0, 2));
@@ -284,7 +284,7 @@ mod tests {
         }
     }
 
-    /// RFC 791, 3.1: up to ten words of them stand in front of the segment.
+    /// RFC 791, 3.1: up to ten words of options precede the segment.
     #[test]
     fn options_of_the_packet_are_skipped_and_checksummed() {
         let (from, to) = (IpAddress::v4(10, 0, 0, 1), IpAddress::v4(10, 0, 0, 2));
@@ -315,7 +315,7 @@ mod tests {
         for payload in [&b""[..], b"odd", b"even"] {
             let mut packet = packet(from, to, payload);
             assert!(is_taken(&packet), "{payload:?}");
-            // The addresses and everything of the segment.
+            // The addresses and the whole segment.
             for bit in 8 * 8..packet.len() * 8 {
                 packet[bit / 8] ^= 1 << (bit % 8);
                 assert!(!is_taken(&packet), "{payload:?}, bit {bit}");

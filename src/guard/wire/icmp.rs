@@ -12,7 +12,7 @@ use crate::sabotage::{Sabotage, is_on};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct IcmpError {
     pub(crate) icmp: Icmp,
-    /// That of the quoted segment, which was ours.
+    /// The flow of the quoted segment, which was ours.
     pub(crate) quoted: Flow,
     /// Its sequence number, to be checked against what is in flight
     /// (RFC 5927, 4.1).
@@ -32,8 +32,8 @@ const V6_PARAMETER_PROBLEM: u8 = 4;
 /// Where the quoted packet begins in an ICMP error of either version.
 const QUOTE: usize = 8;
 
-/// The ports and the sequence number are the eight octets that every ICMP
-/// error quotes (RFC 792), so nothing after them is read.
+/// The eight octets that every ICMP error quotes are the ports and the sequence number
+/// (RFC 792), so nothing after them is read.
 fn quoted(icmp: Icmp, addresses: Addresses, segment: &[u8]) -> Option<IcmpError> {
     let [a, b, c, d, seq @ ..] = *segment.first_chunk::<8>()?;
     Some(IcmpError {
@@ -46,9 +46,9 @@ fn quoted(icmp: Icmp, addresses: Addresses, segment: &[u8]) -> Option<IcmpError>
     })
 }
 
-/// Reads an ICMP message of IPv4: Destination Unreachable (RFC 792; the codes
-/// as RFC 1122, 4.2.3.9 and RFC 9293, 3.9.2.2 weigh them). It is for who has sent the
-/// quoted packet.
+/// Reads an ICMP message of IPv4: Destination Unreachable (RFC 792; the codes are
+/// classified as in RFC 1122, 4.2.3.9 and RFC 9293, 3.9.2.2). Its destination must be the
+/// source of the quoted packet.
 #[cfg(feature = "proto-ipv4")]
 pub(crate) fn parse_v4(receiver: [u8; 4], message: &[u8]) -> Option<IcmpError> {
     let (head, quote) = message.split_first_chunk::<QUOTE>()?;
@@ -78,7 +78,7 @@ pub(crate) fn parse_v4(receiver: [u8; 4], message: &[u8]) -> Option<IcmpError> {
 
 /// The meaning of "fragmentation needed" for a packet of this length (RFC 1191, 4). Every
 /// host accepts 576 octets (RFC 1122, 3.3.3), so a smaller MTU, or none, counts as 576. If
-/// the packet is not larger than that, the error counts like any other.
+/// the packet is not larger, the error counts like any other.
 #[cfg(feature = "proto-ipv4")]
 fn too_big(mtu: u16, len: u16) -> Icmp {
     let mtu = mtu.max(576);
@@ -88,10 +88,10 @@ fn too_big(mtu: u16, len: u16) -> Icmp {
     }
 }
 
-/// Reads an ICMPv6 message: Destination Unreachable (RFC 4443, 3.1), of which forbidden
-/// (codes 1, 5 and 6) and no such port (code 4) will not pass; Parameter Problem
-/// (3.4) of a host that has no TCP (code 1); or Packet Too Big (3.2). It is for who has sent
-/// the quoted packet.
+/// Reads an ICMPv6 message: Destination Unreachable (RFC 4443, 3.1), which is permanent if
+/// prohibited (codes 1, 5 and 6) or if there is no such port (code 4); Parameter Problem
+/// (3.4) of a host without TCP (code 1); or Packet Too Big (3.2). Its destination must be
+/// the source of the quoted packet.
 #[cfg(feature = "proto-ipv6")]
 pub(crate) fn parse_v6(addresses: &[[u8; 16]; 2], message: &[u8]) -> Option<IcmpError> {
     let (head, quote) = message.split_first_chunk::<QUOTE>()?;

@@ -1,4 +1,4 @@
-//! How long headers are, which protocols are read, and what a device carries.
+//! The lengths of headers, the protocols that are read, and the medium of a device.
 
 /// Octets of the header of an Ethernet frame.
 #[cfg(feature = "medium-ethernet")]
@@ -13,7 +13,7 @@ pub(crate) const IPV6_HEADER_LEN: usize = 40;
 /// Octets of a header of TCP without options (RFC 9293, 3.1).
 pub(crate) const TCP_HEADER_LEN: usize = 20;
 
-// In the field of an IP header that names what follows.
+// Values of the protocol field of an IP header.
 pub(crate) const PROTOCOL_HOP_BY_HOP: u8 = 0;
 #[cfg(feature = "proto-ipv4")]
 pub(crate) const PROTOCOL_ICMP: u8 = 1;
@@ -21,7 +21,7 @@ pub(crate) const PROTOCOL_TCP: u8 = 6;
 #[cfg(feature = "proto-ipv6")]
 pub(crate) const PROTOCOL_ICMPV6: u8 = 58;
 
-/// What a frame of a device begins with.
+/// The first header of a device's frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Medium {
     /// An Ethernet header.
@@ -33,7 +33,7 @@ pub(crate) enum Medium {
 }
 
 impl Medium {
-    /// How many octets stand before the IP packet in a frame.
+    /// How many octets precede the IP packet in a frame.
     pub(crate) const fn header_len(self) -> usize {
         match self {
             #[cfg(feature = "medium-ethernet")]
@@ -47,7 +47,7 @@ impl Medium {
 /// Which checksums the device leaves to software, in one direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Checksums {
-    /// That of the header of IPv4.
+    /// The checksum of the IPv4 header.
     pub(crate) ipv4: bool,
     pub(crate) tcp: bool,
 }

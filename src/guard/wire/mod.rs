@@ -1,4 +1,4 @@
-//! How frames, packets and segments are laid out, and the arithmetic on their fields.
+//! The layout of frames, packets and segments, and the arithmetic on their fields.
 
 pub(crate) mod checksum;
 pub(crate) mod frame;

@@ -1,4 +1,4 @@
-//! A TCP segment as it stands in a frame.
+//! A TCP segment in a frame.
 
 use super::checksum::{add, is_complete, sum, sum_header};
 #[cfg(feature = "proto-ipv4")]
@@ -8,30 +8,31 @@ use crate::core::facts::Window;
 use crate::guard::flow::{Addresses, Flow};
 use core::num::NonZeroU16;
 
-/// Of the IP header in front of a segment, what counts.
+/// The relevant fields of the IP header in front of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum IpHeader<'f> {
     /// The fixed part.
     #[cfg(feature = "proto-ipv4")]
     V4(&'f [u8; IPV4_HEADER_LEN]),
-    /// The addresses, that of the sender first.
+    /// The addresses, the sender's address first.
     #[cfg(feature = "proto-ipv6")]
     V6(&'f [[u8; 16]; 2]),
 }
 
-/// What smoltcp heeds of the options of a SYN (RFC 9293, 3.2).
+/// The options of a SYN that smoltcp reads (RFC 9293, 3.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct SynOptions {
-    /// The most octets of data that its sender takes in one segment; zero if it names none.
+    /// The maximum number of octets of data that its sender accepts in one segment; zero if it
+    /// announces none.
     pub(crate) mss: u16,
-    /// By how much its windows are shifted (RFC 7323, 2.2).
+    /// The shift of its windows (RFC 7323, 2.2).
     pub(crate) shift: Option<u8>,
     /// SACK permitted (RFC 2018, 2).
     pub(crate) has_sack: bool,
 }
 
 impl SynOptions {
-    /// As the three words that follow the header of a SYN.
+    /// The options as the three words that follow the header of a SYN.
     pub(crate) fn to_octets(self) -> [u8; 12] {
         const PADDING: u8 = 1;
         let [high, low] = self.mss.to_be_bytes();
@@ -44,14 +45,13 @@ impl SynOptions {
     }
 }
 
-/// A TCP segment as it stands in a frame, read where it is asked for: most
-/// frames are asked for little.
+/// A TCP segment in a frame. A field is read when it is used: for most frames, few are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Segment<'f> {
     ip: IpHeader<'f>,
     /// The fixed part of the header (RFC 9293, 3.1).
     header: &'f [u8; TCP_HEADER_LEN],
-    /// What follows it: options and payload.
+    /// What follows the fixed part: options and payload.
     rest: &'f [u8],
     payload_len: u32,
 }
@@ -77,7 +77,7 @@ impl IpHeader<'_> {
     }
 }
 
-/// What a header says beside the ports.
+/// The fields of a header except the ports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Fields {
     pub(crate) seq: u32,
@@ -92,7 +92,7 @@ impl<'f> Segment<'f> {
     pub(crate) fn read(ip: IpHeader<'f>, payload: &'f [u8]) -> Option<Self> {
         let (header, rest) = payload.split_first_chunk::<TCP_HEADER_LEN>()?;
         let [_, _, _, _, _, _, _, _, _, _, _, _, offset, ..] = *header;
-        // At least five words, and no more than there is.
+        // At least five words, and not longer than the payload.
         let words = usize::from(offset >> 4).checked_sub(TCP_HEADER_LEN >> 2)?;
         let payload_len = rest.len().checked_sub(words << 2)?;
         Some(Self {
@@ -111,7 +111,7 @@ impl Segment<'_> {
     const RST: u8 = 0x04;
     pub(crate) const ACK: u8 = 0x10;
 
-    /// From whom to whom it goes.
+    /// The addresses and ports of the segment.
     pub(crate) fn flow(&self) -> Flow {
         let [a, b, c, d, ..] = *self.header;
         Flow {
@@ -135,7 +135,7 @@ impl Segment<'_> {
         }
     }
 
-    /// The acknowledgement number of a segment that has nothing but that and data.
+    /// The acknowledgement number of a segment that has only this and data.
     pub(crate) const fn plain_ack(&self) -> Option<u32> {
         let [_, _, _, _, _, _, _, _, a, b, c, d, _, flags, ..] = *self.header;
         match flags & (Self::FIN | Self::SYN | Self::RST | Self::ACK) {
@@ -149,7 +149,7 @@ impl Segment<'_> {
         flags & flag != 0
     }
 
-    /// Whether it has more than one of SYN, FIN and RST: it means nothing then.
+    /// Whether it has more than one of SYN, FIN and RST, and so is meaningless.
     pub(crate) const fn is_nonsense(&self) -> bool {
         let [_, _, _, _, _, _, _, _, _, _, _, _, _, flags, ..] = *self.header;
         (flags & (Self::SYN | Self::FIN | Self::RST)).count_ones() > 1
@@ -168,13 +168,13 @@ impl Segment<'_> {
     }
 
     /// Whether it looks like smoltcp's keep-alive probe: one octet, zero, and no other
-    /// flag. A segment of ours that repeats an octet of zero looks the same.
+    /// flag. A segment of ours that retransmits an octet of value zero looks the same.
     pub(crate) fn is_keep_alive(&self) -> bool {
         let [.., flags, _, _, _, _, _, _] = *self.header;
         flags == Self::ACK && self.payload_len == 1 && self.ends_in_zero()
     }
 
-    /// Whether its last octet of payload is zero.
+    /// Whether the last octet of the payload is zero.
     pub(crate) fn ends_in_zero(&self) -> bool {
         self.payload_len > 0 && self.rest.last() == Some(&0)
     }
@@ -185,7 +185,7 @@ impl Segment<'_> {
         u16::from_be_bytes([high, low])
     }
 
-    /// What its sender would take in.
+    /// Whether its sender has room for data.
     pub(crate) const fn window(&self) -> Window {
         match self.window_len() {
             0 => Window::Zero,
@@ -213,7 +213,7 @@ impl Segment<'_> {
         self.payload_len
     }
 
-    /// The flags of this segment that count in one which goes on in its place.
+    /// The flags of this segment that its replacement keeps.
     pub(crate) const fn flags(&self) -> u8 {
         let [_, _, _, _, _, _, _, _, _, _, _, _, _, flags, ..] = *self.header;
         flags & (Self::FIN | Self::RST | Self::ACK)
@@ -232,8 +232,9 @@ impl Segment<'_> {
         ]
     }
 
-    /// The options of a SYN. The last one of a kind counts. An option of a kind that is
-    /// known, but not of its length, is passed over; at one that cannot be, the list ends.
+    /// The options of a SYN. The last one of each kind counts. An option of a known kind
+    /// but with a wrong length is skipped. An option with an impossible length ends the
+    /// list.
     pub(crate) fn syn_options(&self) -> SynOptions {
         let len = usize::try_from(self.payload_len).unwrap_or(0);
         let len = self.rest.len().saturating_sub(len);
@@ -242,7 +243,7 @@ impl Segment<'_> {
         loop {
             let len = match *list {
                 [1, ..] => 1,
-                // The list ends, or what follows is padding.
+                // The list ends, and what follows is padding.
                 [] | [0, ..] | [_] | [_, 0 | 1, ..] => return options,
                 [_, len, ..] => len,
             };
@@ -256,12 +257,12 @@ impl Segment<'_> {
         }
     }
 
-    /// The options that smoltcp gets of a SYN: with the size of our segments, which is what
-    /// its sender takes (RFC 9293, MUST-15 and MUST-16), and no more than `most`.
+    /// The options that smoltcp gets with a SYN, including our maximum segment size: what
+    /// the sender of the SYN accepts (RFC 9293, MUST-15 and MUST-16), and at most `most`.
     ///
-    /// Without that, an IPv6 host beyond our link gets no more than every path carries
-    /// (RFC 8200, 5). That link is taken for the first half of our address. IPv4 packets
-    /// may be fragmented on their way.
+    /// Without `most`, segments to an IPv6 host beyond our link are no larger than every
+    /// path carries (RFC 8200, 5). The first half of our address is assumed to identify
+    /// our link. IPv4 packets may be fragmented on their way.
     pub(crate) fn tailored_options(&self, most: Option<NonZeroU16>) -> SynOptions {
         let (unless_named, unless_set) = match self.ip {
             #[cfg(feature = "proto-ipv4")]
@@ -290,7 +291,7 @@ impl Segment<'_> {
         add(self.ip.sum(), [0, PROTOCOL_TCP, high, low])
     }
 
-    /// The sequence number after its last octet of sequence space.
+    /// The sequence number after the last octet of sequence space.
     pub(crate) const fn end(&self) -> u32 {
         self.seq().wrapping_add(self.len())
     }

@@ -1,7 +1,6 @@
 //! Arithmetic on sequence numbers, modulo 2^32 (RFC 9293, 3.4).
 
-/// Whether `a` comes before `b`, as seen from the half of the space around
-/// them.
+/// Whether `a` comes before `b`, if they are less than half of the sequence space apart.
 pub(crate) const fn is_before(a: u32, b: u32) -> bool {
     a.wrapping_sub(b).cast_signed() < 0
 }
