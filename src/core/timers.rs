@@ -11,6 +11,8 @@ use crate::Instant;
 pub(crate) enum LastTry {
     Due,
     Asked,
+    /// Nobody looked when the limit ended, and the try had not left: it was asked for once more.
+    AskedAgain,
 }
 
 /// Whether a segment was sent since an answer is due.

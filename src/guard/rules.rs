@@ -101,7 +101,7 @@ fn wrong_ack_before_the_handshake(segment: &Segment<'_>, known: &Known) -> Optio
 /// answered with a challenge ACK, a RST outside is dropped. The data of a RST is removed,
 /// because smoltcp would not accept the RST at a closed window (RFC 1122, 4.2.2.12).
 fn rst_must_be_exact(segment: &Segment<'_>, known: &Known) -> Verdict {
-    let in_window = is_within(segment.seq(), known.rcv_nxt.get(), known.rcv_wnd.get());
+    let in_window = is_within(segment.seq(), known.rcv_nxt.get(), known.rcv_wnd());
     let is_taken = in_window && is_on(Sabotage::RstRule);
     match segment.seq() == known.rcv_nxt.get() || is_taken {
         true if segment.payload_len() > 0 && !is_on(Sabotage::RstWithText) => Verdict::Textless,
@@ -139,7 +139,7 @@ fn ack_must_be_plausible(ack: u32, known: &Known) -> Option<Verdict> {
 fn must_be_near_the_window(segment: &Segment<'_>, known: &Known) -> Option<Verdict> {
     let before = known.buffer.get().wrapping_add(1);
     let oldest = known.rcv_nxt.get().wrapping_sub(before);
-    let len = before.wrapping_add(known.rcv_wnd.get()).wrapping_add(2);
+    let len = before.wrapping_add(known.rcv_wnd()).wrapping_add(2);
     match is_within(segment.seq(), oldest, len) {
         true => None,
         false if is_on(Sabotage::BlindHeard) => Some(Verdict::Acceptable),
@@ -168,7 +168,7 @@ fn data_must_be_in_the_window(segment: &Segment<'_>, ack: u32, known: &Known) ->
     let text_end = seq.wrapping_add(segment.payload_len());
     let is_around = is_before(seq, known.rcv_nxt.get()) && is_before(edge, text_end);
     let is_beyond = !is_before(seq, edge);
-    let is_out = match (segment.payload_len() > 0, known.rcv_wnd.get() == 0) {
+    let is_out = match (segment.payload_len() > 0, known.rcv_wnd() == 0) {
         (true, is_closed) => is_closed || is_beyond || is_around,
         // A FIN with a gap before it.
         (false, is_closed) => segment.is_fin() && is_beyond && !is_closed,
@@ -211,8 +211,15 @@ fn overtaken_ack_is_replaced(segment: &Segment<'_>, ack: u32, known: &Known) -> 
 
 /// RFC 9293, 3.10.7.4, step 7: there is no octet after the peer's FIN. Data there is
 /// removed from its segment.
+///
+/// A FIN may stand right at the edge of the window. smoltcp accepts no segment at all until it
+/// has acknowledged that FIN, not even an ACK at RCV.NXT. So it is made to acknowledge at
+/// once, and the peer repeats its segment.
 fn nothing_follows_a_fin(segment: &Segment<'_>, known: &Known) -> Verdict {
     let verdict = judge_synchronised(segment, known);
+    if verdict.acknowledges() && known.has_passed_the_window() {
+        return Verdict::Answered;
+    }
     if segment.is_rst() || !is_before(known.rcv_nxt.get(), segment.end()) {
         return verdict;
     }

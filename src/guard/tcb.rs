@@ -215,15 +215,33 @@ pub(crate) struct Known {
     /// The octet after everything that has arrived in order. It is above RCV.NXT if
     /// smoltcp did not get all of it.
     pub(crate) arrived: Cell<u32>,
-    /// RCV.WND: octets from RCV.NXT on that our advertised window allows the peer to send.
-    pub(crate) rcv_wnd: Cell<u32>,
+    /// Octets from RCV.NXT on that our advertised window allows the peer to send, or
+    /// [`PASSED`]: see [`rcv_wnd`](Self::rcv_wnd).
+    pub(crate) announced: Cell<u32>,
     /// The largest number of octets that were in flight at any time.
     pub(crate) most_in_flight: Cell<u32>,
     /// The size of the receive buffer in octets.
     pub(crate) buffer: Cell<u32>,
 }
 
+/// In place of the window after a FIN right at its edge: the stack's own ends before RCV.NXT
+/// until it has announced another, and it takes no segment at all until then.
+const PASSED: u32 = u32::MAX;
+
 impl Known {
+    /// RCV.WND: octets from RCV.NXT on that our advertised window allows the peer to send.
+    pub(crate) fn rcv_wnd(&self) -> u32 {
+        match self.has_passed_the_window() {
+            true => 0,
+            false => self.announced.get(),
+        }
+    }
+
+    /// Whether the peer's FIN stood right at the edge of the window, and no ACK of it has left.
+    pub(crate) fn has_passed_the_window(&self) -> bool {
+        self.announced.get() == PASSED
+    }
+
     /// How many octets of sequence space are sent and not acknowledged.
     pub(crate) fn in_flight(&self) -> u32 {
         self.snd_nxt.get().wrapping_sub(self.snd_una.get())
@@ -231,7 +249,7 @@ impl Known {
 
     /// The sequence number after the window that was announced to the peer.
     pub(crate) fn edge(&self) -> u32 {
-        self.rcv_nxt.get().wrapping_add(self.rcv_wnd.get())
+        self.rcv_nxt.get().wrapping_add(self.rcv_wnd())
     }
 
     /// Whether the peer has already acknowledged more than this.
@@ -390,8 +408,12 @@ impl Tcb {
         let known = &self.known;
         let rcv_nxt = known.rcv_nxt.get().wrapping_add(receipt.in_order);
         known.rcv_nxt.set(rcv_nxt);
-        let rcv_wnd = known.rcv_wnd.get().saturating_sub(receipt.in_order);
-        known.rcv_wnd.set(rcv_wnd);
+        let left = match known.announced.get().checked_sub(receipt.in_order) {
+            Some(left) => left,
+            None if receipt.peer == Sending::Finished => PASSED,
+            None => 0,
+        };
+        known.announced.set(left);
         known.buffer.set(receipt.buffer);
         if is_before(known.arrived.get(), rcv_nxt) {
             known.arrived.set(rcv_nxt);

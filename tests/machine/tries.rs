@@ -78,6 +78,38 @@ fn after_a_time_without_polls_a_try_comes_before_the_verdict() {
     ends_at(&mut connection, secs(502), Cause::FinishTimeout);
 }
 
+/// A neighbour may have answered while nobody polled: what could not leave does so before the
+/// end, once.
+#[test]
+fn a_syn_that_could_not_leave_is_due_once_more_after_a_time_without_polls() {
+    let mut connection = connecting(Options::default());
+    assert_eq!(connection.handle_timeout(secs(28)), Action::None);
+    assert_eq!(connection.poll_retry(), Retry::Resend);
+    assert_eq!(connection.handle_timeout(secs(90)), Action::None);
+    assert_eq!(connection.poll_retry(), Retry::Resend);
+    let mut unsent = connection;
+    ends_at(&mut unsent, secs(92), Cause::Unreachable);
+    // However late the end is looked at, there is no third time.
+    let mut late = connection;
+    assert_eq!(late.handle_timeout(secs(900)), Action::Reset);
+    connection.handle_sent(Sent::Syn, secs(91));
+    ends_at(&mut connection, secs(93), Cause::ConnectTimeout);
+}
+
+/// A SYN that leaves late, for want of a neighbour before, has the time for its answer.
+#[test]
+fn the_first_syn_has_the_time_for_an_answer_however_late_it_leaves() {
+    for (timeout, last) in [(30, 2_000), (2, 1_000)] {
+        let mut connection = connecting(options(|o| o.connect_timeout(Duration::from_secs(timeout))));
+        let late = just_before(secs(timeout));
+        while connection.poll_timeout() < late {
+            let _ = connection.handle_timeout(connection.poll_timeout());
+        }
+        connection.handle_sent(Sent::Syn, late);
+        ends_at(&mut connection, late + Duration::from_millis(last), Cause::ConnectTimeout);
+    }
+}
+
 #[test]
 fn connecting_and_finishing_try_again_in_quarters_and_before_their_end() {
     let mut connection = connecting(Options::default());

@@ -65,7 +65,15 @@ impl Oracle {
                     "it is early",
                 )
             }
-            Cause::Vanished => self.judge_silence(truth.heard_at, now, "the peer was heard"),
+            Cause::Vanished => {
+                // Without a neighbour, nothing can ask.
+                let can_ask = matches!(neighbour, Neighbour::Answered(_));
+                holds(
+                    truth.has_asked() || !can_ask || self.done.device_is_full,
+                    "nothing was asked",
+                )?;
+                self.judge_silence(truth.heard_at, now, "the peer was heard")
+            }
             Cause::Unacknowledged => {
                 let what = "something was acknowledged, or the window closed,";
                 self.judge_silence(truth.progressed_at(), now, what)

@@ -111,6 +111,7 @@ impl Connection {
             self.timers.sent_at = now;
             if self.handshake == Handshake::Unsent {
                 self.handshake = Handshake::Sent;
+                self.allow_an_answer(now);
             }
             return;
         }

@@ -97,11 +97,33 @@ impl Connection {
             self.timers.phase_at = end.max(left);
             self.resend(now);
             Action::None
+        } else if self.has_slept_through(end, now) {
+            self.timers.phase_try = LastTry::AskedAgain;
+            self.timers.phase_at = left;
+            self.resend(now);
+            Action::None
         } else if end <= now {
             self.timers.stop_phase();
             self.end_phase(now)
         } else {
             Action::None
+        }
+    }
+
+    /// Whether the way to the neighbour may be known by now, and nobody has looked: a SYN that
+    /// could not leave for want of it does so once more.
+    fn has_slept_through(&self, end: Instant, now: Instant) -> bool {
+        self.state == State::Connecting
+            && self.handshake == Handshake::Unsent
+            && self.timers.phase_try == LastTry::Asked
+            && end.plus_millis(last_try_ms(self.phase_ms())) <= now
+    }
+
+    /// The first SYN has left: its answer has its time, however late that was.
+    pub(super) fn allow_an_answer(&mut self, now: Instant) {
+        if self.timers.is_phase_running() && self.timers.phase_try != LastTry::Due {
+            let answered_by = now.plus_millis(last_try_ms(self.phase_ms()));
+            self.timers.phase_at = self.timers.phase_at.max(answered_by);
         }
     }
 
@@ -167,7 +189,7 @@ impl Connection {
     pub(super) fn note_first_sent(&mut self, now: Instant) {
         match self.timers.user_try {
             LastTry::Due => self.timers.demand_answer(now),
-            LastTry::Asked => {
+            LastTry::Asked | LastTry::AskedAgain => {
                 let last_ms = last_try_ms(self.options.user_timeout_ms());
                 self.end_user_at(now.plus_millis(last_ms));
             }
@@ -389,7 +411,7 @@ impl Connection {
     fn timeouts_at(&self) -> Instant {
         let at = |end: Instant, timeout_ms, last_try| match last_try {
             LastTry::Due if end != Instant::NEVER => end.minus_millis(last_try_ms(timeout_ms)),
-            LastTry::Due | LastTry::Asked => end,
+            LastTry::Due | LastTry::Asked | LastTry::AskedAgain => end,
         };
         let timers = &self.timers;
         at(timers.phase_at, self.phase_ms(), timers.phase_try).min(at(

@@ -20,7 +20,7 @@ impl Tcb {
         let is_expected = self.phase.get() == Phase::Synchronised
             && segment.seq() == known.rcv_nxt.get()
             && newly.wrapping_sub(1) < known.in_flight()
-            && segment.payload_len() <= known.rcv_wnd.get()
+            && segment.payload_len() <= known.announced.get()
             && newest.probe == 0
             && segment.window_len() > 0;
         if is_expected {

@@ -60,7 +60,7 @@ impl Tcb {
             let shift = self.newest.get().shift;
             let window = u32::from(segment.window_len()).wrapping_shl(shift.into());
             let ahead = ack.wrapping_sub(known.rcv_nxt.get());
-            known.rcv_wnd.set(ahead.wrapping_add(window));
+            known.announced.set(ahead.wrapping_add(window));
         }
     }
 
@@ -153,7 +153,7 @@ impl Tcb {
         known.snd_nxt.set(segment.end());
         known.queued.set(segment.end());
         // The window of a SYN is not scaled.
-        known.rcv_wnd.set(segment.window_len().into());
+        known.announced.set(segment.window_len().into());
         self.newest.set(Newest {
             shift: segment.syn_options().shift.unwrap_or(0),
             ..self.newest.get()

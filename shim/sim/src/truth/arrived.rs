@@ -134,6 +134,9 @@ impl Truth {
         if is_acceptable && (newly || !self.is_window_open()) {
             self.certain_progress_at = now;
         }
+        if is_acceptable && is_before(self.certain_una, ack) {
+            self.certain_una = ack;
+        }
     }
 
     /// A RST counts at RCV.NXT (RFC 5961, 3.2), and acknowledges nothing.

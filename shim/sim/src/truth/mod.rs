@@ -121,6 +121,8 @@ pub(super) struct Truth {
     snd_nxt: u32,
     /// The highest acceptable ACK that arrived, RSTs left out.
     snd_una: u32,
+    /// The highest ACK of a segment that our end must have taken.
+    certain_una: u32,
     window: SendWindow,
     /// The oldest octet in flight.
     tries: Tries,
@@ -215,6 +217,7 @@ impl Truth {
             iss: 0,
             snd_nxt: 0,
             snd_una: 0,
+            certain_una: 0,
             window: SendWindow::new(0),
             tries: Tries {
                 number: 0,
@@ -360,8 +363,13 @@ impl Truth {
     /// Whether everything of ours, our FIN included, was acknowledged by segments that our end
     /// must have taken.
     pub(super) fn is_surely_finished(&self) -> bool {
-        let is_certain = self.certain_progress_at >= self.progress_at;
+        let is_certain = self.certain_una == self.snd_nxt;
         self.has_finished && !self.has_in_flight() && is_certain
+    }
+
+    /// Whether something of ours that demands an answer has left since the peer was heard.
+    pub(super) fn has_asked(&self) -> bool {
+        self.asked_at.is_some()
     }
 
     /// Since when our end has asked without an answer, if octets are in flight.

@@ -63,6 +63,7 @@ impl Truth {
         self.iss = segment.seq;
         self.snd_nxt = segment.end();
         self.snd_una = segment.end();
+        self.certain_una = segment.end();
         self.window = SendWindow::new(segment.end());
         self.largest_flight = 0;
         let called_at = self.called_at.take().filter(|_| segment.ack.is_some());
@@ -99,6 +100,7 @@ impl Truth {
         self.fin = None;
         self.acked = first;
         self.rcv_edge = first.wrapping_add(u32::from(window));
+        self.largest_window = u32::from(window);
     }
 
     /// Data or a FIN leaves, or a probe.
