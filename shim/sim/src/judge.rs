@@ -66,12 +66,10 @@ impl Oracle {
                 )
             }
             Cause::Vanished => {
-                // Without a neighbour, nothing can ask.
-                let can_ask = matches!(neighbour, Neighbour::Answered(_));
-                holds(
-                    truth.has_asked() || !can_ask || self.done.device_is_full,
-                    "nothing was asked",
-                )?;
+                // What arrived after the end is no answer.
+                let is_later = truth.heard_at > now;
+                let has_asked = truth.has_asked() || is_later || self.done.device_is_full;
+                holds(has_asked, "nothing was asked")?;
                 self.judge_silence(truth.heard_at, now, "the peer was heard")
             }
             Cause::Unacknowledged => {

@@ -237,7 +237,10 @@ impl Oracle {
         let is_late = |limit: Duration, since: Instant| {
             is_awake && now.since(since) > limit + Duration::from_secs(1)
         };
-        if state == State::Connecting && is_late(self.options.connect_timeout(), self.opened_at) {
+        // A SYN that leaves late has the time for its answer.
+        let connect_timeout = self.options.connect_timeout();
+        let connecting = connect_timeout + Duration::from_secs(2).min(connect_timeout / 2);
+        if state == State::Connecting && is_late(connecting, self.opened_at) {
             self.find(Rule::Bounded, now, "it still connects".to_owned());
         }
         if let Some(at) = self.done.finish_at

@@ -180,6 +180,8 @@ pub(super) struct Truth {
     pub(super) heard_at: Instant,
     /// When the first segment left since that demands an answer.
     asked_at: Option<Instant>,
+    /// When our end last asked for a neighbour.
+    neighbour_asked_at: Instant,
     /// When a segment of ours last left, or a question for the neighbour that has
     /// to be answered first.
     pub(super) sent_at: Instant,
@@ -247,6 +249,7 @@ impl Truth {
             saw_rst: None,
             heard_at: Instant::ZERO,
             asked_at: None,
+            neighbour_asked_at: Instant::ZERO,
             sent_at: Instant::ZERO,
             owed: Owed::default(),
             fault: None,
@@ -367,9 +370,10 @@ impl Truth {
         self.has_finished && !self.has_in_flight() && is_certain
     }
 
-    /// Whether something of ours that demands an answer has left since the peer was heard.
+    /// Whether something of ours that demands an answer has left since the peer was heard, or
+    /// a question for its neighbour.
     pub(super) fn has_asked(&self) -> bool {
-        self.asked_at.is_some()
+        self.asked_at.is_some() || self.neighbour_asked_at >= self.heard_at
     }
 
     /// Since when our end has asked without an answer, if octets are in flight.
@@ -523,6 +527,7 @@ impl Wire {
                 for lane in &mut self.lanes {
                     lane.note_question(now);
                     lane.owed.note_neighbour_asked(now);
+                    lane.neighbour_asked_at = now;
                 }
             }
             return;
