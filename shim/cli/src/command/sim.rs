@@ -32,8 +32,8 @@ pub struct SimArgs {
     /// How many at once, at most 1024 [default: one for each processor]
     #[arg(long, value_name = "N", conflicts_with = "seed", value_parser = parse_count)]
     pub jobs: Option<NonZeroUsize>,
-    /// What to draw from: lan, wifi, lte, satellite, rotten, hostile, slow, outage
-    /// or transfer; may be repeated [default: all of them in turn]
+    /// What to draw from: lan, wifi, lte, satellite, rotten, hostile, slow, outage,
+    /// calls or transfer; may be repeated [default: all of them in turn]
     #[arg(long, value_name = "NAME", value_parser = parse_profile)]
     pub profile: Vec<Profile>,
     /// Stop after this many seeds that broke a rule

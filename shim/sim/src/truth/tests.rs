@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::loopback::{Flags, OUR_V4, PEER_V4, Segment};
+use crate::peers::PEER_PORT;
+use smoltcp::phy::Medium;
 
 const OURS: u16 = 50_000;
 /// Our initial sequence number, and the peer's.
@@ -172,4 +174,39 @@ fn the_rst_of_an_abort_stands_at_snd_nxt() {
         wire.note_sent(at(2), &from_us(flags, seq, IRS + 1, 0));
         assert_eq!(wire.lane(0).fault, fault);
     }
+}
+
+/// Of two ACKs of our FIN at the same instant, the one that repeats what was received is not
+/// acceptable (RFC 9293, 3.10.7.4, step 1), and acknowledges nothing for certain.
+#[test]
+fn what_repeats_received_data_does_not_acknowledge_our_fin_for_certain() {
+    let fin = ISS + 101;
+    for (seq, is_certain) in [(IRS + 1, false), (IRS + 4, true)] {
+        let mut wire = open();
+        wire.note_sent(at(1), &from_us(Flags::FIN | Flags::ACK, fin, IRS + 1, 0));
+        wire.note_arrival(at(2), &from_peer(Flags::ACK, IRS + 1, fin, 3));
+        wire.note_arrival(at(2), &from_peer(Flags::ACK, seq, fin + 1, 2));
+        assert_eq!(wire.lane(0).acknowledged(), 101);
+        assert_eq!(wire.lane(0).is_surely_finished(), is_certain, "{seq}");
+    }
+}
+
+/// A peer that repeats what it sent first, before anything of ours arrived, is heard.
+#[test]
+fn a_repetition_of_the_whole_first_window_is_heard() {
+    let mut wire = Wire::new(Medium::Ip, true, [Duration::from_secs(30)].into_iter());
+    wire.lane_mut(0).begin(at(0), Some(OURS));
+    wire.note_arrival(at(0), &from_peer(Flags::SYN, IRS, 0, 0));
+    let answer = Flags::SYN | Flags::ACK;
+    wire.note_sent(at(0), &from_us(answer, ISS, IRS + 1, 0));
+    wire.note_arrival(at(1), &from_peer(Flags::ACK, IRS + 1, ISS + 1, 1_000));
+    let full = Segment::parse(
+        &from_us(Flags::ACK, ISS + 1, IRS + 1_001, 0),
+        Medium::Ip,
+        at(1),
+    );
+    let full = full.expect("ours").with_window(0).to_frame(Medium::Ip);
+    wire.note_sent(at(1), &full);
+    wire.note_arrival(at(9), &from_peer(Flags::ACK, IRS + 1, ISS + 1, 1_000));
+    assert_eq!(wire.lane(0).heard_at, at(9));
 }
