@@ -189,7 +189,7 @@ fn a_setup_that_does_not_fit_is_named_with_its_numbers() {
             ConfigError::BufferTooLarge { slot: 7 },
             ["connection 7", "1 GiB"],
         ),
-        (too_few, ["4 connections", "there is 3"]),
+        (too_few, ["4 connections", "only 3"]),
     ] {
         let text = error.to_string();
         assert!(words.iter().all(|word| text.contains(word)), "{text}");

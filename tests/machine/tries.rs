@@ -100,13 +100,18 @@ fn a_syn_that_could_not_leave_is_due_once_more_after_a_time_without_polls() {
 #[test]
 fn the_first_syn_has_the_time_for_an_answer_however_late_it_leaves() {
     for (timeout, last) in [(30, 2_000), (2, 1_000)] {
-        let mut connection = connecting(options(|o| o.connect_timeout(Duration::from_secs(timeout))));
+        let mut connection =
+            connecting(options(|o| o.connect_timeout(Duration::from_secs(timeout))));
         let late = just_before(secs(timeout));
         while connection.poll_timeout() < late {
             let _ = connection.handle_timeout(connection.poll_timeout());
         }
         connection.handle_sent(Sent::Syn, late);
-        ends_at(&mut connection, late + Duration::from_millis(last), Cause::ConnectTimeout);
+        ends_at(
+            &mut connection,
+            late + Duration::from_millis(last),
+            Cause::ConnectTimeout,
+        );
     }
 }
 

@@ -65,13 +65,7 @@ impl Oracle {
                     "it is early",
                 )
             }
-            Cause::Vanished => {
-                // What arrived after the end is no answer.
-                let is_later = truth.heard_at > now;
-                let has_asked = truth.has_asked() || is_later || self.done.device_is_full;
-                holds(has_asked, "nothing was asked")?;
-                self.judge_silence(truth.heard_at, now, "the peer was heard")
-            }
+            Cause::Vanished => self.judge_vanished(truth, now),
             Cause::Unacknowledged => {
                 let what = "something was acknowledged, or the window closed,";
                 self.judge_silence(truth.progressed_at(), now, what)
@@ -100,6 +94,17 @@ impl Oracle {
             }
             Cause::Aborted => holds(self.done.aborted, "our end did not abort"),
         }
+    }
+
+    /// Whether the peer left unanswered what was asked, for the user timeout.
+    fn judge_vanished(&self, truth: &Truth, now: Instant) -> Result<(), String> {
+        // What arrived after the end is no answer.
+        let is_later = truth.heard_at > now;
+        let has_asked = truth.has_asked() || is_later || self.done.device_is_full;
+        if !has_asked {
+            return Err("nothing was asked".to_owned());
+        }
+        self.judge_silence(truth.heard_at, now, "the peer was heard")
     }
 
     /// Whether nothing of that kind has happened for the user timeout.
