@@ -11,7 +11,7 @@ use crate::Instant;
 pub(crate) enum LastTry {
     Due,
     Asked,
-    /// Nobody looked when the limit ended, and the try had not left: it was asked for once more.
+    /// The stack was not polled when the limit ended, and the try had not left: it was asked for again.
     AskedAgain,
 }
 

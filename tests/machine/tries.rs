@@ -78,7 +78,7 @@ fn after_a_time_without_polls_a_try_comes_before_the_verdict() {
     ends_at(&mut connection, secs(502), Cause::FinishTimeout);
 }
 
-/// A neighbour may have answered while nobody polled: what could not leave does so before the
+/// A neighbour may have answered while the stack was not polled: the SYN leaves before the
 /// end, once.
 #[test]
 fn a_syn_that_could_not_leave_is_due_once_more_after_a_time_without_polls() {

@@ -110,7 +110,7 @@ impl Connection {
         }
     }
 
-    /// Whether the way to the neighbour may be known by now, and nobody has looked: a SYN that
+    /// Whether the neighbour may have answered while the stack was not polled: a SYN that
     /// could not leave for want of it does so once more.
     fn has_slept_through(&self, end: Instant, now: Instant) -> bool {
         self.state == State::Connecting
