@@ -36,12 +36,12 @@ pub(crate) fn judge(segment: &Segment<'_>, tcb: &Tcb, mss: u32) -> Verdict {
             .unwrap_or_else(|| nothing_follows_a_fin(segment, known)),
         Phase::Unused | Phase::Over | Phase::Listening | Phase::Opening => Verdict::Drop,
     };
-    if verdict != Verdict::Acceptable {
+    if !matches!(verdict, Verdict::Acceptable | Verdict::Textless) {
         return verdict;
     }
     duplicate_ack_is_spare(segment, tcb, mss)
         .or_else(|| window_stays_open_for_data(segment, tcb))
-        .unwrap_or(Verdict::Acceptable)
+        .unwrap_or(verdict)
 }
 
 /// Judges a segment for a synchronised connection.

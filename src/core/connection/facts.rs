@@ -111,7 +111,9 @@ impl Connection {
             self.timers.sent_at = now;
             if self.handshake == Handshake::Unsent {
                 self.handshake = Handshake::Sent;
-                self.allow_an_answer(now);
+                // However late it leaves, its answer has its time.
+                let answered_by = self.last_try_until(now);
+                self.timers.phase_at = self.timers.phase_at.max(answered_by);
             }
             return;
         }

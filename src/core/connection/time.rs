@@ -89,42 +89,35 @@ impl Connection {
     /// Checks the timeout of the handshake or of finishing.
     fn check_phase(&mut self, now: Instant) -> Action {
         let end = self.timers.phase_at;
-        let left = now.plus_millis(last_try_ms(self.phase_ms()));
-        if end == Instant::NEVER {
-            Action::None
-        } else if self.timers.phase_try == LastTry::Due && left >= end {
-            self.timers.phase_try = LastTry::Asked;
-            self.timers.phase_at = end.max(left);
-            self.resend(now);
-            Action::None
-        } else if self.has_slept_through(end, now) {
-            self.timers.phase_try = LastTry::AskedAgain;
-            self.timers.phase_at = left;
-            self.resend(now);
-            Action::None
-        } else if end <= now {
-            self.timers.stop_phase();
-            self.end_phase(now)
-        } else {
-            Action::None
-        }
+        let left = self.last_try_until(now);
+        let next = match self.timers.phase_try {
+            _ if end == Instant::NEVER => return Action::None,
+            LastTry::Due if left >= end => LastTry::Asked,
+            // The neighbour may have answered while the stack was not polled, and the SYN that
+            // could not leave leaves now.
+            LastTry::Asked
+                if self.handshake == Handshake::Unsent && self.last_try_until(end) <= now =>
+            {
+                LastTry::AskedAgain
+            }
+            LastTry::Due | LastTry::Asked | LastTry::AskedAgain if end <= now => {
+                self.timers.stop_phase();
+                return self.end_phase(now);
+            }
+            LastTry::Due | LastTry::Asked | LastTry::AskedAgain => return Action::None,
+        };
+        self.timers.phase_try = next;
+        self.timers.phase_at = end.max(left);
+        self.resend(now);
+        Action::None
     }
 
-    /// Whether the neighbour may have answered while the stack was not polled: a SYN that
-    /// could not leave for want of it does so once more.
-    fn has_slept_through(&self, end: Instant, now: Instant) -> bool {
-        self.state == State::Connecting
-            && self.handshake == Handshake::Unsent
-            && self.timers.phase_try == LastTry::Asked
-            && end.plus_millis(last_try_ms(self.phase_ms())) <= now
-    }
-
-    /// The first SYN has left: its answer has its time, however late that was.
-    pub(super) fn allow_an_answer(&mut self, now: Instant) {
-        if self.timers.is_phase_running() && self.timers.phase_try != LastTry::Due {
-            let answered_by = now.plus_millis(last_try_ms(self.phase_ms()));
-            self.timers.phase_at = self.timers.phase_at.max(answered_by);
-        }
+    /// How long a last try of the handshake or of finishing, made at `from`, waits for its
+    /// answer.
+    // tuning: last-try-once
+    #[inline(never)]
+    pub(super) fn last_try_until(&self, from: Instant) -> Instant {
+        from.plus_millis(last_try_ms(self.phase_ms()))
     }
 
     fn end_phase(&mut self, now: Instant) -> Action {
