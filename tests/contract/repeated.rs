@@ -145,12 +145,7 @@ fn hears_four_duplicates(began: Began, window: u16, window_scale: Option<u8>) ->
 
 /// The same, and the last `lost` octets that the peer sent have not arrived: its ACKs stand
 /// above RCV.NXT.
-fn hears_duplicates_after(
-    lost: u32,
-    began: Began,
-    window: u16,
-    window_scale: Option<u8>,
-) -> bool {
+fn hears_duplicates_after(lost: u32, began: Began, window: u16, window_scale: Option<u8>) -> bool {
     let narrow = Handshake {
         window,
         window_scale,
