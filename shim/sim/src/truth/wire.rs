@@ -1,4 +1,4 @@
-//! Which connection a frame belongs to, and what it says of neighbours.
+//! Assigns frames to connections, and reads neighbour discovery.
 
 use std::time::Duration;
 
