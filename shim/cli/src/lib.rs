@@ -1,14 +1,15 @@
 //! The `lastbyte` command.
 //!
 //! Built from [`lastbyte_host`] (TAP devices and private networks) and [`lastbyte_sim`] (the
-//! loopback and the simulator). `lastbyte --help` says what it does; the [README of the
-//! project](https://github.com/lastbyte-rs/lastbyte) shows it.
+//! loopback and the simulator). `lastbyte --help` describes it; the [README of the
+//! project](https://github.com/lastbyte-rs/lastbyte) shows examples.
 //!
-//! - [`demo`]: the story in three scenes. It runs wherever Rust's `std` does.
+//! - [`demo`]: the demonstration in three scenes. It runs wherever Rust's `std` does.
 //! - `command`: everything else, on Linux.
 //!
-//! A library so that its parts have tests and documentation. It promises nothing to other
-//! crates: what a release keeps is the command line, its exit codes and its reports.
+//! It is a library so that its parts have tests and documentation. It guarantees nothing
+//! to other crates: a release only keeps the command line, its exit codes and its
+//! reports.
 #![deny(
     missing_docs,
     unreachable_pub,

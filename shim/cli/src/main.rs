@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-/// Runs before the standard library replaces what is closed.
+/// Runs before the standard library replaces closed descriptors.
 #[cfg(target_os = "linux")]
 #[expect(unsafe_code, reason = "the linker section is named here")]
 // SAFETY: the section is a list of functions to be called before `main`, and
@@ -16,7 +16,7 @@ fn main() -> ExitCode {
     lastbyte_cli::command::run()
 }
 
-/// Without TAP devices only the demonstration is left, whatever is asked for.
+/// Without TAP devices only the demonstration is available, whatever the arguments.
 #[cfg(not(target_os = "linux"))]
 fn main() -> ExitCode {
     eprintln!("lastbyte: send, heartbeat and doctor need Linux; this is the demonstration");

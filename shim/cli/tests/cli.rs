@@ -1,8 +1,8 @@
-//! The `lastbyte` command as its users meet it: the binary, with a real peer
-//! in a private network.
+//! The `lastbyte` command as users run it: the binary, with a real peer in a private
+//! network.
 //!
-//! Where this machine permits no private network, those tests are reported as
-//! ignored, loudly; with `CI=true` in the environment that is a failure.
+//! If this machine permits no private network, the tests that need one are clearly
+//! reported as ignored; with `CI=true` in the environment they fail.
 
 #[cfg(not(target_os = "linux"))]
 fn main() {
@@ -18,7 +18,7 @@ mod common;
 #[cfg(target_os = "linux")]
 fn main() -> std::process::ExitCode {
     let mut arguments = libtest_mimic::Arguments::from_args();
-    // Most of their time these tests sleep.
+    // These tests sleep most of the time.
     arguments.test_threads.get_or_insert(6);
     libtest_mimic::run(&arguments, cases::all()).exit_code()
 }

@@ -1,10 +1,10 @@
-//! Thousands of short runs of the command, one after the other, by every kind of
-//! end; and nothing may be left of them: no process, no namespace, no descriptor,
-//! no setting of a TAP. `./ci.sh stress`; `STRESS_RUNS` says how many.
+//! Thousands of short runs of the command, one after another, with every kind of end.
+//! Nothing may be left of them: no process, no namespace, no descriptor, no setting of a
+//! TAP. Run it with `./ci.sh stress`; `STRESS_RUNS` is the number of runs.
 //!
-//! All of it happens in namespaces of its own. Any process that is seen there was
-//! left by a run. The number of namespaces is limited, so that the next runs start
-//! only if the namespaces of earlier runs were removed.
+//! Everything runs in separate namespaces. Any remaining process in them was left by a
+//! run. The number of namespaces is limited, so that the next runs start only if the
+//! namespaces of earlier runs were removed.
 
 #[cfg(not(target_os = "linux"))]
 fn main() {
@@ -33,22 +33,22 @@ mod stress {
 
     const LASTBYTE: &str = env!("CARGO_BIN_EXE_lastbyte");
     const RUNS: u32 = 4_000;
-    /// What a run may take, on a busy machine.
+    /// The maximum time of a run, on a busy machine.
     const RUN_LIMIT: Duration = Duration::from_secs(60);
-    /// How long what a killed run leaves may take to go.
+    /// How long the remains of a killed run may last.
     const CLEANUP_LIMIT: Duration = Duration::from_secs(20);
     /// How many namespaces of each kind may exist at a time.
     const NAMESPACES: &str = "50";
-    /// What the command says when that is reached.
+    /// The command's message when that is reached.
     const NO_MORE: &str = "no more namespaces are allowed";
-    /// How long the kernel may take until there are some again.
+    /// How long the kernel may take until namespaces are available again.
     const NAMESPACE_LIMIT: Duration = Duration::from_secs(120);
-    /// Says to the peer how many descriptors are usual.
+    /// The variable with which the peer gets the usual number of descriptors.
     const DESCRIPTORS: &str = "STRESS_DESCRIPTORS";
-    /// Bytes of a transfer.
+    /// The size of a transfer in bytes.
     const LEN: usize = 20_000;
 
-    /// How a run is meant to end.
+    /// The intended end of a run.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
     enum End {
         Finished,
@@ -74,7 +74,7 @@ mod stress {
         }
     }
 
-    /// Starts itself in namespaces of its own.
+    /// Starts itself in separate namespaces.
     fn outside() -> ExitCode {
         let own = std::env::current_exe().expect("this program");
         let done = Command::new("unshare")
@@ -92,8 +92,8 @@ mod stress {
         }
     }
 
-    /// The peer of a run: says with its exit code whether it got any descriptor
-    /// that a program which is started in the usual way does not have.
+    /// The peer of a run: its exit code shows whether it got any descriptor that a
+    /// normally started program does not have.
     fn peer(mode: &str) -> ExitCode {
         let open = descriptors().to_string();
         let listener = TcpListener::bind("10.77.0.1:5000").expect("a free port");
@@ -107,7 +107,7 @@ mod stress {
 
     fn serve(mut connection: TcpStream, mode: &str) {
         let mut bytes = [0; 65_536];
-        // It is not informed that a run was killed.
+        // The peer does not notice that a run was killed.
         let _ = connection.set_read_timeout(Some(CLEANUP_LIMIT / 4));
         if mode == "close" {
             let _ = connection.read(&mut bytes);
@@ -116,7 +116,7 @@ mod stress {
         while matches!(connection.read(&mut bytes), Ok(1..)) {}
     }
 
-    /// What is counted.
+    /// The counts.
     #[derive(Debug, Default)]
     struct Counts {
         ends: BTreeMap<(&'static str, End), u32>,
@@ -165,7 +165,7 @@ mod stress {
             let waiting = Instant::now();
             let done = loop {
                 let done = one(network, end, run, (file, &usual), &mut counts);
-                // The kernel takes namespaces down some time after their end.
+                // The kernel removes namespaces some time after their end.
                 let is_full = matches!(&done, Err(problem) if problem.contains(NO_MORE));
                 if !is_full || waiting.elapsed() >= NAMESPACE_LIMIT {
                     break done;
@@ -181,7 +181,7 @@ mod stress {
                 println!("{} runs in {:.0?}", run + 1, start.elapsed());
             }
         }
-        // Threads that served a connection end a moment after it.
+        // The threads that served a connection end shortly after it.
         let is_back = || self::descriptors() <= descriptors;
         if !within(CLEANUP_LIMIT, is_back) {
             eprintln!(
@@ -245,7 +245,7 @@ mod stress {
             End::Killed => Some(Signal::SIGKILL),
         };
         if let Some(signal) = signal {
-            // In every phase, from the first instruction on.
+            // The kill may come in every phase, from the first instruction on.
             thread::sleep(Duration::from_millis(u64::from(run % 97) * 2));
             let pid = Pid::from_raw(child.id().try_into().expect("a pid"));
             kill(pid, signal).map_err(|error| error.to_string())?;
@@ -254,8 +254,8 @@ mod stress {
         counts.slowest = counts.slowest.max(start.elapsed());
         check(end, code, &said)?;
         let is_alone = || {
-            // This is process 1: orphans become its children, and are dead until
-            // it waits for them.
+            // This is process 1: orphans become its children, and stay zombies until it
+            // waits for them.
             while matches!(waitpid(None, Some(WaitPidFlag::WNOHANG)), Ok(ended) if ended.pid().is_some())
             {
             }
@@ -273,7 +273,7 @@ mod stress {
         Ok(())
     }
 
-    /// Whether that is how such a run ends. A signal may come before it is caught.
+    /// Whether this is the right end of such a run. A signal may arrive before it is caught.
     fn check(end: End, code: Option<i32>, said: &str) -> Result<(), String> {
         let is_right = match (end, code) {
             (End::Finished, Some(0)) => said.contains(&format!("\"acknowledged\":{LEN},")),
@@ -289,7 +289,7 @@ mod stress {
         }
     }
 
-    /// Waits for the end of a run; its exit code, and all that it printed.
+    /// Waits for the end of a run. Returns its exit code, and everything that it printed.
     fn finish(child: &mut Child) -> Result<(Option<i32>, String), String> {
         let mut said = String::new();
         let mut status = None;
@@ -312,7 +312,7 @@ mod stress {
         }
     }
 
-    /// The processes of this PID namespace, but for this one.
+    /// The processes of this PID namespace, except this one.
     fn others() -> Vec<String> {
         let own = std::process::id().to_string();
         fs::read_dir("/proc")

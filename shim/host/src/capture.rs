@@ -5,10 +5,10 @@
 //! leaves the connection alone.
 //!
 //! A device may offload checksums and segmentation
-//! ([`Tap::offload`](crate::tap::Tap::offload)). The file shows what a wire would
-//! carry: full checksums, and every segment on its own. So it does not show whether
-//! the work was offloaded, and a long frame is one record for each of its segments,
-//! all of the same time.
+//! ([`Tap::offload`](crate::tap::Tap::offload)). The file shows what a wire would carry:
+//! full checksums, and single segments. So it does not show whether the work was
+//! offloaded, and a long frame becomes one record for each of its segments, all with the
+//! same time.
 
 use std::cell::RefCell;
 use std::fs::File;
@@ -23,8 +23,8 @@ use smoltcp::time::{Duration, Instant};
 
 use crate::packet::as_on_wire;
 
-/// How old, in the capture's own time, a record grows before the next one
-/// pushes it into the file: what a killed process loses at the most.
+/// The age of a record, in the capture's time, at which the next one flushes it to the
+/// file: the most that a killed process loses.
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
 
 /// A device with an optional pcap capture around it.
@@ -43,7 +43,7 @@ const FLUSH_EVERY: Duration = Duration::from_secs(1);
 /// if let Some((rx, _tx)) = device.receive(Instant::ZERO) {
 ///     rx.consume(|frame| assert_eq!(frame.len(), 60));
 /// }
-/// assert_eq!(device.finish()?, 2); // once out, once in
+/// assert_eq!(device.finish()?, 2); // once sent, once received
 /// assert_eq!(std::fs::metadata(&path)?.len(), 24 + 2 * (16 + 60));
 /// # std::fs::remove_file(&path)?;
 /// # Ok::<(), std::io::Error>(())
@@ -51,19 +51,19 @@ const FLUSH_EVERY: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Capture<D: Device> {
     device: D,
-    // The tokens share it, and there is one of each at a time.
+    // The tokens share it, and there is at most one of each at a time.
     state: RefCell<State>,
     medium: Medium,
     received: Finish,
     sent: Finish,
 }
 
-/// What is still to be done to a frame before it is as on a wire.
+/// The work that is left on a frame before it is as on a wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Finish {
     /// Nothing.
     Complete,
-    /// Its checksum, and perhaps cutting.
+    /// Its checksum, and perhaps segmentation.
     Offloaded,
 }
 
@@ -91,13 +91,13 @@ impl<D: Device> Capture<D> {
         Ok(Self::to_writer(device, Box::new(file), epoch_since_1970))
     }
 
-    /// Captures into `out`, which may fail at any time without harm.
+    /// Captures into `out`. A failure of `out` does not disturb the connection.
     #[must_use]
     pub fn to_writer(device: D, out: Box<dyn Write>, epoch_since_1970: HostDuration) -> Self {
         Self::new(device, Some(BufWriter::new(out)), epoch_since_1970)
     }
 
-    /// Captures nothing: the same type, for when no capture was asked for.
+    /// Captures nothing: the same type, for programs without a capture.
     #[must_use]
     pub fn off(device: D) -> Self {
         Self::new(device, None, HostDuration::ZERO)
@@ -121,7 +121,7 @@ impl<D: Device> Capture<D> {
         state.global_header(match medium {
             Medium::Ethernet => PcapLinkType::Ethernet,
             Medium::Ip => PcapLinkType::Ip,
-            #[allow(unreachable_patterns, reason = "other crates may turn more media on")]
+            #[allow(unreachable_patterns, reason = "other crates may enable more media")]
             _ => PcapLinkType::Ieee802154WithoutFcs,
         });
         Self {
@@ -143,19 +143,19 @@ impl<D: Device> Capture<D> {
         &mut self.device
     }
 
-    /// Writes what is still buffered to the sink, so that its other readers see every
+    /// Writes what is still buffered to the sink, so that its other readers get every
     /// frame so far. An error is kept for [`take_error`](Self::take_error).
     pub fn flush(&mut self) {
         self.state.get_mut().hand_on();
     }
 
-    /// Ends the capture and says how many frames are in it. The device works
-    /// on without it.
+    /// Ends the capture and returns how many frames are in it. The device continues
+    /// without it.
     ///
     /// # Errors
     ///
-    /// The first error of the whole capture, once; the file ends where it
-    /// struck.
+    /// The first error of the whole capture, once; the file ends where the error
+    /// happened.
     pub fn finish(&mut self) -> io::Result<u64> {
         let state = self.state.get_mut();
         state.hand_on();
@@ -174,7 +174,7 @@ impl<D: Device> Capture<D> {
 }
 
 impl State {
-    /// Takes a frame down, as it is on a wire in the end.
+    /// Records a frame as it would be on a wire.
     fn record(&mut self, at: Instant, frame: &[u8], meta: PacketMeta, how: (Medium, Finish)) {
         if self.out.is_none() {
             return;
@@ -200,7 +200,7 @@ impl State {
 
     fn keep_error(&mut self, result: Option<io::Result<()>>) {
         if let Some(Err(error)) = result {
-            // Dropping a BufWriter would try the failed bytes once more.
+            // Dropping a BufWriter would try to write the failed bytes again.
             if let Some(out) = self.out.take() {
                 let (_file, _unwritten) = out.into_parts();
             }
@@ -239,8 +239,8 @@ impl PcapSink for State {
     }
 
     fn max_packet_size(&self) -> u32 {
-        // Nothing is cut off: `packet` writes what it is given. No Ethernet
-        // or IP frame of this crate is longer.
+        // Nothing is truncated: `packet` writes everything. No Ethernet or IP frame of
+        // this crate is longer.
         262_144
     }
 }
@@ -289,7 +289,7 @@ impl<D: Device> Device for Capture<D> {
     }
 }
 
-/// A frame that arrived, to be taken down.
+/// A received frame, to be recorded.
 #[derive(Debug)]
 pub struct CaptureRx<'a, T> {
     inner: T,
@@ -314,7 +314,7 @@ impl<T: RxToken> RxToken for CaptureRx<'_, T> {
     }
 }
 
-/// Leave to send a frame, which will be taken down.
+/// Permission to send a frame, which is recorded.
 #[derive(Debug)]
 pub struct CaptureTx<'a, T> {
     inner: T,
@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_stops_the_capture_and_nothing_else() {
+    fn a_full_disk_only_stops_the_capture() {
         let device = Loopback::new(Medium::Ethernet);
         let mut device =
             Capture::create(device, Path::new("/dev/full"), HostDuration::ZERO).unwrap();
@@ -367,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn a_capture_that_is_off_writes_nothing() {
+    fn a_disabled_capture_writes_nothing() {
         let mut device = Capture::off(Loopback::new(Medium::Ethernet));
         exchange(&mut device, Instant::ZERO);
         assert_eq!(device.finish().unwrap(), 0);

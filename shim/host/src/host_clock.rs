@@ -1,4 +1,4 @@
-//! The host's clock: monotonic time, and one `ppoll` for everything to wait for.
+//! The host's clock: monotonic time, and one `ppoll` for everything that a program waits for.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -11,31 +11,30 @@ use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
 use smallvec::SmallVec;
 
-/// The longest sleep when there is nothing to be woken by, or when the kernel
-/// refuses to wait: short enough to look alive, long enough not to spin.
+/// The longest sleep if nothing can wake it, or if the kernel refuses to wait: short
+/// enough to respond, long enough not to spin.
 const BLIND_SLEEP: Duration = Duration::from_millis(100);
 
-/// How many descriptors are usual: the device, an input, signals, a peer.
+/// The usual number of descriptors: the device, an input, signals, a peer.
 const FEW: usize = 4;
 
-/// How long a wait looks again and again before it sleeps, where it is expected to
-/// be short: about what putting a processor to sleep and waking it takes.
+/// How long a wait polls before it sleeps, if it is expected to be short: about the time
+/// that it takes to put a processor to sleep and wake it.
 const LOOK: Duration = Duration::from_micros(50);
 
-/// A sleep that a descriptor ends within this is one that looking would have
-/// spared.
+/// If a descriptor ends a sleep within this time, polling would have been better.
 const SHORT_SLEEP: Duration = Duration::from_micros(100);
 
 /// A [`Clock`] that sleeps in the kernel until a frame arrives.
 ///
-/// In the middle of a transfer the answer often arrives before a processor that
-/// went to sleep is awake again. So after a short sleep the next wait polls for up
-/// to 50 µs before it sleeps. After a poll that found nothing, and on a machine with
-/// one processor, waits sleep at once. An idle connection costs nothing.
+/// During a transfer the answer often arrives before a sleeping processor is awake again.
+/// So after a short sleep the next wait polls for up to 50 µs before it sleeps. After a
+/// poll that found nothing, and on a machine with one processor, waits sleep at once. An
+/// idle connection costs nothing.
 ///
-/// Beside the device it can watch a few more descriptors, such as standard
-/// input and [`Signals`](crate::signals::Signals), so that one loop serves
-/// them all: wait, then call [`is_ready`](Self::is_ready) for each.
+/// In addition to the device it can watch a few more descriptors, such as standard input
+/// and [`Signals`](crate::signals::Signals), so that one loop serves them all: wait, then
+/// call [`is_ready`](Self::is_ready) for each.
 ///
 /// ```
 /// use std::os::unix::net::UnixStream;
@@ -52,7 +51,7 @@ const SHORT_SLEEP: Duration = Duration::from_micros(100);
 /// clock.wait(None);
 /// assert!(clock.is_ready(input_watch));
 ///
-/// // What cannot be taken in now must not wake us up again and again.
+/// // What cannot be processed now must not wake us again and again.
 /// clock.set_watched(input_watch, false);
 /// device.write_all(b"frame")?;
 /// clock.wait(None);
@@ -72,15 +71,15 @@ pub struct HostClock {
 /// How the next wait begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum NextWait {
-    /// It looks for a while.
+    /// It polls for a while.
     Looks,
-    /// It sleeps; after a short sleep, the next wait looks.
+    /// It sleeps; after a short sleep, the next wait polls.
     Sleeps,
-    /// It sleeps, whatever was before: who could end it needs this processor.
+    /// It always sleeps: the program that could end the wait needs this processor.
     Yields,
 }
 
-/// Names a descriptor a [`HostClock`] watches.
+/// Identifies a descriptor that a [`HostClock`] watches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Watch(usize);
 
@@ -91,18 +90,18 @@ struct WatchState {
     has_failed: bool,
 }
 
-/// The device is the first that is watched.
+/// The device is the first watched descriptor.
 const DEVICE: Watch = Watch(0);
 
 impl HostClock {
-    /// A clock that wakes up for frames of `device`.
+    /// A clock that wakes for frames of `device`.
     ///
     /// The descriptor is duplicated: an interface stays in use until the
     /// device *and* its clock are dropped.
     ///
     /// # Errors
     ///
-    /// The process has no descriptors left.
+    /// The process can open no more descriptors.
     pub fn watching(device: &impl AsFd) -> io::Result<Self> {
         let mut clock = Self::new();
         clock.watch(device)?;
@@ -128,11 +127,11 @@ impl HostClock {
         }
     }
 
-    /// Also wakes up when `fd` can be read, has ended, or is in error.
+    /// Also wakes when `fd` can be read, has ended, or has an error.
     ///
     /// # Errors
     ///
-    /// The process has no descriptors left.
+    /// The process can open no more descriptors.
     pub fn watch(&mut self, fd: &impl AsFd) -> io::Result<Watch> {
         let watch = Watch(self.fds.len());
         self.fds.push(fd.as_fd().try_clone_to_owned()?);
@@ -152,7 +151,7 @@ impl HostClock {
         }
     }
 
-    /// Whether the latest wait saw something on this descriptor.
+    /// Whether this descriptor was ready at the end of the last wait.
     #[must_use]
     pub fn is_ready(&self, watch: Watch) -> bool {
         self.watches.get(watch.0).is_some_and(|s| s.is_ready)
@@ -165,14 +164,14 @@ impl HostClock {
         self.has_device && self.watches.get(DEVICE.0).is_some_and(|s| s.has_failed)
     }
 
-    /// The time of day at [`Instant::ZERO`], since 1970: what turns this
-    /// clock's instants into dates.
+    /// The time of day at [`Instant::ZERO`], since 1970, to convert this clock's instants
+    /// to dates.
     #[must_use]
     pub fn epoch_since_1970(&self) -> Duration {
         self.epoch_wall
     }
 
-    /// Time until `until`, as this clock counts.
+    /// The time until `until`, by this clock.
     fn remaining(&self, until: Instant) -> Duration {
         until.since(self.elapsed())
     }
@@ -183,7 +182,7 @@ impl HostClock {
 
     fn poll(&mut self, until: Option<Instant>) {
         let until = until.filter(|until| *until != Instant::NEVER);
-        // On the stack, for this runs whenever there is nothing to do.
+        // On the stack, because this runs whenever there is nothing to do.
         let (watched, mut fds): (SmallVec<[usize; FEW]>, SmallVec<[PollFd<'_>; FEW]>) = self
             .fds
             .iter()
@@ -204,8 +203,8 @@ impl HostClock {
             let seen = fd.revents().unwrap_or(PollFlags::POLLIN);
             if let Some(state) = self.watches.get_mut(i) {
                 state.is_ready = !seen.is_empty();
-                // A TAP without its interface stays in error. (A pipe
-                // that has ended is POLLHUP: its reader must see that.)
+                // A TAP without its interface always has an error. (A pipe that has ended
+                // is POLLHUP: its reader must get that.)
                 let failed = PollFlags::POLLERR | PollFlags::POLLNVAL;
                 state.has_failed = i == DEVICE.0 && self.has_device && seen.intersects(failed);
             }
@@ -213,7 +212,7 @@ impl HostClock {
         self.next_wait = next_wait;
     }
 
-    /// Waits until one of `fds` is ready. Says how to wait the next time.
+    /// Waits until one of `fds` is ready. Returns how to wait the next time.
     fn wait_for(&self, fds: &mut [PollFd<'_>], until: Option<Instant>) -> Result<NextWait, Errno> {
         let started = HostInstant::now();
         if self.next_wait == NextWait::Looks {
@@ -233,20 +232,20 @@ impl HostClock {
 }
 
 impl NextWait {
-    /// How to wait after a sleep of this length, which a descriptor ended or not.
+    /// How to wait after a sleep of this length, depending on whether a descriptor ended it.
     fn after_a_sleep(self, slept: Duration, is_ready: bool) -> Self {
         match self {
             Self::Yields => Self::Yields,
             Self::Sleeps if is_ready && slept < SHORT_SLEEP => Self::Looks,
-            // It slept although it had looked.
+            // It slept although it had polled.
             Self::Sleeps | Self::Looks => Self::Sleeps,
         }
     }
 }
 
-/// One `ppoll`, repeated if a signal handler interrupts it. Its timeout is in
-/// nanoseconds and rounded up, so a deadline is not met early by a fraction and
-/// then waited for in a tight loop.
+/// One `ppoll`, repeated if a signal handler interrupts it. Its timeout is in nanoseconds
+/// and rounded up, so that it does not end a fraction before the deadline, with the rest
+/// spent in a tight loop.
 fn poll_for(fds: &mut [PollFd<'_>], timeout: impl Fn() -> Option<Duration>) -> Result<i32, Errno> {
     loop {
         match ppoll(fds, timeout().map(TimeSpec::from_duration), None) {
@@ -277,8 +276,8 @@ impl Clock for HostClock {
         for state in &mut self.watches {
             state.is_ready = false;
         }
-        // A deadline that has passed still looks at the descriptors: a busy
-        // connection must not hide a signal.
+        // The descriptors are checked even if the deadline has passed: a busy connection
+        // must not hide a signal.
         self.poll(until);
     }
 }
@@ -294,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_ends_at_its_deadline_and_not_before() {
+    fn a_wait_ends_at_its_deadline_and_not_earlier() {
         let (_device, ours) = UnixStream::pair().unwrap();
         let mut clock = HostClock::watching(&ours).unwrap();
         for wait in [0, 1, 999, 1_001, 20_000] {
@@ -320,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deadline_in_the_past_still_looks_at_the_descriptors() {
+    fn a_wait_with_a_past_deadline_still_checks_the_descriptors() {
         let (mut input, watched) = UnixStream::pair().unwrap();
         let mut clock = HostClock::new();
         let watch = clock.watch(&watched).unwrap();
@@ -332,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_an_input_is_readiness() {
+    fn the_end_of_an_input_counts_as_ready() {
         let (input, watched) = UnixStream::pair().unwrap();
         let mut clock = HostClock::new();
         let watch = clock.watch(&watched).unwrap();
@@ -343,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_that_looks_first_ends_at_its_deadline_and_sleeps_the_next_time() {
+    fn a_wait_that_polls_first_ends_at_its_deadline_and_the_next_one_sleeps() {
         let (_device, ours) = UnixStream::pair().unwrap();
         let mut clock = HostClock::watching(&ours).unwrap();
         for wait in [0, 1, 20, 49, 51, 2_000] {
@@ -357,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_that_looks_first_sees_a_frame_and_goes_on_looking() {
+    fn a_wait_that_polls_first_detects_a_frame_and_the_next_one_polls_too() {
         let (mut device, ours) = UnixStream::pair().unwrap();
         let mut clock = HostClock::watching(&ours).unwrap();
         clock.next_wait = NextWait::Looks;
@@ -368,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_short_sleep_that_a_frame_ended_is_worth_looking_before_the_next() {
+    fn only_after_a_short_sleep_that_a_frame_ended_does_the_next_wait_poll() {
         let (short, long) = (SHORT_SLEEP / 2, SHORT_SLEEP);
         let sleeps = NextWait::Sleeps;
         assert_eq!(sleeps.after_a_sleep(short, true), NextWait::Looks);

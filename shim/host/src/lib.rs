@@ -1,18 +1,18 @@
 //! `lastbyte` on a Linux host: over a TAP device, in real time.
 //!
-//! The logic is that of the crate `lastbyte`, unchanged; this crate supplies what a port
-//! supplies, a device and a clock:
+//! The logic is the unchanged crate `lastbyte`. This crate supplies what a port supplies,
+//! a device and a clock:
 //!
 //! - [`tap`] with [`host_clock`]: a TAP device, and one `ppoll` that waits for it, for a
 //!   deadline, and for other descriptors.
 //! - [`namespace`]: a private network with a TAP of its own, so that the kernel's TCP can be
-//!   the peer. The host's network is neither seen nor changed. [`namespace::test`] runs a
+//!   the peer. The host's network is neither used nor changed. [`namespace::test`] runs a
 //!   `#[test]` in one, as any user.
-//! - [`capture`]: what crosses a device, as a pcap file.
+//! - [`capture`]: the frames of a device, as a pcap file.
 //! - [`signals`]: SIGINT and SIGTERM as an event that a wait can watch.
 //!
-//! A stack in one call is `lastbyte_sim::setup::Setup`; the crate `lastbyte-sim` also has the
-//! same applications in virtual time.
+//! `lastbyte_sim::setup::Setup` makes a stack in one call. The crate `lastbyte-sim` also runs
+//! the same applications in virtual time.
 #![deny(
     missing_docs,
     unreachable_pub,

@@ -1,17 +1,17 @@
 //! A private network, with the host's kernel as the peer.
 //!
-//! A network namespace is a second, empty network stack inside the running
-//! kernel: its own interfaces, addresses, routes and ports. [`Namespace`]
-//! moves the calling thread into a new one and lays a TAP cable through it:
+//! A network namespace is a second, empty network stack inside the running kernel: its
+//! own interfaces, addresses, routes and ports. [`Namespace`] moves the calling thread
+//! into a new one and makes a TAP in it:
 //!
 //! ```text
 //!   lastbyte (this process)          the kernel, in the namespace
 //!   10.77.0.2/24, fd77::2/64  <--->  10.77.0.1/24, fd77::1/64  + lo
 //! ```
 //!
-//! Processes and sockets that the thread makes afterwards are in there too.
-//! The network of the host is neither seen nor changed, and the kernel removes the
-//! namespace with the last thread in it.
+//! Processes and sockets that the thread makes afterwards are in the namespace too. The
+//! network of the host is neither used nor changed, and the kernel removes the namespace
+//! with the last thread in it.
 
 use std::fs;
 use std::io;
@@ -57,11 +57,11 @@ pub const PREFIX_V6: u8 = 64;
 /// A hardware address for our side (locally administered).
 pub const OUR_HARDWARE_ADDR: [u8; 6] = [0x02, 0x00, 0x00, 0x77, 0x00, 0x02];
 
-/// How long the kernel may take until a new TAP and its addresses work.
+/// The maximum time until a new TAP and its addresses work.
 const SETTLE_LIMIT: Duration = Duration::from_secs(5);
-/// How often it is asked meanwhile whether it is still wanted.
+/// How often the caller is queried meanwhile whether to continue.
 const SETTLE_SLICE: Duration = Duration::from_millis(50);
-/// How often that is looked at.
+/// How often this is checked.
 const SETTLE_INTERVAL: Duration = Duration::from_millis(1);
 /// How often the list of listening sockets is read.
 const LISTEN_INTERVAL: Duration = Duration::from_millis(5);
@@ -72,10 +72,10 @@ pub enum NamespaceError {
     /// No TAP device can be made.
     #[error(transparent)]
     Tap(#[from] TapError),
-    /// The kernel's policy is against it.
+    /// The kernel's policy forbids it.
     #[error("this user may not make a network namespace: {}", Policy::read().remedy_for_forbidden())]
     Forbidden,
-    /// Without root a whole process must move, which it can only do alone.
+    /// Without root a whole process must move, and it must have only one thread.
     #[error(
         "only root can move one thread of many into a namespace: run as root, or enter it before the first thread is started"
     )]
@@ -83,7 +83,7 @@ pub enum NamespaceError {
     /// The number of namespaces is used up.
     #[error("no more namespaces are allowed: {}", Policy::read().remedy_for_too_many())]
     TooMany,
-    /// The kernel was built without them.
+    /// The kernel was built without namespaces.
     #[error("this kernel has no user or network namespaces: use one that was built with them")]
     Unsupported,
     /// The caller interrupted the wait.
@@ -92,38 +92,38 @@ pub enum NamespaceError {
     /// A step inside the new namespace failed.
     #[error("{doing} in the new namespace: {source}")]
     Setup {
-        /// What was being done.
+        /// What was attempted.
         doing: &'static str,
-        /// What the kernel said.
+        /// The error of the kernel.
         source: io::Error,
     },
 }
 
-/// Why a peer is not there to connect to.
+/// Why there is no peer to connect to.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     /// The peer's process ended before it listened.
     #[error("the peer ended before it listened on {wanted} ({status})")]
     PeerEnded {
-        /// The address that was waited for.
+        /// The expected address.
         wanted: SocketAddr,
-        /// How it ended.
+        /// Its exit status.
         status: ExitStatus,
     },
-    /// Something listens on the port, where no frame of ours reaches it.
-    #[error("the peer listens on {found} only: let it listen on {wanted} or on every address")]
+    /// Something listens on the port, but at an address that no frame of ours reaches.
+    #[error("the peer only listens on {found}: make it listen on {wanted} or on every address")]
     Elsewhere {
-        /// The address that was waited for.
+        /// The expected address.
         wanted: SocketAddr,
-        /// The address that is listened on.
+        /// The address on which it listens.
         found: SocketAddr,
     },
     /// Nothing listens.
     #[error("nothing listened on {wanted} within {limit:?}")]
     TimedOut {
-        /// The address that was waited for.
+        /// The expected address.
         wanted: SocketAddr,
-        /// How long.
+        /// The time limit.
         limit: Duration,
     },
     /// The list of sockets, or the state of the peer, cannot be read.
@@ -131,10 +131,10 @@ pub enum ListenError {
     Io(#[from] io::Error),
 }
 
-/// The private network the calling thread is in.
+/// The private network of the calling thread.
 ///
-/// There is no way back: a thread stays in its namespace. It is bound to its
-/// thread, and so are the results of its methods.
+/// A thread cannot leave its namespace. The value is bound to its thread, and so are the
+/// results of its methods.
 #[derive(Debug)]
 pub struct Namespace {
     has_ipv6: bool,
@@ -150,14 +150,14 @@ impl Namespace {
     ///
     /// # Errors
     ///
-    /// [`NamespaceError`] says what to do. After [`NamespaceError::Setup`], and
-    /// after a [`NamespaceError::Tap`] other than a missing driver, the thread
-    /// may be in a namespace without a network: end it.
+    /// [`NamespaceError`] contains what to do. After [`NamespaceError::Setup`], and after
+    /// a [`NamespaceError::Tap`] other than a missing driver, the thread may be in a
+    /// namespace without a network: end it.
     pub fn enter() -> Result<(Self, Tap), NamespaceError> {
         Self::enter_with(Offload::Segmentation)
     }
 
-    /// As [`enter`](Self::enter), with at most this much left to the kernel.
+    /// Like [`enter`](Self::enter), with at most this much offloaded to the kernel.
     ///
     /// # Errors
     ///
@@ -166,8 +166,8 @@ impl Namespace {
         Self::enter_unless(most, &mut || false)
     }
 
-    /// As [`enter_with`](Self::enter_with), unless `is_unwanted` says so while
-    /// the kernel takes its time.
+    /// Like [`enter_with`](Self::enter_with), but gives up if `is_unwanted` returns true
+    /// while it waits for the kernel.
     ///
     /// # Errors
     ///
@@ -183,8 +183,8 @@ impl Namespace {
         Ok((namespace, tap))
     }
 
-    /// Moves the calling thread into a new namespace that has only `lo`: for
-    /// a peer that brings its own interface, such as an emulated board.
+    /// Moves the calling thread into a new namespace that has only `lo`: for a peer with
+    /// its own interface, such as an emulated board.
     ///
     /// # Errors
     ///
@@ -204,7 +204,7 @@ impl Namespace {
     ///
     /// # Errors
     ///
-    /// There is no such interface, or the kernel refuses.
+    /// There is no such interface, or the kernel refuses the change.
     pub fn adopt(&self, name: &str) -> io::Result<()> {
         let index = if_nametoindex(name)?;
         netlink::add_address(index, KERNEL_V4.into(), PREFIX_V4)?;
@@ -227,18 +227,17 @@ impl Namespace {
                 return Err(failed(io::ErrorKind::NetworkDown.into()));
             }
         }
-        // The kernel answers neighbour solicitations once it has joined the
-        // group they are sent to, which a worker does some time after the
-        // link is up. A solicitation lost to that costs a second.
+        // The kernel answers neighbour solicitations once it has joined the group that
+        // they are sent to, which a worker does some time after the link is up. A
+        // solicitation that is lost before costs a second.
         let start = HostInstant::now();
         while self.has_ipv6 && !is_solicited_node_joined().map_err(&failed)? {
             if is_unwanted() {
                 return Err(NamespaceError::Interrupted);
             }
             if start.elapsed() >= SETTLE_LIMIT {
-                // The worker shares a lock with every namespace that is being
-                // taken down. IPv4 does not need it, and IPv6 works once it
-                // has run.
+                // The worker shares a lock with every namespace that is being removed.
+                // IPv4 does not need the worker, and IPv6 works once it has run.
                 log::warn!("IPv6 is not ready after {SETTLE_LIMIT:?}");
                 break;
             }
@@ -257,15 +256,15 @@ impl Namespace {
     }
 
     /// Starts `command` in this namespace, as the first process of a PID
-    /// namespace of its own. When it ends, however it ends, the kernel kills
-    /// all that it has started, directly or not.
+    /// namespace of its own. When it ends, for whatever reason, the kernel kills all
+    /// processes that it has started, directly or not.
     ///
     /// # Errors
     ///
-    /// [`NamespaceError`]; the program cannot be started.
+    /// [`NamespaceError`], or the program cannot be started.
     pub fn spawn_first(&self, command: &mut Command) -> Result<Child, NamespaceError> {
-        // A thread that has left its PID namespace can start no more threads,
-        // and there is no way back. So it is one made for this.
+        // A thread that has left its PID namespace can start no more threads, and cannot
+        // return. So a thread is made for this.
         let spawn = || {
             unshare(CloneFlags::CLONE_NEWPID).map_err(|errno| match errno {
                 Errno::ENOSPC => NamespaceError::TooMany,
@@ -291,12 +290,11 @@ impl Namespace {
         self.has_ipv6
     }
 
-    /// Waits until something in this namespace accepts connections to
-    /// `wanted`, looking at the sockets and not disturbing the listener with a
-    /// connection of its own.
+    /// Waits until something in this namespace accepts connections to `wanted`. It reads
+    /// the list of sockets, and does not disturb the listener with a connection of its
+    /// own.
     ///
-    /// `peer` is the process that should do so: if it ends first, so does the
-    /// wait.
+    /// `peer` is the process that should listen: if it ends first, so does the wait.
     ///
     /// # Errors
     ///
@@ -354,8 +352,8 @@ impl Namespace {
     }
 }
 
-/// Runs `inside` on a new thread in a new namespace, and waits for it: for a
-/// program that must not move itself. Needs root; [`test()`] does not.
+/// Runs `inside` on a new thread in a new namespace, and waits for it: for a program that
+/// must not move itself. It needs root; [`test()`] does not.
 ///
 /// A panic of `inside` goes on in the caller.
 ///
@@ -370,7 +368,7 @@ where
     run_with(Offload::Segmentation, inside)
 }
 
-/// As [`run`], with at most this much left to the kernel.
+/// Like [`run`], with at most this much offloaded to the kernel.
 ///
 /// # Errors
 ///
@@ -393,19 +391,19 @@ where
 
 /// Whether a connection to `wanted` ends at a listener on `found`.
 fn reaches(found: SocketAddr, wanted: SocketAddr) -> bool {
-    // Runtimes with dual-stack sockets listen on ::ffff:10.77.0.1 in place of 10.77.0.1.
+    // Programs with dual-stack sockets listen on ::ffff:10.77.0.1 in place of 10.77.0.1.
     match (found.ip().to_canonical(), wanted.ip()) {
         (found, wanted) if found == wanted => true,
-        // A listener on `::` takes IPv4 too, unless it has IPV6_V6ONLY set, which
-        // the list does not show.
+        // A listener on `::` accepts IPv4 too, unless it has IPV6_V6ONLY set, which the
+        // list does not show.
         (IpAddr::V6(found), _) => found.is_unspecified(),
         (IpAddr::V4(found), IpAddr::V4(_)) => found.is_unspecified(),
         (IpAddr::V4(_), IpAddr::V6(_)) => false,
     }
 }
 
-/// Whether this namespace takes in what is sent to the solicited-node address
-/// of [`KERNEL_V6`] (RFC 4291, 2.7.1).
+/// Whether this namespace receives what is sent to the solicited-node address of
+/// [`KERNEL_V6`] (RFC 4291, 2.7.1).
 fn is_solicited_node_joined() -> io::Result<bool> {
     let [.., a, b, c] = KERNEL_V6.octets();
     let group = format!("ff0200000000000000000001ff{a:02x}{b:02x}{c:02x}");
@@ -413,8 +411,8 @@ fn is_solicited_node_joined() -> io::Result<bool> {
 }
 
 fn setup(doing: &'static str) -> impl Fn(io::Error) -> NamespaceError {
-    // AppArmor lets a process make a user namespace and then takes its
-    // capabilities away: the first step inside fails.
+    // AppArmor allows a process to make a user namespace and then removes its
+    // capabilities: the first step inside fails.
     move |source| match source.kind() {
         io::ErrorKind::PermissionDenied => NamespaceError::Forbidden,
         _ => NamespaceError::Setup { doing, source },
@@ -427,7 +425,8 @@ fn unshare_network() -> Result<(), NamespaceError> {
         Err(Errno::EPERM) => {}
         Err(errno) => return Err(refused(errno)),
     }
-    // Read before: in the new namespace all ids are the overflow id until they are mapped.
+    // The ids are read first: in the new namespace all ids are the overflow id until they are
+    // mapped.
     let (uid, gid) = (Uid::effective(), Gid::effective());
     unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET).map_err(refused)?;
     // Only a process that gives up setgroups(2) may map its own group

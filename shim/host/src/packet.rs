@@ -1,7 +1,7 @@
-//! What is in a frame, as far as checksums and segmentation are concerned.
+//! Reads a frame, as far as needed for checksums and segmentation.
 //!
-//! A device that leaves both to others must still know where they begin, and a
-//! capture of it has to show the frames as they are on a wire in the end.
+//! A device that offloads both must still know where they begin, and a capture of it has
+//! to show the frames as they would be on a wire.
 
 use std::num::NonZeroU16;
 use std::ops::Range;
@@ -15,29 +15,29 @@ use smoltcp::wire::{
 /// A TCP segment or a UDP datagram in a frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Transport {
-    /// Where the IP packet begins.
+    /// The offset of the IP packet.
     pub(crate) ip_at: usize,
-    /// Where the segment is, without what follows the IP packet.
+    /// The range of the segment, without what follows the IP packet.
     pub(crate) octets: Range<usize>,
     pub(crate) protocol: IpProtocol,
     from: IpAddress,
     to: IpAddress,
 }
 
-/// What a frame turned out to hold.
+/// The content of a frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Content {
     /// TCP or UDP in one piece.
     Transport(Transport),
-    /// A piece of an IP packet: its checksum cannot be looked at.
+    /// A fragment of an IP packet: its checksum cannot be verified.
     Fragment,
     /// An IPv4 packet whose header is damaged.
     Damaged,
-    /// Neither TCP nor UDP, or too damaged to be recognised.
+    /// Neither TCP nor UDP, or too damaged to recognise.
     Other,
 }
 
-/// Looks at a frame as it crosses a device of this medium.
+/// Reads a frame of a device of this medium.
 pub(crate) fn look(medium: Medium, frame: &[u8]) -> Content {
     let Some(packet) = ip_in_frame(medium, frame) else {
         return Content::Other;
@@ -128,8 +128,8 @@ impl Transport {
         matches!(self.from, IpAddress::Ipv4(_))
     }
 
-    /// The sum of the pseudo header (RFC 9293, 3.1; RFC 8200, 8.1): what a
-    /// device that completes checksums expects in their place.
+    /// The sum of the pseudo header (RFC 9293, 3.1; RFC 8200, 8.1), which a device that
+    /// completes checksums expects in place of them.
     pub(crate) fn pseudo_sum(&self) -> u16 {
         // An IP packet is shorter than 2^16 octets.
         let len = u32::try_from(self.octets.len()).unwrap_or(u32::MAX);
@@ -220,7 +220,7 @@ pub(crate) fn as_on_wire(
     }
 }
 
-/// Where a segment stands among those that it was cut from.
+/// The place of a segment among the segments of one frame.
 #[derive(Debug, Clone, Copy)]
 struct Place {
     index: usize,
@@ -228,8 +228,8 @@ struct Place {
     is_last: bool,
 }
 
-/// Makes a copied header fit its own segment: length and number of the IP
-/// packet, sequence number, and the flags that only the last one carries.
+/// Adapts a copied header to its segment: length and identification of the IP packet,
+/// sequence number, and the flags that only the last one carries.
 fn finish_segment(whole: &Transport, frame: &mut [u8], place: Place) {
     let own = Transport {
         octets: whole.octets.start..frame.len(),
@@ -296,7 +296,7 @@ mod tests {
         frames
     }
 
-    /// As a stack sends it that offloads all checksums.
+    /// A frame as sent by a stack that offloads all checksums.
     fn without_checksum(segment: &Segment, medium: Medium) -> Vec<u8> {
         let mut frame = segment.to_frame(medium);
         let Content::Transport(transport) = look(medium, &frame) else {
@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_segment_is_shown_as_it_is() {
+    fn other_frames_are_shown_unchanged() {
         let whole = segment(100).to_frame(Medium::Ethernet);
         let mut arp = whole.clone();
         arp[12..14].copy_from_slice(&[0x08, 0x06]);
@@ -353,7 +353,7 @@ mod tests {
         }
     }
 
-    /// After a hop-by-hop header, and not after what only looks like one.
+    /// The segment is found after a hop-by-hop header, and not after what only looks like one.
     #[test]
     fn a_segment_is_found_after_a_hop_by_hop_header() {
         let plain = over_ipv6(10).to_frame(Medium::Ip);

@@ -15,28 +15,26 @@ use signal_hook::consts::{
 };
 use signal_hook::low_level::unregister;
 
-/// Every signal that ends a program unless it is caught, but for those that
-/// report a fault of the program itself and for SIGPIPE.
+/// Every signal that ends a program unless it is caught, except those that report a fault
+/// of the program itself, and SIGPIPE.
 const ENDING: [c_int; 12] = [
     SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGALRM, SIGUSR1, SIGUSR2, SIGIO, SIGVTALRM, SIGPROF,
     SIGXCPU, SIGXFSZ,
 ];
 
-/// How long after the first signal the end of the program is due.
+/// The time after the first signal when the program should have ended.
 const OVERDUE: Duration = Duration::from_millis(1_400);
 
 /// Catches the signals that request a program to end, until it is dropped:
 /// SIGHUP, SIGINT, SIGQUIT, SIGTERM, and the others whose default action ends a
-/// process (SIGUSR1, SIGALRM, SIGXCPU ...). Those that report a fault
-/// (SIGSEGV, SIGABRT ...) are left alone, and so is a SIGHUP that is ignored
-/// already (`nohup`).
+/// process (SIGUSR1, SIGALRM, SIGXCPU ...). Those that report a fault (SIGSEGV, SIGABRT
+/// ...) are not caught, and neither is a SIGHUP that is already ignored (`nohup`).
 ///
 /// A signal does not end the process. It makes this readable, which a
-/// [`HostClock`](crate::host_clock::HostClock) can watch. SIGXFSZ counts only if
-/// another process sent it: where a write of this process reaches the limit of
-/// file sizes, that write fails and says so. After the drop the signals are
-/// ignored (their default action does not come back), so keep it until the end
-/// of the program.
+/// [`HostClock`](crate::host_clock::HostClock) can watch. SIGXFSZ counts only if another
+/// process sent it: if a write of this process reaches the limit of file sizes, that
+/// write fails with an error. After the drop the signals are ignored (their default
+/// action is not restored), so keep it until the end of the program.
 ///
 /// ```
 /// use lastbyte_host::signals::Signals;
@@ -71,7 +69,7 @@ impl Signals {
             first_at: None,
         };
         let ignored = ignored_at_start();
-        // A parent that blocks signals hands that on.
+        // A process inherits the blocked signals of its parent.
         let mut mask = SigSet::empty();
         for signal in ENDING {
             if signal == SIGHUP && ignored & bit(SIGHUP) != 0 {
@@ -108,8 +106,8 @@ impl Signals {
         self.first_at.is_some()
     }
 
-    /// Whether a signal arrived so long ago that the program should be over by
-    /// now: whatever it still waits for is to be left undone.
+    /// Whether a signal arrived so long ago that the program should have ended: it should
+    /// not wait for anything any more.
     pub fn are_overdue(&mut self) -> bool {
         self.take();
         self.first_at.is_some_and(|at| at.elapsed() >= OVERDUE)
@@ -124,7 +122,7 @@ fn register(signal: c_int, pipe: UnixStream) -> io::Result<SigId> {
         let sender = unsafe { info.si_pid() };
         let is_own_limit = signal == SIGXFSZ && u32::try_from(sender) == Ok(process::id());
         if !is_own_limit {
-            // A full pipe says that there was a signal, just as well.
+            // A full pipe also shows that there was a signal.
             let _ = (&pipe).write(b".");
         }
     };
@@ -167,7 +165,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn each_signal_ends_a_wait_and_is_taken_once() {
+    fn each_signal_ends_a_wait_and_is_reported_once() {
         let mut signals = Signals::catch().unwrap();
         let mut clock = HostClock::new();
         let watch = clock.watch(&signals).unwrap();
@@ -176,7 +174,7 @@ mod tests {
                 continue;
             }
             raise(signal).unwrap();
-            // The one of the file size limit, when the process itself sent it.
+            // The signal of the file size limit, sent by the process itself.
             if signal == SIGXFSZ {
                 assert!(!signals.take());
                 continue;

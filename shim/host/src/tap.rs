@@ -5,15 +5,15 @@
 //! call into two buffers it owns: nothing is allocated per frame, and nothing
 //! ever blocks for longer than a millisecond.
 //!
-//! Where the kernel permits it, a frame is up to 64 KiB long and without
-//! checksums ([`Offload`]): the kernel does segmentation and checksums, if it ever
-//! gets to a wire. The device verifies the checksum of a received frame that the
-//! kernel does not vouch for, so that a damaged frame does not reach the stack.
+//! If the kernel permits it, a frame is up to 64 KiB long and without checksums
+//! ([`Offload`]): the kernel does segmentation and checksums, if the frame ever reaches a
+//! wire. The device verifies the checksum of a received frame that the kernel has not
+//! verified, so that a damaged frame does not reach the stack.
 //!
-//! What may go wrong on a live TAP has one of two outcomes. A frame that could
-//! not be handed over is dropped and counted, as on any cable, and TCP repairs
-//! it. An interface that was removed does not come back: the error is kept for
-//! [`Tap::take_error`], and from then on the device is silent.
+//! A fault on a TAP in use has one of two outcomes. A frame that could not be passed on
+//! is dropped and counted, as on any cable, and TCP retransmits it. If the interface was
+//! removed, the error is kept for [`Tap::take_error`], and from then on the device is
+//! silent.
 
 use std::fs::OpenOptions;
 use std::io;
@@ -37,27 +37,27 @@ use offload::Arrival;
 pub use offload::Offload;
 use port::Port;
 
-/// The smallest MTU every IPv4 link must carry (RFC 791, 3.2).
+/// The smallest MTU that every IPv4 link must carry (RFC 791, 3.2).
 pub const MIN_MTU: usize = 68;
 
-/// Where the kernel keeps the door to its TUN/TAP driver.
+/// The device file of the kernel's TUN/TAP driver.
 const TUN_PATH: &str = "/dev/net/tun";
 
-/// The Ethernet header in front of what the MTU counts.
+/// The length of the Ethernet header, which the MTU does not include.
 const ETHERNET_HEADER_LEN: usize = 14;
 
-/// Room after the largest frame, to distinguish a longer frame from one that just
-/// fits: the driver truncates a frame to the buffer without reporting it.
+/// Room after the largest frame, to distinguish a longer frame from one that just fits:
+/// the driver silently truncates a frame to the buffer.
 const OVERSIZE_MARK_LEN: usize = 1;
 
-/// How many unusable frames one `receive` skips before it gives way.
+/// The number of unusable frames that one `receive` skips before it returns.
 const MAX_SKIPPED: usize = 64;
 
 /// An open TAP device.
 ///
 /// The kernel's side of the cable is configured with `ip` (or by
-/// [`Namespace`](crate::namespace::Namespace)); this side is given its
-/// hardware and IP addresses by the stack. The two must differ.
+/// [`Namespace`](crate::namespace::Namespace)); the stack gives this side its hardware
+/// and IP addresses. The two sides must differ.
 pub struct Tap {
     port: Port,
     rx: Vec<u8>,
@@ -67,23 +67,22 @@ pub struct Tap {
 }
 
 impl Tap {
-    /// Attaches to the existing TAP interface `name`, and changes nothing
-    /// about it that lasts. The kernel does as much of the work as it can:
-    /// see [`offload`](Self::offload). Offload that a killed program left
-    /// switched on is off after this, whatever is asked for.
+    /// Attaches to the existing TAP interface `name`, and makes no lasting change to it.
+    /// As much as possible is offloaded to the kernel: see [`offload`](Self::offload).
+    /// Offload that a killed program left switched on is off after this.
     ///
-    /// Needs no privileges if the interface was created for this user
-    /// (`ip tuntap add ... user $USER`).
+    /// It needs no privileges if the interface was created for this user (`ip tuntap add
+    /// ... user $USER`).
     ///
     /// # Errors
     ///
-    /// [`TapError`] says what is missing and how to get it. An interface that
-    /// does not exist is never created.
+    /// [`TapError`] contains what is missing and how to get it. An interface that does
+    /// not exist is never created.
     pub fn open(name: &str) -> Result<Self, TapError> {
         Self::open_with(name, Offload::Segmentation)
     }
 
-    /// As [`open`](Self::open), with at most this much left to the kernel.
+    /// Like [`open`](Self::open), with at most this much offloaded to the kernel.
     ///
     /// # Errors
     ///
@@ -97,7 +96,7 @@ impl Tap {
         let had_leftover = leftover::has_offload(name).unwrap_or(false);
         let mut tap = Self::build(|| builder(name), name, most)?;
         tap.had_leftover = had_leftover;
-        // Attaching creates an interface that is not there. If it vanished in
+        // Attaching creates an interface that does not exist. If it was removed in
         // between, this one is new; dropping `tap` removes it again.
         if if_nametoindex(name) != Ok(index) {
             return Err(TapError::NoSuchInterface {
@@ -121,7 +120,7 @@ impl Tap {
         Self::create_with(name, mtu, Offload::Segmentation)
     }
 
-    /// As [`create`](Self::create), with at most this much left to the kernel.
+    /// Like [`create`](Self::create), with at most this much offloaded to the kernel.
     ///
     /// # Errors
     ///
@@ -151,7 +150,7 @@ impl Tap {
         if most > Offload::None {
             match attach_with(builder(), name, most) {
                 Ok(device) => return Self::from_device(device, name, most),
-                // It is refused with and without offload.
+                // The interface is refused with and without offload.
                 Err(error @ (TapError::NotOwner { .. } | TapError::Busy { .. })) => {
                     return Err(error);
                 }
@@ -163,7 +162,7 @@ impl Tap {
     }
 
     fn from_device(device: SyncDevice, name: &str, offload: Offload) -> Result<Self, TapError> {
-        // First of all, so that whatever goes wrong undoes the offload.
+        // First of all, so that any later error undoes the offload.
         let port = Port::new(device, offload);
         let failed = |doing| {
             move |source| TapError::Io {
@@ -194,14 +193,14 @@ impl Tap {
         })
     }
 
-    /// Whether a program that was killed had left offload switched on, which
-    /// this attachment has repaired.
+    /// Whether a killed program had left offload switched on, which this attachment has
+    /// repaired.
     #[must_use]
     pub const fn had_leftover(&self) -> bool {
         self.had_leftover
     }
 
-    /// How much of the work the kernel does for this device.
+    /// How much is offloaded to the kernel.
     #[must_use]
     pub fn offload(&self) -> Offload {
         self.port.offload()
@@ -225,10 +224,10 @@ impl Tap {
         self.port.device().mac_address()
     }
 
-    /// Whether the kernel's side is up and sees the carrier.
+    /// Whether the kernel's side is up and has a carrier.
     ///
-    /// A few system calls: for a status line or once per second, not per
-    /// frame.
+    /// This takes a few system calls: call it for a status line or once per second, not
+    /// per frame.
     #[must_use]
     pub fn is_link_up(&self) -> bool {
         self.port.device().is_running().unwrap_or(false)
@@ -236,15 +235,15 @@ impl Tap {
 
     /// Waits until [`is_link_up`](Self::is_link_up), for `limit` at the most.
     ///
-    /// After the attachment the kernel takes a moment to notice the carrier,
-    /// and loses what it is given before. Says whether the link is up.
+    /// After the attachment the kernel takes a moment to detect the carrier, and drops
+    /// what is sent before. Returns whether the link is up.
     #[must_use]
     pub fn wait_carrier(&self, limit: Duration) -> bool {
         let start = HostInstant::now();
         loop {
             if self.is_link_up() {
-                // The kernel reports it shortly before it is ready to send, but
-                // under a lock, for which the second query waits.
+                // The kernel reports it shortly before it is ready to send, but while it
+                // holds a lock that the second query waits for.
                 return self.is_link_up();
             }
             if start.elapsed() >= limit {
@@ -258,28 +257,26 @@ impl Tap {
     ///
     /// # Errors
     ///
-    /// What the kernel said.
+    /// The error of the kernel.
     pub fn set_up(&self, up: bool) -> io::Result<()> {
         self.port.device().enabled(up)
     }
 
-    /// Frames that were sent or had arrived and went no further: the link was
-    /// down, the queue was full, a frame was longer than the MTU, its checksum
-    /// was wrong and it is for the device to see that, or
-    /// [`set_dropping`](Self::set_dropping) was on.
+    /// The number of sent or received frames that were dropped: the link was down, the
+    /// queue was full, the frame was longer than the MTU, the device has found its
+    /// checksum wrong, or [`set_dropping`](Self::set_dropping) was on.
     #[must_use]
     pub fn frames_dropped(&self) -> u64 {
         self.port.frames_dropped()
     }
 
-    /// Cuts the cable, in both directions, without either end noticing: every
-    /// frame is dropped until it is set back to `false`.
+    /// Cuts the cable in both directions, without notice to either end: every frame is
+    /// dropped until this is set back to `false`.
     pub fn set_dropping(&mut self, dropping: bool) {
         self.port.set_dropping(dropping);
     }
 
-    /// Why the device stopped working for good (the interface was removed),
-    /// once.
+    /// Why the device has failed permanently (the interface was removed), once.
     pub fn take_error(&mut self) -> Option<io::Error> {
         self.port.take_error()
     }
@@ -287,8 +284,8 @@ impl Tap {
 
 fn check_name(name: &str) -> Result<(), TapError> {
     let is_name_byte = |b: u8| b.is_ascii_graphic() && b != b'/' && b != b'%';
-    // The kernel allows more (`dev_valid_name`), but `%` is a pattern to the
-    // TUN driver, and the rest cannot be typed.
+    // The kernel allows more (`dev_valid_name`), but `%` is a pattern for the TUN driver,
+    // and the rest cannot be typed.
     if (1..=15).contains(&name.len()) && name.bytes().all(is_name_byte) {
         Ok(())
     } else {
@@ -298,7 +295,7 @@ fn check_name(name: &str) -> Result<(), TapError> {
     }
 }
 
-/// Whether the TUN/TAP driver is there and this user may open it.
+/// Whether the TUN/TAP driver exists and this user may open it.
 ///
 /// # Errors
 ///
@@ -309,7 +306,7 @@ pub fn check_driver() -> Result<(), TapError> {
         Err(error) => Err(match Errno::from_raw(error.raw_os_error().unwrap_or(0)) {
             Errno::ENOENT | Errno::ENODEV | Errno::ENXIO => TapError::NoTunDevice,
             Errno::EACCES => TapError::TunDenied,
-            // Of the control group: the permissions of the file are not asked.
+            // The control group denies it: the permissions of the file do not matter.
             Errno::EPERM => TapError::TunForbidden,
             _ => TapError::Io {
                 doing: "opening",
@@ -320,7 +317,7 @@ pub fn check_driver() -> Result<(), TapError> {
     }
 }
 
-/// Plain Ethernet frames, and the interface's up or down left as it is.
+/// Plain Ethernet frames; the interface stays up or down as it is.
 fn builder(name: &str) -> DeviceBuilder {
     DeviceBuilder::new()
         .name(name)
@@ -359,8 +356,8 @@ fn attach(builder: DeviceBuilder, name: &str) -> Result<SyncDevice, TapError> {
     })
 }
 
-/// The most that the kernel's driver would do for a TAP; `None` if the driver
-/// cannot be asked.
+/// The most that can be offloaded to the kernel's driver; `None` if the driver cannot be
+/// queried.
 #[must_use]
 pub fn offered_by_driver() -> Option<Offload> {
     let driver = OpenOptions::new().read(true).write(true).open(TUN_PATH);
@@ -434,8 +431,8 @@ impl std::fmt::Debug for Tap {
     }
 }
 
-/// A frame that arrived. Its metadata contain the length of the segments that a
-/// wire would have carried, if the frame stands for several.
+/// A received frame. If it stands for several segments, its metadata contain the length
+/// that the segments would have on a wire.
 #[derive(Debug)]
 pub struct RxToken<'a> {
     frame: &'a [u8],
@@ -452,7 +449,7 @@ impl phy::RxToken for RxToken<'_> {
     }
 }
 
-/// Leave to send one frame.
+/// Permission to send one frame.
 pub struct TxToken<'a> {
     port: &'a mut Port,
     buffer: &'a mut Vec<u8>,
@@ -472,7 +469,7 @@ impl<'a> TxToken<'a> {
 impl phy::TxToken for TxToken<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
         let header_len = self.port.offload().header_len();
-        // A stack keeps to the lengths that the device announced, so this never
+        // A stack keeps to the lengths that the device announced, so this buffer never
         // grows. If it did, the kernel would accept or reject the frame.
         if self.buffer.len() < header_len + len {
             self.buffer.resize(header_len + len, 0);

@@ -1,5 +1,5 @@
-//! What is asked of a run once its plans are at their end: what arrived at the peer,
-//! how much work it was, what is left.
+//! The checks of a run after its plans have ended: what the peer received, how much work
+//! it was, and what is left.
 
 use std::time::Duration;
 
@@ -14,18 +14,18 @@ use super::scenario::{Opening, Step};
 use super::truth::Opening as Handshake;
 use crate::loopback::{Direction, PEER_V4};
 
-/// The most our end may wait without a frame or a step as the reason, for each
-/// second: timers of both ends, and the pauses while a device is full.
+/// How often in a second our end may wait without a frame or a step as the reason: for
+/// timers of both ends, and for pauses while a device is full.
 const WAITS_PER_SECOND: u64 = 12;
 
-/// The same while its device has no room: nothing says when it will have some.
+/// The same while its device has no room: nothing reports when it will have room.
 const WAITS_PER_STUCK_SECOND: u64 = 1_100;
 
 /// smoltcp resolves one neighbour a second, and the answer takes a round trip.
 const ONE_QUESTION: Duration = Duration::from_millis(1_500);
 
 impl<const N: usize> Run<'_, '_, N> {
-    /// How much our end did, and for how long.
+    /// Checks how much work our end did, and for how long.
     pub(super) fn look_at_work(&mut self, aftermath: Duration) {
         let now = self.world.now();
         let (limit, elapsed) = (self.scenario.longest(), now.since(Instant::ZERO));
@@ -62,7 +62,7 @@ impl<const N: usize> Run<'_, '_, N> {
         stuck.sum()
     }
 
-    /// Frames, steps and what happens: what our end has to wake for.
+    /// Frames, steps and happenings: the reasons for our end to wake.
     fn reasons(&self) -> u64 {
         let frames =
             [Direction::ToPeer, Direction::ToUs].map(|way| self.world.counters(way).frames);
@@ -70,10 +70,10 @@ impl<const N: usize> Run<'_, '_, N> {
         frames.iter().sum::<u64>() + (steps + self.scenario.happenings.len()) as u64
     }
 
-    /// What the peer received against what was accepted.
+    /// Compares what the peer received with what was accepted.
     pub(super) fn look_at_delivery(&mut self, lane: usize) {
         let truth = self.truth(lane);
-        // Without a handshake, what the peer received is another connection's.
+        // Without a handshake, what the peer received belongs to another connection.
         let (Some(port), Handshake::Synchronised) = (truth.local_port, truth.opening) else {
             return;
         };
@@ -88,7 +88,7 @@ impl<const N: usize> Run<'_, '_, N> {
         };
         let taken_in = received.len() as u64;
         if ledger.acknowledged() > taken_in {
-            let detail = format!("{ledger:?}, but the peer took in {taken_in}");
+            let detail = format!("{ledger:?}, but the peer received {taken_in}");
             self.find(lane, Rule::Acknowledged, detail);
         }
         if received != content_from(Whose::Ours, 0, received.len()) || taken_in > accepted {
@@ -97,7 +97,7 @@ impl<const N: usize> Run<'_, '_, N> {
         }
     }
 
-    /// What an outage that is shorter than every limit has done.
+    /// Checks the effect of an outage that is shorter than every timeout.
     pub(super) fn look_at_outage(&mut self) {
         let Some(outage) = self.scenario.outage() else {
             return;
@@ -112,7 +112,7 @@ impl<const N: usize> Run<'_, '_, N> {
         }
         let options = &self.scenario.options;
         let has_happenings = !self.scenario.happenings.is_empty();
-        // A try is no further away than a quarter of the limit that runs.
+        // The next try is due within a quarter of the running timeout.
         let patience = match outage.start == Instant::ZERO {
             true => options.connect_timeout(),
             false => options.user_timeout(),
@@ -125,12 +125,12 @@ impl<const N: usize> Run<'_, '_, N> {
             && at > outage.end + longest
         {
             let late = at.since(outage.end);
-            let detail = format!("what was in flight was sent again {late:?} after the outage");
+            let detail = format!("what was in flight was retransmitted {late:?} after the outage");
             self.find(0, Rule::Survives, detail);
         }
     }
 
-    /// Some time after the end nothing is due, and the slots can be used.
+    /// Checks that some time after the end nothing is due, and that the slots can be used.
     pub(super) fn look_at_what_is_left(&mut self) {
         if !self.is_any_open() {
             return;
@@ -143,8 +143,8 @@ impl<const N: usize> Run<'_, '_, N> {
                 self.find(lane, Rule::Bounded, detail);
             }
         }
-        // One wake without a reason is allowed: deadlines are looked at when they
-        // come, not when they are taken back.
+        // One wake without a reason is allowed: deadlines are checked when they are
+        // reached, not when they are cancelled.
         if let Some(at) = self.stack.poll() {
             self.world.run_until(at);
         }
@@ -160,7 +160,7 @@ impl<const N: usize> Run<'_, '_, N> {
         }
     }
 
-    /// Whether the plan of a connection gave it back in the end.
+    /// Whether the plan of a connection released it in the end.
     pub(super) fn gives_back(&self, lane: usize) -> bool {
         let plan = self.lanes[lane].lane.plan;
         plan.iter().any(|step| matches!(step, Step::Release))

@@ -17,10 +17,10 @@ use super::scenario::{Bind, Family, Opening, Step};
 use super::truth::PeerEnd;
 use crate::loopback::{OUR_V4, OUR_V6, PEER_V4, PEER_V6};
 
-/// The most an application reads at once.
+/// The maximum number of bytes that an application reads at once.
 const PIECE: usize = 512;
 
-/// Reads that may be needed to see the end: more than any buffer holds.
+/// How many reads may be needed to reach the end: more than any buffer holds.
 const PIECES: usize = 200;
 
 impl<const N: usize> Run<'_, '_, N> {
@@ -105,7 +105,7 @@ impl<const N: usize> Run<'_, '_, N> {
             Step::Abort => {
                 self.note_abort(lane);
                 if let Ok(writer) = self.stack.writer(id) {
-                    // The id is good, so there is nothing it could fail with.
+                    // The id is valid, so the call cannot fail.
                     let _ = writer.abort();
                 }
             }
@@ -118,7 +118,7 @@ impl<const N: usize> Run<'_, '_, N> {
         }
     }
 
-    /// The id of a connection, unless it was given back and its slot is another's.
+    /// The id of a connection, unless it was released and its slot is another's.
     fn id_of(&self, lane: usize) -> Option<ConnectionId> {
         let is_another =
             |id: &ConnectionId| N > 1 && self.is_given_back(lane) && self.stack.state(*id).is_err();
@@ -143,7 +143,7 @@ impl<const N: usize> Run<'_, '_, N> {
             live.oracle.done.was_neglected = true;
         }
         self.world.run_until(until);
-        // Whatever was due is late: a round trip seems to have taken as long.
+        // What was due is late: a round trip seems to have taken that long.
         self.excuse();
         self.stack.poll();
         for truth in self.wire.borrow_mut().lanes_mut() {
@@ -158,7 +158,7 @@ impl<const N: usize> Run<'_, '_, N> {
         }
     }
 
-    /// All of it or nothing.
+    /// Writes all of it or nothing.
     fn message(&mut self, lane: usize, id: ConnectionId, len: usize) {
         let capacity = self.scenario.tx_buffer;
         let taken = self.try_write(lane, id, len, |writer, bytes| {
@@ -201,7 +201,7 @@ impl<const N: usize> Run<'_, '_, N> {
         self.look();
     }
 
-    /// One attempt; how many bytes were taken, `None` if the end is known.
+    /// Makes one attempt. Returns how many bytes were accepted, `None` if the end is known.
     fn try_write(
         &mut self,
         lane: usize,
@@ -226,7 +226,7 @@ impl<const N: usize> Run<'_, '_, N> {
         result.ok()
     }
 
-    /// Whether the next write must be refused, for all that is certain.
+    /// Whether the next write must be refused, as far as that is certain.
     fn must_refuse(&self, lane: usize) -> Option<PeerEnd> {
         let truth = self.truth(lane);
         self.lanes[lane].oracle.must_refuse(&truth)
@@ -291,8 +291,8 @@ impl<const N: usize> Run<'_, '_, N> {
         self.look_at_call(lane, started);
     }
 
-    /// No blocking call takes much longer than its limit; `write_all` is as
-    /// many calls as it takes, each with progress.
+    /// Checks that no blocking call takes much longer than its timeout. `write_all` is as
+    /// many calls as it needs, each with progress.
     fn look_at_call(&mut self, lane: usize, started: Instant) {
         let took = self.world.now().since(started);
         let lane_of = &self.lanes[lane].lane;
@@ -331,7 +331,7 @@ impl<const N: usize> Run<'_, '_, N> {
 
     // ---- reading ----
 
-    /// Reads what is there, once; whether there may be more.
+    /// Reads what is available, once. Returns whether there may be more.
     fn read(&mut self, lane: usize, id: ConnectionId) -> bool {
         if self.lanes[lane].lane.options.on_receive() == OnReceive::Discard {
             return false;
@@ -364,24 +364,24 @@ impl<const N: usize> Run<'_, '_, N> {
         }
     }
 
-    /// Before the end everything could be read that was acknowledged to the peer.
+    /// Checks that everything acknowledged to the peer could be read before the end.
     fn look_at_end_of_reading(&mut self, lane: usize, end: &str) {
         let (truth, read) = (self.truth(lane), self.lanes[lane].read);
         let owed = truth.acknowledged_to_peer();
-        // smoltcp clears what was received for an address that was removed. What was received
-        // on a connection whose RST could not leave is cleared with the RST.
+        // smoltcp clears what was received for a removed address. What was received on a
+        // connection whose RST could not be sent is cleared with the RST.
         let oracle = &self.lanes[lane].oracle;
         let owes_rst = matches!(
             oracle.ended,
             Some(Cause::Vanished | Cause::Unacknowledged | Cause::FinishTimeout | Cause::Aborted)
         );
         // Finishing with unread bytes ends with a RST in place of a FIN, and so does the
-        // release of a connection whose peer goes on.
+        // release of a connection whose peer continues to send.
         let owes_rst = owes_rst || !truth.has_finished || !truth.may_have_fin();
-        // Its direction may have been finished by itself before.
+        // Its direction may already have been finished separately.
         let owes_rst = owes_rst
             || oracle.done.finished_writing_at.is_some() && oracle.done.finish_at.is_some();
-        // After the link came up, the neighbour has to be found again.
+        // After the link came up, the neighbour has to be resolved again.
         let owes_rst = owes_rst || oracle.done.was_neglected || oracle.done.link_came_up;
         let is_cleared = oracle.done.address_lost || owes_rst && !truth.has_aborted;
         if read < owed && !is_cleared {
@@ -390,7 +390,7 @@ impl<const N: usize> Run<'_, '_, N> {
         }
     }
 
-    /// The end of the stream is where the peer's FIN stands.
+    /// Checks that the end of the stream is at the peer's FIN.
     fn look_at_end_of_stream(&mut self, lane: usize) {
         let (truth, read) = (self.truth(lane), self.lanes[lane].read);
         let sent = truth.sent_before_fin();
@@ -400,7 +400,7 @@ impl<const N: usize> Run<'_, '_, N> {
         }
     }
 
-    /// Reads all there is, until the end of the stream or of the connection.
+    /// Reads everything, until the end of the stream or of the connection.
     pub(super) fn read_rest(&mut self, lane: usize) {
         let Some(id) = self.id_of(lane) else {
             return;
@@ -440,7 +440,7 @@ impl<const N: usize> Run<'_, '_, N> {
             };
             if let Some(outcome) = outcome {
                 self.look_at_finish(lane, outcome.map(|report| report.ledger.pending()));
-                // The id is good.
+                // The id is valid.
                 let _ = self.stack.release(id);
                 return;
             }
@@ -475,7 +475,7 @@ impl<const N: usize> Run<'_, '_, N> {
             return;
         }
         self.read_rest(lane);
-        // Ended by itself: its slot is still held.
+        // The connection ended by itself: its slot is still held.
         let _ = self.stack.release(id);
         if self.has_address() {
             self.open(lane);
@@ -485,7 +485,7 @@ impl<const N: usize> Run<'_, '_, N> {
     }
 }
 
-/// Whether a listener there may be refused.
+/// Whether a listener at this address may be refused.
 const fn is_odd(bind: Bind) -> bool {
     !matches!(bind, Bind::Port | Bind::Ours)
 }

@@ -1,20 +1,20 @@
-//! What every run writes, and what its peers send.
+//! The bytes that every run writes, and that its peers send.
 
 use std::sync::OnceLock;
 
-/// The most an application can write on one connection.
+/// The maximum number of bytes that an application can write on one connection.
 const LONGEST_CONTENT: usize = 1 << 20;
 
-/// Whose bytes.
+/// The end that sends the bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Whose {
     Ours,
     Peers,
 }
 
-/// The bytes that every run writes and gets, from the first on. No two stretches
-/// look alike, so that a lost, doubled or moved byte shows; and every fourth is
-/// zero, as what a probe may make of it.
+/// The bytes that every run writes and receives, from the first on. No two stretches are
+/// the same, so that a lost, duplicated or moved byte is detected. Every fourth byte is
+/// zero, because a probe may replace a byte by zero.
 fn content(whose: Whose) -> &'static [u8] {
     static OURS: OnceLock<Vec<u8>> = OnceLock::new();
     static PEERS: OnceLock<Vec<u8>> = OnceLock::new();
@@ -34,7 +34,7 @@ fn content(whose: Whose) -> &'static [u8] {
     })
 }
 
-/// The `len` bytes from number `from` on.
+/// `len` bytes, from number `from` on.
 pub(super) fn content_from(whose: Whose, from: u64, len: usize) -> &'static [u8] {
     let from = usize::try_from(from).unwrap_or(usize::MAX);
     let rest = content(whose).get(from..).unwrap_or_default();

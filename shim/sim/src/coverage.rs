@@ -1,8 +1,8 @@
-//! How much of the transition table simulations reach.
+//! Measures how much of the transition table simulations reach.
 //!
-//! A cell that can be reached and never is shows what scenarios lack. Which
-//! cells cannot be reached, and why, is written down here, so that both a gap
-//! and a wrong reason are seen.
+//! A cell that can be reached but never is shows what scenarios lack. This file lists
+//! which cells cannot be reached, and why, so that both a gap and a wrong reason are
+//! detected.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,14 +17,14 @@ use lastbyte::{Cause, OnPeerFin, State};
 pub struct Row {
     /// Its number, as in `T007`.
     pub number: u8,
-    /// The state; one ended connection stands for all of them.
+    /// The state. One ended connection stands for all causes.
     pub state: State,
-    /// What happens in it.
+    /// The event.
     pub event: Event,
 }
 
 impl Row {
-    /// Every row, in the order of the printed table.
+    /// Every cell, in the order of the printed table.
     pub fn all() -> impl Iterator<Item = Self> {
         let is_shown = |state: &State| !state.is_closed() || *state == ENDED;
         let states = State::ALL.into_iter().filter(is_shown);
@@ -37,7 +37,7 @@ impl Row {
         })
     }
 
-    /// Why no simulation reaches it; `None` if some must.
+    /// Why no simulation reaches the cell; `None` if one must.
     #[must_use]
     pub fn excuse(&self) -> Option<&'static str> {
         match self.event {
@@ -46,7 +46,7 @@ impl Row {
                 State::Idle => Some("every run opens a slot before it uses it"),
                 _ => None,
             },
-            // A stack that is dropped aborts its slots, whatever they are.
+            // A stack that is dropped aborts its slots, whatever their state.
             Event::Abort => None,
             Event::ConnectTimeout
             | Event::UserTimeout
@@ -56,7 +56,7 @@ impl Row {
         }
     }
 
-    /// Why it may be reached and need not be: once in millions of runs.
+    /// Why the cell may be reached but need not be: once in millions of runs.
     #[must_use]
     pub fn rarity(&self) -> Option<&'static str> {
         match (self.state, self.event) {
@@ -66,7 +66,7 @@ impl Row {
             )
             | (State::PeerFinished(OnPeerFin::HalfClose), Event::PeerFin(OnPeerFin::HalfClose))
             | (State::WriteFinished(Incoming::Ended), Event::PeerFin(_)) => {
-                Some("a FIN after data that was only kept in part comes again")
+                Some("a FIN after data that was only kept in part is retransmitted")
             }
             _ => None,
         }
@@ -84,7 +84,7 @@ impl fmt::Display for Row {
     }
 }
 
-/// The ended connection that stands for all in the printed table.
+/// The ended connection that stands for every cause in the printed table.
 const ENDED: State = State::Closed(Cause::PeerFinished);
 
 fn excuse_opening(row: &Row) -> Option<&'static str> {
@@ -120,23 +120,23 @@ fn excuse_fact(row: &Row) -> Option<&'static str> {
             Event::PeerFin(OnPeerFin::HalfClose),
         )
         | (State::PeerFinished(OnPeerFin::HalfClose), Event::PeerFin(OnPeerFin::Refuse)) => {
-            Some("a FIN that comes again meets the policy of before")
+            Some("a retransmitted FIN meets the same policy")
         }
         (State::Listening, Event::PeerRst) => Some("the socket listens again by itself"),
-        (State::Closed(_), Event::AddressLost) => Some("whose address it was is not looked at"),
-        (State::Closed(_), Event::Unreachable) => Some("an ended connection hears no ICMP error"),
+        (State::Closed(_), Event::AddressLost) => Some("the owner of the address is not checked"),
+        (State::Closed(_), Event::Unreachable) => Some("an ended connection ignores ICMP errors"),
         (State::Finishing(_), _) => None,
         (State::WriteFinished(_) | State::Closed(_), Event::FinAcknowledged) => None,
-        (_, Event::FinAcknowledged) => Some("no FIN of ours has left"),
-        (_, Event::DrainedUnread) => Some("asked for while finishing only"),
+        (_, Event::FinAcknowledged) => Some("no FIN of ours was sent"),
+        (_, Event::DrainedUnread) => Some("reported only while finishing"),
         _ => None,
     }
 }
 
-/// The rows that runs of this process have reached, as bits.
+/// The cells that runs of this process have reached, as bits.
 static REACHED: [AtomicU64; 4] = [const { AtomicU64::new(0) }; 4];
 
-/// Notes that a run has reached a row. For one that was reached before, one load.
+/// Records that a run has reached a cell. If it was reached before, this is one load.
 pub(super) fn mark(row: u8) {
     let (word, bit) = (&REACHED[usize::from(row >> 6)], 1 << (row & 63));
     if word.load(Ordering::Relaxed) & bit == 0 {
@@ -144,7 +144,7 @@ pub(super) fn mark(row: u8) {
     }
 }
 
-/// Marks the rows that the connections of this thread reach, until it is dropped.
+/// Records the cells that the connections of this thread reach, until it is dropped.
 pub(super) struct Marking {
     before: Option<trace::Observer>,
 }
@@ -168,14 +168,14 @@ impl Drop for Marking {
     }
 }
 
-/// The rows that were reached.
+/// The cells that were reached.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Coverage {
     is_reached: [bool; 256],
 }
 
 impl Coverage {
-    /// What the runs of this process have reached until now.
+    /// What the runs of this process have reached so far.
     ///
     /// ```
     /// use lastbyte_sim::{Coverage, Profile, Row, Scenario, run};
@@ -206,19 +206,19 @@ impl Coverage {
         }
     }
 
-    /// Whether this row was reached.
+    /// Whether this cell was reached.
     #[must_use]
     pub fn is_reached(&self, row: &Row) -> bool {
         self.is_reached[usize::from(row.number)]
     }
 
-    /// How many rows were reached.
+    /// How many cells were reached.
     #[must_use]
     pub fn reached(&self) -> usize {
         Row::all().filter(|row| self.is_reached(row)).count()
     }
 
-    /// Rows that can be reached, and were not.
+    /// Cells that can be reached, and were not.
     #[must_use]
     pub fn missing(&self) -> Vec<Row> {
         let is_due = |row: &Row| row.excuse().is_none() && row.rarity().is_none();
@@ -226,7 +226,7 @@ impl Coverage {
         Row::all().filter(is_missing).collect()
     }
 
-    /// Rows that were reached, although they are said to be out of reach.
+    /// Cells that were reached, although they are listed as out of reach.
     #[must_use]
     pub fn unexpected(&self) -> Vec<Row> {
         let is_unexpected = |row: &Row| self.is_reached(row) && row.excuse().is_some();
@@ -243,7 +243,7 @@ impl fmt::Debug for Coverage {
     }
 }
 
-/// The table, a row a line, and the sum.
+/// The table, one cell in a line, and the total.
 impl fmt::Display for Coverage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (mut reached, mut reachable) = (0, 0);
@@ -274,13 +274,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_row_of_the_table_is_there_once() {
+    fn every_cell_of_the_table_is_listed_once() {
         let numbers: Vec<u8> = Row::all().map(|row| row.number).collect();
         assert_eq!(numbers, (1..=209).collect::<Vec<u8>>());
     }
 
     #[test]
-    fn a_row_is_missing_or_excused_until_it_is_reached() {
+    fn a_cell_is_missing_or_excused_until_it_is_reached() {
         let excused = Row::all().filter(|row| row.excuse().is_some()).count();
         let rare = Row::all().filter(|row| row.rarity().is_some()).count();
         let none = Coverage::of([]);
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn what_changes_a_state_has_no_excuse() {
+    fn cells_that_change_a_state_have_no_excuse() {
         for row in Row::all().filter(|row| row.excuse().is_some()) {
             let next = transition(row.state, row.event).next;
             assert_eq!(next, row.state, "{row}");
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_lists_missing_rows_with_reasons() {
+    fn the_table_lists_missing_cells_with_reasons() {
         let text = Coverage::of([1, 19]).to_string();
         let line = |number: usize| text.lines().nth(number - 1).unwrap_or_default();
         assert!(line(1).ends_with(" reached"), "{}", line(1));

@@ -1,4 +1,4 @@
-//! Chance: reproducible on every platform, without floating point.
+//! Random decisions: reproducible on every platform, without floating point.
 
 use std::fmt;
 use std::time::Duration;
@@ -13,13 +13,13 @@ impl Chance {
     /// It always happens.
     pub const ALWAYS: Self = Self(1_000_000);
 
-    /// So many times in a million, a million at most.
+    /// This many times in a million, at most a million.
     #[must_use]
     pub const fn per_million(times: u32) -> Self {
         Self(if times < 1_000_000 { times } else { 1_000_000 })
     }
 
-    /// So many times in a hundred, a hundred at most.
+    /// This many times in a hundred, at most a hundred.
     ///
     /// ```
     /// use lastbyte_sim::Chance;
@@ -52,7 +52,7 @@ impl fmt::Debug for Chance {
 }
 
 /// Steele, Lea and Flood's `SplitMix64` ("Fast splittable pseudorandom number generators",
-/// 2014). It has few lines, and never changes: a seed must always give the same scenario.
+/// 2014). It is short, and never changes: a seed must always give the same scenario.
 #[derive(Debug, Clone)]
 struct SplitMix64(u64);
 
@@ -65,8 +65,8 @@ impl SplitMix64 {
     }
 }
 
-/// One stream of random numbers: the same seed and stream give the same
-/// numbers, and different streams have nothing to do with each other.
+/// One stream of random numbers: the same seed and stream give the same numbers, and
+/// different streams are independent.
 #[derive(Debug, Clone)]
 pub(super) struct Dice(SplitMix64);
 
@@ -101,7 +101,7 @@ impl Dice {
         choices[self.below(choices.len() as u64) as usize]
     }
 
-    /// A time up to `longest`, to the microsecond.
+    /// A time up to `longest`, in whole microseconds.
     pub(super) fn time(&mut self, longest: Duration) -> Duration {
         let micros = u64::try_from(longest.as_micros()).unwrap_or(u64::MAX);
         Duration::from_micros(self.below(micros.saturating_add(1)))
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn chances_are_met() {
+    fn events_occur_with_their_probability() {
         for chance in [0, 1, 10, 50, 99, 100] {
             let mut dice = Dice::new(7, u64::from(chance));
             let met = (0..100_000).filter(|_| dice.happens(Chance::percent(chance)));
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn ranges_hold_and_are_exhausted() {
+    fn numbers_stay_within_their_range_and_reach_both_ends() {
         let mut dice = Dice::new(3, 4);
         let mut seen = [0; 5];
         for _ in 0..1_000 {

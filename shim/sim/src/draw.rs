@@ -1,4 +1,4 @@
-//! Drawing a scenario from a seed.
+//! Draws a scenario from a seed.
 
 use std::time::Duration;
 
@@ -24,8 +24,8 @@ pub(super) const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// The streams of a seed: each part is drawn on its own, so that a change to
-/// one leaves the others as they were.
+/// The streams of a seed: each part has its own, so that a change to one part does not
+/// change the others.
 #[derive(Debug, Clone, Copy)]
 enum Stream {
     Links = 1,
@@ -91,7 +91,7 @@ pub(super) fn draw(profile: Profile, seed: u64) -> Scenario {
     scenario
 }
 
-/// What has to come together, and seldom does by chance.
+/// Combinations that are rare by chance.
 fn coincide(scenario: &mut Scenario, dice: &mut Dice) {
     if dice.below(48) > 0 || matches!(scenario.peer, PeerModel::Rogue(_)) {
         return;
@@ -105,7 +105,7 @@ fn coincide(scenario: &mut Scenario, dice: &mut Dice) {
     scenario.plan.push(last);
     let pick = dice.below(3);
     if pick == 0 {
-        // A FIN waits in the device while something is written.
+        // A FIN waits in the device during a write.
         let at = Instant::ZERO + dice.time(ms(300));
         scenario.happenings = vec![(at, Happening::Stuck(ms(150)))];
     } else if let (1, Network::Links(links)) = (pick, &mut scenario.network) {
@@ -113,7 +113,7 @@ fn coincide(scenario: &mut Scenario, dice: &mut Dice) {
         links.to_us.reordering = Chance::percent(30);
         links.to_us.held_back = ms(200);
     } else {
-        // A caller comes back while its last connection is in TIME-WAIT.
+        // A caller connects again while its last connection is in TIME-WAIT.
         scenario.peer = PeerModel::ReadsAll;
         scenario.opening = Opening::Listen(Bind::Port, Instant::ZERO);
         let once = [Step::Write(100), Step::Finish];
@@ -128,8 +128,8 @@ fn coincide(scenario: &mut Scenario, dice: &mut Dice) {
     }
 }
 
-/// Little by little, so that some write comes while a FIN is late, or waits in the
-/// device.
+/// Writes in small pieces, so that some write happens while a FIN is late, or waits in
+/// the device.
 fn dribble(dice: &mut Dice) -> Vec<Step> {
     let mut plan = Vec::new();
     for _ in 0..dice.between(4, 12) {
@@ -156,7 +156,7 @@ fn draw_opening(profile: Profile, peer: PeerModel, any: &mut Dice) -> Opening {
     }
 }
 
-/// What the frames begin with, and what our device takes care of and holds.
+/// The medium, and the checksum offload and queue of our device.
 fn draw_device(profile: Profile, dice: &mut Dice) -> (Medium, Offload, usize) {
     let medium = dice.pick(&[
         Medium::Ethernet,
@@ -173,8 +173,8 @@ fn draw_device(profile: Profile, dice: &mut Dice) -> (Medium, Offload, usize) {
             tcp_rx: dice.below(2) == 0,
         };
     }
-    // Frames are in the device until they are at the peer: over a long way they
-    // are few.
+    // Frames stay in the device until they are at the peer: over a path with a long
+    // delay, few are needed.
     let is_short = matches!(profile, Profile::Lan | Profile::Wifi);
     let frames = match dice.below(10) {
         0 if is_short => dice.pick(&[1, 2, 4]),
@@ -348,7 +348,7 @@ fn draw_peer(profile: Profile, dice: &mut Dice) -> PeerModel {
         16 => PeerModel::Reboots(soon, dice.pick(&[7, 8])),
         17 => PeerModel::Floods(dice.between(1_000, 60_000) as usize),
         18 => PeerModel::Answers(dice.below(6_000) as usize),
-        // Hours, for the few seconds' worth of bytes of a plan.
+        // Hours, for the few bytes of a plan.
         _ => PeerModel::ReadsSlowly {
             bytes: 50,
             every: secs(dice.between(30, 90)),
@@ -356,7 +356,7 @@ fn draw_peer(profile: Profile, dice: &mut Dice) -> PeerModel {
     }
 }
 
-/// After how many bytes a peer has had enough.
+/// The number of bytes after which a peer ends.
 fn draw_bytes(dice: &mut Dice) -> u64 {
     let most = dice.pick(&[1_000, 10_000]);
     dice.below(most)
@@ -385,10 +385,10 @@ fn draw_rogue(dice: &mut Dice) -> Rogue {
     }
 }
 
-/// What lets such a peer do what it wants: it sends more every other second.
+/// Happenings that cause such a peer to act: it sends more every other second.
 fn overrun_plan(overrun: Overrun) -> Vec<Step> {
     match overrun {
-        // Half of our window is full; reading a part is too little for a window update.
+        // Half of our window is full; to read a part is too little for a window update.
         Overrun::Fin => vec![
             Step::Write(100),
             Step::Pause(ms(500)),
@@ -396,12 +396,12 @@ fn overrun_plan(overrun: Overrun) -> Vec<Step> {
             Step::Pause(secs(5)),
             Step::Read,
         ],
-        // All of it is full, and our end does not read.
+        // Our window is full, and our end does not read.
         Overrun::Rst => vec![Step::Write(100), Step::Pause(secs(5)), Step::Write(100)],
     }
 }
 
-/// `keeps`: what is received is for the application to read.
+/// `keeps`: the application reads what is received.
 fn draw_options(keeps: bool, dice: &mut Dice) -> Options {
     let mut options = Options::builder();
     if dice.below(2) == 0 {
@@ -423,11 +423,11 @@ fn draw_options(keeps: bool, dice: &mut Dice) -> Options {
     if dice.below(3) == 0 {
         options = options.nagle(Nagle::Off);
     }
-    // Every value above lies within its bounds.
+    // Every value above is within its bounds.
     options.build().unwrap_or_default()
 }
 
-/// Another profile's run, with an application that makes other calls.
+/// The run of another profile, with an application that makes other calls.
 fn calls(seed: u64) -> Scenario {
     let mut dice = dice(seed, Stream::Calls);
     let profile = dice.pick(&[

@@ -1,4 +1,4 @@
-//! Drawing what happens from outside.
+//! Draws what happens from outside.
 
 use lastbyte::Instant;
 
@@ -58,7 +58,7 @@ fn draw_complaint(family: Family, dice: &mut Dice) -> Happening {
         Family::V4 => 14,
         Family::V6 => 7,
     };
-    // Half of them are the hard ones (RFC 1122, 4.2.3.9).
+    // Half of them are hard errors (RFC 1122, 4.2.3.9).
     let code = match (dice.below(2), family) {
         (0, Family::V4) => dice.between(2, 4),
         _ => dice.below(codes),
@@ -70,8 +70,8 @@ fn draw_complaint(family: Family, dice: &mut Dice) -> Happening {
     }
 }
 
-/// Many forged segments: fast, so that nothing else is answered; or slowly, so that
-/// the peer seems to be there.
+/// Many forged segments: fast, so that nothing else is answered; or slowly, so that the
+/// peer seems to be reachable.
 fn draw_storm(is_fast: bool, dice: &mut Dice) -> Happening {
     if !is_fast && dice.below(2) == 0 {
         let number = dice.number();
@@ -94,7 +94,7 @@ fn draw_storm(is_fast: bool, dice: &mut Dice) -> Happening {
     }
 }
 
-/// Its numbers are never exactly right: an attacker off the path cannot know them.
+/// Its numbers are never exactly right: an off-path attacker cannot know them.
 fn draw_forgery(dice: &mut Dice) -> Forgery {
     let ahead = dice.pick(&[4, 64, 2_048, u64::from(u32::MAX) / 2]);
     let off = dice.between(1, ahead) as u32;
@@ -103,9 +103,9 @@ fn draw_forgery(dice: &mut Dice) -> Forgery {
         0 | 1 => Forgery::Rst(off),
         2 => Forgery::Syn(off),
         3 => Forgery::Ack(off),
-        // Beyond any window, so that its data is never taken for the peer's.
+        // Beyond any window, so that its data is never accepted as the peer's.
         4 => Forgery::Fin(off.max(100_000)),
-        // Older than all windows, so that it is never taken for the peer's.
+        // Older than all windows, so that it is never accepted as the peer's.
         5 => Forgery::OldAck(off.max(1 << 20)),
         6 => Forgery::Blind {
             seq: number as u32,

@@ -1,4 +1,4 @@
-//! Drawing paths that are slow, and paths on which nothing passes for a while.
+//! Draws slow paths, and paths with an outage.
 
 use std::time::Duration;
 
@@ -13,12 +13,11 @@ use super::model::PeerModel;
 use super::profile::Profile;
 use super::scenario::{Beside, Family, Opening, Scenario, Step};
 
-/// How much shorter than a limit an outage is: the last try leaves two seconds before its end,
-/// and the answer takes a round trip.
+/// How much shorter than a timeout an outage is: the last try is sent two seconds before its
+/// end, and the answer takes a round trip.
 const BEFORE_THE_END: Duration = Duration::from_secs(3);
 
-/// A line of limited bandwidth with a short queue before it, shared by up to three
-/// connections.
+/// A line of limited bandwidth with a short queue, shared by up to three connections.
 pub(super) fn slow(seed: u64) -> Scenario {
     let mut dice = Dice::new(seed, 0);
     let line = Link {
@@ -47,7 +46,7 @@ pub(super) fn slow(seed: u64) -> Scenario {
     scenario
 }
 
-/// Which limit runs while nothing passes.
+/// The timeout that runs during the outage.
 #[derive(Debug, Clone, Copy)]
 enum During {
     Connecting,
@@ -55,8 +54,8 @@ enum During {
     Finishing,
 }
 
-/// A whole path, on which nothing passes for a time: in one direction, in both, or because the
-/// link is down.
+/// A path without faults, but with an outage: in one direction, in both, or because the link
+/// is down.
 pub(super) fn outage(seed: u64) -> Scenario {
     let mut dice = Dice::new(seed, 0);
     let link = Link {
@@ -81,10 +80,10 @@ pub(super) fn outage(seed: u64) -> Scenario {
     if let Some(interval) = keep_alive {
         limits = limits.keep_alive(interval);
     }
-    // Every value lies within its bounds.
+    // Every value is within its bounds.
     scenario.options = limits.build().unwrap_or_default();
     let during = dice.pick(&[During::Connecting, During::Open, During::Finishing]);
-    // Several probes, and the outage in the midst of them.
+    // Several probes, with the outage in the middle of them.
     let idle = match keep_alive {
         Some(interval) => dice.time(interval * 3),
         None => Duration::ZERO,
@@ -103,8 +102,8 @@ pub(super) fn outage(seed: u64) -> Scenario {
     let Some(links) = scenario.links_mut() else {
         return scenario;
     };
-    // The peer, in SYN-RECEIVED, does not answer a repeated SYN: it repeats its own at times of
-    // its own.
+    // The peer, in SYN-RECEIVED, does not answer a retransmitted SYN: it retransmits its own at
+    // its own times.
     let both_ways = matches!(during, During::Connecting);
     match dice.below(4) {
         0 => links.to_peer.partitions.push(closed),
@@ -131,7 +130,7 @@ fn outage_plan(during: During, user: Duration, dice: &mut Dice) -> Vec<Step> {
         plan.push(Step::Pause(dice.time(secs(2))));
     }
     if matches!(during, During::Open) {
-        // Our end does not finish before the path is whole again.
+        // Our end does not finish before the outage is over.
         plan.push(Step::Pause(user + secs(8)));
         plan.push(write(dice));
     }

@@ -1,5 +1,4 @@
-//! What happens from outside: forged segments, ICMP errors, a device that stands
-//! still.
+//! What happens from outside: forged segments, ICMP errors, a stalled device.
 
 use smoltcp::wire::{IpAddress, Ipv4Address, Ipv4Packet, Ipv6Address};
 
@@ -30,7 +29,7 @@ impl<const N: usize> Run<'_, '_, N> {
         next.min(storm)
     }
 
-    /// Lets happen what is due.
+    /// Performs the happenings that are due.
     pub(super) fn happen(&mut self) {
         while self.next_happening() <= self.world.now() {
             if let Some(storm) = self.storm
@@ -149,7 +148,7 @@ impl<const N: usize> Run<'_, '_, N> {
         }
     }
 
-    /// A segment in the peer's name.
+    /// A segment with the peer's addresses.
     fn name(
         &self,
         truth: &Truth,
@@ -244,8 +243,7 @@ impl<const N: usize> Run<'_, '_, N> {
         self.inject(frame);
     }
 
-    /// The segment in two fragments of IPv4: the header, and eight octets of it; the
-    /// rest of it.
+    /// The segment in two fragments of IPv4: the header and eight octets, then the rest.
     fn forge_fragments(&self, truth: &Truth, flags: Flags, seq: u32, ack: u32) {
         let segment = self.name(truth, flags, seq, ack, 20);
         let Some(segment) = segment.filter(|_| self.scenario.family == Family::V4) else {
@@ -268,7 +266,7 @@ impl<const N: usize> Run<'_, '_, N> {
         }
     }
 
-    /// A SYN to or from where no connection can be.
+    /// A SYN to or from an address that no connection can have.
     fn forge_astray(&self, astray: Astray, is_closed: bool) {
         let (ours, peers) = self.addresses();
         let is_v4 = self.scenario.family == Family::V4;
@@ -315,7 +313,7 @@ impl<const N: usize> Run<'_, '_, N> {
 
     // ---- ICMP ----
 
-    /// The segment of ours that is in flight, to be quoted.
+    /// The segment of ours that is in flight, to quote it.
     fn quoted(&self) -> Option<Segment> {
         let truth = self.truth(0);
         let (src, dst) = self.addresses();
@@ -332,12 +330,12 @@ impl<const N: usize> Run<'_, '_, N> {
         self.truth(0).opening == Handshake::SynSent
     }
 
-    /// A router complains about a segment in flight, to our end or to another.
+    /// A router sends an ICMP error about a segment in flight, to our end or to another host.
     fn complain(&mut self, code: u8, to: Option<IpAddress>) {
         let Some(segment) = self.quoted() else { return };
         if to.is_none() && self.is_connecting() {
-            // RFC 1122, 4.2.3.9; RFC 4443, 3.1: a policy or a filter says no for good
-            // in IPv6.
+            // RFC 1122, 4.2.3.9; RFC 4443, 3.1: with IPv6, a rejection by a policy or a
+            // filter is permanent.
             let (is_hard, is_soft) = match self.scenario.family {
                 Family::V4 => (matches!(code, 2..=4), matches!(code, 0 | 1 | 9 | 10 | 13)),
                 Family::V6 => (matches!(code, 1 | 4..=6), matches!(code, 0 | 3)),
@@ -350,7 +348,7 @@ impl<const N: usize> Run<'_, '_, N> {
         self.inject(frame);
     }
 
-    /// The peer's machine does not know TCP, it says.
+    /// The peer's machine reports that it has no TCP.
     fn complain_of_header(&mut self, code: u8) {
         let segment = self.quoted();
         let Some(segment) = segment.filter(|_| self.scenario.family == Family::V6) else {

@@ -2,23 +2,23 @@
 
 use std::time::Duration;
 
-/// A segment that a third host sends, most of them in the peer's name.
+/// A segment that a third host sends, mostly with the peer's address.
 ///
-/// Numbers are distances from those of our end: RCV.NXT, SND.NXT. None of the
-/// distances is zero.
+/// Numbers are distances from our end's RCV.NXT and SND.NXT. None of the distances is
+/// zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Forgery {
-    /// A RST that far beyond RCV.NXT.
+    /// A RST at this distance beyond RCV.NXT.
     Rst(u32),
-    /// A SYN at that distance.
+    /// A SYN at this distance.
     Syn(u32),
-    /// An ACK that far beyond SND.NXT.
+    /// An ACK of this distance beyond SND.NXT.
     Ack(u32),
-    /// A FIN with data at that distance.
+    /// A FIN with data at this distance.
     Fin(u32),
-    /// Data at RCV.NXT whose ACK number is older than any window, by so much.
+    /// Data at RCV.NXT whose ACK number is older than any window by this much.
     OldAck(u32),
-    /// Data at this number, acknowledging that one.
+    /// Data at `seq` with the ACK number `ack`.
     Blind {
         /// Its sequence number.
         seq: u32,
@@ -27,22 +27,22 @@ pub enum Forgery {
     },
     /// While we connect: a SYN without ACK, of this number.
     BareSyn(u32),
-    /// While we connect: a RST whose ACK number is that far off; 0: without ACK.
+    /// While we connect: a RST whose ACK number is wrong by this much; 0: without ACK.
     WrongRst(u32),
-    /// While we connect: this, with an ACK number that far off.
+    /// While we connect: this answer, with an ACK number that is wrong by this much.
     WrongAnswer(Answer, u32),
-    /// A RST in the window or an ACK beyond SND.NXT, that far, in two fragments.
+    /// A RST in the window or an ACK beyond SND.NXT, at this distance, in two fragments.
     Fragments(Fragmented, u32),
-    /// A RST at RCV.NXT whose checksum of this layer is wrong.
+    /// A RST at RCV.NXT with a wrong checksum in this layer.
     Damaged(Layer),
     /// A SYN to this address, in place of ours, at our port; `true`: at a port
     /// without a listener.
     AstraySyn(Astray, bool),
-    /// A SYN of a host that sends nothing after it.
+    /// A SYN of a host that sends nothing else.
     HalfOpen,
 }
 
-/// What an answer to our SYN looks like.
+/// The kind of an answer to our SYN.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
     /// SYN and ACK.
@@ -55,7 +55,7 @@ pub enum Answer {
     Ack,
 }
 
-/// What comes in fragments.
+/// What is sent in fragments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fragmented {
     /// A RST.
@@ -73,14 +73,14 @@ pub enum Layer {
     Tcp,
 }
 
-/// Where or whence no segment of a connection can go.
+/// An address to which or from which no segment of a connection can go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Astray {
     /// To the broadcast address of our network; to all nodes in IPv6.
     Broadcast,
-    /// To 255.255.255.255; to the group of our solicited node in IPv6.
+    /// To 255.255.255.255; to our solicited-node group in IPv6.
     LimitedBroadcast,
-    /// To a group of ours: all hosts.
+    /// To a group that we belong to: all hosts.
     Group,
     /// To the loopback address.
     ToLoopback,
@@ -99,25 +99,25 @@ pub enum Happening {
     LinkDown,
     /// The driver reports that the link is up again.
     LinkUp,
-    /// Our device's transmit queue stands still for so long: it takes no frame,
-    /// and gives none.
+    /// Our device's transmit queue stalls for this long: the device accepts no frame to
+    /// send, and returns no received frame.
     Stuck(Duration),
     /// A forged segment arrives.
     Forged(Forgery),
-    /// So many forged segments arrive, one each so often.
+    /// Several forged segments arrive, with a pause after each.
     Storm {
-        /// Which.
+        /// The segment.
         forgery: Forgery,
-        /// How many.
+        /// The number of segments.
         times: u32,
         /// The pause between two.
         every: Duration,
     },
-    /// A router says with ICMP that a segment in flight cannot be
-    /// delivered; the code is that of "destination unreachable".
+    /// A router reports with ICMP that a segment in flight cannot be delivered, with this
+    /// code of "destination unreachable".
     Unreachable(u8),
-    /// The peer's machine says with ICMPv6 that it does not know what follows the
-    /// header of a segment in flight: a parameter problem of this code.
+    /// The peer's machine reports with ICMPv6 that it does not know what follows the
+    /// header of a segment in flight: a parameter problem with this code.
     ParameterProblem(u8),
     /// Like [`Unreachable`](Self::Unreachable), but addressed to another host.
     Misdirected(u8),

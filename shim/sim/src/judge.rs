@@ -1,4 +1,4 @@
-//! Whether the world gave reason for a cause.
+//! Checks whether the wire justifies a cause.
 
 use std::time::Duration;
 
@@ -7,17 +7,17 @@ use lastbyte::{Cause, Instant};
 use super::oracle::Oracle;
 use super::truth::{Neighbour, Opening, Truth};
 
-/// How long before the limit an answer comes in time.
+/// How long before the timeout an answer is in time.
 const BEFORE_THE_END: Duration = Duration::from_secs(2);
 
 impl Oracle {
-    /// Whether the world gave reason for this cause.
+    /// Whether what happened on the wire justifies this cause.
     pub(super) fn judge(
         &self,
         cause: Cause,
         truth: &Truth,
         neighbour: Neighbour,
-        // When it ended.
+        // When the connection ended.
         now: Instant,
     ) -> Result<(), String> {
         let options = &self.options;
@@ -29,7 +29,7 @@ impl Oracle {
             Cause::Refused => holds(truth.opening == Opening::Refused, "nothing refused the SYN"),
             Cause::Unreachable if self.done.has_hard_error => Ok(()),
             Cause::Unreachable => {
-                // An answer at the very end comes too late for a SYN.
+                // An answer just before the timeout is too late for a SYN.
                 let is_known = matches!(neighbour, Neighbour::Answered(at)
                     if at >= self.opened_at && at + BEFORE_THE_END <= now);
                 let is_reported = self.done.has_soft_error;
@@ -47,12 +47,12 @@ impl Oracle {
             Cause::ConnectTimeout => {
                 let is_known = matches!(neighbour, Neighbour::Answered(_));
                 holds(is_known, "the neighbour has never answered")?;
-                // What a full device has received may have waited there.
+                // What a full device has received may have waited in it.
                 let is_reported = self.done.has_soft_error && !self.done.device_is_full;
                 holds(!is_reported, "a router has reported why")?;
                 let is_hopeless = self.done.has_hard_error && !self.done.device_is_full;
                 holds(!is_hopeless, "it will never get through")?;
-                // The application may have been busy elsewhere when the limit was reached.
+                // The application may have been busy elsewhere when the timeout was reached.
                 let limit_at = self.opened_at + options.connect_timeout();
                 let is_answered =
                     truth.opening == Opening::Synchronised && truth.heard_at <= limit_at;
@@ -96,21 +96,21 @@ impl Oracle {
         }
     }
 
-    /// Whether the peer left unanswered what was asked, for the user timeout.
+    /// Whether the peer left a segment that demands an answer unanswered for the user timeout.
     fn judge_vanished(&self, truth: &Truth, now: Instant) -> Result<(), String> {
-        // What arrived after the end is no answer.
+        // What arrived after the end is not an answer.
         let is_later = truth.heard_at > now;
         let has_asked = truth.has_asked() || is_later || self.done.device_is_full;
         if !has_asked {
-            return Err("nothing was asked".to_owned());
+            return Err("nothing demanded an answer".to_owned());
         }
         self.judge_silence(truth.heard_at, now, "the peer was heard")
     }
 
-    /// Whether nothing of that kind has happened for the user timeout.
+    /// Whether nothing of this kind has happened for the user timeout.
     fn judge_silence(&self, last: Instant, now: Instant, what: &str) -> Result<(), String> {
         let time = now.since(last);
-        // What a full device has received may have waited there.
+        // What a full device has received may have waited in it.
         let is_sound =
             time >= self.options.user_timeout() || last > now || self.done.device_is_full;
         is_sound

@@ -1,17 +1,16 @@
 //! Bad networks in virtual time: the same writer, a million times over.
 //!
-//! What cannot be tested on a bench can be simulated: a network that loses,
-//! delays, doubles, damages and reorders; a peer that dawdles, resets, reboots
-//! or is absent; an attacker that forges segments. Both ends are real TCPs,
-//! time is virtual, and the same seed gives the same run, bit for bit, on every
-//! platform.
+//! What cannot be tested on a bench can be simulated: a network that loses, delays,
+//! duplicates, damages and reorders frames; a peer that reads slowly, resets, reboots or
+//! is unreachable; an attacker that forges segments. Both ends are real TCPs, time is
+//! virtual, and the same seed gives the same run, bit for bit, on every platform.
 //!
 //! # For firmware
 //!
 //! Application logic over [`Stack`](lastbyte::stack::Stack) runs unchanged,
-//! whatever the device and the clock. [`run_app`] lends it a stack in a
-//! [`Scenario`]: one drawn from a [`Profile`] and a seed, or changed by hand, or
-//! written down as a whole. In a plain `#[test]`, with a range of seeds:
+//! whatever the device and the clock. [`run_app`] lends it a stack in a [`Scenario`],
+//! which is drawn from a [`Profile`] and a seed, changed by hand, or written by hand as a
+//! whole. In a plain `#[test]`, with a range of seeds:
 //!
 //! ```
 //! use std::time::Duration;
@@ -48,43 +47,42 @@
 //! }
 //! ```
 //!
-//! A seed that fails fails again: [`record_app`] with the same scenario keeps
-//! every frame and every call, and with the feature `svg` `Recording::ladder` draws them.
+//! A seed that fails always fails: [`record_app`] with the same scenario records every
+//! frame and every call, and with the feature `svg` `Recording::ladder` draws them.
 //!
 //! - [`explore`] runs a trial with many seeds, and records the first that fails.
 //! - [`Harness`] is [`run_app`] with servers of your own code
-//!   ([`serve`](Harness::serve), [`serve_udp`](Harness::serve_udp)), several
-//!   connections, and whatever else a test does to the world.
-//! - [`Scenario::faults`] go wrong at exactly one byte.
-//! - [`Visit::findings`] are broken promises of the stack.
+//!   ([`serve`](Harness::serve), [`serve_udp`](Harness::serve_udp)), several connections,
+//!   and other changes that a test makes to the world.
+//! - [`Scenario::faults`] happen at exactly one byte.
+//! - [`Visit::findings`] are broken rules of the stack.
 //!
-//! `docs/TESTING.md` goes through all of it; the example `simulate_my_firmware` is a whole
-//! test file. For a world that a scenario cannot describe, build a [`World`]: it can have
+//! `docs/TESTING.md` explains all of it; the example `simulate_my_firmware` is a whole test
+//! file. For a world that a scenario cannot describe, build a [`World`]: it can have
 //! [`Links`] between its ends, and a [`Behaviour`](crate::loopback::Behaviour) sets what its
 //! peer does.
 //!
 //! # For the writer itself
 //!
-//! A [`Scenario`] writes a whole run down: network, peer, application, what
-//! else happens. [`Scenario::new`] draws one from a [`Profile`] and a seed;
-//! [`run`] plays it and holds it to the [`Rule`]s after every step; [`record`]
-//! keeps it to be looked at; [`shrink`] makes a failing one smaller; a
-//! [`Sweep`] runs many.
+//! A [`Scenario`] describes a whole run: network, peer, application, what else happens.
+//! [`Scenario::new`] draws one from a [`Profile`] and a seed; [`run`] runs it and checks
+//! the [`Rule`]s after every step; [`record`] records it; [`shrink`] makes a failing one
+//! smaller; a [`Sweep`] runs many.
 //!
-//! The oracle draws its conclusions from the wire and from the peer, by RFC 9293
-//! and RFC 5961. Some things cannot be observed there. So it lets pass:
+//! The oracle draws its conclusions from the wire and from the peer, by RFC 9293 and RFC
+//! 5961. Some things cannot be observed there. So it accepts:
 //!
-//! | seen | because |
+//! | observation | reason |
 //! |---|---|
 //! | a FIN or data out of order, or beyond the announced window, has no effect yet | a receiver may keep or drop it (RFC 9293, 3.10.7.4) |
-//! | a FIN or data whose ACK number is older than all that was ever in flight has no effect | a receiver may take it for forged (RFC 5961, 5.2) |
-//! | `PeerReset` by a RST at the end of what arrived, in order or not | what is out of order may have been kept |
-//! | octets beyond the peer's window at the end of a repeated segment | smoltcp repeats a segment whole; the peer takes what it has room for |
+//! | a FIN or data whose ACK number is older than anything that was ever in flight has no effect | a receiver may treat it as forged (RFC 5961, 5.2) |
+//! | `PeerReset` by a RST at the end of what arrived, in order or not | a receiver may have kept what is out of order |
+//! | octets beyond the peer's window at the end of a retransmitted segment | smoltcp retransmits the whole segment; the peer accepts what it has room for |
 //! | octets up to the edge of an older window | smoltcp keeps no SND.WL1 and SND.WL2 |
-//! | received bytes are lost with our address, or with a RST that could not leave for a released connection | smoltcp clears the buffers of such a socket |
-//! | a first SYN without an answer | it may clear away what TIME-WAIT has left; who calls repeats it |
-//! | a write that takes nothing, and no error, while the device has no room | the FIN is in the device, which hands out nothing |
-//! | one wake without a reason after the end | deadlines are checked when they come |
+//! | received bytes are lost with our address, or with a RST that could not be sent for a released connection | smoltcp clears the buffers of such a socket |
+//! | a first SYN without an answer | it may remove what TIME-WAIT has left; the caller retransmits it |
+//! | a write that accepts nothing, without an error, while the device has no room | the FIN is in the device, which returns no received frame |
+//! | one wake without a reason after the end | deadlines are checked when they are reached |
 //!
 //! ```
 //! use lastbyte_sim::{self as sim, Profile, Scenario};
@@ -165,11 +163,11 @@ pub use sweep::{Failing, Summary, Sweep};
 use recording::{Tape, keep_frames};
 
 thread_local! {
-    /// Buffers that one run leaves to the next.
+    /// Buffers that one run passes to the next.
     static ARENA: RefCell<run::Arena> = RefCell::default();
 }
 
-/// Plays a scenario and holds it to the rules. What panics is a finding.
+/// Runs a scenario and checks the rules. A panic is a finding.
 ///
 /// ```
 /// use lastbyte_sim::{self as sim, Profile, Scenario};
@@ -185,7 +183,7 @@ pub fn run(scenario: &Scenario) -> Outcome {
     play(scenario, &world, &Tape::default())
 }
 
-/// As [`run`], and keeps every frame and what our end made of it.
+/// Like [`run`], and records every frame and what happened at our end.
 ///
 /// ```
 /// use lastbyte_sim::{self as sim, Profile, Scenario};
@@ -219,7 +217,7 @@ fn play(scenario: &Scenario, world: &World, tape: &Tape) -> Outcome {
     played.unwrap_or_else(|panic| run::broken(world, words(&*panic)))
 }
 
-/// What a panic said.
+/// The message of a panic.
 pub fn words(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| panic.downcast_ref::<&str>().copied());

@@ -11,24 +11,24 @@ use smoltcp::phy::Medium;
 use super::dice::{Chance, Dice};
 use crate::loopback::{Damage, Direction, Fate, Loss, Path, World, ip_in_frame};
 
-/// Losses that come together (the model of Gilbert and Elliott): a link is
-/// good until it turns bad, and stays bad for a while.
+/// Losses in bursts (the model of Gilbert and Elliott): a link is good until it turns
+/// bad, and stays bad for a while.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Burst {
-    /// How likely a good link turns bad, with each frame.
+    /// The probability, for each frame, that a good link turns bad.
     pub begins: Chance,
-    /// How likely a bad link turns good, with each frame.
+    /// The probability, for each frame, that a bad link turns good.
     pub ends: Chance,
-    /// How likely a frame is lost while the link is bad.
+    /// The probability that a frame is lost while the link is bad.
     pub loss: Chance,
 }
 
-/// What one direction does to frames. Every field has a default: a perfect
-/// link without latency.
+/// What one direction does to frames. The default of the fields is a perfect link without
+/// latency.
 ///
 /// Frames keep their order (jitter delays later ones as well) unless
-/// `reordering` holds one back. What happens to a frame depends on the seed,
-/// the direction and its number alone.
+/// `reordering` holds one back. What happens to a frame depends only on the seed, the
+/// direction and its number.
 ///
 /// ```
 /// use std::time::Duration;
@@ -45,34 +45,34 @@ pub struct Burst {
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Link {
-    /// How long a frame travels at least.
+    /// The minimum time that a frame travels.
     pub latency: Duration,
-    /// Up to so much more, evenly.
+    /// The maximum additional time, evenly distributed.
     pub jitter: Duration,
-    /// How likely a frame is lost.
+    /// The probability that a frame is lost.
     pub loss: Chance,
-    /// Losses that come together.
+    /// Losses in bursts.
     pub burst: Option<Burst>,
-    /// How likely a second copy arrives, up to `latency` + `jitter` later.
+    /// The probability that a second copy arrives, up to `latency` + `jitter` later.
     pub duplication: Chance,
-    /// How likely a frame is held back and overtaken.
+    /// The probability that a frame is held back and overtaken.
     pub reordering: Chance,
-    /// How long such a frame is held back at most.
+    /// The maximum time that such a frame is held back.
     pub held_back: Duration,
-    /// How likely one bit of the IP packet is inverted on the way. (One bit is
-    /// what the checksums always find; a damaged Ethernet header or ARP packet
-    /// never gets past the Ethernet checksum.)
+    /// The probability that one bit of the IP packet is inverted. (The checksums always
+    /// detect one bit; a damaged Ethernet header or ARP packet never passes the Ethernet
+    /// checksum.)
     pub corruption: Chance,
-    /// How likely a frame is cut short.
+    /// The probability that a frame is truncated.
     pub truncation: Chance,
     /// Octets per second; `None`: no limit.
     pub bandwidth: Option<u64>,
-    /// How many frames wait before a line of limited bandwidth at most.
+    /// The maximum number of frames that wait for a line of limited bandwidth.
     pub queue_frames: usize,
-    /// Frames longer than this vanish without a word: a path with a smaller
-    /// MTU whose ICMP errors are filtered.
+    /// Longer frames are silently dropped: a path with a smaller MTU whose ICMP errors
+    /// are filtered.
     pub black_hole_above: Option<usize>,
-    /// When nothing passes at all.
+    /// The times when nothing passes.
     pub partitions: Vec<Range<Instant>>,
 }
 
@@ -106,7 +106,7 @@ impl Link {
         }
     }
 
-    /// Whether it does anything but delay, evenly.
+    /// Whether it does anything else than delay every frame by the same time.
     #[must_use]
     pub fn is_faultless(&self) -> bool {
         *self
@@ -118,8 +118,8 @@ impl Link {
             }
     }
 
-    /// The link at work, for [`World::set_path`]. The same seed and stream
-    /// (one for each direction) decide alike.
+    /// The link at work, for [`World::set_path`]. The same seed and stream (one for each
+    /// direction) give the same decisions.
     #[must_use]
     pub fn path(self, medium: Medium, seed: u64, stream: u64) -> LinkPath {
         LinkPath {
@@ -135,7 +135,7 @@ impl Link {
     }
 }
 
-/// Only what it does, in the order in which it is done.
+/// Shows only the effects that the link has, in their order.
 impl fmt::Display for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}", self.latency)?;
@@ -187,12 +187,12 @@ pub struct LinkPath {
     medium: Medium,
     seed: u64,
     stream: u64,
-    /// Frames so far.
+    /// The number of frames so far.
     frames: u64,
     weather: Weather,
-    /// Of the frames in order.
+    /// The arrival of the last frame in order.
     last_arrival: Instant,
-    /// When the frames before the slow line leave it, in order.
+    /// When the frames in the queue of the slow line leave it, in order.
     departures: VecDeque<Instant>,
 }
 
@@ -250,7 +250,7 @@ impl LinkPath {
         dice.happens(link.loss).then_some(Loss::Random)
     }
 
-    /// When the frame has left the line; `None` if there is no room before it.
+    /// When the frame has left the line; `None` if the queue is full.
     fn depart(&mut self, now: Instant, len: usize) -> Option<Instant> {
         let Some(bandwidth) = self.link.bandwidth else {
             return Some(now);
@@ -279,7 +279,7 @@ fn damage(link: &Link, medium: Medium, frame: &[u8], dice: &mut Dice) -> Option<
     is_cut.then(|| Damage::Cut(dice.below(frame.len() as u64) as usize))
 }
 
-/// Both directions.
+/// The links of both directions.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Links {
     /// From our end to the peer.
@@ -289,7 +289,7 @@ pub struct Links {
 }
 
 impl Links {
-    /// The same in both directions.
+    /// The same link in both directions.
     #[must_use]
     pub fn symmetric(link: Link) -> Self {
         Self {
@@ -298,7 +298,7 @@ impl Links {
         }
     }
 
-    /// Lays these links between the ends of a world.
+    /// Puts these links between the ends of a world.
     pub fn lay(self, world: &World, seed: u64) {
         let medium = world.config().medium;
         for (direction, link) in [

@@ -1,86 +1,86 @@
-//! What the peer of a run is and does.
+//! The models of the peer in a run.
 
 use std::time::Duration;
 
 use lastbyte::Instant;
 
-/// What the peer is and does.
+/// The model of the peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PeerModel {
     /// Reads everything, and closes after our FIN.
     ReadsAll,
     /// Reads everything and never closes its direction.
     StaysOpen,
-    /// Reads so many bytes, then pauses.
+    /// Reads this many bytes, then pauses.
     ReadsSlowly {
         /// Bytes read at once.
         bytes: usize,
         /// Pause after each read.
         every: Duration,
     },
-    /// Does not read before that time; [`Instant::NEVER`]: never.
+    /// Does not read before this time; [`Instant::NEVER`]: never.
     ReadsFrom(Instant),
-    /// Half-closes after so many bytes and keeps reading.
+    /// Half-closes after this many bytes and keeps reading.
     HalfCloses(u64),
-    /// Exits after so many bytes; what arrives later is answered with a RST.
+    /// Exits after this many bytes; what arrives later is answered with a RST.
     Exits(u64),
-    /// Sends a RST after so many bytes.
+    /// Sends a RST after this many bytes.
     Resets(u64),
-    /// Sends a RST at that time.
+    /// Sends a RST at this time.
     ResetsAt(Instant),
     /// It has no listener.
     Refuses,
     /// Its machine answers neighbour discovery, but never TCP.
     NeverAnswers,
-    /// Its machine is not there.
+    /// Its machine is off.
     Absent,
-    /// It falls silent at one time and is back at the other.
+    /// It falls silent at the first time and responds again at the second.
     Vanishes(Instant, Instant),
-    /// Its machine reboots at that time, with this seed.
+    /// Its machine reboots at this time, with this seed.
     Reboots(Instant, u64),
-    /// Sends so many bytes as fast as it may, and never closes.
+    /// Sends this many bytes as fast as it may, and never closes.
     Floods(usize),
-    /// Answers with this, half-closes, and keeps reading.
+    /// Answers with this many bytes, half-closes, and keeps reading.
     Answers(usize),
-    /// A TCP of its own that bends the rules: see [`Rogue`].
+    /// A TCP that violates the rules: see [`Rogue`].
     Rogue(Rogue),
 }
 
 /// A scripted peer that misbehaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rogue {
-    /// Its window grows and shrinks at will, zero included.
+    /// Its window grows and shrinks arbitrarily, down to zero.
     ShrinksWindow,
-    /// Takes a part of each segment.
+    /// Accepts a part of each segment.
     TakesParts,
-    /// Says everything twice, old ACKs included.
+    /// Sends everything twice, including old ACKs.
     RepeatsItself,
-    /// Sends FINs after gaps before the right one, after so many bytes.
+    /// Sends FINs with gaps before them, and the right one after this many bytes.
     FinsEarly(u64),
     /// Its window is never larger than one octet.
     Narrow,
-    /// Takes our FIN only when it comes a second time, and says everything four
-    /// times until then.
+    /// Accepts our FIN only when it is retransmitted, and sends everything four times
+    /// until then.
     Duplicates,
-    /// Sends data again, in other portions and with a larger window than it has.
+    /// Retransmits data, in other portions and with a larger window than it has.
     StaleWindows,
-    /// Sends data, and a FIN after so many bytes, with the ACK number of the
-    /// segment before: as when two segments have swapped places.
+    /// Sends data, and a FIN after this many bytes, with the ACK number of the previous
+    /// segment, as if two segments had been reordered.
     OldAcks(u64),
-    /// Fills our window; then sends what does not fit, ending like this.
+    /// Fills our window, then sends a segment that does not fit and ends like this.
     Overruns(Overrun),
-    /// Repeats an old octet that often, to see whether we are there.
+    /// Sends an old octet at this interval, to probe whether we respond.
     KeepsAlive(Duration),
-    /// Loses its state, and answers what comes then as some TCP does.
+    /// Loses its state, and answers later segments like a certain TCP.
     Restarts(Restart),
 }
 
-/// How a segment ends that reaches beyond our window.
+/// The end of a segment that reaches beyond our window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Overrun {
     /// With a FIN.
     Fin,
-    /// It is a RST exactly at RCV.NXT, with data.
+    /// The segment is a RST at RCV.NXT, with data.
     Rst,
 }
 
@@ -89,29 +89,29 @@ pub enum Overrun {
 pub struct Restart {
     /// When.
     pub when: Lost,
-    /// How it answers then.
+    /// How it answers after that.
     pub like: Relic,
 }
 
 /// When a peer loses its state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lost {
-    /// After so many bytes: what would make them more is thrown away.
+    /// After this many bytes: further bytes are discarded.
     After(u64),
-    /// When our FIN comes.
+    /// When our FIN arrives.
     AtFin,
-    /// After its own FIN, which it sends after so many bytes.
+    /// After its own FIN, which it sends after this many bytes.
     BehindItsFin(u64),
 }
 
-/// How a TCP without a connection answers a segment that acknowledges something.
+/// How a TCP without a connection answers a segment with an ACK number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Relic {
-    /// As lwIP: RST at SEG.ACK that acknowledges all there is in the segment,
-    /// which it has thrown away.
+    /// Like lwIP: a RST at SEG.ACK that acknowledges the whole segment, which it has
+    /// discarded.
     Lwip,
-    /// As uIP: the same, and one octet more.
+    /// Like uIP: the same, and one octet more.
     Uip,
-    /// As Linux and FreeBSD: RST at SEG.ACK that acknowledges nothing.
+    /// Like Linux and FreeBSD: a RST at SEG.ACK that acknowledges nothing.
     Linux,
 }

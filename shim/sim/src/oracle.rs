@@ -1,4 +1,4 @@
-//! Holds one connection to the rules, from its opening to its end.
+//! Checks the rules for one connection, from its opening to its end.
 
 use std::time::Duration;
 
@@ -8,32 +8,32 @@ use super::rule::{Finding, Rule};
 use super::truth::{Fault, Neighbour, PeerEnd, Truth};
 
 /// The longest pause between two probes of a closed window: only smoltcp knows when it
-/// sends the next.
+/// sends the next one.
 const PERSISTENCE: Duration = Duration::from_secs(60);
 
-/// What a try may be late, beyond a quarter of the user timeout.
+/// How late a try may be, beyond a quarter of the user timeout.
 const SLACK: Duration = Duration::from_secs(3);
 
-/// What an end may be late: the last try has two seconds for its answer.
+/// How late an end may be: the last try has two seconds for its answer.
 const LAST_CHANCE: Duration = Duration::from_secs(4);
 
-/// What the application did that may end a connection.
+/// What may end a connection: the calls of the application, and more.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Done {
     pub(super) finish_at: Option<Instant>,
     pub(super) finished_writing_at: Option<Instant>,
     pub(super) aborted: bool,
     pub(super) address_lost: bool,
-    /// The stack was not served for a while: what was due by then was late.
+    /// The stack was not served for a while, so that what was due was late.
     pub(super) was_neglected: bool,
     pub(super) link_is_down: bool,
-    /// The link came up: what was known of neighbours is forgotten.
+    /// The link came up, so that the neighbours are forgotten.
     pub(super) link_came_up: bool,
-    /// What has arrived may still be in the device.
+    /// What has arrived may still wait in the device.
     pub(super) device_is_full: bool,
-    /// A router said that our SYN will never get through.
+    /// A router reported that our SYN can never be delivered.
     pub(super) has_hard_error: bool,
-    /// A router said that our SYN does not get through, or must not.
+    /// A router reported that our SYN is not delivered, or is prohibited.
     pub(super) has_soft_error: bool,
 }
 
@@ -42,20 +42,20 @@ pub(super) struct Done {
 pub(super) struct Oracle {
     pub(super) options: Options,
     pub(super) opened_at: Instant,
-    /// The account when it was last looked at.
+    /// The ledger at the last check.
     last: Ledger,
     /// The sum of what the writes have returned.
     pub(super) accepted: u64,
-    /// When a write last took something, or our end was served again after a pause.
+    /// When a write last accepted something, or our end was served again after a pause.
     pub(super) stirred_at: Instant,
     /// When the peer's window was last closed, as far as our end may know.
     blocked_at: Instant,
-    /// When the ledger last said that more was acknowledged.
+    /// When the ledger last showed that more was acknowledged.
     advanced_at: Instant,
-    /// Since when our end is served without a pause.
+    /// The time since which our end is served without a pause.
     pub(super) served_at: Instant,
     pub(super) ended: Option<Cause>,
-    /// A fault of the wire was reported.
+    /// Whether a fault on the wire was reported.
     has_reported: bool,
     pub(super) done: Done,
     pub(super) findings: Vec<Finding>,
@@ -79,7 +79,7 @@ impl Oracle {
         }
     }
 
-    /// The same oracle for another connection.
+    /// Resets the oracle for another connection.
     pub(super) fn begin(&mut self, now: Instant) {
         let findings = std::mem::take(&mut self.findings);
         *self = Self {
@@ -92,7 +92,7 @@ impl Oracle {
         self.findings.push(Finding { rule, at, detail });
     }
 
-    /// Looks at the connection, whatever it is doing.
+    /// Checks the connection, in any state.
     pub(super) fn look(
         &mut self,
         state: State,
@@ -108,7 +108,7 @@ impl Oracle {
         }
         if let (None, Some(cause)) = (self.ended, report.cause) {
             self.ended = Some(cause);
-            // The application may look late.
+            // The application may check late.
             let ended_at = self.opened_at + report.elapsed;
             if let Err(why) = self.judge(cause, truth, neighbour, ended_at) {
                 self.find(Rule::Cause, now, format!("{cause:?}, but {why}"));
@@ -121,7 +121,7 @@ impl Oracle {
         self.look_at_wire(state, truth, now);
     }
 
-    /// What left our end and should not have, or should and has not.
+    /// Checks for segments that should not have left our end, and for missing ones.
     fn look_at_wire(&mut self, state: State, truth: &Truth, now: Instant) {
         if self.has_reported {
             return;
@@ -147,7 +147,7 @@ impl Oracle {
         self.has_reported = self.findings.len() > before;
     }
 
-    /// Looks at the account; on the wire, so many octets were acknowledged.
+    /// Checks the ledger. On the wire, this many octets were acknowledged.
     pub(super) fn look_at_ledger(&mut self, ledger: Ledger, on_wire: u64, now: Instant) {
         let (accepted, acknowledged) = (ledger.accepted(), ledger.acknowledged());
         let is_sound = accepted == acknowledged + ledger.pending()
@@ -162,7 +162,7 @@ impl Oracle {
             self.find(Rule::Ledger, now, detail);
         }
         if acknowledged > on_wire {
-            let detail = format!("{ledger:?}, but the wire said {on_wire}");
+            let detail = format!("{ledger:?}, but {on_wire} on the wire");
             self.find(Rule::Acknowledged, now, detail);
         }
         if acknowledged > self.last.acknowledged() {
@@ -171,8 +171,8 @@ impl Oracle {
         self.last = ledger;
     }
 
-    /// With bytes pending or a FIN in flight, tries are no further apart than a quarter of
-    /// the user timeout, and do not go on for longer than it.
+    /// Checks that with bytes pending or a FIN in flight, tries are no further apart than
+    /// a quarter of the user timeout, and last no longer than it.
     fn look_at_progress(&mut self, state: State, ledger: Ledger, truth: &Truth, now: Instant) {
         let is_open = state.is_established() || matches!(state, State::Finishing(_));
         if !is_open || self.done.address_lost || self.done.link_is_down {
@@ -198,19 +198,19 @@ impl Oracle {
                 "{ledger:?}: nothing on the wire for {quiet:?}, the oldest octet left {last_try:?} ago"
             );
             self.find(Rule::Stalled, now, detail);
-            // Once is enough.
+            // One report is enough.
             self.stirred_at = now;
         }
         self.look_at_patience(ledger, truth, is_blocked, now);
     }
 
     fn look_at_patience(&mut self, ledger: Ledger, truth: &Truth, is_blocked: bool, now: Instant) {
-        // Our end may have been asleep when its time was over.
+        // Our end may have slept when its time was over.
         if now.since(self.served_at) <= LAST_CHANCE {
             return;
         }
         let longest = self.options.user_timeout() + LAST_CHANCE;
-        // Where a window is closed, the last try is the next probe, if it can leave at all.
+        // If the window is closed, the last try is the next probe, if that can be sent at all.
         let silent = match is_blocked {
             true => longest + PERSISTENCE + SLACK * 5,
             false => longest,
@@ -250,10 +250,10 @@ impl Oracle {
         }
     }
 
-    /// Whether the next write must be refused, for all that is certain.
+    /// Whether the next write must be refused, as far as that is certain.
     pub(super) fn must_refuse(&self, truth: &Truth) -> Option<PeerEnd> {
         if self.done.address_lost {
-            // What arrives for a lost address belongs to no connection.
+            // What arrives for a removed address belongs to no connection.
             return None;
         }
         if !truth.is_certain() {
@@ -265,7 +265,7 @@ impl Oracle {
         }
     }
 
-    /// Looks at what a write returned. `must` is what had to come of it.
+    /// Checks what a write returned. `must` is the required result.
     pub(super) fn look_at_write(
         &mut self,
         must: Option<PeerEnd>,
@@ -279,14 +279,14 @@ impl Oracle {
             self.stirred_at = now;
         }
         if let (Some(end), true) = (must, took > 0) {
-            let detail = format!("{took} bytes were taken after {end:?}");
+            let detail = format!("{took} bytes were accepted after {end:?}");
             self.find(Rule::FirstWrite, now, detail);
         }
         if let (Some(cause), true) = (self.ended, took > 0) {
             self.find(
                 Rule::Latched,
                 now,
-                format!("{took} bytes were taken after {cause:?}"),
+                format!("{took} bytes were accepted after {cause:?}"),
             );
         }
         if let Err(error) = result {
@@ -296,18 +296,18 @@ impl Oracle {
                 self.find(Rule::Latched, now, detail);
             }
         } else if must.is_some() && took == 0 && !is_device_full {
-            let detail = format!("a write was put off after {must:?}");
+            let detail = format!("a write was delayed after {must:?}");
             self.find(Rule::FirstWrite, now, detail);
         }
     }
 
-    /// Every error contains the ledger, and after the end the cause.
+    /// Checks that every error contains the ledger, and after the end the cause.
     pub(super) fn look_at_error(&mut self, error: WriteError, now: Instant) {
         if error.ledger().accepted() != self.accepted {
             let detail = format!("{error:?}, but {} were written", self.accepted);
             self.find(Rule::Account, now, detail);
         }
-        // A call that only waited too long has no cause.
+        // The error of a call that only waited too long has no cause.
         let cause = error.cause();
         if cause.is_some() && self.ended.is_some() && cause != self.ended {
             let detail = format!("{error:?} after {:?}", self.ended);

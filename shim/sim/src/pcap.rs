@@ -9,12 +9,11 @@ use super::recording::{RecordedFrame, Recording};
 use crate::loopback::{Direction, Fate, Sender, smoltcp_time};
 
 impl Recording {
-    /// Writes what crossed the interface of our end, as a pcap file of its
-    /// frames: ours when they were sent, those of the peer whenever a copy
-    /// arrived, with what the wire had done to it, and forged ones.
+    /// Writes the frames that crossed the interface of our end as a pcap file: our frames
+    /// when they were sent, those of the peer when a copy arrived, with its damage, and
+    /// forged ones.
     ///
-    /// Frames of ours are in it even if they were lost on the way, as in any
-    /// capture at the sender.
+    /// It contains frames of ours that were lost later, like any capture at the sender.
     ///
     /// ```
     /// use lastbyte_sim::{Profile, Scenario, record};
@@ -28,12 +27,12 @@ impl Recording {
     ///
     /// # Errors
     ///
-    /// Those of `out`; nothing is written after the first.
+    /// The errors of `out`; nothing is written after the first.
     pub fn write_pcap(&self, mut out: impl Write) -> io::Result<()> {
         let mut seen: Vec<_> = self.frames.iter().flat_map(sights).collect();
-        // Those of one time are in the order in which they were sent.
+        // Frames of the same time are in the order in which they were sent.
         seen.sort_by_key(|sight| sight.at);
-        // smoltcp makes the records; a `Vec` takes them without fail.
+        // smoltcp makes the records; writing to a `Vec` cannot fail.
         let mut record = Vec::new();
         record.global_header(match self.scenario.medium {
             Medium::Ethernet => PcapLinkType::Ethernet,
@@ -107,12 +106,12 @@ mod tests {
     use super::*;
     use crate::loopback::{is_intact, lastbyte_time};
 
-    /// Whether it is ARP, or a segment with the right checksums.
+    /// Whether the frame is ARP, or a segment with right checksums.
     fn is_sound(frame: &[u8]) -> bool {
         frame[12..14] == [0x08, 0x06] || is_intact(frame, Medium::Ethernet)
     }
 
-    /// Time and bytes of each record.
+    /// The time and bytes of each record.
     fn read(mut file: &[u8]) -> Vec<(Instant, Vec<u8>)> {
         let word = |bytes: &[u8], number: usize| {
             let word = &bytes[number * 4..][..4];
@@ -172,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn it_holds_what_our_end_saw_of_a_bad_wire() {
+    fn the_capture_holds_what_our_end_saw_of_a_bad_wire() {
         let recording = recording(Link {
             jitter: Duration::from_millis(10),
             loss: Chance::percent(5),
@@ -205,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_ends_it() {
+    fn a_write_error_ends_the_capture() {
         let link = Link::with_latency(Duration::from_millis(20));
         let mut short = [0; 100];
         let error = recording(link).write_pcap(&mut short[..]).unwrap_err();

@@ -1,4 +1,4 @@
-//! The peer of a scenario, put into its world.
+//! Puts the peer of a scenario into its world.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -14,18 +14,18 @@ use super::run::OUR_PORT;
 use super::scenario::{Family, Lane, Network, Opening, Scenario};
 use crate::loopback::{Answers, Behaviour, Direction, OUR_V4, OUR_V6, Presence, Reads, World};
 
-/// The peer's port of the first connection, whichever end connects; the others have those
-/// after it. No protocol is known for it, so that a reader of captures shows the data as
+/// The peer's port of the first connection, whichever end connects; the others have the
+/// ports after it. No protocol is registered for it, so that Wireshark shows the data as
 /// data.
 pub(super) const PEER_PORT: u16 = 4_000;
 
-/// What the TCP of a server holds that is not acknowledged.
+/// The size of a server's send buffer.
 const SERVER_BUFFER: usize = 16 * 1024;
 
-/// How long after our end listens again the peer calls again.
+/// How long after our end listens again the peer connects again.
 const CALLS_AGAIN_AFTER: Duration = Duration::from_millis(500);
 
-/// Where to read what the peer received.
+/// Gives access to what the peer received.
 #[derive(Debug)]
 pub(super) enum PeerSide {
     /// A smoltcp peer.
@@ -34,8 +34,8 @@ pub(super) enum PeerSide {
     Rogue(Rc<RefCell<Taken>>),
 }
 
-/// Puts the scenario's peer into `world`, and its network. The peer serves up to
-/// `backlog` connections at once.
+/// Puts the scenario's peer and network into `world`. The peer serves up to `backlog`
+/// connections at once.
 pub(super) fn install(scenario: &Scenario, world: &World, backlog: usize) -> PeerSide {
     lay(scenario, world);
     if let PeerModel::Rogue(kind) = scenario.peer {
@@ -51,9 +51,9 @@ pub(super) fn install(scenario: &Scenario, world: &World, backlog: usize) -> Pee
     PeerSide::Stack
 }
 
-/// As [`install`], with code that answers at these ports. What the model says about the
-/// network, the machine, reading and ending holds for each of them; what it would send, and
-/// what it would do as a TCP of its own, does not.
+/// Like [`install`], with code of the test that answers at these ports. The model
+/// determines the network, the machine, reading and ending for each of them, but not what
+/// is sent; a rogue is not used.
 pub(super) fn install_servers(
     scenario: &Scenario,
     world: &World,
@@ -86,7 +86,7 @@ pub(super) fn install_servers(
     PeerSide::Stack
 }
 
-/// Lays the network.
+/// Sets up the network.
 fn lay(scenario: &Scenario, world: &World) {
     match scenario.network.clone() {
         Network::Links(links) => links.lay(world, scenario.seed),
@@ -97,7 +97,7 @@ fn lay(scenario: &Scenario, world: &World) {
     }
 }
 
-/// What the model says about the machine, and about these ports in time.
+/// Applies the model to the machine, and schedules its actions at these ports.
 fn strike(scenario: &Scenario, world: &World, ports: &[u16]) {
     let peer = world.peer();
     match scenario.peer {
@@ -135,7 +135,7 @@ fn strike(scenario: &Scenario, world: &World, ports: &[u16]) {
     }
 }
 
-/// Our end of the connection with this number, as the peer calls it.
+/// Our end of the connection with this number, to which the peer connects.
 fn our_end(family: Family, number: u16) -> IpEndpoint {
     let ours: IpAddress = match family {
         Family::V4 => OUR_V4.into(),
@@ -144,7 +144,7 @@ fn our_end(family: Family, number: u16) -> IpEndpoint {
     IpEndpoint::new(ours, OUR_PORT + number)
 }
 
-/// Lets the peer listen, or call at its time.
+/// Makes the peer listen, or connect at its time.
 fn serve(scenario: &Scenario, world: &World, number: u16, lane: &Lane<'_>, backlog: usize) {
     let behaviour = behaviour(scenario, lane, number == 0).backlog(backlog);
     match lane.opening {
@@ -158,7 +158,7 @@ fn serve(scenario: &Scenario, world: &World, number: u16, lane: &Lane<'_>, backl
     }
 }
 
-/// Lets the peer call again, from the port of before.
+/// Makes the peer connect again, from the same port.
 pub(super) fn call_again(scenario: &Scenario, world: &World, number: u16, lane: &Lane<'_>) {
     let again = Lane {
         opening: match lane.opening {
@@ -172,7 +172,8 @@ pub(super) fn call_again(scenario: &Scenario, world: &World, number: u16, lane: 
     }
 }
 
-/// What the application at a port does; the faults of the scenario are for the first.
+/// The behaviour of the application at a port; the faults of the scenario apply to the first
+/// port.
 fn behaviour(scenario: &Scenario, lane: &Lane<'_>, is_first: bool) -> Behaviour {
     let sink = Behaviour {
         faults: match is_first {
@@ -208,10 +209,9 @@ fn behaviour(scenario: &Scenario, lane: &Lane<'_>, is_first: bool) -> Behaviour 
 }
 
 impl PeerSide {
-    /// The bytes its TCP took in on the connection of this number, with this port of
-    /// ours, which are the same for one
-    /// after the other if we listen: the last that called by then;
-    /// `None` if it knows of none.
+    /// The bytes that its TCP received on the connection with this number and this port
+    /// of ours. If we listen, several connections have these ports: the last one that
+    /// began by then counts. `None` if there was none.
     pub(super) fn received(
         &self,
         world: &World,
@@ -223,7 +223,7 @@ impl PeerSide {
             Self::Stack => {
                 let of_ours = |remote: IpEndpoint| remote.port == our_port;
                 let connections = world.peer().connections(PEER_PORT + number);
-                // An old SYN may have opened a second one, which gets nowhere.
+                // An old SYN may have opened a second connection, which is never established.
                 let of_ours = connections
                     .into_iter()
                     .filter(|connection| connection.remote.is_some_and(of_ours));
@@ -242,8 +242,8 @@ impl PeerSide {
         }
     }
 
-    /// The bytes its TCP took in at this port, for each connection; a scripted peer remembers
-    /// its last one only.
+    /// The bytes that its TCP received at this port, for each connection. A scripted peer
+    /// remembers only its last one.
     pub(super) fn received_by_all(&self, world: &World, port: u16) -> Vec<Vec<u8>> {
         match self {
             Self::Stack => {

@@ -3,31 +3,30 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// What kind of network, peers and applications scenarios are drawn from.
+/// The kind of network, peers and applications from which scenarios are drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Profile {
-    /// A cable: below a millisecond, next to no loss.
+    /// A cable: below a millisecond, almost no loss.
     Lan,
-    /// Radio in the house: some milliseconds, bursts of loss, duplicates.
+    /// Radio in a house: some milliseconds, bursts of loss, duplicates.
     Wifi,
-    /// A mobile network: slow at times, long queues, interruptions.
+    /// A mobile network: sometimes slow, long queues, interruptions.
     Lte,
-    /// A satellite: half a second there and back.
+    /// A satellite: a round trip of half a second.
     Satellite,
-    /// A rotten wire: loss, damage, reordering, whatever there is.
+    /// A bad wire: loss, damage, reordering and every other fault.
     Rotten,
     /// Peers that misbehave and an attacker that forges segments, over any of the
     /// networks.
     Hostile,
     /// Lines of 64 kbit/s to 1 Mbit/s with short queues, and transmit buffers of up to 64 KiB.
     Slow,
-    /// Nothing passes for a time that is shorter than any limit: everything is delivered.
+    /// An outage that is shorter than any timeout: everything is delivered.
     Outage,
     /// Any of the other networks; the application also announces bytes, writes whole messages,
     /// and finishes its direction before it ends the connection.
     Calls,
-    /// 8 KiB and a close, over 20 ms of jitter and 10 % loss: the measure of
-    /// speed.
+    /// 8 KiB and a close, over 20 ms of jitter and 10 % loss, to measure speed.
     Transfer,
 }
 

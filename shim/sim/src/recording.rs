@@ -1,4 +1,4 @@
-//! A run kept to be looked at.
+//! The recording of a run.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -15,15 +15,15 @@ use smoltcp::phy::Medium;
 /// A frame and its fate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecordedFrame {
-    /// When it was handed to the wire.
+    /// When it was sent.
     pub sent_at: Instant,
-    /// Which way.
+    /// The direction.
     pub direction: Direction,
-    /// Who sent it.
+    /// The sender.
     pub sender: Sender,
     /// What the wire did to it.
     pub fate: Fate,
-    /// What it begins with.
+    /// The medium.
     pub medium: Medium,
     /// The frame as it was sent.
     pub bytes: Vec<u8>,
@@ -52,16 +52,16 @@ impl RecordedFrame {
     }
 }
 
-/// What was noted at our end.
+/// What was recorded at our end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Note {
-    /// The application took the next step.
+    /// The application began the next step.
     Step(Step),
-    /// A write took so many bytes.
+    /// A write accepted this many bytes.
     Accepted(u64),
     /// A write, flush or finish failed.
     Failed(WriteError),
-    /// State or ledger changed.
+    /// The state or the ledger changed.
     Changed,
     /// Something happened from outside.
     Happened(Happening),
@@ -78,7 +78,7 @@ pub enum Note {
     Wrote(Vec<u8>),
     /// The application has read these bytes.
     Read(Vec<u8>),
-    /// The application has called this.
+    /// The application has made this call.
     Called(Call),
     /// A server at the peer was called.
     Served {
@@ -86,33 +86,32 @@ pub enum Note {
         port: u16,
         /// Counts the connections of the port, from 0.
         number: u64,
-        /// What it took of what was received.
+        /// The received bytes that it removed.
         took: Vec<u8>,
-        /// What it said.
+        /// Its reply.
         said: Vec<u8>,
     },
-    /// A test has noted this.
+    /// A test has recorded this.
     Said(String),
 }
 
-/// A call of an application that neither opens a connection nor moves bytes.
+/// A call of an application that neither opens a connection nor transfers bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Call {
-    /// It flushes.
+    /// It began a flush.
     Flush,
-    /// All was flushed.
+    /// A flush has succeeded.
     Flushed,
-    /// It finishes.
+    /// It began to finish.
     Finish,
-    /// It aborts, or gives a connection back that was not finished.
+    /// It aborted, or released a connection that was not finished.
     Abort,
 }
 
 /// How many bytes of a payload are shown.
 const SHOWN: usize = 40;
 
-/// What is in a payload, as far as it can be shown in a line: its beginning, and how long it
-/// is.
+/// The content of a payload, as far as it fits in a line: its beginning and its length.
 pub(super) fn preview(bytes: &[u8]) -> String {
     let (shown, more) = match bytes.get(..SHOWN) {
         Some(shown) if bytes.len() > SHOWN => (shown, "…"),
@@ -122,7 +121,7 @@ pub(super) fn preview(bytes: &[u8]) -> String {
 }
 
 impl Note {
-    /// What an application or a server did, in words; `None` for what is shown otherwise.
+    /// The text for what an application or a server did; `None` if it is shown differently.
     pub(super) fn words(&self) -> Option<String> {
         Some(match self {
             Self::Opened {
@@ -159,18 +158,18 @@ impl Note {
     }
 }
 
-/// Our end at a time.
+/// Our end at a point in time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Moment {
-    /// When.
+    /// The time.
     pub at: Instant,
-    /// Which connection: 0 is the first, the others are those beside it.
+    /// The number of the connection: 0 is the first, the others are those beside it.
     pub connection: usize,
-    /// The state then.
+    /// The state at that time.
     pub state: State,
-    /// The account then.
+    /// The ledger at that time.
     pub ledger: Ledger,
-    /// What made it worth noting.
+    /// The reason for the record.
     pub note: Note,
 }
 
@@ -185,7 +184,7 @@ pub struct Recording {
     pub moments: Vec<Moment>,
 }
 
-/// Takes notes while a run goes on, if the run is recorded.
+/// Records a run while it goes on, if it is to be recorded.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Tape {
     moments: Option<Rc<RefCell<Vec<Moment>>>>,
@@ -227,7 +226,7 @@ impl Tape {
         }
     }
 
-    /// What was noted so far.
+    /// What was recorded so far.
     pub(super) fn moments(&self) -> Vec<Moment> {
         self.moments
             .as_ref()
@@ -241,7 +240,7 @@ impl Tape {
     }
 }
 
-/// Keeps every frame of `world` from now on.
+/// Records every frame of `world` from now on.
 pub(super) fn keep_frames(world: &World) -> Rc<RefCell<Vec<RecordedFrame>>> {
     let frames = Rc::new(RefCell::new(Vec::new()));
     let sink = Rc::clone(&frames);
@@ -262,7 +261,7 @@ pub(super) fn keep_frames(world: &World) -> Rc<RefCell<Vec<RecordedFrame>>> {
     frames
 }
 
-/// The log: frames and notes in the order of time, a line each.
+/// The log: frames and notes in the order of time, one line each.
 impl fmt::Display for Recording {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.scenario)?;

@@ -1,9 +1,8 @@
-//! The scripted peers: TCPs that bend the rules, lie, or forget.
+//! The scripted peers: TCPs that violate the rules, lie, or forget.
 //!
-//! - Numbers that are right stand in a [`Flow`]; each kind sends what it wants
-//!   beside them.
-//! - What a rogue sends, it sends from what our end has acknowledged: so it needs
-//!   no timer to repeat it.
+//! - The right numbers are in a [`Flow`]; each kind of rogue also sends other ones.
+//! - A rogue always sends from what our end has acknowledged on, so it needs no
+//!   retransmission timer.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -16,25 +15,25 @@ use super::content::{Whose, content_from};
 use super::dice::{Chance, Dice};
 use super::model::{Lost, Overrun, Relic, Restart, Rogue};
 
-/// How often a rogue speaks by itself at most.
+/// The maximum number of segments that a rogue sends by itself.
 const MOST_TIMES: u32 = 40;
 
-/// How many bytes a narrow window lets through, one by one.
+/// How many bytes pass through a narrow window, one by one.
 const NARROW: u64 = 40;
 
-/// How much a rogue sends at once.
+/// The number of bytes that a rogue sends at once.
 const CHUNK: usize = 100;
 
-/// What the rogue's TCP took in.
+/// What the rogue's TCP received.
 #[derive(Debug, Default)]
 pub(super) struct Taken {
-    /// In order, of the connection that began last.
+    /// The bytes received in order on the connection that began last.
     pub(super) bytes: Vec<u8>,
     /// Our port of that connection.
     pub(super) port: u16,
 }
 
-/// A receiver of bytes with a mind of its own.
+/// The state of a rogue.
 struct State {
     kind: Rogue,
     dice: Dice,
@@ -42,21 +41,21 @@ struct State {
     taken: Rc<RefCell<Taken>>,
     /// The largest window it announces.
     buffer: u16,
-    /// Its FIN has been sent, at this number.
+    /// The sequence number of its FIN, once it was sent.
     fin_at: Option<u32>,
-    /// The ACK number of the segment before.
+    /// The ACK number of the previous segment.
     old_ack: u32,
-    /// What our end acknowledged last, and the window it gave.
+    /// What our end acknowledged last, and its window.
     heard: (u32, u16),
-    /// FINs of ours that came.
+    /// How many FINs of ours have arrived.
     fins: u32,
-    /// It has forgotten the connection.
+    /// Whether it has forgotten the connection.
     is_lost: bool,
-    /// Our end has reset it.
+    /// Whether our end has reset the connection.
     is_over: bool,
 }
 
-/// Puts a rogue in the peer's place; what it takes in.
+/// Puts a rogue in place of the peer. Returns what it receives.
 pub(super) fn install(world: &World, kind: Rogue, seed: u64, buffer: usize) -> Rc<RefCell<Taken>> {
     let taken = Rc::new(RefCell::new(Taken::default()));
     let state = Rc::new(RefCell::new(State {
@@ -160,14 +159,14 @@ impl State {
     fn greet(&self, raw: &RawPeer) {
         let Some(flow) = self.flow else { return };
         let greeting = flow.segment(Flags::SYN | Flags::ACK).with_seq(flow.isn);
-        // The window is that before anything was taken.
+        // The window is the one before anything was accepted.
         raw.send(&Segment {
             mss: Some(1_000),
             ..greeting.with_ack(flow.remote_isn.wrapping_add(1))
         });
     }
 
-    /// Takes what is next, all of it or a part.
+    /// Accepts the next data, all of it or a part.
     fn take(&mut self, flow: &mut Flow, segment: &Segment) {
         let skip = flow.ack.wrapping_sub(segment.seq) as usize;
         let Some(fresh) = segment.payload.get(skip..) else {
@@ -244,7 +243,8 @@ impl State {
             Rogue::Overruns(end) => {
                 let window = usize::from(self.heard.1);
                 let len = match end {
-                    // What is read then opens it further than our end says.
+                    // What our application then reads opens the window further than our end has
+                    // announced.
                     Overrun::Fin => window / 2,
                     Overrun::Rst => window,
                 };
@@ -254,7 +254,7 @@ impl State {
         }
     }
 
-    /// Sends its FIN once it has read so much, with this ACK number.
+    /// Sends its FIN once it has read enough, with this ACK number.
     fn fin(&mut self, raw: &RawPeer, flow: &mut Flow, after: u64, ack: u32) {
         if self.has_read() >= after {
             let at = *self.fin_at.get_or_insert(flow.seq);
@@ -264,7 +264,7 @@ impl State {
         }
     }
 
-    /// What it sends from number `seq` on, that long, within our window or not.
+    /// The segment of this length from number `seq` on, within our window or not.
     fn text(flow: &Flow, seq: u32, len: usize) -> Segment {
         let from = seq.wrapping_sub(flow.isn.wrapping_add(1));
         let content = content_from(Whose::Peers, from.into(), len);
@@ -273,7 +273,7 @@ impl State {
             .with_payload(content)
     }
 
-    /// Sends data from what our end has acknowledged on, as far as its window goes.
+    /// Sends data from what our end has acknowledged on, up to the edge of its window.
     fn send_text(&self, raw: &RawPeer, flow: &mut Flow, len: usize, ack: u32) {
         let (seq, window) = self.heard;
         let len = len.min(usize::from(window));
@@ -284,8 +284,8 @@ impl State {
         flow.seq = seq.wrapping_add(len as u32);
     }
 
-    /// Two segments with a small window at last; then, in other portions, what was
-    /// in them before, with the large window of before.
+    /// Sends two segments, the last with a small window; then the same data in other
+    /// portions, with the earlier large window.
     fn speak_of_old_windows(&self, raw: &RawPeer, flow: &mut Flow) {
         let (seq, window) = self.heard;
         if window < 3 {
@@ -300,7 +300,7 @@ impl State {
         flow.seq = seq.wrapping_add(3);
     }
 
-    /// What it says without being asked.
+    /// What it sends by itself.
     fn speak_unasked(&mut self, raw: &RawPeer) {
         let Some(flow) = self.flow.filter(|_| !self.is_lost && !self.is_over) else {
             return;
@@ -319,7 +319,7 @@ impl State {
         }
     }
 
-    /// The rest of what it has, and a FIN: more than our window takes at first.
+    /// Sends the rest of its data, and a FIN: more than fits into our window at first.
     fn overrun(&mut self, raw: &RawPeer, flow: &Flow) {
         let (seq, window) = self.heard;
         if self.fin_at.is_none() && window == 0 {
@@ -336,7 +336,7 @@ impl State {
 
     // ---- restarts ----
 
-    /// Whether this segment of ours finds the peer without its state.
+    /// Whether the peer has lost its state when this segment of ours arrives.
     fn loses(&self, flow: &Flow, segment: &Segment) -> bool {
         let Rogue::Restarts(Restart { when, .. }) = self.kind else {
             return false;
@@ -353,7 +353,7 @@ impl State {
         }
     }
 
-    /// As a TCP that knows of no connection.
+    /// Answers like a TCP that has no connection.
     fn answer_as_a_stranger(&self, raw: &RawPeer, segment: &Segment) {
         let Rogue::Restarts(Restart { like, .. }) = self.kind else {
             return;

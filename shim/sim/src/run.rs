@@ -22,29 +22,29 @@ use crate::loopback::{
     our_hardware_address,
 };
 
-/// The port our end listens on for the first connection; the others have those
+/// The port that our end listens on for the first connection; the others have the ports
 /// after it. Far from [`PEER_PORT`](peers::PEER_PORT).
 pub(super) const OUR_PORT: u16 = 4_101;
 
-/// How long after the end nothing may be left: longer than TIME-WAIT and a
-/// RST that waits for its neighbour.
+/// The time after the end at which nothing may be left: longer than TIME-WAIT, and than a
+/// RST waits for its neighbour.
 const AFTERMATH: Duration = Duration::from_secs(70);
 
-/// The most frames our end may send without one of the peer's or an octet that was
-/// written as the reason.
+/// The maximum number of frames that our end may send without a frame of the peer or a
+/// written octet as the reason.
 const FLOOD: u64 = 20_000;
 
-/// How a run went.
+/// The outcome of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
-    /// Stands for everything that crossed the wire, when and how: two runs are
-    /// the same if their hashes are.
+    /// A hash of everything that crossed the wire, and when: two runs are the same if
+    /// their hashes are.
     pub hash: u64,
-    /// Broken promises.
+    /// The broken rules.
     pub findings: Vec<Finding>,
     /// How the last connection ended.
     pub cause: Option<Cause>,
-    /// The account of the last connection.
+    /// The ledger of the last connection.
     pub ledger: Ledger,
     /// How much virtual time it took.
     pub elapsed: Duration,
@@ -52,14 +52,14 @@ pub struct Outcome {
     pub frames: u64,
 }
 
-/// What a run needs beside the scenario.
+/// What a run needs in addition to the scenario.
 #[derive(Debug, Default)]
 pub(super) struct Arena {
     tx: [Vec<u8>; MOST],
     rx: [Vec<u8>; MOST],
 }
 
-/// How many connections a run has at most.
+/// The maximum number of connections of a run.
 const MOST: usize = 1 + Scenario::MOST_BESIDE;
 
 pub(super) type RunStack<'a, const N: usize> = Stack<'a, LoopDevice, LoopClock, N>;
@@ -78,7 +78,7 @@ pub(super) fn world_of(scenario: &Scenario) -> World {
             keep_bytes: 1 << 20,
             ..PeerConfig::default()
         },
-        // A scenario counts from zero.
+        // The times of a scenario count from zero.
         begins_at: Instant::ZERO,
         ..WorldConfig::default()
     })
@@ -91,7 +91,7 @@ pub(super) fn run_in(
     arena: &mut Arena,
     tape: &Tape,
 ) -> Outcome {
-    // With room for one only, a slot is opened again at once.
+    // If there is only one slot, it is opened again at once.
     match scenario.lanes().count() {
         1 => run_with::<1>(scenario, world, arena, tape),
         _ => run_with::<MOST>(scenario, world, arena, tape),
@@ -142,7 +142,7 @@ fn run_with<const N: usize>(
         run.note(0, Note::Found(finding.clone()));
     }
     let first = run.lanes.first().and_then(|lane| lane.last);
-    // What is left is given up now, on the wire as well.
+    // What is left is aborted here, on the wire as well.
     drop(run);
     Outcome {
         hash: log.hash(),
@@ -154,7 +154,7 @@ fn run_with<const N: usize>(
     }
 }
 
-/// The outcome of a run that could not be carried out.
+/// The outcome of a run that could not be made.
 pub(super) fn broken(world: &World, detail: String) -> Outcome {
     Outcome {
         hash: 0,
@@ -192,13 +192,13 @@ pub(super) struct Live<'s> {
     pub(super) lane: Lane<'s>,
     pub(super) id: Option<ConnectionId>,
     pub(super) oracle: Oracle,
-    /// What the connection said last.
+    /// The last reported state of the connection.
     pub(super) last: Option<Report>,
     /// Bytes of the peer's that the application has read.
     pub(super) read: u64,
 }
 
-/// Forged segments that arrive one after the other.
+/// Forged segments that arrive one after another.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Storm {
     pub(super) forgery: Forgery,
@@ -207,7 +207,7 @@ pub(super) struct Storm {
     pub(super) left: u32,
 }
 
-/// A run going on.
+/// A run in progress.
 pub(super) struct Run<'s, 'a, const N: usize> {
     pub(super) scenario: &'s Scenario,
     pub(super) world: &'s World,
@@ -215,7 +215,7 @@ pub(super) struct Run<'s, 'a, const N: usize> {
     pub(super) wire: Rc<RefCell<Wire>>,
     pub(super) peer: PeerSide,
     pub(super) lanes: Vec<Live<'s>>,
-    /// How many of the happenings have happened.
+    /// How many of the happenings were performed.
     pub(super) happened: usize,
     pub(super) storm: Option<Storm>,
     pub(super) tape: &'s Tape,
@@ -310,7 +310,7 @@ impl<'s, 'a, const N: usize> Run<'s, 'a, N> {
         self.lanes[lane].oracle.find(rule, now, detail);
     }
 
-    /// What was found, in the order of time; those of others say of which.
+    /// The findings, in the order of time. Those of other connections name the connection.
     fn findings(&mut self) -> Vec<Finding> {
         let mut all = Vec::new();
         for (number, live) in self.lanes.iter_mut().enumerate() {
@@ -331,7 +331,7 @@ impl<'s, 'a, const N: usize> Run<'s, 'a, N> {
     pub(super) fn wait(&mut self, until: Instant) {
         let next = self.next_happening().min(until);
         if self.is_flooding() {
-            // The flood has no end to wait for.
+            // A flood has no end to wait for.
             self.world.run_until(next);
         } else {
             self.stack.wait(next);
@@ -340,7 +340,7 @@ impl<'s, 'a, const N: usize> Run<'s, 'a, N> {
         self.look();
     }
 
-    /// Whether our end has sent much more than anything gave reason for.
+    /// Whether our end has sent much more than there were reasons for.
     pub(super) fn is_flooding(&self) -> bool {
         let ours = self.world.counters(Direction::ToPeer).frames;
         let theirs = self.world.counters(Direction::ToUs).frames;
@@ -352,7 +352,7 @@ impl<'s, 'a, const N: usize> Run<'s, 'a, N> {
         *self.wire.borrow().lane(lane)
     }
 
-    /// Holds the connections to the rules.
+    /// Checks the rules for the connections.
     pub(super) fn look(&mut self) {
         let is_full = self.world.is_full();
         if is_full {
@@ -366,7 +366,7 @@ impl<'s, 'a, const N: usize> Run<'s, 'a, N> {
         }
     }
 
-    /// Our end could not be served before now.
+    /// Records that our end could not be served until now.
     pub(super) fn excuse(&mut self) {
         let now = self.world.now();
         let mut wire = self.wire.borrow_mut();
@@ -398,20 +398,20 @@ impl<'s, 'a, const N: usize> Run<'s, 'a, N> {
                 drop(wire);
                 self.look_at_buffer(lane, id);
             }
-            // Given back, and its slot taken by another.
+            // The connection was released, and its slot is used by another.
             _ if self.is_given_back(lane) && N > 1 => {}
             _ => self.find(lane, Rule::Leak, "the id is stale".to_owned()),
         }
     }
 
-    /// Whether the application has no more use for a connection, so that its slot may
+    /// Whether the application does not need a connection any more, so that its slot may
     /// be opened again.
     pub(super) fn is_given_back(&self, lane: usize) -> bool {
         let done = &self.lanes[lane].oracle.done;
         done.aborted || done.finish_at.is_some()
     }
 
-    /// Where nothing is kept, the peer's FIN is never hidden by a full buffer.
+    /// Checks that if received bytes are discarded, a full buffer never hides the peer's FIN.
     fn look_at_buffer(&mut self, lane: usize, id: ConnectionId) {
         let is_full = self.lanes[lane].lane.options.on_receive() == OnReceive::Discard
             && self.stack.writer(id).is_ok_and(|mut writer| {

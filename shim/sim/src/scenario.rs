@@ -1,4 +1,4 @@
-//! One run, written down: what the network, the peer and the application do.
+//! The description of one run: what the network, the peer and the application do.
 
 use std::fmt;
 use std::ops::Range;
@@ -23,26 +23,26 @@ pub enum Family {
     V6,
 }
 
-/// Who begins.
+/// Which end opens the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Opening {
     /// Our end connects.
     Connect,
-    /// Our end listens there, and the peer connects at that time; again half a
-    /// second after each [`Step::Reopen`].
+    /// Our end listens at this address, and the peer connects at this time, and again
+    /// half a second after each [`Step::Reopen`].
     Listen(Bind, Instant),
 }
 
-/// Where our end listens; the port is always the same.
+/// The address at which our end listens; the port is always the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bind {
-    /// At the port.
+    /// At any address.
     Port,
     /// At our own address.
     Ours,
     /// At 0.0.0.0 or `::`.
     Unspecified,
-    /// At a group.
+    /// At a group address.
     Group,
     /// At the loopback address.
     Loopback,
@@ -50,47 +50,47 @@ pub enum Bind {
     Foreign,
 }
 
-/// What the application does next.
+/// The next step of the application.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// Writes so many bytes, waiting for room for the call timeout at most.
+    /// Writes this many bytes, waiting for room for the call timeout at most.
     Write(usize),
     /// The same in one blocking call.
     WriteAll(usize),
     /// Writes what fits, once.
     TryWrite(usize),
-    /// Does something else for so long; the stack is served.
+    /// Does something else for this long; the stack is served.
     Pause(Duration),
-    /// Does something else for so long; the stack is not served.
+    /// Does something else for this long; the stack is not served.
     Neglect(Duration),
     /// Flushes, in one blocking call.
     Flush,
-    /// Reads what is there.
+    /// Reads what is available.
     Read,
     /// Writes what fits, once, and announces more.
     WriteMore(usize),
-    /// Writes all of this or nothing, once.
+    /// Writes all of these bytes or nothing, once.
     Message(usize),
     /// Finishes its direction, and goes on with the plan.
     FinishWriting,
     /// Begins to finish, and goes on with the plan.
     BeginFinish,
-    /// Finishes, and waits until that is done.
+    /// Finishes, and waits until that is complete.
     Finish,
     /// Aborts.
     Abort,
-    /// Gives the slot back, whatever is going on.
+    /// Releases the slot, in any state.
     Release,
     /// Opens a new connection, once the last one has ended.
     Reopen,
 }
 
-/// What lies between the ends.
+/// The network between the ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Network {
-    /// Links that leave it to chance.
+    /// Links with random faults.
     Links(Box<Links>),
-    /// What befalls each frame, written down.
+    /// The fate of each frame, as a script.
     Script {
         /// From our end to the peer.
         to_peer: Script,
@@ -103,28 +103,28 @@ pub enum Network {
 /// machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Beside {
-    /// The peer. What concerns its whole machine counts for nothing here.
+    /// The peer. What concerns its whole machine has no effect here.
     pub peer: PeerModel,
-    /// Limits and policies of this connection.
+    /// The options of this connection.
     pub options: Options,
-    /// Who begins.
+    /// Which end opens the connection.
     pub opening: Opening,
-    /// The application: its steps alternate with those of the others.
+    /// The steps of the application, which alternate with those of the others.
     pub plan: Vec<Step>,
 }
 
-/// One run, written down. Two runs of one scenario are the same, bit for bit.
+/// The description of one run. Two runs of one scenario are the same, bit for bit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scenario {
-    /// Of every random decision that is not written down here.
+    /// The seed of every random decision that is not described here.
     pub seed: u64,
-    /// What it was drawn from.
+    /// The profile from which it was drawn.
     pub profile: Profile,
     /// The family of addresses.
     pub family: Family,
-    /// What the frames begin with.
+    /// The medium.
     pub medium: Medium,
-    /// The checksums that our device takes care of.
+    /// The checksum offload of our device.
     pub offload: Offload,
     /// How many frames our device's transmit queue holds.
     pub transmit_frames: usize,
@@ -132,21 +132,21 @@ pub struct Scenario {
     pub network: Network,
     /// The peer.
     pub peer: PeerModel,
-    /// What goes wrong at exactly which byte of each connection at the peer's first port.
+    /// The faults at exact bytes of each connection at the peer's first port.
     pub faults: Vec<(Mark, StreamFault)>,
     /// Size of the peer's receive buffer.
     pub peer_buffer: usize,
-    /// Limits and policies of our connection.
+    /// The options of our connection.
     pub options: Options,
     /// Size of our transmit buffer.
     pub tx_buffer: usize,
     /// Size of our receive buffer.
     pub rx_buffer: usize,
-    /// Who begins.
+    /// Which end opens the connection.
     pub opening: Opening,
     /// The application.
     pub plan: Vec<Step>,
-    /// What else happens, in the order of time.
+    /// Happenings from outside, in the order of time.
     pub happenings: Vec<(Instant, Happening)>,
     /// Other connections at the same time, [`MOST_BESIDE`](Self::MOST_BESIDE) at
     /// most.
@@ -154,10 +154,10 @@ pub struct Scenario {
 }
 
 impl Scenario {
-    /// How many connections there may be beside the first.
+    /// The maximum number of connections beside the first.
     pub const MOST_BESIDE: usize = 2;
 
-    /// The scenario that `seed` stands for in this profile.
+    /// The scenario of `seed` in this profile.
     #[must_use]
     pub fn new(profile: Profile, seed: u64) -> Self {
         super::draw::draw(profile, seed)
@@ -171,7 +171,7 @@ impl Scenario {
         }
     }
 
-    /// When nothing passes, in [`Profile::Outage`].
+    /// The outage, in [`Profile::Outage`].
     pub(super) fn outage(&self) -> Option<Range<Instant>> {
         if let [(down, Happening::LinkDown), (up, Happening::LinkUp)] = self.happenings[..] {
             return Some(down..up);
@@ -200,7 +200,7 @@ impl Scenario {
             plan: &self.plan,
         };
         let most = match self.peer {
-            // It speaks for the whole machine.
+            // The first peer determines the whole machine.
             PeerModel::Rogue(_) => 0,
             _ => Self::MOST_BESIDE,
         };
@@ -214,14 +214,14 @@ impl Scenario {
         std::iter::once(first).chain(others)
     }
 
-    /// Bytes the applications would like to write.
+    /// The number of bytes that the applications try to write.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.lanes().map(|lane| lane.bytes()).sum()
     }
 
-    /// How long the run may take: every step has its limit, and so has what
-    /// comes after the last one.
+    /// How long the run may take: every step has its timeout, and so has what follows the
+    /// last one.
     #[must_use]
     pub fn longest(&self) -> Duration {
         self.lanes().map(|lane| lane.longest()).sum()
@@ -273,7 +273,7 @@ impl Lane<'_> {
             .plan
             .iter()
             .map(|step| match *step {
-                // Each of its calls may wait as long, for one byte.
+                // Each of its calls may wait that long for one byte.
                 Step::WriteAll(len) => call.saturating_mul(len as u32),
                 Step::Write(_) | Step::Flush => call,
                 Step::Pause(time) | Step::Neglect(time) => time,
@@ -331,7 +331,7 @@ impl fmt::Display for Scenario {
             self.tx_buffer, self.rx_buffer
         )?;
         if self.plan.is_empty() {
-            // The application is not one of the simulator's own.
+            // The application is not one of the simulator's.
             return Ok(());
         }
         writeln!(f)?;

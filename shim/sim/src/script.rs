@@ -1,4 +1,4 @@
-//! What a link did, frame by frame: a run without its chances.
+//! What a link did, frame by frame: replays a run without randomness.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,18 +8,18 @@ use lastbyte::Instant;
 use super::recording::RecordedFrame;
 use crate::loopback::{Damage, Direction, Fate, Loss, Path, Sender};
 
-/// What happened to one frame, apart from arriving in time.
+/// The fault of one frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// It was lost.
     Lost(Loss),
-    /// It came late, twice or damaged.
+    /// It arrived late, twice or damaged.
     Odd {
         /// How long it travelled.
         after: Duration,
-        /// How long its second copy travelled, if there was one.
+        /// How long the second copy travelled, if there was one.
         again_after: Option<Duration>,
-        /// What happened to the first copy.
+        /// The damage to the first copy.
         damage: Option<Damage>,
     },
 }
@@ -30,12 +30,12 @@ pub enum Fault {
 pub struct Script {
     /// How long a frame travels.
     pub latency: Duration,
-    /// What befalls which frame.
+    /// The faults, by frame.
     pub faults: BTreeMap<u64, Fault>,
 }
 
 impl Script {
-    /// What happened to the frames of one direction.
+    /// The fates of the frames of one direction.
     #[must_use]
     pub fn of(frames: &[RecordedFrame], direction: Direction) -> Self {
         let is_ours =
@@ -55,7 +55,7 @@ impl Script {
         }
     }
 
-    /// The script at work.
+    /// The script, ready to use.
     #[must_use]
     pub fn path(self) -> ScriptPath {
         ScriptPath {
@@ -90,7 +90,7 @@ fn fault(frame: &RecordedFrame, latency: Duration) -> Option<Fault> {
 #[derive(Debug, Clone)]
 pub struct ScriptPath {
     script: Script,
-    /// Frames so far.
+    /// The number of frames so far.
     frames: u64,
 }
 
@@ -108,7 +108,7 @@ impl Path for ScriptPath {
             }) => Fate::Arrives {
                 at: now + *after,
                 again_at: again_after.map(|after| now + after),
-                // The frame may be another than the one it befell.
+                // The frame may be another than the recorded one.
                 damage: damage.filter(|damage| match damage {
                     Damage::Bit(bit) => bit / 8 < frame.len(),
                     Damage::Cut(len) => *len < frame.len(),

@@ -1,4 +1,4 @@
-//! A stack in one call, for programs on a host.
+//! Makes a stack in one call, for programs on a host.
 
 use lastbyte::Clock;
 use lastbyte::stack::{Config, ConfigError, SlotBuffers, Stack};
@@ -9,7 +9,7 @@ use smoltcp::wire::{HardwareAddress, IpCidr};
 use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
 
-/// What a host program says about its own end.
+/// The settings of a host program's own end.
 #[derive(Debug, Clone)]
 pub struct Setup {
     /// Our hardware address, of the device's kind.
@@ -22,15 +22,15 @@ pub struct Setup {
     pub tx_buffer: usize,
     /// Size of each receive buffer in bytes.
     pub rx_buffer: usize,
-    /// How many sockets of its own the program may add to
-    /// [`Stack::sockets_mut`]: UDP, DHCP, DNS.
+    /// How many sockets the program itself may add to [`Stack::sockets_mut`]: UDP, DHCP,
+    /// DNS.
     pub own_sockets: usize,
 }
 
-/// Why no stack can be made.
+/// Why a stack cannot be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SetupError {
-    /// So many addresses are more than an interface of this build of smoltcp holds.
+    /// There are more addresses than an interface of this build of smoltcp holds.
     TooManyAddresses(usize),
     /// The stack refuses its parts.
     Config(ConfigError),
@@ -58,9 +58,9 @@ impl From<ConfigError> for SetupError {
 }
 
 impl Setup {
-    /// Buffers of 64 KiB and 16 KiB, and no sockets of the program's own.
+    /// Buffers of 64 KiB and 16 KiB, and no sockets of the program itself.
     ///
-    /// `seed` is any number where a run is to be repeated, and
+    /// `seed` is any number if runs have to be reproducible, and
     /// [`random_seed`](Self::random_seed) on a real network.
     ///
     /// ```
@@ -94,8 +94,8 @@ impl Setup {
         }
     }
 
-    /// A seed that cannot be guessed: what the standard library draws from the system for its
-    /// hash tables, another one at each call.
+    /// A seed that cannot be guessed, different at each call: the standard library draws it
+    /// from the system for its hash tables.
     #[must_use]
     pub fn random_seed() -> u64 {
         RandomState::new().build_hasher().finish()
@@ -105,7 +105,7 @@ impl Setup {
     ///
     /// # Errors
     ///
-    /// [`SetupError`], naming what does not fit.
+    /// [`SetupError`], which names what does not fit.
     pub fn run<D: Device, C: Clock, R>(
         &self,
         device: D,
@@ -115,12 +115,12 @@ impl Setup {
         self.run_many(device, clock, program)
     }
 
-    /// As [`run`](Self::run), for `N` connections at a time: as many as the program's stack
-    /// has.
+    /// Like [`run`](Self::run), for `N` connections at a time: as many as the program's
+    /// stack has.
     ///
     /// # Errors
     ///
-    /// [`SetupError`], naming what does not fit.
+    /// [`SetupError`], which names what does not fit.
     pub fn run_many<D: Device, C: Clock, R, const N: usize>(
         &self,
         device: D,
@@ -135,7 +135,7 @@ impl Setup {
         let mut memory = tx.iter_mut().zip(rx);
         let buffers: [SlotBuffers<'_>; N] = std::array::from_fn(|_| match memory.next() {
             Some((tx, rx)) => SlotBuffers { tx, rx },
-            // There are as many as are asked for.
+            // The iterator has as many as needed.
             None => SlotBuffers {
                 tx: &mut [],
                 rx: &mut [],
@@ -145,11 +145,11 @@ impl Setup {
         let mut sockets: Vec<_> = std::iter::repeat_with(empty)
             .take(N + self.own_sockets)
             .collect();
-        // The kernel queues 500 or 1,000 frames for a TAP device, by its version.
+        // The kernel queues 500 or 1,000 frames for a TAP device, depending on its version.
         let config = Config::new(self.hardware_addr, self.seed).receive_queue(1_000);
         let mut stack = Stack::new(device, clock, config, buffers, &mut sockets)?;
         stack.interface_mut().update_ip_addrs(|own| {
-            // There is room for all of them.
+            // All of them fit.
             own.extend(self.addresses.iter().copied());
         });
         Ok(program(&mut stack))

@@ -1,4 +1,4 @@
-//! Making a failing scenario smaller, before anybody looks at it.
+//! Makes a failing scenario smaller.
 
 use lastbyte::{Instant, Options};
 
@@ -13,14 +13,14 @@ use super::{record, run};
 use crate::loopback::{Direction, Offload};
 use smoltcp::phy::Medium;
 
-/// Runs that shrinking may take at most.
+/// The maximum number of runs of one shrinking.
 const PATIENCE: u32 = 2_000;
 
 /// A smaller scenario that breaks the same rule: fewer steps, bytes,
 /// happenings and faults.
 ///
-/// The network ends up as a script of the faults that are left, frame by
-/// frame, so that the result does not depend on chance.
+/// The network becomes a script of the remaining faults, frame by frame, so that the
+/// result is not random.
 #[must_use]
 pub fn shrink(failing: &Scenario, rule: Rule) -> Scenario {
     let mut shrinker = Shrinker {
@@ -37,12 +37,12 @@ pub fn shrink(failing: &Scenario, rule: Rule) -> Scenario {
 struct Shrinker {
     best: Scenario,
     rule: Rule,
-    /// Runs left.
+    /// The number of runs left.
     left: u32,
 }
 
 impl Shrinker {
-    /// Whether `candidate` breaks the rule as well; it is the best then.
+    /// Whether `candidate` also breaks the rule; if so, it becomes the best one.
     fn try_out(&mut self, candidate: Scenario) -> bool {
         if self.left == 0 || candidate == self.best {
             return false;
@@ -56,7 +56,7 @@ impl Shrinker {
         fails
     }
 
-    /// One round over everything that can be left out; whether anything was.
+    /// One round over everything that can be left out. Returns whether anything was.
     fn simplify(&mut self) -> bool {
         let mut has_shrunk = self.drop_beside();
         has_shrunk |= self.drop_steps();
@@ -69,7 +69,7 @@ impl Shrinker {
         has_shrunk
     }
 
-    /// Fewer connections, and simpler ones.
+    /// Tries fewer connections, and simpler ones.
     fn drop_beside(&mut self) -> bool {
         let mut has_shrunk = false;
         for index in (0..self.best.beside.len()).rev() {
@@ -92,8 +92,8 @@ impl Shrinker {
         has_shrunk
     }
 
-    /// The last step stays: it ends the connection, and without it a slot that
-    /// is still taken is no finding.
+    /// The last step stays: it ends the connection, and without it a slot in use is no
+    /// finding.
     fn drop_steps(&mut self) -> bool {
         let mut has_shrunk = false;
         let last = self.best.plan.len().saturating_sub(1);
@@ -154,7 +154,7 @@ impl Shrinker {
         has_shrunk
     }
 
-    /// Writes down what the links did, in place of the links.
+    /// Replaces the links by a script of what they did.
     fn script(&mut self) {
         let (_, Recording { frames, .. }) = record(&self.best);
         let candidate = Scenario {
@@ -167,7 +167,7 @@ impl Shrinker {
         self.try_out(candidate);
     }
 
-    /// Leaves out faults, by halves first (as delta debugging does).
+    /// Leaves out faults, first by halves (like delta debugging).
     fn drop_faults(&mut self) -> bool {
         let mut has_shrunk = false;
         for direction in [Direction::ToPeer, Direction::ToUs] {

@@ -1,4 +1,4 @@
-//! Many seeds, on every core.
+//! Runs many seeds, on every core.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -14,34 +14,34 @@ use super::rule::Finding;
 use super::run::Outcome;
 use super::scenario::Scenario;
 
-/// Seeds that a thread takes at once.
+/// The number of seeds that a thread takes at once.
 const CHUNK: u64 = 32;
 
-/// The most threads that a sweep has. More would only wait for each other.
+/// The maximum number of threads of a sweep. More would only wait for each other.
 const MOST_THREADS: usize = 1024;
 
-/// Which seeds to run.
+/// The seeds to run, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sweep {
-    /// Which profiles; a seed belongs to one of them, in turn. Not empty.
+    /// The profiles; the seeds belong to them in turn. Not empty.
     pub profiles: Vec<Profile>,
-    /// Which seeds.
+    /// The seeds.
     pub seeds: Range<u64>,
-    /// How many threads: at least one runs, at most 1,024, and no more than there is
-    /// work for.
+    /// The number of threads: at least one, at most 1,024, and no more than there is work
+    /// for.
     pub jobs: usize,
-    /// After how many seeds with findings to stop.
+    /// The number of seeds with findings after which to stop.
     pub patience: usize,
 }
 
 /// A seed that broke a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failing {
-    /// What was drawn.
+    /// The profile.
     pub profile: Profile,
     /// The seed.
     pub seed: u64,
-    /// What was found first.
+    /// The first finding.
     pub finding: Finding,
 }
 
@@ -56,20 +56,20 @@ impl Failing {
     }
 }
 
-/// How a sweep went.
+/// The outcome of a sweep.
 #[derive(Debug, Clone, Default)]
 pub struct Summary {
-    /// Seeds run.
+    /// The number of seeds run.
     pub seeds: u64,
-    /// Those that broke a rule, by seed.
+    /// The seeds that broke a rule, in order.
     pub failing: Vec<Failing>,
-    /// How the last connection of each run ended; `None`: it was never opened.
+    /// How the last connection of each run ended, counted; `None`: it was never opened.
     pub causes: BTreeMap<&'static str, u64>,
     /// Virtual time, of all runs together.
     pub virtual_time: Duration,
     /// Frames, of all runs together.
     pub frames: u64,
-    /// How many threads there were.
+    /// The number of threads.
     pub threads: usize,
     /// Real time.
     pub took: Duration,
@@ -137,8 +137,8 @@ impl Sweep {
         self.jobs.min(MOST_THREADS).min(chunks)
     }
 
-    /// Runs them all, or until patience is at an end. `progress` is called now
-    /// and then, by any thread, with the number of seeds that are done.
+    /// Runs all seeds, or stops after enough seeds with findings. `progress` is called
+    /// from time to time, by any thread, with the number of seeds that are done.
     pub fn run(&self, progress: impl Fn(u64) + Sync) -> Summary {
         let started = Instant::now();
         let next = AtomicU64::new(self.seeds.start);
@@ -148,7 +148,7 @@ impl Sweep {
         let work = || {
             let mut own = Summary::default();
             while !is_over.load(Ordering::Relaxed) {
-                // Stands still at the end, which may be that of u64.
+                // Saturates at the end, which may be the end of u64.
                 let after = |first: u64| first.saturating_add(CHUNK).min(self.seeds.end);
                 let taken = next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |first| {
                     (first < self.seeds.end).then(|| after(first))
@@ -174,7 +174,7 @@ impl Sweep {
         let mut threads = 1;
         thread::scope(|scope| {
             while threads < self.most_threads() {
-                // Where the system has no more, those that there are do the work.
+                // If the system has no more threads, the existing ones do the work.
                 if thread::Builder::new().spawn_scoped(scope, work).is_err() {
                     break;
                 }

@@ -1,4 +1,4 @@
-//! The simulator itself: it repeats itself, and its links do what they say.
+//! Tests of the simulator itself: runs are reproducible, and links do what they promise.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use smoltcp::phy::Medium;
 use super::*;
 use crate::loopback::{Damage, Fate, Loss, Path};
 
-/// Seeds a test runs; a debug build is slow.
+/// The number of seeds that a test runs; a debug build is slow.
 const SEEDS: u64 = 10;
 
 const MS: Duration = Duration::from_millis(1);
@@ -38,7 +38,7 @@ fn a_faultless_link_only_delays() {
 }
 
 #[test]
-fn faults_come_as_often_as_asked_for() {
+fn faults_are_as_frequent_as_configured() {
     let tenth = Chance::percent(10);
     let link = Link {
         loss: tenth,
@@ -80,7 +80,7 @@ fn faults_come_as_often_as_asked_for() {
 }
 
 #[test]
-fn bursts_are_bursts() {
+fn losses_of_a_burst_are_consecutive() {
     let link = Link {
         burst: Some(Burst {
             begins: Chance::percent(1),
@@ -166,8 +166,8 @@ fn a_seed_gives_the_same_run_everywhere() {
     assert_eq!(hashes, HASHES, "{hashes:#018x?}");
 }
 
-/// Of the first seeds of each profile. They change with the scenarios and
-/// with what our end says on the wire, and with nothing else.
+/// The hashes of the first seeds of each profile. They change with the scenarios and with
+/// what our end sends, and with nothing else.
 const HASHES: [u64; 10] = [
     0x019a_3bcc_1471_32e7,
     0x5051_cb23_7a78_3115,
@@ -239,7 +239,7 @@ fn the_first_thousands_of_seeds_break_no_rule() {
     assert_eq!(summary.seeds, 3_000);
 }
 
-/// smoltcp forgets the window that its keep-alive announces, and cuts at the one before.
+/// smoltcp forgets the window that its keep-alive announces, and truncates at the previous one.
 #[test]
 fn a_fin_beyond_what_only_a_keep_alive_announced_waits_for_its_data() {
     for seed in [5_328_139, 5_809_592] {
@@ -249,8 +249,8 @@ fn a_fin_beyond_what_only_a_keep_alive_announced_waits_for_its_data() {
 }
 
 #[test]
-fn what_panics_is_a_finding() {
-    // A write of more than the run has content for: the account cannot hold.
+fn a_panic_is_a_finding() {
+    // A write of more than the run has content for: the ledger cannot be right.
     let scenario = Scenario {
         tx_buffer: 0,
         ..Scenario::new(Profile::Transfer, 1)
@@ -261,7 +261,7 @@ fn what_panics_is_a_finding() {
     assert!(findings[0].detail.contains("no stack"), "{findings:?}");
 }
 
-/// The judge of outages notices one that nothing can survive, and a try that is late.
+/// The check of outages detects one that no connection can survive, and a try that is late.
 #[test]
 fn an_outage_longer_than_the_limits_is_found() {
     let mut scenario = Scenario::new(Profile::Outage, 0);

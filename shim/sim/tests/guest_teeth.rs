@@ -1,4 +1,5 @@
-//! The judge of applications has teeth: what it can see is found where the core breaks it.
+//! The checks of applications have teeth: if the core breaks a rule that they can observe, they
+//! find it.
 //!
 //! `./ci.sh teeth`, or `RUSTFLAGS="--cfg lastbyte_sabotage" cargo test --release --target-dir target/sabotage
 //! -p lastbyte-sim --test guest_teeth`.
@@ -7,7 +8,7 @@
 #[path = "common/wild.rs"]
 mod wild;
 
-/// Without the flag no rule can be broken, and nothing would be shown.
+/// Without the flag no rule can be broken, and the test would prove nothing.
 #[cfg(not(lastbyte_sabotage))]
 #[test]
 fn rules_can_be_broken() {
@@ -20,10 +21,10 @@ mod teeth {
     use lastbyte::sabotage::{Sabotage, set};
     use lastbyte_sim::Rule;
 
-    /// How many seeds are tried before a sabotage counts as missed.
+    /// The number of seeds that are tried before a sabotage counts as missed.
     const SEEDS: u64 = 200_000;
 
-    /// What is broken, and the rules that must be found broken.
+    /// Each sabotage, and the rules that must be found broken.
     const BROKEN: [(Sabotage, &[Rule]); 5] = [
         (Sabotage::FirstWrite, &[Rule::FirstWrite]),
         (Sabotage::Latch, &[Rule::Latched]),
@@ -32,9 +33,9 @@ mod teeth {
         (Sabotage::FullDevice, &[Rule::FirstWrite]),
     ];
 
-    // One test: what is broken is broken for the whole process.
+    // A single test, because a sabotage applies to the whole process.
     #[test]
-    fn what_an_application_would_suffer_is_found() {
+    fn sabotage_that_affects_an_application_is_found() {
         let mut missed = Vec::new();
         for (sabotage, rules) in BROKEN {
             set(sabotage);

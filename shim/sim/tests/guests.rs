@@ -38,10 +38,10 @@ fn calm(seed: u64) -> Scenario {
     }
 }
 
-/// Nothing is found where nothing is wrong: on every kind of network, with every peer,
+/// There are no findings if nothing is wrong: on every kind of network, with every peer,
 /// whatever the application does.
 #[test]
-fn nothing_is_found_in_a_sound_stack() {
+fn a_correct_stack_has_no_findings() {
     let trial = |seed: u64| {
         let (scenario, findings) = wild::findings(seed);
         assert_eq!(findings, [], "{scenario}");
@@ -200,10 +200,10 @@ fn a_listener_is_called_and_served() {
     assert_eq!(visit.findings, []);
 }
 
-/// A listener's peer has exactly what was written, whatever the network does: one that called
-/// before, and lost its connection, as well.
+/// The peer of a listener has exactly what was written, whatever the network does, even if an
+/// earlier connection of it was lost.
 #[test]
-fn what_a_listener_writes_is_held_against_what_its_callers_received() {
+fn writes_of_a_listener_are_compared_with_what_its_callers_received() {
     let trial = |seed: u64| {
         let scenario = Scenario::new(Profile::ALL[seed as usize % Profile::ALL.len()], seed);
         let harness = Harness::new(&scenario).prepare(|world| {
@@ -235,10 +235,10 @@ fn what_a_listener_writes_is_held_against_what_its_callers_received() {
     sim::explore(0..SEEDS, trial).unwrap();
 }
 
-/// The peer resets at every single byte of the request; the firmware sees how many of them
-/// count, and never more than arrived.
+/// The peer resets at every single byte of the request. The firmware gets the number of
+/// acknowledged bytes, which is never more than arrived.
 #[test]
-fn a_scenario_has_faults_at_exactly_one_byte() {
+fn a_scenario_can_have_a_fault_at_exactly_one_byte() {
     for bytes in 0..=40 {
         let scenario = Scenario {
             faults: vec![(Mark::Received(bytes), StreamFault::End(Ending::Reset))],
@@ -259,7 +259,7 @@ fn a_scenario_has_faults_at_exactly_one_byte() {
 }
 
 #[test]
-fn the_firmware_learns_that_its_link_is_down() {
+fn the_firmware_detects_that_its_link_is_down() {
     let scenario = Scenario {
         faults: vec![(Mark::Received(10), StreamFault::LinkDown(20 * SECOND))],
         ..calm(1)
@@ -286,7 +286,7 @@ fn the_firmware_learns_that_its_link_is_down() {
     assert!(recording.frames.iter().any(is_cut), "the outage is drawn");
 }
 
-/// One of every call.
+/// Makes each call once.
 fn make_every_call(stack: &mut GuestStack<'_>, server: IpEndpoint) {
     let id = stack.connect(server, keeps()).expect("a slot");
     let mut writer = stack.writer(id).expect("held");
@@ -301,7 +301,7 @@ fn make_every_call(stack: &mut GuestStack<'_>, server: IpEndpoint) {
     assert!(after.is_err());
 }
 
-/// States, ledger and calls are those of the firmware, at their times.
+/// The recording has the states, ledger and calls of the firmware, at their times.
 #[test]
 fn the_recording_has_states_ledger_and_calls() {
     let scenario = calm(1);
@@ -335,7 +335,8 @@ fn the_recording_has_states_ledger_and_calls() {
         said: b"IBM".to_vec(),
     };
     assert!(notes.contains(&served), "{notes:?}");
-    // The handshake takes a round trip and the neighbour's; flushing another.
+    // The handshake takes a round trip, and one to resolve the neighbour; the flush takes
+    // another.
     let opened = recording
         .moments
         .iter()
@@ -445,7 +446,7 @@ fn a_panic_in_a_server_shows_when() {
 }
 
 #[test]
-fn a_trial_that_hangs_fails_in_no_time() {
+fn a_trial_that_hangs_fails_quickly() {
     let trial = |seed: u64| {
         sim::run_app(&calm(seed), |stack, server| {
             let options = Options::builder()

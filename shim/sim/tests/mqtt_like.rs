@@ -1,5 +1,5 @@
-//! A client like those of MQTT, at the level "at least once", with a bug put into it on purpose: the simulator finds
-//! it within 1,000 seeds, and the ladder shows where.
+//! A client like those of MQTT, at the level "at least once", with a deliberate bug: the simulator
+//! finds it within 1,000 seeds, and the ladder shows where.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -23,30 +23,31 @@ const PINGREQ: u8 = 12;
 const PINGRESP: u8 = 13;
 const DISCONNECT: u8 = 14;
 
-/// Messages that a client publishes.
+/// The number of messages that a client publishes.
 const MESSAGES: u8 = 12;
 
-/// What a client does about the message whose acknowledgement it did not get, once it is
-/// connected again.
+/// What a client does, once it is connected again, with a message that was not
+/// acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum InFlight {
-    /// Publishes it again, as the protocol demands.
+    /// Publishes it again, as the protocol requires.
     Again,
-    /// The bug: goes on with the next.
+    /// The bug: continues with the next one.
     Forgotten,
 }
 
-/// The firmware, as it would run on a board. A packet is a type, a length, and so many octets.
+/// The firmware, as it would run on a board. A packet is a type, a length, and that many
+/// octets.
 struct Client {
     in_flight: InFlight,
-    /// Messages that were handed to the connection.
+    /// Messages that were written to the connection.
     sent: u8,
     /// Messages that the broker has acknowledged.
     acknowledged: u8,
 }
 
 impl Client {
-    /// Publishes all messages; how many are acknowledged.
+    /// Publishes all messages. Returns how many are acknowledged.
     fn publish_all<D: Device, C: Clock>(
         mut self,
         stack: &mut Stack<'_, D, C, 1>,
@@ -60,7 +61,7 @@ impl Client {
                 .expect("sound");
             if let Ok(id) = stack.connect(broker, options) {
                 let is_done = self.talk(stack, id).is_some();
-                // Given back already, where all went well.
+                // Already released, if everything went well.
                 let _ = stack.release(id);
                 if is_done {
                     break;
@@ -207,7 +208,7 @@ fn a_forgotten_message_is_found_and_the_ladder_shows_where() {
     let last_opened = opened.next_back().expect("a connection").at;
     assert!(written.iter().all(|moment| moment.at < last_opened));
 
-    // All of it is drawn: the calls, the end of that connection, what the broker got.
+    // Everything is drawn: the calls, the end of that connection, what the broker got.
     let ladder = failure.ladder();
     let next = format!("PUBLISH {}", missing + 1);
     for words in [

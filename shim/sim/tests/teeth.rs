@@ -1,10 +1,10 @@
-//! The simulator has teeth: whatever rule of the core is broken on purpose,
-//! some seed finds it, and nothing is found while all rules hold.
+//! The simulator has teeth: for every rule of the core that is broken on purpose, some
+//! seed finds it, and there are no findings while all rules hold.
 //!
 //! `./ci.sh teeth`, or `RUSTFLAGS="--cfg lastbyte_sabotage" cargo test --release --target-dir target/sabotage
 //! -p lastbyte-sim --test teeth`.
 
-/// Without the flag no rule can be broken, and nothing would be shown.
+/// Without the flag no rule can be broken, and the test would prove nothing.
 #[cfg(not(lastbyte_sabotage))]
 #[test]
 fn rules_can_be_broken() {
@@ -19,11 +19,11 @@ mod teeth {
     use lastbyte::sabotage::{Sabotage, set};
     use lastbyte_sim::{Coverage, Failing, Profile, Rule, Sweep};
 
-    /// How many seeds are tried before a sabotage counts as missed.
+    /// The number of seeds that are tried before a sabotage counts as missed.
     const SEEDS: u64 = 100_000;
 
-    /// The rules that a sabotage must break: a finding of another kind is an accident.
-    /// Empty: any.
+    /// The rules that a sabotage must break: a finding of another kind is accidental.
+    /// Empty: any rule.
     const fn expected(sabotage: Sabotage) -> &'static [Rule] {
         match sabotage {
             Sabotage::None
@@ -54,7 +54,7 @@ mod teeth {
         }
     }
 
-    /// What the simulator does not see, and the tests that do.
+    /// The sabotages that the simulator does not notice, and the tests that do.
     const fn seen_by(sabotage: Sabotage) -> Option<&'static str> {
         match sabotage {
             Sabotage::BlindHeard => Some("row_69_blind_segment_is_not_heard"),
@@ -68,8 +68,8 @@ mod teeth {
         }
     }
 
-    /// The first of `seeds` with a finding: a thread finishes what it has taken,
-    /// and what is taken is taken in order.
+    /// The first of `seeds` with a finding: seeds are taken in order, and a thread
+    /// finishes those that it has taken.
     fn first_failing(seeds: Range<u64>) -> Option<Failing> {
         let sweep = Sweep {
             profiles: Profile::ALL.to_vec(),
@@ -93,7 +93,7 @@ mod teeth {
         None
     }
 
-    // One test: what is broken is broken for the whole process.
+    // A single test, because a sabotage applies to the whole process.
     #[test]
     fn every_sabotage_is_found() {
         let mut missed = Vec::new();

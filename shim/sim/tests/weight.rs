@@ -1,13 +1,13 @@
-//! What a project takes on with this crate among its `[dev-dependencies]`.
+//! What a project depends on with this crate among its `[dev-dependencies]`.
 
 use std::collections::BTreeSet;
 use std::process::Command;
 
-/// This crate, lastbyte, smoltcp, and all that they need.
+/// This crate, lastbyte, smoltcp, and all of their dependencies.
 const MOST_CRATES: usize = 15;
 
 #[test]
-fn a_project_takes_on_few_crates() {
+fn a_project_depends_on_few_crates() {
     let listed = Command::new(env!("CARGO"))
         .args(
             "tree --locked --offline -p lastbyte-sim -e normal --prefix none --format {p}"

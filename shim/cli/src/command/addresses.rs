@@ -6,10 +6,10 @@ use std::str::FromStr;
 
 use smoltcp::wire::{EthernetAddress, IpAddress, IpCidr};
 
-/// The network of every link (RFC 4291, 2.5.6).
+/// The link-local network (RFC 4291, 2.5.6).
 const LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0);
 
-/// An IP address, with the link it belongs to if that was named (RFC 4007, 11).
+/// An IP address, with its link if that was named (RFC 4007, 11).
 ///
 /// An IPv4 address written as an IPv6 one (`::ffff:10.0.0.1`) is that IPv4 address.
 ///
@@ -66,11 +66,11 @@ impl fmt::Display for ScopedAddr {
 }
 
 impl ScopedAddr {
-    /// Checks that the link it names, if any, is the one that is used.
+    /// Checks that the link that it names, if any, is the one that is used.
     ///
     /// # Errors
     ///
-    /// It is another: what is wrong.
+    /// It is another link: what is wrong.
     pub fn check_link(&self, name: &str, index: Option<u32>) -> Result<(), String> {
         let is_it = |zone: &str| zone == name || (index.is_some() && zone.parse().ok() == index);
         match &self.zone {
@@ -96,7 +96,7 @@ pub const fn is_link_local(ip: IpAddr) -> bool {
 ///
 /// # Errors
 ///
-/// What it is.
+/// What the address is.
 pub fn check_other_host(ip: IpAddr, own: &[IpCidr]) -> Result<(), String> {
     if own.iter().any(|own| own.address() == ip.into()) {
         return Err(format!("{ip} is our own address; the peer needs another"));
@@ -108,18 +108,16 @@ pub fn check_other_host(ip: IpAddr, own: &[IpCidr]) -> Result<(), String> {
     }
     if ip.is_unspecified() {
         return Err(format!(
-            "{ip} stands for \"any address\" and is not that of one host"
+            "{ip} means \"any address\" and is not the address of one host"
         ));
     }
     if ip.is_multicast() {
-        return Err(format!(
-            "{ip} is the address of a group, not that of one host"
-        ));
+        return Err(format!("{ip} is the address of a group, not of one host"));
     }
     let IpAddr::V4(v4) = ip else { return Ok(()) };
     if v4.is_broadcast() {
         return Err(format!(
-            "{ip} is the broadcast address, not that of one host"
+            "{ip} is the broadcast address, not the address of one host"
         ));
     }
     for own in own {
@@ -128,15 +126,15 @@ pub fn check_other_host(ip: IpAddr, own: &[IpCidr]) -> Result<(), String> {
         if let (true, Some(what)) = (is_inside, not_a_host(v4, own.prefix_len())) {
             let network = own.network();
             return Err(format!(
-                "{ip} is the {what} of {network}, not that of one host"
+                "{ip} is the {what} of {network}, not the address of one host"
             ));
         }
     }
     Ok(())
 }
 
-/// What the first and the last address of a network are. Point-to-point links
-/// (RFC 3021) and single hosts have neither.
+/// What the first and the last address of a network mean. Point-to-point links (RFC 3021)
+/// and single hosts have neither.
 fn not_a_host(v4: Ipv4Addr, prefix_len: u8) -> Option<&'static str> {
     let host_bits = u32::MAX.checked_shr(prefix_len.into()).unwrap_or(0);
     match v4.to_bits() & host_bits {
@@ -194,8 +192,8 @@ pub fn parse_cidr(text: &str) -> Result<IpCidr, String> {
     Ok(IpCidr::new(address.into(), prefix))
 }
 
-/// Our addresses on a link: the one that was asked for and, for IPv6, a link-local one
-/// (RFC 4291, 2.8), which a router or a peer with such an address is talked to from.
+/// Our addresses on a link: the requested one and, for IPv6, a link-local one (RFC 4291,
+/// 2.8), to talk to a router or a peer with such an address.
 #[must_use]
 pub fn with_link_local(own: IpCidr, hardware_addr: EthernetAddress) -> Vec<IpCidr> {
     match own.address() {
@@ -210,7 +208,7 @@ pub fn with_link_local(own: IpCidr, hardware_addr: EthernetAddress) -> Vec<IpCid
     }
 }
 
-/// An address beside `taken` in the same network, for an example.
+/// Another address than `taken` in the same network, as an example.
 #[must_use]
 pub fn beside(taken: IpCidr) -> Option<IpCidr> {
     let prefix = taken.prefix_len();

@@ -1,7 +1,7 @@
-//! What is left to do once the connection has ended.
+//! The work after the connection has ended.
 //!
 //! For a moment, segments of the peer's TCP are still answered. A peer that the command
-//! started may finish. No process is left that would wait for the command.
+//! started may finish. No process is left that waits for the command.
 
 use std::io;
 use std::time::Duration;
@@ -15,15 +15,15 @@ use super::peer::{Life, Outcome};
 use super::session::{DEVICE_FULL_PAUSE, Session};
 use super::work::{SAMPLE_INTERVAL, Work};
 
-/// How long the peer's own FIN is waited for after ours was acknowledged, so
-/// that the peer is not left without an answer.
+/// How long to wait for the peer's FIN after ours was acknowledged, so that it is
+/// answered.
 const LINGER: Duration = Duration::from_millis(500);
 /// How long a RST may wait for the device or a neighbour.
 const RST_LIMIT: Duration = Duration::from_millis(200);
-/// How long a capture is waited for of which nothing is taken.
+/// How long to wait for a capture whose reader does not read.
 const CAPTURE_PATIENCE: Duration = Duration::from_secs(2);
 
-/// When a peer of ours has done something last, as far as can be seen.
+/// When our own peer has last done something, as far as can be observed.
 struct Progress {
     work: Work,
     sampled_at: Instant,
@@ -31,7 +31,7 @@ struct Progress {
 }
 
 impl Session<'_, '_, '_> {
-    /// Everything after the end of the connection; how the peer's process ended,
+    /// Everything after the end of the connection. Returns how the peer's process ended,
     /// if it is ours.
     pub(super) fn wind_up(&mut self, peer_grace: Duration) -> Option<Outcome> {
         if let Some(input) = self.run.input {
@@ -51,8 +51,8 @@ impl Session<'_, '_, '_> {
         outcome
     }
 
-    /// Answers the peer for a moment after the end: its FIN may follow ours. A
-    /// peer of our own is let finish, for as long as it makes progress.
+    /// Answers the peer for a moment after the end: its FIN may follow ours. A peer of
+    /// our own may finish, for as long as it makes progress.
     fn linger(&mut self, peer_grace: Duration) {
         if let Some(peer) = self.run.peer_watch {
             self.stack.clock_mut().set_watched(peer, true);
@@ -84,7 +84,7 @@ impl Session<'_, '_, '_> {
         }
     }
 
-    /// Whether our peer has ended, or done nothing for `grace`.
+    /// Whether our peer has ended, or has done nothing for `grace`.
     fn is_peer_done(&mut self, progress: &mut Progress, now: Instant, grace: Duration) -> bool {
         let Some(peer) = &mut self.run.peer else {
             return true;
@@ -95,8 +95,8 @@ impl Session<'_, '_, '_> {
         }
         if now >= progress.sampled_at + SAMPLE_INTERVAL {
             let work = peer.work();
-            // A process that a shell leaves in the background may run without end.
-            // Only input that it still reads may be ours.
+            // A process that a shell leaves in the background may run without end. It
+            // only matters while it still reads input that may be ours.
             let goes_on = match life {
                 Life::LeftMore(_) => work.takes_in_since(&progress.work),
                 Life::Runs | Life::Ended(_) => work.goes_on_since(&progress.work),
@@ -110,7 +110,7 @@ impl Session<'_, '_, '_> {
         now >= progress.at + grace
     }
 
-    /// Whether our FIN is acknowledged and the peer's has not come yet.
+    /// Whether our FIN is acknowledged and the peer's has not arrived yet.
     fn awaits_fin(&mut self) -> bool {
         let mut sockets = self.stack.sockets_mut().iter();
         sockets.any(|(_, socket)| {
@@ -119,7 +119,7 @@ impl Session<'_, '_, '_> {
     }
 
     /// No segment is answered after this. So a peer that may still send gets a RST at once
-    /// (RFC 9293, 3.6.1); else it would retransmit for minutes.
+    /// (RFC 9293, 3.6.1); otherwise it would retransmit for minutes.
     fn reset_what_is_left(&mut self) {
         let mut is_left = false;
         for (_, socket) in self.stack.sockets_mut().iter_mut() {
@@ -133,7 +133,7 @@ impl Session<'_, '_, '_> {
         let until = self.stack.clock_mut().now() + RST_LIMIT;
         while is_left && self.stack.clock_mut().now() < until {
             let _ = self.stack.poll();
-            // A socket forgets its ends when the RST has left.
+            // A socket forgets its endpoints once the RST was sent.
             is_left = self.stack.sockets_mut().iter().any(
                 |(_, socket)| matches!(socket, Socket::Tcp(socket) if socket.remote_endpoint().is_some()),
             );
@@ -151,7 +151,7 @@ impl Session<'_, '_, '_> {
         };
         let drained = file.drain(CAPTURE_PATIENCE, || self.signals.have_arrived());
         drained.map_err(|error| match error.kind() {
-            io::ErrorKind::TimedOut => io::Error::other("its reader takes nothing"),
+            io::ErrorKind::TimedOut => io::Error::other("its reader does not read"),
             _ => error,
         })
     }

@@ -1,4 +1,4 @@
-//! The command line, as clap sees it, and the checks that clap cannot make.
+//! The command line for clap, and the checks that clap cannot make.
 
 use std::io::{self, IsTerminal};
 use std::net::IpAddr;
@@ -24,8 +24,8 @@ use super::stdio;
 use super::target::Target;
 use lastbyte_host::tap::Offload;
 
-/// The largest transmit buffer, in bytes: the largest window TCP has
-/// (RFC 7323, 2.3). More could never be in flight.
+/// The largest transmit buffer, in bytes: the largest window of TCP (RFC 7323, 2.3). More
+/// could never be in flight.
 const LARGEST_TX_BUFFER: usize = 1 << 30;
 
 /// A TCP writer that accounts for every byte.
@@ -45,28 +45,28 @@ pub struct Cli {
 /// What to do; without one, the demonstration.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Show what becomes of a write after the peer has closed, here and with the
-    /// kernel's TCP; needs no privileges and no network (default)
+    /// Show what happens to a write after the peer has closed, here and with the kernel's
+    /// TCP; needs no privileges and no network (default)
     Demo,
     /// Send a file or standard input to a peer
     #[command(after_long_help = help::send())]
     Send(SendArgs),
-    /// Send a message again and again, until the peer goes
+    /// Send a message again and again, until the peer closes or vanishes
     ///
-    /// The beat is the probe: when the peer has closed, the next beat is
-    /// refused and its error ends the loop.
+    /// The beat is the probe: when the peer has closed, the next beat is refused, and its
+    /// error ends the loop.
     #[command(after_long_help = help::heartbeat())]
     Heartbeat(HeartbeatArgs),
     /// Simulate bad networks and peers, and check every run against the rules
     #[command(after_long_help = help::SIM)]
     Sim(SimArgs),
-    /// Say what this machine permits, and how to get what is missing
+    /// Report what this machine permits, and how to get what is missing
     #[command(after_long_help = help::DOCTOR)]
     Doctor(DoctorArgs),
     /// A part of --peer
     #[command(hide = true, name = first_process::NAME)]
     FirstProcess {
-        /// What the shell is to run.
+        /// The command for the shell.
         command: String,
     },
 }
@@ -99,7 +99,7 @@ pub struct HeartbeatArgs {
     /// What each beat sends.
     #[command(flatten)]
     pub message: MessageArgs,
-    /// Finish after this many beats; without it, go on until the peer goes
+    /// Finish after this many beats; without it, go on until the peer closes or vanishes
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,
     /// How to connect.
@@ -115,7 +115,7 @@ pub struct DoctorArgs {
     pub json: bool,
 }
 
-/// What `send` and `heartbeat` have in common.
+/// The options that `send` and `heartbeat` have in common.
 #[derive(Debug, Args)]
 pub struct ConnectionArgs {
     /// An existing TAP interface to send on; needs --addr
@@ -126,8 +126,8 @@ pub struct ConnectionArgs {
         conflicts_with = "peer"
     )]
     pub tap: Option<String>,
-    /// Our own address on the TAP, with its prefix: a free one beside that of
-    /// the TAP interface, such as 10.0.0.2/24 beside 10.0.0.1/24
+    /// Our own address on the TAP, with its prefix: a free one next to that of the TAP
+    /// interface, such as 10.0.0.2/24 next to 10.0.0.1/24
     #[arg(long, value_name = "CIDR", help_heading = "Network", requires = "tap", conflicts_with = "peer", value_parser = parse_cidr)]
     pub addr: Option<IpCidr>,
     /// The router towards peers outside of the network of --addr; for IPv6 it may
@@ -142,11 +142,11 @@ pub struct ConnectionArgs {
     pub gateway: Option<ScopedAddr>,
     /// Start CMD as the peer in a private network, instead of --tap
     ///
-    /// CMD is run by `sh -c` and has `10.77.0.1/24` and `fd77::1/64`; we are
-    /// `10.77.0.2` and `fd77::2`. What it prints goes to stderr; its standard
-    /// input is a pipe that stays open and silent until the connection has
-    /// ended. Its processes have PIDs of their own, and none of them outlives
-    /// this command, however that ends. Needs root or user namespaces.
+    /// CMD is run by `sh -c` and has the addresses `10.77.0.1/24` and `fd77::1/64`; we
+    /// have `10.77.0.2` and `fd77::2`. Its output goes to stderr; its standard input is a
+    /// pipe that stays open and silent until the connection has ended. Its processes are
+    /// in a PID namespace, and none of them outlives this command. Needs root or user
+    /// namespaces.
     #[arg(long, value_name = "CMD", help_heading = "Network")]
     pub peer: Option<String>,
     /// How long CMD gets to listen on the port [default: 5s]
@@ -155,10 +155,10 @@ pub struct ConnectionArgs {
     /// How long CMD may make no progress after the end of the connection, before
     /// it is terminated and the run has failed [default: 2s]
     ///
-    /// As long as it reads, writes or computes, it is let finish.
+    /// While it reads, writes or computes, it may finish.
     #[arg(long, value_name = "TIME", help_heading = "Network", requires = "peer", hide_default_value = true, default_value = "2s", value_parser = humantime::parse_duration)]
     pub peer_grace: Duration,
-    /// Offload at most this to the kernel; what it does not offer is done here
+    /// Offload at most this to the kernel; the command does what the kernel does not offer
     #[arg(long, value_name = "WHAT", help_heading = "Network", default_value = Offload::Segmentation.name(), value_parser = offload_parser())]
     pub offload: Offload,
     /// Capture the traffic to FILE for Wireshark, with all checksums and in
@@ -166,19 +166,19 @@ pub struct ConnectionArgs {
     #[arg(long, value_name = "FILE", help_heading = "Network")]
     pub pcap: Option<PathBuf>,
 
-    /// Go on writing after the peer has closed its own direction (FIN), until it
+    /// Continue to write after the peer has closed its own direction (FIN), until it
     /// resets the connection
     #[arg(long, help_heading = "Connection")]
     pub half_close: bool,
     /// Give up connecting after this time [default: 30s]
     #[arg(long, value_name = "TIME", help_heading = "Connection", value_parser = humantime::parse_duration)]
     pub connect_timeout: Option<Duration>,
-    /// Give up a peer that owes an answer and sends nothing, or acknowledges
-    /// nothing, for this time [default: 100s]
+    /// Give up a peer that sends nothing while an answer is due, or acknowledges nothing,
+    /// for this time [default: 100s]
     #[arg(long, value_name = "TIME", help_heading = "Connection", value_parser = humantime::parse_duration)]
     pub user_timeout: Option<Duration>,
-    /// Abort when the peer answers but takes no byte for this time [default:
-    /// wait for as long as it answers]
+    /// Abort when the peer answers but accepts no byte for this time [default: wait for
+    /// as long as it answers]
     #[arg(long, value_name = "TIME", help_heading = "Connection", value_parser = humantime::parse_duration)]
     pub call_timeout: Option<Duration>,
     /// Longest time from the end of the input (or the peer's FIN) until
@@ -188,14 +188,14 @@ pub struct ConnectionArgs {
     /// Probe an idle peer at this interval [default: off]
     #[arg(long, value_name = "TIME", help_heading = "Connection", value_parser = humantime::parse_duration)]
     pub keep_alive: Option<Duration>,
-    /// Most bytes of data in one segment: the MTU of the path less 40, or 60 for
-    /// IPv6 [default: what the peer takes; beyond our IPv6 link, 1220 at most]
+    /// Maximum number of bytes of data in one segment: the MTU of the path minus 40, or
+    /// 60 for IPv6 [default: what the peer accepts; beyond our IPv6 link, at most 1220]
     #[arg(long, value_name = "N", help_heading = "Connection")]
     pub max_segment: Option<u16>,
     /// Transmit buffer: bounds what is in flight
     #[arg(long, value_name = "SIZE", help_heading = "Connection", default_value = "64KiB", value_parser = parse_tx_buffer)]
     pub tx_buffer: usize,
-    /// Largest single write [default: as much as there is room for]
+    /// Largest single write [default: as much as fits]
     #[arg(long, value_name = "SIZE", help_heading = "Connection", value_parser = parse_size)]
     pub write_size: Option<usize>,
 
@@ -210,7 +210,7 @@ pub struct ConnectionArgs {
     pub verbose: bool,
 }
 
-/// One of the names of [`Offload`], each with its meaning in the help.
+/// Parses a name of [`Offload`]; the help shows the meaning of each.
 fn offload_parser() -> impl TypedValueParser<Value = Offload> {
     let value = |offload: Offload| PossibleValue::new(offload.name()).help(offload.what());
     PossibleValuesParser::new(Offload::ALL.map(value)).try_map(|name| {
@@ -219,21 +219,21 @@ fn offload_parser() -> impl TypedValueParser<Value = Offload> {
     })
 }
 
-/// What carries the frames.
+/// The network of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Network {
-    /// An interface that exists.
+    /// An existing interface.
     Tap {
         /// Its name.
         name: String,
         /// Our address on it.
         addr: IpCidr,
-        /// The router beyond it.
+        /// The router.
         gateway: Option<IpAddr>,
     },
-    /// A private one, with this command in it.
+    /// A private network, with this command as the peer in it.
     Private {
-        /// What `sh` is to run.
+        /// The command for `sh`.
         command: String,
     },
 }
@@ -246,16 +246,16 @@ impl ConnectionArgs {
         !self.quiet && !self.verbose && io::stderr().is_terminal()
     }
 
-    /// Checks that stdout can take what is meant for it.
+    /// Checks that stdout can be used for its output.
     ///
     /// # Errors
     ///
-    /// [`Failure`]: two things are meant for it, or it is closed.
+    /// [`Failure`]: two outputs are directed to it, or it is closed.
     pub fn output(&self) -> Result<(), Failure> {
         let has_capture = self.pcap.as_deref() == Some(Path::new("-"));
         if has_capture && self.json {
             return Err(Failure::usage(
-                "--json and --pcap - both want standard output; write the capture to a file",
+                "--json and --pcap - both write to standard output; write the capture to a file",
             ));
         }
         if has_capture && io::stdout().is_terminal() {
@@ -265,17 +265,17 @@ impl ConnectionArgs {
         }
         if (has_capture || self.json) && !stdio::has_stdout() {
             return Err(Failure::other(
-                "standard output is closed, and the report or the capture is meant for it",
+                "standard output is closed, and the report or the capture goes to it",
             ));
         }
         Ok(())
     }
 
-    /// Which network was asked for.
+    /// The network of the command line.
     ///
     /// # Errors
     ///
-    /// [`Failure::Usage`]: none, or one that is not described well enough.
+    /// [`Failure::Usage`]: there is none, or its description is incomplete.
     pub fn network(&self) -> Result<Network, Failure> {
         if let Some(command) = &self.peer {
             return Ok(Network::Private {
@@ -306,11 +306,11 @@ impl ConnectionArgs {
         })
     }
 
-    /// The limits and policies, checked.
+    /// The options of the connection, checked.
     ///
     /// # Errors
     ///
-    /// [`Failure::Usage`], naming the flag.
+    /// [`Failure::Usage`], which names the flag.
     pub fn options(&self) -> Result<Options, Failure> {
         let mut options = Options::builder();
         if let Some(limit) = self.connect_timeout {
@@ -339,7 +339,7 @@ impl ConnectionArgs {
                 OptionsError::Zero(setting) | OptionsError::TooLong(setting) => flag(setting),
                 OptionsError::UserTimeoutWithinRetransmission => flag(Setting::User),
                 OptionsError::MaxSegmentTooSmall => "--max-segment",
-                // A reason that this program does not know belongs to no flag it could name.
+                // For a reason that this program does not know, it cannot name a flag.
                 _ => return Failure::usage(error.to_string()),
             };
             Failure::usage(format!("{flag}: {error}"))
@@ -347,7 +347,7 @@ impl ConnectionArgs {
     }
 }
 
-/// A router is on the link: in our network, or at a link-local address.
+/// Checks that a router is on the link: in our network, or at a link-local address.
 fn check_gateway(gateway: &ScopedAddr, addr: IpCidr, link: &str) -> Result<(), String> {
     let is_same_version = gateway.ip.is_ipv6() == matches!(addr, IpCidr::Ipv6(_));
     let is_on_link = addr.contains_addr(&gateway.ip.into()) || addresses::is_link_local(gateway.ip);
@@ -364,7 +364,7 @@ const fn flag(setting: Setting) -> &'static str {
         Setting::User => "--user-timeout",
         Setting::Call => "--call-timeout",
         Setting::Finish => "--finish-timeout",
-        // Has no flag, and its default is good.
+        // It has no flag, and its default is valid.
         Setting::StallAdvice => "stall advice",
         Setting::KeepAlive => "--keep-alive",
     }
@@ -377,7 +377,7 @@ fn parse_size(text: &str) -> Result<usize, String> {
     match usize::try_from(size.as_u64()) {
         Ok(0) => Err("use at least 1 byte".to_owned()),
         Ok(size) => Ok(size),
-        Err(_) => Err("this is more than the memory can be".to_owned()),
+        Err(_) => Err("this is more than memory can hold".to_owned()),
     }
 }
 

@@ -1,5 +1,5 @@
-//! A file that is written by a thread of its own, so that a caller never waits for a full
-//! pipe, a stopped terminal, a slow disk or a FIFO without a reader.
+//! A file that a separate thread writes, so that a caller never waits for a full pipe, a
+//! stopped terminal, a slow disk or a FIFO without a reader.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -11,15 +11,15 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-/// The most bytes of one write.
+/// The maximum size of one write.
 const PIECE: usize = 64 * 1024;
-/// How often a wait looks whether it is to be broken off.
+/// How often a wait checks whether to stop.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
-/// How long a wait is never broken off: a file that takes something at all does
-/// so within this.
+/// The time before which a wait never stops: a file that accepts anything does so within
+/// this time.
 const LEAST_WAIT: Duration = Duration::from_millis(200);
 
-/// What is to be written, and how far that is. Clones are the same file.
+/// The queue of what is to be written, and its state. Clones are the same file.
 #[derive(Debug, Clone)]
 pub(super) struct Background {
     shared: Arc<Shared>,
@@ -36,7 +36,7 @@ struct Shared {
 struct State {
     is_started: bool,
     queue: VecDeque<u8>,
-    /// How many bytes the thread has taken from the queue and not written yet.
+    /// How many bytes the thread has taken from the queue and not yet written.
     in_hand: usize,
     written: u64,
     error: Option<io::ErrorKind>,
@@ -44,7 +44,7 @@ struct State {
 }
 
 impl Background {
-    /// Holds at most this many bytes that are not written yet.
+    /// A queue for at most this many unwritten bytes.
     pub(super) fn new(most: usize) -> Self {
         Self {
             shared: Arc::default(),
@@ -56,7 +56,7 @@ impl Background {
     ///
     /// # Errors
     ///
-    /// There are no threads left.
+    /// No thread can be started.
     pub(super) fn start(
         &self,
         open: impl FnOnce() -> io::Result<File> + Send + 'static,
@@ -77,12 +77,12 @@ impl Background {
         started.map(drop)
     }
 
-    /// Takes all of `bytes`, or nothing.
+    /// Queues all of `bytes`, or nothing.
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::WouldBlock`]: too much waits to be written. Else why
-    /// the file takes no more.
+    /// [`io::ErrorKind::WouldBlock`]: too much waits to be written. Otherwise why the
+    /// file accepts no more.
     pub(super) fn push(&self, bytes: &[u8]) -> io::Result<()> {
         let mut state = self.shared.lock();
         state.check()?;
@@ -100,12 +100,12 @@ impl Background {
         self.shared.lock().waiting()
     }
 
-    /// Waits until everything is written, for as long as something is within
-    /// each `patience`, and `stop` does not break it off.
+    /// Waits until everything is written, while something is written within each
+    /// `patience` and `stop` does not return true.
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::TimedOut`], or why the file takes no more.
+    /// [`io::ErrorKind::TimedOut`], or why the file accepts no more.
     pub(super) fn drain(
         &self,
         patience: Duration,
@@ -131,14 +131,14 @@ impl Background {
         }
     }
 
-    /// Writes what waits on the calling thread, where no other can be had.
+    /// Writes the queue on the calling thread, if no other can be started.
     ///
     /// # Errors
     ///
     /// As for [`drain`](Self::drain).
     pub(super) fn write_here(&self, file: &File, patience: Duration) -> io::Result<()> {
         let waiting = Vec::from(std::mem::take(&mut self.shared.lock().queue));
-        // No pipe that has room at all holds up so few bytes.
+        // A pipe with any room accepts so few bytes at once.
         for piece in waiting.chunks(512) {
             let mut piece = piece;
             while !piece.is_empty() {
@@ -156,7 +156,7 @@ impl Background {
 impl Write for Background {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.push(bytes).map_err(|error| match error.kind() {
-            io::ErrorKind::WouldBlock => io::Error::other("it was not taken as fast as it came"),
+            io::ErrorKind::WouldBlock => io::Error::other("it was not read fast enough"),
             _ => error,
         })?;
         Ok(bytes.len())
@@ -186,7 +186,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What the thread does: writes piece after piece, until an error.
+    /// The thread: writes piece after piece, until an error.
     fn hand_on(&self, file: &File) -> io::Result<()> {
         loop {
             let piece = self.take_piece();
@@ -244,7 +244,7 @@ fn write_some(mut file: &File, bytes: &[u8]) -> io::Result<usize> {
     }
 }
 
-/// Waits until the file takes something; says whether that came within `limit`.
+/// Waits until the file accepts something. Returns whether that happened within `limit`.
 fn wait_for_room(file: &File, limit: Option<Duration>) -> bool {
     let limit = limit.map_or(PollTimeout::NONE, |limit| {
         PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX)
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_reader_memory_is_bounded_and_no_caller_waits() {
+    fn memory_is_bounded_and_no_caller_waits_without_a_reader() {
         let (_reader, file) = pipe();
         let background = Background::new(1_000_000);
         background.start(move || Ok(file)).unwrap();
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_read_arrives_in_order_and_is_waited_for() {
+    fn bytes_arrive_in_order_and_drain_waits_for_them() {
         for is_non_blocking in [false, true] {
             let (mut reader, file) = pipe();
             if is_non_blocking {
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_is_kept_for_every_call() {
+    fn an_error_is_returned_by_every_later_call() {
         let background = Background::new(1000);
         let open = || File::options().write(true).open("/dev/full");
         background.start(open).unwrap();

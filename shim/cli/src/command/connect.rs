@@ -28,21 +28,20 @@ use lastbyte_host::signals::Signals;
 use lastbyte_host::tap::Tap;
 use lastbyte_sim::setup::Setup;
 
-/// How long the kernel may take to notice the carrier of a TAP that was just
-/// attached to.
+/// How long the kernel may take to detect the carrier of a TAP after attaching.
 const CARRIER_LIMIT: Duration = Duration::from_secs(1);
 
-/// The most bytes of a capture that wait to be written.
+/// The maximum number of bytes of a capture that wait to be written.
 const CAPTURE_BACKLOG: usize = 64 << 20;
 
 /// The device of the command.
 pub type HostDevice = Capture<Tap>;
 /// The stack of the command.
 pub type HostStack<'a> = Stack<'a, HostDevice, HostClock, 1>;
-/// Its writing end.
+/// The writing end of a connection.
 pub type HostWriter<'s, 'a> = Writer<'s, Stack<'a, HostDevice, HostClock, 1>>;
 
-/// Everything there has to be before the first segment leaves.
+/// Everything that is needed before the first segment is sent.
 #[derive(Debug)]
 pub struct Prepared {
     run: Run,
@@ -52,7 +51,7 @@ pub struct Prepared {
     gateway: Option<IpAddr>,
 }
 
-/// The network as it was found.
+/// The network before the stack is made.
 struct Found {
     tap: Tap,
     hardware_addr: EthernetAddress,
@@ -61,8 +60,7 @@ struct Found {
     peer: Option<Peer>,
 }
 
-/// Makes everything ready. Neither resolving nor waiting for the peer goes
-/// past a signal.
+/// Prepares everything. A signal ends both the resolver query and the wait for the peer.
 ///
 /// # Errors
 ///
@@ -92,7 +90,7 @@ pub fn prepare(
     let peer = found.peer.as_ref().map(|peer| clock.watch(peer));
     let peer_watch = peer.transpose().map_err(setting_up)?;
     if let Some(peer) = peer_watch {
-        // Its end matters only after that of the connection.
+        // Its end matters only after the end of the connection.
         clock.set_watched(peer, false);
     }
     let output = found.peer.as_ref().and_then(Peer::to_watch);
@@ -130,13 +128,13 @@ pub fn prepare(
     })
 }
 
-/// What the system refuses while things are set up.
+/// An error of the system during the setup.
 pub(super) fn setting_up(error: io::Error) -> Failure {
     Failure::other(format!("setting up: {error}"))
 }
 
-/// Begins a capture to `path`, by a thread. The thread also opens the file, because opening
-/// a FIFO blocks until it has a reader.
+/// Begins a capture to `path`, written by a thread. The thread also opens the file, because
+/// opening a FIFO blocks until it has a reader.
 fn capture_to(path: &Path) -> Result<Background, Failure> {
     let failed = |error: io::Error| Failure::other(format!("--pcap {}: {error}", path.display()));
     let file = Background::new(CAPTURE_BACKLOG);
@@ -155,7 +153,7 @@ fn capture_to(path: &Path) -> Result<Background, Failure> {
 }
 
 impl Prepared {
-    /// Where to connect to.
+    /// The peer's address and port.
     #[must_use]
     pub const fn remote(&self) -> SocketAddr {
         self.run.remote
@@ -165,9 +163,9 @@ impl Prepared {
     ///
     /// # Errors
     ///
-    /// The stack cannot be made of these parts.
+    /// The stack cannot be made from these parts.
     pub fn run<R>(self, program: impl FnOnce(&mut HostStack<'_>, Run) -> R) -> Result<R, Failure> {
-        // A vector that cannot be had would end the process.
+        // A failed allocation of a vector would end the process.
         let size = self.setup.tx_buffer;
         if Vec::<u8>::new().try_reserve_exact(size).is_err() {
             return Err(Failure::other(format!(
@@ -185,20 +183,20 @@ impl Prepared {
     }
 }
 
-/// What a run needs beside the stack.
+/// What a run needs in addition to the stack.
 #[derive(Debug)]
 pub struct Run {
     /// The peer's process, if it is ours.
     pub peer: Option<Peer>,
-    /// Where to connect to.
+    /// The peer's address and port.
     pub remote: SocketAddr,
-    /// Limits and policies of the connection.
+    /// The options of the connection.
     pub options: Options,
-    /// The clock's watch of the input, if there is one to watch.
+    /// The clock's watch of the input, if that can be watched.
     pub input: Option<Watch>,
-    /// The clock's watch of the peer: whether it has ended.
+    /// The clock's watch of the peer's end.
     pub peer_watch: Option<Watch>,
-    /// The clock's watch of what the peer prints, if that goes through us.
+    /// The clock's watch of the peer's output, if that goes through us.
     pub output: Option<Watch>,
     /// The file of the capture, if there is one.
     pub(super) capture: Option<Background>,
@@ -224,14 +222,14 @@ fn attach(
         Tap::open_with(name, args.offload).map_err(|error| Failure::other(error.to_string()))?;
     if tap.had_leftover() && !args.quiet {
         exit::note(&format!(
-            "a program that was killed had left offload switched on at {name}, which damages the \
+            "a killed program had left offload switched on at {name}, which damages the \
              frames of others; repaired"
         ));
     }
     ends::check_free(addr, name)?;
     if !tap.wait_carrier(CARRIER_LIMIT) && !args.quiet {
         exit::note(&format!(
-            "{name} is down; connecting all the same. To bring it up: sudo ip link set {name} up"
+            "{name} is down; connecting anyway. To bring it up: sudo ip link set {name} up"
         ));
     }
     let mut hardware_addr = hardware_addr_of(addr.address());
@@ -247,9 +245,8 @@ fn attach(
     })
 }
 
-/// A locally administered address that belongs to `own`: the same at each
-/// start, so that no neighbour remembers a wrong one, and another for each
-/// address on a bridge.
+/// A locally administered address derived from `own`: the same at each start, so that no
+/// neighbour has a wrong cache entry, and a different one for each address on a bridge.
 fn hardware_addr_of(own: IpAddress) -> EthernetAddress {
     let last: [u8; 4] = match own {
         IpAddress::Ipv4(v4) => v4.octets(),
@@ -269,7 +266,7 @@ fn enter(
 ) -> Result<Found, Failure> {
     let mut is_unwanted = || signals.have_arrived();
     let entered = Namespace::enter_unless(args.offload, &mut is_unwanted);
-    // From here on there may be more threads than one.
+    // From here on there may be several threads.
     console::start();
     let (namespace, tap) = entered.map_err(|error| match error {
         NamespaceError::Interrupted => Failure::Interrupted,

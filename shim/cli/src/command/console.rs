@@ -1,9 +1,8 @@
-//! What is said on stderr.
+//! Messages on stderr.
 //!
-//! The state of stderr cannot disturb a run: it may be full, closed, a pipe
-//! without a reader, or a terminal that was stopped. So messages are queued
-//! here, and a thread writes them. If the queue is full, lines are dropped and
-//! counted.
+//! The state of stderr cannot disturb a run: it may be full, closed, a pipe without a
+//! reader, or a stopped terminal. So messages are queued here, and a thread writes them.
+//! If the queue is full, lines are dropped and counted.
 
 use std::fs::File;
 use std::io;
@@ -18,20 +17,20 @@ use anstream::{AutoStream, ColorChoice};
 use super::background::Background;
 use super::locale;
 
-/// The most bytes that wait to be written.
+/// The maximum number of bytes that wait to be written.
 const MOST: usize = 256 * 1024;
-/// With more than this waiting, what can wait should.
+/// With more than this waiting, other output should wait if it can.
 const PLENTY: usize = 16 * 1024;
-/// How long the end of the program waits for a stderr that takes nothing.
+/// How long the end of the program waits for a stderr that accepts nothing.
 const PATIENCE: Duration = Duration::from_millis(300);
 
 static CONSOLE: LazyLock<Background> = LazyLock::new(|| Background::new(MOST));
 static LINES_LOST: AtomicUsize = AtomicUsize::new(0);
 
-/// Starts the thread. Until then what is said is kept: a process with more than
-/// one thread cannot enter a user namespace.
+/// Starts the thread. Until then messages are queued: a process with more than one thread
+/// cannot enter a user namespace.
 pub(super) fn start() {
-    // Without a thread, the end of the program writes what was said.
+    // Without a thread, the end of the program writes the queue.
     let _ = CONSOLE.start(stderr);
 }
 
@@ -39,12 +38,12 @@ fn stderr() -> io::Result<File> {
     Ok(io::stderr().as_fd().try_clone_to_owned()?.into())
 }
 
-/// Says a line, with colours for a terminal.
+/// Prints a line, with colours for a terminal.
 pub(super) fn line(text: &str) {
     print(&format!("{text}\n"));
 }
 
-/// Says `text`, with colours for a terminal.
+/// Prints `text`, with colours for a terminal.
 pub(super) fn print(text: &str) {
     let text = &locale::shown(text);
     if AutoStream::choice(&io::stderr()) == ColorChoice::Never {
@@ -54,7 +53,7 @@ pub(super) fn print(text: &str) {
     }
 }
 
-/// Says `text` as it is.
+/// Prints `text` unchanged.
 pub(super) fn write(text: &str) {
     let lost = LINES_LOST.swap(0, Ordering::Relaxed);
     let said = if lost == 0 {
@@ -69,12 +68,12 @@ pub(super) fn write(text: &str) {
     }
 }
 
-/// Whether stderr keeps up with what is said.
+/// Whether stderr keeps up with the messages.
 pub(super) fn keeps_up() -> bool {
     CONSOLE.waiting() < PLENTY
 }
 
-/// Waits until everything is written, but not for a stderr that takes nothing.
+/// Waits until everything is written, but not for a stderr that accepts nothing.
 pub(super) fn finish() {
     if CONSOLE.waiting() == 0 {
         return;

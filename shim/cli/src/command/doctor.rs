@@ -22,7 +22,7 @@ const TARGETS: [&str; 4] = [
     "riscv32imc-unknown-none-elf",
 ];
 
-/// What something is needed for, and how to find it.
+/// A check: what it is needed for, and its probe.
 type Question = (&'static str, fn() -> Probe);
 
 #[derive(Serialize)]
@@ -34,11 +34,11 @@ struct Finding {
     remedy: Option<String>,
 }
 
-/// Looks, and prints what it found.
+/// Runs the checks, and prints the results.
 ///
 /// # Errors
 ///
-/// stdout does not take it. What is missing is no error.
+/// stdout cannot be written. A missing thing is not an error.
 pub fn run(args: &DoctorArgs) -> Result<u8, Failure> {
     let findings: Vec<Finding> = look().collect();
     let printed = if args.json {

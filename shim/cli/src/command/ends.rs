@@ -1,4 +1,4 @@
-//! The two ends of a connection: whom we can call, and from which address.
+//! The two ends of a connection: to whom we can connect, and from which address.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -59,7 +59,7 @@ pub const PRIVATE: [IpCidr; 2] = [
     IpCidr::Ipv6(Ipv6Cidr::new(namespace::OUR_V6, namespace::PREFIX_V6)),
 ];
 
-/// Where a peer on this machine can be reached.
+/// How a peer on this machine can be reached.
 fn whom_to_call(network: &Network) -> String {
     match network {
         Network::Tap { name, .. } => format!(
@@ -74,13 +74,13 @@ fn whom_to_call(network: &Network) -> String {
 }
 
 /// Checks that no interface of this machine has our address on the link of `tap`: the
-/// kernel would answer for it, and take what is meant for us.
+/// kernel would answer for it, and receive our segments.
 ///
 /// # Errors
 ///
-/// [`Failure::Usage`], naming the interface.
+/// [`Failure::Usage`], which names the interface.
 pub fn check_free(addr: IpCidr, tap: &str) -> Result<(), Failure> {
-    // What cannot be read is not known to be wrong.
+    // If the list cannot be read, the address is not known to be wrong.
     let Ok(interfaces) = getifaddrs() else {
         return Ok(());
     };
@@ -90,7 +90,7 @@ pub fn check_free(addr: IpCidr, tap: &str) -> Result<(), Failure> {
         let v6 = address.as_sockaddr_in6().map(|v6| IpAddr::from(v6.ip()));
         v4.or(v6) == Some(ip)
     };
-    // A link-local address of another link is another address.
+    // The same link-local address on another link is a different address.
     let is_meant = |name: &str| name == tap || !addresses::is_link_local(ip);
     for interface in interfaces.filter(|interface| is_meant(&interface.interface_name)) {
         if interface.address.as_ref().is_some_and(has_it) {
@@ -98,7 +98,7 @@ pub fn check_free(addr: IpCidr, tap: &str) -> Result<(), Failure> {
             let example = example.map_or(String::new(), |free| format!(", such as {free}"));
             return Err(Failure::usage(format!(
                 "--addr {addr} is the address of {} itself, the kernel's end of the cable. \
-                 Ours must be another one of that network{example}",
+                 Ours must be another address of that network{example}",
                 interface.interface_name
             )));
         }

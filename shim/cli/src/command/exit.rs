@@ -1,19 +1,19 @@
-//! Exit codes, and the two ways to fail without a connection's end.
+//! Exit codes, and failures before there is a connection.
 
 use anstyle::{AnsiColor, Style};
 use lastbyte::Cause;
 
 use super::console;
 
-/// Exit code of a run that could not start or lost its footing: no TAP
-/// device, an unreadable input.
+/// Exit code of a run that could not start or continue: no TAP device, an unreadable
+/// input.
 pub const OTHER: u8 = 1;
-/// Exit code of a command line that makes no sense.
+/// Exit code of an invalid command line.
 pub const USAGE: u8 = 2;
-/// Exit code of a reached call timeout, as of every other limit.
+/// Exit code of a reached call timeout, as of every other timeout.
 pub const NOT_READING: u8 = 7;
 
-/// How "error:" looks; on a terminal only.
+/// The style of "error:" on a terminal.
 const ERROR: Style = AnsiColor::Red.on_default().bold();
 
 /// The exit code of a connection that ended with `cause`.
@@ -39,14 +39,14 @@ pub const fn of_cause(cause: Cause) -> u8 {
     }
 }
 
-/// Why there was no connection at all.
+/// Why there was no connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
-    /// The command line makes no sense.
+    /// The command line is invalid.
     Usage(String),
-    /// Anything else; the text says what to do.
+    /// Anything else; the text contains the remedy.
     Other(String),
-    /// A signal asked to stop before there was a connection.
+    /// A signal ended the run before there was a connection.
     Interrupted,
 }
 

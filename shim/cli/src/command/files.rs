@@ -1,4 +1,4 @@
-//! Which file is which: no option may destroy what another one reads or writes.
+//! The identity of files: no option may destroy what another one reads or writes.
 
 use std::fs::{self, File, Metadata};
 use std::io;
@@ -8,7 +8,7 @@ use std::path::Path;
 
 use super::exit::Failure;
 
-/// A file, by whatever name it was opened.
+/// The identity of a file, whatever its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileId {
     /// A regular file or a named pipe.
@@ -23,8 +23,8 @@ pub enum FileId {
 }
 
 impl FileId {
-    /// The identity of an open file or of what a path leads to. `None` for what
-    /// is not harmed by being written: terminals, `/dev/null`, sockets.
+    /// The identity of an open file or of the target of a path. `None` for files that
+    /// writing does not damage: terminals, `/dev/null`, sockets.
     #[must_use]
     pub fn of(metadata: &Metadata) -> Option<Self> {
         let kind = metadata.file_type();
@@ -40,19 +40,19 @@ impl FileId {
         }
     }
 
-    /// The identity of what a descriptor leads to.
+    /// The identity of the file of a descriptor.
     fn of_descriptor(descriptor: impl AsFd) -> Option<Self> {
         let file = descriptor.as_fd().try_clone_to_owned().map(File::from);
         Self::of(&file.ok()?.metadata().ok()?)
     }
 }
 
-/// Checks, before `flag` opens `path` for writing (`-` is stdout), that it is none of the files that
-/// the command reads (`read`, with what they are) and not where its messages go.
+/// Checks, before `flag` opens `path` for writing (`-` is stdout), that it is none of the files
+/// that the command reads (`read`, with their descriptions) and not the target of its messages.
 ///
 /// # Errors
 ///
-/// [`Failure::Usage`]: it is one of them, by whatever name.
+/// [`Failure::Usage`]: it is one of them, whatever its name.
 pub fn spare(
     flag: &str,
     path: &Path,
@@ -60,7 +60,7 @@ pub fn spare(
     read: &[(&str, &File)],
 ) -> Result<(), Failure> {
     let is_stdout = path == Path::new("-");
-    // What is not there yet is nothing else. Other errors are those of the opening.
+    // A file that does not exist is no other file. Other errors are reported when it is opened.
     let written = match is_stdout {
         true => FileId::of_descriptor(io::stdout()),
         false => fs::metadata(path).ok().as_ref().and_then(FileId::of),
@@ -100,8 +100,8 @@ pub fn create_all(outputs: &[(&str, &Path)]) -> Result<Vec<File>, Failure> {
     for (flag, path) in outputs {
         if let Err(failure) = add(&mut opened, flag, path) {
             for output in opened.iter().filter(|output: &&Output<'_>| output.is_new) {
-                // By its own name, not that of a symbolic link. Best effort: what
-                // is left is empty.
+                // By its own name, not that of a symbolic link. This is best effort: a
+                // file that is left is empty.
                 let _ = fs::canonicalize(output.path).and_then(fs::remove_file);
             }
             return Err(failure);
@@ -117,7 +117,7 @@ pub fn create_all(outputs: &[(&str, &Path)]) -> Result<Vec<File>, Failure> {
     emptied.collect()
 }
 
-/// A file that is open for writing, with all that was in it.
+/// A file that is open for writing and not yet emptied.
 struct Output<'a> {
     flag: &'a str,
     path: &'a Path,
@@ -150,7 +150,7 @@ fn add<'a>(opened: &mut Vec<Output<'a>>, flag: &'a str, path: &'a Path) -> Resul
     Ok(())
 }
 
-/// A file could not be written.
+/// The failure of a file that cannot be written.
 #[must_use]
 pub fn cannot_write(path: &Path, error: &io::Error) -> Failure {
     Failure::other(format!("cannot write {}: {error}", path.display()))

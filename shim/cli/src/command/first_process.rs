@@ -6,8 +6,8 @@
 //! input is closed. So nothing of a peer outlives the command, even if the command
 //! is killed, and no other program has to look for processes.
 //!
-//! Its standard input is the socket over which the two talk: `News` one way,
-//! `Order`s the other.
+//! Its standard input is the socket between the two: `News` in one direction, `Order`s in
+//! the other.
 
 use std::io::{self, PipeWriter, Read, Write};
 use std::os::fd::AsFd;
@@ -29,7 +29,7 @@ use signal_hook::low_level::pipe;
 use super::exit::Failure;
 use lastbyte_host::host_clock::HostClock;
 
-/// The subcommand that is this, for no person to use.
+/// The name of this hidden subcommand.
 pub const NAME: &str = "peer-process-1";
 
 /// What process 1 reports.
@@ -37,7 +37,7 @@ pub const NAME: &str = "peer-process-1";
 pub(super) enum News {
     /// The shell runs.
     Started,
-    /// There is no shell; the system's error number says why.
+    /// There is no shell; the system's error number is the reason.
     Failed(i32),
     /// The shell has ended; what it started may still run.
     ShellEnded(ExitStatus),
@@ -71,36 +71,36 @@ impl News {
     }
 }
 
-/// What process 1 is asked for.
+/// What process 1 is ordered to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Order {
-    /// Nothing will come on the standard input of the peer.
+    /// Close the standard input of the peer.
     EndInput = b'i',
-    /// Every process is to end (SIGTERM).
+    /// End every process (SIGTERM).
     Terminate = b't',
 }
 
-/// Runs `command` in a shell, and stays until the last process or the command that started
-/// this one has ended.
+/// Runs `command` in a shell, and runs until the last process, or the command that started
+/// this one, has ended.
 ///
 /// # Errors
 ///
-/// This is no process 1.
+/// This process is not process 1.
 pub fn run(command: &str) -> Result<u8, Failure> {
     if Pid::this() != Pid::from_raw(1) {
         return Err(Failure::usage(format!(
             "{NAME} is a part of --peer; it does nothing by itself"
         )));
     }
-    // As `ps` and `top` show it.
+    // The name that `ps` and `top` show.
     let _ = prctl::set_name(c"lastbyte-peer");
     show_own_processes();
     let failed = |error: io::Error| Failure::other(format!("starting the peer: {error}"));
     let control = io::stdin().as_fd().try_clone_to_owned().map_err(failed)?;
     let mut control = UnixStream::from(control);
     let (input, kept_open) = io::pipe().map_err(failed)?;
-    // A parent that blocks signals hands that on.
+    // A process inherits the blocked signals of its parent.
     let mut mask = SigSet::empty();
     mask.add(Signal::SIGCHLD);
     mask.thread_unblock()
@@ -122,9 +122,9 @@ pub fn run(command: &str) -> Result<u8, Failure> {
     watch_over(shell, control, &children, kept_open).map_err(failed)
 }
 
-/// Mounts a procfs that shows the peer its own processes, so that `ps` and
-/// `pkill` mean what they say. Some containers do not permit it; then those show
-/// the processes outside, and everything else works.
+/// Mounts a procfs with the peer's own processes, so that `ps` and `pkill` work as
+/// expected. Some containers do not permit it; then these show the processes outside, and
+/// everything else works.
 fn show_own_processes() {
     let nothing = None::<&str>;
     let apart = MsFlags::MS_REC | MsFlags::MS_SLAVE;
@@ -168,7 +168,7 @@ fn watch_over(
         loop {
             let mut order = [0];
             match control.read(&mut order) {
-                // The command has ended. When this process ends, so do all others.
+                // The command has ended. When this process ends, all others end too.
                 Ok(0) => return Ok(code),
                 Ok(_) if order == [Order::EndInput as u8] => drop(kept_open.take()),
                 Ok(_) if order == [Order::Terminate as u8] => {
@@ -183,7 +183,7 @@ fn watch_over(
     }
 }
 
-/// As wait(2) gives it.
+/// The status from wait(2).
 fn raw_status(ended: WaitStatus) -> ExitStatus {
     ExitStatus::from_raw(match ended {
         WaitStatus::Exited(_, code) => code << 8,
@@ -192,7 +192,7 @@ fn raw_status(ended: WaitStatus) -> ExitStatus {
     })
 }
 
-/// As a shell gives it.
+/// The exit code that a shell would return.
 fn exit_code(status: ExitStatus) -> u8 {
     let code = match (status.code(), status.signal()) {
         (Some(code), _) => code,

@@ -1,4 +1,4 @@
-//! `lastbyte heartbeat`: the same message again and again.
+//! `lastbyte heartbeat`: sends the same message again and again.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use super::session::{Feed, Supply};
 ///
 /// # Errors
 ///
-/// There was no connection; [`Failure`] says why.
+/// There was no connection; [`Failure`] contains the reason.
 pub fn run(args: HeartbeatArgs) -> Result<u8, Failure> {
     let connection = &args.connection;
     send::transfer(connection, &args.target, |signals| {
@@ -32,15 +32,15 @@ pub fn run(args: HeartbeatArgs) -> Result<u8, Failure> {
     })
 }
 
-/// One message per interval. A beat that is not wholly accepted yet delays the
-/// next ones; they do not pile up.
+/// One message per interval. A beat that is not yet completely accepted delays the next
+/// ones; they do not accumulate.
 #[derive(Debug)]
 struct Beats {
     message: Vec<u8>,
     every: Duration,
-    /// How many beats are left to begin; `None`: without end.
+    /// How many more beats to begin; `None`: without end.
     left: Option<u64>,
-    /// How many bytes at the end of the message the present beat still owes.
+    /// How many bytes at the end of the message are still to be written for the present beat.
     unsent: usize,
     due_at: Option<Instant>,
     was_refused: bool,
@@ -48,7 +48,7 @@ struct Beats {
 }
 
 impl Beats {
-    /// Begins a beat if one is due; else says what to wait for.
+    /// Begins a beat if one is due; otherwise returns what to wait for.
     fn begin(&mut self, now: Instant) -> Option<Supply> {
         if self.left == Some(0) {
             return Some(Supply::End);

@@ -16,15 +16,15 @@ const ENDS: [(u8, &str, &str); 16] = [
     (
         1,
         "aborted",
-        "the input broke off or shrank, or the interface went away; what was \
+        "the input broke off or shrank, or the interface was removed; what was \
          accepted before that is reported",
     ),
     (
         1,
         "null",
-        "no connection was begun; the message on stderr says why",
+        "no connection was begun; the message on stderr contains the reason",
     ),
-    (2, "", "the command line makes no sense; nothing was done"),
+    (2, "", "the command line is invalid; nothing was done"),
     (3, "peer_finished", "the peer closed (FIN)"),
     (4, "peer_reset", "the peer reset the connection (RST)"),
     (5, "refused", "nothing listens on that port"),
@@ -52,7 +52,7 @@ const ENDS: [(u8, &str, &str); 16] = [
     (
         7,
         "not_reading",
-        "the peer answered, but took no byte for the call timeout",
+        "the peer answered, but accepted no byte for the call timeout",
     ),
     (8, "address_lost", "our own IP address was removed"),
     (
@@ -65,7 +65,7 @@ const ENDS: [(u8, &str, &str); 16] = [
 /// The keys of the JSON report, in their order, and what they mean.
 const KEYS: [(&str, &str); 14] = [
     ("cause", "how it ended: see above"),
-    ("accepted", "bytes that were taken from the input"),
+    ("accepted", "bytes accepted from the input"),
     (
         "acknowledged",
         "of those, what the peer's TCP has acknowledged; its application may not \
@@ -76,7 +76,7 @@ const KEYS: [(&str, &str); 14] = [
         "accepted - acknowledged: not known to be delivered",
     ),
     ("discarded", "bytes that the peer sent"),
-    ("writes_accepted", "writes that took at least one byte"),
+    ("writes_accepted", "writes that accepted at least one byte"),
     ("writes_refused", "writes that were refused after the end"),
     (
         "link_was_down",
@@ -89,23 +89,23 @@ const KEYS: [(&str, &str); 14] = [
     ),
     ("elapsed_ms", "milliseconds from the first SYN to the end"),
     ("local", "our end, as ADDRESS:PORT; null if there was none"),
-    ("remote", "the peer's end; null if it was not found out"),
+    ("remote", "the peer's end; null if it is unknown"),
     (
         "offload",
-        "what the kernel did for the connection: tso, checksum or none; null \
+        "what was offloaded to the kernel: tso, checksum or none; null \
          without an interface",
     ),
     (
         "peer",
-        "how CMD of --peer came to its end: finished, failed or terminated; null \
+        "how CMD of --peer ended: finished, failed or terminated; null \
          without one",
     ),
 ];
 
-/// How wide the help is that is written here.
+/// The width of the help texts here.
 const WIDTH: usize = 80;
 
-/// What the long help of `send` and `heartbeat` ends with.
+/// The end of the long help of `send` and `heartbeat`.
 fn endings() -> String {
     let mut text = "How it ends (exit code, `cause` in the JSON report):\n".to_owned();
     for (code, cause, meaning) in ENDS {
@@ -135,7 +135,7 @@ fn add_entry(text: &mut String, term: &str, meaning: &str) {
     text.push('\n');
 }
 
-/// Long help of the command itself.
+/// The long help of the command itself.
 pub(super) const MAIN: &str = "\
 Examples:
   lastbyte                       the promise, shown in three seconds
@@ -143,7 +143,7 @@ Examples:
   lastbyte send --peer 'nc -l 5000 | wc -c' 10.77.0.1:5000 Cargo.lock
   lastbyte send --help           options, exit codes, causes";
 
-/// Long help of `sim`, at its end.
+/// The end of the long help of `sim`.
 pub(super) const SIM: &str = "\
 Examples:
   lastbyte sim                          10,000 networks of all kinds
@@ -153,13 +153,13 @@ Examples:
 Exit code: 0 if every run kept the rules; 1 if one broke a rule (the command
 that replays it is printed) or a file cannot be written; 2 for a usage error.";
 
-/// Long help of `doctor`, at its end.
+/// The end of the long help of `doctor`.
 pub(super) const DOCTOR: &str = "\
 It tries each thing without lasting effect, and repairs only what a killed run
 has left on a TAP. Exit code: 0, whatever is missing; for scripts, --json has
 `ok` and `remedy` for each.";
 
-/// Long help of `send`, before the endings.
+/// The long help of `send`, before the endings.
 const SEND_EXAMPLES: &str = "\
 Examples:
   # A private network and a peer in it; needs no preparation. (This is OpenBSD's
@@ -179,7 +179,7 @@ Examples:
   lastbyte send --json --peer 'nc -l 5000' 10.77.0.1:5000 file | jq .undelivered
 ";
 
-/// Long help of `heartbeat`, before the endings.
+/// The long help of `heartbeat`, before the endings.
 const HEARTBEAT_EXAMPLES: &str = "\
 Examples:
   # Five beats to a peer in a private network, then an orderly end.
@@ -197,12 +197,12 @@ Examples:
       --peer 'timeout 2 nc -l 5000' 10.77.0.1:5000
 ";
 
-/// Long help of `send`.
+/// The long help of `send`.
 pub(super) fn send() -> String {
     format!("{SEND_EXAMPLES}\n{}", endings())
 }
 
-/// Long help of `heartbeat`.
+/// The long help of `heartbeat`.
 pub(super) fn heartbeat() -> String {
     format!("{HEARTBEAT_EXAMPLES}\n{}", endings())
 }

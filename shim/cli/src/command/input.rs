@@ -1,11 +1,10 @@
 //! The bytes that `send` sends.
 //!
-//! No read holds up the loop. A pipe, a terminal and a socket are read without
-//! blocking, straight into the transmit buffer, and only while it has room and
-//! the connection takes them: there is no read ahead that an end could strand.
-//! Files are read ahead by a thread, since the read of a file always blocks, for
-//! a disk, a network, or a device; at the end the position of a file is put to
-//! where the accepted bytes end.
+//! No read blocks the loop. A pipe, a terminal and a socket are read without blocking,
+//! directly into the transmit buffer, and only while it has room and the connection
+//! accepts bytes: nothing is read ahead that could be lost at the end. A thread reads
+//! files ahead, because the read of a file always blocks, for a disk, a network, or a
+//! device. At the end the position of a file is set to the end of the accepted bytes.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, IsTerminal, Read, Seek, SeekFrom, Write};
@@ -25,12 +24,12 @@ use super::connect::HostWriter;
 use super::session::{Feed, Supply};
 use super::stdio;
 
-/// How many writes one turn of the loop makes from a file, so that signals are
-/// seen soon.
+/// How many writes one iteration of the loop makes from a file, so that signals are
+/// detected soon.
 const WRITES_PER_TURN: usize = 64;
-/// How much a thread reads at a time.
+/// How many bytes a thread reads at a time.
 const CHUNK: usize = 256 * 1024;
-/// How many of these there are: one is sent while the other is read.
+/// The number of chunks: one is sent while the other is read.
 const CHUNKS: usize = 2;
 
 /// The bytes to send.
@@ -38,7 +37,7 @@ const CHUNKS: usize = 2;
 pub(super) struct Input {
     source: Source,
     write_size: usize,
-    /// How many bytes are expected in all, of a regular file.
+    /// The total number of bytes of a regular file.
     len: Option<u64>,
 }
 
@@ -46,7 +45,7 @@ pub(super) struct Input {
 enum Source {
     /// Read without blocking.
     Stream(Stream),
-    /// Read by a thread.
+    /// A thread reads it.
     File(Ahead),
 }
 
@@ -55,7 +54,7 @@ impl Input {
     ///
     /// # Errors
     ///
-    /// It cannot be read, or is no file.
+    /// It cannot be read, or is not a file.
     pub(super) fn open(path: &Path, write_size: Option<usize>) -> io::Result<Self> {
         let file = if path == Path::new("-") {
             if !stdio::has_stdin() {
@@ -65,8 +64,8 @@ impl Input {
             }
             File::from(io::stdin().as_fd().try_clone_to_owned()?)
         } else {
-            // A named pipe without a writer must not hold us up here; it is
-            // waited for in the loop, as any other input.
+            // A named pipe without a writer must not block here; the loop waits for it,
+            // as for any other input.
             OpenOptions::new()
                 .read(true)
                 .custom_flags((OFlag::O_NONBLOCK | OFlag::O_NOCTTY).bits())
@@ -102,7 +101,7 @@ impl Input {
         }
     }
 
-    /// How many bytes it has, if that is known.
+    /// The number of bytes, if that is known.
     pub(super) const fn len(&self) -> Option<u64> {
         self.len
     }
@@ -125,7 +124,7 @@ impl Feed for Input {
 
     fn supply(&mut self, writer: &mut HostWriter<'_, '_>, _: Instant, is_ready: bool) -> Supply {
         match &mut self.source {
-            // A read without need is a system call for nothing.
+            // An unneeded read is a wasted system call.
             Source::Stream(_) if !is_ready => Supply::Hungry,
             Source::Stream(stream) => stream.write(writer, self.write_size),
             Source::File(ahead) => {
@@ -152,7 +151,7 @@ impl Feed for Input {
     }
 }
 
-/// Something that is waited for: a pipe, a terminal, a socket.
+/// An input that can be waited for: a pipe, a terminal, a socket.
 #[derive(Debug)]
 struct Stream {
     file: File,
@@ -160,7 +159,7 @@ struct Stream {
 }
 
 impl Stream {
-    /// `None` if it is nothing of the kind, or cannot be read without blocking.
+    /// `None` if it is a file of another kind, or cannot be read without blocking.
     fn of(file: &File, metadata: &Metadata) -> Option<Self> {
         let kind = metadata.file_type();
         if kind.is_socket() {
@@ -173,7 +172,7 @@ impl Stream {
         if !kind.is_fifo() && !file.is_terminal() {
             return None;
         }
-        // Opened once more: the flag belongs to the open file, which others may
+        // The file is opened again: the flag belongs to the open file, which others may
         // share with us, such as the shell its terminal.
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
         let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
@@ -196,7 +195,7 @@ impl Stream {
         self.file.read(room)
     }
 
-    /// One read, straight into one write.
+    /// One read, directly into one write.
     fn write(&mut self, writer: &mut HostWriter<'_, '_>, write_size: usize) -> Supply {
         let mut outcome = None;
         let written = writer.write_with(|room| {
@@ -227,7 +226,7 @@ impl Stream {
 #[derive(Debug)]
 struct Ahead {
     file: File,
-    /// Where sending began; `None` if it has no positions.
+    /// The position where sending began; `None` if the file has no positions.
     start: Option<u64>,
     accepted: u64,
     chunk: Vec<u8>,
@@ -235,18 +234,18 @@ struct Ahead {
     sent: usize,
     to_fill: Option<Sender<Vec<u8>>>,
     filled: Receiver<io::Result<Vec<u8>>>,
-    /// A byte for each chunk that was filled.
+    /// Gets a byte for each chunk that was filled.
     arrived: UnixStream,
     parts: Option<Parts>,
 }
 
-/// What the thread gets.
+/// The thread's side.
 #[derive(Debug)]
 struct Parts {
     file: File,
     /// The size of a regular file when it was opened.
     size: Option<u64>,
-    /// The smallest that it was seen to have since then.
+    /// The smallest size that was observed since then.
     least_size: u64,
     at: Option<u64>,
     to_fill: Receiver<Vec<u8>>,
@@ -328,7 +327,7 @@ impl Ahead {
 
     fn next(&mut self) -> Supply {
         let mut bytes = [0; CHUNKS];
-        // Whatever it says, the channel knows.
+        // Its content does not matter: the channel has the chunk.
         let _ = self.arrived.read(&mut bytes);
         match self.filled.try_recv() {
             Err(TryRecvError::Empty) => Supply::Hungry,
@@ -348,7 +347,7 @@ impl Ahead {
 }
 
 impl Drop for Ahead {
-    /// A process that shares the open file goes on where the accepted bytes end.
+    /// A process that shares the open file continues where the accepted bytes end.
     fn drop(&mut self) {
         if let Some(start) = self.start {
             let _ = self.file.seek(SeekFrom::Start(start + self.accepted));
@@ -357,7 +356,7 @@ impl Drop for Ahead {
 }
 
 impl Parts {
-    /// What the thread does: fills chunk after chunk, to the end.
+    /// The thread: fills chunk after chunk, to the end.
     fn read(mut self) {
         while let Ok(mut chunk) = self.to_fill.recv() {
             chunk.resize(CHUNK, 0);
@@ -374,17 +373,17 @@ impl Parts {
         }
     }
 
-    /// Checks, at its end, that a regular file has not shrunk: what followed is lost
-    /// then, or what was sent is not what it holds.
+    /// Checks, at its end, that a regular file has not shrunk: in that case, bytes were
+    /// lost or differ from what was sent.
     ///
-    /// The size alone says nothing about the end: files of procfs and sysfs have
-    /// another size than content, and a file may grow while it is sent.
+    /// The size alone does not determine the end: files of procfs and sysfs have another
+    /// size than content, and a file may grow while it is sent.
     fn check_size(&mut self) -> io::Result<()> {
         let Some(before @ 1..) = self.size else {
             return Ok(());
         };
         let now = self.file.metadata()?.len();
-        // It may have grown again in the meantime, with other content.
+        // It may have grown again meanwhile, with other content.
         let after = now.min(self.least_size);
         if after < before || now < self.at.unwrap_or(0) {
             return Err(io::Error::other(format!(

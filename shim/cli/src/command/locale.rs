@@ -1,11 +1,11 @@
-//! Which characters the user's terminal can show.
+//! The characters that the user's terminal can show.
 
 use std::borrow::Cow;
 use std::env;
 use std::io::{self, Write};
 
-/// Whether the locale has the character set of UTF-8 (POSIX, XBD 8.2: the first of
-/// these variables that has a value decides; without one it is the C locale).
+/// Whether the locale has the character set UTF-8 (POSIX, XBD 8.2: the first of these
+/// variables that has a value decides; without one it is the C locale).
 #[must_use]
 pub fn is_utf8() -> bool {
     let set = ["LC_ALL", "LC_CTYPE", "LANG"].map(env::var_os);
@@ -13,14 +13,14 @@ pub fn is_utf8() -> bool {
     deciding.is_some_and(|name| names_utf8(&name.to_string_lossy()))
 }
 
-/// Whether the name of a locale, such as `de_DE.UTF-8@euro`, is one with UTF-8.
+/// Whether a locale, such as `de_DE.UTF-8@euro`, has UTF-8.
 fn names_utf8(locale: &str) -> bool {
     let charset = locale.split_once('.').map_or("", |(_, charset)| charset);
     let (charset, _) = charset.split_once('@').unwrap_or((charset, ""));
     ["utf-8", "utf8"].contains(&charset.to_ascii_lowercase().as_str())
 }
 
-/// The text as it can be shown here: as it is, or in ASCII.
+/// The text as it can be shown: unchanged, or in ASCII.
 #[must_use]
 pub fn shown(text: &str) -> Cow<'_, str> {
     match is_utf8() {
@@ -46,7 +46,7 @@ fn in_ascii(text: &str) -> Cow<'_, str> {
 ///
 /// # Errors
 ///
-/// stdout does not take it.
+/// stdout cannot be written.
 pub fn print(text: &str) -> io::Result<()> {
     let mut out = anstream::stdout().lock();
     out.write_all(shown(text).as_bytes())?;
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_locale_says_whether_it_has_utf8() {
+    fn utf8_is_recognised_in_the_name_of_a_locale() {
         for utf8 in [
             "C.UTF-8",
             "C.utf8",
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_shown_is_shown_in_ascii() {
+    fn other_characters_are_replaced_by_ascii() {
         assert_eq!(in_ascii("5\u{b5}s, 7 \u{3bc}s"), "5us, 7 us");
         assert_eq!(in_ascii("na\u{ef}ve \u{2588}"), "na?ve ?");
         assert!(matches!(in_ascii("plain"), Cow::Borrowed("plain")));

@@ -3,7 +3,7 @@
 use super::console;
 use log::{LevelFilter, Log, Metadata, Record};
 
-/// Prints records as they come.
+/// Prints records as they arrive.
 struct Stderr;
 
 impl Log for Stderr {
@@ -23,7 +23,7 @@ impl Log for Stderr {
 
 /// Starts logging to stderr.
 pub fn init() {
-    // It fails if there is a logger already, which then serves as well.
+    // It fails if there is already a logger, which is then used.
     if log::set_logger(&Stderr).is_ok() {
         log::set_max_level(LevelFilter::Trace);
     }

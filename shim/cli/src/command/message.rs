@@ -1,4 +1,4 @@
-//! What a beat sends: text, bytes in hexadecimal digits, or a file.
+//! The content of a beat: text, bytes in hexadecimal digits, or a file.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -19,10 +19,10 @@ use lastbyte_host::signals::Signals;
 /// The largest beat, in bytes: a file without end is a mistake.
 const LARGEST: u64 = 16 << 20;
 
-/// What is said of a beat without bytes.
-const EMPTY: &str = "a beat needs at least one byte, else it probes nothing";
+/// The message for a beat without bytes.
+const EMPTY: &str = "a beat needs at least one byte, otherwise it probes nothing";
 
-/// What each beat of `lastbyte heartbeat` sends.
+/// The content of each beat of `lastbyte heartbeat`.
 #[derive(Debug, Clone, Args)]
 #[group(required = true, multiple = false)]
 pub struct MessageArgs {
@@ -38,7 +38,7 @@ pub struct MessageArgs {
     pub message_file: Option<PathBuf>,
 }
 
-/// The bytes of one argument.
+/// The bytes from one argument.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bytes(pub Vec<u8>);
 
@@ -47,7 +47,7 @@ impl MessageArgs {
     ///
     /// # Errors
     ///
-    /// [`Failure`]: there are none, or the file cannot be read.
+    /// [`Failure`]: there are no bytes, or the file cannot be read.
     pub fn read(
         self,
         connection: &ConnectionArgs,
@@ -127,14 +127,14 @@ fn parse_hex(text: &str) -> Result<Bytes, String> {
         .collect();
     if let Some(wrong) = digits.chars().find(|c| !c.is_ascii_hexdigit()) {
         return Err(format!(
-            "{wrong:?} is no hexadecimal digit; write bytes as in 'c0 00'"
+            "{wrong:?} is not a hexadecimal digit; write bytes as in 'c0 00'"
         ));
     }
     match hex::decode(&digits) {
         Ok(bytes) if bytes.is_empty() => Err(EMPTY.to_owned()),
         Ok(bytes) => Ok(Bytes(bytes)),
         Err(_) => Err(format!(
-            "these are {} digits, and every byte takes two, as in 'c0 00'",
+            "these are {} digits, and every byte needs two, as in 'c0 00'",
             digits.len()
         )),
     }

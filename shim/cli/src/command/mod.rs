@@ -1,10 +1,10 @@
-//! The `lastbyte` command: what it is asked, what it does, what it says.
+//! The `lastbyte` command: arguments, actions and output.
 //!
 //! One loop: [`session`] waits in `ppoll` for the device, the input, the peer and
 //! signals at once, with the stack's next deadline as the timeout. A
 //! [`Feed`](session::Feed) supplies the bytes: an input ([`send`]) or beats
-//! ([`heartbeat`]). Whatever could hold the loop up, it leaves to other threads:
-//! stderr, stdout, the file of a capture, and the reading of files.
+//! ([`heartbeat`]). Other threads do everything that could block the loop: stderr,
+//! stdout, the file of a capture, and the reading of files.
 
 use std::io;
 use std::process::ExitCode;
@@ -49,8 +49,8 @@ use exit::Failure;
 /// Runs the command with the arguments of this process.
 #[must_use]
 pub fn run() -> ExitCode {
-    // A write beyond the limit of file sizes is an error then, and no silent end. It fails only
-    // for signals that cannot be caught.
+    // So a write beyond the limit of file sizes is an error, and does not end the program. This
+    // fails only for signals that cannot be caught.
     let is_over = Arc::new(AtomicBool::new(false));
     let _ = signal_hook::flag::register(SIGXFSZ, is_over);
     let code = match Cli::try_parse() {
@@ -58,7 +58,7 @@ pub fn run() -> ExitCode {
             Ok(code) => code,
             Err(failure) => failure.tell(),
         },
-        // Help, too: it goes to stdout and is a success.
+        // Help is a success too, and goes to stdout.
         Err(error) => print_usage(&error),
     };
     console::finish();
@@ -82,17 +82,17 @@ fn perform(command: Command) -> Result<u8, Failure> {
     }
 }
 
-/// A command whose results go nowhere has not succeeded.
+/// Checks that there is a stdout: a command whose results are lost has not succeeded.
 fn require_stdout() -> Result<(), Failure> {
     if stdio::has_stdout() {
         return Ok(());
     }
     Err(Failure::other(
-        "standard output is closed, and the results are meant for it",
+        "standard output is closed, and the results go to it",
     ))
 }
 
-/// What clap has to say: what is wrong with the command line, or the help.
+/// The output of clap: an error in the command line, or the help.
 fn print_usage(error: &clap::Error) -> u8 {
     if error.use_stderr() {
         console::print(&error.render().ansi().to_string());
@@ -100,7 +100,7 @@ fn print_usage(error: &clap::Error) -> u8 {
     }
     match require_stdout() {
         Err(failure) => failure.tell(),
-        // A reader that stops early has seen enough.
+        // A reader that stops early has read enough.
         Ok(()) => match error.print() {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
                 Failure::other(format!("printing: {error}")).tell()
@@ -113,7 +113,7 @@ fn print_usage(error: &clap::Error) -> u8 {
 fn demo() -> Result<u8, Failure> {
     let colour = AutoStream::choice(&io::stdout()) != ColorChoice::Never;
     match crate::demo::run(colour) {
-        // A reader that stops early (`| head`) has seen enough.
+        // A reader that stops early (`| head`) has read enough.
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Failure::other(format!("the demonstration: {error}")))
         }

@@ -1,4 +1,4 @@
-//! Work that may take its time, and a signal that may not have to wait for it.
+//! Work that may take long, and that a signal can interrupt.
 
 use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
@@ -10,16 +10,16 @@ use super::exit::Failure;
 use lastbyte_host::host_clock::HostClock;
 use lastbyte_host::signals::Signals;
 
-/// Does `work` on a thread of its own, and waits for it or for a signal. `doing` says
-/// what it is, in errors.
+/// Does `work` on a separate thread, and waits for it or for a signal. `doing` describes
+/// it in errors.
 ///
-/// When it returns, the process has as many threads as before, unless a signal came:
+/// When it returns, the process has as many threads as before, unless there was a signal:
 /// only a process with one thread can enter a user namespace.
 ///
 /// # Errors
 ///
-/// [`Failure::Interrupted`] if a signal came first, [`Failure::Other`] if there can be
-/// no thread.
+/// [`Failure::Interrupted`] if there was a signal first, [`Failure::Other`] if no thread
+/// can be started.
 pub fn patiently<T: Send + 'static>(
     signals: &mut Signals,
     doing: &str,
@@ -32,7 +32,7 @@ pub fn patiently<T: Send + 'static>(
     clock.watch(signals).map_err(broken)?;
     let worker = thread::Builder::new().spawn(move || {
         let outcome = work();
-        // Should this fail, the end of the pipe says the same.
+        // If this fails, the end of the pipe has the same effect.
         let _ = worker_end.write_all(b".");
         outcome
     });

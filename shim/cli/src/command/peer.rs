@@ -18,61 +18,61 @@ use super::{console, work};
 use lastbyte_host::namespace::{ListenError, Namespace};
 use lastbyte_host::signals::Signals;
 
-/// How often a signal is looked for while the peer is waited for.
+/// How often to check for a signal while waiting for the peer.
 const SLICE: Duration = Duration::from_millis(50);
-/// How long a peer that was asked to end gets to do so.
+/// How long a peer may take to end after SIGTERM.
 const TERM_LIMIT: Duration = Duration::from_millis(300);
-/// How long the kernel gets to end one that was killed. Only a process in the
-/// middle of something that cannot be interrupted takes longer.
+/// How long the kernel may take to end a killed peer. Only a process in an
+/// uninterruptible operation takes longer.
 const KILL_LIMIT: Duration = Duration::from_millis(200);
-/// How long the first process gets to say that it has started.
+/// How long the first process may take to report its start.
 const START_LIMIT: Duration = Duration::from_secs(30);
-/// What the longest line of its output is, in bytes, that is shown in one.
+/// The maximum length, in bytes, of a line of its output that is shown as one.
 const LONGEST_LINE: usize = 4096;
-/// The most bytes of its output that are taken in at a time.
+/// The maximum number of bytes of its output that are read at a time.
 const PIECE: usize = 4096;
-/// How often a process is looked at that is to end.
+/// How often a process that has to end is checked.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// The peer's processes. None of them outlives this.
 #[derive(Debug)]
 pub struct Peer {
-    /// Process 1 of their PID namespace; all end with it.
+    /// Process 1 of their PID namespace. All of them end with it.
     first: Child,
     control: UnixStream,
-    /// What they print, where that must not run into a progress line.
+    /// Their output, if it must not mix with a progress line.
     output: Option<Output>,
     namespace: Namespace,
     is_quiet: bool,
-    /// Whether the shell was started; else the error number of the attempt.
+    /// Whether the shell was started; otherwise the error number.
     start: Option<Result<(), i32>>,
     /// How the shell has ended.
     shell: Option<ExitStatus>,
-    /// How process 1 has ended, and with it all.
+    /// How process 1, and with it all others, has ended.
     all: Option<ExitStatus>,
-    /// Whether it was asked to end while its shell ran.
+    /// Whether SIGTERM was sent while its shell ran.
     was_terminated: bool,
 }
 
-/// How far the peer is.
+/// The state of the peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Life {
     /// Its shell runs.
     Runs,
-    /// Its shell has ended, and processes that it started run on.
+    /// Its shell has ended, and processes that it started still run.
     LeftMore(ExitStatus),
-    /// All of it has ended.
+    /// All of its processes have ended.
     Ended(ExitStatus),
 }
 
-/// How the peer came to its end.
+/// How the peer ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// It ended by itself, with success.
+    /// It ended by itself, successfully.
     Finished,
     /// It ended by itself, with another exit code or by a signal.
     Failed,
-    /// It had to be ended: what it had not done yet is not done.
+    /// It had to be terminated: its remaining work was not done.
     Terminated,
 }
 
@@ -89,13 +89,13 @@ impl Outcome {
 }
 
 impl Peer {
-    /// Starts `command` in the namespace this thread is in. What it prints
-    /// goes to our stderr; through us, line by line, if `is_by_line`. Its
-    /// standard input stays open, and silent, until [`end_input`](Self::end_input).
+    /// Starts `command` in the namespace of this thread. Its output goes to our stderr;
+    /// through us, line by line, if `is_by_line`. Its standard input stays open and
+    /// silent until [`end_input`](Self::end_input).
     ///
     /// # Errors
     ///
-    /// There is no shell to run it, or there are no processes left.
+    /// There is no shell to run it, or no process can be started.
     pub fn start(
         command: &str,
         namespace: Namespace,
@@ -106,13 +106,13 @@ impl Peer {
         let failed = |error: io::Error| Failure::other(format!("starting the peer: {error}"));
         let (control, theirs) = UnixStream::pair().map_err(failed)?;
         control.set_nonblocking(true).map_err(failed)?;
-        // The link names this program even if its file was replaced.
+        // The link refers to this program even if its file was replaced.
         let mut first = Command::new("/proc/self/exe");
         first
             .arg0("lastbyte")
             .args([first_process::NAME, "--", command])
             .stdin(OwnedFd::from(theirs))
-            // A group of its own: Ctrl-C is for us.
+            // A process group of its own: Ctrl-C is for us.
             .process_group(0);
         let output = if is_by_line {
             let (output, input) = Output::new().map_err(failed)?;
@@ -120,7 +120,7 @@ impl Peer {
             first.stderr(input);
             Some(output)
         } else {
-            // Our stdout belongs to the report.
+            // Our stdout is for the report.
             let stderr = io::stderr().as_fd().try_clone_to_owned();
             first.stdout(stderr.map_err(failed)?);
             None
@@ -128,7 +128,7 @@ impl Peer {
         let child = namespace
             .spawn_first(&mut first)
             .map_err(|error| Failure::other(format!("starting the peer: {error}")))?;
-        // It holds our ends of the output, which would never end.
+        // It holds our ends of the output, which would otherwise never end.
         drop(first);
         let mut peer = Self {
             first: child,
@@ -173,7 +173,7 @@ impl Peer {
         }
     }
 
-    /// Takes in all that process 1 has reported.
+    /// Processes all reports of process 1.
     fn take_in_news(&mut self) {
         let mut bytes = [0; News::LEN];
         while let Ok(News::LEN) = self.control.read(&mut bytes) {
@@ -186,20 +186,19 @@ impl Peer {
         }
     }
 
-    /// What has to be watched for the sake of [`show_output`](Self::show_output).
+    /// The descriptor to watch for [`show_output`](Self::show_output).
     #[must_use]
     pub fn to_watch(&self) -> Option<BorrowedFd<'_>> {
         self.output.as_ref().map(|output| output.pipe.as_fd())
     }
 
-    /// Hands on some of what the peer has printed; returns whether there may be
-    /// more, ever.
+    /// Shows some of the peer's output. Returns whether there may ever be more.
     pub fn show_output(&mut self, show: impl FnMut(&str)) -> bool {
         self.output.as_mut().is_some_and(|output| output.show(show))
     }
 
-    /// Waits until the peer listens on `wanted`. If it does not within `limit`,
-    /// that is said, and the caller connects all the same: it will see a refusal.
+    /// Waits until the peer listens on `wanted`. If it does not within `limit`, prints a
+    /// message, and the caller connects anyway and is refused.
     ///
     /// # Errors
     ///
@@ -240,15 +239,15 @@ impl Peer {
                 ListenError::TimedOut { .. } => " (--listen-wait gives it more time)",
                 _ => "",
             };
-            self.say(&format!("{problem}{remedy}; connecting all the same"));
+            self.say(&format!("{problem}{remedy}; connecting anyway"));
             return Ok(());
         }
     }
 
-    /// How far it is.
+    /// Its state.
     pub fn life(&mut self) -> Life {
         if self.all.is_none() {
-            // In this order: its last words come before its end.
+            // In this order: its last output comes before its end.
             self.all = self.first.try_wait().ok().flatten();
             self.take_in_news();
         }
@@ -259,7 +258,7 @@ impl Peer {
         }
     }
 
-    /// What it has done so far.
+    /// The work that it has done so far.
     #[must_use]
     pub fn work(&self) -> work::Work {
         work::Work::of_this_network(self.first.id())
@@ -281,17 +280,16 @@ impl Peer {
         let _ = self.control.write(&[order as u8]);
     }
 
-    /// Ends what is left of the peer, which it was given all the time for that it
-    /// gets; shows the rest of its output, and says how it ended if that was not
-    /// with success.
+    /// Ends what is left of the peer after its grace time. Shows the rest of its output,
+    /// and prints how it ended if that was not a success.
     pub fn end(mut self, is_interrupted: bool, show: impl FnMut(&str)) -> Outcome {
         let life = self.life();
         let outcome = match life {
             _ if self.was_terminated => Outcome::Terminated,
             Life::Ended(status) if status.success() => Outcome::Finished,
             Life::Ended(_) => Outcome::Failed,
-            // A process that a shell leaves in the background may run without end. It
-            // is ended too, unless it still has bytes of ours to read.
+            // A process that a shell leaves in the background may run without end. It is
+            // terminated too, unless it still has bytes of ours to read.
             Life::LeftMore(_) if self.work().unread > 0 => Outcome::Terminated,
             Life::LeftMore(status) if status.success() => Outcome::Finished,
             Life::LeftMore(_) => Outcome::Failed,
@@ -312,7 +310,7 @@ impl Peer {
         }
         self.kill();
         let mut show = show;
-        // All that there can be in a pipe.
+        // The capacity of a pipe.
         for _ in 0..=(1024 * 1024 / PIECE) {
             if !self.show_output(&mut show) {
                 break;
@@ -327,7 +325,7 @@ impl Peer {
         }
     }
 
-    /// Ends all of it: by SIGTERM, then by SIGKILL.
+    /// Ends all processes: with SIGTERM, then with SIGKILL.
     fn kill(&mut self) {
         if matches!(self.life(), Life::Ended(_)) {
             return;
@@ -352,7 +350,7 @@ impl Peer {
 }
 
 impl AsFd for Peer {
-    /// Becomes readable when its shell ends, and when all of it has ended.
+    /// Becomes readable when its shell ends, and when all processes have ended.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.control.as_fd()
     }
@@ -364,11 +362,11 @@ impl Drop for Peer {
     }
 }
 
-/// What a peer prints, in lines.
+/// The output of a peer, in lines.
 #[derive(Debug)]
 struct Output {
     pipe: PipeReader,
-    /// The beginning of a line that has not ended yet.
+    /// The beginning of an unfinished line.
     line: Vec<u8>,
 }
 
@@ -380,8 +378,8 @@ impl Output {
         Ok((Self { pipe, line }, input))
     }
 
-    /// Shows the lines in one piece of what has arrived, and at the end what is
-    /// left. Says whether there may be more.
+    /// Shows the complete lines of what has arrived, and at the end what is left. Returns
+    /// whether there may be more.
     fn show(&mut self, mut show: impl FnMut(&str)) -> bool {
         let mut bytes = [0; PIECE];
         let is_open = match self.pipe.read(&mut bytes) {
@@ -395,7 +393,7 @@ impl Output {
                 io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
             ),
         };
-        // Without a limit, an endless line would be kept without bound.
+        // Without a limit, an endless line would use unbounded memory.
         let is_long = self.line.len() > LONGEST_LINE;
         let end = self.line.iter().rposition(|&byte| byte == b'\n');
         if let Some(end) = end.or(is_long.then_some(self.line.len())) {

@@ -1,4 +1,4 @@
-//! What is shown while it runs.
+//! The progress line.
 
 use std::borrow::Cow;
 use std::io;
@@ -11,7 +11,7 @@ use lastbyte::{Cause, Instant, State};
 
 use super::{console, locale};
 
-/// How often the line is brought up to date, at the most.
+/// The minimum time between two updates of the line.
 const REDRAW_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A line on the terminal, or nothing.
@@ -22,8 +22,8 @@ pub struct Line {
 }
 
 impl Line {
-    /// A line for `total` bytes, or for an unknown number of them; one that
-    /// shows nothing, unless `is_wanted`.
+    /// A line for `total` bytes, or for an unknown number of bytes. It shows nothing
+    /// unless `is_wanted`.
     #[must_use]
     pub fn new(total: Option<u64>, is_wanted: bool) -> Self {
         let bar = if !is_wanted {
@@ -43,7 +43,7 @@ impl Line {
         }
     }
 
-    /// Shows the present state; what is acknowledged counts as done.
+    /// Shows the present state. Acknowledged bytes count as done.
     pub fn show(&mut self, progress: &Progress, idle: &'static str, now: Instant) {
         let is_fresh = |at: Instant| now < at + REDRAW_INTERVAL;
         if self.bar.is_hidden() || self.drawn_at.is_some_and(is_fresh) || !console::keeps_up() {
@@ -63,14 +63,13 @@ impl Line {
         }
     }
 
-    /// Takes the line away.
+    /// Removes the line.
     pub fn clear(&self) {
         self.bar.finish_and_clear();
     }
 }
 
-/// The terminal, as far as drawing goes: each frame is handed to the console in
-/// one piece.
+/// The terminal for drawing: each frame is passed to the console in one piece.
 #[derive(Debug, Default)]
 struct Frames {
     frame: Mutex<String>,
@@ -84,7 +83,7 @@ impl Frames {
     }
 
     fn add_moves(&self, n: usize, direction: char) -> io::Result<()> {
-        // Zero would be taken for one.
+        // Zero would mean one.
         match n {
             0 => Ok(()),
             n => self.add(&format!("\x1b[{n}{direction}")),
@@ -147,7 +146,7 @@ fn style(has_total: bool, is_utf8: bool) -> ProgressStyle {
     )
 }
 
-/// A style in characters that the terminal can show.
+/// A style with characters that the terminal can show.
 pub(super) fn with_characters(style: ProgressStyle, is_utf8: bool) -> ProgressStyle {
     match is_utf8 {
         true => style,
@@ -167,9 +166,9 @@ fn describe(progress: &Progress, idle: &'static str) -> Cow<'static, str> {
             idle.into()
         }
         _ if progress.window == Window::Zero => {
-            format!("{pending} B wait: the peer does not read").into()
+            format!("{pending} B pending: the peer does not read").into()
         }
-        _ if progress.is_stalled => format!("{pending} B wait: no answer").into(),
+        _ if progress.is_stalled => format!("{pending} B pending: no answer").into(),
         State::Open | State::PeerFinished(_) => "".into(),
         State::WriteFinished(_) | State::Finishing(_) => format!("draining {pending} B").into(),
     }

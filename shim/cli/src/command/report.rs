@@ -1,4 +1,4 @@
-//! The account of a run, for programs and for people.
+//! The report of a run, as JSON and as text.
 
 use std::fmt::Write as _;
 use std::io;
@@ -17,15 +17,15 @@ use lastbyte_host::tap::Offload;
 const GOOD: Style = AnsiColor::Green.on_default().bold();
 const BAD: Style = AnsiColor::Red.on_default().bold();
 
-/// How a run ended: by a cause, or by the call timeout, which ends nothing by
-/// itself but makes the command abort.
+/// How a run ended: by a cause, or by the call timeout, which does not end the connection
+/// but makes the command abort.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
     /// The connection ended.
     Cause(Cause),
-    /// The peer answered but took nothing for the call timeout.
+    /// The peer answered but accepted nothing for the call timeout.
     NotReading,
-    /// The input or the device broke; the connection was aborted.
+    /// The input or the device failed; the connection was aborted.
     Broken,
 }
 
@@ -51,44 +51,44 @@ impl End {
     }
 }
 
-/// The JSON report. Its keys and their order are a promise.
+/// The JSON report. Its keys and their order are guaranteed.
 #[derive(Debug, Clone, Serialize)]
 pub struct Account {
-    /// The cause by its name; `null` if no connection was begun.
+    /// The name of the cause; `null` if no connection was begun.
     pub cause: Option<&'static str>,
-    /// Bytes taken from the input.
+    /// Bytes read from the input and accepted.
     pub accepted: u64,
     /// Of those, acknowledged by the peer's TCP.
     pub acknowledged: u64,
     /// The rest.
     pub undelivered: u64,
-    /// Bytes the peer sent to us.
+    /// Bytes that the peer sent to us.
     pub discarded: u64,
-    /// Writes that took at least one byte.
+    /// Writes that accepted at least one byte.
     pub writes_accepted: u64,
     /// Writes that were refused.
     pub writes_refused: u64,
     /// Whether the link was down at any time.
     pub link_was_down: bool,
-    /// The most bytes that an IP packet may have on the path, as a router reported when it
-    /// dropped one; `null` if none did.
+    /// The MTU of the path in bytes, as a router reported when it dropped a packet; `null`
+    /// if none did.
     pub path_mtu: Option<u16>,
-    /// From the first SYN to the end, in milliseconds.
+    /// The time from the first SYN to the end, in milliseconds.
     pub elapsed_ms: u64,
     /// Our end, as `ip:port`.
     pub local: Option<String>,
     /// The peer's end, as `ip:port`.
     pub remote: Option<String>,
-    /// What the kernel did for the connection: `tso`, `checksum` or `none`;
-    /// `null` if there was no device.
+    /// What was offloaded to the kernel: `tso`, `checksum` or `none`; `null` if there was
+    /// no device.
     pub offload: Option<&'static str>,
-    /// How the peer of `--peer` came to its end: `finished`, `failed` or
-    /// `terminated`; `null` without one.
+    /// How the peer of `--peer` ended: `finished`, `failed` or `terminated`; `null`
+    /// without one.
     pub peer: Option<&'static str>,
 }
 
 impl Account {
-    /// The account of a run without a connection.
+    /// The report of a run without a connection.
     #[must_use]
     pub fn unbegun(cause: Option<Cause>, remote: Option<SocketAddr>) -> Self {
         Self {
@@ -109,7 +109,7 @@ impl Account {
         }
     }
 
-    /// The account of a connection.
+    /// The report of a connection.
     #[must_use]
     pub fn of(end: End, report: &Report, ends: Option<(IpEndpoint, IpEndpoint)>) -> Self {
         let text = |end: IpEndpoint| SocketAddr::from(end).to_string();
@@ -131,26 +131,26 @@ impl Account {
         }
     }
 
-    /// Adds what the kernel did for the connection.
+    /// Adds what was offloaded to the kernel.
     #[must_use]
     pub fn over(mut self, offload: Offload) -> Self {
         self.offload = Some(offload.name());
         self
     }
 
-    /// Adds how the peer's processes came to their end.
+    /// Adds how the peer's processes ended.
     #[must_use]
     pub fn beside(mut self, peer: Option<Outcome>) -> Self {
         self.peer = peer.map(Outcome::name);
         self
     }
 
-    /// Prints it as one line of JSON on stdout; a signal bounds how long that may
-    /// take.
+    /// Prints it as one line of JSON on stdout. After a signal, the time for this is
+    /// bounded.
     ///
     /// # Errors
     ///
-    /// stdout does not take it.
+    /// stdout cannot be written.
     pub fn print_json(&self, signals: Option<&mut Signals>) -> io::Result<()> {
         let mut text = serde_json::to_string(self)?;
         text.push('\n');
@@ -158,7 +158,7 @@ impl Account {
     }
 }
 
-/// Prints the account for people, on stderr.
+/// Prints the report as text on stderr.
 pub fn print(end: End, account: &Account) {
     let mut text = String::new();
     let style = if end.code() == 0 { GOOD } else { BAD };
@@ -222,7 +222,7 @@ pub fn print(end: End, account: &Account) {
         };
         let _ = writeln!(
             text,
-            "  a router reports that packets of more than {mtu} bytes do not get through: \
+            "  a router reports that packets of more than {mtu} bytes are dropped: \
              use --max-segment {}",
             mtu.saturating_sub(headers)
         );
@@ -231,15 +231,15 @@ pub fn print(end: End, account: &Account) {
     console::print(&text);
 }
 
-/// What the peer's process has to do with it.
+/// What happened to the peer's process.
 fn on_peer(account: &Account) -> &'static str {
     match account.peer == Some(Outcome::Terminated.name()) {
-        true => "  the peer's process had to be ended: what it had not done by then is lost\n",
+        true => "  the peer's process had to be terminated: its remaining work is lost\n",
         false => "",
     }
 }
 
-/// The end in words.
+/// The end as text.
 #[must_use]
 pub const fn what(end: End) -> &'static str {
     match end {
@@ -260,12 +260,12 @@ pub const fn what(end: End) -> &'static str {
             Cause::AddressLost => "our own address was removed",
             Cause::Aborted => "interrupted; the connection was reset",
         },
-        End::NotReading => "the peer answers but took nothing for the call timeout; aborted",
+        End::NotReading => "the peer answers but accepted nothing for the call timeout; aborted",
         End::Broken => "the run broke off (see above); the connection was reset",
     }
 }
 
-/// What to do about it; nothing after a success.
+/// What to do next; nothing after a success.
 fn next(end: End, account: &Account) -> Option<&'static str> {
     let resume = if account.undelivered == 0 {
         "everything accepted was acknowledged; check at the peer how much its application has read"
@@ -286,7 +286,7 @@ fn next(end: End, account: &Account) -> Option<&'static str> {
         }
         Cause::PeerFinished | Cause::PeerReset | Cause::Aborted => Some(resume),
         Cause::Refused if account.peer.is_some() => Some(
-            "see what the peer printed; it must listen on this port, at the address that is called \
+            "see what the peer printed; it must listen on this port, at the address above \
              or at every one",
         ),
         Cause::Refused => Some("start the peer; check the port, and the address it listens on"),

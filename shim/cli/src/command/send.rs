@@ -1,4 +1,4 @@
-//! `lastbyte send`: a file or standard input, as it arrives.
+//! `lastbyte send`: sends a file, or standard input as it arrives.
 
 use super::args::{ConnectionArgs, SendArgs};
 use super::connect;
@@ -12,7 +12,7 @@ use super::session::{self, Feed};
 use super::target::Target;
 use lastbyte_host::signals::Signals;
 
-/// What a run takes at most beside its transmit buffer, mostly for the stacks of its
+/// The maximum memory of a run besides its transmit buffer, mostly for the stacks of its
 /// threads.
 const LEAST_MEMORY: usize = 16 << 20;
 
@@ -20,7 +20,7 @@ const LEAST_MEMORY: usize = 16 << 20;
 ///
 /// # Errors
 ///
-/// There was no connection; [`Failure`] says why.
+/// There was no connection; [`Failure`] contains the reason.
 pub fn run(args: SendArgs) -> Result<u8, Failure> {
     let connection = &args.connection;
     transfer(connection, &args.target, |_| {
@@ -36,7 +36,7 @@ pub fn run(args: SendArgs) -> Result<u8, Failure> {
     })
 }
 
-/// Runs one connection over which goes what `open` supplies.
+/// Runs one connection that sends what `open` supplies.
 pub(super) fn transfer<F: Feed>(
     args: &ConnectionArgs,
     target: &Target,
@@ -64,15 +64,14 @@ fn start<F: Feed>(
     open: impl FnOnce(&mut Signals) -> Result<(F, Line), Failure>,
     signals: &mut Signals,
 ) -> Result<u8, Failure> {
-    // A vector that cannot be had would end the process without a word.
+    // A failed allocation of a vector would silently end the process.
     if Vec::<u8>::new().try_reserve_exact(LEAST_MEMORY).is_err() {
         return Err(Failure::other(format!(
             "there is less than {} MiB of memory for this process; raise its limit (ulimit -v)",
             LEAST_MEMORY >> 20
         )));
     }
-    // What is wrong with the command line is said before what is wrong with
-    // the world.
+    // Errors in the command line are reported before errors of the system.
     args.network()?;
     args.options()?;
     args.output()?;
@@ -81,8 +80,8 @@ fn start<F: Feed>(
     session::run(args, prepared, &mut feed, line, signals)
 }
 
-/// With `--json`, stdout is one object even where no connection was begun; a
-/// usage error is not a run at all.
+/// With `--json`, stdout is one object even if no connection was begun; a usage error is
+/// not a run.
 fn report_failure(
     args: &ConnectionArgs,
     done: &Result<u8, Failure>,
@@ -94,7 +93,7 @@ fn report_failure(
         Err(Failure::Interrupted) => Some(lastbyte::Cause::Aborted),
     };
     if args.json {
-        // The failure itself is reported on stderr, and by the exit code.
+        // The failure itself is reported on stderr and by the exit code.
         let _ = Account::unbegun(cause, None).print_json(signals);
     }
 }

@@ -1,8 +1,8 @@
 //! One connection from its SYN to its end, on one thread.
 //!
-//! Each turn: serve the stack, look at the state, let the feed write, sleep.
-//! The sleep ends with a frame, an input, a signal or a deadline; between them
-//! nothing runs. It is the only place where this thread waits for anything.
+//! Each iteration: serve the stack, check the state, let the feed write, sleep. The sleep
+//! ends with a frame, an input, a signal or a deadline; otherwise nothing runs. It is the
+//! only place where this thread waits for anything.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -22,43 +22,42 @@ use super::report::{self, Account, End};
 use lastbyte_host::host_clock::Watch;
 use lastbyte_host::signals::Signals;
 
-/// How often the link is looked at, and an idle progress line redrawn.
+/// How often the link is checked, and an idle progress line redrawn.
 const TICK: Duration = Duration::from_secs(1);
-/// A pause where the device takes no frame although one is due.
+/// A pause for when a frame is due and the device has no room.
 pub(super) const DEVICE_FULL_PAUSE: Duration = Duration::from_millis(1);
-/// How often stderr is looked at that does not keep up with what the peer prints.
+/// How often stderr is checked while it does not keep up with the peer's output.
 const STDERR_PAUSE: Duration = Duration::from_millis(20);
 
-/// Where the bytes come from.
+/// The source of the bytes.
 pub trait Feed {
-    /// Gets ready to supply.
+    /// Prepares to supply bytes.
     ///
     /// # Errors
     ///
-    /// There are no threads left.
+    /// No thread can be started.
     fn start(&mut self) -> io::Result<()> {
         Ok(())
     }
 
-    /// What becomes readable when there is something to write.
+    /// The descriptor that becomes readable when there is something to write.
     fn to_watch(&self) -> Option<BorrowedFd<'_>> {
         None
     }
 
-    /// Writes what there is and what fits. Called while the connection is
-    /// open, and after its end as well if [`is_probe`](Self::is_probe).
-    /// `is_ready` says that the watched input has something.
+    /// Writes what is available and fits. Called while the connection is open, and also
+    /// after its end if [`is_probe`](Self::is_probe). `is_ready`: whether the watched
+    /// input has something.
     fn supply(&mut self, writer: &mut HostWriter<'_, '_>, now: Instant, is_ready: bool) -> Supply;
 
-    /// Whether the end of the connection is to be learnt from a refused write,
-    /// not from looking.
+    /// Whether a refused write, not the state, shows the end of the connection.
     fn is_probe(&self) -> bool;
 
-    /// What it does when nothing is pending.
+    /// The text for the progress line when nothing is pending.
     fn idle(&self) -> &'static str;
 }
 
-/// What a [`Feed`] did.
+/// The result of a [`Feed`].
 #[derive(Debug)]
 pub enum Supply {
     /// It wrote something: there may be more.
@@ -67,17 +66,17 @@ pub enum Supply {
     Full,
     /// It waits for its input.
     Hungry,
-    /// It waits for this time.
+    /// It waits until this time.
     Until(Instant),
     /// Its write was refused.
     Refused,
-    /// There is no more.
+    /// There are no more bytes.
     End,
-    /// The input is broken.
+    /// The input has failed.
     Broken(io::Error),
 }
 
-/// Why the loop aborted a connection that lives.
+/// Why the loop aborted a live connection.
 #[derive(Debug)]
 enum Stop {
     Signal,
@@ -140,7 +139,7 @@ pub fn run(
 /// The exit code of a run whose connection and whose peer ended like this.
 const fn code(end: End, peer: Option<Outcome>, was_interrupted: bool) -> u8 {
     match (end.code(), peer) {
-        // The bytes arrived, and were not all dealt with.
+        // The bytes arrived, but were not all processed.
         (0, Some(Outcome::Terminated)) if was_interrupted => exit::of_cause(Cause::Aborted),
         (0, Some(Outcome::Terminated)) => exit::OTHER,
         (code, _) => code,
@@ -191,7 +190,7 @@ struct Moved {
 }
 
 impl Session<'_, '_, '_> {
-    /// The loop; `None` if the connection ended by itself.
+    /// The loop. Returns `None` if the connection ended by itself.
     fn serve(&mut self, feed: &mut impl Feed) -> Option<Stop> {
         loop {
             let next = self.stack.poll().unwrap_or(Instant::NEVER);
@@ -223,7 +222,7 @@ impl Session<'_, '_, '_> {
                 State::Open | State::PeerFinished(_) | State::Closed(_) => self.supply(feed),
             };
             let wake_at = match supply {
-                // A look at the descriptors, without a pause.
+                // Checks the descriptors, without a pause.
                 Supply::Moved => Instant::ZERO,
                 Supply::Full | Supply::Hungry => Instant::NEVER,
                 Supply::Until(at) => at,
@@ -238,16 +237,15 @@ impl Session<'_, '_, '_> {
                 let is_wanted = matches!(supply, Supply::Hungry | Supply::Moved);
                 self.stack.clock_mut().set_watched(input, is_wanted);
             }
-            // Due right after polling: the device takes no more at present.
+            // Something is still due right after polling: the device has no room at present.
             let next = next.max(now + DEVICE_FULL_PAUSE).min(self.tick_at);
             let until = wake_at.min(next).min(call_at).min(peer_at);
             self.stack.clock_mut().wait(Some(until));
         }
     }
 
-    /// Shows some of what our peer has printed, above the progress line; returns
-    /// when to do that again, at the latest. What a terminal does not take stays
-    /// where it is.
+    /// Shows some of our peer's output above the progress line. Returns when to do that
+    /// again, at the latest. What a terminal does not accept stays in the pipe.
     pub(super) fn show_peer(&mut self, now: Instant) -> Instant {
         let (Some(peer), Some(output)) = (&mut self.run.peer, self.run.output) else {
             return Instant::NEVER;
@@ -257,7 +255,7 @@ impl Session<'_, '_, '_> {
         let is_open =
             !keeps_up || !clock.is_ready(output) || peer.show_output(|text| self.line.print(text));
         if !is_open {
-            // At its end it stays ready.
+            // At its end the descriptor stays ready.
             self.run.output = None;
         }
         clock.set_watched(output, is_open && keeps_up);
@@ -291,8 +289,8 @@ impl Session<'_, '_, '_> {
         }
     }
 
-    /// What ends the run from outside of the connection. Once a second the
-    /// link is looked at as well.
+    /// What ends the run from outside the connection. The link is also checked once a
+    /// second.
     fn interruption(&mut self, now: Instant) -> Option<Stop> {
         if self.signals.take() {
             return Some(Stop::Signal);
@@ -301,7 +299,7 @@ impl Session<'_, '_, '_> {
             let tap = self.stack.device_mut().get_mut();
             let error = tap.take_error().map(|error| format!(" ({error})"));
             return Some(Stop::Device(format!(
-                "the TAP interface went away{}",
+                "the TAP interface was removed{}",
                 error.unwrap_or_default()
             )));
         }
@@ -313,9 +311,8 @@ impl Session<'_, '_, '_> {
         None
     }
 
-    /// When the call timeout is reached if no byte moves until then; `None` if
-    /// that is now. A peer that is not heard from is not judged by this limit
-    /// but by the user timeout.
+    /// When the call timeout is reached if there is no progress until then; `None` if it
+    /// is reached. For a peer that is not heard, the user timeout applies instead.
     fn call_deadline(&mut self, progress: &Progress, now: Instant) -> Option<Instant> {
         let Some(limit) = self.call_timeout else {
             return Some(Instant::NEVER);
@@ -342,7 +339,7 @@ impl Session<'_, '_, '_> {
         }
     }
 
-    /// Ends what still lives, and draws up the account.
+    /// Ends what still lives, and makes the report.
     fn conclude(&mut self, stop: Option<Stop>) -> Result<(End, Account), UnknownConnection> {
         let ends = self.stack.endpoints(self.id)?;
         let mut report = self.stack.report(self.id)?;
@@ -352,7 +349,7 @@ impl Session<'_, '_, '_> {
             report = aborted;
         }
         if let (Some(Stop::Signal), Some(peer)) = (&stop, &mut self.run.peer) {
-            // It ends while we do, and not before: its end is not the cause.
+            // It ends at the same time as we do, not before: its end is not the cause.
             peer.terminate();
         }
         self.line.clear();

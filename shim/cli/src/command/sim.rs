@@ -15,7 +15,7 @@ use super::exit::Failure;
 use super::{files, locale, progress};
 use lastbyte_sim::{self as sim, Coverage, Profile, Recording, Scenario, Summary, Sweep};
 
-/// So many seeds must reach every cell that can be reached.
+/// With this many seeds, every cell that can be reached must be reached.
 const MANY: u64 = 10_000_000;
 
 const TEMPLATE: &str = "{bar:30} {percent:>3}% {human_pos}/{human_len} seeds {per_sec} {eta} left";
@@ -29,10 +29,10 @@ pub struct SimArgs {
     /// The seeds to run: from A on, B not included
     #[arg(long, value_name = "A..B", default_value = "0..10000", value_parser = parse_seeds, conflicts_with = "seed")]
     pub seeds: Range<u64>,
-    /// How many at once, at most 1024 [default: one for each processor]
+    /// Number of parallel threads, at most 1024 [default: one for each processor]
     #[arg(long, value_name = "N", conflicts_with = "seed", value_parser = parse_count)]
     pub jobs: Option<NonZeroUsize>,
-    /// What to draw from: lan, wifi, lte, satellite, rotten, hostile, slow, outage,
+    /// Profile to draw from: lan, wifi, lte, satellite, rotten, hostile, slow, outage,
     /// calls or transfer; may be repeated [default: all of them in turn]
     #[arg(long, value_name = "NAME", value_parser = parse_profile)]
     pub profile: Vec<Profile>,
@@ -85,14 +85,14 @@ fn parse_profile(text: &str) -> Result<Profile, String> {
         .map_err(|unknown: sim::UnknownProfile| unknown.to_string())
 }
 
-/// Runs what was asked for.
+/// Runs the selected seeds.
 ///
 /// # Errors
 ///
 /// A file cannot be written, or stdout is closed. Findings are not an error
 /// here: the exit code reports them.
 pub fn run(args: &SimArgs) -> Result<u8, Failure> {
-    // What panics in a run is a finding, and reported as one.
+    // A panic in a run is a finding, and reported as one.
     panic::set_hook(Box::new(|_| ()));
     let profiles = match args.profile.as_slice() {
         [] => Profile::ALL.to_vec(),
@@ -112,7 +112,7 @@ pub fn run(args: &SimArgs) -> Result<u8, Failure> {
         Some(seed) => replay(args, &sweep.scenario(seed)),
         None => sweep_all(args, &sweep),
     }));
-    // Outside of a run it is a fault of the simulator, and not to be kept silent.
+    // Outside of a run it is a bug of the simulator, and must be reported.
     done.unwrap_or_else(|panic| {
         let words = sim::words(&*panic);
         Err(Failure::other(format!("the simulator failed: {words}")))
@@ -221,7 +221,7 @@ fn write_coverage(out: &mut String, coverage: &Coverage) -> fmt::Result {
 // ---- one ----
 
 fn replay(args: &SimArgs, drawn: &Scenario) -> Result<u8, Failure> {
-    // Before the work, so that a name that cannot be written costs none.
+    // Before the work, so that a name that cannot be written wastes none.
     let files = create_files(args)?;
     let first = sim::run(drawn).findings.into_iter().next();
     let scenario = match &first {
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn the_template_is_one() {
+    fn the_template_is_valid() {
         assert!(ProgressStyle::with_template(TEMPLATE).is_ok());
     }
 }

@@ -1,8 +1,8 @@
-//! Standard input and output as they were handed to the program.
+//! Standard input and output as the program got them.
 //!
-//! Before `main`, the standard library opens `/dev/null` in the place of each
-//! of the first three descriptors that is closed. After that, a program cannot see
-//! that it has no input, or that a report is not read.
+//! Before `main`, the standard library opens `/dev/null` in place of each of the first
+//! three descriptors that is closed. After that, a program cannot detect that it has no
+//! input, or that a report is not read.
 
 use std::fs::File;
 use std::io;
@@ -18,12 +18,12 @@ use lastbyte_host::signals::Signals;
 static STDIN_WAS_CLOSED: AtomicBool = AtomicBool::new(false);
 static STDOUT_WAS_CLOSED: AtomicBool = AtomicBool::new(false);
 
-/// Notes which of them are closed. The command has it run before the standard
-/// library does (`.init_array`), where next to nothing may be called.
+/// Records which of them are closed. It runs before the standard library does
+/// (`.init_array`), where almost nothing may be called.
 #[expect(unsafe_code, reason = "no descriptor is known to be open yet")]
 pub extern "C" fn note_closed() {
     for (fd, was_closed) in [(0, &STDIN_WAS_CLOSED), (1, &STDOUT_WAS_CLOSED)] {
-        // SAFETY: a question about a number; it fails if nothing is open there.
+        // SAFETY: a query about a number; it fails if no descriptor has it.
         let is_closed = unsafe { libc::fcntl(fd, libc::F_GETFD) } == -1;
         was_closed.store(is_closed, Ordering::Relaxed);
     }
@@ -47,12 +47,11 @@ pub(super) fn stdout() -> io::Result<File> {
     Ok(io::stdout().as_fd().try_clone_to_owned()?.into())
 }
 
-/// Prints `text` on stdout, for as long as that takes, unless a signal ends the
-/// program.
+/// Prints `text` on stdout, however long that takes, unless a signal ends the program.
 ///
 /// # Errors
 ///
-/// stdout does not take it.
+/// stdout cannot be written.
 pub(super) fn print(text: &str, mut signals: Option<&mut Signals>) -> io::Result<()> {
     let out = Background::new(text.len());
     out.push(text.as_bytes())?;

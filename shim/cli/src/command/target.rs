@@ -1,4 +1,4 @@
-//! Where to connect to: parsing, and queries to the host's resolver.
+//! The target: parsing, and queries to the host's resolver.
 
 use std::fmt;
 use std::io;
@@ -12,7 +12,7 @@ use super::exit::Failure;
 use super::patience::patiently;
 use lastbyte_host::signals::Signals;
 
-/// Where to connect to: `10.0.0.1:5000`, `[fd00::1]:5000`, `[fe80::1%tap0]:5000` or
+/// The peer to connect to: `10.0.0.1:5000`, `[fd00::1]:5000`, `[fe80::1%tap0]:5000` or
 /// `name:5000`. The port is a number or the name of a service, as in `10.0.0.1:http`.
 ///
 /// ```
@@ -48,7 +48,7 @@ impl FromStr for Target {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if let Some((scheme, rest)) = text.split_once("://") {
             return Err(format!(
-                "{text} is a URL; write {}, and what is sent there is FILE or stdin alone",
+                "{text} is a URL; write {}. Only FILE or stdin is sent there",
                 authority(scheme, rest)
             ));
         }
@@ -78,7 +78,7 @@ fn authority(scheme: &str, rest: &str) -> String {
     match (host, scheme) {
         ("", _) => "HOST:PORT, as in 10.0.0.1:5000".to_owned(),
         _ if has_port => host.to_owned(),
-        // Whatever else follows "tcp" or "udp", it is the name of no service.
+        // After "tcp" or "udp", nothing else is the name of a service.
         (_, "tcp" | "udp") => format!("{host}:PORT"),
         _ => format!("{host}:{scheme}"),
     }
@@ -216,8 +216,8 @@ impl Target {
         }
     }
 
-    /// Queries the resolver on a thread of its own, since a resolver may block for
-    /// long and cannot be interrupted.
+    /// Queries the resolver on a separate thread, because a resolver may block for long
+    /// and cannot be interrupted.
     fn look_up(&self, host: &str, signals: &mut Signals) -> Result<Vec<SocketAddr>, Failure> {
         let question = (host.to_owned(), self.port.to_string());
         let answer = patiently(signals, "querying the resolver", move || {
@@ -227,7 +227,7 @@ impl Target {
                 ..AddrInfoHints::default()
             };
             let found = getaddrinfo(Some(host), Some(port), Some(hints))?;
-            // What is not an Internet address comes as an error.
+            // A result that is not an Internet address is an error.
             Ok(found.flatten().map(|info| info.sockaddr).collect())
         })?;
         answer.map_err(|error: LookupError| self.not_found(host, error))
@@ -238,7 +238,7 @@ impl Target {
             (LookupErrorKind::Service, Port::Service(name)) => Failure::usage(format!(
                 "unknown service {name:?}: /etc/services has no such TCP port. Give its number"
             )),
-            // The command line makes sense; it is the network that has no answer.
+            // The command line is valid; the network has no answer.
             _ => Failure::other(format!(
                 "unknown host {host:?}: {}. Check the name, or give an IP address",
                 io::Error::from(error)

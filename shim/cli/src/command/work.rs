@@ -1,4 +1,4 @@
-//! What the processes of a peer have done, to see whether they do anything.
+//! The work of a peer's processes, to detect whether they make progress.
 
 use std::fs;
 use std::time::Duration;
@@ -7,29 +7,29 @@ use procfs::net::{TcpNetEntries, TcpState};
 use procfs::process::{Process, all_processes};
 use procfs::{FromReadSI, current_system_info, ticks_per_second};
 
-/// Processor time within [`SAMPLE_INTERVAL`] that is more than waking up and
-/// seeing that there is nothing to do.
+/// Processor time within [`SAMPLE_INTERVAL`] that is more than waking up with nothing to
+/// do.
 const WORTHWHILE: Duration = Duration::from_millis(20);
 
-/// How far apart two looks should be that are compared.
+/// The time between two compared samples.
 pub const SAMPLE_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Sums over all processes of the private network, but for the command itself.
+/// Sums over all processes of the private network, except the command itself.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Work {
     /// Bytes that were read from files and pipes.
     pub read: u64,
     /// Bytes that were written.
     pub written: u64,
-    /// Bytes that arrived on their sockets and were not read yet.
+    /// Bytes that arrived on their sockets and are not yet read.
     pub unread: u64,
     /// Processor time.
     pub processor: Duration,
 }
 
 impl Work {
-    /// What the processes in the network of the calling thread have done. `first`
-    /// is their process 1, whose work is not counted.
+    /// The work of the processes in the network of the calling thread. `first` is their
+    /// process 1, whose work is not counted.
     #[must_use]
     pub fn of_this_network(first: u32) -> Self {
         let mut work = Self {
@@ -41,7 +41,7 @@ impl Work {
         let (Ok(own), Ok(processes)) = (own, all_processes()) else {
             return work;
         };
-        // One that ends meanwhile is none any more.
+        // A process that ends meanwhile is skipped.
         for process in processes.flatten() {
             let pid = u32::try_from(process.pid()).ok();
             let network = fs::read_link(format!("/proc/{}/ns/net", process.pid()));
@@ -71,7 +71,7 @@ impl Work {
             || self.processor > before.processor + WORTHWHILE
     }
 
-    /// Whether anything was taken in since `before`.
+    /// Whether anything was read since `before`.
     #[must_use]
     pub fn takes_in_since(&self, before: &Self) -> bool {
         self.read > before.read || self.unread < before.unread
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waking_up_for_nothing_is_no_progress() {
+    fn a_wakeup_without_work_is_not_progress() {
         let before = Work {
             read: 10,
             written: 10,
@@ -112,7 +112,7 @@ mod tests {
         assert_eq!(with(|w| w.written += 1), (true, false));
         assert_eq!(with(|w| w.read += 1), (true, true));
         assert_eq!(with(|w| w.unread -= 1), (true, true));
-        // A process that has ended took its numbers along.
+        // The numbers of a process that has ended are missing.
         assert_eq!(with(|w| w.read -= 1), (false, false));
     }
 }

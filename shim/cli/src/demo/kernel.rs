@@ -7,10 +7,10 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-/// Long enough for a FIN and a RST to cross the loopback interface.
+/// Long enough for a FIN and a RST to pass the loopback interface.
 const SETTLE: Duration = Duration::from_millis(50);
 
-/// A bound for every wait, should the host's loopback not work.
+/// A bound for every wait, in case the host's loopback does not work.
 const BOUND: Duration = Duration::from_secs(2);
 
 pub(super) fn play(out: &mut dyn Write, style: &Style) -> io::Result<()> {

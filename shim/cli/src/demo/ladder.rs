@@ -1,5 +1,4 @@
-//! A time-sequence picture for the terminal: two ends, and what passes between
-//! them.
+//! A time-sequence diagram for the terminal: two ends, and the segments between them.
 
 use super::style::Style;
 use lastbyte::Instant;
@@ -9,7 +8,7 @@ use std::io::{self, Write};
 /// Columns between the two ends.
 const WIDTH: usize = 46;
 
-/// Something that happened at our end, beside the segments.
+/// Something that happened at our end, besides the segments.
 #[derive(Debug, Clone)]
 pub(super) struct Note {
     at: Instant,
@@ -25,14 +24,14 @@ impl Note {
     }
 }
 
-/// A line of the picture.
+/// A line of the diagram.
 #[derive(Debug)]
 enum Row<'a> {
     Segment(&'a LogEntry),
     Note(Note),
 }
 
-/// The picture: segments by the time they were sent, notes in between.
+/// The diagram: segments by the time they were sent, with notes in between.
 #[derive(Debug)]
 pub(super) struct Ladder<'a> {
     begins_at: Instant,
@@ -47,7 +46,7 @@ impl<'a> Ladder<'a> {
             .map(|entry| (entry.sent_at, Row::Segment(entry)));
         let notes = notes.into_iter().map(|note| (note.at, Row::Note(note)));
         let mut rows: Vec<_> = notes.chain(segments).collect();
-        // Stable: at the same instant, a call comes before what it sent.
+        // The sort is stable: at the same instant, a call comes before what it sent.
         rows.sort_by_key(|(at, _)| *at);
         Self { begins_at, rows }
     }

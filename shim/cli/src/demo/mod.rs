@@ -1,9 +1,9 @@
-//! The story in three scenes, each measured while it is shown.
+//! The demonstration in three scenes, each measured while it is shown.
 //!
 //! The same server, which reads five bytes and closes, meets (a) a socket of
 //! the host's kernel and (b) lastbyte; in (c) a server resets in the middle of
-//! a transfer. No line is fixed text: each prints what the calls returned, and
-//! what the server received.
+//! a transfer. The results are not fixed text: each line prints what the calls returned,
+//! and what the server received.
 
 mod kernel;
 mod ladder;
@@ -13,26 +13,26 @@ mod style;
 use std::io::{self, Write};
 use style::Style;
 
-/// Plays the demonstration on standard output.
+/// Runs the demonstration on standard output.
 ///
 /// # Errors
 ///
-/// Of standard output, or of the host's loopback sockets.
+/// Errors of standard output, or of the host's loopback sockets.
 pub fn run(colour: bool) -> io::Result<()> {
     play(&mut io::stdout().lock(), colour)
 }
 
-/// Plays the demonstration on any output.
+/// Runs the demonstration on any output.
 ///
 /// # Errors
 ///
-/// Of that output, or of the host's loopback sockets.
+/// Errors of that output, or of the host's loopback sockets.
 pub fn play(out: &mut dyn Write, colour: bool) -> io::Result<()> {
     let style = Style::new(colour);
     writeln!(
         out,
         "{}",
-        style.strong("A server reads 5 bytes and closes. The client goes on writing.")
+        style.strong("A server reads 5 bytes and closes. The client continues to write.")
     )?;
     writeln!(out)?;
     writeln!(
@@ -65,17 +65,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_line_of_the_story_is_true() {
+    fn every_line_of_the_demonstration_is_true() {
         let mut out = Vec::new();
         play(&mut out, false).unwrap();
         let text = String::from_utf8(out).unwrap();
-        // (a) is what this machine's kernel does: one write lost, then EPIPE.
+        // (a) depends on this machine's kernel: one write lost, then EPIPE.
         assert!(
             text.contains("first write after the close: Ok(5)"),
             "{text}"
         );
         assert!(text.contains("second write: Broken pipe"), "{text}");
-        // (b) is what lastbyte promises.
+        // (b) is what lastbyte guarantees.
         assert!(
             text.contains("first write after the close: the peer has closed the connection (FIN)"),
             "{text}"

@@ -1,4 +1,4 @@
-//! Scenes (b) and (c): what lastbyte does, over the in-process loopback.
+//! Scenes (b) and (c): lastbyte over the in-process loopback.
 
 use super::ladder::{Ladder, Note};
 use super::style::Style;
@@ -13,7 +13,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 const PORT: u16 = 5000;
-/// The demonstration is the same each time.
+/// A fixed seed: the demonstration is the same every time.
 const SEED: u64 = 1;
 
 type LoopStack<'a> = Stack<'a, LoopDevice, LoopClock, 1>;
@@ -25,7 +25,7 @@ fn world() -> World {
     })
 }
 
-/// Runs a client in `world`; whatever goes wrong becomes an I/O error.
+/// Runs a client in `world`; every error becomes an I/O error.
 fn with_client<R>(
     world: &World,
     client: impl FnOnce(&mut LoopStack<'_>) -> io::Result<R>,
@@ -86,7 +86,7 @@ pub(super) fn play_close(out: &mut dyn Write, style: &Style) -> io::Result<()> {
     Ladder::new(world.config().begins_at, &log.entries(), notes).draw(out, style)
 }
 
-/// The error's first half, without the ledger, which is shown on its own.
+/// The first half of the error, without the ledger, which is shown separately.
 fn error_in_words(error: &WriteError) -> String {
     let text = error.to_string();
     text.split(": ").next().unwrap_or_default().to_owned()
@@ -95,7 +95,7 @@ fn error_in_words(error: &WriteError) -> String {
 pub(super) fn play_reset(out: &mut dyn Write, style: &Style) -> io::Result<()> {
     const SIZE: usize = 64 * 1024;
     let world = world();
-    // A small window, so that acknowledgements come while the transfer runs.
+    // A small window, so that acknowledgements arrive during the transfer.
     let server = Behaviour::sink()
         .aborting_after(20_000)
         .acking_at_once()
@@ -125,13 +125,13 @@ pub(super) fn play_reset(out: &mut dyn Write, style: &Style) -> io::Result<()> {
         style.good(&ledger.undelivered().to_string())
     )?;
     let verdict = if ledger.acknowledged() <= got {
-        style.good("never more than it got")
+        style.good("never more than it received")
     } else {
-        style.bad("MORE THAN IT GOT")
+        style.bad("MORE THAN IT RECEIVED")
     };
     writeln!(
         out,
-        "    the server's TCP took in {got} bytes; acknowledged: {verdict}"
+        "    the server's TCP received {got} bytes; acknowledged: {verdict}"
     )?;
     writeln!(
         out,

@@ -2,7 +2,7 @@
 
 use anstyle::{AnsiColor, Color, Style as Ansi};
 
-/// How the parts of the story look.
+/// The styles of the parts of the demonstration.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Style {
     strong: Ansi,

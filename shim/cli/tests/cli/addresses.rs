@@ -1,18 +1,18 @@
-//! Whom we can call, and from which address.
+//! To whom we can connect, and from which address.
 
 use crate::cases::cases;
 use crate::cases::taps::with_tap;
 use crate::common::{Done, lastbyte, peer_at, run};
 
 cases![
-    who_is_no_other_host_is_refused_with_a_hint,
-    what_is_no_target_is_said_with_the_right_form,
+    an_address_that_is_not_another_hosts_is_refused_with_a_hint,
+    an_invalid_target_is_reported_with_the_right_form,
     the_name_of_a_service_is_a_port,
     a_gateway_must_be_on_the_link,
-    our_address_must_be_one_of_a_host,
+    our_address_must_be_the_address_of_a_host,
 ];
 
-/// What needs `--peer`.
+/// Tests that need `--peer`.
 pub mod with_peer {
     use super::*;
 
@@ -22,7 +22,7 @@ pub mod with_peer {
     ];
 }
 
-/// What needs a TAP.
+/// Tests that need a TAP.
 pub mod on_tap {
     use super::*;
 
@@ -30,7 +30,7 @@ pub mod on_tap {
         our_address_must_not_be_that_of_the_tap,
         a_link_local_address_of_another_link_is_free,
         a_link_local_peer_is_reached,
-        a_link_local_router_leads_further,
+        a_peer_beyond_a_link_local_router_is_reached,
         a_mapped_target_is_an_ipv4_address,
     ];
 }
@@ -41,7 +41,7 @@ fn on_tap(args: &[&str]) -> Done {
     ))
 }
 
-/// Whether it went as far as the TAP, which is not there.
+/// Whether it reached the TAP, which does not exist.
 fn is_without_tap(done: &Done) -> bool {
     let said = &done.stderr;
     said.contains("no interface none") || said.contains("/dev/net/tun")
@@ -57,7 +57,7 @@ fn private(target: &str) -> Done {
     ]))
 }
 
-/// A usage error is no run: there is no report, and nothing was started.
+/// A usage error is not a run: there is no report, and nothing was started.
 #[track_caller]
 fn assert_refused(done: Done, words: &[&str]) {
     let done = done.says(2, words);
@@ -65,7 +65,7 @@ fn assert_refused(done: Done, words: &[&str]) {
     assert!(!done.stderr.contains("started"), "{done:#?}");
 }
 
-fn who_is_no_other_host_is_refused_with_a_hint() {
+fn an_address_that_is_not_another_hosts_is_refused_with_a_hint() {
     let v4: [(&str, &str, &str); 11] = [
         (
             "10.0.0.2/24",
@@ -92,7 +92,7 @@ fn who_is_no_other_host_is_refused_with_a_hint() {
         ("10.0.0.2/24", "10.0.0.2:1", "our own address"),
     ];
     for (addr, target, word) in v4 {
-        // A gateway leads further, but not there.
+        // A gateway leads to other networks, but not to these addresses.
         for gateway in [&[][..], &["--gateway", "10.0.0.9"]] {
             if gateway.is_empty() || addr == "10.0.0.2/24" {
                 let args = [&["--addr", addr, target], gateway].concat();
@@ -122,7 +122,7 @@ fn who_is_no_other_host_is_refused_with_a_hint() {
     }
 }
 
-fn what_is_no_target_is_said_with_the_right_form() {
+fn an_invalid_target_is_reported_with_the_right_form() {
     for (target, words) in [
         ("tcp://10.0.0.1:5000", ["URL", "write 10.0.0.1:5000"]),
         ("tcp://10.0.0.1:5000/", ["URL", "write 10.0.0.1:5000"]),
@@ -166,7 +166,7 @@ fn what_is_no_target_is_said_with_the_right_form() {
 }
 
 fn the_name_of_a_service_is_a_port() {
-    // Known, so that it is the TAP that is missing.
+    // The service is known, so the error is the missing TAP.
     for target in ["10.0.0.1:http", "10.0.0.1:domain"] {
         let done = on_tap(&["--addr", "10.0.0.2/24", target])
             .reports(1, None::<&str>)
@@ -218,7 +218,7 @@ fn a_gateway_must_be_on_the_link() {
     }
 }
 
-fn our_address_must_be_one_of_a_host() {
+fn our_address_must_be_the_address_of_a_host() {
     for (addr, word) in [
         ("10.0.0.2", "prefix length is missing"),
         ("10.0.0.2/0", "1 to 32"),
@@ -296,7 +296,7 @@ fn our_address_must_not_be_that_of_the_tap() {
         ));
         assert_refused(done, &["address of tap0 itself", example]);
     }
-    // Of any other interface as well: the kernel answers for all of them.
+    // The same for any other interface: the kernel answers for all of them.
     let done = with_tap(
         "ip addr add 10.0.0.200/32 dev lo
          $lastbyte send --json --tap tap0 --addr 10.0.0.200/24 10.0.0.7:5000",
@@ -341,7 +341,7 @@ fn a_link_local_peer_is_reached() {
     }
 }
 
-fn a_link_local_router_leads_further() {
+fn a_peer_beyond_a_link_local_router_is_reached() {
     let peer = peer_at("2001:db8::1", "all");
     for gateway in ["fe80::1", "fe80::1%tap0"] {
         with_tap(&format!(

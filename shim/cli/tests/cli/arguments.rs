@@ -1,4 +1,4 @@
-//! What needs no network: the command line itself.
+//! The command line itself, without a network.
 
 use crate::cases::cases;
 use crate::common::{Done, lastbyte, run};
@@ -6,14 +6,14 @@ use crate::common::{Done, lastbyte, run};
 cases![
     bad_arguments_are_usage_errors_that_name_the_flag,
     a_network_must_be_chosen_and_the_error_names_both_ways,
-    an_unknown_host_is_no_usage_error,
+    an_unknown_host_is_not_a_usage_error,
     a_name_that_cannot_fit_our_family_is_an_error,
-    a_missing_tap_is_said_with_its_remedy,
+    a_missing_tap_is_reported_with_its_remedy,
     a_missing_file_fails_before_anything_is_sent,
     help_needs_no_readme,
     help_lists_the_keys_of_the_report,
-    without_arguments_it_is_the_demonstration,
-    doctor_always_answers,
+    without_arguments_the_demonstration_runs,
+    doctor_always_reports,
 ];
 
 fn send(args: &[&str]) -> Done {
@@ -88,7 +88,7 @@ fn a_network_must_be_chosen_and_the_error_names_both_ways() {
     send(&["10.0.0.1:5000"]).says(2, &["--tap NAME --addr CIDR", "--peer 'CMD'"]);
 }
 
-fn an_unknown_host_is_no_usage_error() {
+fn an_unknown_host_is_not_a_usage_error() {
     send(&["--peer", "true", "no-such-host.invalid:5000"])
         .says(1, &["unknown host", "no-such-host.invalid"]);
 }
@@ -110,7 +110,7 @@ fn a_name_that_cannot_fit_our_family_is_an_error() {
     done.says(code, &["host"]);
 }
 
-fn a_missing_tap_is_said_with_its_remedy() {
+fn a_missing_tap_is_reported_with_its_remedy() {
     let args = [
         "--json",
         "--tap",
@@ -176,7 +176,7 @@ fn help_lists_the_keys_of_the_report() {
         let help = run(lastbyte(&[command, "--help"])).says(0, &[]).stdout;
         let (_, list) = help.split_once("exactly these keys:\n").expect("a list");
         let lines = list.lines().take_while(|line| !line.is_empty());
-        // What goes on is further to the right.
+        // Continued lines are further to the right.
         let entries = lines.filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
         let listed: Vec<&str> = entries.filter(|word| !word.is_empty()).collect();
         let mut keys: Vec<&String> = report
@@ -190,13 +190,13 @@ fn help_lists_the_keys_of_the_report() {
     }
 }
 
-fn without_arguments_it_is_the_demonstration() {
+fn without_arguments_the_demonstration_runs() {
     let done = run(lastbyte(&[])).says(0, &[]);
     assert_eq!(done.stdout, run(lastbyte(&["demo"])).stdout);
     assert!(!done.stdout.contains('\x1b'), "no colours into a pipe");
 }
 
-fn doctor_always_answers() {
+fn doctor_always_reports() {
     let done = run(lastbyte(&["doctor"])).says(0, &[]);
     assert!(done.stdout.contains("TUN/TAP"), "{done:#?}");
     let done = run(lastbyte(&["doctor", "--json"])).says(0, &[]);

@@ -1,4 +1,4 @@
-//! What a beat sends.
+//! The content of a beat.
 
 use std::ffi::OsString;
 use std::fs;
@@ -14,22 +14,22 @@ use crate::common::{Done, lastbyte, peer, run, start};
 cases![
     a_beat_is_any_bytes,
     a_message_file_may_be_a_pipe,
-    a_message_file_that_never_comes_yields_to_a_signal,
+    a_signal_ends_the_wait_for_a_message_file,
 ];
 
-/// What needs no network.
+/// Tests that need no network.
 pub mod refused {
     use super::*;
 
     cases![
-        a_beat_is_said_in_one_way,
-        a_beat_has_bytes,
+        only_one_option_sets_the_message,
+        an_empty_message_is_refused,
         a_message_file_must_be_readable,
         a_capture_never_overwrites_the_message,
     ];
 }
 
-/// Bytes that are no text.
+/// Bytes that are not text.
 const BYTES: &[u8] = &[0xc0, 0x00, 0xff, b'\n', 0x80];
 
 const BEAT: [&str; 6] = [
@@ -95,7 +95,7 @@ fn a_message_file_may_be_a_pipe() {
     }
 }
 
-fn a_message_file_that_never_comes_yields_to_a_signal() {
+fn a_signal_ends_the_wait_for_a_message_file() {
     let folder = tempfile::tempdir().expect("a directory");
     let path = folder.path().join("pipe");
     nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).expect("a named pipe");
@@ -110,13 +110,13 @@ fn a_message_file_that_never_comes_yields_to_a_signal() {
     assert!(!report.done.stderr.contains("started"), "{report:#?}");
 }
 
-fn a_beat_is_said_in_one_way() {
+fn only_one_option_sets_the_message() {
     beat(&[]).says(2, &["--message", "--message-hex", "--message-file"]);
     beat(&["--message", "x", "--message-hex", "00"]).says(2, &["cannot be used with"]);
     beat(&["--message-hex", "00", "--message-file", "x"]).says(2, &["cannot be used with"]);
 }
 
-fn a_beat_has_bytes() {
+fn an_empty_message_is_refused() {
     for (args, word) in [
         (["--message", ""], "--message"),
         (["--message-hex", ""], "--message-hex"),

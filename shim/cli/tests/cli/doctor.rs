@@ -1,4 +1,4 @@
-//! What the doctor finds on machines that lack something, and what it says to do.
+//! What the doctor finds on machines that lack something, and the remedies that it prints.
 
 use std::process::{Command, Stdio};
 
@@ -8,14 +8,14 @@ use crate::cases::cases;
 use crate::common::{Done, LASTBYTE, has_program, run};
 
 cases![
-    where_nothing_lacks_all_is_well,
+    if_nothing_is_missing_everything_is_ok,
     a_limit_of_zero_user_namespaces_is_named,
     a_limit_of_zero_network_namespaces_is_named,
     a_missing_driver_and_a_forbidden_one_have_their_own_remedies,
-    the_peer_needs_what_the_doctor_looks_for,
+    the_peer_needs_what_the_doctor_checks,
 ];
 
-/// What keeps these tests from running: each runs in a user namespace of its own.
+/// What is missing for these tests: each runs in a user namespace of its own.
 pub fn missing() -> Option<&'static str> {
     if !has_program("unshare") || !has_program("setpriv") {
         return Some("there is no `unshare` or no `setpriv`");
@@ -24,8 +24,8 @@ pub fn missing() -> Option<&'static str> {
     (done.code != Some(0)).then_some("no user namespace can be made here")
 }
 
-/// Where the script is root and has limits of its own, in a mount namespace of its own.
-/// It has `$lastbyte`, and `$powerless` for a user without any capability.
+/// Runs a script as root, with limits and a mount namespace of its own. It has
+/// `$lastbyte`, and `$powerless` for a user without any capability.
 fn sandbox(script: &str) -> Command {
     let mut command = Command::new("unshare");
     command
@@ -44,7 +44,7 @@ fn sandbox(script: &str) -> Command {
     command
 }
 
-/// The finding of that name.
+/// The finding with this name.
 #[track_caller]
 fn finding(done: &Done, name: &str) -> Value {
     let findings: Value = match serde_json::from_str(&done.stdout) {
@@ -57,7 +57,7 @@ fn finding(done: &Done, name: &str) -> Value {
     findings.remove(0)
 }
 
-/// Checks that `name` is missing, and what is said to do.
+/// Checks that `name` is missing, and its remedy.
 #[track_caller]
 fn assert_remedy(done: &Done, name: &str, words: &[&str], not: &[&str]) {
     let finding = finding(done, name);
@@ -74,7 +74,7 @@ fn assert_remedy(done: &Done, name: &str, words: &[&str], not: &[&str]) {
 const USER: &str = "user.max_user_namespaces";
 const NET: &str = "user.max_net_namespaces";
 
-fn where_nothing_lacks_all_is_well() {
+fn if_nothing_is_missing_everything_is_ok() {
     let done = run(sandbox("$lastbyte doctor --json"));
     let found = finding(&done, "user namespaces");
     assert_eq!(found["ok"], true, "{found}");
@@ -114,7 +114,7 @@ fn a_limit_of_zero_network_namespaces_is_named() {
             &[USER, "apparmor"],
         );
     }
-    // In this sandbox it looks the same as too many user namespaces.
+    // In this sandbox this looks the same as too many user namespaces.
     assert_remedy(&done, "user namespaces", &["sysctl", NET], &[USER]);
 }
 
@@ -137,8 +137,8 @@ fn a_missing_driver_and_a_forbidden_one_have_their_own_remedies() {
     }
 }
 
-fn the_peer_needs_what_the_doctor_looks_for() {
-    // The same words, where the doctor was not asked.
+fn the_peer_needs_what_the_doctor_checks() {
+    // `send` prints the same remedy.
     let done = run(sandbox(
         "echo 0 >/proc/sys/user/max_user_namespaces
          echo 0 >/proc/sys/user/max_net_namespaces

@@ -1,4 +1,4 @@
-//! Every way a connection ends, by exit code, cause and count.
+//! Every way in which a connection ends, by exit code, cause and count.
 
 use std::time::Duration;
 
@@ -10,27 +10,27 @@ use crate::common::{Done, is_running, lastbyte, peer, peer_at, run, start};
 
 cases![
     a_peer_that_reads_all_is_finished,
-    as_much_is_left_to_the_kernel_as_was_asked_for,
-    over_ipv6_too,
+    offload_is_at_most_what_was_requested,
+    a_transfer_over_ipv6_is_finished,
     a_peer_that_closes_is_peer_finished,
     a_peer_that_resets_is_peer_reset,
     a_peer_that_closes_with_unread_bytes_is_peer_reset,
     no_listener_is_refused,
     a_peer_that_listens_elsewhere_is_refused_with_a_hint,
-    no_host_at_the_address_is_unreachable,
+    an_address_without_a_host_is_unreachable,
     no_route_is_unreachable_at_once,
     a_dropped_syn_is_a_connect_timeout,
     a_peer_that_falls_silent_is_vanished,
     a_peer_that_never_reads_is_not_reading,
     a_drain_that_never_ends_is_a_finish_timeout,
-    half_close_goes_on_writing_after_the_fin,
-    what_the_peer_sends_is_discarded_and_counted,
+    half_close_continues_to_write_after_the_fin,
+    bytes_of_the_peer_are_discarded_and_counted,
     signals_abort_while_connecting_draining_and_waiting,
     a_heartbeat_that_reaches_its_count_is_finished,
-    a_heartbeat_learns_of_the_end_by_its_next_beat,
+    the_next_beat_detects_the_end,
     no_process_of_the_peer_is_left,
-    the_report_for_people_says_what_it_proves,
-    quiet_is_quiet,
+    the_text_report_shows_what_is_proven,
+    quiet_prints_nothing,
 ];
 
 fn send(mode: &str, args: &[&str]) -> Done {
@@ -57,7 +57,7 @@ fn a_peer_that_reads_all_is_finished() {
     assert_eq!(report.value["offload"], "tso");
 }
 
-fn as_much_is_left_to_the_kernel_as_was_asked_for() {
+fn offload_is_at_most_what_was_requested() {
     for offload in ["none", "checksum", "tso"] {
         let args = ["--offload", offload, "Cargo.toml"];
         let report = send("all", &args).reports(0, "finished");
@@ -65,7 +65,7 @@ fn as_much_is_left_to_the_kernel_as_was_asked_for() {
     }
 }
 
-fn over_ipv6_too() {
+fn a_transfer_over_ipv6_is_finished() {
     let peer = peer_at("fd77::1", "all");
     let args = [
         "send",
@@ -77,18 +77,18 @@ fn over_ipv6_too() {
     ];
     let done = run(lastbyte(&args));
     if done.stderr.contains("IPv6 is switched off") {
-        eprintln!("SKIPPED: over_ipv6_too, since this kernel has no IPv6");
+        eprintln!("SKIPPED: a_transfer_over_ipv6_is_finished, since this kernel has no IPv6");
         return;
     }
     let report = done.reports(0, "finished");
     assert_eq!(report.value["remote"], "[fd77::1]:5000");
-    // Over IPv6 smoltcp has no segments cut by others.
+    // Over IPv6 smoltcp does not offload segmentation.
     assert_eq!(report.value["offload"], "checksum");
 }
 
 fn a_peer_that_closes_is_peer_finished() {
-    // /dev/zero never ends, so it is the peer that ends it. It reads on after
-    // its FIN: what was accepted before that still drains.
+    // /dev/zero never ends, so the peer ends the connection. The peer still reads after
+    // its FIN: bytes accepted before it still drain.
     let report = send("half 100000", &["/dev/zero"]).reports(3, "peer_finished");
     let accepted = report.number("accepted");
     assert!(accepted >= 100_000, "{report:#?}");
@@ -146,7 +146,7 @@ fn a_peer_that_listens_elsewhere_is_refused_with_a_hint() {
     );
 }
 
-fn no_host_at_the_address_is_unreachable() {
+fn an_address_without_a_host_is_unreachable() {
     let args = [
         "send",
         "--json",
@@ -172,7 +172,7 @@ fn a_dropped_syn_is_a_connect_timeout() {
 }
 
 fn a_peer_that_falls_silent_is_vanished() {
-    // Its host loses the address, and so takes nothing for it and sends nothing.
+    // Its host loses the address, and so neither receives nor sends anything for it.
     let unreachable = peer(&format!("lose {TAP_NAME}"));
     let mut args = vec![
         "heartbeat",
@@ -194,7 +194,7 @@ fn a_peer_that_never_reads_is_not_reading() {
 }
 
 fn a_drain_that_never_ends_is_a_finish_timeout() {
-    // More than the peer's kernel takes, and all of it accepted at once.
+    // More than the peer's kernel can receive, and all of it accepted at once.
     let file = tempfile::NamedTempFile::new().expect("a file");
     file.as_file().set_len(8 << 20).expect("room");
     let path = file.path().to_str().expect("UTF-8");
@@ -203,7 +203,7 @@ fn a_drain_that_never_ends_is_a_finish_timeout() {
     assert_eq!(report.number("accepted"), 8 << 20, "{report:#?}");
 }
 
-fn half_close_goes_on_writing_after_the_fin() {
+fn half_close_continues_to_write_after_the_fin() {
     let report = send(
         "half 1",
         &["--half-close", "--write-size", "100", "Cargo.toml"],
@@ -216,7 +216,7 @@ fn half_close_goes_on_writing_after_the_fin() {
     );
 }
 
-fn what_the_peer_sends_is_discarded_and_counted() {
+fn bytes_of_the_peer_are_discarded_and_counted() {
     let mut command = lastbyte(&[
         "send",
         "--json",
@@ -224,7 +224,7 @@ fn what_the_peer_sends_is_discarded_and_counted() {
         &peer("chatty"),
         "10.77.0.1:5000",
     ]);
-    // Stays open: the FIN after the peer's bytes ends it.
+    // The input stays open: the FIN after the peer's bytes ends the connection.
     command.stdin(std::process::Stdio::piped());
     let report = start(command).finish().reports(3, "peer_finished");
     assert_eq!(report.number("discarded"), 100_000, "{report:#?}");
@@ -255,7 +255,7 @@ fn signals_abort_while_connecting_draining_and_waiting() {
     ];
     for (args, signal) in cases {
         let mut command = lastbyte(&[args, &["--json"]].concat());
-        // A pipe that stays open, and silent.
+        // A pipe that stays open and silent.
         command.stdin(std::process::Stdio::piped());
         let running = start(command);
         running.signal_after(Duration::from_millis(700), signal);
@@ -286,7 +286,7 @@ fn a_heartbeat_that_reaches_its_count_is_finished() {
     assert!(report.number("elapsed_ms") >= 150, "{report:#?}");
 }
 
-fn a_heartbeat_learns_of_the_end_by_its_next_beat() {
+fn the_next_beat_detects_the_end() {
     let report = heartbeat("close 10", &[])
         .reports(3, "peer_finished")
         .counts(10, 10);
@@ -298,7 +298,7 @@ fn a_heartbeat_learns_of_the_end_by_its_next_beat() {
 }
 
 fn no_process_of_the_peer_is_left() {
-    // A daemon that has left the group, in a shell that has ended.
+    // A daemon that has left the process group, started by a shell that has ended.
     let seconds = format!("3{}", std::process::id());
     let command = format!("setsid sleep {seconds} & {}", peer("all"));
     let args = [
@@ -313,7 +313,7 @@ fn no_process_of_the_peer_is_left() {
     assert!(!is_running(&["sleep", &seconds]), "a daemon lives on");
 }
 
-fn the_report_for_people_says_what_it_proves() {
+fn the_text_report_shows_what_is_proven() {
     let args = [
         "send",
         "--peer",
@@ -338,7 +338,7 @@ fn the_report_for_people_says_what_it_proves() {
     );
 }
 
-fn quiet_is_quiet() {
+fn quiet_prints_nothing() {
     let command = format!("{} > /dev/null", peer("half 1"));
     let args = [
         "send",

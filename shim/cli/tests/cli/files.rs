@@ -1,4 +1,4 @@
-//! Files: an input that changes while it is sent, and options that name the same file.
+//! Files: an input that changes while it is sent, and several options that name the same file.
 
 use std::fs::{self, File};
 use std::io::{Seek, SeekFrom};
@@ -15,21 +15,21 @@ cases![
     an_input_that_shrinks_is_an_error_with_what_was_accepted,
     an_input_that_shrinks_and_grows_again_is_an_error_too,
     an_input_that_grows_is_sent_to_its_end,
-    standard_input_is_sent_from_where_it_stands,
-    a_file_whose_size_is_not_its_length_is_sent_whole,
+    standard_input_is_sent_from_its_present_position,
+    a_file_with_a_wrong_size_is_sent_completely,
 ];
 
-/// What needs no network: the command refuses before it makes one.
+/// Tests that need no network: the command fails before it makes one.
 pub mod refused {
     use super::*;
 
     cases![
         a_capture_never_overwrites_the_input,
         a_capture_never_overwrites_standard_input,
-        a_capture_is_not_where_the_report_goes,
-        a_capture_on_stdout_is_not_the_input,
-        a_ladder_and_a_capture_are_two_files,
-        a_ladder_is_not_where_the_text_goes,
+        a_capture_must_not_go_where_the_report_goes,
+        a_capture_on_stdout_must_not_overwrite_the_input,
+        a_ladder_and_a_capture_must_be_different_files,
+        a_ladder_must_not_go_where_the_text_goes,
     ];
 }
 
@@ -47,7 +47,7 @@ fn text(path: &Path) -> &str {
     path.to_str().expect("UTF-8")
 }
 
-/// `send` to a peer that first does something to the input, which is open then.
+/// `send` to a peer that first changes the input, which is already open.
 fn send_changed(change: &str, file: &Path, more: &[&str]) -> Done {
     let peer = format!("{change}; {}", peer("all"));
     let args = ["send", "--json", "--peer", &peer, "10.77.0.1:5000"];
@@ -75,12 +75,12 @@ fn an_input_that_shrinks_is_an_error_with_what_was_accepted() {
             assert!(report.done.stderr.contains(word), "{word:?} in {report:#?}");
         }
     }
-    // By the peer's own redirection, as in `cat file > file`.
+    // The peer's own redirection shrinks it, as in `cat file > file`.
     let (_folder, file) = folder_with(&[7; 100_000]);
     let peer = format!("{} > '{}'", peer("all"), file.display());
     let args = ["send", "--peer", &peer, "10.77.0.1:5000", text(&file)];
     run(lastbyte(&args)).says(1, &["shrank to 0 bytes", "accepted                0 bytes"]);
-    // On stdin, from where others have read to.
+    // On stdin, from the position up to which others have read.
     let (_folder, file) = folder_with(&[7; 100_000]);
     let peer = format!(
         "truncate --size 60000 '{}'; {}",
@@ -96,7 +96,7 @@ fn an_input_that_shrinks_is_an_error_with_what_was_accepted() {
 }
 
 fn an_input_that_shrinks_and_grows_again_is_an_error_too() {
-    // The peer has it grow again after the first byte, long before its end is read.
+    // The peer makes it grow again after the first byte, long before its end is read.
     let (_folder, file) = folder_with(&vec![7; 4_000_000]);
     let program = "import os, socket, sys
 listener = socket.create_server(('10.77.0.1', 5000))
@@ -131,7 +131,7 @@ fn an_input_that_grows_is_sent_to_its_end() {
         .counts(12, 12);
 }
 
-fn standard_input_is_sent_from_where_it_stands() {
+fn standard_input_is_sent_from_its_present_position() {
     let (_folder, file) = folder_with(&[7; 1_000]);
     let peer = peer("all");
     let mut command = lastbyte(&["send", "--json", "--peer", &peer, "10.77.0.1:5000"]);
@@ -141,7 +141,7 @@ fn standard_input_is_sent_from_where_it_stands() {
     run(command).reports(0, "finished").counts(100, 100);
 }
 
-fn a_file_whose_size_is_not_its_length_is_sent_whole() {
+fn a_file_with_a_wrong_size_is_sent_completely() {
     for path in ["/proc/self/status", "/sys/kernel/uevent_seqnum"] {
         let report = send_changed("true", Path::new(path), &[]).reports(0, "finished");
         assert!(report.number("accepted") > 0, "{report:#?}");
@@ -181,7 +181,7 @@ fn a_capture_never_overwrites_standard_input() {
     assert_eq!(fs::read(&file).expect("there"), CONTENT);
 }
 
-fn a_capture_is_not_where_the_report_goes() {
+fn a_capture_must_not_go_where_the_report_goes() {
     let (_folder, file) = folder_with(CONTENT);
     let script = r#""$0" send --json --peer true 10.77.0.1:5000 --pcap "$1" </dev/null >>"$1""#;
     let mut command = std::process::Command::new("sh");
@@ -190,7 +190,7 @@ fn a_capture_is_not_where_the_report_goes() {
     assert_eq!(fs::read(&file).expect("there"), CONTENT);
 }
 
-fn a_capture_on_stdout_is_not_the_input() {
+fn a_capture_on_stdout_must_not_overwrite_the_input() {
     let (_folder, file) = folder_with(CONTENT);
     let script = r#""$0" send --peer true 10.77.0.1:5000 --pcap - "$1" >>"$1""#;
     let mut command = std::process::Command::new("sh");
@@ -199,8 +199,8 @@ fn a_capture_on_stdout_is_not_the_input() {
     assert_eq!(fs::read(&file).expect("there"), CONTENT);
 }
 
-fn a_ladder_and_a_capture_are_two_files() {
-    // Two names of one file that is there, and of one that is not.
+fn a_ladder_and_a_capture_must_be_different_files() {
+    // Two names of a file that exists, and of one that does not.
     let (folder, file) = folder_with(CONTENT);
     let [hard, new, link] = ["hard", "new", "link"].map(|name| folder.path().join(name));
     fs::hard_link(&file, &hard).expect("one file system");
@@ -216,7 +216,7 @@ fn a_ladder_and_a_capture_are_two_files() {
     }
 }
 
-fn a_ladder_is_not_where_the_text_goes() {
+fn a_ladder_must_not_go_where_the_text_goes() {
     let (_folder, file) = folder_with(CONTENT);
     let script = r#""$0" sim --profile lan --seed 3 --log --ladder "$1" >>"$1""#;
     let mut command = std::process::Command::new("sh");

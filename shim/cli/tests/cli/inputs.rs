@@ -1,4 +1,4 @@
-//! Where the bytes come from, and what becomes of them.
+//! The sources of the bytes, and what happens to them.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -12,10 +12,10 @@ cases![
     ten_mebibytes_arrive_unchanged,
     a_pipe_is_sent_as_it_arrives,
     an_open_stdin_does_not_outlive_the_connection,
-    nothing_is_read_after_the_end,
+    no_input_is_read_after_the_end,
     a_broken_stdin_is_reported_with_what_was_accepted,
     an_empty_input_is_finished,
-    a_named_pipe_is_waited_for,
+    send_waits_for_a_named_pipe,
     write_size_bounds_each_write,
     max_segment_bounds_each_segment,
     waiting_costs_no_processor_time,
@@ -94,7 +94,7 @@ fn an_open_stdin_does_not_outlive_the_connection() {
     }
 }
 
-fn nothing_is_read_after_the_end() {
+fn no_input_is_read_after_the_end() {
     let (mut left, input) = std::io::pipe().expect("a pipe");
     let mut writer = input;
     let mut command = lastbyte(&[
@@ -124,7 +124,7 @@ fn a_broken_stdin_is_reported_with_what_was_accepted() {
         report.done.stderr.contains("reading the input"),
         "{report:#?}"
     );
-    // Readable in name only.
+    // It can be opened, but not read.
     let report = run(lastbyte(&[
         "send",
         "--json",
@@ -145,7 +145,7 @@ fn an_empty_input_is_finished() {
     run(lastbyte(&args)).reports(0, "finished").counts(0, 0);
 }
 
-fn a_named_pipe_is_waited_for() {
+fn send_waits_for_a_named_pipe() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("pipe");
     nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).expect("a named pipe");
@@ -225,8 +225,8 @@ fn waiting_costs_no_processor_time() {
         ]);
         command.stdin(Stdio::piped());
         let running = start(command);
-        // Setting up takes a while and some work. What matters is that there
-        // comes a second of rest, which a loop that spins never has.
+        // The setup takes time and some work. There must then be a second of rest, which
+        // a spinning loop never has.
         let is_at_rest = || {
             let before = processor_time_of(running.child.id());
             std::thread::sleep(Duration::from_secs(1));
@@ -241,7 +241,7 @@ fn waiting_costs_no_processor_time() {
     }
 }
 
-/// Processor time used so far.
+/// The processor time used so far.
 fn processor_time_of(pid: u32) -> Duration {
     let stat = fs::read_to_string(format!("/proc/{pid}/schedstat")).expect("it runs");
     let nanos = stat

@@ -1,4 +1,4 @@
-//! What a run leaves on a TAP, and at a server beyond it.
+//! What a run leaves on a TAP, and at a server.
 
 use crate::cases::cases;
 use crate::cases::taps::with_tap;
@@ -6,7 +6,7 @@ use crate::common::{Done, peer_at};
 
 cases![
     a_server_that_answers_late_gets_a_rst,
-    a_server_that_reads_late_loses_nothing,
+    a_server_that_reads_late_gets_every_byte,
     offload_that_a_killed_run_left_is_found_and_repaired_by_the_next,
     offload_that_a_killed_run_left_is_found_and_repaired_by_doctor,
     a_run_that_ends_leaves_no_offload,
@@ -31,15 +31,15 @@ fn a_server_that_answers_late_gets_a_rst() {
     assert!(said.contains("peer got an error"), "{report:#?}");
 }
 
-fn a_server_that_reads_late_loses_nothing() {
+fn a_server_that_reads_late_gets_every_byte() {
     let report = send_to("crawl").reports(0, "finished");
     let len = std::fs::metadata("Cargo.toml").expect("ours").len();
     let said = &report.done.stderr;
     assert!(said.contains(&format!("peer got {len}")), "{report:#?}");
 }
 
-/// A run that is killed in the middle of it; after it, `has_offload` says whether
-/// the interface has offload switched on.
+/// A run that is killed during a transfer. After it, `has_offload` returns whether the
+/// interface has offload switched on.
 fn killed_run() -> String {
     let peer = peer_at("0.0.0.0", "all");
     format!(

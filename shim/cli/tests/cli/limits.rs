@@ -1,5 +1,4 @@
-//! Little of what a program needs: descriptors that are closed, no threads, no
-//! processes, no memory.
+//! A lack of resources: closed descriptors, no threads, no processes, no memory.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -10,7 +9,7 @@ use crate::common::{Done, LASTBYTE, peer, run};
 
 cases![
     a_closed_stdin_is_an_error_and_sends_nothing,
-    a_closed_stdout_is_an_error_where_something_is_meant_for_it,
+    a_closed_stdout_is_an_error_if_something_is_written_to_it,
     without_threads_there_is_an_error_and_one_report,
     without_memory_there_is_an_error_and_one_report,
     with_little_memory_no_run_ends_without_a_report,
@@ -36,21 +35,21 @@ fn a_closed_stdin_is_an_error_and_sends_nothing() {
         .counts(0, 0);
     let said = &report.done.stderr;
     assert!(said.contains("standard input is closed"), "{report:#?}");
-    // An empty one is empty, however it was opened.
+    // An empty input is empty, however it was opened.
     for how in ["</dev/null", "<>/dev/null"] {
         let text = format!(
             "$lastbyte send --json --listen-wait 30s --peer \"$peer\" 10.77.0.1:5000 {how}"
         );
         script(&text).reports(0, "finished");
     }
-    // And a file needs none.
+    // With a file, standard input is not needed.
     script(
         "$lastbyte send --json --listen-wait 30s --peer \"$peer\" 10.77.0.1:5000 Cargo.toml <&-",
     )
     .reports(0, "finished");
 }
 
-fn a_closed_stdout_is_an_error_where_something_is_meant_for_it() {
+fn a_closed_stdout_is_an_error_if_something_is_written_to_it() {
     let to = "--listen-wait 30s --peer \"$peer\" 10.77.0.1:5000 Cargo.toml";
     for command in [
         format!("send --json {to}"),
@@ -65,13 +64,13 @@ fn a_closed_stdout_is_an_error_where_something_is_meant_for_it() {
         script(&format!("$lastbyte {command} >&-")).says(1, &["standard output is closed"]);
     }
     script(&format!("$lastbyte send {to} >&-")).says(0, &["finished"]);
-    // Full, it is an error as well.
+    // A full stdout is an error too.
     script(&format!("$lastbyte send --json {to} >/dev/full")).says(1, &["printing the report"]);
 }
 
-/// Runs the command with at most so many processes and threads. The limit does
-/// not hold for root, who runs it as a user that has none yet, and lends that one
-/// the TUN driver.
+/// Runs the command with at most this many processes and threads. The limit does not
+/// apply to root, so root runs it as a user without processes, and gives that user access
+/// to the TUN driver.
 fn with_processes(most: u32, target: &str) -> Done {
     let directory = tempfile::tempdir().expect("a directory");
     let program = directory.path().join("lastbyte");
@@ -127,14 +126,14 @@ fn without_memory_there_is_an_error_and_one_report() {
 }
 
 fn with_little_memory_no_run_ends_without_a_report() {
-    // From what is not enough to load the program to what is plenty.
+    // From too little to load the program up to more than enough.
     let mut reports = 0;
     for kibibytes in (4_000..40_000).step_by(1_500) {
         let done = script(&format!(
             "trap '' XFSZ; ulimit -v {kibibytes}
              exec $lastbyte send --json --listen-wait 30s --peer true 10.77.0.1:5000 Cargo.toml"
         ));
-        // The program itself cannot be loaded: the loader says so, or it ends there,
+        // The program itself cannot be loaded: the loader reports it, or the program ends
         // before it has read its arguments.
         let is_loaded = done.code.is_some_and(|code| code != 127);
         if reports == 0 && !is_loaded {
@@ -157,7 +156,7 @@ fn without_descriptors_there_is_an_error_and_one_report() {
             "ulimit -n {limit}
              exec $lastbyte send --json --listen-wait 30s --peer true 10.77.0.1:5000 Cargo.toml"
         ));
-        // 127: the loader needs some, too.
+        // 127: the loader needs descriptors too.
         if done.code == Some(127) {
             continue;
         }
@@ -167,7 +166,7 @@ fn without_descriptors_there_is_an_error_and_one_report() {
     }
 }
 
-/// By default the signal of that limit ends a program without a word.
+/// By default the signal of this limit silently ends a program.
 fn a_limit_of_file_sizes_is_an_error_of_every_command() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().display();

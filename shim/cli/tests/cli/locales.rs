@@ -1,4 +1,4 @@
-//! Terminals of other character sets than that of UTF-8.
+//! Terminals with other character sets than UTF-8.
 
 use std::process::{Command, Stdio};
 
@@ -6,18 +6,18 @@ use crate::cases::cases;
 use crate::common::{LASTBYTE, lastbyte, peer, run};
 
 cases![
-    without_utf8_all_that_is_printed_is_ascii,
+    without_utf8_all_output_is_ascii,
     with_utf8_units_are_written_as_usual,
 ];
 
-/// What needs `--peer`.
+/// Tests that need `--peer`.
 pub mod on_terminals {
     use super::*;
 
-    cases![progress_is_drawn_in_what_the_terminal_can_show];
+    cases![progress_is_drawn_in_characters_that_the_terminal_can_show];
 }
 
-/// A locale: what the variables hold.
+/// A locale: the values of the variables.
 type Locale = [(&'static str, &'static str); 3];
 
 const WITHOUT_UTF8: [Locale; 4] = [
@@ -44,10 +44,10 @@ const WITH_UTF8: [Locale; 2] = [
     ],
 ];
 
-/// A run whose text has a time in microseconds.
+/// A run that prints a time in microseconds.
 const WITH_MICROSECONDS: [&str; 5] = ["sim", "--profile", "lan", "--seed", "1"];
 
-fn without_utf8_all_that_is_printed_is_ascii() {
+fn without_utf8_all_output_is_ascii() {
     for locale in WITHOUT_UTF8 {
         for args in [
             &WITH_MICROSECONDS[..],
@@ -84,9 +84,9 @@ fn with_utf8_units_are_written_as_usual() {
     }
 }
 
-fn progress_is_drawn_in_what_the_terminal_can_show() {
+fn progress_is_drawn_in_characters_that_the_terminal_can_show() {
     let is_drawn = |locale: Locale, input: &str| {
-        // Python's terminal: what is printed there arrives on stdout.
+        // Python's terminal: its output arrives on stdout.
         let mut command = Command::new("python3");
         command
             .args(["-c", "import pty, sys; pty.spawn(sys.argv[1:])", LASTBYTE])

@@ -1,8 +1,8 @@
-//! The command against lwIP, the TCP of many small devices (`lwip/peer.c`).
+//! The command with lwIP, the TCP of many small devices, as the peer (`lwip/peer.c`).
 //!
 //! Each test makes a namespace with two TAPs on a bridge: one for the command, one
-//! for lwIP. All processes of the namespace end with it. The judge is what lwIP
-//! counts: the bytes that its TCP took, and those that its application read.
+//! for lwIP. All processes of the namespace end with it. The results are compared with
+//! lwIP's counts: the bytes that its TCP received, and those that its application read.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -14,27 +14,27 @@ use crate::cases::cases;
 use crate::common::{Done, LASTBYTE, Report, has_program, run};
 
 cases![
-    lwip_reads_all_and_the_content_is_equal,
+    lwip_reads_all_bytes_unchanged,
     a_heartbeat_that_lwip_reads_is_finished,
     no_listener_is_refused,
     an_abort_is_peer_reset,
     an_abort_refuses_the_next_beat,
     a_close_with_unread_bytes_is_peer_reset,
     a_close_refuses_the_next_beat,
-    a_half_closed_lwip_takes_all_that_was_accepted,
-    what_a_closed_lwip_throws_away_is_undelivered,
-    a_closed_lwip_resets_who_goes_on_writing,
+    a_half_closed_lwip_receives_all_accepted_bytes,
+    bytes_that_a_closed_lwip_discards_are_undelivered,
+    a_closed_lwip_resets_a_writer_that_continues,
     a_beat_that_meets_a_restarted_lwip_is_undelivered,
     a_beat_that_meets_a_restarted_lwip_without_a_listener_is_undelivered,
     a_stream_that_meets_a_restarted_lwip_is_undelivered,
     a_restart_while_finishing_is_peer_reset,
 ];
 
-/// Where Debian has the headers.
+/// The folder of the headers in Debian.
 const INCLUDE: [&str; 2] = ["-isystem", "/usr/include/lwip"];
 
-/// Options of `unshare` for a network that this user may change, and that ends
-/// with its first process.
+/// Options of `unshare` for a network that this user may change, and whose processes end
+/// with the first one.
 const NAMESPACE: [&str; 6] = [
     "--user",
     "--map-root-user",
@@ -54,7 +54,7 @@ const NETWORK: &str = "
     done
 ";
 
-/// lwIP, and when it is up the command, whose arguments are those of the script.
+/// Starts lwIP, and when it is up the command, with the arguments of the script.
 const BOTH: &str = r#"
     : >"$folder/said"
     "$peer" theirs "$folder/copy" $role >>"$folder/said" &
@@ -69,7 +69,7 @@ const BOTH: &str = r#"
 const FILE: usize = 300_000;
 const BEAT: &str = "alive";
 
-/// What keeps these tests from running.
+/// What is missing for these tests.
 pub fn missing() -> Option<&'static str> {
     let has_headers = || {
         let mut compiler = Command::new("cc");
@@ -103,13 +103,13 @@ fn succeeds(mut command: Command) -> bool {
         .is_ok_and(|status| status.success())
 }
 
-/// lwIP's program, built once by each run of the tests.
+/// lwIP's program, built once in each run of the tests.
 fn peer() -> &'static Path {
     static PEER: OnceLock<PathBuf> = OnceLock::new();
     PEER.get_or_init(|| {
         let mut builder = tempfile::Builder::new();
         builder.prefix("lwip-peer-");
-        // Where the tests were built, unless that was another user.
+        // In the folder of the tests, unless another user built them.
         let built = builder
             .tempfile_in(env!("CARGO_TARGET_TMPDIR"))
             .or_else(|_| builder.tempfile())
@@ -125,14 +125,14 @@ fn peer() -> &'static Path {
             .status()
             .expect("there is a compiler");
         assert!(status.success(), "{} does not compile", source.display());
-        // In one step: another run of the tests may start it at any time.
+        // In one step, because another run of the tests may start it at any time.
         let peer = built.with_file_name(format!("lwip-peer-of-{}", nix::unistd::Uid::current()));
         built.persist(&peer).expect("the same folder");
         peer
     })
 }
 
-/// A run of the command against lwIP.
+/// A run of the command with lwIP.
 #[derive(Debug)]
 struct Run {
     done: Done,
@@ -140,12 +140,12 @@ struct Run {
     said: String,
     /// What lwIP's application read.
     copy: Vec<u8>,
-    /// What the command was to send, or its beginning.
+    /// What the command had to send, or its beginning.
     content: Vec<u8>,
 }
 
-/// Runs the command against lwIP in this role. `after_target` are the arguments
-/// after the peer's address.
+/// Runs the command with lwIP in this role. `after_target` are the arguments after the
+/// peer's address.
 #[track_caller]
 fn against(role: &str, command: &[&str], after_target: &[&str], content: Vec<u8>) -> Run {
     let folder = TempDir::new().expect("a folder");
@@ -176,7 +176,7 @@ fn against(role: &str, command: &[&str], after_target: &[&str], content: Vec<u8>
 /// Sends a file of `len` bytes.
 #[track_caller]
 fn send(role: &str, len: usize, options: &[&str]) -> Run {
-    // The top octets of a multiplicative hash: no part of it is like another.
+    // The top octets of a multiplicative hash, so that all parts differ.
     let content: Vec<u8> = (0_u32..)
         .map(|at| at.wrapping_mul(0x9e37_79b1).to_be_bytes()[0])
         .take(len)
@@ -187,7 +187,7 @@ fn send(role: &str, len: usize, options: &[&str]) -> Run {
     against(role, &[&["send"], options].concat(), &[path], content)
 }
 
-/// Sends beats. lwIP delays an ACK by 250 ms at most, so each beat leaves at once.
+/// Sends beats. lwIP delays an ACK by at most 250 ms, so each beat is sent at once.
 #[track_caller]
 fn heartbeat(role: &str, options: &[&str]) -> Run {
     let beats = ["heartbeat", "--every", "300ms", "--message", BEAT];
@@ -195,19 +195,19 @@ fn heartbeat(role: &str, options: &[&str]) -> Run {
     against(role, &[&beats, options].concat(), &[], content)
 }
 
-/// A report of the command, compared with what lwIP took.
+/// A report of the command, compared with what lwIP received.
 #[derive(Debug)]
 struct Compared {
     report: Report,
-    /// Bytes that lwIP's TCP took.
+    /// Bytes that lwIP's TCP received.
     tcp: u64,
     /// Bytes that its application read.
     application: u64,
 }
 
 impl Run {
-    /// Checks exit code and cause, that no more bytes count as acknowledged than
-    /// lwIP's TCP took, and that lwIP read what was sent.
+    /// Checks exit code and cause, that no more bytes count as acknowledged than lwIP's
+    /// TCP received, and that lwIP read what was sent.
     #[track_caller]
     fn reports(self, code: i32, cause: &str) -> Compared {
         let report = self.done.reports(code, cause);
@@ -220,7 +220,7 @@ impl Run {
         let acknowledged = report.number("acknowledged");
         assert!(
             acknowledged <= tcp,
-            "{acknowledged} acknowledged, lwIP's TCP took {tcp}: {report:#?}"
+            "{acknowledged} acknowledged, lwIP's TCP received {tcp}: {report:#?}"
         );
         assert_eq!(self.copy.len() as u64, application, "{report:#?}");
         assert!(
@@ -236,7 +236,7 @@ impl Run {
 }
 
 impl Compared {
-    /// Checks that all accepted bytes were taken, read and acknowledged.
+    /// Checks that all accepted bytes were received, read and acknowledged.
     #[track_caller]
     fn lost_nothing(self) -> Self {
         let accepted = self.report.number("accepted");
@@ -249,11 +249,11 @@ impl Compared {
         self
     }
 
-    /// Checks that bytes were lost and that exactly the others count as
-    /// acknowledged. Only for roles in which lwIP acknowledges all that it took
-    /// before it sends a RST.
+    /// Checks that bytes were lost and that exactly the others count as acknowledged.
+    /// Only for roles in which lwIP acknowledges everything that it received before it
+    /// sends a RST.
     #[track_caller]
-    fn lost_what_lwip_did_not_take(self) -> Self {
+    fn lost_what_lwip_did_not_receive(self) -> Self {
         assert_eq!(self.report.number("acknowledged"), self.tcp, "{self:#?}");
         self.lost_something()
     }
@@ -275,7 +275,7 @@ impl Compared {
     }
 }
 
-fn lwip_reads_all_and_the_content_is_equal() {
+fn lwip_reads_all_bytes_unchanged() {
     for offload in ["none", "checksum", "tso"] {
         let done = send("sink", FILE, &["--offload", offload])
             .reports(0, "finished")
@@ -318,29 +318,29 @@ fn a_close_refuses_the_next_beat() {
         .refused(1);
 }
 
-fn a_half_closed_lwip_takes_all_that_was_accepted() {
+fn a_half_closed_lwip_receives_all_accepted_bytes() {
     let done = send("half-close 100000", FILE, &[]).reports(3, "peer_finished");
     assert!(done.lost_nothing().tcp >= 100_000);
 }
 
-fn what_a_closed_lwip_throws_away_is_undelivered() {
-    // It answers data after its FIN with a RST that acknowledges them.
+fn bytes_that_a_closed_lwip_discards_are_undelivered() {
+    // lwIP answers data after its FIN with a RST that acknowledges the data.
     send("close 100000", FILE, &[])
         .reports(3, "peer_finished")
-        .lost_what_lwip_did_not_take();
+        .lost_what_lwip_did_not_receive();
 }
 
-fn a_closed_lwip_resets_who_goes_on_writing() {
+fn a_closed_lwip_resets_a_writer_that_continues() {
     send("close 100000", FILE, &["--half-close"])
         .reports(4, "peer_reset")
-        .lost_what_lwip_did_not_take();
+        .lost_what_lwip_did_not_receive();
 }
 
 fn a_beat_that_meets_a_restarted_lwip_is_undelivered() {
     let restart = format!("restart {} sink", BEAT.len());
     heartbeat(&restart, &[])
         .reports(4, "peer_reset")
-        .lost_what_lwip_did_not_take()
+        .lost_what_lwip_did_not_receive()
         .refused(1);
 }
 
@@ -348,20 +348,22 @@ fn a_beat_that_meets_a_restarted_lwip_without_a_listener_is_undelivered() {
     let restart = format!("restart {} refuse", BEAT.len());
     heartbeat(&restart, &[])
         .reports(4, "peer_reset")
-        .lost_what_lwip_did_not_take()
+        .lost_what_lwip_did_not_receive()
         .refused(1);
 }
 
 fn a_stream_that_meets_a_restarted_lwip_is_undelivered() {
     send("restart 100000 sink", FILE, &[])
         .reports(4, "peer_reset")
-        .lost_what_lwip_did_not_take();
+        .lost_what_lwip_did_not_receive();
 }
 
 fn a_restart_while_finishing_is_peer_reset() {
     // The transmit buffer holds the whole file, so the command is finishing when
     // lwIP restarts.
     let done = send("restart 1 sink", 60_000, &["--tx-buffer", "64KiB"]);
-    let done = done.reports(4, "peer_reset").lost_what_lwip_did_not_take();
+    let done = done
+        .reports(4, "peer_reset")
+        .lost_what_lwip_did_not_receive();
     assert_eq!(done.report.number("accepted"), 60_000);
 }

@@ -1,4 +1,4 @@
-//! The cases, by what they need.
+//! The tests, by what they need.
 
 use libtest_mimic::{Failed, Trial};
 
@@ -25,7 +25,7 @@ mod workflow;
 /// A named test.
 type Case = (&'static str, fn());
 
-/// Makes a case of each function, named after it.
+/// Makes a test from each function, with its name.
 macro_rules! cases {
     ($($name:ident),* $(,)?) => {
         pub const CASES: &[crate::cases::Case] = &[$((stringify!($name), $name)),*];
@@ -33,7 +33,7 @@ macro_rules! cases {
 }
 pub(crate) use cases;
 
-/// Every case, as trials.
+/// All tests, as trials.
 pub fn all() -> Vec<Trial> {
     let network = missing_for_network();
     let tap = network.or_else(missing_for_tap);
@@ -88,7 +88,7 @@ fn trials(group: &str, cases: &[Case], missing: Option<&'static str>) -> Vec<Tri
         .collect()
 }
 
-/// What keeps tests with `--peer` from running.
+/// What is missing for tests with `--peer`.
 fn missing_for_network() -> Option<&'static str> {
     let doctor = common::run(common::lastbyte(&["doctor", "--json"]));
     let findings: serde_json::Value = serde_json::from_str(&doctor.stdout).unwrap_or_default();
@@ -103,7 +103,7 @@ fn missing_for_network() -> Option<&'static str> {
     (!common::has_program("python3")).then_some("there is no python3 for the peers")
 }
 
-/// What keeps tests with `--tap` from running.
+/// What is missing for tests with `--tap`.
 fn missing_for_tap() -> Option<&'static str> {
     if !common::has_program("ip") || !common::has_program("unshare") {
         return Some("there is no `ip` or no `unshare` to make a TAP with");

@@ -1,4 +1,4 @@
-//! The process of `--peer`: its input, the time it gets, and how it ends.
+//! The process of `--peer`: its input, its grace time, and how it ends.
 
 use std::fs;
 use std::process::Stdio;
@@ -8,14 +8,14 @@ use crate::cases::cases;
 use crate::common::{Done, file_of, has_program, lastbyte, peer, run, start};
 
 cases![
-    a_peer_that_still_reads_is_let_finish,
-    what_a_shell_left_in_the_background_is_let_finish_too,
-    a_peer_that_makes_no_progress_is_ended_and_that_is_no_success,
-    a_background_job_that_takes_nothing_in_is_no_failure,
-    the_grace_is_what_was_asked_for,
-    peers_that_half_close_at_the_end_of_their_input_deliver,
+    a_peer_that_still_reads_may_finish,
+    a_background_process_of_the_shell_may_finish_too,
+    a_peer_without_progress_is_terminated_and_the_run_fails,
+    a_background_job_that_reads_nothing_is_not_a_failure,
+    the_grace_is_the_requested_one,
+    peers_that_half_close_at_the_end_of_their_input_get_every_byte,
     the_input_of_a_peer_ends_after_the_connection,
-    a_peer_gets_the_time_to_listen_that_was_asked_for,
+    a_peer_gets_the_requested_time_to_listen,
     a_peer_sees_its_own_processes,
 ];
 
@@ -29,8 +29,8 @@ fn send(command: &str, args: &[&str]) -> Done {
     ))
 }
 
-fn a_peer_that_still_reads_is_let_finish() {
-    // All of it is acknowledged at once, and read in eight seconds.
+fn a_peer_that_still_reads_may_finish() {
+    // Everything is acknowledged at once, and read in eight seconds.
     let file = file_of(100_000);
     let path = file.path().to_str().expect("UTF-8");
     for quiet in [&[][..], &["--quiet"]] {
@@ -43,7 +43,7 @@ fn a_peer_that_still_reads_is_let_finish() {
     }
 }
 
-fn what_a_shell_left_in_the_background_is_let_finish_too() {
+fn a_background_process_of_the_shell_may_finish_too() {
     let file = file_of(100_000);
     let path = file.path().to_str().expect("UTF-8");
     let command = format!("({}) &", peer("slow 12000"));
@@ -52,7 +52,7 @@ fn what_a_shell_left_in_the_background_is_let_finish_too() {
     assert!(said.contains("peer got 100000"), "{report:#?}");
 }
 
-fn a_peer_that_makes_no_progress_is_ended_and_that_is_no_success() {
+fn a_peer_without_progress_is_terminated_and_the_run_fails() {
     let command = format!("{}; sleep 1000", peer("all").replace("exec ", ""));
     for quiet in [&[][..], &["--quiet"]] {
         let report = send(&command, &[quiet, &["Cargo.toml"]].concat()).reports(1, "finished");
@@ -60,16 +60,16 @@ fn a_peer_that_makes_no_progress_is_ended_and_that_is_no_success() {
         let said = &report.done.stderr;
         assert!(said.contains("--peer-grace"), "{report:#?}");
     }
-    // In words, too.
+    // The text report shows it too.
     let args = ["send", "--peer", &command, "10.77.0.1:5000", "Cargo.toml"];
-    run(lastbyte(&args)).says(1, &["finished", "had to be ended"]);
+    run(lastbyte(&args)).says(1, &["finished", "had to be terminated"]);
     // A connection that ended badly keeps its exit code.
     let report = send(&peer("stop"), &["--call-timeout", "1s", "/dev/zero"]);
     let report = report.reports(7, "not_reading");
     assert_eq!(report.value["peer"], "terminated", "{report:#?}");
 }
 
-fn a_background_job_that_takes_nothing_in_is_no_failure() {
+fn a_background_job_that_reads_nothing_is_not_a_failure() {
     let busy = format!("yes >/dev/null & {}", peer("all"));
     let report = send(&busy, &["Cargo.toml"]).reports(0, "finished");
     assert_eq!(report.value["peer"], "finished", "{report:#?}");
@@ -79,7 +79,7 @@ fn a_background_job_that_takes_nothing_in_is_no_failure() {
     assert!(report.done.stderr.contains("exit code 3"), "{report:#?}");
 }
 
-fn the_grace_is_what_was_asked_for() {
+fn the_grace_is_the_requested_one() {
     let command = format!("{}; sleep 4; echo slept", peer("all").replace("exec ", ""));
     let report = send(&command, &["--peer-grace", "30s", "Cargo.toml"]).reports(0, "finished");
     assert!(report.done.stderr.contains("slept"), "{report:#?}");
@@ -89,7 +89,7 @@ fn the_grace_is_what_was_asked_for() {
     assert!(start.elapsed().as_secs() < 30, "{report:#?}");
 }
 
-fn peers_that_half_close_at_the_end_of_their_input_deliver() {
+fn peers_that_half_close_at_the_end_of_their_input_get_every_byte() {
     let file = file_of(200_000);
     let path = file.path().to_str().expect("UTF-8");
     let directory = tempfile::tempdir().expect("a directory");
@@ -131,7 +131,7 @@ fn the_input_of_a_peer_ends_after_the_connection() {
     assert!(report.done.stderr.contains("end\n"), "{report:#?}");
 }
 
-fn a_peer_gets_the_time_to_listen_that_was_asked_for() {
+fn a_peer_gets_the_requested_time_to_listen() {
     let command = format!("sleep 6; {}", peer("all"));
     send(&command, &["--listen-wait", "60s", "Cargo.toml"]).reports(0, "finished");
     let command = format!("sleep 20; {}", peer("all"));
@@ -140,7 +140,7 @@ fn a_peer_gets_the_time_to_listen_that_was_asked_for() {
 }
 
 fn a_peer_sees_its_own_processes() {
-    // Not where a container forbids to mount a procfs.
+    // Not in a container that forbids mounting a procfs.
     let mut command = lastbyte(&[
         "send",
         "--json",

@@ -1,4 +1,4 @@
-//! Signals, in each phase of a run, and the processes that a killed one leaves.
+//! Signals in each phase of a run, and the processes that a killed run leaves.
 
 use std::fs;
 use std::path::Path;
@@ -18,13 +18,13 @@ cases![
     signals_end_a_run_that_sends,
     signals_end_a_run_that_is_blocked_on_a_slow_peer,
     signals_end_a_run_that_drains,
-    a_signal_while_the_peer_is_let_finish_ends_it,
-    a_file_size_limit_stops_the_capture_and_nothing_else,
+    a_signal_ends_the_grace_of_the_peer,
+    a_file_size_limit_only_stops_the_capture,
     a_hangup_that_is_ignored_stays_ignored,
     a_killed_run_leaves_no_process_of_its_peer,
 ];
 
-/// What people and CI systems send, and others that end a process by default.
+/// The signals that people and CI systems send, and others that end a process by default.
 const SIGNALS: [Signal; 9] = [
     Signal::SIGINT,
     Signal::SIGTERM,
@@ -37,15 +37,15 @@ const SIGNALS: [Signal; 9] = [
     Signal::SIGALRM,
 ];
 
-/// Sends each signal, twice at once, to a run of its own. Each must end with one
-/// report, and with a RST where there was a connection.
+/// Sends each signal, twice at once, to a separate run. Each run must end with one
+/// report, and with a RST if there was a connection.
 #[track_caller]
 fn each_signal_ends(has_connection: bool, args: &[&str]) {
     for signal in SIGNALS {
         let capture = tempfile::NamedTempFile::new().expect("a file");
         let path = capture.path().to_str().expect("UTF-8");
         let mut command = lastbyte(&[&["send", "--json", "--pcap", path], args].concat());
-        // A pipe that stays open, and silent.
+        // A pipe that stays open and silent.
         command.stdin(Stdio::piped());
         let mut running = start(command);
         if has_connection {
@@ -93,7 +93,7 @@ fn signals_end_a_run_before_the_peer_listens() {
         let mut command = lastbyte(&["send", "--json", "--peer", "sleep 1000", "10.77.0.1:5000"]);
         command.stdin(Stdio::piped());
         let running = start(command);
-        // Whether it is there yet or still sets up, it ends in the same way.
+        // Whether it waits for the peer or is still in its setup, it ends in the same way.
         thread::sleep(Duration::from_millis(300));
         let report = running.ends_soon_after(signal).reports(9, "aborted");
         let report = report.counts(0, 0);
@@ -129,7 +129,7 @@ fn signals_end_a_run_that_drains() {
     each_signal_ends(true, &[&["--peer", &peer("stop")], &args[..]].concat());
 }
 
-fn a_signal_while_the_peer_is_let_finish_ends_it() {
+fn a_signal_ends_the_grace_of_the_peer() {
     let directory = tempfile::tempdir().expect("a directory");
     let got_all = directory.path().join("got-all");
     let reads = peer("all").replace("exec ", "");
@@ -139,12 +139,12 @@ fn a_signal_while_the_peer_is_let_finish_ends_it() {
     let running = start(lastbyte(&args)).runs_until("it got all", || got_all.exists());
     thread::sleep(Duration::from_millis(500));
     let report = running.ends_soon_after(Signal::SIGINT);
-    // All was acknowledged, and it is not known whether the peer's application read it.
+    // Everything was acknowledged, but it is unknown whether the peer's application read it.
     let report = report.reports(9, "finished");
     assert_eq!(report.value["peer"], "terminated", "{report:#?}");
 }
 
-fn a_file_size_limit_stops_the_capture_and_nothing_else() {
+fn a_file_size_limit_only_stops_the_capture() {
     let file = file_of(200_000);
     let directory = tempfile::tempdir().expect("a directory");
     let capture = directory.path().join("capture");
@@ -182,7 +182,7 @@ fn a_killed_run_leaves_no_process_of_its_peer() {
     for (number, is_whole_group) in [(1, false), (2, true)] {
         let seconds = format!("{number}00{}", std::process::id());
         let sleeping = ["sleep", seconds.as_str()];
-        // In a session of its own, in the background, and the peer itself.
+        // One process in a session of its own, one in the background, and the peer itself.
         let command = format!(
             "setsid sleep {seconds} & sleep {seconds} & {}; sleep {seconds}",
             peer("all").replace("exec ", "")
@@ -190,7 +190,7 @@ fn a_killed_run_leaves_no_process_of_its_peer() {
         let args = ["send", "--json", "--peer", &command, "10.77.0.1:5000"];
         let mut command = lastbyte(&args);
         command.stdin(Stdio::piped());
-        // What is left would keep its pipes open.
+        // Remaining processes would keep its pipes open.
         let running = start_with(command, Stdio::null(), Stdio::null());
         let running = running.runs_until("its peer runs", || is_running(&sleeping));
         thread::sleep(Duration::from_millis(300));

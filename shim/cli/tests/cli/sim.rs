@@ -1,4 +1,4 @@
-//! `lastbyte sim`: needs no network.
+//! `lastbyte sim`, which needs no network.
 
 use std::fs;
 
@@ -6,15 +6,15 @@ use crate::cases::cases;
 use crate::common::{Done, has_program, lastbyte, run};
 
 cases![
-    a_short_run_finds_nothing_and_prints_its_figures,
+    a_short_run_has_no_findings_and_prints_its_numbers,
     a_seed_gives_the_same_run_again,
     seeds_and_threads_give_the_same_hash,
     a_ladder_is_an_svg,
-    a_capture_is_read_by_others,
+    other_programs_can_read_a_capture,
     a_log_has_every_frame,
     coverage_is_a_table,
-    the_last_seeds_of_all_are_run_once,
-    more_jobs_than_work_are_no_more_threads,
+    the_last_possible_seeds_are_run_once,
+    jobs_without_work_start_no_threads,
     bad_arguments_are_usage_errors,
     a_file_that_cannot_be_written_is_named,
 ];
@@ -32,7 +32,7 @@ fn hash(done: &Done) -> String {
     hash
 }
 
-/// How many frames a replayed run says it had.
+/// How many frames a replayed run reports.
 #[track_caller]
 fn frames(done: &Done) -> usize {
     let (before, _) = done.stdout.split_once(" frames in ").expect("frames");
@@ -40,7 +40,7 @@ fn frames(done: &Done) -> usize {
     number.expect("a number")
 }
 
-fn a_short_run_finds_nothing_and_prints_its_figures() {
+fn a_short_run_has_no_findings_and_prints_its_numbers() {
     let done = sim(&["--seeds", "0..70", "--jobs", "2"]).says(0, &[]);
     for words in [
         "70 seeds of lan, wifi, lte, satellite, rotten, hostile, slow, outage, calls, transfer",
@@ -79,11 +79,11 @@ fn a_ladder_is_an_svg() {
     assert!(picture.contains("seed 3 of wifi"), "{done:#?}");
 }
 
-fn a_capture_is_read_by_others() {
+fn other_programs_can_read_a_capture() {
     let place = tempfile::tempdir().expect("a directory");
     let path = place.path().join("run.pcap");
     let path = path.to_str().expect("a name");
-    // Nothing is lost on the way to us or arrives twice: all frames are seen.
+    // Nothing is lost on the way to us or arrives twice, so the capture has all frames.
     let done = sim(&["--profile", "lan", "--seed", "9", "--pcap", path]).says(0, &[]);
     let readers: [(&str, &[&str]); 2] = [
         (
@@ -113,7 +113,7 @@ fn a_capture_is_read_by_others() {
         assert_eq!(lines, frames(&done), "{program}, {done:#?}");
         read += 1;
     }
-    // Without either, the header alone is looked at.
+    // Without either, only the header is checked.
     let bytes = fs::read(path).expect("the capture");
     assert_eq!(bytes[..4], 0xa1b2_c3d4_u32.to_ne_bytes());
     assert!(bytes.len() > 24 + 16 * frames(&done), "{read} readers");
@@ -134,7 +134,7 @@ fn coverage_is_a_table() {
     }
 }
 
-fn the_last_seeds_of_all_are_run_once() {
+fn the_last_possible_seeds_are_run_once() {
     let last = ["--seeds", "18446744073709551577..18446744073709551615"];
     let done = sim(&[&last, &["--jobs", "1"][..]].concat()).says(0, &[]);
     assert!(done.stdout.contains("38 seeds of"), "{done:#?}");
@@ -142,7 +142,7 @@ fn the_last_seeds_of_all_are_run_once() {
     assert_eq!(hash(&done), hash(&other));
 }
 
-fn more_jobs_than_work_are_no_more_threads() {
+fn jobs_without_work_start_no_threads() {
     // The seeds are handed out 32 at a time.
     let done = sim(&["--seeds", "0..70", "--jobs", "1000000000"]).says(0, &[]);
     assert!(done.stdout.contains("of 3 threads)"), "{done:#?}");

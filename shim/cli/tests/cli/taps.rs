@@ -7,14 +7,14 @@ use crate::common::{Done, LASTBYTE, peer_at, run};
 
 cases![
     a_tap_of_this_user_is_enough,
-    a_router_leads_further,
-    a_tap_that_is_down_is_said_and_recorded,
-    a_tap_that_goes_away_ends_the_run,
-    a_tap_in_use_is_said,
+    a_peer_beyond_a_router_is_reached,
+    a_tap_that_is_down_is_reported_and_recorded,
+    a_removed_tap_ends_the_run,
+    a_tap_in_use_is_reported,
 ];
 
-/// Runs a script in a fresh namespace with a TAP called tap0 in it. It has
-/// `$lastbyte` and `until_it_listens` (on port 5000, which is 1388 in hex).
+/// Runs a script in a new namespace with a TAP called tap0 in it. It has `$lastbyte` and
+/// `until_it_listens` (on port 5000, which is 1388 in hex).
 pub(super) fn with_tap(script: &str) -> Done {
     let mut command = Command::new("unshare");
     command
@@ -41,7 +41,7 @@ fn a_tap_of_this_user_is_enough() {
     .reports(0, "finished");
 }
 
-fn a_router_leads_further() {
+fn a_peer_beyond_a_router_is_reached() {
     let peer = peer_at("192.0.2.1", "all");
     let to = "--tap tap0 --addr 10.0.0.2/24 192.0.2.1:5000 Cargo.toml";
     with_tap(&format!(
@@ -54,7 +54,7 @@ fn a_router_leads_further() {
     .reports(0, "finished");
 }
 
-fn a_tap_that_is_down_is_said_and_recorded() {
+fn a_tap_that_is_down_is_reported_and_recorded() {
     let report = with_tap(
         "$lastbyte send --json --connect-timeout 1s --tap tap0 --addr 10.0.0.2/24 10.0.0.1:5000",
     )
@@ -66,7 +66,7 @@ fn a_tap_that_is_down_is_said_and_recorded() {
     );
 }
 
-fn a_tap_that_goes_away_ends_the_run() {
+fn a_removed_tap_ends_the_run() {
     let peer = peer_at("0.0.0.0", "stop");
     let report = with_tap(&format!(
         "ip link set tap0 up
@@ -77,11 +77,11 @@ fn a_tap_that_goes_away_ends_the_run() {
          exit $code"
     ))
     .reports(1, "aborted");
-    assert!(report.done.stderr.contains("went away"), "{report:#?}");
+    assert!(report.done.stderr.contains("was removed"), "{report:#?}");
     assert!(report.number("undelivered") > 0, "{report:#?}");
 }
 
-fn a_tap_in_use_is_said() {
+fn a_tap_in_use_is_reported() {
     let on_tap = "--tap tap0 --addr 10.0.0.2/24 10.0.0.9:5000";
     with_tap(&format!(
         "ip link set tap0 up

@@ -1,5 +1,5 @@
-//! What the command prints to: terminals, stopped or not, and whatever else
-//! stderr may be.
+//! The outputs of the command: terminals, stopped or not, and everything else that stderr
+//! may be.
 
 use std::fs::{self, File};
 use std::io::{PipeReader, Read, Write};
@@ -19,24 +19,24 @@ use crate::cases::cases;
 use crate::common::{LASTBYTE, file_of, lastbyte, peer, start, start_with};
 
 cases![
-    a_peer_that_prints_without_end_holds_nothing_up,
-    a_stopped_terminal_holds_nothing_up,
+    endless_output_of_a_peer_does_not_block_a_run,
+    a_stopped_terminal_does_not_block_a_run,
     a_stderr_that_cannot_be_written_changes_nothing,
     an_unread_stderr_changes_nothing,
     a_closed_stderr_changes_nothing,
-    an_input_that_blocks_holds_nothing_up,
-    an_unread_capture_holds_nothing_up,
-    a_capture_goes_to_stdout_where_that_is_free,
-    an_unread_stdout_is_waited_for_until_a_signal,
+    a_blocking_input_does_not_block_a_run,
+    an_unread_capture_does_not_block_a_run,
+    a_capture_can_go_to_stdout_if_nothing_else_does,
+    a_run_waits_for_an_unread_stdout_until_a_signal,
 ];
 
-/// A terminal: our end, and that of the command.
+/// A terminal: our end, and the command's.
 fn terminal() -> (File, OwnedFd) {
     let pty = openpty(None, None).expect("a terminal");
     (pty.master.into(), pty.slave)
 }
 
-/// Reads all that is printed there, and forgets it.
+/// Reads everything that is printed there, and discards it.
 fn swallow(mut terminal: File) {
     thread::spawn(move || {
         let mut bytes = [0; 4096];
@@ -48,7 +48,7 @@ fn saving(command: &str, copy: &std::path::Path) -> String {
     format!("{command} {}", peer(&format!("save '{}'", copy.display())))
 }
 
-fn a_peer_that_prints_without_end_holds_nothing_up() {
+fn endless_output_of_a_peer_does_not_block_a_run() {
     let file = file_of(500_000);
     let path = file.path().to_str().expect("UTF-8");
     let directory = tempfile::tempdir().expect("a directory");
@@ -74,7 +74,7 @@ fn a_peer_that_prints_without_end_holds_nothing_up() {
     done.reports(9, "aborted");
 }
 
-fn a_stopped_terminal_holds_nothing_up() {
+fn a_stopped_terminal_does_not_block_a_run() {
     let file = file_of(500_000);
     let path = file.path().to_str().expect("UTF-8");
     for verbose in [&[][..], &["--verbose"]] {
@@ -99,8 +99,8 @@ fn a_stopped_terminal_holds_nothing_up() {
     }
 }
 
-/// A run that succeeds, one that a peer ends, and one that makes no sense, must
-/// do so whatever `stderr` is.
+/// Checks that a run that succeeds, one that a peer ends, and one with invalid arguments
+/// end the same way, whatever `stderr` is.
 #[track_caller]
 fn holds_with(stderr: impl Fn() -> Stdio) {
     for verbose in [&[][..], &["--verbose"]] {
@@ -165,9 +165,9 @@ fn a_closed_stderr_changes_nothing() {
     }
 }
 
-fn an_input_that_blocks_holds_nothing_up() {
-    // Such a terminal says that there is something to read after one byte, and a
-    // read of it that may block waits for 255 of them, or 25.5 s.
+fn a_blocking_input_does_not_block_a_run() {
+    // Such a terminal is readable after one byte, and a blocking read of it waits for 255
+    // bytes, or 25.5 s.
     let (mut ours, theirs) = terminal();
     let mut mode = tcgetattr(&theirs).expect("a terminal");
     mode.local_flags
@@ -189,13 +189,13 @@ fn an_input_that_blocks_holds_nothing_up() {
     ));
     let report = start(command).finish().reports(4, "peer_reset");
     let took = report.number("elapsed_ms");
-    assert!(took < 20_000, "the end was seen late: {report:#?}");
-    // The flags of the open file, which others share, are as they were.
+    assert!(took < 20_000, "the end was detected late: {report:#?}");
+    // The flags of the open file, which others share, are unchanged.
     let flags = fcntl(&theirs, FcntlArg::F_GETFL).expect("flags");
     assert!(!OFlag::from_bits_truncate(flags).contains(OFlag::O_NONBLOCK));
 }
 
-fn an_unread_capture_holds_nothing_up() {
+fn an_unread_capture_does_not_block_a_run() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("fifo");
     nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).expect("a named pipe");
@@ -214,7 +214,7 @@ fn an_unread_capture_holds_nothing_up() {
     running
         .ends_soon_after(Signal::SIGINT)
         .reports(9, "aborted");
-    // With a reader, it is all there.
+    // With a reader, the capture is complete.
     let fifo = path.clone();
     let reader = thread::spawn(move || fs::read(fifo));
     let args = ["send", "--json", "--pcap", name, "--peer", &all];
@@ -226,7 +226,7 @@ fn an_unread_capture_holds_nothing_up() {
     assert!(capture.len() > sent + 500, "{} bytes", capture.len());
 }
 
-fn a_capture_goes_to_stdout_where_that_is_free() {
+fn a_capture_can_go_to_stdout_if_nothing_else_does() {
     let all = peer("all");
     let args = ["send", "--pcap", "-", "--peer", &all, "10.77.0.1:5000"];
     let mut child = lastbyte(&[&args[..], &["Cargo.toml"]].concat())
@@ -250,11 +250,11 @@ fn a_capture_goes_to_stdout_where_that_is_free() {
         .says(2, &["terminal"]);
 }
 
-fn an_unread_stdout_is_waited_for_until_a_signal() {
+fn a_run_waits_for_an_unread_stdout_until_a_signal() {
     let quiet = format!("{} >/dev/null", peer("all"));
     let args = ["send", "--json", "--peer", &quiet, "10.77.0.1:5000"];
     for is_non_blocking in [true, false] {
-        // Read at last, it gets the report.
+        // Once it is read, it has the report.
         let (mut reader, stdout) = full_pipe(is_non_blocking);
         let command = lastbyte(&[&args[..], &["Cargo.toml"]].concat());
         let running = start_with(command, stdout, Stdio::piped());
@@ -267,7 +267,7 @@ fn an_unread_stdout_is_waited_for_until_a_signal() {
         let text = reading.join().expect("a thread").expect("text");
         done.stdout = text.trim_start_matches('x').to_owned();
         done.reports(0, "finished");
-        // Never read, it does not keep a signal from ending the run.
+        // Even if it is never read, a signal ends the run.
         let (_reader, stdout) = full_pipe(is_non_blocking);
         let command = lastbyte(&[&args[..], &["Cargo.toml"]].concat());
         let running = start_with(command, stdout, Stdio::piped());

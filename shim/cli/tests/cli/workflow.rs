@@ -10,7 +10,7 @@ use crate::common::{Done, LASTBYTE, run};
 cases![
     a_good_server_passes,
     a_server_that_closes_early_or_never_starts_fails,
-    the_workflow_runs_what_is_there,
+    the_workflow_runs_existing_commands,
 ];
 
 fn folder() -> PathBuf {
@@ -37,7 +37,7 @@ fn a_server_that_closes_early_or_never_starts_fails() {
     protocol_test(&["false"]).says(1, &["FAILED", "does not start"]);
 }
 
-fn the_workflow_runs_what_is_there() {
+fn the_workflow_runs_existing_commands() {
     let workflow = fs::read_to_string(folder().join("workflow.yml")).expect("it is there");
     let runs = workflow.lines().filter_map(|line| line.split_once("run: "));
     let scripts: Vec<&str> = runs

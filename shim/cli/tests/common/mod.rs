@@ -1,4 +1,4 @@
-//! Running the command: with a bound on its time, and its report checked.
+//! Runs the command, with a bound on its time, and checks its report.
 
 use std::io::Read;
 use std::os::unix::process::CommandExt;
@@ -9,17 +9,17 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-/// No run of a test takes longer, on a busy machine either: there, the kernel may
-/// need many seconds to take down an interface, and its process waits for that.
+/// No run of a test takes longer, even on a busy machine: there, the kernel may need many
+/// seconds to remove an interface, and its process waits for that.
 const RUN_LIMIT: Duration = Duration::from_secs(60);
 
-/// What comes later than this was not waiting for the signal.
+/// A run that ends later than this did not wait for the signal.
 const SOON: Duration = Duration::from_secs(6);
 
 /// The command under test.
 pub const LASTBYTE: &str = env!("CARGO_BIN_EXE_lastbyte");
 
-/// The keys of the JSON report, all of them, in their order.
+/// All keys of the JSON report, in their order.
 pub const KEYS: [&str; 14] = [
     "cause",
     "accepted",
@@ -42,7 +42,7 @@ pub fn peer(mode: &str) -> String {
     peer_at("10.77.0.1", mode)
 }
 
-/// As [`peer`], listening on `address`.
+/// Like [`peer`], listening on `address`.
 pub fn peer_at(address: &str, mode: &str) -> String {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/common/peer.py");
     format!("exec python3 '{}' {address} {mode}", script.display())
@@ -57,7 +57,7 @@ pub struct Done {
 }
 
 impl Done {
-    /// Checks the exit code, and that every word is somewhere on stderr.
+    /// Checks the exit code, and that stderr contains every word.
     #[track_caller]
     pub fn says(self, code: i32, words: &[&str]) -> Self {
         assert_eq!(self.code, Some(code), "{self:#?}");
@@ -67,8 +67,8 @@ impl Done {
         self
     }
 
-    /// Checks the exit code and that stdout is one JSON object of exactly the
-    /// promised keys, with this cause, that adds up.
+    /// Checks the exit code, and that stdout is one JSON object with exactly the
+    /// documented keys, this cause, and consistent numbers.
     #[track_caller]
     pub fn reports(self, code: i32, cause: impl Into<Value>) -> Report {
         assert_eq!(self.code, Some(code), "{self:#?}");
@@ -108,7 +108,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// The number of that name.
+    /// The number with this name.
     #[track_caller]
     pub fn number(&self, key: &str) -> u64 {
         match self.value[key].as_u64() {
@@ -126,8 +126,8 @@ impl Report {
     }
 }
 
-/// The command with these arguments and nothing on stdin. On a busy machine a peer
-/// may take long to listen.
+/// The command with these arguments and an empty stdin. On a busy machine a peer may take
+/// long to listen.
 pub fn lastbyte(args: &[&str]) -> Command {
     let mut command = Command::new(LASTBYTE);
     command.args(args).stdin(Stdio::null());
@@ -150,11 +150,10 @@ pub fn start(command: Command) -> Running {
     start_with(command, Stdio::piped(), Stdio::piped())
 }
 
-/// Starts it with these as its stdout and its stderr; what goes into a pipe of
-/// ours is collected.
+/// Starts it with this stdout and stderr; output into a pipe of ours is collected.
 pub fn start_with(mut command: Command, stdout: Stdio, stderr: Stdio) -> Running {
     let start = Instant::now();
-    // A group of its own, so that nothing of it outlives the test.
+    // A process group of its own, so that nothing of it outlives the test.
     let mut child = command
         .process_group(0)
         .stdout(stdout)
@@ -188,8 +187,8 @@ impl Running {
         nix::sys::signal::kill(self.pid(), signal).expect("the command runs");
     }
 
-    /// Waits until something holds while it runs; shows how it ended if it does
-    /// not get that far.
+    /// Waits until a condition is true while it runs. If it ends before, fails and shows
+    /// how it ended.
     #[track_caller]
     pub fn runs_until(mut self, what: &str, mut holds: impl FnMut() -> bool) -> Self {
         while !holds() {
@@ -203,8 +202,8 @@ impl Running {
         self
     }
 
-    /// Sends a signal, twice, and waits for the end, which must come soon: the
-    /// promise is two seconds, and this machine may be busy.
+    /// Sends a signal twice, and waits for the end, which must come soon: two seconds are
+    /// guaranteed, but this machine may be busy.
     #[track_caller]
     pub fn ends_soon_after(self, signal: nix::sys::signal::Signal) -> Done {
         let sent = Instant::now();
@@ -220,7 +219,7 @@ impl Running {
         nix::unistd::Pid::from_raw(self.child.id().try_into().expect("a pid"))
     }
 
-    /// Waits for the end; kills it, and fails, if that takes too long.
+    /// Waits for the end. If that takes too long, kills it and fails.
     #[track_caller]
     pub fn finish(mut self) -> Done {
         let status: Option<ExitStatus> = loop {
@@ -231,7 +230,7 @@ impl Running {
             }
             thread::sleep(Duration::from_millis(2));
         };
-        // Whatever is left of it would hold the pipes open.
+        // Remaining processes would keep the pipes open.
         let _ = nix::sys::signal::killpg(self.pid(), nix::sys::signal::Signal::SIGKILL);
         drop(self.child.stdin.take());
         let [stdout, stderr] = self.outputs.map(|output| output.join().unwrap_or_default());
@@ -245,7 +244,7 @@ impl Running {
     }
 }
 
-/// Runs it to its end.
+/// Runs the command to its end.
 #[track_caller]
 pub fn run(command: Command) -> Done {
     start(command).finish()
@@ -260,7 +259,7 @@ pub fn is_running(arguments: &[&str]) -> bool {
         .any(|line| line == wanted)
 }
 
-/// Waits until something holds; fails if it never does.
+/// Waits until a condition is true; fails if it never is.
 #[track_caller]
 pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
@@ -270,7 +269,7 @@ pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// A file of this many bytes, all different from their neighbours.
+/// A file of this many bytes, each different from its neighbours.
 pub fn file_of(len: usize) -> tempfile::NamedTempFile {
     let file = tempfile::NamedTempFile::new().expect("a file");
     let bytes: Vec<u8> = (0..len).map(|n| (n % 251) as u8).collect();
@@ -278,7 +277,7 @@ pub fn file_of(len: usize) -> tempfile::NamedTempFile {
     file
 }
 
-/// Whether a program is there.
+/// Whether a program is installed.
 pub fn has_program(name: &str) -> bool {
     Command::new("sh")
         .args(["-c", &format!("command -v {name}")])

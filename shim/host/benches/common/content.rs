@@ -1,15 +1,15 @@
-//! What is sent: the same at every position of every stream, and different at
-//! neighbouring ones, so that nothing can be lost, doubled or swapped unseen.
+//! The bytes that are sent: they depend only on the position in the stream, and
+//! neighbouring bytes differ, so that every lost, duplicated or swapped byte is detected.
 
 use xxhash_rust::xxh3::Xxh3;
 
-/// How often it repeats: a prime, so that no buffer, frame or write is a
-/// multiple of it.
+/// The period of the content: a prime, so that no buffer, frame or write is a multiple of
+/// it.
 const PERIOD: usize = 65_521;
 /// The largest write.
 const LONGEST: usize = 1 << 20;
 
-/// The bytes of a stream.
+/// The content of a stream.
 #[derive(Debug)]
 pub struct Content(Vec<u8>);
 

@@ -1,5 +1,5 @@
-//! A wire inside the process, with a bare smoltcp endpoint that reads at its
-//! other end: what is left of the cost of sending when there is no kernel.
+//! A wire inside the process, with a bare smoltcp endpoint that reads at its other end:
+//! the cost of sending without a kernel.
 
 use lastbyte::Clock;
 use lastbyte_sim::loopback::smoltcp_time;
@@ -21,10 +21,10 @@ const PEER_MAC: EthernetAddress = EthernetAddress([2, 0, 0, 0, 0, 2]);
 
 /// The longest Ethernet frame.
 const MAX_FRAME: usize = 1514;
-/// What the peer can take before it reads.
+/// The receive buffer of the peer.
 const PEER_BUFFER: usize = 4 << 20;
 
-/// Frames under way in one direction, and the memory of those that arrived.
+/// Frames in flight in one direction, and the memory of those that arrived.
 #[derive(Debug, Default)]
 struct Lane {
     frames: VecDeque<Vec<u8>>,
@@ -92,7 +92,7 @@ impl phy::RxToken for RxToken<'_> {
     }
 }
 
-/// Leave to send a frame.
+/// Permission to send a frame.
 #[derive(Debug)]
 pub struct TxToken<'a>(&'a RefCell<Lane>);
 
@@ -106,10 +106,10 @@ impl phy::TxToken for TxToken<'_> {
     }
 }
 
-/// Gets what was read.
+/// Called with what was read.
 pub type See = Box<dyn FnMut(&[u8])>;
 
-/// A bare smoltcp endpoint that acknowledges and reads whatever comes.
+/// A bare smoltcp endpoint that acknowledges and reads everything.
 pub struct Reader {
     device: End,
     interface: Interface,
@@ -129,8 +129,8 @@ impl std::fmt::Debug for Reader {
 }
 
 impl Reader {
-    /// A reader that listens at `port`, for as many connections, and our end of
-    /// the wire to it. `see` gets what it reads.
+    /// A reader that listens at `port` for this many connections, and our end of the wire
+    /// to it. `see` is called with what it reads.
     pub fn new(port: u16, connections: usize, see: See) -> (Self, End) {
         let (ours, mut device) = wire();
         let mut interface =
@@ -161,7 +161,7 @@ impl Reader {
         (reader, ours)
     }
 
-    /// Takes in what was sent, reads it, and answers.
+    /// Processes what was sent, reads it, and answers.
     pub fn poll(&mut self, now: Instant) {
         if self.device.incoming.borrow().frames.is_empty() {
             return;
@@ -183,20 +183,19 @@ impl Reader {
     }
 }
 
-/// A clock whose waiting lets the reader have its turn.
+/// A clock whose waits run the reader.
 #[derive(Debug, Clone)]
 pub struct ReaderClock {
     reader: Rc<RefCell<Reader>>,
     time: Time,
 }
 
-/// Where the time comes from.
+/// The source of the time.
 #[derive(Debug, Clone, Copy)]
 pub enum Time {
-    /// The host, since then.
+    /// The host's clock, since this instant.
     Since(HostInstant),
-    /// Nowhere: it is a microsecond later each time it is looked at, so that
-    /// every run is the same.
+    /// A counter: each query is a microsecond later, so that every run is the same.
     Counted(u64),
 }
 

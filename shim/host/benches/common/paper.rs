@@ -1,16 +1,16 @@
-//! What the pictures of the benchmarks have in common.
+//! Common parts of the benchmarks' charts.
 
 use svg::Document;
 use svg::node::element::{Rectangle, Text, Title};
 
-/// Letters.
+/// The colour of text.
 const INK: &str = "#1f2328";
-/// Lines of a grid.
+/// The colour of grid lines.
 pub const FAINT: &str = "#d0d7de";
-/// Axes and their figures.
+/// The colour of axes and their numbers.
 pub const GREY: &str = "#59636e";
 
-/// An empty white sheet.
+/// An empty white chart.
 pub fn sheet(width: f64, height: f64, title: &str) -> Document {
     let white = Rectangle::new()
         .set("width", width)
@@ -28,7 +28,7 @@ pub fn sheet(width: f64, height: f64, title: &str) -> Document {
         .add(white)
 }
 
-/// The first line on the sheet.
+/// The title of the chart.
 pub fn heading(x: f64, words: &str) -> Text {
     text(x, 26.0, words)
         .set("font-size", 16)
@@ -39,7 +39,7 @@ pub fn text(x: f64, y: f64, words: &str) -> Text {
     Text::new(words).set("x", round(x)).set("y", round(y))
 }
 
-/// To a tenth of a pixel: the file is for people to read, too.
+/// Rounded to a tenth of a pixel, so that people can read the file too.
 pub fn round(value: f64) -> f64 {
     (value * 10.0).round() / 10.0
 }

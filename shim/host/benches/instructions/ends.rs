@@ -15,19 +15,19 @@ const FIRST_PORT: u16 = 50_000;
 const TX_BUFFER: usize = 16 * 1024;
 const RX_BUFFER: usize = 1024;
 const SEED: u64 = 7;
-/// Polls within which a connection opens.
+/// The maximum number of polls until a connection is open.
 const POLLS: usize = 20;
 /// A full segment.
 const SEGMENT: [u8; 1460] = [0x5a; 1460];
 
-/// What the first connection is in the middle of. The others are idle.
+/// The activity of the first connection. The others are idle.
 #[derive(Debug, Clone, Copy)]
 pub enum State {
     /// Nothing.
     Quiet,
-    /// A full segment has left and is not acknowledged.
+    /// A full segment was sent and is not acknowledged.
     InFlight,
-    /// A full segment has left, and its acknowledgement has arrived.
+    /// A full segment was sent, and its acknowledgement has arrived.
     Acknowledged,
 }
 
@@ -47,7 +47,7 @@ pub struct Ours<const N: usize> {
 }
 
 impl<const N: usize> Ours<N> {
-    /// In a box, for moving `N` connections would be counted.
+    /// In a box, because a move of `N` connections would be counted.
     pub fn new(state: State) -> Box<Self> {
         let (_, end, clock) = parts(N);
         let buffer = |len| Box::leak(vec![0; len].into_boxed_slice());

@@ -1,9 +1,9 @@
-//! What single calls cost, counted in instructions: lastbyte against the bare
-//! smoltcp calls that do the same work, over a wire in the process.
+//! The cost of single calls in instructions: lastbyte compared with the bare smoltcp
+//! calls that do the same work, over a wire in the process.
 //!
-//! `./ci.sh instructions` counts, and compares with `baseline.tsv`. Needs
-//! valgrind and `gungraun-runner` of the version of `gungraun`. The counts do
-//! not scatter; they are those of one compiler on one kind of processor.
+//! `./ci.sh instructions` counts, and compares with `baseline.tsv`. It needs valgrind and
+//! `gungraun-runner` of the same version as `gungraun`. The counts do not vary between
+//! runs; they are for one compiler and one kind of processor.
 
 #![allow(
     unused_qualifications,
@@ -21,8 +21,8 @@ use std::hint::black_box;
 
 const CONTENT: [u8; 1460] = [0x5a; 1460];
 
-// One write: what has arrived is taken in, `len` bytes are accepted, and what
-// may be sent is sent.
+// One write: received frames are processed, `len` bytes are accepted, and what may be
+// sent is sent.
 #[library_benchmark]
 #[bench::sends_16(args = (State::Quiet), consts = (16), setup = Ours::<1>::new)]
 #[bench::sends_64(args = (State::Quiet), consts = (64), setup = Ours::<1>::new)]
@@ -46,8 +46,8 @@ fn write_bare<const LEN: usize>(mut end: Box<Bare>) -> Box<Bare> {
     end
 }
 
-// One turn of the loop: what arrived is taken in, timers run, what is due is
-// sent, and it is asked when the next one is due.
+// One iteration of the loop: received frames are processed, timers run, what is due is
+// sent, and the time of the next iteration is determined.
 #[library_benchmark]
 #[bench::idle(args = (State::Quiet), setup = Ours::<1>::new)]
 #[bench::with_an_ack(args = (State::Acknowledged), setup = Ours::<1>::new)]
@@ -65,8 +65,8 @@ fn poll_bare(mut end: Box<Bare>) -> Box<Bare> {
     end
 }
 
-// A full frame sent, and the acknowledgement of the one before taken in, on
-// one connection of `N`, of which the others are idle.
+// A full frame is sent, and the acknowledgement of the previous one is processed, on one
+// connection of `N`. The others are idle.
 #[library_benchmark]
 #[bench::of_1(args = (State::Acknowledged), setup = Ours::<1>::new)]
 fn frame_ours(end: Box<Ours<1>>) -> Box<Ours<1>> {

@@ -1,5 +1,5 @@
-//! How long a beat waits for its acknowledgement, over a line that loses a tenth
-//! of the frames.
+//! The time from a beat to its acknowledgement, over a line that loses a tenth of the
+//! frames.
 
 use crate::cell::ROUND_TRIP;
 use crate::content::Content;
@@ -12,16 +12,16 @@ use lastbyte_sim::{Chance, Link, Links};
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// Between two beats.
+/// The time between two beats.
 pub const EVERY: Duration = Duration::from_secs(1);
-/// Percent of the frames, in each direction.
+/// The loss in percent of the frames, in each direction.
 const LOSS: u32 = 10;
-/// Sockets of the peer: a socket that did not receive the end of its connection waits
-/// without bound.
+/// The number of sockets of the peer: a socket that did not receive the end of its
+/// connection waits without bound.
 const SPARE_SOCKETS: usize = 8;
-/// Each writer as it is by default, and with Nagle's algorithm off.
+/// Each writer with its defaults, and with Nagle's algorithm off.
 pub const NAGLES: [Nagle; 2] = [Nagle::On, Nagle::Off];
-/// Bytes of our transmit buffer: more than a minute of beats.
+/// The size of our transmit buffer: more than a minute of beats.
 const BUFFER: usize = 4 << 10;
 
 pub fn print(beats: usize, kernel_beats: usize, content: &Content) -> Result<(), Failure> {
@@ -80,7 +80,7 @@ fn print_times(name: &str, times: &[Duration]) {
     );
 }
 
-/// Both directions of the line.
+/// The line, in both directions.
 pub fn links() -> Links {
     Links::symmetric(Link {
         latency: ROUND_TRIP / 2,
@@ -95,11 +95,11 @@ pub fn length(beat: usize, content: &Content) -> usize {
     16 + usize::from(byte) % 49
 }
 
-/// What a client saw.
+/// What a client measured.
 struct Seen {
     /// How long each beat waited.
     times: Vec<Duration>,
-    /// How often the connection ended and another one took its place.
+    /// How often the connection ended and was replaced by another.
     reconnections: usize,
 }
 
@@ -133,7 +133,7 @@ fn run(writer: Writer, nagle: Nagle, beats: usize, content: &Content) -> Result<
 
 /// A beat that is not acknowledged.
 struct Beat {
-    /// Where it begins and ends in the stream of all beats.
+    /// Its beginning and end in the stream of all beats.
     begins: u64,
     ends: u64,
     due: Instant,
@@ -146,8 +146,8 @@ struct Client<'a> {
     due: Instant,
     begun: usize,
     waiting: VecDeque<Beat>,
-    /// Where the connection began in the stream, how much of the stream was
-    /// written, and how long it is so far.
+    /// The position in the stream at which the connection began, the end of what was
+    /// written, and the length of the stream so far.
     base: u64,
     written: u64,
     total: u64,
@@ -194,7 +194,7 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// Writes what there is, and takes note of what is acknowledged.
+    /// Writes what is available, and records what is acknowledged.
     fn step(&mut self, end: &mut dyn End) -> Result<(), Failure> {
         while self.written < self.total {
             let rest = (self.total - self.written) as usize;
@@ -214,7 +214,7 @@ impl<'a> Client<'a> {
         Ok(())
     }
 
-    /// Another connection carries what was not acknowledged.
+    /// Continues on another connection with what was not acknowledged.
     fn start_again(&mut self) {
         self.base = self.waiting.front().map_or(self.total, |beat| beat.begins);
         self.written = self.base;

@@ -1,5 +1,4 @@
-//! One cell of the table: what it is, how long the line itself takes, and one
-//! run of it.
+//! One cell of the table: its parameters, the time of the line itself, and one run of it.
 
 use crate::Failure;
 use crate::content::Content;
@@ -13,24 +12,24 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// There and back, over an empty line.
+/// The round trip over an empty line.
 pub const ROUND_TRIP: Duration = Duration::from_millis(100);
-/// A run stops at so many times the line's own time, or later: at [`LONG`].
+/// A run stops at this multiple of the line's own time, but not before [`LONG`].
 pub const CAP: u32 = 20;
 /// No run stops before this.
 pub const LONG: Duration = Duration::from_secs(120);
-/// Octets of IPv4 and TCP headers in each data segment.
+/// The number of octets of IPv4 and TCP headers in each data segment.
 const HEADERS: u64 = 40;
-/// Octets of data in a full segment.
+/// The number of octets of data in a full segment.
 const SEGMENT: u64 = 1460;
-/// Bytes of the peer's receive buffer: more than any line holds.
+/// The size of the peer's receive buffer: more than any line holds.
 const PEER_WINDOW: usize = 256 * 1024;
-/// Frames that wait before the line back, which carries only ACKs.
+/// The queue of the line back, in frames, which carries only ACKs.
 const RETURN_QUEUE: usize = 100;
-/// Bytes of one write.
+/// The size of one write.
 const WRITE: u64 = 64 * 1024;
 
-/// A line: its rate and how much each connection sends over it.
+/// A line: its rate, and how much each connection sends over it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Line {
     pub name: &'static str,
@@ -57,7 +56,7 @@ pub const LINES: [Line; 3] = [
 ];
 pub const QUEUES: [usize; 3] = [5, 8, 50];
 pub const BUFFERS: [usize; 4] = [2 << 10, 4 << 10, 16 << 10, 64 << 10];
-/// Percent of the frames that are lost, in each direction.
+/// The percentage of lost frames, in each direction.
 pub const LOSSES: [u32; 3] = [0, 1, 10];
 pub const CONNECTIONS: [usize; 3] = [1, 4, 8];
 
@@ -65,26 +64,26 @@ pub const CONNECTIONS: [usize; 3] = [1, 4, 8];
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cell {
     pub line: Line,
-    /// Frames that wait before the line.
+    /// The queue of the line, in frames.
     pub queue: usize,
-    /// Bytes of each connection's transmit buffer.
+    /// The size of each connection's transmit buffer.
     pub buffer: usize,
     /// Percent.
     pub loss: u32,
     pub connections: usize,
 }
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Debug, Clone, Copy)]
 pub struct Outcome {
-    /// From the first SYN until the peer had the last byte; `None` if the run
-    /// was stopped first, or a connection ended.
+    /// The time from the first SYN until the peer had the last byte; `None` if the run
+    /// was stopped before, or a connection ended.
     pub time: Option<Duration>,
-    /// Whether a limit of lastbyte ended a connection.
+    /// Whether a timeout of lastbyte ended a connection.
     pub has_ended: bool,
-    /// Octets of data that our end put on the wire.
+    /// The number of octets of data that our end sent.
     pub sent: u64,
-    /// Octets of data that the peer took in.
+    /// The number of octets of data that the peer received.
     pub delivered: u64,
 }
 
@@ -110,8 +109,8 @@ impl Cell {
         all
     }
 
-    /// What the line needs if it never stands idle and carries nothing twice:
-    /// the handshake, then every octet, then the way there.
+    /// The time of the line if it is never idle and carries nothing twice: the handshake,
+    /// then every octet, then the latency.
     pub fn own_time(&self) -> Duration {
         let octets = self.line.bytes + HEADERS * self.line.bytes.div_ceil(SEGMENT);
         let bits = octets * 8 * self.connections as u64;
@@ -211,7 +210,7 @@ impl Cell {
         Ok(())
     }
 
-    /// Fails unless the peer has, in order, what was sent to it.
+    /// Fails unless the peer has received, in order, what was sent to it.
     fn check(&self, world: &World, content: &Content) -> Result<(), Failure> {
         for port in (FIRST_PORT..).take(self.connections) {
             let received = world.peer().received(port);
@@ -227,10 +226,10 @@ impl Cell {
     }
 }
 
-/// What crosses the wire.
+/// Counts what crosses the wire.
 #[derive(Debug)]
 struct Tally {
-    /// Octets of data from our end, lost ones included.
+    /// The number of octets of data from our end, including lost ones.
     sent: u64,
     /// When the peer had the last byte, by connection.
     complete_at: Vec<Option<Instant>>,

@@ -1,4 +1,4 @@
-//! The picture: how long 500 kB take over 1 Mbit/s, by transmit buffer and writer.
+//! The chart: the time of 500 kB over 1 Mbit/s, by transmit buffer and writer.
 
 use crate::Failure;
 use crate::cell::{BUFFERS, CONNECTIONS, LINES, LOSSES, QUEUES, ROUND_TRIP};
@@ -11,22 +11,22 @@ use svg::node::element::{Group, Line, Rectangle};
 
 const WIDTH: f64 = 800.0;
 const HEIGHT: f64 = 360.0;
-/// Where the bars are.
+/// The place of the bars.
 const LEFT: f64 = 64.0;
 const RIGHT: f64 = WIDTH - 28.0;
 const TOP: f64 = 104.0;
-/// Where the words of the legend stand.
+/// The place of the text of the legend.
 const LEGEND: f64 = 58.0;
 const BOTTOM: f64 = HEIGHT - 62.0;
-/// What the axis shows, in seconds: a longer bar is cut off, and says its time.
+/// The range of the axis, in seconds: a longer bar is cut off, and its time is written on it.
 const HIGHEST: f64 = 35.0;
-/// Between two horizontal lines, in seconds.
+/// The distance between two horizontal lines, in seconds.
 const STEP: usize = 5;
 /// The width of a bar, and the gap beside it.
 const BAR: f64 = 40.0;
 const GAP: f64 = 8.0;
 
-/// The colours, which colour-blind readers can distinguish (Okabe, Ito).
+/// Colours that colour-blind readers can distinguish (Okabe, Ito).
 const fn colour(writer: Writer) -> &'static str {
     match writer {
         Writer::Lastbyte => "#0072b2",
@@ -155,8 +155,7 @@ fn bar(row: &Row, writer: Writer, x: f64) -> Group {
     Group::new().add(block).add(words)
 }
 
-/// A dashed line where the bars would end if the line were never idle, and what it
-/// means.
+/// A dashed line where the bars would end if the line were never idle, with its label.
 fn own_time(seconds: f64) -> Group {
     let (x, y) = (LEFT + 580.0, LEGEND - 4.0);
     let sample = dashed(Line::new())
@@ -175,7 +174,7 @@ fn dashed(line: Line) -> Line {
     line.set("stroke", "#1f2328").set("stroke-dasharray", "4 4")
 }
 
-/// One line, above the bars.
+/// The legend: one line, above the bars.
 fn legend(writer: Writer, place: usize) -> Group {
     let x = LEFT + [0.0, 100.0, 290.0].get(place).copied().unwrap_or(0.0);
     let y = LEGEND;

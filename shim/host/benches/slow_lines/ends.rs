@@ -12,13 +12,13 @@ use smoltcp::iface::{Interface, SocketHandle, SocketSet, SocketStorage};
 use smoltcp::socket::tcp::{self, CongestionControl};
 use std::time::Duration;
 
-/// The peer's port of the first connection; the next one has the next port.
+/// The peer's port of the first connection. Each further connection has the next port.
 pub const FIRST_PORT: u16 = 5000;
 
 const RX_BUFFER: usize = 512;
 const SEED: u64 = 0x5eed;
 
-/// Who writes.
+/// The writers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Writer {
     /// lastbyte, with its defaults.
@@ -41,7 +41,7 @@ impl Writer {
     }
 }
 
-/// What the connections are like.
+/// The settings of the connections.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan {
     pub connections: usize,
@@ -50,22 +50,22 @@ pub struct Plan {
     pub nagle: Nagle,
 }
 
-/// Our end of a world. Connections count from 0. Where lastbyte ends a connection,
+/// Our end of a world. Connections are numbered from 0. If lastbyte ends a connection,
 /// the failure is its [`WriteError`](lastbyte::WriteError).
 pub trait End {
-    /// Accepts as many of `bytes` as there is room for.
+    /// Accepts as many of `bytes` as fit.
     fn write(&mut self, connection: usize, bytes: &[u8]) -> Result<usize, Failure>;
-    /// Closes the sending direction: what was accepted still drains.
+    /// Closes the sending direction: accepted bytes still drain.
     fn close(&mut self, connection: usize) -> Result<(), Failure>;
     /// How many bytes the peer has acknowledged.
     fn acknowledged(&mut self, connection: usize) -> Result<u64, Failure>;
-    /// Connects again in the place of a connection that lastbyte ended.
+    /// Connects again in place of a connection that lastbyte ended.
     fn reconnect(&mut self, connection: usize) -> Result<(), Failure>;
-    /// Waits for something to happen, at most until then.
+    /// Waits until something happens, at most until this time.
     fn wait(&mut self, until: Instant);
 }
 
-/// Connects as many times as the plan says and lends the end to `program`.
+/// Opens the connections of the plan and lends the end to `program`.
 pub fn with<R>(
     writer: Writer,
     world: &World,
@@ -92,7 +92,7 @@ struct Lastbyte<'a, const N: usize> {
     options: Options,
 }
 
-/// The defaults, but that a slow line takes minutes to drain a large buffer.
+/// The defaults, except that a slow line takes minutes to drain a large buffer.
 fn options(plan: Plan) -> Result<Options, OptionsError> {
     Options::builder()
         .nagle(plan.nagle)
@@ -171,7 +171,7 @@ impl<const N: usize> End for Lastbyte<'_, N> {
     }
 }
 
-/// What a user of smoltcp writes: a loop that fills the buffers and polls.
+/// What a user of smoltcp would write: a loop that fills the buffers and polls.
 struct Bare {
     world: World,
     device: LoopDevice,

@@ -1,5 +1,5 @@
-//! The kernel's beats: its TCP in a network namespace, over a TAP whose far end is a
-//! world with the same line and the same peer, run in real time.
+//! The kernel's beats: its TCP in a network namespace, over a TAP. The other end of the
+//! TAP is a world with the same line and the same peer, run in real time.
 
 use crate::Failure;
 use crate::beats::{self, EVERY, NAGLES};
@@ -21,9 +21,9 @@ use std::rc::Rc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Connections beat side by side, so that many beats take little time.
+/// The number of connections that beat in parallel, so that many beats take little time.
 const CONNECTIONS: usize = 100;
-/// How exact the times are.
+/// The resolution of the times.
 const TICK: Duration = Duration::from_millis(1);
 /// How long the last beats may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -31,20 +31,20 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A beat that the kernel accepted.
 #[derive(Debug, Clone, Copy)]
 struct Beat {
-    /// Since the beginning.
+    /// The time since the beginning.
     at: Duration,
-    /// Where it ends in the stream.
+    /// Its end in the stream.
     ends: u32,
 }
 
-/// The times of as many beats of each connection, for each of [`NAGLES`], which
-/// share the connections.
+/// The times of this many beats of each connection, for each of [`NAGLES`], which share
+/// the connections.
 pub fn run(beats_each: usize, content: &Content) -> Result<[Vec<Duration>; 2], Failure> {
     namespace::run_with(Offload::None, |_namespace, tap| {
         let world = World::new(WorldConfig::default());
         beats::links().lay(&world, 0);
         let peer = world.peer();
-        // The kernel has the address that the peer has otherwise.
+        // The kernel has the address that is otherwise the peer's.
         peer.set_addresses(&[IpCidr::new(OUR_V4.into(), PREFIX_V4)]);
         peer.listen(FIRST_PORT, Behaviour::sink().backlog(CONNECTIONS));
         let acks = Acks::watch(&world);
@@ -73,8 +73,8 @@ pub fn run(beats_each: usize, content: &Content) -> Result<[Vec<Duration>; 2], F
     })?
 }
 
-/// One connection of the kernel: its local port and its beats. The stream stays
-/// open for as long as they are looked at.
+/// One connection of the kernel: its local port and its beats. The stream stays open
+/// while they are evaluated.
 struct Client {
     port: u16,
     beats: Vec<Beat>,
@@ -140,7 +140,7 @@ impl<'w> Path<'w> {
         })
     }
 
-    /// Moves the frames that are there, then waits for a tick at most.
+    /// Moves the received frames, then waits for at most a tick.
     fn carry(&mut self) {
         self.world.run_until(self.world.after(self.began.elapsed()));
         let now = smoltcp_time(self.world.now());
@@ -162,7 +162,7 @@ fn pass(from: &mut impl Device, to: &mut impl Device, now: smoltcp::time::Instan
     }
 }
 
-/// What reached the kernel, by its port.
+/// What the kernel received, by its port.
 #[derive(Debug, Default)]
 struct Acks(BTreeMap<u16, Heard>);
 
@@ -170,7 +170,7 @@ struct Acks(BTreeMap<u16, Heard>);
 struct Heard {
     /// The number of its SYN.
     first: u32,
-    /// When how many octets were acknowledged.
+    /// How many octets were acknowledged, and when.
     acknowledged: Vec<(u32, lastbyte::Instant)>,
 }
 

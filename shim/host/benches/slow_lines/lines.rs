@@ -9,23 +9,23 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-/// What a cell came to, by writer in the order of [`Writer::ALL`].
+/// The results of a cell, by writer in the order of [`Writer::ALL`].
 #[derive(Debug, Clone, Copy)]
 pub struct Row {
     pub cell: Cell,
     pub results: [Summary; Writer::ALL.len()],
 }
 
-/// What several runs came to.
+/// The result of several runs.
 #[derive(Debug, Clone, Copy)]
 pub struct Summary {
-    /// The median; `None` if that run was stopped or a connection of it ended.
+    /// The median time; `None` if that run was stopped or a connection of it ended.
     pub time: Option<Duration>,
-    /// Runs in which a limit of lastbyte ended a connection.
+    /// The number of runs in which a timeout of lastbyte ended a connection.
     pub ended: usize,
-    /// Octets of data that our end put on the wire, of all runs.
+    /// The number of octets of data that our end sent, in all runs.
     pub sent: u64,
-    /// Octets of data that the peer took in, of all runs.
+    /// The number of octets of data that the peer received, in all runs.
     pub delivered: u64,
 }
 
@@ -45,7 +45,7 @@ impl Summary {
         }
     }
 
-    /// Percent of the octets sent that the peer did not need.
+    /// The percentage of the sent octets that the peer did not need.
     pub fn percent_twice(&self) -> f64 {
         100.0 * (self.sent - self.delivered) as f64 / self.sent.max(1) as f64
     }
@@ -56,7 +56,7 @@ impl Row {
         self.results[writer as usize]
     }
 
-    /// The time as a multiple of the line's own; `None` if it was stopped.
+    /// The time as a multiple of the line's own; `None` if the run was stopped.
     pub fn ratio(&self, writer: Writer) -> Option<f64> {
         let time = self.of(writer).time?;
         Some(time.as_secs_f64() / self.cell.own_time().as_secs_f64())
@@ -77,7 +77,7 @@ impl Row {
     }
 }
 
-/// Measures `cells`; the rows are in their order.
+/// Measures `cells`. The rows are in the same order.
 pub fn measure(cells: &[Cell], seeds: u64, content: &Content) -> Result<Vec<Row>, Failure> {
     let next = AtomicUsize::new(0);
     let rows = Mutex::new(Vec::new());

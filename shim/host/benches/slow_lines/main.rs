@@ -1,7 +1,7 @@
-//! Slow lines with short queues and losses: lastbyte against bare smoltcp loops
-//! with and without congestion control, in virtual time, so that every run gives
-//! the same figures; and how long a heartbeat waits for its acknowledgement,
-//! with the kernel's TCP beside them.
+//! Slow lines with short queues and losses: lastbyte compared with bare smoltcp loops
+//! with and without congestion control, in virtual time, so that every run gives the same
+//! numbers. Also the time from a heartbeat to its acknowledgement, which is measured for
+//! the kernel's TCP as well.
 //!
 //! `./ci.sh bench`, or `cargo bench -p lastbyte-host --bench slow_lines -- --help`.
 //! The kernel's part needs root and /dev/net/tun.
@@ -31,7 +31,7 @@ use std::time::Instant;
 pub type Failure = Box<dyn Error + Send + Sync>;
 
 #[derive(Debug, Parser)]
-#[command(about = "Slow lines with short queues and losses, against bare smoltcp loops")]
+#[command(about = "Slow lines with short queues and losses, compared with bare smoltcp loops")]
 struct Arguments {
     /// Runs of each cell with losses, of which the median counts
     #[arg(long, default_value_t = 3)]
@@ -42,16 +42,16 @@ struct Arguments {
     /// Heartbeats of each of the kernel's 100 connections, one a second
     #[arg(long, default_value_t = 50)]
     kernel_beats: usize,
-    /// One run of each cell and few heartbeats: no more than a first look
+    /// One run of each cell and few heartbeats: a rough measurement
     #[arg(long)]
     quick: bool,
     /// Only these sections
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Section>,
-    /// Draw the times over the buffer into this file
+    /// Draw a chart of the times by buffer into this file
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
-    /// Where the full table goes
+    /// The file for the full table
     #[arg(long, value_name = "FILE", default_value = concat!(env!("CARGO_TARGET_TMPDIR"), "/slow_lines.tsv"))]
     tsv: PathBuf,
     /// Passed by `cargo bench`

@@ -1,17 +1,17 @@
-//! The table, for people and as tab-separated values.
+//! The table, for readers and as tab-separated values.
 
 use crate::cell::{BUFFERS, CAP, CONNECTIONS, LINES, LONG, QUEUES, ROUND_TRIP};
 use crate::ends::Writer;
 use crate::lines::{Row, Summary};
 use std::fmt::Write as _;
 
-/// The most of the line's own time that 500 kB at 1 Mbit/s may take, and the most
-/// percent of what is sent that may be sent twice.
+/// The goals for 500 kB at 1 Mbit/s: the maximum multiple of the line's own time, and the
+/// maximum percentage of the sent data that is sent twice.
 const AIMED_TIMES: f64 = 2.2;
 const AIMED_TWICE: f64 = 12.0;
-/// The most percent by which lastbyte may be slower than bare smoltcp with Reno.
+/// The maximum percentage by which lastbyte may be slower than bare smoltcp with Reno.
 const AIMED_SLOWER: f64 = 10.0;
-/// Cells that are listed at most.
+/// The maximum number of cells that are listed.
 const LISTED: usize = 12;
 
 pub fn print(rows: &[Row]) {
@@ -79,7 +79,7 @@ pub fn capped(row: &Row) -> String {
     format!("> {:.0}", row.cell.limit().as_secs_f64())
 }
 
-/// What was aimed at, with 1 Mbit/s and a queue of 8 frames.
+/// The results compared with the goals, at 1 Mbit/s and with a queue of 8 frames.
 fn print_aims(rows: &[Row]) {
     println!(
         "\nAimed at, for lastbyte with 1 Mbit/s, a queue of 8 frames, no loss: {AIMED_TIMES} times \
@@ -106,7 +106,7 @@ fn print_aims(rows: &[Row]) {
     }
 }
 
-/// By how many percent lastbyte is slower than bare smoltcp with Reno.
+/// The percentage by which lastbyte is slower than bare smoltcp with Reno.
 fn percent_slower(row: &Row) -> f64 {
     let seconds = |writer| {
         let time = row.of(writer).time.unwrap_or_else(|| row.cell.limit());
@@ -119,7 +119,7 @@ fn percent_slower(row: &Row) -> f64 {
     100.0 * (seconds(Writer::Lastbyte) / seconds(Writer::Reno) - 1.0)
 }
 
-/// Where lastbyte is slower than bare smoltcp with Reno, without loss.
+/// The cells without loss in which lastbyte is slower than bare smoltcp with Reno.
 fn print_slower(rows: &[Row]) {
     let clean = rows.iter().filter(|row| row.cell.loss == 0);
     let mut all: Vec<_> = clean.map(|row| (percent_slower(row), row)).collect();
@@ -137,7 +137,7 @@ fn print_slower(rows: &[Row]) {
     print_rows(slower.map(|(_, row)| *row).take(LISTED));
 }
 
-/// Buffers that hold less than the line and its queue: congestion control has
+/// The cells whose buffers hold less than the line and its queue: congestion control has
 /// nothing to do.
 fn print_small(rows: &[Row]) {
     println!("\nSmall buffers, one connection, no loss: congestion control costs nothing\n");
@@ -150,7 +150,7 @@ fn print_small(rows: &[Row]) {
     }));
 }
 
-/// Every cell, one a line.
+/// Every cell, one in a line.
 pub fn tsv(rows: &[Row]) -> String {
     let mut out = String::from("bits_a_second\tqueue\tbuffer\tloss_percent\tconnections\tline_s");
     for writer in Writer::ALL {

@@ -1,4 +1,4 @@
-//! The picture: throughput over the transmit buffer, four ways.
+//! The chart: throughput by transmit buffer, for four senders.
 
 use crate::Failure;
 use crate::paper::{FAINT, GREY, heading, round, sheet, text};
@@ -8,15 +8,15 @@ use svg::node::element::{Circle, Group, Line, Polyline};
 
 const WIDTH: f64 = 800.0;
 const HEIGHT: f64 = 430.0;
-/// Where the curves are.
+/// The place of the curves.
 const LEFT: f64 = 64.0;
 const RIGHT: f64 = WIDTH - 28.0;
 const TOP: f64 = 104.0;
 const BOTTOM: f64 = HEIGHT - 62.0;
-/// Between two horizontal lines, in Gbit/s.
+/// The distance between two horizontal lines, in Gbit/s.
 const STEP: f64 = 10.0;
 
-/// How one way is drawn. Colour-blind readers can distinguish the colours (Okabe, Ito).
+/// How one sender is drawn. Colour-blind readers can distinguish the colours (Okabe, Ito).
 struct Style {
     name: &'static str,
     colour: &'static str,
@@ -52,7 +52,7 @@ const VETH: Style = Style {
 /// Draws the curves into a file.
 pub fn draw(curves: &Curves, path: &Path) -> Result<(), Failure> {
     if curves.ours.len() != BUFFERS.len() {
-        return Err("the picture is of all transmit buffers: leave out --buffers".into());
+        return Err("the chart needs all transmit buffers: leave out --buffers".into());
     }
     let all = [
         (&VETH, &curves.veth),
@@ -74,7 +74,7 @@ pub fn draw(curves: &Curves, path: &Path) -> Result<(), Failure> {
         .add(axes(highest));
     for (index, (style, rates)) in all.iter().enumerate() {
         document = document.add(curve(style, rates, highest));
-        // Ours first in the legend, and last on the paper.
+        // Ours is first in the legend, and drawn last.
         document = document.add(legend(style, all.len() - 1 - index));
     }
     document = document.add(figures(&curves.ours, highest));
@@ -167,7 +167,7 @@ fn curve(style: &Style, rates: &[f64], highest: f64) -> Group {
         })
 }
 
-/// Two columns of two, above the curves.
+/// The legend: two columns of two, above the curves.
 fn legend(style: &Style, place: usize) -> Group {
     let x = LEFT + 350.0 * (place % 2) as f64;
     let y = 54.0 + 22.0 * (place / 2) as f64;
@@ -181,7 +181,7 @@ fn legend(style: &Style, place: usize) -> Group {
         .add(text(x + 38.0, y, style.name))
 }
 
-/// What lastbyte's points stand for.
+/// The labels of lastbyte's points.
 fn figures(rates: &[f64], highest: f64) -> Group {
     rates
         .iter()
@@ -190,7 +190,7 @@ fn figures(rates: &[f64], highest: f64) -> Group {
             let digits = if *rate < 10.0 { 1 } else { 0 };
             let words = format!("{rate:.digits$}");
             let y = y_of(*rate, highest);
-            // The lowest would lie on other curves.
+            // The lowest label would cover other curves.
             let y = if *rate < highest / 4.0 {
                 y - 12.0
             } else {

@@ -1,4 +1,4 @@
-//! The kernel's side: the sink, and the ways there.
+//! The kernel's side: the sink, and the paths to it.
 
 use crate::content::Content;
 use crate::senders::{self, Ends};
@@ -29,18 +29,18 @@ pub const ENDS: Ends = Ends {
     peer: KERNEL_V4,
 };
 
-/// Room for what one read takes.
+/// The buffer of one read.
 const CHUNK: usize = 1 << 20;
 
-/// What the sink took in.
+/// What the sink received.
 #[derive(Debug, Clone, Copy)]
 struct Received {
     bytes: u64,
     hash: Option<u64>,
 }
 
-/// Whether the sink looks at what it reads. Hashing takes as long as receiving,
-/// so it is done in the runs that do not count.
+/// Whether the sink hashes what it reads. Hashing takes as long as receiving, so it is
+/// only done in runs that do not count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Check {
     /// Length and hash.
@@ -49,7 +49,7 @@ pub enum Check {
     Length,
 }
 
-/// Reads `connections` to their ends, from one thread.
+/// Reads `connections` to their end, from one thread.
 fn sink(
     listener: &TcpListener,
     connections: usize,
@@ -208,7 +208,7 @@ pub fn ours_many<const N: usize>(
     })
 }
 
-/// Waits as a user of smoltcp's own device does.
+/// Waits like a user of smoltcp's own device.
 struct SelectClock {
     started: Instant,
     fd: std::os::fd::RawFd,
@@ -222,12 +222,12 @@ impl Clock for SelectClock {
     fn wait(&mut self, until: Option<lastbyte::Instant>) {
         let now = self.now();
         let pause = until.map(|until| until.since(now).into());
-        // Interrupted or not: what is due is looked at after every wait.
+        // Interrupted or not: what is due is checked after every wait.
         let _ = wait(self.fd, pause);
     }
 }
 
-/// A bare loop over the device that smoltcp brings along.
+/// A bare loop over the device that is part of smoltcp.
 pub fn stock(plan: &Plan, check: Check, content: &Content) -> Result<Outcome, Failure> {
     const NAME: &str = "stock0";
     in_namespace(|_| {
@@ -246,7 +246,7 @@ pub fn stock(plan: &Plan, check: Check, content: &Content) -> Result<Outcome, Fa
     })
 }
 
-/// The kernel's TCP over the loopback of this machine, with buffers as it likes them.
+/// The kernel's TCP over the loopback of this machine, with buffers of its choice.
 pub fn over_loopback(plan: &Plan, check: Check, content: &Content) -> Result<Outcome, Failure> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let target = listener.local_addr()?;
@@ -319,8 +319,8 @@ fn ip(args: &[&str]) -> Result<(), Failure> {
     }
 }
 
-/// Times of small writes, over a TAP whose kernel acknowledges at once: what it
-/// would wait for otherwise has nothing to do with us.
+/// The times of small writes, over a TAP whose kernel acknowledges at once, so that its
+/// delayed acknowledgements are not measured.
 pub fn latency<R: Send>(
     send: impl FnOnce(Tap, HostClock) -> Result<R, Failure> + Send,
 ) -> Result<R, Failure> {

@@ -1,6 +1,5 @@
-//! How fast it is: lastbyte against a bare smoltcp loop over the same device,
-//! in interleaved runs, with smoltcp's own TAP device and the kernel's TCP
-//! beside them.
+//! Throughput: lastbyte compared with a bare smoltcp loop over the same device, in
+//! interleaved runs. smoltcp's own TAP device and the kernel's TCP are measured as well.
 //!
 //! `./ci.sh bench`, or `cargo bench -p lastbyte-host --bench throughput -- --help`.
 //! Needs root, /dev/net/tun, and `ip` of iproute2.
@@ -28,20 +27,19 @@ use std::time::{Duration, Instant};
 
 pub type Failure = Box<dyn Error + Send + Sync>;
 
-/// Where the sink listens.
+/// The port of the sink.
 pub const PORT: u16 = 5000;
 
 #[derive(Debug, Parser)]
-#[command(about = "How fast it is, against a bare smoltcp loop over the same device")]
+#[command(about = "Throughput, compared with a bare smoltcp loop over the same device")]
 pub struct Arguments {
-    /// Runs of each kind, which take turns; one more warms up and is checked by
-    /// its hash
+    /// Runs of each kind, interleaved; one more run warms up and is checked by its hash
     #[arg(long, default_value_t = 5)]
     runs: usize,
     /// Milliseconds of each run
     #[arg(long, default_value_t = 150)]
     millis: u64,
-    /// Three short runs of each: no more than a first look
+    /// Three short runs of each kind: a rough measurement
     #[arg(long)]
     quick: bool,
     /// Only these sections
@@ -64,7 +62,7 @@ pub struct Arguments {
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Section {
-    /// Throughput over the transmit buffer, four ways
+    /// Throughput by transmit buffer, for four senders
     Paths,
     /// Buffers and sizes of writes, over a TAP
     Tap,
@@ -72,7 +70,7 @@ pub enum Section {
     Loopback,
     /// Plain and announced writes over a TAP, and the kernel's `send` over loopback
     Send,
-    /// A small write until it is acknowledged
+    /// The time of a small write until it is acknowledged
     Latency,
     /// Many connections
     Many,
@@ -81,19 +79,19 @@ pub enum Section {
 /// One kind of run.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan {
-    /// Bytes of transmit buffer.
+    /// The size of the transmit buffer.
     pub buffer: usize,
-    /// Bytes of each write.
+    /// The size of each write.
     pub write: usize,
-    /// How long it writes.
+    /// The duration of the run.
     pub time: Duration,
     /// When a bare loop polls.
     pub polls: Polls,
-    /// With which call lastbyte writes.
+    /// The call with which lastbyte writes.
     pub call: Call,
 }
 
-/// With which call lastbyte writes.
+/// The call with which lastbyte writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Call {
     /// `Write::write`, which sends at once.
@@ -105,21 +103,21 @@ pub enum Call {
 /// When a bare smoltcp loop polls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Polls {
-    /// Once its buffer is full. What the peer has sent meanwhile, be it its FIN,
-    /// is learnt then.
+    /// Once its buffer is full. What the peer has sent meanwhile, even its FIN, is only
+    /// detected then.
     WhenFull,
-    /// At each write, as lastbyte does.
+    /// At each write, like lastbyte.
     EachWrite,
 }
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Debug, Clone, Copy)]
 pub struct Outcome {
-    /// Written, and acknowledged.
+    /// The number of bytes written and acknowledged.
     pub bytes: u64,
-    /// From the first write to the last acknowledgement.
+    /// The time from the first write to the last acknowledgement.
     pub seconds: f64,
-    /// Processor time of the sending thread.
+    /// The processor time of the sending thread.
     pub cpu_seconds: f64,
 }
 

@@ -1,4 +1,4 @@
-//! What is measured, and its tables.
+//! The measurements, and their tables.
 
 use crate::common::{OUR_MAC, OUR_V4, PEER_V4, PREFIX, Reader, ReaderClock, See, Time};
 use crate::content::Content;
@@ -15,10 +15,10 @@ use xxhash_rust::xxh3::Xxh3;
 
 pub const BUFFERS: [usize; 6] = [1460, 4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20];
 const WRITES: [usize; 4] = [16, 64, 1460, 64 << 10];
-/// Small writes timed in each run.
+/// The number of small writes timed in each run.
 const SMALL_WRITES: usize = 2_000;
 
-/// Throughput of each way, for each of [`BUFFERS`].
+/// The throughput of each sender, for each of [`BUFFERS`].
 #[derive(Debug, Default)]
 pub struct Curves {
     pub ours: Vec<f64>,
@@ -37,7 +37,7 @@ fn plan(arguments: &Arguments, buffer: usize, write: usize) -> Plan {
     }
 }
 
-/// Those of `all` that were asked for: without a word, all.
+/// Those of `all` that were selected: without a selection, all.
 fn wanted(all: &[usize], only: &[ByteSize]) -> impl Iterator<Item = usize> {
     all.iter()
         .copied()
@@ -60,7 +60,7 @@ pub fn size(bytes: usize) -> String {
     }
 }
 
-/// Four ways to a kernel sink, in writes of 64 KiB.
+/// Four senders to a kernel sink, in writes of 64 KiB.
 pub fn paths(arguments: &Arguments, content: &Content) -> Result<Curves, Failure> {
     println!(
         "\nTo the kernel, in writes of 64 KiB: lastbyte and a bare smoltcp loop over a TAP whose\n\
@@ -102,8 +102,8 @@ pub fn paths(arguments: &Arguments, content: &Content) -> Result<Curves, Failure
     Ok(curves)
 }
 
-/// The lines of a table of buffers and sizes of writes, of three senders each:
-/// lastbyte, a bare loop, and one that polls as often as lastbyte looks.
+/// The lines of a table of buffers and sizes of writes, with three senders each:
+/// lastbyte, a bare loop, and one that polls as often as lastbyte.
 fn grid(
     arguments: &Arguments,
     ours: &mut dyn FnMut(&Plan, Check) -> Result<Outcome, Failure>,
@@ -155,13 +155,13 @@ fn grid(
     Ok(())
 }
 
-/// What the columns of [`grid`] are.
+/// The explanation of the columns of [`grid`].
 const GRID: &str = "bare: a loop that polls only when its buffer is full; polling: one that polls at each\n\
     write. lastbyte looks for what has arrived before each write, for it is to refuse the\n\
     first one after a FIN, and sends at once.";
 
-/// Every buffer with every size of writes, over a TAP, where looking and
-/// sending are a system call each.
+/// Every buffer with every size of writes, over a TAP, where receiving and sending are a
+/// system call each.
 pub fn tap(arguments: &Arguments, content: &Content) -> Result<(), Failure> {
     println!("\nOver a TAP (tso) to the kernel. {GRID}");
     let tso = Offload::Segmentation;
@@ -172,7 +172,7 @@ pub fn tap(arguments: &Arguments, content: &Content) -> Result<(), Failure> {
     )
 }
 
-/// A reader in this process, and what it has seen once the run is over.
+/// A reader in this process, and what it has read once the run is over.
 fn over_loopback(
     check: Check,
     content: &Content,
@@ -228,7 +228,7 @@ pub fn loopback(arguments: &Arguments, content: &Content) -> Result<(), Failure>
     )
 }
 
-/// Plain writes and announced ones, beside what a program over the kernel's TCP has.
+/// Plain writes and announced ones, compared with the kernel's TCP.
 pub fn send(arguments: &Arguments, content: &Content) -> Result<(), Failure> {
     println!(
         "\nOver a TAP (tso) to the kernel, with a buffer of 1 MiB, beside the kernel's own `send` over\n\
@@ -277,7 +277,7 @@ pub fn send(arguments: &Arguments, content: &Content) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A write of 64 bytes until its acknowledgement.
+/// The time of a write of 64 bytes until its acknowledgement.
 pub fn latency(arguments: &Arguments, content: &Content) -> Result<(), Failure> {
     println!(
         "\n64 bytes over a TAP, from the write to the acknowledgement, in us: {SMALL_WRITES} in each\n\
@@ -305,7 +305,7 @@ pub fn latency(arguments: &Arguments, content: &Content) -> Result<(), Failure> 
     Ok(())
 }
 
-/// Some connections, with one of them or all of them busy.
+/// Several connections, with one of them or all of them busy.
 pub fn many(arguments: &Arguments, content: &Content) -> Result<(), Failure> {
     println!(
         "\nConnections over a TAP (tso), buffers of 64 KiB, writes of 64 KiB; the sum of all\n\n\

@@ -1,4 +1,4 @@
-//! Who sends: lastbyte, a bare smoltcp loop, and the kernel.
+//! The senders: lastbyte, a bare smoltcp loop, and the kernel.
 
 use crate::content::Content;
 use crate::{Call, Failure, Outcome, PORT, Plan, Polls};
@@ -26,7 +26,7 @@ pub struct Ends {
     pub peer: Ipv4Address,
 }
 
-/// Measures from its making to [`Stopwatch::outcome`].
+/// Measures from its creation to [`Stopwatch::outcome`].
 #[derive(Debug)]
 struct Stopwatch {
     started: Instant,
@@ -52,14 +52,13 @@ impl Stopwatch {
     }
 }
 
-/// Processor time of this thread, system calls and what the kernel does in
-/// them included.
+/// The processor time of this thread, including its system calls.
 fn cpu_time() -> Result<Duration, Failure> {
     Ok(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)?.into())
 }
 
-/// Whether the time is up, asked only now and then: a small write takes less
-/// time than looking at a clock.
+/// Whether the time is up. The clock is only read from time to time, because that takes
+/// longer than a small write.
 #[derive(Debug)]
 struct Limit {
     until: Instant,
@@ -116,14 +115,14 @@ fn with_stack<const N: usize, D: Device, C: Clock, R>(
     program(&mut stack, ids)
 }
 
-/// Different at each run, as a device that was restarted has to be.
+/// Different in each run, as for a restarted device.
 fn seed() -> u64 {
     std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .map_or(1, |since| since.as_nanos() as u64)
 }
 
-/// lastbyte: writes by the plan until the time is up, flushes, finishes.
+/// lastbyte: writes according to the plan until the time is up, flushes, finishes.
 pub fn ours<D: Device, C: Clock>(
     parts: (D, C),
     ends: Ends,
@@ -188,7 +187,7 @@ pub fn ours_many<const N: usize, D: Device, C: Clock>(
     })
 }
 
-/// How long each of `count` writes of 64 bytes takes until it is acknowledged.
+/// The time of each of `count` writes of 64 bytes until it is acknowledged.
 pub fn ours_latency<D: Device, C: Clock>(
     parts: (D, C),
     ends: Ends,
@@ -209,8 +208,8 @@ pub fn ours_latency<D: Device, C: Clock>(
     })
 }
 
-/// What a user of smoltcp writes: an interface, its sockets, and a loop that
-/// fills the buffers, polls, and waits.
+/// What a user of smoltcp would write: an interface, its sockets, and a loop that fills
+/// the buffers, polls, and waits.
 struct Bare<'w, D: Device> {
     device: D,
     interface: Interface,
@@ -291,7 +290,7 @@ impl<'w, D: Device> Bare<'w, D> {
         }
     }
 
-    /// Closes, and waits until the peer has our FIN.
+    /// Closes, and waits until the peer has acknowledged our FIN.
     fn finish(&mut self) -> Result<(), Failure> {
         for handle in self.handles.clone() {
             self.socket(handle).close();
@@ -344,7 +343,7 @@ pub fn bare<D: Device>(
     Ok(outcome)
 }
 
-/// As [`ours_latency`], with a bare loop.
+/// Like [`ours_latency`], with a bare loop.
 pub fn bare_latency<D: Device>(
     parts: (D, &mut dyn Clock),
     ends: Ends,
@@ -365,7 +364,7 @@ pub fn bare_latency<D: Device>(
     Ok(times)
 }
 
-/// The kernel's own TCP. It does not report what is acknowledged, so the end is
+/// The kernel's own TCP. It does not report what is acknowledged, so the run ends with
 /// the peer's answer to our FIN.
 pub fn kernel(mut stream: TcpStream, plan: &Plan, content: &Content) -> Result<Outcome, Failure> {
     let watch = Stopwatch::start()?;

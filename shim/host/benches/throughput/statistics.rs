@@ -1,9 +1,9 @@
-//! Medians of runs that took turns.
+//! Medians of interleaved runs.
 
 use crate::{Failure, Outcome};
 use std::time::Duration;
 
-/// What several runs of a kind came to.
+/// The results of several runs of a kind.
 #[derive(Debug, Clone, Default)]
 pub struct Series(Vec<Outcome>);
 
@@ -12,14 +12,14 @@ impl Series {
         self.0.push(outcome);
     }
 
-    /// Gbit/s of each run.
+    /// The throughput of each run, in Gbit/s.
     fn rates(&self) -> impl Iterator<Item = f64> {
         self.0
             .iter()
             .map(|outcome| outcome.bytes as f64 * 8.0 / 1e9 / outcome.seconds)
     }
 
-    /// Gbit/s.
+    /// The throughput in Gbit/s.
     pub fn rate(&self) -> f64 {
         median(self.rates())
     }
@@ -33,8 +33,8 @@ impl Series {
         )
     }
 
-    /// The median of the ratios of runs that followed each other, in percent:
-    /// what the rest of the machine does meanwhile troubles both alike.
+    /// The median of the ratios of consecutive runs, in percent: the rest of the machine
+    /// affects both in the same way.
     pub fn percent_of(&self, other: &Self) -> f64 {
         median(
             self.rates()
@@ -44,8 +44,8 @@ impl Series {
     }
 }
 
-/// Runs all `kinds` in turn, `runs` times, after a round that does not count.
-/// The argument of each is whether it is in that round.
+/// Runs all `kinds` in turn, `runs` times, after a round that does not count. The
+/// argument of each is whether it is in the first round.
 pub fn interleave<const K: usize>(
     runs: usize,
     mut kinds: [&mut dyn FnMut(bool) -> Result<Outcome, Failure>; K],
@@ -68,7 +68,7 @@ pub fn median(values: impl Iterator<Item = f64>) -> f64 {
     sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// What so many percent of `times` do not exceed, in microseconds.
+/// The percentile `percent` of `times`, in microseconds.
 pub fn percentile(times: &[Duration], percent: usize) -> f64 {
     let mut sorted = times.to_vec();
     sorted.sort();

@@ -1,4 +1,4 @@
-//! The two rtnetlink(7) requests a namespace needs; `ip` may not be installed.
+//! The two rtnetlink(7) requests that a namespace needs; `ip` may not be installed.
 
 use std::io;
 use std::net::IpAddr;
@@ -11,7 +11,7 @@ use nix::sys::socket::{
 
 /// `struct nlmsghdr`.
 const HEADER_LEN: usize = 16;
-/// Where the answer's error code is: after its header.
+/// The offset of the error code in the answer: after its header.
 const ERROR_AT: std::ops::Range<usize> = HEADER_LEN..HEADER_LEN + 4;
 
 /// Brings the interface up.
@@ -24,8 +24,8 @@ pub(super) fn set_up(index: u32) -> io::Result<()> {
     request(libc::RTM_NEWLINK, 0, &body)
 }
 
-/// Adds an address, which can be used at once: no duplicate address
-/// detection, which takes a second and can find no other host.
+/// Adds an address, which can be used at once: without duplicate address detection, which
+/// takes a second and can find no other host.
 pub(super) fn add_address(index: u32, address: IpAddr, prefix: u8) -> io::Result<()> {
     let (family, octets) = match address {
         IpAddr::V4(v4) => (libc::AF_INET as u8, v4.octets().to_vec()),

@@ -1,4 +1,4 @@
-//! What the settings of this kernel say about namespaces, and what to change in them.
+//! The settings of this kernel for namespaces, and what to change in them.
 
 use std::fs;
 
@@ -8,20 +8,20 @@ use nix::unistd::Uid;
 /// such setting.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Policy {
-    /// Whether this process is root, as far as it can see.
+    /// Whether this process is root in its user namespace.
     is_root: bool,
-    /// The most namespaces of each kind that a user may have (`namespaces(7)`).
+    /// The maximum number of namespaces of each kind that a user may have (`namespaces(7)`).
     max_user: Option<u64>,
     max_net: Option<u64>,
     max_pid: Option<u64>,
     /// Debian's setting: 0 forbids user namespaces to all but root.
     unprivileged_clone: Option<u64>,
-    /// Ubuntu's setting: 1 takes the capabilities in a user namespace away again.
+    /// Ubuntu's setting: 1 removes the capabilities in a user namespace.
     apparmor_restricts: Option<u64>,
 }
 
 impl Policy {
-    /// The settings as they are.
+    /// The present settings.
     pub(super) fn read() -> Self {
         let setting = |name: &str| {
             let path = format!("/proc/sys/{name}");
@@ -37,7 +37,7 @@ impl Policy {
         }
     }
 
-    /// What to do where the kernel says that there are too many.
+    /// What to do if the kernel reports that there are too many.
     pub(super) fn remedy_for_too_many(&self) -> String {
         let limits = self.limits();
         let zeros = limits.iter().filter(|(_, most)| *most == Some(0));
@@ -57,7 +57,7 @@ impl Policy {
         )
     }
 
-    /// What to do where it is not permitted.
+    /// What to do if it is not permitted.
     pub(super) fn remedy_for_forbidden(&self) -> String {
         if self.is_root {
             return "root lacks a capability here, as in a container: start it with\n  \
@@ -112,7 +112,7 @@ mod tests {
     };
 
     #[test]
-    fn the_limit_that_is_zero_is_named() {
+    fn a_limit_of_zero_is_named() {
         let policy = Policy {
             max_user: Some(0),
             ..PLENTY
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn root_gets_no_advice_to_be_root() {
+    fn root_is_not_advised_to_be_root() {
         let root = Policy {
             is_root: true,
             unprivileged_clone: Some(0),

@@ -1,7 +1,7 @@
 //! What this machine permits, for `lastbyte doctor`.
 //!
-//! Each probe tries the thing itself, without lasting effect and without
-//! moving the caller, and says what to do about a refusal.
+//! Each probe tries the operation itself, without lasting effect and without moving the
+//! caller, and reports what to do about a refusal.
 
 use std::env;
 use std::io;
@@ -12,12 +12,12 @@ use std::process::{Command, Stdio};
 use super::{Namespace, NamespaceError, setup, thread};
 use crate::tap::{self, Offload, TapError};
 
-/// The answer to one question about this machine.
+/// The result of one check of this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Probe {
-    /// What was asked.
+    /// What was checked.
     pub name: String,
-    /// Whether it is there and works.
+    /// Whether it exists and works.
     pub ok: bool,
     /// What was found.
     pub found: String,
@@ -45,7 +45,7 @@ impl Probe {
     }
 }
 
-/// Is the TUN/TAP driver there, and may this user open it?
+/// Does the TUN/TAP driver exist, and may this user open it?
 #[must_use]
 pub fn tun_device() -> Probe {
     let name = "TUN/TAP driver";
@@ -55,7 +55,7 @@ pub fn tun_device() -> Probe {
     }
 }
 
-/// What does the driver do for a TAP, so that frames may be long and without
+/// What can be offloaded to the driver of a TAP, so that frames may be long and without
 /// checksums?
 #[must_use]
 pub fn tap_offload() -> Probe {
@@ -77,8 +77,8 @@ pub fn tap_offload() -> Probe {
     }
 }
 
-/// Did a program that was killed leave offload switched on at a TAP? The next program
-/// that attaches would get damaged frames, so offload is switched off.
+/// Did a killed program leave offload switched on at a TAP? The next program that
+/// attaches would get damaged frames, so offload is switched off.
 #[must_use]
 pub fn tap_leftovers() -> Probe {
     let name = "TAP settings";
@@ -115,8 +115,8 @@ pub fn tap_leftovers() -> Probe {
 
 /// Can a private network be made, as `lastbyte send --peer` does?
 ///
-/// Tried on a thread of its own as root, else with a child process
-/// (`unshare`, of util-linux).
+/// It is tried on a separate thread as root, otherwise with a child process (`unshare`,
+/// of util-linux).
 #[must_use]
 pub fn network_namespace() -> Probe {
     let name = "private network";
@@ -139,7 +139,7 @@ pub fn network_namespace() -> Probe {
     };
     match thread.join() {
         Ok(Ok(())) => Probe::good(name, "made one, with its TAP, as root"),
-        // A thread of many cannot move without root; a process alone can.
+        // One thread of many cannot move without root; a process with one thread can.
         Ok(Err(NamespaceError::MultiThreaded)) => Probe {
             name: name.to_owned(),
             ..user_namespace()
@@ -153,7 +153,7 @@ pub fn network_namespace() -> Probe {
 #[must_use]
 pub fn user_namespace() -> Probe {
     let name = "user namespaces";
-    // As util-linux and busybox both have it.
+    // Both util-linux and busybox have these options.
     let tried = Command::new("unshare")
         .args(["-U", "-r", "-n", "-p", "-f", "true"])
         .env("LC_ALL", "C")
@@ -196,7 +196,7 @@ fn refused_tap(name: &str, error: &TapError) -> Probe {
     }
 }
 
-/// The message of an error names the fault and then what to do about it.
+/// The message of an error names the problem and then the remedy.
 fn with_remedy(name: &str, message: &str) -> Probe {
     match message.split_once(": ") {
         Some((found, remedy)) => Probe::bad(name, found, remedy),
@@ -204,14 +204,14 @@ fn with_remedy(name: &str, message: &str) -> Probe {
     }
 }
 
-/// The message of an error names what the system refused, for whatever reason.
+/// The message of an error names what the system refused, whatever the reason.
 fn without_remedy(name: &str, message: String) -> Probe {
     let remedy = "run as root; in a container, start it with\n  \
                   --cap-add SYS_ADMIN --cap-add NET_ADMIN --device /dev/net/tun";
     Probe::bad(name, message, remedy)
 }
 
-/// How to get a package that Debian and Ubuntu call `package`.
+/// How to install a package that Debian and Ubuntu call `package`.
 fn install(package: &str) -> String {
     match find("apt") {
         Some(_) => format!("sudo apt install {package}"),
@@ -269,7 +269,7 @@ pub fn rust_targets(wanted: &[&str]) -> Probe {
 }
 
 fn find(program: &str) -> Option<PathBuf> {
-    // Debian keeps some where only root looks.
+    // Debian keeps some programs in directories that are only on root's PATH.
     let more = ["/usr/sbin", "/sbin"].map(PathBuf::from);
     env::split_paths(&env::var_os("PATH")?)
         .chain(more)

@@ -13,22 +13,22 @@ const ALONE: &str = "LASTBYTE_TEST_ALONE";
 /// Runs a `#[test]` in a private network of its own, as any user: `cargo test` needs no
 /// root for it.
 ///
-/// As root a new thread is moved there. Another user needs a user namespace, which only
-/// a process with one thread can enter, and a test binary has more. So it is started once
-/// more for this test alone, by `unshare` (of util-linux or busybox).
+/// As root a new thread is moved there. Another user needs a user namespace, which only a
+/// process with one thread can enter, and a test binary has more. So the binary is
+/// started again for this test alone, by `unshare` (of util-linux or busybox).
 ///
-/// Where no network can be made, it says so on stderr and tests nothing; with `CI=true`
-/// in the environment that is a panic.
+/// If no network can be made, it reports that on stderr and tests nothing; with `CI=true`
+/// in the environment it panics.
 ///
 /// # Panics
 ///
-/// As `inside` does, or in place of a test that cannot run with `CI=true`.
+/// If `inside` panics, or if the test cannot run with `CI=true`.
 ///
 /// ```no_run
 /// // In a `#[test]`:
 /// lastbyte_host::namespace::test(|_namespace, tap| {
 ///     let server = std::net::TcpListener::bind("10.77.0.1:5000").expect("a free port");
-///     // ... a stack on `tap`, with the address 10.77.0.2, calls the server.
+///     // ... a stack on `tap`, with the address 10.77.0.2, connects to the server.
 ///     # let _ = (server, tap);
 /// });
 /// ```
@@ -37,14 +37,14 @@ pub fn test<F: FnOnce(Namespace, Tap) + Send>(inside: F) {
     test_with(Offload::Segmentation, inside);
 }
 
-/// As [`test()`], with at most this much left to the kernel.
+/// Like [`test()`], with at most this much offloaded to the kernel.
 ///
 /// # Panics
 ///
 /// As [`test()`].
 #[track_caller]
 pub fn test_with<F: FnOnce(Namespace, Tap) + Send>(most: Offload, inside: F) {
-    // Tried by a thread of its own, so that nothing is left of the attempt.
+    // A separate thread tries it, so that nothing is left of the attempt.
     let tried = thread::scope(|scope| scope.spawn(unshare_network).join());
     let tried = tried.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     let done = match tried {
@@ -57,7 +57,7 @@ pub fn test_with<F: FnOnce(Namespace, Tap) + Send>(most: Offload, inside: F) {
     }
 }
 
-/// Says loudly that nothing is tested, and why; with `CI=true` that is a failure.
+/// Reports that nothing is tested, and why; with `CI=true` that is a failure.
 #[track_caller]
 fn skip(why: &str) {
     let on_ci = env::var_os("CI").is_some_and(|ci| ci == "true");
@@ -96,7 +96,7 @@ fn run_alone() {
     let said = String::from_utf8_lossy(&output.stdout);
     print!("{said}");
     eprint!("{}", String::from_utf8_lossy(&output.stderr));
-    // Zero tests would be a success, too.
+    // Zero tests would also be a success.
     let has_run = said.contains("1 passed");
     assert!(
         output.status.success() && has_run,

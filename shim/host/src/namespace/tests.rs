@@ -1,4 +1,4 @@
-//! Namespaces, TAPs and captures against the real kernel.
+//! Namespaces, TAPs and captures with the real kernel.
 
 use std::io::Read;
 use std::net::{TcpListener, TcpStream};
@@ -67,7 +67,7 @@ impl<D: Device> Endpoint<D> {
             .expect("a fresh socket connects");
     }
 
-    /// Closes, and polls until both sides have.
+    /// Closes, and polls until both sides have closed.
     #[track_caller]
     fn finish(&mut self) {
         self.socket().close();
@@ -104,7 +104,7 @@ fn endpoint(tap: Tap) -> Endpoint<Tap> {
     Endpoint::new(tap, clock)
 }
 
-/// A kernel peer in this thread's namespace, with what it will have read.
+/// A kernel peer in this thread's namespace, which returns what it has read.
 fn sink(address: IpAddr) -> (SocketAddr, thread::JoinHandle<Vec<u8>>) {
     let listener = TcpListener::bind((address, 0)).unwrap();
     let at = listener.local_addr().unwrap();
@@ -118,7 +118,7 @@ fn sink(address: IpAddr) -> (SocketAddr, thread::JoinHandle<Vec<u8>>) {
 }
 
 #[test]
-fn the_namespace_is_another_than_the_callers() {
+fn the_namespace_differs_from_the_callers() {
     let network = || fs::read_link("/proc/thread-self/ns/net").unwrap();
     let ours = network();
     test(|_, _| assert_ne!(network(), ours));
@@ -126,17 +126,18 @@ fn the_namespace_is_another_than_the_callers() {
     assert!(if_nametoindex(TAP_NAME).is_err());
 }
 
-/// A namespace is ready when it is entered: if the first frame were lost, connecting
-/// would take a second. The machine may be busy, so one quick attempt of three is enough.
+/// A namespace is ready as soon as it is entered: if the first frame were lost,
+/// connecting would take a second. The machine may be busy, so one quick attempt of three
+/// is enough.
 #[track_caller]
 fn reaches_the_kernel_at(address: IpAddr) {
     let is_quick = |_| reach_the_kernel_at(address) < Duration::from_millis(900);
     assert!((0..3).any(is_quick));
 }
 
-/// Sends a few bytes to the kernel at `address`, in a namespace of its own:
-/// smoltcp resolves one neighbour per second, whatever its address. Returns how long
-/// it took to connect; nothing, where there is no such address.
+/// Sends a few bytes to the kernel at `address`, in a namespace of its own: smoltcp
+/// resolves one neighbour per second, whatever its address. Returns how long it took to
+/// connect; `None` if there is no such address.
 #[track_caller]
 fn reach_the_kernel_at(address: IpAddr) -> Duration {
     let mut took = Duration::ZERO;
@@ -256,7 +257,7 @@ fn a_removed_interface_is_an_error_and_not_a_panic() {
         assert!(tap.take_error().is_some());
         assert!(tap.take_error().is_none());
         assert!(!tap.is_link_up());
-        // The interface was removed, and the clock sleeps all the same.
+        // The interface was removed, and the clock still sleeps.
         let until = clock.now() + Duration::from_millis(20);
         clock.wait(Some(until));
         assert!(clock.now() >= until);
@@ -283,7 +284,7 @@ fn a_link_that_is_down_drops_frames_and_may_come_back() {
 }
 
 #[test]
-fn opening_says_what_is_wrong() {
+fn opening_reports_what_is_wrong() {
     test(|_, tap| {
         let error = |name| Tap::open(name).expect_err("must not open");
         assert!(matches!(error("tap9"), TapError::NoSuchInterface { .. }));
@@ -363,7 +364,7 @@ fn a_capture_shows_both_directions_to_tshark() {
 }
 
 #[test]
-fn a_peer_process_finds_itself_in_the_namespace() {
+fn a_peer_process_is_in_the_namespace() {
     test(|namespace, tap| {
         let program = "import socket\n\
             s = socket.create_server(('10.77.0.1', 4000))\n\

@@ -1,10 +1,10 @@
-//! What may stand between a user and a TAP, each with its remedy.
+//! The reasons why a TAP cannot be used, each with its remedy.
 
 use std::io;
 
 use super::{MIN_MTU, TUN_PATH};
 
-/// Why a TAP device could not be had.
+/// Why a TAP device cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum TapError {
     /// The kernel offers no TUN/TAP driver here.
@@ -23,7 +23,7 @@ pub enum TapError {
     /// No interface has this name.
     #[error("there is no interface {name}. To create it:\n  {}", recipe(name))]
     NoSuchInterface {
-        /// The name that was asked for.
+        /// The requested name.
         name: String,
     },
     /// The interface is of another kind (or a TAP with several queues).
@@ -32,7 +32,7 @@ pub enum TapError {
         recipe("tap0")
     )]
     NotATap {
-        /// The name that was asked for.
+        /// The requested name.
         name: String,
     },
     /// The interface belongs to another user.
@@ -41,13 +41,13 @@ pub enum TapError {
         recipe(name)
     )]
     NotOwner {
-        /// The name that was asked for.
+        /// The requested name.
         name: String,
     },
     /// Another process is attached to the interface.
     #[error("{name} is in use by another process")]
     Busy {
-        /// The name that was asked for.
+        /// The requested name.
         name: String,
     },
     /// The interface carries packets smaller than IPv4 permits.
@@ -55,7 +55,7 @@ pub enum TapError {
         "{name} has an MTU of {mtu}, and {MIN_MTU} is the least: `sudo ip link set {name} mtu 1500`"
     )]
     MtuTooSmall {
-        /// The name that was asked for.
+        /// The requested name.
         name: String,
         /// Its MTU in bytes.
         mtu: usize,
@@ -65,22 +65,22 @@ pub enum TapError {
         "{name:?} cannot be an interface name: 1 to 15 bytes, no slash, no space, no percent sign"
     )]
     BadName {
-        /// The name that was asked for.
+        /// The requested name.
         name: String,
     },
     /// Something else went wrong.
     #[error("{doing} {name}: {source}")]
     Io {
-        /// What was being done.
+        /// What was attempted.
         doing: &'static str,
-        /// The name that was asked for.
+        /// The requested name.
         name: String,
-        /// What the kernel said.
+        /// The error of the kernel.
         source: io::Error,
     },
 }
 
-/// The commands that make a TAP this user can open.
+/// The commands that make a TAP that this user can open.
 fn recipe(name: &str) -> String {
     format!(
         "sudo ip tuntap add dev {name} mode tap user $USER && sudo ip addr add 10.0.0.1/24 dev {name} && sudo ip link set {name} up"

@@ -1,8 +1,8 @@
 //! What a killed program leaves on a TAP.
 //!
-//! The offload that a program requests belongs to the interface. It stays when
-//! the program is killed, and then the kernel hands frames without checksums, and
-//! longer than the MTU, to the next program that attaches.
+//! The offload that a program requests belongs to the interface. It stays when the
+//! program is killed, and then the next program that attaches gets frames without
+//! checksums, and longer than the MTU.
 
 use std::io;
 use std::mem;
@@ -15,7 +15,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
 use super::{Offload, Tap, TapError};
 
-/// Questions of ethtool(8) about an interface (`linux/ethtool.h`).
+/// Requests of ethtool(8) about an interface (`linux/ethtool.h`).
 const ETHTOOL_GDRVINFO: u32 = 0x03;
 const ETHTOOL_GTXCSUM: u32 = 0x16;
 const ETHTOOL_GTSO: u32 = 0x1e;
@@ -36,7 +36,7 @@ struct Value {
 }
 
 nix::ioctl_readwrite_bad! {
-    /// Queries what the driver of an interface does.
+    /// Queries the driver of an interface.
     ethtool, libc::SIOCETHTOOL, libc::ifreq
 }
 
@@ -68,15 +68,15 @@ fn query(name: &str, question: u32) -> io::Result<bool> {
     Ok(value.answer != 0)
 }
 
-/// Has the question answered that `about`, one of the structures above, begins with.
+/// Performs the request in `about`, which is one of the structures above.
 #[expect(
     unsafe_code,
-    reason = "an ioctl is a call the compiler cannot look into"
+    reason = "an ioctl is a call that the compiler cannot check"
 )]
 fn query_with<T>(name: &str, about: &mut T) -> io::Result<()> {
     let flags = SockFlag::SOCK_CLOEXEC;
     let socket = socket(AddressFamily::Inet, SockType::Datagram, flags, None)?;
-    // SAFETY: a structure of numbers and pointers, for which zeros are good.
+    // SAFETY: a structure of numbers and pointers, for which zeros are valid.
     let mut request: libc::ifreq = unsafe { mem::zeroed() };
     // The last byte stays zero.
     let room = request.ifr_name.len() - 1;
@@ -84,13 +84,13 @@ fn query_with<T>(name: &str, about: &mut T) -> io::Result<()> {
         *to = from.cast_signed();
     }
     request.ifr_ifru.ifru_data = (&raw mut *about).cast();
-    // SAFETY: the descriptor is open, the request names an interface and points
-    // to the live structure that its question is answered in.
+    // SAFETY: the descriptor is open, the request names an interface and points to a live
+    // structure for the answer.
     unsafe { ethtool(socket.as_raw_fd(), &raw mut request) }?;
     Ok(())
 }
 
-/// A TAP on which a program that was killed left offload switched on.
+/// A TAP on which a killed program left offload switched on.
 #[derive(Debug)]
 pub struct Leftover {
     /// The interface.
@@ -99,8 +99,8 @@ pub struct Leftover {
     pub refused: Option<TapError>,
 }
 
-/// Looks for such TAPs in the network of the calling thread, and repairs them.
-/// One that a program is attached to is left alone.
+/// Searches such TAPs in the network of the calling thread, and repairs them. A TAP to
+/// which a program is attached is not changed.
 #[must_use]
 pub fn repair_all() -> Vec<Leftover> {
     // One entry for each address of each interface.
@@ -120,7 +120,7 @@ pub fn repair_all() -> Vec<Leftover> {
             // Attaching is the repair.
             let refused = match Tap::open_with(&name, Offload::None) {
                 Ok(_) => None,
-                // In use, although it is down; or no TAP at all.
+                // It is in use, although it is down, or it is not a TAP.
                 Err(TapError::Busy { .. } | TapError::NotATap { .. }) => return None,
                 Err(error) => Some(error),
             };

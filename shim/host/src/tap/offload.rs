@@ -1,9 +1,9 @@
-//! What the kernel does for a TAP: checksums, and cutting into segments.
+//! The checksum and segmentation offload of a TAP.
 //!
 //! With `IFF_VNET_HDR`, every frame that is read or written has a small header
-//! in front (`struct virtio_net_hdr`). It says of a frame that it is given
-//! that the kernel shall cut it and sum it up, and of one that it hands over
-//! that this was left out, because the frame never was on a wire.
+//! in front (`struct virtio_net_hdr`). In front of a sent frame it requests segmentation
+//! and checksums from the kernel. In front of a received frame it shows that both were
+//! omitted, because the frame was never on a wire.
 
 use std::io;
 use std::net::IpAddr;
@@ -17,7 +17,7 @@ use smoltcp::wire::{IPV4_HEADER_LEN, IpProtocol, TCP_HEADER_LEN, TcpPacket};
 use super::ETHERNET_HEADER_LEN;
 use crate::packet::{Content, Transport, look};
 
-/// How much of the work the kernel does.
+/// How much is offloaded to the kernel.
 ///
 /// ```
 /// use lastbyte_host::tap::Offload;
@@ -29,16 +29,16 @@ use crate::packet::{Content, Transport, look};
 pub enum Offload {
     /// Nothing: plain frames, as on any wire.
     None,
-    /// It completes the checksums of TCP in what is sent, and leaves them out
-    /// of what it sends itself.
+    /// The kernel completes the TCP checksums of what we send, and omits them in what it
+    /// sends itself.
     Checksum,
-    /// It also cuts what is sent over IPv4 into segments, and hands over
-    /// several segments of a peer of its own as one.
+    /// It also segments what we send over IPv4, and passes on several segments of its own
+    /// TCP as one frame.
     Segmentation,
 }
 
 impl Offload {
-    /// All of them, the least first.
+    /// All levels, the lowest first.
     pub const ALL: [Self; 3] = [Self::None, Self::Checksum, Self::Segmentation];
 
     /// A short name: `none`, `checksum` or `tso`.
@@ -51,8 +51,8 @@ impl Offload {
         }
     }
 
-    /// How much of it a connection to `remote` has: smoltcp 0.14 has segments
-    /// cut by others over IPv4 only.
+    /// How much of it applies to a connection to `remote`: smoltcp 0.14 offloads
+    /// segmentation over IPv4 only.
     #[must_use]
     pub fn towards(self, remote: IpAddr) -> Self {
         match remote {
@@ -61,7 +61,7 @@ impl Offload {
         }
     }
 
-    /// What [`name`](Self::name) says, in words.
+    /// A description of [`name`](Self::name).
     #[must_use]
     pub const fn what(self) -> &'static str {
         match self {
@@ -79,8 +79,8 @@ impl Offload {
         }
     }
 
-    /// The longest frame that may arrive, where an ordinary one has at most
-    /// `max_frame` octets.
+    /// The longest frame that may arrive, if an ordinary one has at most `max_frame`
+    /// octets.
     pub(super) fn longest_frame(self, max_frame: usize) -> usize {
         match self {
             Self::None | Self::Checksum => max_frame,
@@ -88,7 +88,7 @@ impl Offload {
         }
     }
 
-    /// Announces to a stack what it may leave to the device.
+    /// Announces to a stack what it may offload to the device.
     ///
     /// The device verifies each received frame that the kernel has not verified.
     pub(super) fn announce(self, capabilities: &mut DeviceCapabilities) {
@@ -112,12 +112,12 @@ impl std::fmt::Display for Offload {
     }
 }
 
-/// The longest IP packet whose length its header can contain. smoltcp writes a
-/// zero for a longer one, which the segment guard treats as damage.
+/// The longest IP packet whose length fits in its header. For a longer one smoltcp writes
+/// a zero, which the guard treats as damage.
 const MAX_IP_LEN: usize = 65_535;
 
-/// The longest frame that a stack may give to be cut: full segments only, so
-/// that a stream of them has no short ones in between.
+/// The longest frame that a stack may give to segment: full segments only, so that a
+/// stream of frames has no short segments in between.
 fn largest_frame(mtu: usize) -> Option<NonZeroUsize> {
     let headers_len = IPV4_HEADER_LEN + TCP_HEADER_LEN;
     let segment_len = mtu.checked_sub(headers_len).filter(|len| *len > 0)?;
@@ -127,26 +127,26 @@ fn largest_frame(mtu: usize) -> Option<NonZeroUsize> {
 
 // ---- the header in front of a frame ----
 
-/// The length of `struct virtio_net_hdr`: two octets and four numbers of two,
+/// The length of `struct virtio_net_hdr`: two octets and four numbers of two octets each,
 /// in the byte order of this machine.
 const HEADER_LEN: usize = 10;
 
-/// The checksum is to be completed: from `csum_start` on, to be put
-/// `csum_offset` after that.
+/// The checksum is to be completed: it covers the frame from `csum_start` on, and belongs
+/// `csum_offset` octets after that.
 const F_NEEDS_CSUM: u8 = 1;
-/// The checksum was looked at and is right.
+/// The checksum was verified and is right.
 const F_DATA_VALID: u8 = 2;
 const GSO_NONE: u8 = 0;
 const GSO_TCPV4: u8 = 1;
 const GSO_TCPV6: u8 = 4;
-/// May be set in addition, and says how to treat congestion marks.
+/// May be set in addition, and determines how to treat congestion marks.
 const GSO_ECN: u8 = 0x80;
 
-/// Where TCP keeps its checksum (RFC 9293, 3.1).
+/// The offset of the checksum in a TCP header (RFC 9293, 3.1).
 const TCP_CHECKSUM_AT: u16 = 16;
 
-/// Fills in what stands in front of a frame that is about to be sent, and what
-/// the kernel expects in the place of the checksum it completes.
+/// Fills in the header in front of a frame to send, and what the kernel expects in place
+/// of the checksum that it completes.
 pub(super) fn prepare(header: &mut [u8], frame: &mut [u8], segment_len: Option<NonZeroU16>) {
     let Some(header) = header.first_chunk_mut::<HEADER_LEN>() else {
         return;
@@ -184,7 +184,7 @@ pub(super) fn prepare(header: &mut [u8], frame: &mut [u8], segment_len: Option<N
     ];
 }
 
-/// Writes the sum of the pseudo header to where the checksum belongs; where the
+/// Writes the sum of the pseudo header in place of the checksum. Returns where the
 /// segment begins, and the length of its header.
 fn place_pseudo_sum(transport: &Transport, frame: &mut [u8]) -> Option<(u16, u16)> {
     let mut tcp = TcpPacket::new_unchecked(frame.get_mut(transport.octets.clone())?);
@@ -193,17 +193,17 @@ fn place_pseudo_sum(transport: &Transport, frame: &mut [u8]) -> Option<(u16, u16
     Some((at, tcp.header_len().into()))
 }
 
-/// What the kernel says of a frame that it hands over.
+/// The content of the header in front of a received frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Arrival {
     vouched: Vouched,
-    /// Whether it is of a kind that was asked for.
+    /// Whether the frame is of a kind that was requested.
     is_known: bool,
-    /// The length of the segments that it would have been on a wire.
+    /// The length of the segments that the frame would be on a wire.
     pub(super) segment_len: Option<NonZeroU16>,
 }
 
-/// Whose checksum need not be looked at.
+/// The checksum that need not be verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Vouched {
     Nothing,
@@ -213,7 +213,7 @@ enum Vouched {
 }
 
 impl Arrival {
-    /// Reads what stands in front of a frame.
+    /// Reads the header in front of a frame.
     pub(super) fn read(header: &[u8]) -> Option<Self> {
         let &[flags, gso, _, _, size_0, size_1, start_0, start_1, _, _] =
             header.first_chunk::<HEADER_LEN>()?;
@@ -232,7 +232,7 @@ impl Arrival {
         })
     }
 
-    /// Whether a stack that looks at no checksum may have this frame.
+    /// Whether a stack that verifies no checksum may get this frame.
     pub(super) fn is_sound(&self, frame: &[u8]) -> bool {
         self.is_known
             && match look(Medium::Ethernet, frame) {
@@ -251,8 +251,8 @@ impl Arrival {
 // ---- the settings of the driver ----
 
 nix::ioctl_write_int_bad! {
-    /// Which frames the kernel may hand over. Although it is declared to take a
-    /// pointer, it takes the number itself.
+    /// Sets which frames the kernel may pass on. Although it is declared with a pointer,
+    /// it takes the number itself.
     tun_set_offload, nix::request_code_write!(b'T', 208, size_of::<libc::c_uint>())
 }
 nix::ioctl_write_ptr! {
@@ -275,7 +275,7 @@ pub(super) fn enable(device: &impl AsFd, offload: Offload) -> io::Result<()> {
     set_mask(device.as_fd(), mask)
 }
 
-/// Switches off what [`enable`] requested: it belongs to the interface, not to
+/// Switches off what [`enable`] requested: the setting belongs to the interface, not to
 /// the descriptor, and the next program that attaches may not expect it.
 pub(super) fn disable(device: &impl AsFd) -> io::Result<()> {
     set_mask(device.as_fd(), 0)
@@ -283,7 +283,7 @@ pub(super) fn disable(device: &impl AsFd) -> io::Result<()> {
 
 #[expect(
     unsafe_code,
-    reason = "an ioctl is a call the compiler cannot look into"
+    reason = "an ioctl is a call that the compiler cannot check"
 )]
 fn set_mask(fd: BorrowedFd<'_>, mask: libc::c_uint) -> io::Result<()> {
     let mask = libc::c_int::try_from(mask).map_err(|_| io::ErrorKind::InvalidInput)?;
@@ -295,12 +295,12 @@ fn set_mask(fd: BorrowedFd<'_>, mask: libc::c_uint) -> io::Result<()> {
 
 #[expect(
     unsafe_code,
-    reason = "an ioctl is a call the compiler cannot look into"
+    reason = "an ioctl is a call that the compiler cannot check"
 )]
 fn set_header_len(fd: BorrowedFd<'_>) -> io::Result<()> {
     let len = libc::c_int::try_from(HEADER_LEN).map_err(|_| io::ErrorKind::InvalidInput)?;
-    // SAFETY: the descriptor is open, and the driver reads one `int` through the
-    // pointer, which is that of a live one.
+    // SAFETY: the descriptor is open, and the driver reads one `int` through the pointer,
+    // which points to a live one.
     unsafe { tun_set_header_len(fd.as_raw_fd(), &raw const len) }?;
     Ok(())
 }
@@ -308,12 +308,12 @@ fn set_header_len(fd: BorrowedFd<'_>) -> io::Result<()> {
 /// Whether this driver can put a header in front of frames at all.
 #[expect(
     unsafe_code,
-    reason = "an ioctl is a call the compiler cannot look into"
+    reason = "an ioctl is a call that the compiler cannot check"
 )]
 pub(super) fn is_known_to(driver: &impl AsFd) -> bool {
     let mut features: libc::c_uint = 0;
-    // SAFETY: the descriptor is open, and the driver writes one `unsigned int`
-    // through the pointer, which is that of a live one.
+    // SAFETY: the descriptor is open, and the driver writes one `unsigned int` through
+    // the pointer, which points to a live one.
     let asked = unsafe { tun_features(driver.as_fd().as_raw_fd(), &raw mut features) };
     asked.is_ok() && features & libc::IFF_VNET_HDR.cast_unsigned() != 0
 }

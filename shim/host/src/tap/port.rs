@@ -1,4 +1,4 @@
-//! The descriptor of a TAP, and what happened to it.
+//! The descriptor of a TAP, and its errors.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -10,11 +10,10 @@ use tun_rs::SyncDevice;
 
 use super::offload::{self, Offload};
 
-/// How long [`Port::has_room`] waits for room before it says that there is
-/// none.
+/// How long [`Port::has_room`] waits for room before it returns false.
 const FULL_PAUSE: Duration = Duration::from_millis(1);
 
-/// The descriptor, and what happened to it.
+/// The descriptor, and its errors.
 pub(super) struct Port {
     device: SyncDevice,
     offload: Offload,
@@ -94,8 +93,8 @@ impl Port {
         }
     }
 
-    /// Whether a frame would be taken. If the queue is known to be full, this waits a
-    /// moment first, so that a caller that polls it does not spin.
+    /// Whether a frame would be accepted. If the queue is known to be full, this first
+    /// waits a moment, so that a caller that polls it does not spin.
     pub(super) fn has_room(&mut self) -> bool {
         if self.is_full {
             let timeout = PollTimeout::try_from(FULL_PAUSE).unwrap_or(PollTimeout::ZERO);
@@ -136,8 +135,8 @@ impl std::fmt::Debug for Port {
     }
 }
 
-/// Whether the descriptor has lost its interface. Everything else passes: a
-/// link that is down (`EIO`) may come up, memory may be freed.
+/// Whether the descriptor has lost its interface. Every other error is temporary: a link
+/// that is down (`EIO`) may come up, memory may be freed.
 fn is_fatal(error: &io::Error) -> bool {
     matches!(
         Errno::from_raw(error.raw_os_error().unwrap_or(0)),

@@ -1,19 +1,18 @@
-//! An attacker who knows both addresses and ports, and no sequence number.
+//! An attacker who knows both addresses and ports, but no sequence number.
 //!
-//! He sends 25,000 segments of each of four kinds, so that none of the 2^32
-//! sequence numbers is farther than our receive window from one he tries:
+//! The attacker sends 25,000 segments of each of four kinds, so that each of the 2^32
+//! sequence numbers is within our receive window of one that was tried:
 //!
-//! - RST and SYN, blind.
-//! - FIN with data, at blind sequence numbers; what they acknowledge is granted
-//!   to him, or no stack would look at them twice.
-//! - ACK, at a granted sequence number and with a blind acknowledgement: what
-//!   would make the ledger lie.
+//! - RST and SYN, at blind sequence numbers.
+//! - FIN with data, at blind sequence numbers, but with a known ACK number: otherwise any
+//!   TCP would drop them.
+//! - ACK, at a known sequence number and with a blind ACK number, which would make the
+//!   ledger wrong.
 //!
-//! In every round he also gets lucky with one of each kind: in the window, and
-//! not exact. Two things are left out, because no TCP can distinguish them from the
-//! peer's segments (RFC 5961 makes them improbable, not impossible): the one number that
-//! is RCV.NXT, or data that overlaps it, and the acknowledgement of an octet in
-//! flight.
+//! In every round one segment of each kind is also in the window, but not exact. Two
+//! cases are excluded, because no TCP can distinguish them from the peer's segments (RFC
+//! 5961 makes them improbable, not impossible): RCV.NXT itself, or data that overlaps it,
+//! and the acknowledgement of an octet in flight.
 
 use crate::Case;
 use crate::fixture::{Lab, Seen, accepted, content, lab, lab_over, quick, sha256};
@@ -47,30 +46,30 @@ pub const CASES: &[Case] = &[
     ),
 ];
 
-/// Segments of each kind.
+/// The number of segments of each kind.
 const EACH: u32 = 25_000;
-/// The distance between the numbers tried: 2^32 / [`EACH`], rounded up.
+/// The distance between the tried numbers: 2^32 / [`EACH`], rounded up.
 const STEP: u32 = 171_799;
 const RX_BUFFER: u32 = 172 * 1024;
 const _: () = assert!(STEP <= RX_BUFFER && EACH as u64 * STEP as u64 >= 1 << 32);
-/// Much more than the peer's window, so that most of it is queued and not sent:
-/// smoltcp by itself accepts an acknowledgement of that.
+/// Much more than the peer's window, so that most of it is queued and not sent: smoltcp
+/// without the guard accepts an acknowledgement of that.
 const TX_BUFFER: usize = 512 * 1024;
 /// An acknowledgement this far beyond SND.NXT is of bytes queued, not sent.
 const UNSENT: u32 = 300 * 1024;
-/// More than is sent while one round of forged segments is taken in.
+/// More than is sent while one round of forged segments is processed.
 const FLIGHT: u32 = 200 * 1024;
 /// The forged segments of one round and the kernel's own fit into the queue of
 /// the TAP, 1,000 frames.
 const ROUNDS: u32 = 500;
-/// Polls within which a round is taken in.
+/// The number of polls in which a round is processed.
 const POLLS: u32 = 100;
-/// How long the peer is waited for in a round that finds nothing acknowledged.
+/// How long a round without acknowledged bytes waits for the peer.
 const TURN: Duration = Duration::from_millis(2);
-/// What a forged FIN carries.
+/// The data of a forged FIN.
 const FORGED_DATA: &[u8] = b"lies";
 
-/// What crossed the wire, counted.
+/// Counts of what crossed the wire.
 #[derive(Debug, Default)]
 struct Tally {
     cursor: usize,
@@ -79,11 +78,11 @@ struct Tally {
     syn: u32,
     ack: u32,
     fin: u32,
-    /// ACKs of ours that carry nothing. The peer sends nothing to acknowledge, so
-    /// but for the handshake's they answer forged segments: the guard's challenge
-    /// ACKs, and smoltcp's own answers to segments outside the window, together.
+    /// Pure ACKs of ours. The peer sends nothing to acknowledge, so except that of the
+    /// handshake they all answer forged segments: the guard's challenge ACKs, and
+    /// smoltcp's own answers to segments outside the window.
     pure_acks: u32,
-    /// The highest acknowledgement of the peer's, as a count of bytes.
+    /// The highest acknowledgement of the peer, as a count of bytes.
     acknowledged: u64,
     /// The bytes that we sent at least once.
     sent: u32,
@@ -132,8 +131,8 @@ impl Tally {
     }
 }
 
-/// Where the sweep begins: at 0, or a little later if it would meet RCV.NXT or
-/// have data that reaches it.
+/// Where the sweep begins: at 0, or a little later if a segment would be at RCV.NXT or
+/// its data would reach it.
 fn start_of_sweep(rcv_nxt: u32) -> u32 {
     let reach = 16;
     let meets = (0..EACH).any(|step| rcv_nxt.wrapping_sub(step * STEP) < reach);
@@ -166,7 +165,7 @@ fn round_of_segments(flow: &Flow, una: u32, round: u32, start: u32) -> Vec<Segme
         .collect()
 }
 
-/// Sends for as long as the attack takes; what was sent.
+/// Sends during the attack. Returns what was sent.
 fn send_under_attack(
     lab: &mut Lab<'_, '_>,
     id: ConnectionId,
@@ -186,15 +185,15 @@ fn send_under_attack(
         tally.update(lab, flow);
         assert!(ledger.acknowledged() <= tally.acknowledged, "round {round}");
         if ledger.acknowledged() == acknowledged {
-            // The peer's process has not had its turn.
+            // The peer's process has not run.
             thread::sleep(TURN);
         }
         acknowledged = ledger.acknowledged();
         let first = flow.remote_isn.wrapping_add(1);
         let una = first.wrapping_add(u32::try_from(ledger.acknowledged()).unwrap());
-        // A forger who is granted both numbers can overstate the window, and have
-        // us send what the peer must drop: that costs time and no byte, and would
-        // only slow this transfer down.
+        // A forger who knows both numbers can overstate the window and so make us send
+        // what the peer must drop: that costs time but no byte, and would only slow this
+        // transfer down.
         let mut now = Flow {
             window: (tally.window / 2).max(1),
             ..*flow
@@ -221,13 +220,13 @@ fn a_hundred_thousand_forged_segments_change_nothing() {
     withstand(Offload::Segmentation);
 }
 
-/// There the guard verifies the checksum of every segment itself.
+/// Without offload the guard verifies the checksum of every segment itself.
 fn the_attack_on_a_tap_without_offload_changes_nothing() {
     withstand(Offload::None);
 }
 
-/// A RST at exactly the right number, with one damaged bit. The kernel (which does not
-/// verify frames that it gets whole), the device or the guard verifies the checksum.
+/// A RST at the right number, with one damaged bit. The device or the guard verifies the
+/// checksum; the kernel does not verify frames that it gets complete.
 fn a_segment_damaged_on_the_way_changes_nothing() {
     for offload in Offload::ALL {
         lab_over(
@@ -257,13 +256,13 @@ fn withstand(offload: Offload) {
         setup.tx_buffer = TX_BUFFER;
     };
     lab_over(offload, adapt, |lab| {
-        // A small window, so that many bytes of ours have to wait.
+        // A small window, so that many of our bytes have to wait.
         let script = "c.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32768); drain(); say()";
         let mut peer = Peer::serving(script);
-        // A peer that closes its window, drops what is in flight, and opens it again
-        // makes smoltcp forget its timer; and a forger in the window makes it forget
-        // how many ACKs were duplicates. The three it takes come with our probes, one
-        // in two seconds.
+        // If a peer closes its window, drops what is in flight, and opens the window
+        // again, smoltcp loses its timer; and a forger in the window resets its count of
+        // duplicate ACKs. The three that are needed arrive with our probes, one every two
+        // seconds.
         let patient = quick().finish_timeout(Duration::from_secs(30));
         let id = lab.connect(&mut peer, patient.build().unwrap());
         let flow = lab.flow(id);
@@ -272,7 +271,7 @@ fn withstand(offload: Offload) {
         let with_luck = EACH + ROUNDS;
         let counted = [tally.rst, tally.syn, tally.ack, tally.fin];
         assert_eq!(counted, [with_luck; 4], "every forged segment arrived");
-        // One a round by luck, and those of the blind sweep.
+        // One in the window in each round, and those of the blind sweep.
         assert!(tally.rst_in_window > ROUNDS, "{tally:?}");
         let answers = tally.pure_acks - 1;
         assert!(answers > 0, "{tally:?}");

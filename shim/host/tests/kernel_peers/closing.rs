@@ -1,4 +1,4 @@
-//! Every way a connection ends.
+//! Every way in which a connection ends.
 
 use crate::Case;
 use crate::fixture::{accepted, assert_waited, content, lab, quick, server};
@@ -33,7 +33,7 @@ pub const CASES: &[Case] = &[
     ("aborted_by_us", aborted_by_us),
 ];
 
-/// Writes until the connection refuses, at most 64 MB.
+/// Writes until the connection refuses a write, at most 64 MB.
 #[track_caller]
 fn write_until_refused(
     lab: &mut crate::fixture::Lab<'_, '_>,
@@ -72,7 +72,7 @@ fn the_first_write_after_a_fin_is_refused() {
                 writer.write_all(b"1").unwrap();
                 writer.flush().unwrap();
                 closes.recv_timeout(Duration::from_secs(5)).unwrap();
-                // The FIN has crossed the TAP; the stack was not polled since.
+                // The FIN has arrived at the TAP, and the stack was not polled since.
                 let error = writer.write_all(b"lost!").unwrap_err();
                 let is_refused = matches!(error, WriteError::PeerClosed { how: How::Fin, .. });
                 assert!(is_refused, "run {run}: {error:?}");
@@ -108,7 +108,7 @@ c.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0)); c.cl
         let error = write_until_refused(lab, id);
         assert_eq!(error.cause(), Some(Cause::PeerReset), "{error:?}");
         assert!(peer.received().bytes >= 100_000);
-        // Latched: again and again, whatever arrives.
+        // Latched: the same error every time, whatever arrives.
         let mut writer = lab.stack.writer(id).unwrap();
         assert_eq!(writer.write_all(b"x").unwrap_err(), error);
         assert_eq!(writer.flush().is_ok(), error.ledger().undelivered() == 0);

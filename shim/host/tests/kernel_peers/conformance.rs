@@ -1,5 +1,5 @@
-//! Rows of the conformance table that a forged segment shows on a connection to
-//! the kernel; `row_NN` is the number there.
+//! Rows of the conformance table that are tested with a forged segment on a connection to
+//! the kernel; `row_NN` is the number in the table.
 
 use crate::Case;
 use crate::fixture::{Lab, Seen, content, lab, lab_with, quick, sha256};
@@ -50,13 +50,13 @@ struct Target<'t, 'l, 'a> {
     flow: Flow,
 }
 
-/// Runs `test` on a connection to a peer that reads to the end and says so.
+/// Runs `test` on a connection to a peer that reads to the end and reports it.
 #[track_caller]
 fn target(test: impl FnOnce(&mut Target<'_, '_, '_>) + Send) {
     target_with(|_| (), test);
 }
 
-/// As [`target`], with other buffers.
+/// Like [`target`], with other buffers.
 #[track_caller]
 fn target_with(
     adapt: impl FnOnce(&mut Setup) + Send,
@@ -97,11 +97,11 @@ impl Target<'_, '_, '_> {
             .collect()
     }
 
-    /// The segment is answered with an ACK at the present numbers, and changes
-    /// nothing.
+    /// Asserts that the segment is answered with an ACK at the present numbers, and
+    /// changes nothing.
     #[track_caller]
     fn assert_challenged(&mut self, segment: &Segment) {
-        // No more than one challenge ACK a second (RFC 5961, 7).
+        // At most one challenge ACK a second (RFC 5961, 7).
         self.lab.stack.run_for(Duration::from_millis(1_100));
         let before = self.lab.stack.report(self.id).unwrap().ledger;
         let answers = self.answers_to(segment);
@@ -112,7 +112,7 @@ impl Target<'_, '_, '_> {
         self.lab.check(self.id);
     }
 
-    /// The segment is dropped without a word.
+    /// Asserts that the segment is silently dropped.
     #[track_caller]
     fn assert_silent(&mut self, segment: &Segment) {
         let answers = self.answers_to(segment);
@@ -121,7 +121,7 @@ impl Target<'_, '_, '_> {
         self.lab.check(self.id);
     }
 
-    /// The connection works on, and its bytes arrive as sent.
+    /// Asserts that the connection still works, and that its bytes arrive as sent.
     #[track_caller]
     fn assert_delivers(&mut self) {
         let mut writer = self.lab.stack.writer(self.id).unwrap();
@@ -135,7 +135,7 @@ impl Target<'_, '_, '_> {
         assert_eq!(report.discarded, 0);
     }
 
-    /// The segment ends the connection as a reset.
+    /// Asserts that the segment ends the connection as a reset.
     #[track_caller]
     fn assert_resets(&mut self, segment: &Segment) {
         self.injector.send([segment]);
@@ -148,7 +148,7 @@ impl Target<'_, '_, '_> {
     }
 }
 
-/// Ahead of RCV.NXT by this.
+/// The distance beyond RCV.NXT.
 fn ahead(flow: &Flow, by: u32) -> u32 {
     flow.seq.wrapping_add(by)
 }
@@ -201,7 +201,7 @@ fn row_13_ack_beyond_snd_nxt() {
         let options = quick().call_timeout(Duration::from_millis(500)).build();
         let id = lab.connect(&mut peer, options.unwrap());
         peer.signal("STOP");
-        // Its window closes, and more waits in our buffer than is in flight.
+        // The peer's window closes, and more waits in our buffer than is in flight.
         let data = content(8_000_000);
         let mut writer = lab.stack.writer(id).unwrap();
         let error = writer.write_all(&data).unwrap_err();
@@ -209,7 +209,7 @@ fn row_13_ack_beyond_snd_nxt() {
         assert!(error.ledger().pending() > 10_000, "{error:?}");
         let mut injector = Injector::new(lab);
         let flow = lab.flow(id);
-        // Beyond a window probe of one byte that may leave meanwhile.
+        // Beyond a window probe of one byte that may be sent meanwhile.
         for beyond in [2, 1_000, 10_000] {
             let before = lab.stack.report(id).unwrap().ledger;
             injector.send([&flow.ack().with_ack(flow.ack.wrapping_add(beyond))]);
@@ -271,7 +271,7 @@ fn row_16_fin_blind_out_of_window() {
 }
 
 fn row_16_fin_with_data_beyond_the_window() {
-    // A window smaller than a segment: the FIN is after what fits.
+    // A window smaller than a segment: the FIN is beyond what fits.
     let adapt = |setup: &mut Setup| setup.rx_buffer = 1_000;
     target_with(adapt, |target| {
         let fin = target.flow.segment(Flags::FIN | Flags::ACK);

@@ -1,4 +1,4 @@
-//! What a thread takes of the machine.
+//! The processor time and wake-ups of a thread.
 
 use nix::libc::c_long;
 use nix::sys::resource::{UsageWho, getrusage};
@@ -6,20 +6,20 @@ use nix::time::{ClockId, clock_gettime};
 use std::fmt;
 use std::time::Duration;
 
-/// There is no reason to wake more often in some seconds: probes, their answers and the
-/// kernel's requests come a few times.
+/// The maximum number of wake-ups in some seconds: there are only a few probes, answers
+/// and requests of the kernel.
 const MOST_SLEEPS: c_long = 100;
 
-/// What one thread has taken.
+/// What one thread has used.
 #[derive(Debug, Clone, Copy)]
 pub struct Effort {
     processor: Duration,
-    /// How often it gave up the processor to wait.
+    /// How often it released the processor to wait.
     sleeps: c_long,
 }
 
 impl Effort {
-    /// Of this thread, from its beginning.
+    /// The values of this thread, from its beginning.
     pub fn now() -> Self {
         let usage = getrusage(UsageWho::RUSAGE_THREAD).expect("every Linux has it");
         let processor = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID);
@@ -29,8 +29,8 @@ impl Effort {
         }
     }
 
-    /// What was taken since `self`, in `span`: that of a thread that waits, and
-    /// neither spins nor looks every now and then.
+    /// Asserts that since `self`, during `span`, the thread waited, and neither spun nor
+    /// woke at intervals.
     #[track_caller]
     pub fn assert_at_rest_since(self, span: Duration) -> Self {
         let now = Self::now();

@@ -1,5 +1,5 @@
-//! The stack over an embassy driver: `embassy-net-tuntap`, which reports its frames
-//! by a waker from another thread. Nothing else ends a sleep early.
+//! The stack over an embassy driver: `embassy-net-tuntap`, which signals its frames by a
+//! waker from another thread. Nothing else ends a sleep early.
 
 use crate::Case;
 use crate::effort::Effort;
@@ -55,7 +55,7 @@ impl Wake for Unpark {
     }
 }
 
-/// How often sleeps ended by the driver, and how often by the time.
+/// How many sleeps the driver ended, and how many the timeout.
 #[derive(Debug, Clone, Copy, Default)]
 struct Ends {
     woken: u32,
@@ -157,7 +157,7 @@ fn embassy_driver_carries_every_byte() {
         assert_eq!(received.bytes, 2_000_000);
         assert_eq!(received.sha256, sha256(&data));
         assert_eq!(report.ledger.acknowledged(), received.bytes);
-        // A driver whose wakes are lost leaves it to timers to find its frames.
+        // If the wakes of the driver were lost, only timers would end the sleeps.
         let ends = stack.clock_mut().ends;
         println!("2 MB through a buffer of 8 KiB: {ends:?}");
         assert!(ends.woken > ends.timed_out, "{ends:?}");
@@ -170,7 +170,7 @@ fn embassy_driver_lets_the_first_write_after_the_fin_be_refused() {
         let id = connect(namespace, stack, &mut peer, quick().build().unwrap());
         stack.writer(id).unwrap().write_all(b"hello").unwrap();
         assert_eq!(peer.received().bytes, 5);
-        // The kernel sent the FIN before the peer spoke; the stack was not polled since.
+        // The kernel sent the FIN before the peer reported, and the stack was not polled since.
         let error = stack.writer(id).unwrap().write_all(b"lost?").unwrap_err();
         let ledger = error.ledger();
         let how = How::Fin;
@@ -181,7 +181,7 @@ fn embassy_driver_lets_the_first_write_after_the_fin_be_refused() {
 
 fn embassy_driver_lets_a_reset_be_reported() {
     lab(65_536, |namespace, stack| {
-        // Closing with unread data resets.
+        // To close with unread data sends a RST.
         let mut peer = Peer::serving(
             "while len(c.recv(99, socket.MSG_PEEK)) < 5: pass\ntake(1); c.close(); say()",
         );
@@ -190,7 +190,7 @@ fn embassy_driver_lets_a_reset_be_reported() {
         peer.received();
         let error = stack.writer(id).unwrap().write_all(b"lost?").unwrap_err();
         assert_eq!(error.cause(), Some(Cause::PeerReset));
-        // What the peer's TCP took is counted, what its program read is not.
+        // What the peer's TCP received is counted, not what its program read.
         assert_eq!(error.ledger().accepted(), 5);
         assert_eq!(error.ledger().acknowledged(), 5);
     });

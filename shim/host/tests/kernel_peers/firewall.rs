@@ -1,8 +1,8 @@
-//! Rows of the conformance table that a packet filter shows: what the kernel's
-//! own ICMP errors do, and segments lost on purpose. `row_NN` is the number
-//! there.
+//! Rows of the conformance table that are tested with a packet filter: the effects of the
+//! kernel's own ICMP errors, and of segments lost on purpose. `row_NN` is the number in
+//! the table.
 //!
-//! Needs `nft`.
+//! It needs `nft`.
 
 use crate::Case;
 use crate::fixture::{
@@ -40,20 +40,21 @@ pub const CASES: &[Case] = &[
 pub const DROP_OURS: &str = "tcp dport 5000 drop";
 pub const DROP_ITS: &str = "tcp sport 5000 drop";
 
-/// What this machine lacks for these tests; `None` if they can run.
+/// What is missing on this machine for these tests; `None` if they can run.
 pub fn missing() -> Option<String> {
     let version = Command::new("nft").arg("--version").output();
     version.err().map(|error| format!("nft: {error}"))
 }
 
-/// Filters what reaches the kernel by the rule `input`, and what it sends by
-/// `output`, in place of the rules before.
+/// Filters what reaches the kernel by the rule `input`, and what it sends by `output`, in
+/// place of the previous rules.
 #[track_caller]
 fn filter(input: &str, output: &str) {
     load_rules(input, output);
 }
 
-/// Rules for what reaches the kernel and for what it sends, in place of those before.
+/// Sets the rules for what reaches the kernel and for what it sends, in place of the previous
+/// ones.
 #[track_caller]
 pub fn load_rules(input: &str, output: &str) {
     let rules = format!(
@@ -109,7 +110,7 @@ fn row_32_icmp_soft_while_connecting() {
         lab.stack.run_for(Duration::from_millis(300));
         assert_eq!(lab.stack.state(id), Ok(State::Connecting));
         assert_eq!(lab.stack.poll_advice(id), Ok(Some(Advice::Icmp)));
-        // The host is reached by the next SYN.
+        // The next SYN reaches the host.
         filter("", "");
         lab.stack.wait_open(id).unwrap();
         let mut writer = lab.stack.writer(id).unwrap();
@@ -180,7 +181,7 @@ c.close(); print('closed', flush=True); hang()";
         assert_eq!(peer.line(), "closed");
         lab.stack.writer(id).unwrap().begin_finish();
         lab.stack.poll();
-        // The peer's is repeated, and it knows nothing of ours.
+        // The peer's FIN is retransmitted, and the peer has not received ours.
         filter(DROP_OURS, "");
         let fin_seq = lab.flow(id).ack.wrapping_sub(1);
         let until = lab.now() + PATIENCE;
@@ -190,7 +191,7 @@ c.close(); print('closed', flush=True); hang()";
             fin.src_port == PORT && fin.is(Flags::FIN) && fin.ack == fin_seq
         };
         while !lab.seen_since(&mut cursor).iter().any(is_its_fin) {
-            assert!(lab.now() < until, "the FIN is repeated");
+            assert!(lab.now() < until, "the FIN is retransmitted");
             lab.stack.wait(until);
         }
         assert!(!lab.stack.state(id).unwrap().is_closed(), "not before ours");

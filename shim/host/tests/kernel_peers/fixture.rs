@@ -20,7 +20,7 @@ use std::io::{self, Write};
 use std::rc::Rc;
 use std::time::Duration;
 
-/// How many bytes a call that does not wait has accepted.
+/// How many bytes a call without waiting has accepted.
 #[track_caller]
 pub fn accepted(written: Result<usize, WriteError>) -> usize {
     match written {
@@ -34,17 +34,17 @@ pub type TapStack<'a> = Stack<'a, Capture<Tap>, HostClock, 1>;
 pub const PORT: u16 = 5000;
 
 /// Bytes after the IP packet of a frame that an [`Injector`](crate::injector) sends. IP
-/// does not see them, and they mark forged frames in a capture.
+/// ignores them, and they mark forged frames in a capture.
 pub const FORGED: &[u8] = b"forged";
 
-/// How long a test waits for what must come, on a machine that does something
-/// else as well. When exactly, other tests see in virtual time.
+/// How long a test waits for what must happen, on a busy machine. Other tests check the
+/// exact time in virtual time.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What this machine lacks for these tests; `None` if they can run.
+/// What is missing on this machine for these tests; `None` if they can run.
 ///
-/// Called by the first thread, before there are others: without root, it enters a user
-/// namespace, in which every thread that it starts is root.
+/// The first thread calls it, before there are others: without root, it enters a user
+/// namespace, in which every later thread is root.
 pub fn missing() -> Option<String> {
     let tried = match namespace::run(|_, _| ()) {
         Err(NamespaceError::MultiThreaded) => {
@@ -70,7 +70,7 @@ impl Write for Pcap {
     }
 }
 
-/// What a test works with.
+/// The fixture of a test.
 pub struct Lab<'l, 'a> {
     pub stack: &'l mut TapStack<'a>,
     pub namespace: Namespace,
@@ -90,13 +90,13 @@ pub fn lab(test: impl FnOnce(&mut Lab<'_, '_>) + Send) {
     lab_with(|_| (), test);
 }
 
-/// As [`lab`], with other buffers.
+/// Like [`lab`], with other buffers.
 #[track_caller]
 pub fn lab_with(adapt: impl FnOnce(&mut Setup) + Send, test: impl FnOnce(&mut Lab<'_, '_>) + Send) {
     lab_over(Offload::Segmentation, adapt, test);
 }
 
-/// As [`lab_with`], with this much of the work left to the kernel.
+/// Like [`lab_with`], with this much offloaded to the kernel.
 #[track_caller]
 pub fn lab_over(
     offload: Offload,
@@ -126,12 +126,12 @@ pub fn lab_over(
                     pcap,
                 });
             })
-            .expect("the setup is sound");
+            .expect("the setup is valid");
     });
     done.expect("the namespace was there a moment ago");
 }
 
-/// Options whose limits fit a test's patience.
+/// Options with timeouts that are short enough for a test.
 pub fn quick() -> lastbyte::core::OptionsBuilder {
     Options::builder()
         .connect_timeout(Duration::from_secs(3))
@@ -144,7 +144,7 @@ pub fn server() -> IpEndpoint {
     (KERNEL_V4, PORT).into()
 }
 
-/// Fails if `limit` was not waited for, or has not ended the wait.
+/// Fails if the wait was shorter than `limit`, or much longer.
 #[track_caller]
 pub fn assert_waited(elapsed: Duration, limit: Duration) {
     assert!(
@@ -217,8 +217,8 @@ impl Lab<'_, '_> {
         self.stack.report(id).expect("a good id")
     }
 
-    /// Checks the ledger against the wire: the identity, and that what it calls
-    /// acknowledged is what the peer's segments acknowledged.
+    /// Checks the ledger: its identity, and that its acknowledged bytes are those that
+    /// the peer's segments acknowledged on the wire.
     #[track_caller]
     pub fn check(&mut self, id: ConnectionId) -> Report {
         let report = self.stack.report(id).expect("a good id");
@@ -283,8 +283,8 @@ impl Lab<'_, '_> {
             .collect()
     }
 
-    /// The present numbers of the peer, read off the wire: its next sequence
-    /// number, and what it expects once all that we sent has arrived.
+    /// The present numbers of the peer, read from the wire: its next sequence number, and
+    /// what it expects once everything that we sent has arrived.
     #[track_caller]
     pub fn flow(&mut self, id: ConnectionId) -> Flow {
         let (local, remote) = self.endpoints(id);

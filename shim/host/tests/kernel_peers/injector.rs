@@ -1,4 +1,4 @@
-//! Frames that are not the kernel's, sent from its end of the cable.
+//! Sends frames from the kernel's end of the cable that are not the kernel's.
 
 use crate::fixture::{FORGED, Lab};
 use lastbyte_host::namespace::{OUR_HARDWARE_ADDR, TAP_NAME};
@@ -7,9 +7,9 @@ use smoltcp::phy::Medium;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-/// Sends what it is given out of the TAP, past the kernel's TCP, and says how
-/// many frames it was. The cable drops frames where too many wait for our end;
-/// the error of that ends the program.
+/// Sends its input out of the TAP, past the kernel's TCP, and reports the number of
+/// frames. The cable drops frames if too many wait for our end; that error ends the
+/// program.
 const PROGRAM: &str = r"
 import socket, struct, sys
 cable = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
@@ -56,15 +56,15 @@ impl Injector {
         }
     }
 
-    /// Lays these segments before our end. On return all of them wait there,
-    /// or have been taken in.
+    /// Sends these segments to our end. On return all of them wait there, or were
+    /// processed.
     #[track_caller]
     pub fn send<'s>(&mut self, segments: impl IntoIterator<Item = &'s Segment>) {
         self.send_frames(segments.into_iter().map(|s| s.to_frame(Medium::Ethernet)));
     }
 
-    /// As [`send`](Self::send), with a segment of IPv4 whose window was changed
-    /// under way, so that its checksum is wrong.
+    /// Like [`send`](Self::send), with an IPv4 segment whose window was changed on the
+    /// way, so that its checksum is wrong.
     #[track_caller]
     pub fn send_damaged(&mut self, segment: &Segment) {
         let mut frame = segment.to_frame(Medium::Ethernet);

@@ -1,4 +1,4 @@
-//! Connections that live through what looks like trouble.
+//! Connections that survive disturbances.
 
 use crate::Case;
 use crate::effort::Effort;
@@ -19,14 +19,17 @@ pub const CASES: &[Case] = &[
         a_hundred_mebibytes_arrive_as_sent,
     ),
     (
-        "everything_arrives_with_less_left_to_the_kernel",
-        everything_arrives_with_less_left_to_the_kernel,
+        "everything_arrives_with_less_offload",
+        everything_arrives_with_less_offload,
     ),
     (
         "stopped_for_seconds_and_continued",
         stopped_for_seconds_and_continued,
     ),
-    ("a_slow_reader_is_waited_for", a_slow_reader_is_waited_for),
+    (
+        "a_write_waits_for_a_slow_reader",
+        a_write_waits_for_a_slow_reader,
+    ),
     (
         "blocked_on_a_slow_reader_burns_no_cpu",
         blocked_on_a_slow_reader_burns_no_cpu,
@@ -37,8 +40,8 @@ pub const CASES: &[Case] = &[
     ),
 ];
 
-/// Sends `data` to a peer that reads it all, finishes, and holds the ledger
-/// against the wire and the peer's account.
+/// Sends `data` to a peer that reads it all, finishes, and compares the ledger with the
+/// wire and with what the peer reports.
 #[track_caller]
 fn deliver(lab: &mut Lab<'_, '_>, mut peer: Peer, server: IpEndpoint, data: &[u8]) {
     let id = lab.connect_to(&mut peer, server, quick().build().unwrap());
@@ -73,7 +76,7 @@ fn a_hundred_mebibytes_arrive_as_sent() {
     });
 }
 
-fn everything_arrives_with_less_left_to_the_kernel() {
+fn everything_arrives_with_less_offload() {
     for offload in [Offload::None, Offload::Checksum] {
         lab_over(
             offload,
@@ -86,7 +89,7 @@ fn everything_arrives_with_less_left_to_the_kernel() {
     }
 }
 
-fn a_slow_reader_is_waited_for() {
+fn a_write_waits_for_a_slow_reader() {
     lab(|lab| {
         // 2 MB at 64 KiB every 50 ms; its receive buffer is small.
         let script = "c.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
@@ -106,7 +109,7 @@ fn stopped_for_seconds_and_continued() {
         let options = quick().call_timeout(Duration::from_millis(1_500)).build();
         let id = lab.connect(&mut peer, options.unwrap());
         peer.signal("STOP");
-        // Its TCP answers for it; its window fills and closes.
+        // The peer's TCP still answers; its window fills and closes.
         let error = lab.stack.writer(id).unwrap().write_all(&data).unwrap_err();
         let is_not_reading = matches!(
             error,

@@ -1,12 +1,12 @@
-//! Endings of real connections: lastbyte over a TAP device in a private network
-//! namespace, the host kernel's TCP and Python as the peer.
+//! Tests with real connections: lastbyte over a TAP device in a private network
+//! namespace, with the host kernel's TCP and Python as the peer.
 //!
 //! Each test compares the ledger with the wire (the highest acknowledgement
 //! the peer ever sent, read from a capture) and with what the peer received.
 //!
-//! Needs /dev/net/tun and a network namespace, and `nft` for those with a packet
-//! filter. No root: another user gets a user namespace. Where a machine lacks one of
-//! these, the tests that need it count as ignored and say so; with `CI=true` they fail.
+//! They need /dev/net/tun and a network namespace, and `nft` for those with a packet
+//! filter, but not root: another user gets a user namespace. If one of these is missing,
+//! the tests that need it count as ignored and report it; with `CI=true` they fail.
 
 mod attacker;
 mod closing;

@@ -1,4 +1,4 @@
-//! A router after which the path carries packets of 1,280 octets only. `row_NN` is the
+//! A router after which the path only carries packets of 1,280 octets. `row_NN` is the
 //! number in the conformance table.
 //!
 //! ```text
@@ -7,7 +7,7 @@
 //!   fd77::2          fd77::1       fd78::1                      fd78::2
 //! ```
 //!
-//! Needs `nft`, `ip`, `unshare` and `nsenter`.
+//! It needs `nft`, `ip`, `unshare` and `nsenter`.
 
 use crate::Case;
 use crate::firewall::load_rules;
@@ -32,7 +32,7 @@ pub const CASES: &[Case] = &[
 const PEER_V4: Ipv4Address = Ipv4Address::new(10, 78, 0, 2);
 const PEER_V6: Ipv6Address = Ipv6Address::new(0xfd78, 0, 0, 0, 0, 0, 0, 2);
 
-/// What this machine lacks for these tests beside `nft`; `None` if they can run.
+/// What is missing on this machine for these tests besides `nft`; `None` if they can run.
 pub fn missing() -> Option<String> {
     [("ip", "-V"), ("unshare", "-V"), ("nsenter", "-V")]
         .into_iter()
@@ -50,7 +50,7 @@ fn run(words: &str) {
     assert!(status.is_ok_and(|status| status.success()), "{program}");
 }
 
-/// Starts a peer beyond the router, which lets its ICMP errors out or not.
+/// Starts a peer beyond the router, which sends its ICMP errors or not.
 #[track_caller]
 fn via_router(lab: &mut Lab<'_, '_>, is_v6: bool, has_icmp: bool) -> Peer {
     let mut peer = Peer::apart(is_v6, "print('up'); c, _ = s.accept(); drain(); say()");
@@ -88,8 +88,8 @@ fn add_routes(stack: &mut TapStack<'_>) {
     routes.add_default_ipv6_route(KERNEL_V6).expect("room");
 }
 
-/// Sends `len` octets over the narrow path, and looks at both ends and the wire. The
-/// longest segment.
+/// Sends `len` octets over the narrow path, and checks both ends and the wire. Returns
+/// the longest segment.
 #[track_caller]
 fn deliver(lab: &mut Lab<'_, '_>, mut peer: Peer, to: IpAddress, options: OptionsBuilder) -> usize {
     let data = content(3_000_000);
@@ -109,8 +109,8 @@ fn deliver(lab: &mut Lab<'_, '_>, mut peer: Peer, to: IpAddress, options: Option
     lengths.max().expect("segments")
 }
 
-/// The router fragments, whatever the kernel does of our work, and whether its errors are
-/// heard or not.
+/// The router fragments, whatever is offloaded to the kernel, and whether its errors
+/// arrive or not.
 fn row_63_path_mtu_v4() {
     for offload in [Offload::None, Offload::Checksum, Offload::Segmentation] {
         for has_icmp in [false, true] {
@@ -125,7 +125,7 @@ fn row_63_path_mtu_v4() {
             );
         }
     }
-    // Nothing is to be fragmented here.
+    // Nothing may be fragmented here.
     lab_over(
         Offload::None,
         |_| (),
@@ -137,7 +137,7 @@ fn row_63_path_mtu_v4() {
     );
 }
 
-/// No packet is fragmented: segments are small from the beginning.
+/// No packet is fragmented: segments are small from the start.
 fn row_63_path_mtu_v6() {
     for has_icmp in [false, true] {
         for options in [quick(), quick().max_segment(1_000)] {
@@ -154,7 +154,7 @@ fn row_63_path_mtu_v6() {
     }
 }
 
-/// With segments that are too large nothing arrives, and the report says why.
+/// With segments that are too large nothing arrives, and the report shows why.
 fn row_63_packet_too_big() {
     lab_over(
         Offload::Segmentation,

@@ -15,8 +15,8 @@ pub const CASES: &[Case] = &[
         a_full_backlog_is_a_connect_timeout,
     ),
     (
-        "no_host_at_that_address_is_unreachable",
-        no_host_at_that_address_is_unreachable,
+        "an_address_without_a_host_is_unreachable",
+        an_address_without_a_host_is_unreachable,
     ),
     (
         "a_missing_route_is_reported_at_once",
@@ -40,7 +40,7 @@ fn a_closed_port_refuses() {
 
 fn a_full_backlog_is_a_connect_timeout() {
     lab(|lab| {
-        // A backlog of 0 holds one connection; the kernel drops further SYNs.
+        // A backlog of 0 holds one connection. The kernel drops further SYNs.
         let fill = "fill = [socket.socket() for _ in range(4)]
 for f in fill:
     f.setblocking(False)
@@ -61,7 +61,7 @@ time.sleep(0.5); print('full', flush=True); hang()";
     });
 }
 
-fn no_host_at_that_address_is_unreachable() {
+fn an_address_without_a_host_is_unreachable() {
     lab(|lab| {
         let no_host = (Ipv4Addr::new(10, 77, 0, 9), 5000);
         let id = lab

@@ -1,8 +1,7 @@
-//! Outages over a TAP: a packet filter lets nothing through for a time that is
-//! shorter than the limit that runs. Everything arrives, and what was in flight is sent again
-//! soon after.
+//! Outages over a TAP: a packet filter drops everything for a time that is shorter than the
+//! running timeout. Everything arrives, and what was in flight is retransmitted soon after.
 //!
-//! Needs `nft`.
+//! It needs `nft`.
 
 use crate::Case;
 use crate::firewall::{DROP_ITS, DROP_OURS, load_rules};
@@ -26,11 +25,11 @@ pub const CASES: &[Case] = &[
 const LIMIT: Duration = Duration::from_secs(10);
 const OUTAGE: Duration = Duration::from_millis(7_400);
 
-/// A quarter of the limit, and what the machine may be busy with. Without a rule for it, the
-/// next retransmission is eight seconds away.
+/// A quarter of the timeout, and a margin for a busy machine. Without the early
+/// retransmission, the next one would be eight seconds away.
 const SOON: Duration = Duration::from_millis(2_500 + 2_000);
 
-/// Nothing passes for a while.
+/// Drops everything for a while.
 #[track_caller]
 fn outage(lab: &mut Lab<'_, '_>) {
     load_rules(DROP_OURS, DROP_ITS);
@@ -38,7 +37,7 @@ fn outage(lab: &mut Lab<'_, '_>) {
     load_rules("", "");
 }
 
-/// Everything written arrived, and the connection is finished.
+/// Checks that everything written has arrived, and finishes the connection.
 #[track_caller]
 fn assert_delivered(lab: &mut Lab<'_, '_>, id: ConnectionId, peer: &mut Peer, bytes: usize) {
     let report = lab.stack.writer(id).unwrap().finish().unwrap();
@@ -113,8 +112,8 @@ fn a_link_that_comes_back() {
         lab.stack.set_link(true);
         let whole = lab.now();
         lab.stack.writer(id).unwrap().flush().unwrap();
-        // At once; the next retransmission would be eight seconds away, a quarter of the limit
-        // fifteen.
+        // At once: the next retransmission would be eight seconds away, a quarter of the
+        // timeout fifteen.
         assert!(lab.now().since(whole) < Duration::from_secs(4));
         assert_delivered(lab, id, &mut peer, 3_000);
     });

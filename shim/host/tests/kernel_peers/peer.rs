@@ -3,8 +3,8 @@
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-/// What every peer program begins with: `s` listens, `take(n)` reads up to `n`
-/// bytes, `drain()` reads to the end, `say()` prints what was received.
+/// The beginning of every peer program: `s` listens, `take(n)` reads up to `n` bytes,
+/// `drain()` reads to the end, `say()` prints what was received.
 const PRELUDE: &str = r#"
 import hashlib, socket, struct, sys, time
 PORT = 5000
@@ -30,7 +30,7 @@ family = socket.AF_INET6 if V6 else socket.AF_INET
 s = socket.create_server(('', PORT), family=family, backlog=BACKLOG)
 "#;
 
-/// What a peer says it received.
+/// What a peer reports as received.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Received {
     pub bytes: u64,
@@ -54,7 +54,7 @@ impl Peer {
         )
     }
 
-    /// As [`serving`](Self::serving), on IPv6.
+    /// Like [`serving`](Self::serving), on IPv6.
     #[track_caller]
     pub fn serving_v6(script: &str) -> Self {
         Self::python(
@@ -69,8 +69,8 @@ impl Peer {
         Self::start(Command::new("python3"), settings, script)
     }
 
-    /// Starts a peer in a network of its own, which has no interfaces yet, that listens and
-    /// runs `script`.
+    /// Starts a peer that listens and runs `script`, in a separate network that has no
+    /// interfaces yet.
     #[track_caller]
     pub fn apart(is_v6: bool, script: &str) -> Self {
         let mut python = Command::new("unshare");
@@ -100,7 +100,7 @@ impl Peer {
         line.trim().to_owned()
     }
 
-    /// Waits for the peer to say what it received.
+    /// Waits until the peer reports what it received.
     #[track_caller]
     pub fn received(&mut self) -> Received {
         let line = self.line();

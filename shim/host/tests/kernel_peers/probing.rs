@@ -1,5 +1,5 @@
-//! Rows of the conformance table about peers that stop reading, fall silent or
-//! forget; `row_NN` is the number there.
+//! Rows of the conformance table about peers that stop reading, fall silent or lose their
+//! state; `row_NN` is the number in the table.
 
 use crate::Case;
 use crate::fixture::{Lab, PATIENCE, Seen, content, lab, quick, sha256};
@@ -24,7 +24,7 @@ pub const CASES: &[Case] = &[
     ("row_39_half_open_discovery", row_39_half_open_discovery),
 ];
 
-/// What we sent from `cursor` on.
+/// Our segments from `cursor` on.
 #[track_caller]
 fn sent_since(lab: &mut Lab<'_, '_>, id: ConnectionId, cursor: &mut usize) -> Vec<Segment> {
     let port = lab.flow(id).remote.port;
@@ -73,7 +73,7 @@ fn row_17_fin_after_full_receive_buffer() {
         let id = lab.connect(&mut peer, quick().build().unwrap());
         let until = lab.now() + PATIENCE;
         while lab.stack.state(id) == Ok(State::Open) {
-            assert!(lab.now() < until, "the FIN is seen");
+            assert!(lab.now() < until, "the FIN is detected");
             lab.stack.wait(until);
         }
         let error = lab.stack.writer(id).unwrap().write_all(b"x").unwrap_err();
@@ -101,7 +101,7 @@ fn row_27_zero_window_probe() {
         lab.stack.run_for(Duration::from_millis(7_500));
         assert_eq!(lab.stack.state(id), Ok(State::Open));
         let sent = sent_since(lab, id, &mut cursor);
-        // The first byte that did not fit, over and over.
+        // The first byte that did not fit, again and again.
         let first_unsent = sent.last().expect("much was sent").seq;
         let probes: Vec<_> = sent
             .iter()
@@ -143,7 +143,7 @@ fn row_31_keep_alive() {
         assert_eq!(lab.stack.state(id), Ok(State::Open));
         let probes = sent_since(lab, id, &mut cursor).len();
         assert!((3..=7).contains(&probes), "{probes} probes in 3 s");
-        // One that gets lost is not death.
+        // A single lost probe does not end the connection.
         lab.stack.device_mut().get_mut().set_dropping(true);
         lab.stack.run_for(Duration::from_millis(700));
         lab.stack.device_mut().get_mut().set_dropping(false);
@@ -169,7 +169,7 @@ c.close(); print('closed', flush=True); hang()";
         writer.flush().unwrap();
         assert_eq!(peer.received().bytes, 1_000);
         assert_eq!(peer.line(), "closed");
-        // No segment reported it, so this write is the one that finds out.
+        // No segment reported it, so this write is the first to detect it.
         let mut writer = lab.stack.writer(id).unwrap();
         writer.write_all(&content(500)).unwrap();
         let report = lab.wait_end(id);

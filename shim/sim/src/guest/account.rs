@@ -1,14 +1,14 @@
-//! One connection of an application, held to the rules.
+//! Checks the rules for one connection of an application.
 //!
 //! The oracle of the simulator's own runs knows what its applications do next, and serves
-//! their stack without a pause. Of an unknown application, less is certain: it may be busy
-//! elsewhere for hours. So this is what is checked:
+//! their stack without a pause. An unknown application may be busy elsewhere for hours, so
+//! less is certain. These rules are checked:
 //!
 //! - the ledger adds up, agrees with what was written, and acknowledges no more than the wire;
-//! - the first write after a FIN or RST that must have been noticed takes nothing;
-//! - the first cause stays, and the world gave reason for it;
+//! - the first write after a FIN or RST that must have been detected accepts nothing;
+//! - the first cause stays, and the wire justifies it;
 //! - errors carry the ledger, and a flush succeeds only if everything is acknowledged;
-//! - no call, handshake or finish takes longer than its limit, while the stack is served;
+//! - no call, handshake or finish takes longer than its timeout, while the stack is served;
 //! - what is read is what the peer sent, and what the peer received is what was written.
 
 use std::time::Duration;
@@ -24,26 +24,26 @@ use crate::recording::{Call, Note};
 use crate::rule::Rule;
 use crate::truth::{Neighbour, Truth};
 
-/// What a limit may be late: the last try has its time for an answer.
+/// How late a timeout may be: the last try has its time for an answer.
 const SLACK: Duration = Duration::from_secs(4);
 
-/// After a limit, the stack counts as not served in a longer pause between two calls: there
-/// are tries to be made then.
+/// After a timeout should have been reached, a longer pause between two calls means that
+/// the stack is not served: tries are due then.
 const ABSENCE: Duration = Duration::from_secs(3);
 
-/// What is known besides, at the time of a note.
+/// What else is known at the time of a note.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Scene<'s> {
     pub(super) now: Instant,
-    /// Our device has no room.
+    /// Whether our device has no room.
     pub(super) is_full: bool,
     pub(super) truth: &'s Truth,
     pub(super) neighbour: Neighbour,
-    /// What the peer has sent to this port; `None`: it was not recorded.
+    /// What the peer has sent to this port; `None` if it was not recorded.
     pub(super) spoken: Option<&'s [Spoken]>,
 }
 
-/// One connection from its opening on.
+/// One connection, from its opening on.
 #[derive(Debug)]
 pub(super) struct Account {
     pub(super) slot: usize,
@@ -53,17 +53,17 @@ pub(super) struct Account {
     pub(super) oracle: Oracle,
     pub(super) state: State,
     pub(super) ledger: Ledger,
-    /// The port of the caller that was accepted, and when.
+    /// The port of the caller that was accepted, and the time.
     caller: Option<(u16, Instant)>,
-    /// Whether it is certain which segments are those of this connection.
+    /// Whether it is certain which segments belong to this connection.
     pub(super) is_wire_known: bool,
     written: Vec<u8>,
-    /// How many of them the ledger has counted.
+    /// How many written bytes the ledger has counted.
     counted: usize,
-    /// How many bytes were read.
+    /// The number of bytes read.
     read: usize,
-    /// After a limit that was not kept: since when the stack is served without a pause, and
-    /// when it was served last.
+    /// After a missed timeout: the time since which the stack is served without a pause,
+    /// and when it was last served.
     late: Option<(Instant, Instant)>,
 }
 
@@ -91,7 +91,7 @@ impl Account {
         }
     }
 
-    /// Whether there is nothing to be ended any more.
+    /// Whether the connection has already ended.
     pub(super) fn is_over(&self) -> bool {
         self.state.is_closed() || self.state == State::Idle
     }
@@ -112,7 +112,7 @@ impl Account {
             Trace::Event(Event::Established) if self.remote_port.is_none() => {
                 self.caller = scene.truth.caller.map(|port| (port, now));
             }
-            // The wire does not show which addresses an application has given itself.
+            // The wire does not show which addresses an application has set.
             Trace::Event(Event::AddressLost) => self.oracle.done.address_lost = true,
             Trace::Failed(error) | Trace::Flushed(Err(error)) => {
                 self.oracle.look_at_error(error, now);
@@ -137,7 +137,7 @@ impl Account {
             | Trace::Flush
             | Trace::Flushed(Ok(())) => {}
         }
-        // Between the buffer and the ledger there is nothing to look at.
+        // Bytes that are in the buffer but not yet in the ledger cannot be checked.
         if !matches!(trace_note, Trace::Written(_)) {
             self.look(connection, scene);
         }
@@ -200,8 +200,8 @@ impl Account {
         }
     }
 
-    /// The stack was served. What should have ended, and stays while the stack is served for
-    /// longer than a last try needs, does not end.
+    /// Called when the stack was served. A connection that should have ended is a finding if
+    /// it stays open while the stack is served for longer than a last try needs.
     pub(super) fn note_poll(&mut self, now: Instant) {
         let options = &self.oracle.options;
         let limit_at = match (self.state, self.oracle.done.finish_at) {
@@ -220,14 +220,14 @@ impl Account {
         self.late = Some((since, now));
         if now.since(since) > SLACK {
             let late = now.since(limit_at);
-            let detail = format!("it is {:?} {late:?} after its limit", self.state);
+            let detail = format!("it is {:?} {late:?} after its timeout", self.state);
             self.oracle.find(Rule::Bounded, now, detail);
-            // Once is enough.
+            // One report is enough.
             self.late = Some((Instant::NEVER, now));
         }
     }
 
-    /// What stands in the recording for this.
+    /// The note of the recording for this note of the trace.
     pub(super) fn note(&mut self, trace_note: Trace<'_>, was_over: bool) -> Option<Note> {
         Some(match trace_note {
             Trace::Opened {
@@ -259,7 +259,7 @@ impl Account {
         })
     }
 
-    /// Holds what the peer has received against what was written. The port may have had
+    /// Compares what the peer has received with what was written. The port may have had
     /// another connection from `later` on.
     pub(super) fn settle(&mut self, world: &World, later: Option<Instant>) {
         if !self.is_wire_known {
@@ -271,7 +271,7 @@ impl Account {
             return;
         };
         let connections = world.peer().connections(port).into_iter();
-        // An old SYN may have opened a second one, which gets nowhere.
+        // An old SYN may have opened a second connection, which is never established.
         let Some(it) = connections
             .filter(|it| it.remote.is_some_and(|ours| ours.port == self.local_port))
             .filter(|it| self.opened_at <= it.began_at && it.began_at < until)
@@ -291,7 +291,7 @@ impl Account {
             _ => acknowledged,
         };
         if it.taken_in < owed {
-            let detail = format!("{:?}, but the peer took in {}", self.ledger, it.taken_in);
+            let detail = format!("{:?}, but the peer received {}", self.ledger, it.taken_in);
             self.oracle.find(Rule::Acknowledged, now, detail);
         }
     }

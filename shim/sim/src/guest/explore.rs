@@ -1,4 +1,4 @@
-//! Many seeds of a trial, and the recording of the first that fails.
+//! Runs many seeds of a trial, and records the first that fails.
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -18,18 +18,18 @@ use crate::rule::{Finding, Rule};
 use crate::scenario::Scenario;
 use crate::words;
 
-/// Seeds that a thread takes at once.
+/// The number of seeds that a thread takes at once.
 const CHUNK: u64 = 16;
 
-/// Lines of the log that a failure shows.
+/// The number of log lines that a failure shows.
 const LINES: usize = 30;
 
 thread_local! {
-    /// The recordings of the trial that is run again in this thread, if one is.
+    /// The recordings of the trial that is run again in this thread, if there is one.
     static RECORDINGS: RefCell<Option<Vec<Kept>>> = const { RefCell::new(None) };
 }
 
-/// A recording that is being made.
+/// A recording in progress.
 #[derive(Debug, Clone)]
 pub(super) struct Kept {
     scenario: Scenario,
@@ -38,13 +38,13 @@ pub(super) struct Kept {
     world: World,
 }
 
-/// Whether every run of this thread is to be recorded.
+/// Whether every run of this thread is recorded.
 pub(super) fn keeps_recordings() -> bool {
     RECORDINGS.with_borrow(Option::is_some)
 }
 
 impl Kept {
-    /// Keeps what happens in `world` from now on.
+    /// Records what happens in `world` from now on.
     pub(super) fn begin(scenario: &Scenario, world: &World) -> Self {
         let kept = Self {
             scenario: Scenario {
@@ -69,7 +69,7 @@ impl Kept {
         &self.tape
     }
 
-    /// What was kept so far.
+    /// What was recorded so far.
     pub(super) fn recording(&self) -> Recording {
         let mut frames = self.frames.borrow().clone();
         for cut in self.world.cuts() {
@@ -89,20 +89,20 @@ impl Kept {
     }
 }
 
-/// A seed for which a trial fails, and what it looks like.
+/// A seed for which a trial fails, with its recording.
 pub struct Failure {
     /// The seed.
     pub seed: u64,
-    /// What the panic said.
+    /// The message of the panic.
     pub message: String,
-    /// The run of the application that was going on, or the last one before; `None` if there
+    /// The run of the application that was in progress, or the previous one; `None` if there
     /// was none.
     pub recording: Option<Recording>,
 }
 
 #[cfg(feature = "svg")]
 impl Failure {
-    /// The time-sequence diagram of [`recording`](Self::recording), an SVG file; empty where
+    /// The time-sequence diagram of [`recording`](Self::recording), an SVG file; empty if
     /// there is none. With the feature `svg`.
     #[must_use]
     pub fn ladder(&self) -> String {
@@ -131,7 +131,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// As it is displayed, so that `unwrap` shows it.
+/// The same as `Display`, so that `unwrap` shows it.
 impl fmt::Debug for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
@@ -142,16 +142,16 @@ impl std::error::Error for Failure {}
 
 /// Runs `trial` with every seed, on all cores, until one fails: that is, panics.
 ///
-/// A trial makes a [`Scenario`] of its seed, runs an application in it with a
+/// A trial makes a [`Scenario`] from its seed, runs an application in it with a
 /// [`Harness`](super::Harness), and asserts what must hold. The lowest seed that fails is run
-/// once more, with every frame and every call recorded.
+/// again, and every frame and every call is recorded.
 ///
-/// A trial must depend on nothing but its seed. One that does not fail the second time is
-/// reported as such.
+/// A trial must depend on nothing but its seed. If it does not fail the second time, the
+/// failure reports that.
 ///
 /// # Errors
 ///
-/// [`Failure`]: which seed, why, and its ladder.
+/// [`Failure`]: the seed, the reason, and the ladder.
 ///
 /// ```
 /// use embedded_io::Write;
@@ -170,7 +170,7 @@ impl std::error::Error for Failure {}
 ///     });
 ///     assert!(visit.result);
 ///     assert_eq!(visit.findings, []);
-///     // The bug: it counts on a fast network.
+///     // The bug: it relies on a fast network.
 ///     assert!(visit.elapsed.as_millis() < 80, "it took {:?}", visit.elapsed);
 /// };
 /// let failure = sim::explore(0..1_000, trial).unwrap_err();
@@ -222,7 +222,7 @@ fn attempt(trial: &impl Fn(u64), seed: u64) -> Result<(), String> {
     tried.map_err(|panic: Box<dyn Any + Send>| words(&*panic))
 }
 
-/// Runs a seed that has failed once more.
+/// Runs a failed seed again.
 fn record_failure(trial: &impl Fn(u64), seed: u64, message: String) -> Failure {
     let outer = RECORDINGS.replace(Some(Vec::new()));
     let again = attempt(trial, seed);
@@ -246,7 +246,7 @@ fn record_failure(trial: &impl Fn(u64), seed: u64, message: String) -> Failure {
     }
 }
 
-/// Where a trial failed.
+/// The place where a trial failed.
 fn end_of(kept: &Kept, message: &str) -> Moment {
     let moments = kept.tape.moments();
     let last = moments.iter().rfind(|moment| moment.connection == 0);

@@ -1,8 +1,8 @@
-//! An application of one's own in the place of a scenario's plan.
+//! Runs an application of a user in place of a scenario's plan.
 //!
-//! - `stage`: what the stack of such an application does, watched from outside.
-//! - `account`: one connection of it, held to the rules.
-//! - `explore`: many seeds, and the ladder of the first that fails.
+//! - `stage`: watches what the stack of such an application does.
+//! - `account`: checks the rules for one connection.
+//! - `explore`: runs many seeds, and draws the ladder of the first that fails.
 
 mod account;
 mod explore;
@@ -29,34 +29,34 @@ pub use explore::{Failure, explore};
 use explore::{Kept, keeps_recordings};
 use stage::Stage;
 
-/// After this much virtual time nothing moves any more, and an application
-/// that goes on waiting panics.
+/// The virtual time after which an application that still waits panics.
 const HORIZON: Duration = Duration::from_secs(30 * 24 * 3_600);
 
-/// Connections that the peer serves at once, for each that our end has: it may not know yet
-/// that some of them are no more.
+/// The number of connections that the peer serves at once, for each of our end: it may not
+/// know yet that some of them have ended.
 const BACKLOG: usize = 8;
 
-/// Sockets that an application may add for itself.
+/// The number of sockets that an application may add.
 const OWN_SOCKETS: usize = 8;
 
-/// Ended connections that the peer remembers: what they received is asked for in the end.
+/// The number of ended connections that the peer remembers: what they received is checked at
+/// the end.
 const REMEMBERED: usize = 10_000;
 
 /// The stack that an application gets, with `N` connections.
 pub type GuestStack<'a, const N: usize = 1> = Stack<'a, LoopDevice, LoopClock, N>;
 
-/// How a run of an application went.
+/// The outcome of a run of an application.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Visit<R> {
     /// What the application returned.
     pub result: R,
-    /// What the peer's TCP took in at the port that the application was given, for each
-    /// connection, in order; a [`Rogue`](super::Rogue) remembers its last one only.
+    /// What the peer's TCP received at the port that the application got, for each
+    /// connection, in order. A [`Rogue`](super::Rogue) remembers only its last one.
     pub received: Vec<Vec<u8>>,
-    /// Broken promises of the stack, in the order of time.
+    /// The rules that the stack broke, in the order of time.
     pub findings: Vec<Finding>,
-    /// Stands for everything that crossed the wire, when and how.
+    /// A hash of everything that crossed the wire, and when.
     pub hash: u64,
     /// How much virtual time it took.
     pub elapsed: Duration,
@@ -66,18 +66,18 @@ pub struct Visit<R> {
 
 /// Runs an application against the network and the peer of a scenario.
 ///
-/// `app` is lent a stack in this world, with buffers of the scenario's sizes, and the
-/// endpoint of the peer, which listens. It takes the place of the scenario's plan: that, the
-/// options and opening of its connection, and the happenings at our end play no part. Two
+/// `app` is lent a stack in this world, with buffers of the scenario's sizes, and gets the
+/// endpoint of the peer, which listens. It replaces the scenario's plan: the plan, the
+/// options and opening of its connection, and the happenings at our end have no effect. Two
 /// runs with the same scenario and application are the same, bit for bit.
 ///
-/// Servers with code of your own, several connections, UDP: see [`Harness`], of which this
-/// is the short form.
+/// This is the short form of [`Harness`], which has servers with code of your own, several
+/// connections, and UDP.
 ///
 /// # Panics
 ///
-/// Where `app` panics, if it waits for more than 30 days, and if the buffers of
-/// the scenario are none.
+/// If `app` panics, if it waits for more than 30 days, or if a buffer of the scenario is
+/// empty.
 ///
 /// ```
 /// use embedded_io::Write;
@@ -105,9 +105,9 @@ pub fn run_app<R>(
     Harness::new(scenario).run(app)
 }
 
-/// As [`run_app`], and keeps every frame, and what the application did: to be drawn
-/// (`Recording::ladder`), read ([`Recording`]'s `Display`) or opened in
-/// Wireshark ([`Recording::write_pcap`]).
+/// Like [`run_app`], and records every frame, and what the application did. Draw it with
+/// `Recording::ladder`, read it with [`Recording`]'s `Display`, or open it in Wireshark
+/// ([`Recording::write_pcap`]).
 ///
 /// # Panics
 ///
@@ -130,10 +130,10 @@ pub fn record_app<R>(
     Harness::new(scenario).record(app)
 }
 
-/// Notes something in the recording of the run that goes on in this thread, if there is one:
-/// it stands in the ladder and in the log at the present time.
+/// Adds a note to the recording of the run in this thread, if there is one. It appears in
+/// the ladder and in the log at the present time.
 ///
-/// For tests and their servers, which know what the bytes mean.
+/// It is for tests and their servers, which know the meaning of the bytes.
 ///
 /// ```
 /// use lastbyte_sim::{self as sim, Profile, Scenario};
@@ -148,8 +148,8 @@ pub fn note(words: impl Into<String>) {
     stage::note_of_test(words.into());
 }
 
-/// A run of an application that is prepared: [`run_app`] with servers, several connections
-/// and whatever else a test wants in its world.
+/// Prepares a run of an application: [`run_app`] with servers, several connections and
+/// everything else that a test needs in its world.
 ///
 /// `N` is the number of connections of the application's stack.
 ///
@@ -185,7 +185,7 @@ pub struct Harness<'s, const N: usize = 1> {
     preparations: Vec<Preparation<'s>>,
 }
 
-/// What a test does to the world before the application begins.
+/// An action of a test on the world before the application begins.
 type Preparation<'s> = Box<dyn FnOnce(&World) + 's>;
 
 impl<const N: usize> fmt::Debug for Harness<'_, N> {
@@ -198,7 +198,7 @@ impl<const N: usize> fmt::Debug for Harness<'_, N> {
 }
 
 impl<'s> Harness<'s> {
-    /// The network and the peer of this scenario, and one connection.
+    /// Makes a harness with the network and the peer of this scenario, and one connection.
     #[must_use]
     pub fn new(scenario: &'s Scenario) -> Self {
         Self {
@@ -210,7 +210,7 @@ impl<'s> Harness<'s> {
 }
 
 impl<'s, const N: usize> Harness<'s, N> {
-    /// Lends the application a stack with so many connections.
+    /// Lends the application a stack with this many connections.
     ///
     /// ```
     /// use lastbyte::Options;
@@ -232,15 +232,14 @@ impl<'s, const N: usize> Harness<'s, N> {
         }
     }
 
-    /// Lets `answer` be the server at this port of the peer; the application is given the
-    /// first one that is served. How it is called: see
+    /// Makes `answer` the server at this port of the peer. The application gets the first
+    /// port with a server. For how `answer` is called, see
     /// [`Peer::serve`](crate::loopback::Peer::serve).
     ///
-    /// It stands in the place of what the scenario's peer would send. When that peer reads,
-    /// when it ends a connection, whether its machine is there: all that stays as
-    /// [`Scenario::peer`] and [`Scenario::faults`] say, but for a
-    /// [`Rogue`](super::PeerModel::Rogue), a TCP without an application, which becomes a peer
-    /// that reads everything.
+    /// It replaces what the scenario's peer would send. [`Scenario::peer`] and
+    /// [`Scenario::faults`] still determine when the peer reads, when it ends a connection,
+    /// and whether its machine responds. Only a [`Rogue`](super::PeerModel::Rogue), a TCP
+    /// without an application, is replaced by a peer that reads everything.
     #[must_use]
     pub fn serve(
         mut self,
@@ -267,7 +266,7 @@ impl<'s, const N: usize> Harness<'s, N> {
         self
     }
 
-    /// Lets `answer` be the server at this UDP port of the peer: see
+    /// Makes `answer` the server at this UDP port of the peer: see
     /// [`Peer::serve_udp`](crate::loopback::Peer::serve_udp).
     ///
     /// The application adds its socket to
@@ -297,10 +296,10 @@ impl<'s, const N: usize> Harness<'s, N> {
         self.prepare(move |world| world.peer().serve_udp(port, answer))
     }
 
-    /// Does something to the world before the application begins: schedules what happens
-    /// when ([`World::at`]), lets the peer call a listener of ours
-    /// ([`Peer::connect`](crate::loopback::Peer::connect)), keeps the world to query the
-    /// peer afterwards.
+    /// Runs an action on the world before the application begins: for example, to
+    /// schedule events ([`World::at`]), to make the peer connect to a listener of ours
+    /// ([`Peer::connect`](crate::loopback::Peer::connect)), or to keep the world and
+    /// query the peer afterwards.
     ///
     /// ```
     /// use std::time::Duration;
@@ -339,7 +338,7 @@ impl<'s, const N: usize> Harness<'s, N> {
         self.play(&world, &Tape::default(), app)
     }
 
-    /// As [`run`](Self::run), and keeps every frame and what the application did: see
+    /// Like [`run`](Self::run), and records every frame and what the application did: see
     /// [`record_app`].
     ///
     /// # Panics
@@ -355,7 +354,7 @@ impl<'s, const N: usize> Harness<'s, N> {
         (visit, kept.recording())
     }
 
-    #[expect(clippy::panic, reason = "documented: the scenario is at fault")]
+    #[expect(clippy::panic, reason = "documented: the scenario is invalid")]
     fn play<R>(
         self,
         world: &World,
@@ -430,7 +429,7 @@ fn new_world(scenario: &Scenario) -> World {
             keep_connections: REMEMBERED,
             ..PeerConfig::default()
         },
-        // A scenario counts from zero.
+        // The times of a scenario count from zero.
         begins_at: Instant::ZERO,
         ..WorldConfig::default()
     })

@@ -1,7 +1,7 @@
-//! What the stack of an application does, watched from outside.
+//! Watches what the stack of an application does.
 //!
 //! The core reports every call and change to the observer of this thread; the wire is
-//! watched as in any run. The application sees none of this.
+//! watched as in any run. The application does not notice this.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -19,31 +19,31 @@ use crate::rule::Finding;
 use crate::truth::{Neighbour, Wire};
 
 thread_local! {
-    /// The run that goes on in this thread.
+    /// The run in progress in this thread.
     static STAGE: RefCell<Option<Play>> = const { RefCell::new(None) };
 }
 
-/// What the peer has said to one port of ours, by the frames that it sent.
+/// What the peer has sent to one port of ours, by its frames.
 #[derive(Debug)]
 pub(super) struct Spoken {
-    /// The number of its first byte.
+    /// The sequence number of its first byte.
     first: u32,
     pub(super) bytes: Vec<u8>,
 }
 
 impl Spoken {
-    /// Where a byte with this number stands, if it is in here or the next.
+    /// The index of the byte with this number, if it is stored or the next one.
     fn place(&self, seq: u32) -> Option<usize> {
         let place = seq.wrapping_sub(self.first) as usize;
         (place <= self.bytes.len()).then_some(place)
     }
 }
 
-/// What the peer has said, by ports of ours: an old SYN may have opened a second connection,
-/// which gets nowhere.
+/// What the peer has sent, by ports of ours: an old SYN may have opened a second connection,
+/// which is never established.
 type AllSpoken = Rc<RefCell<HashMap<u16, Vec<Spoken>>>>;
 
-/// A run that goes on.
+/// A run in progress.
 struct Play {
     world: World,
     tape: Tape,
@@ -53,21 +53,21 @@ struct Play {
     has_memory: bool,
     /// Every connection so far.
     accounts: Vec<Account>,
-    /// Those that hold a slot, by slot.
+    /// The connections that hold a slot, by slot.
     current: Vec<Option<usize>>,
-    /// When a neighbour last answered; and when the stack was first served after that, which
-    /// is when it knows.
+    /// When a neighbour last answered, and when the stack was first served after that and so
+    /// knows the answer.
     answered: (Neighbour, Neighbour),
 }
 
-/// The run of this thread, until it is dropped: also where the application panics.
+/// The run of this thread, until it is dropped, even if the application panics.
 pub(super) struct Stage {
     before: Option<Play>,
     observer: Option<trace::Observer>,
 }
 
 impl Stage {
-    /// Watches what goes on in `world` and in this thread.
+    /// Watches what happens in `world` and in this thread.
     pub(super) fn enter(world: &World, tape: &Tape, has_memory: bool) -> Self {
         let wire = Rc::new(RefCell::new(Wire::of_our_ports(world.config().medium)));
         crate::run::watch(world, &wire);
@@ -93,7 +93,7 @@ impl Stage {
         Self { before, observer }
     }
 
-    /// The run is over: what was found.
+    /// Ends the run. Returns the findings.
     pub(super) fn leave(self, world: &World) -> Vec<Finding> {
         let play = STAGE.take();
         play.map_or_else(Vec::new, |play| play.settle(world))
@@ -120,7 +120,7 @@ pub(super) fn is_recording() -> bool {
     STAGE.with_borrow(|stage| stage.as_ref().is_some_and(|play| play.tape.is_on()))
 }
 
-/// Takes a note that concerns no connection.
+/// Records a note that concerns no connection.
 pub(super) fn note_of_server(note: Note) {
     with_play(|play| play.note_beside(note));
 }
@@ -135,13 +135,13 @@ fn observe(connection: &Connection, trace_note: Trace<'_>) {
         return;
     }
     if std::thread::panicking() {
-        // What the stack does when it is dropped by a panic is no part of the run.
+        // What the stack does when a panic drops it is not part of the run.
         return;
     }
     with_play(|play| play.take(connection, trace_note));
 }
 
-/// Keeps what the peer says.
+/// Records what the peer sends.
 fn listen(world: &World, spoken: &AllSpoken) {
     let spoken = Rc::clone(spoken);
     world.observe(move |_, event| {
@@ -163,7 +163,7 @@ fn listen(world: &World, spoken: &AllSpoken) {
         let places = streams.iter_mut();
         let mut places = places.filter_map(|stream| Some((stream.place(segment.seq)?, stream)));
         if let (Some((from, stream)), false) = (places.next(), segment.payload.is_empty()) {
-            // What is sent again is the same again.
+            // A retransmission contains the same bytes.
             let known = stream.bytes.len() - from;
             let new = segment.payload.get(known..).unwrap_or_default();
             stream.bytes.extend_from_slice(new);
@@ -184,7 +184,7 @@ impl Play {
         if trace_note == Trace::Event(Event::Release)
             && let Some(current) = self.current.get_mut(slot)
         {
-            // Forgotten, for its slot is opened again.
+            // It is removed, because its slot is opened again.
             *current = None;
         }
         let Some(number) = self.current.get(slot).copied().flatten() else {
@@ -248,7 +248,8 @@ impl Play {
         self.current[slot] = None;
         self.spoken.borrow_mut().remove(&local_port);
         let mut account = Account::new(connection, local_port, remote_port, now);
-        // The wire does not show which of several listeners at a port gets a caller.
+        // If several connections listen at a port, the wire does not show which one gets a
+        // caller.
         for number in self.current.iter().flatten() {
             let other = &mut self.accounts[*number];
             if other.local_port == local_port {
@@ -283,7 +284,7 @@ impl Play {
         }
     }
 
-    /// A note that concerns no connection stands beside the first.
+    /// A note that concerns no connection is shown with the first one.
     fn note_beside(&self, note: Note) {
         let first = self.current.first().copied().flatten();
         let account = first.and_then(|number| self.accounts.get(number));
@@ -293,7 +294,7 @@ impl Play {
         self.tape.note(self.world.now(), 0, state, ledger, note);
     }
 
-    /// What the peer has received, against what was written; all that was found.
+    /// Compares what the peer has received with what was written. Returns all findings.
     fn settle(mut self, world: &World) -> Vec<Finding> {
         let now = world.now();
         let mut all = Vec::new();
@@ -319,7 +320,7 @@ impl Play {
     }
 }
 
-/// What an application called, by the event that it led to.
+/// The call of an application, by the event that it caused.
 pub(super) const fn call_of(event: Event) -> Option<Call> {
     match event {
         Event::Finish => Some(Call::Finish),

@@ -17,14 +17,14 @@ const HEADS: [(&str, &str); 5] = [
     ("damaged", "#ea580c"),
 ];
 
-/// Beside each life line arrows are level, so that none crosses the words there.
+/// Next to each lifeline arrows are horizontal, so that none crosses the text there.
 const LANE: i32 = 280;
-/// How far a lost frame comes beyond its lane, and how far down.
+/// How far the arrow of a lost frame extends, horizontally and vertically.
 const LOST: (i32, i32) = (46, 6);
-/// The room its words need above an arrow.
+/// The room that a label needs above its arrow.
 const WORDS: i32 = 14;
 
-/// One frame, and where its ends are among the anchors.
+/// One frame, and the indices of its ends among the anchors.
 #[derive(Debug)]
 pub(super) struct Arrow<'a> {
     pub(super) frame: &'a RecordedFrame,
@@ -33,7 +33,7 @@ pub(super) struct Arrow<'a> {
     arrives: Vec<usize>,
 }
 
-/// The heads, to be referred to.
+/// The definitions of the arrow heads.
 pub(super) fn heads() -> Vec<Marker> {
     let heads = HEADS.iter().map(|(class, colour)| {
         let shape = Path::new()
@@ -60,7 +60,7 @@ const fn column_of_end(direction: Direction) -> Column {
 }
 
 impl<'a> Arrow<'a> {
-    /// Adds what needs a place to `anchors`.
+    /// Adds everything that needs a place to `anchors`.
     pub(super) fn new(frame: &'a RecordedFrame, label: Label, anchors: &mut Vec<Anchor>) -> Self {
         let begins = anchors.len();
         let far = column_of_end(frame.direction);
@@ -74,7 +74,7 @@ impl<'a> Arrow<'a> {
         };
         let mut arrives = Vec::new();
         match (frame.sender, frame.fate) {
-            // It passes the other end, and its words are where it arrives.
+            // The arrow passes the other end, and its label is where it arrives.
             (Sender::Stranger, _) => {
                 anchors.push(level(frame.sent_at, near, 4, None));
                 arrives.push(anchors.len());
@@ -134,7 +134,7 @@ impl<'a> Arrow<'a> {
         }
     }
 
-    /// The edges of the life lines, where it begins and where it ends.
+    /// The edges of the lifelines, where the arrow begins and where it ends.
     const fn edges(&self) -> (i32, i32) {
         let (ours, peers) = (OURS + BAND + 1, PEERS - 1);
         match (self.frame.sender, self.frame.direction) {
@@ -178,7 +178,7 @@ impl<'a> Arrow<'a> {
         group
     }
 
-    /// What is written on it.
+    /// The label of the arrow.
     pub(super) fn draw_label(&self, y: &[i32]) -> Group {
         let (place, at_us) = match (self.frame.sender, self.arrives.first()) {
             (Sender::Stranger, Some(&arrival)) => {

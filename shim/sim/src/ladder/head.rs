@@ -1,4 +1,4 @@
-//! What was run, who is who, and what the signs mean.
+//! The head of a diagram: what was run, the two ends, and the legend.
 
 use svg::node::element::Group;
 
@@ -10,20 +10,20 @@ use crate::loopback::{Fate, OUR_V4, OUR_V6, PEER_V4, PEER_V6, Sender};
 use lastbyte::core::Closer;
 use lastbyte::{Cause, OnPeerFin, State};
 
-/// How many letters a line of the head has room for.
+/// The number of letters in a line of the head.
 const LETTERS: usize = 196;
-/// How many the peer's model has room for.
+/// The number of letters for the peer's model.
 const MODEL_LETTERS: usize = 90;
-/// How many lines one thing may take.
+/// The maximum number of lines of one item.
 const LINES: usize = 3;
-/// Of a line of the head.
+/// The height of a line of the head.
 const LINE: i32 = 16;
-/// Where its second line is.
+/// The place of the second line.
 const SECOND: i32 = 58;
-/// What the legend and the names of the ends take.
+/// The height of the legend and of the names of the ends.
 const BELOW: i32 = 118;
 
-/// The words of the head, line by line; the first is the title.
+/// The text of the head, line by line. The first line is the title.
 pub(super) fn lines(recording: &Recording) -> Vec<String> {
     let scenario = recording.scenario.to_string();
     let mut all = Vec::new();
@@ -80,7 +80,7 @@ fn ending(recording: &Recording) -> String {
     )
 }
 
-/// How high the head is.
+/// The height of the head.
 pub(super) fn height(lines: &[String]) -> i32 {
     SECOND + lines.len().saturating_sub(1) as i32 * LINE + BELOW
 }
@@ -99,7 +99,7 @@ pub(super) fn draw(recording: &Recording, lines: &[String]) -> Group {
     group.add(legend(y + 4)).add(ends(recording, y + 62))
 }
 
-/// A box above each life line.
+/// A box above each lifeline.
 fn ends(recording: &Recording, y: i32) -> Group {
     let scenario = &recording.scenario;
     let (ours, peers) = match scenario.family {

@@ -1,4 +1,4 @@
-//! What is written on the arrows.
+//! The labels of the arrows.
 
 use std::collections::HashMap;
 
@@ -10,12 +10,12 @@ use smoltcp::wire::{
 use super::super::recording::RecordedFrame;
 use crate::loopback::{Direction, Flags, Segment, Sender};
 
-/// What kind of frame it is.
+/// The kind of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// A TCP segment.
     Segment,
-    /// One that announces no room at all.
+    /// A segment that announces a closed window.
     ZeroWindow,
     /// Anything else.
     Other,
@@ -36,7 +36,7 @@ struct Way {
     dst_port: u16,
 }
 
-/// What was sent that way so far.
+/// What was sent in this direction so far.
 #[derive(Debug, Clone, Copy, Default)]
 struct Sent {
     /// Initial sequence number.
@@ -46,7 +46,7 @@ struct Sent {
     window: Option<u16>,
 }
 
-/// Writes labels; numbers count from the SYN of each connection.
+/// Makes labels. Numbers count from the SYN of each connection.
 #[derive(Debug, Default)]
 pub(super) struct Labels {
     ways: HashMap<Way, Sent>,
@@ -125,7 +125,7 @@ impl Sent {
     }
 }
 
-/// What a frame without a segment is.
+/// The label of a frame without a segment.
 fn name(bytes: &[u8]) -> String {
     let known = EthernetFrame::new_checked(bytes)
         .ok()

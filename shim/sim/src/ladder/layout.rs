@@ -1,22 +1,22 @@
-//! Where each event goes on a time axis that is stretched where much happens
-//! and compressed where nothing does.
+//! Places each event on a time axis that is stretched where much happens and compressed
+//! where nothing happens.
 
 use std::time::Duration;
 
 use lastbyte::Instant;
 
-/// How far down a frame of median travelling time comes.
+/// The height of the arrow of a frame with the median latency.
 const TRAVEL: u64 = 36;
-/// The longest stretch without an event that is drawn in full.
+/// The longest time without an event that is drawn in full.
 const LONGEST_GAP: u64 = 110;
-/// The height of a longer one.
+/// The height of a longer time without an event.
 const BREAK: i32 = 42;
-/// Between two times.
+/// The distance between two times.
 const STEP: i32 = 5;
-/// How far an arrow goes down at least.
+/// The minimum height of an arrow.
 const SLANT: i32 = 9;
 
-/// What may not overlap.
+/// The columns: things in one column must not overlap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Column {
     Notes,
@@ -31,11 +31,11 @@ const COLUMNS: usize = 3;
 pub(super) struct Anchor {
     pub(super) at: Instant,
     pub(super) column: Column,
-    /// The room it needs above its place.
+    /// The room that it needs above its place.
     pub(super) above: i32,
-    /// The room it needs below.
+    /// The room that it needs below its place.
     pub(super) below: i32,
-    /// The anchor it belongs below, as an arrow's end below its beginning.
+    /// The anchor that it must be below, as the end of an arrow is below its beginning.
     pub(super) after: Option<usize>,
 }
 
@@ -46,27 +46,27 @@ pub(super) struct Break {
     pub(super) lasts: Duration,
 }
 
-/// Where everything is.
+/// The place of everything.
 #[derive(Debug)]
 pub(super) struct Layout {
-    /// Of each anchor.
+    /// The place of each anchor.
     pub(super) y: Vec<i32>,
     pub(super) breaks: Vec<Break>,
-    /// The times to be written at the axis.
+    /// The times to write at the axis.
     pub(super) times: Vec<(i32, Instant)>,
-    /// Where it ends.
+    /// The place of the end.
     pub(super) bottom: i32,
 }
 
 struct Placing {
     layout: Layout,
-    /// Where each column is free.
+    /// The first free place of each column.
     free: [i32; COLUMNS],
     /// The lowest place so far.
     lowest: i32,
 }
 
-/// Places the anchors below `top`. At one time they keep their order.
+/// Places the anchors below `top`. Anchors of the same time keep their order.
 pub(super) fn place(anchors: &[Anchor], travel: Duration, top: i32) -> Layout {
     let mut order: Vec<usize> = (0..anchors.len()).collect();
     order.sort_by_key(|&anchor| anchors[anchor].at);
@@ -97,7 +97,7 @@ pub(super) fn place(anchors: &[Anchor], travel: Duration, top: i32) -> Layout {
 }
 
 impl Placing {
-    /// Where the time that comes `quiet` after the one at `base` is.
+    /// The place of the time that is `quiet` after the time at `base`.
     fn advance(&mut self, base: i32, quiet: Duration, travel: Duration) -> i32 {
         let travel = travel.as_micros().max(1);
         let height = quiet.as_micros() * u128::from(TRAVEL) / travel;
@@ -113,7 +113,7 @@ impl Placing {
         bottom + BREAK
     }
 
-    /// Places what happens at one time, at `base` or below it.
+    /// Places what happens at one time, at or below `base`.
     fn group(&mut self, anchors: &[Anchor], group: &[usize], base: i32) -> i32 {
         let mut base = base;
         for column in [Column::Notes, Column::Ours, Column::Peers] {
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn what_shares_a_column_does_not_overlap_and_time_only_grows() {
+    fn things_in_one_column_do_not_overlap_and_time_only_grows() {
         let anchors: Vec<_> = (0..50)
             .map(|number| anchor(number / 3 * 7, Column::Ours, None))
             .collect();

@@ -1,8 +1,8 @@
 //! A recording drawn as a time-sequence diagram.
 //!
-//! Time runs down. It is stretched where much happens and compressed where
-//! nothing does, so that a run of hours fits; what happens at one time on one
-//! side is drawn one below the other.
+//! Time runs down. It is stretched where much happens and compressed where nothing
+//! happens, so that a run of hours fits. Events of the same time on one side are drawn
+//! one below the other.
 
 mod arrow;
 mod head;
@@ -27,34 +27,32 @@ use layout::{Anchor, Layout};
 use notes::Block;
 use paper::{AXIS, BAND, NOTES, OURS, PEERS, WIDTH};
 
-/// More frames than twice this many are not drawn: so many from the beginning
-/// and so many from the end are.
+/// This many frames from the beginning, and this many from the end, are drawn.
 const FRAMES_PER_END: usize = 1_000;
 
-/// More notes at one end than this are not drawn, those that stand out apart.
+/// The maximum number of notes that are drawn at one end, not counting highlighted ones.
 const NOTES_PER_END: usize = 2_000;
 
-/// Everything that is drawn below the head.
+/// Everything below the head.
 struct Chart<'a> {
     arrows: Vec<Arrow<'a>>,
     blocks: Vec<Block>,
-    /// How many connections our end has.
+    /// The number of our end's connections.
     bands: usize,
-    /// Where the blocks begin among the anchors.
+    /// The index of the first anchor of each block.
     first_block: usize,
     layout: Layout,
     top: i32,
 }
 
 impl Recording {
-    /// A time-sequence diagram as one SVG file that needs nothing else. With the
+    /// A time-sequence diagram as a single SVG file that needs no other files. With the
     /// feature `svg`.
     ///
-    /// Our end is on the left: its state as a coloured band, and beside it what
-    /// the application did and how the ledger changed. The peer is on the right.
-    /// Numbers on the arrows count from the SYN of each connection; what they
-    /// say in full is in the tooltips. Of a very long run the beginning and the
-    /// end are drawn.
+    /// Our end is on the left: its state as a coloured band, and next to it what the
+    /// application did and how the ledger changed. The peer is on the right. Numbers on
+    /// the arrows count from the SYN of each connection; the tooltips show the full
+    /// numbers. Of a very long run only the beginning and the end are drawn.
     ///
     /// ```
     /// use lastbyte_sim::{Profile, Scenario, record};
@@ -87,7 +85,7 @@ impl Recording {
     }
 }
 
-/// Which of so many are left out.
+/// The range of `len` things that is left out.
 fn gap(len: usize, per_end: usize) -> std::ops::Range<usize> {
     if len <= 2 * per_end {
         return 0..0;
@@ -95,7 +93,7 @@ fn gap(len: usize, per_end: usize) -> std::ops::Range<usize> {
     per_end..len - per_end
 }
 
-/// How long frames travel, for the scale.
+/// The median latency of the frames, for the scale.
 fn median_travel(frames: &[RecordedFrame]) -> Duration {
     let arrivals = frames
         .iter()
@@ -169,7 +167,7 @@ impl<'a> Chart<'a> {
         group
     }
 
-    /// Where a call went on without anybody looking at the state.
+    /// The time during a call, in which the state was not observed.
     fn draw_unseen(&self) -> Group {
         let times = &self.layout.times;
         let mut group = Group::new();
@@ -180,7 +178,7 @@ impl<'a> Chart<'a> {
             let end = times.partition_point(|&(_, at)| at < until);
             let end = times.get(end).map_or(self.layout.bottom, |(y, _)| *y);
             let stretch = paper::rectangle("unseen", (OURS - BAND, y), 2 * BAND, end - y);
-            group = group.add(stretch.add(paper::title("in a call: not looked at")));
+            group = group.add(stretch.add(paper::title("in a call: not observed")));
         }
         group
     }
@@ -210,8 +208,8 @@ impl<'a> Chart<'a> {
     }
 }
 
-/// What is noted at our end, but for what was noted while the frames passed
-/// that are left out, and what is too much.
+/// The notes of our end, without those from the time of the frames that are left out, and
+/// up to the maximum number.
 fn chosen_blocks(recording: &Recording, left_out: &[RecordedFrame]) -> Vec<Block> {
     let mut blocks = notes::blocks(&recording.moments);
     let (Some(first), Some(last)) = (left_out.first(), left_out.last()) else {

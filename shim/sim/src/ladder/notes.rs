@@ -1,4 +1,4 @@
-//! What is written beside our life line.
+//! The notes next to our lifeline.
 
 use lastbyte::{Cause, Instant, Ledger, State};
 use svg::node::element::Group;
@@ -8,7 +8,7 @@ use super::super::scenario::Step;
 use super::layout::{Anchor, Column};
 use super::paper::{self, BAND, LINE, NOTE_LETTERS, NOTES, OURS};
 
-/// What stands out.
+/// The class of a highlighted note.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mark {
     Plain,
@@ -16,18 +16,18 @@ enum Mark {
     Finding,
 }
 
-/// Some lines at one time.
+/// The lines of one time.
 #[derive(Debug)]
 pub(super) struct Block {
     pub(super) at: Instant,
     mark: Mark,
-    /// Class and words of each line.
+    /// The class and text of each line.
     lines: Vec<(&'static str, String)>,
-    /// Whose state it is.
+    /// The connection that has the state.
     pub(super) connection: usize,
     /// The state that begins here.
     pub(super) state: Option<State>,
-    /// Until when the state is not observed from here on.
+    /// The time until which the state is not observed.
     pub(super) unseen_until: Option<Instant>,
     tooltip: String,
 }
@@ -47,7 +47,7 @@ pub(super) const fn class_of(state: State) -> &'static str {
     }
 }
 
-/// What `moments` say, in order, each thing once.
+/// The text of `moments` in order, without repetitions.
 pub(super) fn blocks(moments: &[Moment]) -> Vec<Block> {
     let several = bands(moments) > 1;
     let mut known = vec![(State::Idle, Ledger::ZERO); bands(moments)];
@@ -65,14 +65,14 @@ pub(super) fn blocks(moments: &[Moment]) -> Vec<Block> {
     blocks.filter(|block| !block.lines.is_empty()).collect()
 }
 
-/// How many connections there are, each with a band of its own.
+/// The number of connections, each with its own band.
 pub(super) fn bands(moments: &[Moment]) -> usize {
     let connections = moments.iter().map(|moment| moment.connection);
     connections.max().unwrap_or(0) + 1
 }
 
-/// Whether our end is inside one call until the next moment, so that its state
-/// and ledger may change without being noted.
+/// Whether our end is inside one call until the next moment, so that its state and ledger
+/// may change without a note.
 const fn blocks_the_view(note: &Note) -> bool {
     matches!(
         note,
@@ -81,7 +81,7 @@ const fn blocks_the_view(note: &Note) -> bool {
 }
 
 impl Block {
-    /// A note that something is missing here.
+    /// A note that frames are left out here.
     pub(super) fn left_out(at: Instant, frames: usize) -> Self {
         Self {
             at,
@@ -94,7 +94,7 @@ impl Block {
         }
     }
 
-    /// Where there are several connections, it says which.
+    /// If there are several connections, the text names the connection.
     fn of(moment: &Moment, known: (State, Ledger), several: bool) -> Self {
         let mut lines = Vec::new();
         let mut mark = Mark::Plain;
@@ -163,7 +163,7 @@ impl Block {
         }
     }
 
-    /// Whether it must be shown whatever else is left out.
+    /// Whether the note must be shown, whatever else is left out.
     pub(super) fn stands_out(&self) -> bool {
         self.mark != Mark::Plain
     }
@@ -219,7 +219,7 @@ impl Block {
     }
 }
 
-/// A band along our life line, from state to state: one of so many.
+/// The band of connection `number` of `bands` along our lifeline, from state to state.
 pub(super) fn band(
     starts: &[(i32, State)],
     (number, bands): (usize, usize),
@@ -243,7 +243,7 @@ pub(super) fn band(
         };
         group = group.add(stretch.add(paper::title(&title)));
         if bands > 1 {
-            // There is no room for words.
+            // There is no room for text.
             continue;
         }
         let length = name.len() as i32 * 7 + 16;

@@ -1,4 +1,4 @@
-//! Shapes and words, in one style.
+//! Shapes and text in one style.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -8,18 +8,18 @@ use svg::node::element::{
     Circle, Group, Line, Path, Pattern, Polyline, Rectangle, Style, TSpan, Text, Title,
 };
 
-/// Where the columns are.
+/// The places of the columns.
 pub(super) const WIDTH: i32 = 1_450;
 pub(super) const AXIS: i32 = 110;
 pub(super) const NOTES: i32 = 126;
 pub(super) const OURS: i32 = 520;
 pub(super) const PEERS: i32 = 1_360;
 pub(super) const OUTSIDE: i32 = 1_435;
-/// Half of the band along our life line.
+/// Half of the width of the band along our lifeline.
 pub(super) const BAND: i32 = 9;
-/// Of a line of text.
+/// The height of a line of text.
 pub(super) const LINE: i32 = 15;
-/// How many letters a note has room for.
+/// The number of letters in a line of a note.
 pub(super) const NOTE_LETTERS: usize = 54;
 
 const STYLE: &str = "
@@ -60,7 +60,7 @@ pub(super) fn style() -> Style {
     Style::new(STYLE)
 }
 
-/// What lies over a state that was not looked at, by its name in the style.
+/// The pattern over a state that was not observed, by its name in the style.
 pub(super) fn hatching() -> Pattern {
     let stroke = Path::new()
         .set("d", "M -2 2 L 2 -2 M 0 8 L 8 0 M 6 10 L 10 6")
@@ -75,7 +75,7 @@ pub(super) fn hatching() -> Pattern {
         .add(stroke)
 }
 
-/// Characters that XML cannot hold are replaced.
+/// Replaces characters that XML cannot hold.
 fn clean(text: &str) -> String {
     let clean = |letter: char| match letter {
         '\n' | '\t' => letter,
@@ -141,7 +141,7 @@ pub(super) fn stop_sign(x: i32, y: i32) -> Group {
         .add(cross("refusal-cross", (x, y), 3))
 }
 
-/// A wavy line from edge to edge: time is left out here.
+/// A wavy line from edge to edge, where time is left out.
 pub(super) fn wave(y: i32) -> Path {
     let mut way = format!("M {AXIS} {y}");
     for x in (AXIS..PEERS - 10).step_by(20) {
@@ -151,7 +151,7 @@ pub(super) fn wave(y: i32) -> Path {
     Path::new().set("class", "break-line").set("d", way)
 }
 
-/// A time at the axis, what is below a millisecond in grey.
+/// A time at the axis. Digits below a millisecond are grey.
 pub(super) fn time(y: i32, at: Instant) -> Text {
     let micros = at.as_micros();
     let (seconds, rest) = (micros / 1_000_000, micros % 1_000_000);
@@ -172,7 +172,7 @@ pub(super) fn time(y: i32, at: Instant) -> Text {
     .add(fine)
 }
 
-/// How long, with two units at most.
+/// A duration, with at most two units.
 pub(super) fn duration(lasts: Duration) -> String {
     let seconds = lasts.as_secs();
     match seconds {
@@ -183,7 +183,7 @@ pub(super) fn duration(lasts: Duration) -> String {
     }
 }
 
-/// Breaks words into lines of so many letters.
+/// Breaks text into lines of at most this many letters.
 pub(super) fn wrap(words: &str, letters: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in words.split_whitespace() {

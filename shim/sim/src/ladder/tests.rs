@@ -15,7 +15,7 @@ fn has_class(node: &Node<'_, '_>, class: &str) -> bool {
     classes.split(' ').any(|one| one == class)
 }
 
-/// How many groups have all these classes.
+/// The number of groups with all these classes.
 fn count(document: &Document<'_>, classes: &[&str]) -> usize {
     let groups = document.descendants().filter(|node| node.has_tag_name("g"));
     groups
@@ -31,7 +31,7 @@ fn empty(scenario: Scenario) -> Recording {
     }
 }
 
-/// A run with everything a bad wire does.
+/// A run with every fault of a bad wire.
 fn lossy() -> Recording {
     let link = Link {
         jitter: Duration::from_millis(15),
@@ -123,7 +123,7 @@ fn a_bad_wire_and_a_refused_write_are_drawn() {
 }
 
 #[test]
-fn words_do_not_overlap() {
+fn texts_do_not_overlap() {
     let ladder = lossy().ladder();
     let document = Document::parse(&ladder).expect("well-formed");
     let chart = document
@@ -152,8 +152,8 @@ fn words_do_not_overlap() {
 }
 
 #[test]
-fn the_words_of_the_legend_do_not_overlap() {
-    // Of the type that the style names, in tenths of a unit.
+fn the_texts_of_the_legend_do_not_overlap() {
+    // The width of a letter in the font of the style, in tenths of a unit.
     const LETTER: i32 = 67;
     let ladder = lossy().ladder();
     let document = Document::parse(&ladder).expect("well-formed");
@@ -186,12 +186,12 @@ fn the_words_of_the_legend_do_not_overlap() {
 }
 
 #[test]
-fn nothing_at_all_can_be_drawn() {
+fn an_empty_recording_can_be_drawn() {
     assert_complete(&empty(Scenario::new(Profile::Lan, 1)));
 }
 
 #[test]
-fn words_may_hold_anything() {
+fn text_may_hold_any_character() {
     let mut recording = empty(Scenario::new(Profile::Lan, 1));
     let detail = "a <b> & \"c\" \u{0}\u{1b}\u{ffff} ]]> 'd'".to_owned();
     let finding = Finding {
@@ -214,7 +214,7 @@ fn words_may_hold_anything() {
 }
 
 #[test]
-fn of_a_very_long_run_both_ends_are_drawn() {
+fn both_ends_of_a_very_long_run_are_drawn() {
     let mut recording = empty(Scenario::new(Profile::Lan, 1));
     let (_, short) = record(&recording.scenario);
     let frame = short.frames.first().expect("a frame");

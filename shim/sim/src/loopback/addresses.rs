@@ -1,4 +1,4 @@
-//! Who is who on the wire.
+//! The addresses of both ends.
 
 use smoltcp::phy::Medium;
 use smoltcp::wire::{
@@ -18,19 +18,19 @@ pub const OUR_MAC: EthernetAddress = EthernetAddress([0x02, 0x77, 0, 0, 0, 2]);
 /// The peer's Ethernet address: locally administered, unicast.
 pub const PEER_MAC: EthernetAddress = EthernetAddress([0x02, 0x77, 0, 0, 0, 1]);
 
-/// The addresses our interface carries: [`OUR_V4`]`/24` and [`OUR_V6`]`/64`.
+/// The addresses of our interface: [`OUR_V4`]`/24` and [`OUR_V6`]`/64`.
 pub const OUR_ADDRESSES: [IpCidr; 2] = [
     IpCidr::new(IpAddress::Ipv4(OUR_V4), 24),
     IpCidr::new(IpAddress::Ipv6(OUR_V6), 64),
 ];
 
-/// The addresses the peer's interface carries.
+/// The addresses of the peer's interface.
 pub(super) const PEER_ADDRESSES: [IpCidr; 2] = [
     IpCidr::new(IpAddress::Ipv4(PEER_V4), 24),
     IpCidr::new(IpAddress::Ipv6(PEER_V6), 64),
 ];
 
-/// The hardware address to give to our interface on a wire of this medium.
+/// The hardware address of our interface on a wire of this medium.
 #[must_use]
 pub fn our_hardware_address(medium: Medium) -> HardwareAddress {
     hardware_address(medium, OUR_MAC)

@@ -1,8 +1,8 @@
-//! Our end, as small as it gets.
+//! Our end as a bare smoltcp socket.
 #![expect(
     clippy::panic,
     clippy::expect_used,
-    reason = "an instrument of tests: what is expected and does not come fails the test"
+    reason = "a test instrument: if what is expected does not arrive, the test fails"
 )]
 
 use std::fmt;
@@ -17,17 +17,17 @@ use super::{
     LoopClock, LoopDevice, OUR_ADDRESSES, World, lastbyte_time, our_hardware_address, smoltcp_time,
 };
 
-/// The first local port; a reboot begins with it again.
+/// The first local port, also after a reboot.
 const FIRST_PORT: u16 = 49_152;
 
-/// Rounds of polling and waiting that a wait for something may take.
+/// The maximum number of rounds of polling and waiting.
 const ROUNDS: u32 = 1_000_000;
 
 /// One bare smoltcp socket at our end, to compare with.
 ///
-/// Nothing but smoltcp stands between it and the wire: no guard, no limits, no
-/// ledger. Each one begins as after a reboot, with the same random seed and the
-/// same local port, so that a run is the same every time.
+/// Only smoltcp is between it and the wire: no guard, no timeouts, no ledger. Each one
+/// begins as after a reboot, with the same random seed and the same local port, so that
+/// every run is the same.
 ///
 /// ```
 /// use lastbyte_sim::loopback::{Bare, Behaviour, PEER_V4, World, WorldConfig};
@@ -43,13 +43,13 @@ const ROUNDS: u32 = 1_000_000;
 /// assert_eq!(world.peer().received(80), b"hello");
 /// ```
 pub struct Bare {
-    /// The world it is in.
+    /// Its world.
     pub world: World,
     /// Its interface, with [`OUR_ADDRESSES`].
     pub iface: Interface,
     /// Its sockets, of which [`socket`](Self::socket) is one.
     pub sockets: SocketSet<'static>,
-    /// Polls so far: how much work a run was.
+    /// The number of polls so far: a measure of the work of a run.
     pub polls: u64,
     device: LoopDevice,
     clock: LoopClock,
@@ -58,13 +58,13 @@ pub struct Bare {
 }
 
 impl Bare {
-    /// One with 16 KiB for each direction.
+    /// A bare end with 16 KiB for each direction.
     #[must_use]
     pub fn new(world: &World) -> Self {
         Self::with_buffers(world, 16 * 1024, 16 * 1024)
     }
 
-    /// One with so many bytes for each direction. Nagle's algorithm is off.
+    /// A bare end with this many bytes for each direction. Nagle's algorithm is off.
     #[must_use]
     pub fn with_buffers(world: &World, tx: usize, rx: usize) -> Self {
         let mut device = world.device();
@@ -93,7 +93,7 @@ impl Bare {
         self.sockets.get_mut(self.handle)
     }
 
-    /// Begins to connect, from one local port after the other.
+    /// Begins to connect, each time from the next local port.
     ///
     /// # Errors
     ///
@@ -112,32 +112,32 @@ impl Bare {
     ///
     /// # Panics
     ///
-    /// If the socket is open, or the endpoint is none to connect to.
+    /// If the socket is open, or it is impossible to connect to the endpoint.
     #[track_caller]
     pub fn connect(&mut self, remote: impl Into<IpEndpoint>) {
         self.try_connect(remote).expect("the socket is free");
     }
 
-    /// Takes in what has arrived, and sends; what smoltcp says of it.
+    /// Processes what has arrived, and sends. Returns the result of smoltcp's poll.
     pub fn poll(&mut self) -> PollResult {
         self.polls += 1;
         let now = smoltcp_time(self.world.now());
         self.iface.poll(now, &mut self.device, &mut self.sockets)
     }
 
-    /// When smoltcp wants to be polled next; `None` if it waits for a frame.
+    /// When to poll smoltcp next; `None` if it waits for a frame.
     pub fn poll_at(&mut self) -> Option<Instant> {
         let now = smoltcp_time(self.world.now());
         self.iface.poll_at(now, &self.sockets).map(lastbyte_time)
     }
 
-    /// Waits until smoltcp wants to be polled, or a frame is here.
+    /// Waits until smoltcp has to be polled, or a frame has arrived.
     pub fn wait(&mut self) {
         let next = self.poll_at();
         self.clock.wait(next);
     }
 
-    /// Polls and waits until `done` holds.
+    /// Polls and waits until `done` returns true.
     ///
     /// # Panics
     ///
@@ -154,7 +154,7 @@ impl Bare {
         panic!("never done: {:?}", self.world);
     }
 
-    /// Polls and waits until that much time has passed.
+    /// Polls and waits until this much time has passed.
     pub fn run_for(&mut self, time: Duration) {
         let end = self.world.now() + time;
         self.world.at(end, |_| ());
@@ -166,11 +166,11 @@ impl Bare {
         self.poll();
     }
 
-    /// Writes `bytes`, as far as the connection lives; how many went in.
+    /// Writes `bytes`, while the connection lives. Returns how many were accepted.
     ///
     /// # Panics
     ///
-    /// If it neither ends nor takes them all.
+    /// If the connection neither ends nor accepts them all.
     #[track_caller]
     pub fn write(&mut self, bytes: &[u8]) -> usize {
         let mut written = 0;
@@ -194,7 +194,7 @@ impl Bare {
     ///
     /// # Panics
     ///
-    /// If it never is.
+    /// If it never reaches this state.
     #[track_caller]
     pub fn run_until_state(&mut self, state: tcp::State) {
         self.run_until(|bare| bare.socket().state() == state);

@@ -1,15 +1,14 @@
-//! Virtual time, as our end sees it.
+//! The virtual clock of our end.
 
 use lastbyte::{Clock, Instant};
 
 use super::World;
 
-/// The [`Clock`] of our end: waiting is what makes the world go on.
+/// The [`Clock`] of our end: its waits drive the world.
 ///
-/// [`wait`](Clock::wait) jumps from event to event (a frame arrives, a timer
-/// of the peer runs out, a scheduled action is due) and returns as soon as
-/// the device has a frame to give (or room again, after it refused one), or
-/// at `until`.
+/// [`wait`](Clock::wait) jumps from event to event (a frame arrives, a timer of the peer
+/// expires, a scheduled action is due) and returns as soon as the device has received a
+/// frame (or has room again, after it refused one), or at `until`.
 ///
 /// # Panics
 ///

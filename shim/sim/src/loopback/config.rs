@@ -1,4 +1,4 @@
-//! What a world is made of.
+//! The configuration of a world.
 
 use std::time::Duration;
 
@@ -9,59 +9,58 @@ use super::PeerConfig;
 #[cfg(doc)]
 use super::{RawPeer, World};
 
-/// What the clock shows when a [`World`] begins, unless it is made otherwise:
-/// 3 h 17 min 41.123457 s. A clock that began at zero would hide what depends
-/// on it, as smoltcp's first window probe does.
+/// The default time at which a [`World`] begins: 3 h 17 min 41.123457 s. A clock that
+/// began at zero would hide bugs that depend on it, such as that of smoltcp's first
+/// window probe.
 pub const BEGINNING: Instant = Instant::from_micros(11_861_123_457);
-/// The checksums that our device takes care of: it fills in those of what it
-/// sends, and drops what arrives with a wrong one. What it does not take care of
-/// is left to the stack, each by itself.
+/// The checksum offload of our device: it fills in checksums of sent frames, and drops
+/// received frames with a wrong checksum. Each checksum that is not offloaded is left to
+/// the stack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Offload {
-    /// Fills in that of the IPv4 header.
+    /// Fills in the checksum of the IPv4 header.
     pub ipv4_tx: bool,
-    /// Verifies that of the IPv4 header.
+    /// Verifies the checksum of the IPv4 header.
     pub ipv4_rx: bool,
-    /// Fills in that of TCP.
+    /// Fills in the checksum of TCP.
     pub tcp_tx: bool,
-    /// Verifies that of TCP.
+    /// Verifies the checksum of TCP.
     pub tcp_rx: bool,
 }
 
 impl Offload {
-    /// Whether the device takes care of none.
+    /// Whether nothing is offloaded.
     #[must_use]
     pub fn is_none(self) -> bool {
         self == Self::default()
     }
 }
 
-/// What a [`World`] is made of. Every field has a default.
+/// The configuration of a [`World`]. Every field has a default.
 #[derive(Debug, Clone)]
 pub struct WorldConfig {
-    /// How long a frame travels, each way. Default 1 ms; zero is allowed.
+    /// The latency in each direction. Default 1 ms; zero is allowed.
     pub latency: Duration,
-    /// What the frames begin with. Default Ethernet.
+    /// The medium. Default Ethernet.
     pub medium: Medium,
-    /// Longest frame in bytes, with its Ethernet header if there is one.
-    /// Default 1514.
+    /// The maximum length of a frame in bytes, including the Ethernet header if there is
+    /// one. Default 1514.
     pub mtu: usize,
-    /// Frames each direction has in flight at most (a device refuses more),
-    /// and as many again that have arrived and wait to be taken (what comes
-    /// on top is lost, and [counted](super::Counters::overflowed)). Default
+    /// The maximum number of frames in flight in each direction (a device refuses more),
+    /// and of frames that have arrived and are not yet received (more are lost, and
+    /// [counted](super::Counters::overflowed)). Default
     /// 1024.
     pub queue_frames: usize,
-    /// Frames of our end in flight at most, if fewer than `queue_frames`: our
+    /// The maximum number of our end's frames in flight, if below `queue_frames`: our
     /// device's transmit queue. Default 1024.
     pub transmit_frames: usize,
-    /// Whether checksums are made and checked. Default true.
+    /// Whether checksums are computed and verified. Default true.
     pub checksums: bool,
-    /// What the clock shows at the beginning. Default [`BEGINNING`].
+    /// The time at the beginning. Default [`BEGINNING`].
     pub begins_at: Instant,
-    /// What our device does about them in place of our stack. Default nothing.
+    /// The checksums that our device handles in place of our stack. Default none.
     pub offload: Offload,
-    /// Virtual time after which a run counts as hung and panics. Default 10
-    /// days.
+    /// The virtual time after which a run counts as hung and panics. Default 10 days.
     pub horizon: Duration,
     /// The other end.
     pub peer: PeerConfig,
@@ -95,8 +94,8 @@ impl WorldConfig {
         }
     }
 
-    /// Frames arrive at the very time they are sent: the natural choice for
-    /// a scripted [`RawPeer`].
+    /// Frames arrive at the time when they are sent: the natural choice for a scripted
+    /// [`RawPeer`].
     #[must_use]
     pub fn instant() -> Self {
         Self {

@@ -7,7 +7,7 @@ use super::frame::{TcpPeek, peek_tcp};
 use super::peer::Presence;
 use super::{Direction, World, WorldConfig, offload};
 
-/// Our end of the wire: give it to the interface under test.
+/// Our end of the wire, for the interface under test.
 ///
 /// A full direction makes `transmit` return `None`; the clock's wait ends
 /// when there is room again.
@@ -44,7 +44,7 @@ impl Device for LoopDevice {
         if let Some(hook) = world.inner.on_poll.get() {
             hook(world.now());
         }
-        // A frame is taken only if an answer to it can be sent.
+        // A frame is received only if an answer to it can be sent.
         if !world.has_arrived(Direction::ToUs) || !world.may_send(direction) {
             return None;
         }
@@ -112,8 +112,8 @@ impl phy::RxToken for RxToken<'_> {
 pub struct TxToken<'a> {
     world: &'a World,
     direction: Direction,
-    /// Whose frame it is: what an absent end writes never reaches the wire,
-    /// nor does what a deaf one says over TCP.
+    /// The end that sends the frame. What an absent end sends never reaches the wire, and
+    /// neither do the TCP segments of a deaf end.
     presence: Presence,
 }
 
@@ -158,7 +158,7 @@ impl<'a> PeerDevice<'a> {
         }
     }
 
-    /// The next frame this peer is there to hear.
+    /// The next frame that this peer can receive.
     fn hear(&mut self) -> Option<Vec<u8>> {
         loop {
             let frame = self.world.take_frame(Direction::ToPeer)?;
@@ -192,7 +192,7 @@ impl Device for PeerDevice<'_> {
         if !world.has_arrived(Direction::ToPeer) {
             return None;
         }
-        // A frame is taken only if an answer to it can be sent.
+        // A frame is received only if an answer to it can be sent.
         if self.presence != Presence::Absent && !world.may_send(Direction::ToUs) {
             return None;
         }
@@ -217,7 +217,7 @@ impl Device for PeerDevice<'_> {
     }
 }
 
-/// A device on no wire: what the peer's interface is made with.
+/// A device without a wire, to make the peer's interface with.
 pub(super) struct Unplugged {
     capabilities: DeviceCapabilities,
 }

@@ -1,4 +1,4 @@
-//! What happens when: the order of events, and the end of hopeless runs.
+//! The order of events, and the end of hopeless runs.
 
 use std::time::Duration;
 
@@ -7,15 +7,15 @@ use lastbyte::Instant;
 use super::wire::Delivery;
 use super::{Direction, RawPeer, World};
 
-/// How far time jumps when nothing can ever happen any more.
+/// How far time jumps when nothing can happen any more.
 const IDLE_JUMP: Duration = Duration::from_secs(60 * 60);
 
-/// How often in a row our end may wait without time or frames moving.
+/// How often in a row our end may wait without progress of time or frames.
 const SPIN_LIMIT: u32 = 100_000;
 
 impl World {
-    /// Lets time pass while our end does something else: frames pile up at
-    /// our device.
+    /// Lets time pass while our end does something else: received frames wait in our
+    /// device.
     ///
     /// # Panics
     ///
@@ -24,8 +24,8 @@ impl World {
         self.run_until(self.now() + duration);
     }
 
-    /// As [`World::run_for`], until a point in time. A point that has passed
-    /// only lets happen what is due now.
+    /// Like [`World::run_for`], until a point in time. If it has passed, only what is due
+    /// at the present time happens.
     ///
     /// # Panics
     ///
@@ -50,9 +50,9 @@ impl World {
             let next = if limit > self.now() {
                 self.next_event().min(limit)
             } else if is_due && self.is_refused(Direction::ToPeer) {
-                // Our end can do nothing before there is room, which the
-                // arrival of a frame makes. A driver that wants to be called
-                // at once all the same must not stop the time.
+                // Our end can do nothing before there is room, which the arrival of a
+                // frame makes. Time must go on even if the driver wants to be called at
+                // once.
                 self.next_event()
             } else {
                 return;
@@ -74,7 +74,7 @@ impl World {
         }
         let refused = &self.inner.refused[Direction::ToPeer.index()];
         if refused.get() {
-            // A frame is of no use to our end while it cannot answer it.
+            // Our end cannot use a frame that it cannot answer.
             let has_room = self.has_room(Direction::ToPeer);
             refused.set(!has_room);
             return has_room;
@@ -115,7 +115,7 @@ impl World {
         );
     }
 
-    /// Lets happen everything that is due by now.
+    /// Performs everything that is due.
     pub(super) fn settle(&self) {
         let mut rounds = 0;
         while self.run_action() || self.arrive() || self.run_peer() {
@@ -129,7 +129,7 @@ impl World {
 
     fn run_action(&self) -> bool {
         let action = self.inner.actions.borrow_mut().pop_due(self.now());
-        // The schedule is not borrowed any more: actions may schedule more.
+        // The schedule is not borrowed here: actions may schedule more.
         match action {
             Some(action) => {
                 action(self);
@@ -139,7 +139,7 @@ impl World {
         }
     }
 
-    /// Lets the frames arrive that are due by now; whether there was one.
+    /// Delivers the frames that are due. Returns whether there was one.
     pub(super) fn arrive(&self) -> bool {
         let mut any = false;
         loop {

@@ -5,15 +5,15 @@ use std::fmt;
 /// Whether to drop a frame.
 type Predicate = Box<dyn FnMut(&[u8]) -> bool>;
 
-/// What one direction of the wire drops.
+/// The frames that one direction of the wire drops.
 #[derive(Default)]
 pub enum Drops {
     /// Nothing.
     #[default]
     Nothing,
-    /// Every frame: a cut cable.
+    /// Every frame, as when a cable is cut.
     All,
-    /// The next so many frames, then nothing.
+    /// The next frames, up to this number, then nothing.
     Next(u32),
     /// The frames for which the predicate holds. It is called once for each
     /// frame, in the order of sending, and must not set the switch of its

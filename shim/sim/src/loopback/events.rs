@@ -1,4 +1,4 @@
-//! What an observer of the wire sees, and a log that can be compared.
+//! Events for observers of the wire, and a log that can be compared.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -10,12 +10,12 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::{Damage, Direction, Fate, Segment, World};
 
-/// Who sends a frame.
+/// The sender of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Sender {
-    /// The end that the direction says.
+    /// The end that is the source of the direction.
     End,
-    /// A third host, in its name: see [`World::inject`].
+    /// A third host, with the address of that end: see [`World::inject`].
     Stranger,
 }
 
@@ -26,13 +26,13 @@ pub struct FrameEvent<'a> {
     pub number: u64,
     /// When its sender handed it to the wire.
     pub sent_at: Instant,
-    /// What the wire does to it.
+    /// What the wire does to the frame.
     pub fate: Fate,
-    /// Which way it travels.
+    /// The direction of the frame.
     pub direction: Direction,
-    /// Who sends it.
+    /// The sender of the frame.
     pub sender: Sender,
-    /// How `frame` begins.
+    /// The medium of `frame`.
     pub medium: Medium,
     /// The whole frame.
     pub frame: &'a [u8],
@@ -75,9 +75,9 @@ impl FrameEvent<'_> {
 pub struct LogEntry {
     /// When it was sent.
     pub sent_at: Instant,
-    /// What the wire did to it.
+    /// What the wire did to the frame.
     pub fate: Fate,
-    /// Which way.
+    /// The direction.
     pub direction: Direction,
     /// Length of the frame in bytes.
     pub len: usize,
@@ -95,15 +95,14 @@ struct Log {
 
 /// A recording of the wire: see [`World::record`].
 ///
-/// The hash covers every frame (times, direction, fate and all bytes); the
-/// entries only the first so many, so that a long run cannot fill the memory.
+/// The hash covers every frame (times, direction, fate and all bytes). The number of
+/// entries is limited, so that a long run cannot fill the memory.
 #[derive(Debug, Clone)]
 pub struct EventLog {
     log: Rc<RefCell<Log>>,
 }
 
-/// The hash of what was hashed before and of these bytes: the same on every
-/// platform.
+/// The hash of the previous hash and of these bytes: the same on every platform.
 fn mix(hash: u64, bytes: &[u8]) -> u64 {
     xxh3_64_with_seed(bytes, hash)
 }
@@ -156,7 +155,7 @@ impl EventLog {
         self.log.borrow().frames
     }
 
-    /// The first frames, as many as were asked for.
+    /// The first frames, up to the capacity.
     #[must_use]
     pub fn entries(&self) -> Vec<LogEntry> {
         self.log.borrow().entries.clone()

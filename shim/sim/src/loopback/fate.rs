@@ -9,7 +9,7 @@ use lastbyte::Instant;
 pub enum Loss {
     /// A [drop switch](super::Drops).
     Switched,
-    /// Chance.
+    /// A random loss.
     Random,
     /// A burst of losses.
     Burst,
@@ -17,7 +17,7 @@ pub enum Loss {
     Partition,
     /// The queue before a slow line was full.
     QueueFull,
-    /// It was longer than the path carries, and no ICMP error reported it.
+    /// It was longer than the path's MTU, and no ICMP error reported it.
     TooLong,
 }
 
@@ -34,12 +34,12 @@ impl fmt::Display for Loss {
     }
 }
 
-/// What happened to the bytes of a frame that arrives.
+/// The damage to a frame that arrives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Damage {
     /// This bit is inverted, counted from the first bit of the frame.
     Bit(usize),
-    /// Only so many octets are left.
+    /// Only this many octets are left.
     Cut(usize),
 }
 
@@ -65,15 +65,15 @@ pub enum Fate {
     Arrives {
         /// When.
         at: Instant,
-        /// When a second copy arrives, if one does.
+        /// When a second copy arrives, if there is one.
         again_at: Option<Instant>,
-        /// What happened to it (the second copy is sound).
+        /// The damage to the first copy (the second copy is undamaged).
         damage: Option<Damage>,
     },
 }
 
 impl Fate {
-    /// It arrives at that time, once and sound.
+    /// It arrives at this time, once and undamaged.
     #[must_use]
     pub const fn sound(at: Instant) -> Self {
         Self::Arrives {
@@ -99,11 +99,11 @@ impl Fate {
     }
 }
 
-/// What decides on the fate of each frame of one direction; see
+/// Decides the fate of each frame of one direction; see
 /// [`World::set_path`](super::World::set_path).
 pub trait Path {
-    /// What becomes of this frame, which is handed over at `now`. Called once
-    /// for each frame, in the order of sending.
+    /// The fate of this frame, which is sent at `now`. Called once for each frame, in the
+    /// order of sending.
     fn carry(&mut self, now: Instant, frame: &[u8]) -> Fate;
 }
 

@@ -1,4 +1,4 @@
-//! The layers below TCP: making frames and looking into them.
+//! The layers below TCP: makes and reads frames.
 
 use smoltcp::phy::{ChecksumCapabilities, Medium};
 use smoltcp::wire::{
@@ -16,7 +16,7 @@ pub(super) fn ip_frame(
     protocol: IpProtocol,
     payload: &[u8],
 ) -> Vec<u8> {
-    // Neighbour discovery requires a hop limit of 255, and nothing objects.
+    // Neighbour discovery requires a hop limit of 255, and nothing else forbids it.
     let ip = IpRepr::new(src, dst, protocol, payload.len(), 255);
     let mut packet = vec![0; ip.header_len()];
     ip.emit(&mut packet[..], &ChecksumCapabilities::default());
@@ -85,8 +85,7 @@ pub fn tcp_in_frame(frame: &[u8], medium: Medium) -> Option<(IpAddress, IpAddres
     }
 }
 
-/// Whether the checksum of the IP header in a frame is right; that of IPv6 has
-/// none.
+/// Whether the checksum of the IP header in a frame is right. An IPv6 header has none.
 pub(super) fn has_sound_header(frame: &[u8], medium: Medium) -> bool {
     ip_in_frame(frame, medium).is_some_and(|packet| {
         packet.first().is_some_and(|first| first >> 4 == 6)
@@ -107,7 +106,7 @@ pub fn is_intact(frame: &[u8], medium: Medium) -> bool {
     has_sound_header(frame, medium) && has_sound_segment(frame, medium)
 }
 
-/// The little of a segment that the peer's bookkeeping needs for each frame.
+/// The fields of a segment that the peer's bookkeeping needs for each frame.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct TcpPeek {
     pub(super) src: IpAddress,
@@ -152,8 +151,8 @@ pub(super) fn change_segment(
     tcp.fill_checksum(&src, &dst);
 }
 
-/// The two segments that carry what one carried: the first `at` octets of its data, and the
-/// rest with its FIN. Their checksums are right.
+/// The two segments into which a segment is split: the first `at` octets of its data, and
+/// the rest with its FIN. Their checksums are right.
 pub(super) fn split_segment(frame: &[u8], medium: Medium, at: usize) -> Option<(Vec<u8>, Vec<u8>)> {
     let (_, _, bytes) = tcp_in_frame(frame, medium)?;
     let tcp = TcpPacket::new_checked(bytes).ok()?;
@@ -180,7 +179,7 @@ pub(super) fn split_segment(frame: &[u8], medium: Medium, at: usize) -> Option<(
     Some((first, rest))
 }
 
-/// Says in the IP header of a frame that so many octets follow it.
+/// Sets the length in the IP header of a frame.
 fn set_ip_length(frame: &mut [u8], medium: Medium, payload: usize) {
     let at = match medium {
         Medium::Ip => 0,

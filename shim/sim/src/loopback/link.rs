@@ -5,7 +5,7 @@ use lastbyte::Instant;
 use super::{Direction, Fate, FrameEvent, Loss, Sender, World};
 
 impl World {
-    /// When the last frame now on its way in this direction arrives.
+    /// When the last frame in flight in this direction arrives.
     pub(super) fn last_due(&self, direction: Direction) -> Option<Instant> {
         self.inner.wire.borrow().last_due(direction)
     }
@@ -18,8 +18,8 @@ impl World {
         self.inner.wire.borrow_mut().recycle(frame);
     }
 
-    /// Whether the direction takes a frame. After `false`, the end is woken
-    /// when there is room again.
+    /// Whether the direction accepts a frame. After `false`, the end is woken when there
+    /// is room again.
     pub(super) fn may_send(&self, direction: Direction) -> bool {
         let has_room = self.has_room(direction);
         if !has_room {
@@ -44,7 +44,7 @@ impl World {
         self.inner.wire.borrow().has_arrived(direction)
     }
 
-    /// Lends the frame that waits first at the far end of this direction.
+    /// Lends the first frame that waits at the far end of this direction.
     pub(super) fn with_next(&self, direction: Direction, look: impl FnOnce(&mut [u8])) {
         let mut wire = self.inner.wire.borrow_mut();
         if let Some(frame) = wire.next_arrived(direction) {
@@ -52,7 +52,7 @@ impl World {
         }
     }
 
-    /// Puts others in the place of the frame that waits first at the far end.
+    /// Replaces the first frame that waits at the far end.
     pub(super) fn replace_next(&self, direction: Direction, frames: [Vec<u8>; 2]) {
         let mut wire = self.inner.wire.borrow_mut();
         wire.replace_next(direction, frames);
@@ -64,7 +64,7 @@ impl World {
         Some(frame)
     }
 
-    /// Hands a frame to the wire.
+    /// Sends a frame on the wire.
     pub(super) fn transmit(&self, direction: Direction, frame: Vec<u8>) {
         let fate = self.decide(direction, &frame);
         let is_lost = fate.is_lost();
@@ -104,9 +104,8 @@ impl World {
         }
     }
 
-    /// A third host sends a frame. It arrives at once,
-    /// whatever the path does to those of the ends; [witnesses](Self::witness)
-    /// do not see it, observers do.
+    /// Sends a frame from a third host. It arrives at once, whatever the path does to
+    /// frames of the ends. [Witnesses](Self::witness) do not see it, observers do.
     pub fn inject(&self, direction: Direction, frame: Vec<u8>) {
         let number = {
             let mut wire = self.inner.wire.borrow_mut();
@@ -139,7 +138,7 @@ impl World {
     }
 
     fn notify_observers(&self, event: &FrameEvent<'_>) {
-        // Taken out, so that an observer may add another.
+        // The observers are taken out, so that one may add another.
         let mut observers = self.inner.observers.take();
         for observer in &mut observers {
             observer(self, event);

@@ -1,7 +1,7 @@
 //! A network in one process and in virtual time: our end, a wire, a peer.
 //!
-//! Needs no privileges and no threads, takes no real time, and gives the same
-//! run every time. It serves tests, examples and the demonstration.
+//! It needs no privileges, no threads and no real time, and every run is the same. It
+//! serves tests, examples and the demonstration.
 //!
 //! - [`World`]: time, the wire with its drop switches, scheduled actions,
 //!   observers.
@@ -54,15 +54,15 @@ pub use segment::{Flags, Segment};
 pub use wire::{Counters, Direction};
 pub use world::World;
 
-/// The same point in time for smoltcp. [`lastbyte::Instant::NEVER`] becomes
-/// the last one smoltcp has.
+/// Converts a point in time for smoltcp. [`lastbyte::Instant::NEVER`] becomes smoltcp's
+/// last one.
 #[must_use]
 pub fn smoltcp_time(time: lastbyte::Instant) -> smoltcp::time::Instant {
     let micros = i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
     smoltcp::time::Instant::from_micros(micros)
 }
 
-/// The same point in time for lastbyte. Points before the epoch become it.
+/// Converts a point in time for lastbyte. Points before the epoch become the epoch.
 #[must_use]
 pub fn lastbyte_time(time: smoltcp::time::Instant) -> lastbyte::Instant {
     lastbyte::Instant::from_micros(u64::try_from(time.total_micros()).unwrap_or(0))

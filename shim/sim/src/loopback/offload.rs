@@ -1,4 +1,4 @@
-//! The checksums that our device takes care of.
+//! The checksum offload of our device.
 
 use smoltcp::phy::{Checksum, ChecksumCapabilities, Medium};
 use smoltcp::wire::Ipv4Packet;
@@ -8,7 +8,7 @@ use super::frame::{
 };
 use super::{Offload, WorldConfig};
 
-/// What is left to the stack.
+/// The checksums that are left to the stack.
 const fn left(tx: bool, rx: bool) -> Checksum {
     match (tx, rx) {
         (false, false) => Checksum::Both,
@@ -18,14 +18,14 @@ const fn left(tx: bool, rx: bool) -> Checksum {
     }
 }
 
-/// Writes down what is left to the stack.
+/// Records what is left to the stack.
 pub(super) fn announce(offload: Offload, checksums: &mut ChecksumCapabilities) {
     checksums.ipv4 = left(offload.ipv4_tx, offload.ipv4_rx);
     checksums.tcp = left(offload.tcp_tx, offload.tcp_rx);
 }
 
-/// Whether the device hands a frame to the stack. A fragment is no segment that
-/// it could verify.
+/// Whether the device passes a frame to the stack. It cannot verify the segment in a
+/// fragment.
 pub(super) fn lets_in(config: &WorldConfig, frame: &[u8]) -> bool {
     let (offload, medium) = (config.offload, config.medium);
     if !(offload.ipv4_rx || offload.tcp_rx) || ip_in_frame(frame, medium).is_none() {
@@ -45,7 +45,7 @@ fn is_fragment(frame: &[u8], medium: Medium) -> bool {
         .is_some_and(|ip| ip.more_frags() || ip.frag_offset() > 0)
 }
 
-/// Fills in what the stack has left to the device.
+/// Fills in the checksums that the stack has left to the device.
 pub(super) fn fill_in(config: &WorldConfig, frame: &mut [u8]) {
     let (offload, medium) = (config.offload, config.medium);
     if !(offload.ipv4_tx || offload.tcp_tx) {

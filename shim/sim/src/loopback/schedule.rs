@@ -8,7 +8,7 @@ use super::World;
 
 type Action = Box<dyn FnOnce(&World)>;
 
-/// Actions by time, and by order of scheduling among equals.
+/// Actions by time, and at the same time by the order of scheduling.
 #[derive(Default)]
 pub(super) struct Schedule {
     actions: BTreeMap<(Instant, u64), Action>,
@@ -27,7 +27,7 @@ impl Schedule {
             .map_or(Instant::NEVER, |((time, _), _)| *time)
     }
 
-    /// Takes out the first action that is due by `now`.
+    /// Removes the first action that is due by `now`.
     pub(super) fn pop_due(&mut self, now: Instant) -> Option<Action> {
         if self.next_due() > now {
             return None;

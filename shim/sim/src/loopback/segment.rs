@@ -1,4 +1,4 @@
-//! A TCP segment with its addresses, as a test reads and writes it.
+//! A TCP segment with its addresses, for tests.
 
 use std::fmt;
 
@@ -35,9 +35,9 @@ impl Flags {
     pub const RST: Self = Self(0x04);
     /// Push.
     pub const PSH: Self = Self(0x08);
-    /// The acknowledgement number counts.
+    /// The acknowledgement number is valid.
     pub const ACK: Self = Self(0x10);
-    /// The urgent pointer counts.
+    /// The urgent pointer is valid.
     pub const URG: Self = Self(0x20);
 
     const NAMES: [(Self, &'static str); 6] = [
@@ -93,13 +93,12 @@ impl fmt::Debug for Flags {
 
 /// A TCP segment.
 ///
-/// Numbers are as on the wire: `window` is not scaled, `ack` counts only with
-/// [`Flags::ACK`]. The constructors make segments from the peer to us over
-/// IPv4; set the fields to say otherwise.
+/// Numbers are as on the wire: `window` is not scaled, `ack` is valid only with
+/// [`Flags::ACK`]. The constructors make segments from the peer to us over IPv4; set the
+/// fields for others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Segment {
-    /// When it was handed to the wire (at a scripted end: when it arrived);
-    /// ignored when sending.
+    /// When it was sent (at a scripted end: when it arrived); ignored when sending.
     pub time: Instant,
     /// Source address.
     pub src: IpAddress,
@@ -151,35 +150,35 @@ impl Segment {
         }
     }
 
-    /// The same with this data.
+    /// The same segment with this data.
     #[must_use]
     pub fn with_payload(mut self, payload: impl Into<Vec<u8>>) -> Self {
         self.payload = payload.into();
         self
     }
 
-    /// The same with this window.
+    /// The same segment with this window.
     #[must_use]
     pub fn with_window(mut self, window: u16) -> Self {
         self.window = window;
         self
     }
 
-    /// The same with other or more flags.
+    /// The same segment with these flags.
     #[must_use]
     pub fn with_flags(mut self, flags: Flags) -> Self {
         self.flags = flags;
         self
     }
 
-    /// The same at another sequence number.
+    /// The same segment with another sequence number.
     #[must_use]
     pub fn with_seq(mut self, seq: u32) -> Self {
         self.seq = seq;
         self
     }
 
-    /// The same with another acknowledgement number.
+    /// The same segment with another acknowledgement number.
     #[must_use]
     pub fn with_ack(mut self, ack: u32) -> Self {
         self.ack = ack;
@@ -192,15 +191,15 @@ impl Segment {
         self.flags.contains(flags)
     }
 
-    /// Sequence numbers it takes: its data, and one each for SYN and FIN.
+    /// Its length in sequence numbers: its data, and one each for SYN and FIN.
     #[must_use]
     pub fn seq_len(&self) -> u32 {
         let controls = u32::from(self.is(Flags::SYN)) + u32::from(self.is(Flags::FIN));
         self.payload.len() as u32 + controls
     }
 
-    /// Reads the segment in a frame; `None` if it holds none, or half of one.
-    /// Checksums are not looked at.
+    /// Reads the segment in a frame; `None` if it holds none, or a truncated one.
+    /// Checksums are not verified.
     #[must_use]
     pub fn parse(frame: &[u8], medium: Medium, time: Instant) -> Option<Self> {
         let (src, dst, bytes) = tcp_in_frame(frame, medium)?;

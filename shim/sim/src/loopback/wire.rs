@@ -11,7 +11,7 @@ use std::collections::{BinaryHeap, VecDeque};
 
 use lastbyte::Instant;
 
-/// Which way a frame travels.
+/// The direction of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Direction {
     /// From our end to the peer.
@@ -28,7 +28,7 @@ impl Direction {
         }
     }
 
-    /// The other way.
+    /// The other direction.
     #[must_use]
     pub const fn opposite(self) -> Self {
         match self {
@@ -38,16 +38,16 @@ impl Direction {
     }
 }
 
-/// What one direction of the wire was asked to carry so far.
+/// What was sent in one direction of the wire so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counters {
-    /// Frames handed to the wire, dropped ones included.
+    /// Frames sent on the wire, including dropped ones.
     pub frames: u64,
-    /// Bytes of those frames, link-layer headers included.
+    /// Bytes of those frames, including link-layer headers.
     pub bytes: u64,
-    /// Frames the wire dropped.
+    /// Frames that the wire dropped.
     pub dropped: u64,
-    /// Frames that arrived and found the inbox full.
+    /// Frames that arrived when the inbox was full.
     pub overflowed: u64,
 }
 
@@ -84,7 +84,7 @@ impl Ord for InFlight {
     }
 }
 
-/// Whether a frame found room at its destination.
+/// Whether there was room for a frame at its destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Delivery {
     Taken,
@@ -95,7 +95,7 @@ pub(super) enum Delivery {
 struct Lane {
     /// Frames of this direction in the heap.
     in_flight: usize,
-    /// Frames that arrived and were not taken yet.
+    /// Frames that have arrived and are not yet received.
     inbox: VecDeque<Vec<u8>>,
     counters: Counters,
 }
@@ -103,19 +103,18 @@ struct Lane {
 pub(super) struct Wire {
     queue: BinaryHeap<Reverse<InFlight>>,
     lanes: [Lane; 2],
-    /// Frames in one inbox at most.
+    /// The maximum number of frames in one inbox.
     capacity: usize,
-    /// Frames in flight in each direction at most.
+    /// The maximum number of frames in flight in each direction.
     in_flight: [usize; 2],
-    /// Buffers to use again; never more than both directions can hold in
-    /// flight.
+    /// Buffers for reuse; never more than can be in flight in both directions.
     pool: Vec<Vec<u8>>,
     next_number: u64,
 }
 
 impl Wire {
-    /// With so many frames in flight in each direction and in each inbox at most,
-    /// and so many of our end.
+    /// A wire with these maximum numbers of frames: in flight in each direction and in
+    /// each inbox, and in flight from our end.
     pub(super) fn new(capacity: usize, ours: usize) -> Self {
         let capacity = capacity.max(1);
         Self {
@@ -150,7 +149,7 @@ impl Wire {
         self.in_flight(direction) < self.in_flight[direction.index()]
     }
 
-    /// Counts a frame that is being sent and gives it its number.
+    /// Counts a frame that is sent, and returns its number.
     pub(super) fn count(&mut self, direction: Direction, len: usize, dropped: bool) -> u64 {
         let counters = &mut self.lane(direction).counters;
         counters.frames += 1;
@@ -178,7 +177,7 @@ impl Wire {
             .map_or(Instant::NEVER, |Reverse(frame)| frame.due)
     }
 
-    /// When the last frame now in flight in this direction arrives.
+    /// When the last frame in flight in this direction arrives.
     pub(super) fn last_due(&self, direction: Direction) -> Option<Instant> {
         let frames = self.queue.iter();
         frames
@@ -187,7 +186,7 @@ impl Wire {
             .max()
     }
 
-    /// Moves one frame due by `now` to its inbox; which way it went.
+    /// Moves one frame that is due by `now` to its inbox. Returns its direction.
     pub(super) fn arrive(&mut self, now: Instant) -> Option<(Direction, Delivery)> {
         if self.next_due() > now {
             return None;
@@ -212,19 +211,19 @@ impl Wire {
         Delivery::Overflowed
     }
 
-    /// The frame that arrived last and was not taken yet.
+    /// The last frame that has arrived and is not yet received.
     pub(super) fn last_arrived(&self, direction: Direction) -> Option<&[u8]> {
         let inbox = &self.lanes[direction.index()].inbox;
         inbox.back().map(Vec::as_slice)
     }
 
-    /// The frame that arrived first and was not taken yet.
+    /// The first frame that has arrived and is not yet received.
     pub(super) fn next_arrived(&mut self, direction: Direction) -> Option<&mut [u8]> {
         let inbox = &mut self.lane(direction).inbox;
         inbox.front_mut().map(Vec::as_mut_slice)
     }
 
-    /// Puts others in the place of the frame that arrived first.
+    /// Replaces the frame that arrived first.
     pub(super) fn replace_next(&mut self, direction: Direction, frames: [Vec<u8>; 2]) {
         let inbox = &mut self.lane(direction).inbox;
         inbox.pop_front();
@@ -233,7 +232,7 @@ impl Wire {
         }
     }
 
-    /// Loses what is in flight, in both directions, and what the peer has not looked at.
+    /// Drops what is in flight in both directions, and what the peer has not processed.
     pub(super) fn lose_all(&mut self) {
         let in_flight: Vec<_> = self.queue.drain().collect();
         for Reverse(frame) in in_flight {
@@ -271,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_arrive_by_time_and_then_by_number() {
+    fn frames_arrive_in_the_order_of_time_and_then_of_sending() {
         let mut wire = Wire::new(8, 8);
         wire.push(Instant::from_micros(5), 0, Direction::ToUs, vec![0]);
         wire.push(Instant::from_micros(3), 1, Direction::ToUs, vec![1]);
@@ -294,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_inbox_loses_the_frame_that_comes_last() {
+    fn a_full_inbox_loses_the_next_frame() {
         let mut wire = Wire::new(2, 2);
         for number in 0..3 {
             wire.push(Instant::ZERO, number, Direction::ToPeer, vec![number as u8]);

@@ -1,4 +1,4 @@
-//! The world: virtual time, the wire, and what happens when.
+//! The world: virtual time, the wire, and the schedule.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -25,19 +25,19 @@ pub(super) struct Inner {
     pub(super) latency: [Cell<Duration>; 2],
     pub(super) wire: RefCell<Wire>,
     pub(super) drops: [RefCell<Drops>; 2],
-    /// What decides on the frames that the drop switch lets through.
+    /// Decides on the frames that the drop switch lets through.
     pub(super) paths: [RefCell<Option<Box<dyn Path>>>; 2],
-    /// Whether our device takes no frame, whatever room there is.
+    /// Whether our device accepts no frame, whatever room there is.
     pub(super) is_stuck: Cell<bool>,
     /// Whether there is a carrier.
     pub(super) is_link_up: Cell<bool>,
-    /// The link went up or down since our end last waited.
+    /// Whether the link went up or down since our end last waited.
     pub(super) link_changed: Cell<bool>,
     /// When the link went down.
     pub(super) cuts: RefCell<Vec<Instant>>,
     /// Called whenever our end polls its device for a frame.
     pub(super) on_poll: Cell<Option<fn(Instant)>>,
-    /// Set when an end was refused room; by direction.
+    /// Set when an end found no room, by direction.
     pub(super) refused: [Cell<bool>; 2],
     pub(super) observers: RefCell<Vec<Observer>>,
     pub(super) witnesses: RefCell<Vec<Witness>>,
@@ -45,9 +45,9 @@ pub(super) struct Inner {
     pub(super) waits: Cell<u64>,
     pub(super) actions: RefCell<Schedule>,
     pub(super) peer: RefCell<PeerCore>,
-    /// When the peer wants to run again.
+    /// When the peer has to run again.
     pub(super) peer_due: Cell<Instant>,
-    /// Takes the peer's place once it is asked for.
+    /// Replaces the peer once the test calls `raw`.
     pub(super) raw: RefCell<Option<RawCore>>,
     pub(super) stalled: Cell<bool>,
     pub(super) spins: Cell<u32>,
@@ -55,11 +55,10 @@ pub(super) struct Inner {
 
 /// Two hosts and the wire between them, in virtual time.
 ///
-/// A `World` is a handle: clones mean the same world. It belongs to one
-/// thread and to one test, and the same calls give the same run, bit for bit.
-/// Nothing happens by itself: time passes, frames arrive and the peer runs
-/// only while our end waits on its [`LoopClock`], or in [`World::run_for`]
-/// and [`World::run_until`].
+/// A `World` is a handle: clones refer to the same world. It belongs to one thread and to
+/// one test, and the same calls give the same run, bit for bit. Nothing happens by
+/// itself: time passes, frames arrive and the peer runs only while our end waits on its
+/// [`LoopClock`], or in [`World::run_for`] and [`World::run_until`].
 ///
 /// What is due at the same time happens in this order: scheduled actions as
 /// they were scheduled, frames as they were sent, the peer.
@@ -74,7 +73,7 @@ pub(super) struct Inner {
 ///
 /// let world = World::new(WorldConfig { latency: Duration::from_millis(20), ..Default::default() });
 /// world.peer().listen(80, Behaviour::sink());
-/// // A reset at 10 s, whatever is going on then.
+/// // A reset at 10 s, in whatever state.
 /// world.at(world.after(Duration::from_secs(10)), |world| world.peer().abort(80));
 ///
 /// // Our end: any smoltcp interface on the world's device.
@@ -103,17 +102,17 @@ pub(super) struct Inner {
 ///     clock.wait(iface.poll_at(now, &sockets).map(lastbyte_time));
 /// }
 /// assert_eq!(world.peer().received(80), b"hello");
-/// // The reset needed 20 ms to come here.
+/// // The reset took 20 ms to arrive.
 /// assert_eq!(world.now(), world.after(Duration::from_millis(10_020)));
 /// ```
 ///
 /// # Panics
 ///
-/// This is support for tests and demonstrations, so a run that cannot end
-/// panics and says why, in whichever call drives the world: when the
-/// [horizon](WorldConfig::horizon) is reached (a wait without a limit while
-/// nothing can happen any more jumps ahead an hour at a time), and when our
-/// end waits 100,000 times in a row without time passing or a frame moving.
+/// This is support for tests and demonstrations, so a run that cannot end panics with the
+/// reason, in whichever call drives the world: when the [horizon](WorldConfig::horizon)
+/// is reached (a wait without a limit while nothing can happen any more jumps ahead an
+/// hour at a time), and when our end waits 100,000 times in a row without time passing or
+/// a frame moving.
 #[derive(Clone)]
 pub struct World {
     pub(super) inner: Rc<Inner>,
@@ -151,7 +150,7 @@ impl World {
         }
     }
 
-    /// How this world was made.
+    /// The configuration of this world.
     #[must_use]
     pub fn config(&self) -> &WorldConfig {
         &self.inner.config
@@ -163,7 +162,7 @@ impl World {
         self.inner.now.get()
     }
 
-    /// The time so long after the beginning.
+    /// The time at this distance after the beginning.
     #[must_use]
     pub fn after(&self, time: Duration) -> Instant {
         self.inner.config.begins_at + time
@@ -175,7 +174,7 @@ impl World {
         LoopDevice::new(self.clone())
     }
 
-    /// Our end's clock, the one that drives the world.
+    /// Our end's clock, which drives the world.
     #[must_use]
     pub fn clock(&self) -> LoopClock {
         LoopClock::new(self.clone())
@@ -187,8 +186,8 @@ impl World {
         Peer::new(self.clone())
     }
 
-    /// Replaces the other end by a script: from now on the [`Peer`] hears and
-    /// says nothing. Every call gives the same scripted end.
+    /// Replaces the other end by a script: from then on the [`Peer`] neither receives nor
+    /// sends. Every call returns the same scripted end.
     #[must_use]
     pub fn raw(&self) -> RawPeer {
         let mut raw = self.inner.raw.borrow_mut();
@@ -196,7 +195,7 @@ impl World {
         RawPeer::new(self.clone())
     }
 
-    /// Runs `action` at that time, or as soon as possible if it has passed.
+    /// Runs `action` at this time, or as soon as possible if the time has passed.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -213,19 +212,17 @@ impl World {
         actions.push(time, Box::new(action));
     }
 
-    /// Calls `observer` for every frame handed to the wire from now on,
-    /// dropped ones included.
+    /// Calls `observer` for every frame sent from now on, including dropped ones.
     ///
-    /// It is called while one of the ends is sending: to change something
-    /// there, or to query the peer, let it call [`World::at`] with the
-    /// present time.
+    /// It is called while one of the ends is sending. To change something at an end, or
+    /// to query the peer, it has to call [`World::at`] with the present time.
     pub fn observe(&self, observer: impl FnMut(&Self, &FrameEvent<'_>) + 'static) {
         self.inner.observers.borrow_mut().push(Box::new(observer));
     }
 
-    /// Calls `witness` with every frame that arrives at an end from now on, as
-    /// it arrives: the time, the direction, the frame, damaged or not. What
-    /// finds the end's inbox full has not arrived.
+    /// Calls `witness` with every frame that arrives at an end from now on: the time, the
+    /// direction, the frame, damaged or not. A frame that is lost because the inbox is
+    /// full has not arrived.
     pub fn witness(&self, witness: impl FnMut(Instant, Direction, &[u8]) + 'static) {
         self.inner.witnesses.borrow_mut().push(Box::new(witness));
     }
@@ -236,8 +233,8 @@ impl World {
         self.inner.waits.get()
     }
 
-    /// Records the wire from now on: a hash of everything, and the first
-    /// `capacity` frames in words.
+    /// Records the wire from now on: a hash of everything, and the first `capacity`
+    /// frames as text.
     #[must_use]
     pub fn record(&self, capacity: usize) -> EventLog {
         EventLog::attach(self, capacity)
@@ -249,9 +246,9 @@ impl World {
         self.inner.drops[direction.index()].replace(drops);
     }
 
-    /// Lets `path` decide on every frame of one direction from now on: when it
-    /// arrives, how often, how sound. It takes the place of the latency, and
-    /// applies after the drop switch.
+    /// Makes `path` decide on every frame of one direction from now on: when it arrives,
+    /// how often, and with which damage. It replaces the latency, and applies after the
+    /// drop switch.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -268,22 +265,22 @@ impl World {
         self.inner.paths[direction.index()].replace(Some(Box::new(path)));
     }
 
-    /// Lets our device's transmit queue stand still, or move again. While it
-    /// stands, it gives no room for a frame, and so no frame that has arrived
-    /// either, as most drivers: what arrives waits.
+    /// Stalls our device's transmit queue, or lets it run again. While it is stalled, the
+    /// device has no room for a frame, and so returns no received frame either, like most
+    /// drivers: received frames wait.
     pub fn set_stuck(&self, is_stuck: bool) {
         self.inner.is_stuck.set(is_stuck);
     }
 
-    /// Takes the carrier from our link, or gives it back. Without one nothing passes, and what
-    /// is in flight when it goes is lost. Our device reports it
-    /// ([`LoopDevice::is_link_up`]), and a change ends [`LoopClock`]'s wait.
+    /// Sets whether our link has a carrier. Without one nothing passes, and what is in flight
+    /// when it is lost is lost too. Our device reports it ([`LoopDevice::is_link_up`]), and a
+    /// change ends the wait of [`LoopClock`].
     ///
     /// ```
     /// # use std::time::Duration;
     /// # use lastbyte_sim::loopback::{World, WorldConfig};
     /// let world = World::new(WorldConfig::default());
-    /// // The cable is pulled after 5 s, for a minute.
+    /// // The cable is unplugged after 5 s, for a minute.
     /// world.at(world.after(Duration::from_secs(5)), |world| world.set_link(false));
     /// world.at(world.after(Duration::from_secs(65)), |world| world.set_link(true));
     /// ```
@@ -304,7 +301,7 @@ impl World {
         self.inner.is_link_up.get()
     }
 
-    /// When the link went down so far.
+    /// The times at which the link went down so far.
     pub(crate) fn cuts(&self) -> Vec<Instant> {
         self.inner.cuts.borrow().clone()
     }
@@ -314,7 +311,7 @@ impl World {
         self.inner.on_poll.set(Some(hook));
     }
 
-    /// Whether our device's transmit queue stands still, or is full.
+    /// Whether our device's transmit queue is stalled or full.
     #[must_use]
     pub fn is_full(&self) -> bool {
         !self.has_room(Direction::ToPeer)
@@ -325,20 +322,20 @@ impl World {
         self.inner.latency[direction.index()].set(latency);
     }
 
-    /// What one direction was asked to carry so far.
+    /// What was sent in one direction so far.
     #[must_use]
     pub fn counters(&self, direction: Direction) -> Counters {
         self.inner.wire.borrow().counters(direction)
     }
 
-    /// Whether our end last waited without a limit while nothing could ever
-    /// happen any more: no frame in flight, no timer of the peer, no action.
+    /// Whether our end last waited without a limit when nothing could happen any more: no
+    /// frame in flight, no timer of the peer, no action.
     #[must_use]
     pub fn is_stalled(&self) -> bool {
         self.inner.stalled.get()
     }
 
-    /// The peer has something to do now.
+    /// Makes the peer run at the present time.
     pub(super) fn wake_peer(&self) {
         self.inner.peer_due.set(Instant::ZERO);
     }

@@ -1,4 +1,4 @@
-//! What a segment of the peer's changes.
+//! Updates the truth with segments of the peer.
 
 use lastbyte::Instant;
 
@@ -9,7 +9,7 @@ use super::{HANDSHAKE, Opening, PeerEnd, Truth};
 const LARGEST_WINDOW: u32 = 1 << 30;
 
 impl Truth {
-    /// An intact segment arrives from the peer's port.
+    /// Records an intact segment that arrives from the peer's port.
     pub(super) fn note_arrival(&mut self, now: Instant, segment: &Header) {
         let is_call = segment.syn && segment.ack.is_none() && !segment.rst;
         if is_call && self.listens_at == Some(segment.dst_port) {
@@ -31,8 +31,8 @@ impl Truth {
         }
     }
 
-    /// A SYN for our listener: it has to be answered, unless our end may be busy
-    /// with another caller, or may still remember a connection with this one.
+    /// A SYN for our listener: it has to be answered, unless our end may be busy with
+    /// another caller, or may still have a connection with this one.
     fn take_call(&mut self, now: Instant, syn: &Header) {
         self.call = Some(syn.end());
         self.called_at.get_or_insert(now);
@@ -54,7 +54,7 @@ impl Truth {
             self.opening = Opening::Refused;
         } else if segment.syn {
             self.hear(now);
-            // What our end announces is known once it says so.
+            // The windows of our end are known once it announces them.
             self.expect(segment.seq.wrapping_add(1), 0);
             self.window.open(segment.seq, self.snd_nxt, segment.window);
             self.open(now);
@@ -91,14 +91,14 @@ impl Truth {
         let Some(ack) = segment.ack else { return };
         let distance = segment.seq.wrapping_sub(self.rcv_nxt) as i32;
         let is_far = distance.unsigned_abs() > LARGEST_WINDOW;
-        // So it may for what is older than a whole window of its own.
+        // It may also do so for what is older than a whole window of its own.
         let oldest = self.acked.wrapping_sub(self.largest_window).wrapping_sub(1);
         let is_far = is_far || is_before(segment.seq, oldest);
-        // A FIN may stand right at the edge.
-        // What our end announces in answer to what came just before counts already.
+        // A FIN may be exactly at the edge. The window that our end announces in answer
+        // to the previous segment already counts.
         let edge = self.rcv_edge.wrapping_add(self.largest_window);
         let is_beyond = is_before(edge.wrapping_add(1), segment.seq);
-        // A receiver may take for forged what is older than all that was in flight.
+        // A receiver may treat as forged what is older than anything that was in flight.
         let is_too_old = is_before(ack, self.snd_una.wrapping_sub(self.largest_flight));
         let is_odd = is_before(self.snd_nxt, ack) || is_too_old;
         if segment.syn || is_odd || is_far || is_beyond {
@@ -120,11 +120,11 @@ impl Truth {
         let rcv_nxt = self.rcv_nxt;
         self.credit(now, ack);
         let is_certain = self.take_text(segment, ack);
-        // What was repeated whole, and a keep-alive, are answered and not taken.
+        // A complete retransmission, and a keep-alive, are answered and not accepted.
         let is_next = segment.len() == 0 && segment.seq == rcv_nxt;
         let is_acceptable = is_certain && (is_next || is_before(rcv_nxt, segment.end()));
         let was_open = self.is_window_open();
-        // The window of a segment counts only with its ACK number.
+        // The window of a segment counts only together with its ACK number.
         let is_certain = is_certain && !is_before(ack, self.snd_una);
         self.window
             .take(segment.seq, ack, segment.window, is_certain);
@@ -173,9 +173,9 @@ impl Truth {
         }
     }
 
-    /// Takes in data and FIN; whether our end must take the segment as well. Its
-    /// ACK number may be old (RFC 9293, 3.10.7.4, step 5), within what RFC 5961,
-    /// 5.2 lets pass.
+    /// Records data and FIN. Returns whether our end must also accept the segment. Its
+    /// ACK number may be old (RFC 9293, 3.10.7.4, step 5), within the limits of RFC 5961,
+    /// 5.2.
     fn take_text(&mut self, segment: &Header, ack: u32) -> bool {
         let text_end = segment.text_end();
         let is_after_fin = self.peer_end != PeerEnd::Open;
@@ -193,8 +193,8 @@ impl Truth {
             return false;
         }
         if !is_after_fin {
-            // Of a segment whose ACK number is old, our end may keep a part of the data, and
-            // leave the rest to be repeated: its own ACK says how much.
+            // If the ACK number of a segment is old, our end may keep a part of the data, so
+            // that the peer has to retransmit the rest: its own ACK shows how much.
             if segment.text == 0 || !is_before(ack, self.snd_una) {
                 self.rcv_nxt = later(self.rcv_nxt, segment.end());
             }

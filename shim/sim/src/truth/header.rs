@@ -13,7 +13,7 @@ pub(super) fn later(a: u32, b: u32) -> u32 {
     if is_before(a, b) { b } else { a }
 }
 
-/// The numbers of a segment; its checksums are not looked at.
+/// The numbers of a segment; its checksums are not verified.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Header {
     pub(super) src: IpAddress,

@@ -1,19 +1,19 @@
-//! What really happened on the wire, seen from outside both ends.
+//! What really happened on the wire, as seen from outside both ends.
 //!
-//! The oracle's own bookkeeping: it knows which of our segments left and which
-//! of the peer's arrived, and draws its conclusions from RFC 9293 and RFC 5961
-//! alone, not from the code it judges. Where it cannot be sure (segments out of
-//! order, which a receiver may keep or drop), it claims nothing.
+//! The oracle's own bookkeeping: it records which of our segments were sent and which of
+//! the peer's arrived, and draws its conclusions only from RFC 9293 and RFC 5961, not
+//! from the code that it judges. Where it cannot be sure (segments out of order, which a
+//! receiver may keep or drop), it claims nothing.
 //!
-//! It trusts no RST's ACK number: some TCPs acknowledge in it what they threw
-//! away.
+//! It does not use the ACK number of a RST: some TCPs acknowledge in it what they
+//! discarded.
 //!
 //! - `header`: the numbers of a segment.
 //! - `sent`, `arrived`: what a segment of ours, and of the peer's, changes.
-//! - `reach`: what our end may have of the peer's octets.
+//! - `reach`: which of the peer's octets our end may have.
 //! - `window`: how far our end may send.
-//! - `owed`: answers that are due.
-//! - `wire`: which connection a frame belongs to.
+//! - `owed`: the answers that are due.
+//! - `wire`: the connection that a frame belongs to.
 
 mod arrived;
 mod header;
@@ -38,25 +38,25 @@ pub(super) use wire::{Neighbour, Wire};
 /// How long a listener may be busy with one caller.
 pub(super) const HANDSHAKE: Duration = Duration::from_secs(5);
 
-/// What a connection has seen of its opening.
+/// How far the opening of a connection has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Opening {
-    /// No SYN has left.
+    /// No SYN was sent.
     Unsent,
-    /// Our SYN has left.
+    /// Our SYN was sent.
     SynSent,
     /// A RST that acknowledges our SYN has arrived.
     Refused,
-    /// The peer's SYN came to our listener, and was answered.
+    /// The peer's SYN arrived at our listener, and was answered.
     SynReceived,
     /// Both SYNs are known at our end.
     Synchronised,
 }
 
-/// How the peer's direction ended, as our end must know.
+/// How the peer's direction ended, as our end must have detected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PeerEnd {
-    /// It did not, as far as the wire shows.
+    /// It has not ended, as far as the wire shows.
     Open,
     /// A FIN in order has arrived.
     Fin,
@@ -64,22 +64,22 @@ pub(super) enum PeerEnd {
     Rst,
 }
 
-/// What must never leave our end.
+/// What our end must never send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fault {
     /// A segment of ours comes from an address that is not ours.
     ForeignSource,
-    /// Our end, which connects, has taken a SYN without ACK.
+    /// Our end, which connects, has accepted a SYN without ACK.
     SimultaneousOpen,
-    /// The RST of an abort stands elsewhere than at SND.NXT.
+    /// The RST of an abort is not at SND.NXT.
     RstElsewhere,
-    /// Something left for a connection that was given up before it was open.
+    /// Something was sent for a connection that was given up before it was open.
     AfterSilentAbort,
     /// A caller was reset while our end listened.
     CallerReset,
     /// Our end acknowledges what never arrived.
     NeverArrived,
-    /// New data left beyond the peer's window.
+    /// New data was sent beyond the peer's window.
     BeyondWindow,
 }
 
@@ -88,16 +88,16 @@ impl Fault {
         match self {
             Self::ForeignSource => "a segment came from an address that is not ours",
             Self::SimultaneousOpen => "a SYN|ACK answered a SYN without ACK while connecting",
-            Self::RstElsewhere => "the RST of an abort left elsewhere than at SND.NXT",
-            Self::AfterSilentAbort => "a segment left after an abort before the handshake",
+            Self::RstElsewhere => "the RST of an abort was not at SND.NXT",
+            Self::AfterSilentAbort => "a segment was sent after an abort before the handshake",
             Self::CallerReset => "a caller was reset while our end listened",
             Self::NeverArrived => "our end acknowledged what never arrived from the peer",
-            Self::BeyondWindow => "new data left beyond the peer's window",
+            Self::BeyondWindow => "new data was sent beyond the peer's window",
         }
     }
 }
 
-/// When an octet of ours last left.
+/// When an octet of ours was last sent.
 #[derive(Debug, Clone, Copy)]
 struct Tries {
     number: u32,
@@ -113,40 +113,40 @@ pub(super) struct Truth {
     pub(super) local_port: Option<u16>,
     pub(super) opening: Opening,
     pub(super) peer_end: PeerEnd,
-    /// Whether our end may have given up before it heard that it was connected.
+    /// Whether our end may have given up before it detected that it was connected.
     is_blurred: bool,
 
     iss: u32,
     snd_nxt: u32,
-    /// The highest acceptable ACK that arrived, RSTs left out.
+    /// The highest acceptable ACK that arrived, not counting RSTs.
     snd_una: u32,
-    /// The highest ACK of a segment that our end must have taken.
+    /// The highest ACK of a segment that our end must have accepted.
     certain_una: u32,
     window: SendWindow,
     /// The oldest octet in flight.
     tries: Tries,
-    /// The most octets that were in flight.
+    /// The largest number of octets that were in flight.
     largest_flight: u32,
-    /// When something was acknowledged, the window was closed, or something left
-    /// with nothing in flight.
+    /// When something was acknowledged, the window was closed, or something was sent with
+    /// nothing in flight.
     progress_at: Instant,
-    /// The same, by a segment that our end must have taken.
+    /// The same, by a segment that our end must have accepted.
     certain_progress_at: Instant,
     /// The last octet before SND.NXT, if it is a probe of a closed window.
     probe: Option<u32>,
-    /// A RST of ours has left.
+    /// Whether a RST of ours was sent.
     has_reset: bool,
-    /// A FIN of ours has left.
+    /// Whether a FIN of ours was sent.
     pub(super) has_finished: bool,
-    /// The RST of an abort has left.
+    /// Whether the RST of an abort was sent.
     pub(super) has_aborted: bool,
 
     /// The number of the peer's first octet.
     first: u32,
-    /// RCV.NXT as it is at least: from arrivals in order, and from what our
-    /// end acknowledged.
+    /// The minimum of RCV.NXT: from arrivals in order, and from what our end
+    /// acknowledged.
     rcv_nxt: u32,
-    /// RCV.NXT as it is at most.
+    /// The maximum of RCV.NXT.
     reach: Reach,
     /// The number of the peer's FIN, if one has arrived, in order or not.
     fin: Option<u32>,
@@ -156,47 +156,47 @@ pub(super) struct Truth {
     largest_window: u32,
     /// The highest number that our end has acknowledged.
     acked: u32,
-    /// RCV.NXT of the connection before between the same ends.
+    /// RCV.NXT of the previous connection between the same ends.
     before: Option<u32>,
 
-    /// When our SYN first left, or the peer's SYN arrived: our answer may have waited for the
-    /// neighbour.
+    /// When our SYN was first sent, or the peer's SYN arrived: our answer may have waited for
+    /// the neighbour.
     began_at: Instant,
-    /// When the first SYN arrived that our end has not answered yet.
+    /// When the first SYN arrived that our end has not yet answered.
     called_at: Option<Instant>,
-    /// When our SYN|ACK last left.
+    /// When our SYN|ACK was last sent.
     greeted_at: Instant,
     /// When both SYNs were known at our end.
     pub(super) opened_at: Instant,
     /// How long a handshake may take.
     patience: Duration,
-    /// Since when our end is not served; never, while it is. It does not end a
-    /// connection before it is served.
+    /// The time since which our end is not served; never, while it is served. It does not
+    /// end a connection before it is served.
     pub(super) neglected_since: Instant,
-    /// A RST has arrived that our end may have taken.
+    /// Whether a RST has arrived that our end may have accepted.
     pub(super) saw_rst: Option<Instant>,
     /// When an acceptable segment of the peer's last arrived.
     pub(super) heard_at: Instant,
-    /// When the first segment left since that demands an answer.
+    /// When the first segment after that was sent that demands an answer.
     asked_at: Option<Instant>,
-    /// When our end last asked for a neighbour.
+    /// When our end last sent a neighbour request.
     neighbour_asked_at: Instant,
-    /// When a segment of ours last left, or a question for the neighbour that has
-    /// to be answered first.
+    /// When a segment of ours was last sent, or a neighbour request that has to be
+    /// answered first.
     pub(super) sent_at: Instant,
     pub(super) owed: Owed,
     pub(super) fault: Option<Fault>,
     /// When an outage ends.
     pub(super) outage_ends: Instant,
-    /// When a segment of ours first left after it, if one was in flight.
+    /// When a segment of ours was first sent after the outage, if one was in flight.
     pub(super) resumed_at: Option<Instant>,
-    /// Until when our end may be busy with a stranger.
+    /// The time until which our end may be busy with a stranger.
     busy_until: Instant,
     /// The number after the SYN of a caller.
     call: Option<u32>,
     /// The port of the caller that our end has answered.
     pub(super) caller: Option<u16>,
-    /// When it was given up before the handshake: no segment may say so.
+    /// When it was given up before the handshake: no segment may be sent for that.
     given_up_at: Instant,
 }
 
@@ -254,7 +254,7 @@ impl Truth {
         }
     }
 
-    /// Another connection begins, which listens at that port or connects.
+    /// Begins another connection, which listens at this port or connects.
     pub(super) fn begin(&mut self, now: Instant, listens_at: Option<u16>) {
         let was_known = matches!(self.opening, Opening::Synchronised);
         *self = Self {
@@ -276,7 +276,7 @@ impl Truth {
 
     // ---- for the forger ----
 
-    /// RCV.NXT at most.
+    /// The maximum of RCV.NXT.
     pub(super) fn rcv_max(&self) -> u32 {
         self.reach.end
     }
@@ -296,8 +296,8 @@ impl Truth {
 
     // ---- for the oracle ----
 
-    /// Octets of ours that acknowledgements have arrived for; our FIN may be
-    /// one of them.
+    /// How many octets of ours were acknowledged by arrived segments; our FIN may be one
+    /// of them.
     pub(super) fn acknowledged(&self) -> u64 {
         let first = self.iss.wrapping_add(1);
         match self.local_port {
@@ -306,7 +306,7 @@ impl Truth {
         }
     }
 
-    /// Octets of the peer's that our end has acknowledged: it has them.
+    /// How many octets of the peer our end has acknowledged, and so has.
     pub(super) fn acknowledged_to_peer(&self) -> u64 {
         let all = self.acked.wrapping_sub(self.first);
         let fin = self
@@ -318,18 +318,18 @@ impl Truth {
         }
     }
 
-    /// Octets that the peer sent before its FIN, if our end may have taken that.
+    /// How many octets the peer sent before its FIN, if our end may have accepted the FIN.
     pub(super) fn sent_before_fin(&self) -> Option<u64> {
         let fin = self.fin.filter(|_| self.may_have_fin())?;
         Some(u64::from(fin.wrapping_sub(self.first)))
     }
 
-    /// Whether our end is certain to be connected.
+    /// Whether our end is certainly connected.
     pub(super) fn is_certain(&self) -> bool {
         self.opening == Opening::Synchronised && !self.is_blurred
     }
 
-    /// Whether our end may have taken a FIN.
+    /// Whether our end may have accepted a FIN.
     pub(super) fn may_have_fin(&self) -> bool {
         self.fin
             .is_some_and(|fin| !header::is_before(self.reach.end, fin.wrapping_add(1)))
@@ -345,7 +345,7 @@ impl Truth {
     }
 
     /// When something was last acknowledged, or the window was closed, by a segment that
-    /// our end must have taken.
+    /// our end must have accepted.
     pub(super) fn progressed_at(&self) -> Instant {
         self.certain_progress_at
     }
@@ -355,28 +355,28 @@ impl Truth {
         self.window.is_surely_open(self.snd_una)
     }
 
-    /// Whether everything of ours, our FIN included, was acknowledged by segments that our end
-    /// must have taken.
+    /// Whether everything of ours, including our FIN, was acknowledged by segments that our
+    /// end must have accepted.
     pub(super) fn is_surely_finished(&self) -> bool {
         let is_certain = self.certain_una == self.snd_nxt;
         self.has_finished && !self.has_in_flight() && is_certain
     }
 
-    /// Whether something of ours that demands an answer has left since the peer was heard, or
-    /// a question for its neighbour.
+    /// Whether a segment of ours that demands an answer, or a neighbour request, was sent
+    /// since the peer was heard.
     pub(super) fn has_asked(&self) -> bool {
         self.asked_at.is_some() || self.neighbour_asked_at >= self.heard_at
     }
 
-    /// Since when our end has asked without an answer, if octets are in flight.
+    /// The time since which our end has had no answer, if octets are in flight.
     pub(super) fn waits_since(&self) -> Option<Instant> {
         let is_due = self.opening == Opening::Synchronised && self.has_in_flight();
-        // A probe that was not needed may have been left without an answer before.
+        // An earlier probe that was not needed may have had no answer.
         let asked_at = self.asked_at.map(|at| at.max(self.progress_at));
         asked_at.filter(|_| is_due)
     }
 
-    /// When the oldest octet last left that is in flight, with an open window.
+    /// When the oldest octet in flight was last sent, if the window is open.
     pub(super) fn last_try(&self) -> Option<Instant> {
         let is_due = self.opening == Opening::Synchronised
             && self.has_in_flight()
@@ -385,28 +385,29 @@ impl Truth {
         is_due.then_some(self.tries.last)
     }
 
-    /// Since when nothing was acknowledged, with octets in flight and an open window.
+    /// The time since which nothing was acknowledged, if octets are in flight and the window is
+    /// open.
     pub(super) fn stands_since(&self) -> Option<Instant> {
         let is_due = self.opening == Opening::Synchronised && self.has_in_flight();
         (is_due && self.is_window_surely_open()).then_some(self.progress_at)
     }
 
-    // ---- what is not on the wire ----
+    // ---- events that are not on the wire ----
 
-    /// Our end could not be served before now.
+    /// Records that our end could not be served until now.
     pub(super) fn excuse(&mut self, now: Instant) {
         self.owed.excuse(now);
         self.tries.last = self.tries.last.max(now);
     }
 
-    /// Our end does not listen, or no more.
+    /// Records that our end does not listen, or does not any more.
     pub(super) fn stop_listening(&mut self) {
         if self.listens_at.take().is_some() {
             self.owed.forget_greeting();
         }
     }
 
-    /// Our end has aborted or released the connection.
+    /// Records that our end has aborted or released the connection.
     pub(super) fn note_abort(&mut self, now: Instant) {
         self.given_up_at = match self.opening == Opening::SynSent {
             true => self.given_up_at.min(now),
@@ -414,14 +415,14 @@ impl Truth {
         };
     }
 
-    /// A stranger's SYN arrives.
+    /// Records the SYN of a stranger.
     pub(super) fn note_stranger(&mut self, now: Instant) {
         self.busy_until = now + HANDSHAKE + Duration::from_millis(500);
         self.owed.forget_greeting();
     }
 
-    /// A segment arrives that acknowledges `ack`, which it must not, before the
-    /// handshake is complete.
+    /// Records a segment that wrongly acknowledges `ack` before the handshake is
+    /// complete.
     pub(super) fn note_wrong_ack(&mut self, now: Instant, ack: u32) {
         if matches!(self.opening, Opening::SynSent | Opening::SynReceived) {
             self.owed.owe_rst(now, ack);

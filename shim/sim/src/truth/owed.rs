@@ -1,24 +1,23 @@
-//! What our end owes the wire: answers that RFC 9293 demands, and when.
+//! The answers of our end that RFC 9293 requires, and when they are due.
 
 use std::time::Duration;
 
 use lastbyte::Instant;
 
-/// How long an answer may take: an ACK may be delayed, and must not wait for
-/// another second.
+/// How long an answer may take: an ACK may be delayed, but not by another second.
 const AT_ONCE: Duration = Duration::from_millis(250);
 
-/// How many calls in a row may go without an answer: the first may only clear away what
-/// was left of a connection between the same ends, and others come while another caller
-/// does not complete a handshake.
+/// How many SYNs in a row may have no answer: the first may only remove what was left of
+/// a connection between the same ends, and others may arrive while another caller does
+/// not complete its handshake.
 const CALLS: u8 = 4;
 
 /// An answer that is due.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Debt {
-    /// Since when.
+    /// The time since which it is due.
     since: Option<Instant>,
-    /// It was paid late.
+    /// Whether it was sent late.
     was_late: bool,
 }
 
@@ -42,26 +41,26 @@ impl Debt {
     }
 }
 
-/// What is owed on one connection.
+/// The answers that are due on one connection.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Owed {
-    /// An ACK for a probe, or for what the peer repeats.
+    /// An ACK for a probe, or for what the peer retransmits.
     ack: Debt,
-    /// When the peer last asked for one.
+    /// When the peer last demanded one.
     asked_at: Option<Instant>,
     /// A RST at this number.
     rst: Debt,
     rst_at: u32,
-    /// How many SYNs have come since a SYN|ACK was due.
+    /// How many SYNs have arrived since a SYN|ACK was due.
     calls: u8,
-    /// Until when nothing can leave.
+    /// The time until which nothing can be sent.
     stuck_until: Instant,
-    /// Until when an answer may be dropped for want of a neighbour.
+    /// The time until which an answer may be dropped because the neighbour is not resolved.
     resolves_until: Instant,
 }
 
 impl Owed {
-    /// The peer demands an ACK. Such answers may be limited to one a second
+    /// Records that the peer demands an ACK. Such answers may be limited to one a second
     /// (RFC 5961, 7).
     pub(super) fn owe_ack(&mut self, now: Instant) {
         let is_new = self
@@ -73,7 +72,7 @@ impl Owed {
         }
     }
 
-    /// The peer has sent what has to be answered, but not at once.
+    /// Records that the peer has sent what has to be answered, but not at once.
     pub(super) fn note_question(&mut self, now: Instant) {
         self.asked_at = Some(now);
     }
@@ -82,7 +81,8 @@ impl Owed {
         self.ack.pay(now, AT_ONCE);
     }
 
-    /// A segment with this ACK number has to be answered with a RST there.
+    /// Records that a segment with this ACK number has to be answered with a RST at that
+    /// number.
     pub(super) fn owe_rst(&mut self, now: Instant, at: u32) {
         if now < self.resolves_until {
             return;
@@ -97,7 +97,7 @@ impl Owed {
         }
     }
 
-    /// Nothing is refused any more: the handshake is over.
+    /// Records that the handshake is over: nothing is refused any more.
     pub(super) fn forget_rst(&mut self) {
         self.rst = Debt::default();
     }
@@ -110,14 +110,15 @@ impl Owed {
         self.calls = 0;
     }
 
-    /// Nothing can leave until then.
+    /// Records that nothing can be sent until then.
     pub(crate) fn note_stuck(&mut self, until: Instant) {
         self.stuck_until = until;
         self.excuse(until);
     }
 
-    /// Our end sends a request for the neighbour, which smoltcp does once a second. Meanwhile
-    /// it drops immediate answers, a SYN|ACK too, and the peer has to send again.
+    /// Records that our end sends a request for the neighbour, as smoltcp does once a second.
+    /// Meanwhile it drops immediate answers, including a SYN|ACK, and the peer has to
+    /// retransmit.
     pub(super) fn note_neighbour_asked(&mut self, now: Instant) {
         self.resolves_until = now + Duration::from_secs(1);
         self.excuse(now);
@@ -126,7 +127,7 @@ impl Owed {
         }
     }
 
-    /// Whatever is due could not be done before now.
+    /// Records that what is due could not be done until now.
     pub(crate) fn excuse(&mut self, now: Instant) {
         self.calls = 0;
         for debt in [&mut self.ack, &mut self.rst] {
@@ -134,10 +135,10 @@ impl Owed {
         }
     }
 
-    /// What was not answered in time, if anything.
+    /// Returns what was not answered in time, if anything.
     pub(crate) fn late(&self, now: Instant) -> Option<&'static str> {
         if self.ack.is_late(now, AT_ONCE) {
-            Some("a probe of the peer, or what it repeats, is not acknowledged at once")
+            Some("a probe or a retransmission of the peer is not acknowledged at once")
         } else if self.rst.is_late(now, AT_ONCE) {
             Some("a wrong ACK before the handshake is not answered with a RST at its number")
         } else {
@@ -145,7 +146,7 @@ impl Owed {
         }
     }
 
-    /// Whether a caller waits for too long.
+    /// Whether a caller has waited too long.
     pub(crate) const fn is_deaf(&self) -> bool {
         self.calls > CALLS
     }

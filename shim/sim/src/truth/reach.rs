@@ -1,14 +1,14 @@
-//! What of the peer's octets our end may have, in whatever order they came.
+//! Which of the peer's octets our end may have, in any order of arrival.
 
 use super::header::{is_before, later};
 
-/// Stretches that are remembered beyond the first gap.
+/// The number of ranges that are stored beyond the first gap.
 const HELD: usize = 6;
 
-/// How far beyond the first gap a segment may stand: more than any window.
+/// How far beyond the first gap a segment may be: more than any window.
 const FURTHEST: u32 = 1 << 17;
 
-/// RCV.NXT at most: everything that arrived up to here is without a gap.
+/// The maximum of RCV.NXT: everything up to here has arrived without a gap.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Reach {
     pub(super) end: u32,
@@ -17,7 +17,7 @@ pub(super) struct Reach {
 }
 
 impl Reach {
-    /// Nothing came before `first`.
+    /// Nothing has arrived yet; `first` is expected.
     pub(super) const fn new(first: u32) -> Self {
         Self {
             end: first,
@@ -26,7 +26,7 @@ impl Reach {
         }
     }
 
-    /// Octets from `start` up to `end` arrived.
+    /// Records that the octets from `start` up to `end` have arrived.
     pub(super) fn add(&mut self, start: u32, end: u32) {
         if is_before(self.end, start) {
             if start.wrapping_sub(self.end) < FURTHEST {
@@ -56,12 +56,12 @@ impl Reach {
             *free = (start, end);
             self.count += 1;
         } else {
-            // More gaps than are remembered: the last one may be filled.
+            // More gaps than are stored: the last one may be filled.
             self.held[HELD - 1].1 = later(self.held[HELD - 1].1, end);
         }
     }
 
-    /// Where a stretch ends that begins no later than the gap; it is forgotten.
+    /// Removes a range that begins no later than the gap, and returns its end.
     fn next(&mut self) -> Option<u32> {
         let held = &self.held[..self.count];
         let place = held

@@ -1,4 +1,4 @@
-//! What a segment of ours changes.
+//! Updates the truth with segments of ours.
 
 use lastbyte::Instant;
 use smoltcp::wire::IpAddress;
@@ -7,19 +7,20 @@ use super::header::{Header, is_before, later};
 use super::{Fault, HANDSHAKE, Opening, Reach, SendWindow, Tries, Truth};
 use crate::loopback::OUR_ADDRESSES;
 
-/// Whether this is an address that our end ever has.
+/// Whether this is one of our end's addresses.
 pub(super) fn is_ours(address: IpAddress) -> bool {
     OUR_ADDRESSES.iter().any(|own| own.address() == address)
 }
 
 impl Truth {
-    /// Our end sends a request for the neighbour: what it owes has to wait.
+    /// Records that our end sends a request for the neighbour, so that its answers have to
+    /// wait.
     pub(super) fn note_question(&mut self, now: Instant) {
         self.sent_at = now;
         self.excuse(now);
     }
 
-    /// A segment of ours leaves for the peer's port.
+    /// Records a segment of ours to the peer's port.
     pub(super) fn note_sent(&mut self, now: Instant, segment: &Header) {
         if !is_ours(segment.src) {
             self.fault.get_or_insert(Fault::ForeignSource);
@@ -41,7 +42,7 @@ impl Truth {
             self.outage_ends = Instant::NEVER;
             self.resumed_at = self.in_flight().map(|_| now);
         }
-        // A SYN that was due at that very instant may have left before the abort.
+        // A SYN that was due at the same instant may have been sent before the abort.
         if now > self.given_up_at || now == self.given_up_at && !segment.syn {
             self.fault.get_or_insert(Fault::AfterSilentAbort);
         }
@@ -92,7 +93,7 @@ impl Truth {
         }
     }
 
-    /// The peer's first octet has this number.
+    /// Records the number of the peer's first octet.
     pub(super) fn expect(&mut self, first: u32, window: u16) {
         self.first = first;
         self.rcv_nxt = first;
@@ -103,16 +104,16 @@ impl Truth {
         self.largest_window = u32::from(window);
     }
 
-    /// Data or a FIN leaves, or a probe.
+    /// Records data, a FIN or a probe of ours.
     fn note_place(&mut self, now: Instant, segment: &Header) {
         let (end, len) = (segment.end(), segment.len());
         let is_old_octet = is_before(segment.seq, self.snd_una);
         if len == 0 && !is_old_octet {
             return;
         }
-        // What is repeated is repeated whole.
+        // What is retransmitted is retransmitted whole.
         let is_new = segment.text > 0 && !is_before(segment.seq, self.snd_nxt);
-        // A closed window is probed wherever SND.NXT stands.
+        // A closed window is probed, wherever SND.NXT is.
         let is_probe = segment.text == 1;
         let may_probe = is_probe && !self.is_window_open();
         let fits = may_probe || self.window.allows(segment.text_end(), is_probe);
@@ -161,8 +162,8 @@ impl Truth {
         self.largest_window = self.largest_window.max(window);
     }
 
-    /// Whether our end, which was last seen listening, still listens or is connected: it may
-    /// have ended since without being observed.
+    /// Whether our end, which was last observed while listening, still listens or is
+    /// connected: it may have ended since without being observed.
     fn may_serve(&self, now: Instant) -> bool {
         let is_lively = self.saw_rst.is_none() && now < self.heard_at + HANDSHAKE;
         self.opening != Opening::Synchronised || is_lively
@@ -170,7 +171,7 @@ impl Truth {
 
     fn note_rst_sent(&mut self, now: Instant, segment: &Header) {
         self.owed.pay_rst(now, segment.seq);
-        // One for a SYN stands at 0; that of a handshake under way does not.
+        // A RST in answer to a SYN is at 0. The RST of a handshake in progress is not.
         let answers_call = segment.seq == 0 && segment.ack.is_some() && segment.ack == self.call;
         if answers_call && self.listens_at == Some(segment.src_port) && self.may_serve(now) {
             self.fault.get_or_insert(Fault::CallerReset);
@@ -179,13 +180,12 @@ impl Truth {
             return;
         }
         self.sent_at = now;
-        // An answer to a segment for no connection acknowledges nothing, or stands at
-        // 0.
+        // An answer to a segment for no connection acknowledges nothing, or is at 0.
         let is_abort = segment.ack.is_some() && segment.seq != 0 && !self.has_reset;
         if now >= self.given_up_at && is_abort {
             self.fault.get_or_insert(Fault::AfterSilentAbort);
         }
-        // A window probe that the peer has not taken stands beyond its window.
+        // A window probe that the peer has not accepted is beyond its window.
         let is_probe = self.probe == Some(segment.seq);
         if is_abort && self.is_certain() && segment.seq != self.snd_nxt && !is_probe {
             self.fault.get_or_insert(Fault::RstElsewhere);

@@ -1,4 +1,4 @@
-//! The truth against single segments: what it takes for certain, and what not.
+//! The truth with single segments: what it considers certain, and what not.
 
 use super::*;
 use crate::loopback::{Flags, OUR_V4, PEER_V4, Segment};
@@ -54,7 +54,7 @@ fn a_rst_acknowledges_nothing() {
 }
 
 #[test]
-fn a_rst_with_data_counts_at_a_closed_window_and_one_beside_rcv_nxt_does_not() {
+fn a_rst_with_data_counts_at_a_closed_window_and_one_not_at_rcv_nxt_does_not() {
     for (seq, end) in [
         (IRS + 1, PeerEnd::Rst),
         (IRS + 2, PeerEnd::Open),
@@ -67,7 +67,7 @@ fn a_rst_with_data_counts_at_a_closed_window_and_one_beside_rcv_nxt_does_not() {
 }
 
 #[test]
-fn a_fin_counts_whose_ack_number_is_old() {
+fn a_fin_with_an_old_ack_number_counts() {
     let mut wire = open();
     wire.note_arrival(at(2), &from_peer(Flags::ACK, IRS + 1, ISS + 101, 0));
     assert_eq!(wire.lane(0).acknowledged(), 100);
@@ -77,9 +77,9 @@ fn a_fin_counts_whose_ack_number_is_old() {
     assert_eq!(wire.lane(0).sent_before_fin(), Some(10));
 }
 
-/// Our end may keep a part of such data: its own ACK says how much.
+/// Our end may keep a part of such data: its own ACK shows how much.
 #[test]
-fn a_rst_counts_where_our_end_said_that_it_stands_after_data_with_an_old_ack_number() {
+fn a_rst_after_data_with_an_old_ack_number_counts_if_our_end_acknowledged_the_data() {
     let mut wire = open();
     wire.note_arrival(at(2), &from_peer(Flags::ACK, IRS + 1, ISS + 101, 0));
     wire.note_arrival(at(3), &from_peer(Flags::ACK, IRS + 1, ISS + 51, 300));
@@ -89,7 +89,7 @@ fn a_rst_counts_where_our_end_said_that_it_stands_after_data_with_an_old_ack_num
     assert_eq!(wire.lane(0).peer_end, PeerEnd::Open);
 }
 
-/// A listener that had its caller, and was given a segment `last`.
+/// A listener that has served a caller, and then receives the segment `last`.
 fn called(last: &[u8]) -> Wire {
     let mut wire = Wire::new(Medium::Ip, true, [Duration::from_secs(30)].into_iter());
     wire.lane_mut(0).begin(at(0), Some(OURS));
@@ -115,7 +115,7 @@ fn a_caller_is_not_reset_while_another_is_served() {
 }
 
 #[test]
-fn an_ack_number_older_than_all_that_was_in_flight_is_no_certainty() {
+fn an_ack_number_older_than_anything_in_flight_is_not_certain() {
     let mut wire = open();
     wire.note_arrival(at(2), &from_peer(Flags::ACK, IRS + 1, ISS + 101, 0));
     let fin = Flags::FIN | Flags::ACK;
@@ -136,7 +136,7 @@ fn a_syn_without_ack_opens_nothing() {
     assert_eq!(wire.lane(0).fault, Some(Fault::SimultaneousOpen));
 }
 
-/// What the peer has announced once it should not take back (RFC 9293, 3.8.6).
+/// The peer should not shrink a window that it has announced (RFC 9293, 3.8.6).
 #[test]
 fn data_stays_within_the_furthest_window() {
     let mut wire = open();
@@ -167,7 +167,7 @@ fn a_late_answer_to_a_probe_of_the_peer_is_found() {
 }
 
 #[test]
-fn the_rst_of_an_abort_stands_at_snd_nxt() {
+fn the_rst_of_an_abort_is_at_snd_nxt() {
     for (seq, fault) in [(ISS + 101, None), (ISS + 1, Some(Fault::RstElsewhere))] {
         let mut wire = open();
         let flags = Flags::RST | Flags::ACK;

@@ -1,4 +1,4 @@
-//! Which connection a frame belongs to, and what it says of neighbours.
+//! Assigns frames to connections, and reads neighbour discovery.
 
 use std::time::Duration;
 
@@ -21,17 +21,17 @@ pub(crate) enum Neighbour {
 #[derive(Debug)]
 pub(crate) struct Wire {
     medium: Medium,
-    /// Whether frames are damaged, so that checksums have to be looked at.
+    /// Whether frames may be damaged, so that checksums have to be verified.
     verifies: bool,
     /// When a neighbour last answered.
     pub(crate) neighbour: Neighbour,
     lanes: Vec<Truth>,
-    /// Our ports, where they identify connections; else the peer's ports do.
+    /// Our ports, if they identify connections; otherwise the peer's ports do.
     ours: Option<Vec<u16>>,
 }
 
 impl Wire {
-    /// Of connections whose handshakes have so much time.
+    /// The wires of connections whose handshakes have this much time.
     pub(crate) fn new(
         medium: Medium,
         verifies: bool,
@@ -49,7 +49,8 @@ impl Wire {
         }
     }
 
-    /// Of connections that are not known yet: each [begins](Self::begin) with a port of ours.
+    /// The wires of connections that are not known yet: each [begins](Self::begin) with a port
+    /// of ours.
     pub(crate) fn of_our_ports(medium: Medium) -> Self {
         Self {
             ours: Some(Vec::new()),
@@ -57,8 +58,8 @@ impl Wire {
         }
     }
 
-    /// Another connection takes this place, at a port of ours, with so much time for its
-    /// handshake.
+    /// Begins another connection in this place, at a port of ours, with this much time
+    /// for its handshake.
     pub(crate) fn begin(
         &mut self,
         number: usize,
@@ -100,7 +101,7 @@ impl Wire {
         self.lanes.get_mut(number)
     }
 
-    /// A frame of ours leaves.
+    /// Records a frame of ours that is sent.
     pub(crate) fn note_sent(&mut self, now: Instant, frame: &[u8]) {
         let Some(segment) = Header::parse(frame, self.medium) else {
             if requests_neighbour(frame) {
@@ -119,7 +120,7 @@ impl Wire {
         }
     }
 
-    /// A frame arrives at our end.
+    /// Records a frame that arrives at our end.
     pub(crate) fn note_arrival(&mut self, now: Instant, frame: &[u8]) {
         let Some(segment) = Header::parse(frame, self.medium) else {
             if reveals_neighbour(frame) {

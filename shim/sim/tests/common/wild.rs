@@ -1,4 +1,4 @@
-//! An application that does a bit of everything, on every kind of network.
+//! An application that makes every kind of call, on every kind of network.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ pub fn successors(received: &mut Vec<u8>, reply: &mut Reply<'_>) {
     reply.send(&answer);
 }
 
-/// An application that does a bit of everything, by its seed; and never lies.
+/// An application that makes every kind of call, depending on its seed, and reports truthfully.
 fn wild<const N: usize>(stack: &mut GuestStack<'_, N>, server: IpEndpoint, seed: u64) {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut roll = |below: u64| {
@@ -84,15 +84,15 @@ fn wild<const N: usize>(stack: &mut GuestStack<'_, N>, server: IpEndpoint, seed:
             }
         };
         if is_over {
-            // What had ended is given back.
+            // A connection that had ended is released.
             let _ = stack.release(id);
             ids.swap_remove(place);
         }
     }
 }
 
-/// What is found with this seed: in a third of them each without a server, with one, and with
-/// three connections.
+/// The findings with this seed: a third of the seeds each without a server, with one, and
+/// with three connections.
 pub fn findings(seed: u64) -> (Scenario, Vec<Finding>) {
     let scenario = Scenario::new(Profile::ALL[seed as usize % Profile::ALL.len()], seed);
     let served = || Harness::new(&scenario).serve(7, successors);

@@ -1,4 +1,4 @@
-//! What the kernel does for a TAP, and which settings stay after a run.
+//! What is offloaded to the kernel of a TAP, and which settings stay after a run.
 
 use std::io::Write;
 
@@ -74,7 +74,7 @@ impl<D: Device> Device for Longest<D> {
     }
 }
 
-/// As [`test_with`], with this much left to the kernel, which must offer it.
+/// Like [`test_with`], with this much offloaded to the kernel, which must offer it.
 #[track_caller]
 fn with_exactly(offload: Offload, inside: impl FnOnce(Namespace, Tap) + Send) {
     test_with(offload, |namespace, tap| {
@@ -83,7 +83,8 @@ fn with_exactly(offload: Offload, inside: impl FnOnce(Namespace, Tap) + Send) {
     });
 }
 
-/// Sends 2 MB to a kernel sink at `address`, whole; the longest frame sent.
+/// Sends 2 MB to a kernel sink at `address`, which must receive all of it. Returns the longest
+/// frame sent.
 fn sends_all(offload: Offload, address: IpAddr) {
     with_exactly(offload, move |namespace, tap| {
         if address.is_ipv6() && !namespace.has_ipv6() {
@@ -118,14 +119,14 @@ fn sends_all(offload: Offload, address: IpAddr) {
 }
 
 #[test]
-fn everything_arrives_however_much_the_kernel_does() {
+fn everything_arrives_at_every_level_of_offload() {
     for offload in Offload::ALL {
         sends_all(offload, KERNEL_V4.into());
         sends_all(offload, KERNEL_V6.into());
     }
 }
 
-/// A device that says of IPv6 what is true of IPv4.
+/// A device that announces for IPv6 what it can do for IPv4.
 struct Pretender(Longest<Tap>);
 
 impl Device for Pretender {
@@ -147,8 +148,8 @@ impl Device for Pretender {
     }
 }
 
-/// Why over IPv6 every segment is cut here. Once this fails, let the kernel do
-/// it: `Offload::announce` and `Offload::towards`.
+/// The reason why segmentation is not offloaded over IPv6. Once this fails, offload it:
+/// `Offload::announce` and `Offload::towards`.
 #[test]
 fn smoltcp_makes_long_frames_of_ipv6_and_drops_them() {
     with_exactly(Offload::Segmentation, |namespace, tap| {
@@ -178,10 +179,10 @@ fn smoltcp_makes_long_frames_of_ipv6_and_drops_them() {
     });
 }
 
-/// The kernel hands over what it has not cut; a smoltcp that takes it in has
-/// the same bytes.
+/// The kernel passes on long frames that it has not segmented; smoltcp receives the same
+/// bytes from them.
 #[test]
-fn long_frames_of_the_kernel_are_taken_in() {
+fn long_frames_of_the_kernel_are_received() {
     for (offload, is_long) in [(Offload::Segmentation, true), (Offload::Checksum, false)] {
         with_exactly(offload, move |_, tap| {
             let listener = TcpListener::bind((KERNEL_V4, 0)).unwrap();
@@ -262,7 +263,7 @@ fn a_capture_shows_segments_and_checksums_as_on_a_wire() {
                 fins += usize::from(tcp.fin());
             }
         }
-        // Nothing was lost, so the segments follow each other.
+        // Nothing was lost, so the segments are consecutive.
         assert!(stream == content, "the capture shows other bytes");
         assert_eq!(fins, 1);
         is_accepted_by_tshark(&path);
@@ -270,8 +271,7 @@ fn a_capture_shows_segments_and_checksums_as_on_a_wire() {
     });
 }
 
-/// Whether tshark finds a checksum, a length or a sequence number to complain
-/// about.
+/// Whether tshark accepts every checksum, length and sequence number.
 fn is_accepted_by_tshark(path: &std::path::Path) {
     let checks = ["tcp.check_checksum:TRUE", "ip.check_checksum:TRUE"];
     let complaints = "tcp.checksum.status == 0 || ip.checksum.status == 0 || _ws.malformed \
@@ -290,9 +290,8 @@ fn is_accepted_by_tshark(path: &std::path::Path) {
     }
 }
 
-/// Attaches to the TAP as any program would, has the kernel send a SYN to it,
-/// and prints the sum over the segment with its pseudo header: 0xffff if the
-/// checksum is right.
+/// Attaches to the TAP like any program, makes the kernel send a SYN to it, and prints
+/// the sum over the segment with its pseudo header: 0xffff if the checksum is right.
 const PLAIN_USER: &str = r"
 import fcntl, os, select, socket, struct, sys
 tap = os.open('/dev/net/tun', os.O_RDWR)
@@ -312,7 +311,7 @@ while select.select([tap], [], [], 5)[0]:
 ";
 
 #[test]
-fn the_next_user_of_a_tap_gets_whole_frames() {
+fn the_next_user_of_a_tap_gets_complete_frames() {
     test(|_, _tap| {
         let ip = |args: &[&str]| Command::new("ip").args(args).status();
         let added = ip(&["tuntap", "add", "dev", "tap9", "mode", "tap"]);
@@ -341,8 +340,8 @@ fn the_next_user_of_a_tap_gets_whole_frames() {
     });
 }
 
-/// A TAP that another program has used with a longer header in front of each
-/// frame (virtual machines do), and one without any.
+/// A TAP that another program has used with a longer header in front of each frame (like
+/// virtual machines), and one without any.
 #[test]
 fn a_tap_of_another_program_gets_our_header() {
     test(|_, _tap| {

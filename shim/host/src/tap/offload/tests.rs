@@ -5,7 +5,7 @@ use lastbyte_sim::loopback::{Flags, OUR_V4, OUR_V6, PEER_V4, PEER_V6, Segment};
 use smoltcp::wire::{Ipv4Packet, TcpPacket};
 
 const NO_WORD: [u8; HEADER_LEN] = [0; HEADER_LEN];
-/// Where TCP begins after Ethernet and IPv4, in a header of this machine.
+/// The offset of TCP after Ethernet and IPv4, in the byte order of this machine.
 const V4_AT: u16 = 34;
 
 fn segment(len: usize) -> Segment {
@@ -36,11 +36,11 @@ fn is_sound(header: [u8; HEADER_LEN], frame: &[u8]) -> bool {
 }
 
 #[test]
-fn a_checksum_that_the_kernel_does_not_vouch_for_is_verified() {
+fn a_checksum_that_the_kernel_has_not_verified_is_verified() {
     for frame in [v4(), v6()] {
         assert!(is_sound(NO_WORD, &frame));
-        // After the Ethernet header, whose addresses are part of no checksum. The
-        // version decides where a checksum is.
+        // After the Ethernet header, whose addresses no checksum covers. The version
+        // decides where a checksum is.
         for at in 15..frame.len() {
             let mut damaged = frame.clone();
             damaged[at] ^= 0x10;
@@ -54,7 +54,7 @@ fn a_checksum_that_the_kernel_does_not_vouch_for_is_verified() {
 }
 
 #[test]
-fn what_the_kernel_vouches_for_is_not() {
+fn a_checksum_that_the_kernel_has_verified_is_not_verified_again() {
     let mut frame = v4();
     frame[60] ^= 1;
     let mut valid = NO_WORD;
@@ -62,19 +62,19 @@ fn what_the_kernel_vouches_for_is_not() {
     assert!(!is_sound(NO_WORD, &frame));
     assert!(is_sound(valid, &frame));
     assert!(is_sound(needs_checksum(V4_AT), &frame));
-    // It vouches for something else in there.
+    // The kernel has verified something else in the frame.
     assert!(!is_sound(needs_checksum(V4_AT + 8), &frame));
 }
 
 #[test]
-fn the_kernel_does_not_vouch_for_an_ip_header() {
+fn the_kernel_does_not_verify_an_ip_header() {
     let mut frame = v4();
     frame[22] ^= 1;
     assert!(!is_sound(needs_checksum(V4_AT), &frame));
 }
 
 #[test]
-fn pieces_and_what_was_not_asked_for_are_dropped() {
+fn fragments_and_frames_that_were_not_requested_are_dropped() {
     let mut piece = v4();
     let mut ip = Ipv4Packet::new_unchecked(&mut piece[14..]);
     ip.set_more_frags(true);
@@ -95,7 +95,7 @@ fn pieces_and_what_was_not_asked_for_are_dropped() {
 }
 
 #[test]
-fn anything_else_passes_and_a_header_cut_short_is_none() {
+fn other_frames_pass_and_a_truncated_header_is_none() {
     let mut arp = v4();
     arp[12..14].copy_from_slice(&[0x08, 0x06]);
     assert!(is_sound(NO_WORD, &arp));
@@ -104,7 +104,7 @@ fn anything_else_passes_and_a_header_cut_short_is_none() {
 }
 
 #[test]
-fn a_frame_to_be_cut_says_how() {
+fn a_frame_to_segment_has_the_parameters_in_its_header() {
     let mut frame = segment(4000).to_frame(Medium::Ethernet);
     let mut header = [0xff; HEADER_LEN];
     prepare(&mut header, &mut frame, NonZeroU16::new(1460));
@@ -138,16 +138,16 @@ fn a_short_frame_only_gets_a_checksum_and_what_is_not_tcp_is_not_changed() {
     prepare(&mut header, &mut arp, None);
     assert_eq!((header, arp), (NO_WORD, before));
 
-    // Without offload there is no header, and nothing to be done.
+    // Without offload there is no header, and nothing to do.
     let mut frame = v4();
     prepare(&mut [], &mut frame, None);
     assert_eq!(frame, v4());
 }
 
-/// smoltcp leaves out no checksum that is not announced as offloaded, and puts full
-/// segments into the frames that are to be segmented.
+/// smoltcp only omits checksums that are announced as offloaded, and fills the frames to
+/// segment with full segments.
 #[test]
-fn what_is_announced_fits_an_ip_packet() {
+fn announced_lengths_fit_an_ip_packet() {
     let mut capabilities = DeviceCapabilities::default();
     capabilities.medium = Medium::Ethernet;
     for mtu in [68, 576, 1500, 9000, 65_535] {

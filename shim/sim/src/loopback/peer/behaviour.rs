@@ -10,17 +10,17 @@ use super::{Answers, Mark, Reply, StreamFault};
 /// How the application reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Reads {
-    /// Everything, at once.
+    /// It reads everything at once.
     #[default]
     Everything,
-    /// At most so many bytes, then a pause.
+    /// It reads at most this many bytes, then pauses.
     Rate {
         /// Bytes read at once.
         bytes: usize,
         /// Pause after each read.
         every: Duration,
     },
-    /// Never: its window closes once the receive buffer is full.
+    /// It never reads: its window closes once the receive buffer is full.
     Nothing,
 }
 
@@ -32,25 +32,24 @@ pub enum Sends {
     Nothing,
     /// These bytes, once.
     Bytes(Rc<[u8]>),
-    /// As much as the window takes, without end; byte `n` is `n % 251`.
+    /// As much as the window allows, without end; byte `n` is `n % 251`.
     Flood,
 }
 
 /// When the application ends the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum When {
-    /// Its TCP has taken in at least so many bytes: as many as there were in the segment that
-    /// brought the last of them. [`Mark::Received`] is exact.
+    /// When its TCP has received at least this many bytes: all bytes of the segment with the
+    /// last of them count. [`Mark::Received`] is exact.
     TakenIn(u64),
-    /// At that time; a connection that begins later ends as soon as it is
-    /// open.
+    /// At this time. A connection that begins later ends as soon as it is open.
     At(Instant),
-    /// Everything it sends was handed to its TCP.
+    /// When everything that it sends was passed to its TCP.
     Sent,
 }
 
-/// How the application ends the connection; the later ones are stronger, and
-/// may follow a weaker one.
+/// How the application ends the connection. The later variants are stronger, and may
+/// follow a weaker one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Ending {
     /// `shutdown`: a FIN; it reads on as before (half-close).
@@ -82,9 +81,9 @@ pub struct Behaviour {
     pub reads: Reads,
     /// What it sends.
     pub sends: Sends,
-    /// Code that answers, in place of `sends`.
+    /// Code of the test that answers, in place of `sends`.
     pub answers: Option<Answers>,
-    /// What goes wrong at which byte, for each connection. With several at one mark, they
+    /// The faults at certain bytes, for each connection. Several faults at one mark
     /// happen in this order.
     pub faults: Vec<(Mark, StreamFault)>,
     /// How it ends the connection by itself. A weaker ending after a stronger
@@ -131,7 +130,7 @@ impl Behaviour {
         }
     }
 
-    /// As [`Behaviour::sink`], but never reads: the window closes.
+    /// Like [`Behaviour::sink`], but never reads: the window closes.
     #[must_use]
     pub fn silent() -> Self {
         Self {
@@ -140,7 +139,7 @@ impl Behaviour {
         }
     }
 
-    /// As [`Behaviour::sink`], with code that answers: see
+    /// Like [`Behaviour::sink`], with code of the test that answers: see
     /// [`Peer::serve`](super::Peer::serve). Its send buffer holds 16 KiB.
     ///
     /// ```
@@ -163,7 +162,7 @@ impl Behaviour {
         }
     }
 
-    /// Something goes wrong at exactly this byte of each connection: see [`StreamFault`].
+    /// Adds a fault at exactly this byte of each connection: see [`StreamFault`].
     #[must_use]
     pub fn fault(mut self, at: Mark, fault: StreamFault) -> Self {
         self.faults.push((at, fault));
@@ -184,21 +183,21 @@ impl Behaviour {
         self
     }
 
-    /// Sends as much as the window takes, without end.
+    /// Sends as much as the window allows, without end.
     #[must_use]
     pub fn flooding(mut self) -> Self {
         self.sends = Sends::Flood;
         self
     }
 
-    /// Ends the connection like this then.
+    /// Ends the connection at this time, in this way.
     #[must_use]
     pub fn ending(mut self, when: When, how: Ending) -> Self {
         self.endings.push((when, how));
         self
     }
 
-    /// Half-closes once `bytes` were taken in.
+    /// Half-closes once `bytes` were received.
     #[must_use]
     pub fn closing_after(self, bytes: u64) -> Self {
         self.ending(When::TakenIn(bytes), Ending::Fin)
@@ -216,7 +215,7 @@ impl Behaviour {
         self.ending(When::Sent, Ending::Fin)
     }
 
-    /// Resets once `bytes` were taken in.
+    /// Resets once `bytes` were received.
     #[must_use]
     pub fn aborting_after(self, bytes: u64) -> Self {
         self.ending(When::TakenIn(bytes), Ending::Reset)
@@ -228,7 +227,7 @@ impl Behaviour {
         self.ending(When::At(time), Ending::Reset)
     }
 
-    /// Exits once `bytes` were taken in.
+    /// Exits once `bytes` were received.
     #[must_use]
     pub fn exiting_after(self, bytes: u64) -> Self {
         self.ending(When::TakenIn(bytes), Ending::Exit)
@@ -240,7 +239,7 @@ impl Behaviour {
         self.ending(When::At(time), Ending::Exit)
     }
 
-    /// Leaves its side open after our FIN.
+    /// Does not close its direction after our FIN.
     #[must_use]
     pub fn staying_open(mut self) -> Self {
         self.closes_on_fin = false;
@@ -254,14 +253,14 @@ impl Behaviour {
         self
     }
 
-    /// Listens with so many sockets at once.
+    /// Listens with this many sockets at once.
     #[must_use]
     pub fn backlog(mut self, sockets: usize) -> Self {
         self.backlog = sockets;
         self
     }
 
-    /// Receives into buffers of so many bytes.
+    /// Receives into buffers of this many bytes.
     #[must_use]
     pub fn rx_buffer(mut self, bytes: usize) -> Self {
         self.rx_buffer = bytes;

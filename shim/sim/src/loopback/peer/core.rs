@@ -18,13 +18,13 @@ use crate::loopback::device::{PeerDevice, Unplugged};
 use crate::loopback::frame::{change_segment, is_intact, peek_tcp, split_segment};
 use crate::loopback::{Direction, World, WorldConfig, lastbyte_time, smoltcp_time};
 
-/// How long not to poll an interface that is due at once and then does
+/// How long to wait before an interface is polled again that was due at once and did
 /// nothing.
 const NOTHING_DONE: Duration = Duration::from_millis(1);
 
 pub(in crate::loopback) struct PeerCore {
     iface: Interface,
-    /// What calls take their initial sequence numbers from after a reboot.
+    /// The source of the initial sequence numbers of outgoing connections after a reboot.
     calling: Option<Interface>,
     sockets: Sockets,
     services: BTreeMap<u16, Service>,
@@ -49,7 +49,7 @@ impl PeerCore {
         }
     }
 
-    /// Does everything there is to do now; when to run again.
+    /// Does everything that is due. Returns when to run again.
     pub(in crate::loopback) fn run(&mut self, world: &World) -> Instant {
         self.now = world.now();
         let now = smoltcp_time(self.now);
@@ -96,8 +96,8 @@ impl PeerCore {
         self.next_due(active, world.is_refused(Direction::ToUs))
     }
 
-    /// Lets happen, before anything else does, what concerns more than one connection;
-    /// whether there is something.
+    /// Performs first the faults that concern more than one connection. Returns whether
+    /// there was one.
     fn has_suffered(&mut self, world: &World) -> bool {
         let services = self.services.values_mut();
         let outside: Vec<Outside> = services
@@ -110,8 +110,8 @@ impl PeerCore {
         any
     }
 
-    /// Takes the segment apart that waits first, where something happens in the middle of
-    /// it. Not if it is lost.
+    /// Splits the first waiting segment if a fault happens in the middle of it. Returns
+    /// false if the segment is lost.
     fn take_apart(&mut self, world: &World) -> bool {
         let config = world.config();
         let mut parts = None;
@@ -148,9 +148,8 @@ impl PeerCore {
         self.datagrams.serve(&mut self.sockets, port, answer);
     }
 
-    /// Takes the FIN off a segment whose data the receive buffer has no room for:
-    /// smoltcp cuts such data off, and takes the FIN all the same, which no other
-    /// TCP does.
+    /// Removes the FIN from a segment whose data does not fit into the receive buffer:
+    /// smoltcp truncates such data and still accepts the FIN, which no other TCP does.
     fn hold_back_fin(&self, world: &World, frame: &mut [u8]) {
         let medium = world.config().medium;
         let Some(segment) = peek_tcp(frame, medium).filter(|segment| segment.fin) else {
@@ -223,8 +222,9 @@ impl PeerCore {
             return false;
         };
         let socket = self.sockets.get_mut::<tcp::Socket>(handle);
-        // A machine that reboots listens with the numbers of before, and calls with others: bare
-        // smoltcp panics about an answer to its SYN that comes before the SYN has left.
+        // After a reboot, listeners use the same sequence numbers as before, outgoing
+        // connections others: bare smoltcp panics if an answer to its SYN arrives before the SYN
+        // was sent.
         let connected = match &mut self.calling {
             Some(iface) => socket.connect(iface.context(), remote, local_port),
             None => socket.connect(self.iface.context(), remote, local_port),

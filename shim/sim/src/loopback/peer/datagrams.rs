@@ -1,4 +1,4 @@
-//! UDP at the peer: datagrams, and code of the test's own that answers them.
+//! UDP at the peer: datagrams, and code of the test that answers them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,16 +9,16 @@ use smoltcp::wire::IpEndpoint;
 
 use super::service::Sockets;
 
-/// How many datagrams of a port wait to be sent at most.
+/// The maximum number of datagrams of a port that wait to be sent.
 const WAITING: usize = 64;
 
-/// The longest that all of them are together.
+/// The maximum total length of these datagrams.
 const OCTETS: usize = 64 * 1024;
 
-/// Code that answers.
+/// Code of the test that answers.
 pub(super) type Answerer = Box<dyn FnMut(&[u8], &mut Datagrams)>;
 
-/// What a server says over UDP; see [`Peer::serve_udp`](super::Peer::serve_udp).
+/// The reply of a server over UDP; see [`Peer::serve_udp`](super::Peer::serve_udp).
 #[derive(Debug)]
 pub struct Datagrams {
     from: IpEndpoint,
@@ -27,17 +27,17 @@ pub struct Datagrams {
 }
 
 impl Datagrams {
-    /// Sends one back to where the datagram came from.
+    /// Sends a datagram back to the sender of the received one.
     pub fn send(&mut self, bytes: &[u8]) {
         self.send_to(self.from, bytes);
     }
 
-    /// Sends one there.
+    /// Sends a datagram to this endpoint.
     pub fn send_to(&mut self, to: impl Into<IpEndpoint>, bytes: &[u8]) {
         self.out.push((to.into(), bytes.to_vec()));
     }
 
-    /// Who has sent the datagram.
+    /// The sender of the received datagram.
     #[must_use]
     pub fn from(&self) -> IpEndpoint {
         self.from
@@ -62,7 +62,7 @@ impl fmt::Debug for Port {
     }
 }
 
-/// Every port of the peer's that takes datagrams.
+/// Every port of the peer that receives datagrams.
 #[derive(Debug, Default)]
 pub(super) struct DatagramPorts {
     ports: BTreeMap<u16, Port>,
@@ -85,7 +85,7 @@ impl DatagramPorts {
         self.ports.insert(port, Port { handle, answer });
     }
 
-    /// Lets the code answer what has arrived; whether there was something.
+    /// Lets the code answer what has arrived. Returns whether there was something.
     pub(super) fn answer_all(&mut self, sockets: &mut Sockets, now: Instant) -> bool {
         let mut any = false;
         for port in self.ports.values_mut() {
@@ -99,7 +99,7 @@ impl DatagramPorts {
                 (port.answer)(bytes, &mut reply);
                 any = true;
                 for (to, bytes) in reply.out {
-                    // Where there is no room it is lost, as with any UDP.
+                    // If there is no room, it is lost, as with any UDP.
                     let _ = socket.send_slice(&bytes, to);
                 }
             }

@@ -1,4 +1,4 @@
-//! What goes wrong at exactly one byte of a stream.
+//! Faults at exactly one byte of a stream.
 
 use std::fmt;
 use std::rc::Rc;
@@ -10,23 +10,24 @@ use crate::loopback::World;
 /// A place in the stream of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Mark {
-    /// The peer's TCP has received exactly so many bytes of ours. A segment that carries
-    /// more is taken apart, so that the peer has not a byte too many; what follows counts
-    /// once the fault has happened. 0: the connection is open.
+    /// The peer's TCP has received exactly this many bytes of ours. A segment with more
+    /// bytes is split, so that the peer does not receive a byte too many. The rest is
+    /// received once the fault has happened. 0: the connection is open.
     Received(u64),
-    /// The peer has sent exactly so many bytes, and we have acknowledged them. What it would
-    /// send beyond them waits until the fault has happened. (A [`StreamFault::End`] by a FIN
-    /// does not wait for our acknowledgement.)
+    /// The peer has sent exactly this many bytes, and we have acknowledged them. Further
+    /// bytes wait until the fault has happened. (A [`StreamFault::End`] by a FIN does not
+    /// wait for our acknowledgement.)
     Sent(u64),
 }
 
-/// What happens at a [`Mark`]: once for each connection, before anything else at that time.
+/// A fault that happens at a [`Mark`]: once for each connection, before anything else at that
+/// time.
 ///
 /// ```
 /// use std::time::Duration;
 /// use lastbyte_sim::loopback::{Behaviour, Ending, Mark, StreamFault};
 ///
-/// // Takes 1,000 bytes and resets; and before, it hangs for 5 s at byte 300.
+/// // Hangs for 5 s at byte 300, and resets at byte 1,000.
 /// let behaviour = Behaviour::sink()
 ///     .fault(Mark::Received(300), StreamFault::Stalls(Duration::from_secs(5)))
 ///     .fault(Mark::Received(1_000), StreamFault::End(Ending::Reset));
@@ -36,22 +37,22 @@ pub enum Mark {
 pub enum StreamFault {
     /// The peer ends the connection.
     End(Ending),
-    /// The application at the peer reads no more; its TCP takes in what its buffer holds.
+    /// The application at the peer stops reading; its TCP still fills its buffer.
     StopsReading,
-    /// The application at the peer hangs for so long: it neither reads nor sends.
+    /// The application at the peer hangs for this long: it neither reads nor sends.
     Stalls(Duration),
-    /// The link is down for so long, in both directions; what is in flight is lost. See
+    /// The link is down for this long, in both directions; what is in flight is lost. See
     /// [`World::set_link`].
     LinkDown(Duration),
-    /// The peer's machine hears and says nothing for so long, and keeps its connections.
+    /// The peer's machine neither receives nor sends for this long, and keeps its connections.
     Vanishes(Duration),
     /// The peer's machine reboots, with this seed: see [`Peer::reboot`](super::Peer::reboot).
     Reboots(u64),
-    /// Whatever else is wanted.
+    /// Anything else.
     Call(Action),
 }
 
-/// What a test does to the world when a [`Mark`] is reached.
+/// An action of a test on the world when a [`Mark`] is reached.
 ///
 /// ```
 /// use lastbyte_sim::loopback::{Action, Behaviour, Direction, Drops, Mark, StreamFault};
@@ -78,7 +79,7 @@ impl fmt::Debug for Action {
 }
 
 impl PartialEq for Action {
-    /// Whether it is the same one.
+    /// Whether it is the same action.
     fn eq(&self, other: &Self) -> bool {
         Rc::ptr_eq(&self.0, &other.0)
     }
@@ -86,12 +87,12 @@ impl PartialEq for Action {
 
 impl Eq for Action {}
 
-/// What has just happened at marks.
+/// The faults that have just happened at marks.
 #[derive(Debug, Default)]
 pub(super) struct Suffered {
-    /// Whether anything has: what it leads to comes before the next byte is received.
+    /// Whether a fault has happened: its effects come before the next byte is received.
     pub(super) any: bool,
-    /// What concerns more than one connection, and has still to happen.
+    /// The faults that concern more than one connection and have still to happen.
     pub(super) outside: Vec<Outside>,
 }
 
@@ -105,7 +106,7 @@ pub(super) enum Outside {
 }
 
 impl Outside {
-    /// Happens, while the peer is not borrowed.
+    /// Performs the fault, while the peer is not borrowed.
     pub(super) fn happen(self, world: &World) {
         let since = world.now();
         match self {

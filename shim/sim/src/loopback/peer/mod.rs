@@ -1,8 +1,8 @@
 //! The other end: a smoltcp TCP endpoint driven by behaviours.
 //!
 //! - `behaviour`: what an application at the peer does with a connection.
-//! - `serve`, `datagrams`: the application as code of the test's own, over TCP and UDP.
-//! - `fault`: what goes wrong at exactly one byte.
+//! - `serve`, `datagrams`: the application as code of the test, over TCP and UDP.
+//! - `fault`: faults at exactly one byte.
 //! - `service`: a port, its sockets and the record of each connection.
 //! - `slot`: one socket and its application.
 //! - `core`: the endpoint itself, and when it runs.
@@ -27,34 +27,34 @@ pub use fault::{Action, Mark, StreamFault};
 pub use serve::{Answers, Reply};
 pub use service::Connection;
 
-/// Sockets of a port that serves: enough for clients that reconnect before the peer knows
-/// that their earlier connections ended.
+/// The number of sockets of a port with a server: enough for clients that reconnect
+/// before the peer knows that their earlier connections ended.
 const SERVING: usize = 8;
 
-/// How much of the peer is there.
+/// How much of the peer responds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Presence {
-    /// All of it.
+    /// Everything.
     #[default]
     Present,
-    /// It answers ARP and neighbour discovery, but hears and says nothing
-    /// over TCP: a firewall that drops.
+    /// It answers ARP and neighbour discovery, but neither receives nor sends TCP
+    /// segments: a firewall that drops.
     Deaf,
-    /// It hears and says nothing at all: the machine is off.
+    /// It neither receives nor sends anything: the machine is off.
     Absent,
 }
 
-/// What the peer is made of.
+/// The configuration of the peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerConfig {
     /// Seed of its initial sequence numbers. Default 7.
     pub seed: u64,
-    /// How much of it is there. Default all.
+    /// How much of it responds. Default everything.
     pub presence: Presence,
-    /// Bytes of each connection that are kept to be looked at; the rest is
+    /// The number of bytes of each connection that are kept for the test; the rest is
     /// only counted. Default 16 MiB.
     pub keep_bytes: usize,
-    /// Ended connections of each port that are remembered. Default 16.
+    /// The number of ended connections of each port that are remembered. Default 16.
     pub keep_connections: usize,
 }
 
@@ -69,13 +69,13 @@ impl Default for PeerConfig {
     }
 }
 
-/// A handle to the other end; clones mean the same one.
+/// A handle to the other end; clones refer to the same peer.
 ///
-/// Ports are the peer's own: those it listens on, and those it connects from.
-/// A port without a listener answers with a RST, as smoltcp does. What is
-/// asked of it here happens the next time the world moves, at the present
-/// virtual time. Where a port had several connections, the questions are
-/// about the one that began last; [`Peer::connections`] has them all.
+/// Ports are the peer's own: those it listens on, and those it connects from. A port
+/// without a listener answers with a RST, as smoltcp does. The calls here take effect the
+/// next time the world runs, at the present virtual time. If a port had several
+/// connections, the getters are about the one that began last; [`Peer::connections`] has
+/// them all.
 ///
 /// ```
 /// use lastbyte::{Clock, Instant};
@@ -140,16 +140,16 @@ impl Peer {
         self.with_core(|core| core.listen(port, behaviour));
     }
 
-    /// Listens on `port` with 8 sockets, and lets `answer` be the server: shorthand for
+    /// Listens on `port` with 8 sockets and `answer` as the server: shorthand for
     /// [`listen`](Self::listen) with [`Behaviour::serving`].
     ///
-    /// It is called with all bytes of a connection that were received and that it has not yet
-    /// taken out, and with a [`Reply`] to say something: once the connection is open (with no
-    /// bytes, for servers that speak first), whenever more bytes have arrived, when our end
-    /// has finished ([`Reply::is_at_end`]), and when it asked for it
-    /// ([`Reply::call_after`]). What it leaves in the vector, half a request for example, is
-    /// there again the next time. Our FIN is answered with a FIN once everything is sent
-    /// and no call is to come ([`Behaviour::closes_on_fin`]).
+    /// `answer` is called with all received bytes of a connection that it has not yet
+    /// removed, and with a [`Reply`] to send with: once the connection is open (with no
+    /// bytes, for servers that send first), whenever more bytes have arrived, when our end
+    /// has finished ([`Reply::is_at_end`]), and when it requested a call
+    /// ([`Reply::call_after`]). Bytes that it leaves in the vector, such as half a request,
+    /// are passed again the next time. Our FIN is answered with a FIN once everything is sent
+    /// and no call is due ([`Behaviour::closes_on_fin`]).
     ///
     /// It must not call the peer; [`World::at`] with [`Reply::now`] can.
     ///
@@ -187,8 +187,8 @@ impl Peer {
         self.listen(port, Behaviour::serving(answer).backlog(SERVING));
     }
 
-    /// Takes datagrams on this UDP port, and lets `answer` be the server: it is called with
-    /// each datagram. Called again, it replaces the code of the port. A reboot does not concern
+    /// Receives datagrams on this UDP port with `answer` as the server, which is called with
+    /// each datagram. A second call replaces the server of the port. A reboot does not affect
     /// it.
     ///
     /// ```
@@ -206,7 +206,7 @@ impl Peer {
     /// If `port` is zero.
     #[track_caller]
     pub fn serve_udp(&self, port: u16, answer: impl FnMut(&[u8], &mut Datagrams) + 'static) {
-        assert_ne!(port, 0, "the peer cannot take datagrams on port 0");
+        assert_ne!(port, 0, "the peer cannot receive datagrams on port 0");
         self.with_core(|core| core.serve_udp(port, Box::new(answer)));
     }
 
@@ -229,7 +229,7 @@ impl Peer {
         );
     }
 
-    /// As [`Peer::connect`]; whether it could begin.
+    /// Like [`Peer::connect`]. Returns whether it could begin.
     pub fn try_connect(
         &self,
         local_port: u16,
@@ -246,8 +246,8 @@ impl Peer {
         self.with_core(|core| core.end(port, Ending::Fin));
     }
 
-    /// Ends every connection of `port` as if the program there had exited:
-    /// FIN, and a RST in answer to whatever arrives afterwards.
+    /// Ends every connection of `port` as if the program had exited: with a FIN, and a
+    /// RST in answer to everything that arrives afterwards.
     pub fn exit(&self, port: u16) {
         self.with_core(|core| core.end(port, Ending::Exit));
     }
@@ -257,8 +257,8 @@ impl Peer {
         self.with_core(|core| core.end(port, Ending::Reset));
     }
 
-    /// Changes what the application at `port` does from then on: lets it
-    /// start or stop reading, for example.
+    /// Changes the behaviour of the application at `port` from then on: makes it start or
+    /// stop reading, for example.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -273,30 +273,31 @@ impl Peer {
         self.with_core(|core| core.change(port, change));
     }
 
-    /// The peer's machine reboots, in no time: it knows nothing of its
-    /// connections and neighbours, and listens where it did before. `seed` is
-    /// that of its sequence numbers from now on.
+    /// Reboots the peer's machine, in no time: it forgets its connections and neighbours,
+    /// and listens on the same ports as before. `seed` is the new seed of its sequence
+    /// numbers.
     pub fn reboot(&self, seed: u64) {
         let now = self.world.now();
         self.with_core(|core| core.reboot(self.world.config(), seed, now));
     }
 
-    /// Sets how much of the peer is there from now on.
+    /// Sets how much of the peer responds.
     pub fn set_presence(&self, presence: Presence) {
         self.with_core(|core| core.set_presence(presence));
     }
 
-    /// Gives the peer another Ethernet address, until it reboots: another machine has taken
-    /// its place. It does not announce it, and takes no frame that is addressed to the old one.
+    /// Gives the peer another Ethernet address, until it reboots, as if another machine had
+    /// taken its place. It does not announce the address, and receives no frame for the old
+    /// one.
     ///
     /// # Panics
     ///
-    /// On a wire that is no Ethernet, or if the address is that of a group.
+    /// On a wire that is not Ethernet, or if the address is a group address.
     pub fn set_hardware_addr(&self, mac: EthernetAddress) {
         self.with_core(|core| core.set_hardware_addr(mac));
     }
 
-    /// Gives the peer's interface these addresses instead.
+    /// Replaces the addresses of the peer's interface.
     ///
     /// # Panics
     ///
@@ -305,7 +306,7 @@ impl Peer {
         self.with_core(|core| core.set_addresses(addresses));
     }
 
-    /// The bytes the peer's TCP took in, read or not, up to
+    /// The bytes that the peer's TCP received, read or not, up to
     /// [`PeerConfig::keep_bytes`].
     #[must_use]
     pub fn received(&self, port: u16) -> Vec<u8> {
@@ -313,7 +314,7 @@ impl Peer {
         last.map_or_else(Vec::new, |last| last.received)
     }
 
-    /// How many bytes the peer's TCP took in, those not read included.
+    /// How many bytes the peer's TCP received, including those not read.
     #[must_use]
     pub fn taken_in(&self, port: u16) -> u64 {
         self.last(port).map_or(0, |last| last.taken_in)
@@ -325,7 +326,7 @@ impl Peer {
         self.last(port).map(|last| last.state)
     }
 
-    /// When the peer's TCP took in our FIN.
+    /// When the peer's TCP received our FIN.
     #[must_use]
     pub fn saw_fin(&self, port: u16) -> Option<Instant> {
         self.last(port).and_then(|last| last.saw_fin)

@@ -1,4 +1,4 @@
-//! The application at the peer as code of the test's own.
+//! The application at the peer as code of the test.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -11,19 +11,20 @@ use smoltcp::wire::IpEndpoint;
 
 use super::Ending;
 
-/// Code that answers; see [`Peer::serve`](super::Peer::serve). Clones are the same code.
+/// Code of the test that answers; see [`Peer::serve`](super::Peer::serve). Clones are the same
+/// code.
 #[derive(Clone)]
 pub struct Answers(Rc<RefCell<Answerer>>);
 
 type Answerer = dyn FnMut(&mut Vec<u8>, &mut Reply<'_>);
 
 impl Answers {
-    /// This code.
+    /// A server with this code.
     ///
     /// ```
     /// use lastbyte_sim::loopback::{Answers, Behaviour};
     ///
-    /// // The same server at two ports: what it captures is shared.
+    /// // The same server at two ports: they share what it captures.
     /// let mut requests = 0;
     /// let server = Answers::new(move |received, reply| {
     ///     requests += usize::from(!received.is_empty());
@@ -53,9 +54,9 @@ impl PartialEq for Answers {
 
 impl Eq for Answers {}
 
-/// What a server says on one connection; see [`Peer::serve`](super::Peer::serve).
+/// The reply of a server on one connection; see [`Peer::serve`](super::Peer::serve).
 ///
-/// It is an [`io::Write`] as well, which never fails.
+/// It is also an [`io::Write`], which never fails.
 #[derive(Debug)]
 pub struct Reply<'r> {
     connection: u64,
@@ -63,19 +64,19 @@ pub struct Reply<'r> {
     now: Instant,
     is_at_end: bool,
     out: &'r mut Vec<u8>,
-    /// What was there before this call.
+    /// The length before this call.
     before: usize,
     ending: Option<Ending>,
     call_at: Instant,
 }
 
 impl Reply<'_> {
-    /// Sends these bytes, after all that was sent before.
+    /// Sends these bytes, after everything that was sent before.
     pub fn send(&mut self, bytes: &[u8]) {
         self.out.extend_from_slice(bytes);
     }
 
-    /// Closes the connection once everything is sent. What arrives later is still passed on.
+    /// Closes the connection once everything is sent. The server still gets what arrives later.
     pub fn close(&mut self) {
         self.ending = self.ending.max(Some(Ending::Fin));
     }
@@ -85,13 +86,13 @@ impl Reply<'_> {
         self.ending = Some(Ending::Reset);
     }
 
-    /// Is to be called again after so long, although nothing may have arrived. A later call
-    /// replaces an earlier one.
+    /// Requests that the server is called again after this time, even if nothing has
+    /// arrived. A later request replaces an earlier one.
     pub fn call_after(&mut self, time: Duration) {
         self.call_at = self.now + time;
     }
 
-    /// Counts the connections of the port, from 0: to keep apart what is known of each.
+    /// The number of the connection of this port, from 0: to store data for each connection.
     #[must_use]
     pub fn connection(&self) -> u64 {
         self.connection
@@ -109,7 +110,7 @@ impl Reply<'_> {
         self.now
     }
 
-    /// Whether our end has finished: no more bytes will come.
+    /// Whether our end has finished: no more bytes will arrive.
     #[must_use]
     pub fn is_at_end(&self) -> bool {
         self.is_at_end
@@ -132,18 +133,18 @@ impl io::Write for Reply<'_> {
     }
 }
 
-/// What a server has of one connection.
+/// The data of a server for one connection.
 #[derive(Debug)]
 pub(super) struct Desk {
-    /// Received, and not taken by the code.
+    /// Received, and not removed by the code.
     inbox: Vec<u8>,
-    /// To be handed to the TCP.
+    /// To be passed to the TCP.
     out: Vec<u8>,
-    /// Whether something has happened that the code was not called for.
+    /// Whether something has happened for which the code was not yet called.
     is_due: bool,
     was_at_end: bool,
     call_at: Instant,
-    /// Ends once everything is sent.
+    /// Whether the connection closes once everything is sent.
     closes: bool,
 }
 
@@ -172,12 +173,12 @@ impl Desk {
         self.out.drain(..len);
     }
 
-    /// Whether it may still say something by itself.
+    /// Whether it may still send something by itself.
     pub(super) fn has_plans(&self) -> bool {
         !self.out.is_empty() || self.call_at != Instant::NEVER
     }
 
-    /// Whether it closes now: everything is sent.
+    /// Whether it has to close, because everything is sent.
     pub(super) fn closes_now(&self) -> bool {
         self.closes && self.out.is_empty()
     }
@@ -186,7 +187,8 @@ impl Desk {
         self.call_at
     }
 
-    /// Calls the code, if there is a reason; how it ends the connection at once.
+    /// Calls the code, if there is a reason. Returns how it ends the connection at once, if it
+    /// does.
     pub(super) fn answer(
         &mut self,
         answers: &Answers,

@@ -12,29 +12,28 @@ use super::slot::Slot;
 use super::{Behaviour, Ending, Mark, PeerConfig};
 use crate::loopback::frame::TcpPeek;
 
-/// What the peer knows of one connection.
+/// The peer's record of one connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Connection {
     /// Counts the connections of the port, from 0.
     pub number: u64,
-    /// Our end, as the peer saw it.
+    /// The address and port of our end.
     pub remote: Option<IpEndpoint>,
-    /// When the first segment arrived, or was about to be sent.
+    /// When the first segment arrived, or was due to be sent.
     pub began_at: Instant,
-    /// The state of the peer's socket, or the last it had.
+    /// The state of the peer's socket, or its last one.
     pub state: tcp::State,
-    /// The bytes the peer's TCP took in, up to
-    /// [`PeerConfig::keep_bytes`].
+    /// The bytes that the peer's TCP received, up to [`PeerConfig::keep_bytes`].
     pub received: Vec<u8>,
-    /// How many bytes the peer's TCP took in.
+    /// How many bytes the peer's TCP received.
     pub taken_in: u64,
-    /// How many bytes the application handed to the peer's TCP.
+    /// How many bytes the application passed to the peer's TCP.
     pub sent: u64,
     /// How many of those we have not acknowledged.
     pub unacknowledged: usize,
-    /// When the peer's TCP took in our FIN.
+    /// When the peer's TCP received our FIN.
     pub saw_fin: Option<Instant>,
-    /// When a RST of ours ended it.
+    /// When a RST of ours ended the connection.
     pub saw_rst: Option<Instant>,
     /// When its socket was closed for good.
     pub ended_at: Option<Instant>,
@@ -76,9 +75,9 @@ pub(super) struct Service {
     slots: Vec<Slot>,
     ended: VecDeque<Connection>,
     pub(super) accepted: u64,
-    /// The number of the first byte of each of our ends, where it matters.
+    /// The sequence number of the first byte of each of our ends, if it matters.
     firsts: BTreeMap<IpEndpoint, u32>,
-    /// What happened at marks.
+    /// The faults that have happened at marks.
     pub(super) suffered: Suffered,
 }
 
@@ -87,9 +86,9 @@ pub(super) struct Service {
 pub(super) enum Admission {
     /// The TCP gets it.
     Whole,
-    /// The TCP gets so many bytes of it; the rest is looked at again.
+    /// The TCP gets this many bytes of it; the rest is checked again.
     Split(usize),
-    /// It lies beyond a mark that is not reached: it comes too early, and is lost.
+    /// It is beyond a mark that is not reached, so it is too early, and is lost.
     Lost,
 }
 
@@ -107,8 +106,8 @@ impl Service {
         }
     }
 
-    /// How much of a segment the TCP may have, so that no byte beyond the next mark is
-    /// received before what happens there has happened.
+    /// How much of a segment the TCP may get, so that no byte beyond the next mark is
+    /// received before the fault there has happened.
     pub(super) fn admit(&mut self, sockets: &Sockets, segment: &TcpPeek) -> Admission {
         let has_marks = self
             .behaviour
@@ -131,7 +130,7 @@ impl Service {
         let (Some(mark), Some(&first)) = (mark, self.firsts.get(&from)) else {
             return Admission::Whole;
         };
-        // No stream of a test is half as long as the space of numbers.
+        // No stream of a test is half as long as the sequence space.
         let begins = i64::from(segment.seq.wrapping_sub(first) as i32);
         let mark = i64::try_from(mark).unwrap_or(i64::MAX);
         let ends = begins + segment.text as i64;
@@ -145,7 +144,7 @@ impl Service {
         }
     }
 
-    /// Adds a socket; its place among the slots.
+    /// Adds a socket. Returns its index among the slots.
     fn add_slot(&mut self, sockets: &mut Sockets, outgoing: bool) -> usize {
         let behaviour = &self.behaviour;
         let mut socket = tcp::Socket::new(
@@ -173,7 +172,7 @@ impl Service {
         }
     }
 
-    /// Loses every connection, as a machine does when it reboots.
+    /// Drops every connection, as a machine does when it reboots.
     pub(super) fn forget(&mut self, sockets: &mut Sockets, now: Instant) {
         for slot in self.slots.drain(..) {
             let last = slot.snapshot(sockets.get_mut(slot.handle), true);
@@ -198,7 +197,7 @@ impl Service {
         }
     }
 
-    /// The socket to connect with; `None` if the connection before lives.
+    /// The socket to connect with; `None` if the previous connection lives.
     pub(super) fn outgoing(
         &mut self,
         sockets: &mut Sockets,
@@ -212,14 +211,14 @@ impl Service {
         if socket.is_open() {
             return None;
         }
-        // A connection in TIME-WAIT makes way.
+        // A connection in TIME-WAIT is replaced.
         self.ended.extend(slot.snapshot(socket, true));
         slot.begin(Connection::new(self.accepted, Some(remote), now));
         self.accepted += 1;
         Some(slot.handle)
     }
 
-    /// How much the socket that talks with this port of ours can take in.
+    /// How much the socket that is connected to this port of ours can receive.
     pub(super) fn room(&self, sockets: &Sockets, our_port: u16) -> Option<usize> {
         let mut slots = self.slots.iter();
         slots.find_map(|slot| {
@@ -235,8 +234,8 @@ impl Service {
         }
     }
 
-    /// Takes note of what the sockets have done and lets the application act.
-    /// Whether anything changed.
+    /// Records what the sockets have done, and lets the application act. Returns whether
+    /// anything changed.
     pub(super) fn serve(
         &mut self,
         sockets: &mut Sockets,

@@ -9,34 +9,33 @@ use super::serve::Desk;
 use super::service::Connection;
 use super::{Behaviour, Ending, Mark, PeerConfig, Reads, Sends, StreamFault, When};
 
-/// Byte `n` of a flood is `n` modulo this; prime, so that no power of two
-/// hides a shift.
+/// Byte `n` of a flood is `n` modulo this prime, so that no power of two hides a shift.
 const FLOOD_PERIOD: u64 = 251;
 
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) handle: SocketHandle,
-    /// It connects to us: it never listens.
+    /// Whether it connects to us, and so never listens.
     pub(super) outgoing: bool,
-    /// `None` while there is none. `received` holds what was read, and
-    /// `taken_in` counts the unread bytes too, as of the last note.
+    /// `None` while there is none. `received` holds what was read, and `taken_in` also
+    /// counts the unread bytes, as of the last record.
     connection: Option<Connection>,
     next_read: Instant,
-    /// Bytes the application has read.
+    /// The number of bytes that the application has read.
     read: u64,
     /// The strongest ending so far.
     ended: Option<Ending>,
-    /// An ending that was asked for before the connection was open.
+    /// An ending that was requested before the connection was open.
     ends_once_open: Option<Ending>,
-    /// Bytes taken in when the application exited.
+    /// The number of bytes received when the application exited.
     taken_in_at_exit: u64,
-    /// The most there is to keep of `received`.
+    /// The maximum length of `received`.
     keep_bytes: usize,
-    /// What code that answers has of it, if there is such.
+    /// The data of the server, if there is one.
     desk: Option<Desk>,
     /// Which of the behaviour's faults have happened.
     faults_done: Vec<bool>,
-    /// Bytes that the application reads at most.
+    /// The maximum number of bytes that the application reads.
     reads_until: u64,
     /// Until when the application hangs.
     stalled_until: Instant,
@@ -72,7 +71,7 @@ impl Slot {
         self.connection.is_some()
     }
 
-    /// Order of beginning among the connections of the port.
+    /// The order among the connections of the port, by their beginning.
     pub(super) fn number(&self) -> Option<u64> {
         self.connection.as_ref().map(|connection| connection.number)
     }
@@ -81,7 +80,7 @@ impl Slot {
         self.connection.is_none() && socket.state() == tcp::State::Closed
     }
 
-    /// Takes note of what the segments since the last note did.
+    /// Records what the segments since the last call have done.
     pub(super) fn note(&mut self, socket: &tcp::Socket<'_>, now: Instant, heard_rst: bool) {
         let Some(connection) = &mut self.connection else {
             return;
@@ -104,8 +103,8 @@ impl Slot {
         connection.state = state;
     }
 
-    /// Lets the application read, send and end. Whether it did anything. What happened at a
-    /// mark is put down in `suffered`.
+    /// Lets the application read, send and end. Returns whether it did anything. Faults at
+    /// marks are recorded in `suffered`.
     pub(super) fn act(
         &mut self,
         socket: &mut tcp::Socket<'_>,
@@ -119,7 +118,7 @@ impl Slot {
             self.desk.get_or_insert_with(Desk::new);
         }
         if self.connection.is_some() && socket.state() == tcp::State::TimeWait {
-            // smoltcp forgets what is unread when TIME-WAIT ends.
+            // smoltcp drops unread bytes when TIME-WAIT ends.
             self.take(socket, socket.recv_queue());
         }
         if self.connection.is_none() || !is_synchronised(socket.state()) {
@@ -150,7 +149,7 @@ impl Slot {
                 acted |= self.end(socket, how);
             }
         }
-        // An application learns of the FIN only after it has read everything.
+        // An application gets the FIN only after it has read everything.
         let finished = socket.state() == tcp::State::CloseWait && socket.recv_queue() == 0;
         let waits_to_send = match &self.desk {
             Some(desk) => desk.has_plans(),
@@ -189,10 +188,10 @@ impl Slot {
         true
     }
 
-    /// Reads `limit` of the bytes that are there.
+    /// Reads at most `limit` of the received bytes.
     fn take(&mut self, socket: &mut tcp::Socket<'_>, limit: usize) {
         let mut left = limit;
-        // The buffer is a ring: two pieces at most.
+        // The buffer is a ring: at most two pieces.
         for _ in 0..2 {
             left -= socket
                 .recv(|bytes| {
@@ -221,7 +220,7 @@ impl Slot {
             return false;
         };
         let before = connection.sent;
-        // The buffer is a ring: two pieces at most.
+        // The buffer is a ring: at most two pieces.
         for _ in 0..2 {
             let most = usize::try_from(most - (connection.sent - before)).unwrap_or(usize::MAX);
             let sent = match sends {
@@ -244,7 +243,7 @@ impl Slot {
         connection.sent > before
     }
 
-    /// Lets the code answer that there is, and hands on what it says, at most so much.
+    /// Calls the server, if there is one, and sends its replies, at most `most` bytes.
     fn answer(
         &mut self,
         socket: &mut tcp::Socket<'_>,
@@ -278,7 +277,7 @@ impl Slot {
         self.faults_done.get(number).copied().unwrap_or(false)
     }
 
-    /// The faults to come.
+    /// The faults that have not happened yet.
     fn to_come<'b>(
         &self,
         behaviour: &'b Behaviour,
@@ -309,8 +308,8 @@ impl Slot {
         marks.min().unwrap_or(u64::MAX)
     }
 
-    /// Lets happen what is due at the bytes that were received and sent; whether there was
-    /// something.
+    /// Performs the faults that are due at the bytes received and sent. Returns whether
+    /// there was one.
     fn suffer(
         &mut self,
         socket: &mut tcp::Socket<'_>,
@@ -367,14 +366,14 @@ impl Slot {
         }
     }
 
-    /// Ends the connection, unless it was ended as strongly before.
+    /// Ends the connection, unless it was already ended at least as strongly.
     pub(super) fn end(&mut self, socket: &mut tcp::Socket<'_>, how: Ending) -> bool {
         if self.connection.is_none() || self.ended >= Some(how) {
             return false;
         }
         if how != Ending::Reset && !is_synchronised(socket.state()) {
-            // smoltcp takes the ACK of a SYN for that of the FIN if a socket
-            // is closed in SYN-RECEIVED, and then never sends the FIN.
+            // If a socket is closed in SYN-RECEIVED, smoltcp mistakes the ACK of the SYN
+            // for the ACK of the FIN, and then never sends the FIN.
             self.ends_once_open = self.ends_once_open.max(Some(how));
             return false;
         }
@@ -390,7 +389,7 @@ impl Slot {
         true
     }
 
-    /// Gives up the connection once its socket has nothing more to say.
+    /// Removes the connection once its socket has nothing more to send.
     pub(super) fn retire(
         &mut self,
         socket: &mut tcp::Socket<'_>,
@@ -398,7 +397,7 @@ impl Slot {
         now: Instant,
     ) -> Option<Connection> {
         self.keep_bytes = config.keep_bytes;
-        // An aborted socket knows its remote end until its RST has left.
+        // An aborted socket has its remote endpoint until its RST was sent.
         if !is_over(socket.state()) || socket.remote_endpoint().is_some() {
             return None;
         }
@@ -409,13 +408,13 @@ impl Slot {
         Some(connection)
     }
 
-    /// Keeps what the application will never read.
+    /// Records what the application will never read.
     fn add_unread(&mut self, socket: &mut tcp::Socket<'_>) {
         let unread = peek_all(socket);
         self.keep(&unread);
     }
 
-    /// The connection as it is now; with the bytes, if asked for.
+    /// The present record of the connection, with the bytes if requested.
     pub(super) fn snapshot(
         &self,
         socket: &mut tcp::Socket<'_>,
@@ -477,7 +476,7 @@ fn peek_all(socket: &mut tcp::Socket<'_>) -> Vec<u8> {
     unread
 }
 
-/// The application may read, send or end.
+/// Whether the application may read, send or end.
 fn is_synchronised(state: tcp::State) -> bool {
     match state {
         tcp::State::Established
@@ -494,8 +493,8 @@ fn is_synchronised(state: tcp::State) -> bool {
     }
 }
 
-/// There is no connection any more (a listener that was reset in
-/// SYN-RECEIVED listens again by itself).
+/// Whether the connection is over (a listener that was reset in SYN-RECEIVED listens
+/// again by itself).
 fn is_over(state: tcp::State) -> bool {
     matches!(state, tcp::State::Closed | tcp::State::Listen)
 }

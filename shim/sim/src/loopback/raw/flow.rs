@@ -5,17 +5,17 @@ use smoltcp::wire::{IpAddress, IpEndpoint};
 use super::{RawPeer, Segment};
 use crate::loopback::Flags;
 
-/// Rounds a handshake may take: neighbour discovery is one of them.
+/// The maximum number of rounds of a handshake: neighbour discovery is one of them.
 const ROUNDS: usize = 16;
 
-/// What the scripted end says when a connection opens.
+/// The options of the scripted end when a connection opens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Handshake {
     /// Its initial sequence number. Default 1000.
     pub isn: u32,
     /// Its receive window, as on the wire. Default 65535.
     pub window: u16,
-    /// Its maximum segment size option. Default 1460.
+    /// The maximum segment size that it announces. Default 1460.
     pub mss: Option<u16>,
     /// Its window scale option. Default none, so that windows are exact.
     pub window_scale: Option<u8>,
@@ -32,9 +32,9 @@ impl Default for Handshake {
     }
 }
 
-/// The scripted end's numbers of one connection, and the segments made from
-/// them. Nothing is tracked by itself: a test says what was taken, and may
-/// change every number.
+/// The scripted end's numbers of one connection, and the segments made from them. Nothing
+/// is tracked automatically: a test reports what was received, and may change every
+/// number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Flow {
     /// The scripted end.
@@ -71,7 +71,7 @@ impl Flow {
         self.segment(Flags::ACK)
     }
 
-    /// A RST at exactly the next sequence number, without ACK.
+    /// A RST at the next sequence number, without ACK.
     #[must_use]
     pub fn rst(&self) -> Segment {
         self.segment(Flags::RST)
@@ -93,17 +93,17 @@ impl Flow {
         segment
     }
 
-    /// From now on `len` more sequence numbers of our end are acknowledged.
+    /// Acknowledges `len` more sequence numbers of our end from now on.
     pub fn take(&mut self, len: u32) {
         self.ack = self.ack.wrapping_add(len);
     }
 }
 
 impl RawPeer {
-    /// Accepts a connection of ours: answers our SYN and takes our ACK.
+    /// Accepts a connection of ours: answers our SYN and receives our ACK.
     ///
-    /// `pump` lets our end run (a poll); with latency it must let time pass
-    /// as well. It is called a few times.
+    /// `pump` runs our end (a poll); with latency it must also let time pass. It is
+    /// called a few times.
     ///
     /// # Panics
     ///
@@ -125,8 +125,8 @@ impl RawPeer {
         flow
     }
 
-    /// Connects to a listener of ours, from `from_port` at the scripted end's
-    /// address of the same family; `pump` as for [`RawPeer::handshake`].
+    /// Connects to a listener of ours, from `from_port` at the scripted end's address of
+    /// the same family. For `pump`, see [`RawPeer::handshake`].
     ///
     /// # Panics
     ///
@@ -145,8 +145,8 @@ impl RawPeer {
         flow
     }
 
-    /// As [`RawPeer::open`], but the ACK of our SYN|ACK is not sent: the handshake
-    /// is half done.
+    /// Like [`RawPeer::open`], but the ACK of our SYN|ACK is not sent: the handshake
+    /// stays incomplete.
     ///
     /// # Panics
     ///

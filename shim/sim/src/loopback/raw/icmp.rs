@@ -9,10 +9,9 @@ use smoltcp::wire::{
 use crate::loopback::Segment;
 use crate::loopback::frame::{ip_frame, ip_in_frame};
 
-/// Bytes of our segment that are quoted at most: what fits into 576 bytes
-/// beside two IPv4 headers and the ICMP header (RFC 1812 4.3.2.3). smoltcp
-/// does not accept a quotation that is cut short, as the eight bytes of RFC 792
-/// are.
+/// The maximum number of bytes of our segment that are quoted: what fits into 576 bytes
+/// together with two IPv4 headers and the ICMP header (RFC 1812, 4.3.2.3). smoltcp does
+/// not accept a truncated quotation, such as the eight bytes of RFC 792.
 const QUOTED: usize = 576 - 20 - 8 - 20;
 
 /// "Destination unreachable" from the segment's destination to its source, or to

@@ -1,11 +1,11 @@
-//! The other end as a script: single segments in, single segments out.
+//! The other end as a script that sends and receives single segments.
 //!
 //! - `flow`: the numbers of one connection, and the segments made from them.
 //! - `neighbour`: answers to ARP and neighbour discovery.
 //! - `icmp`: errors about our segments.
 #![expect(
     clippy::panic,
-    reason = "an instrument of tests: what is expected and does not come fails the test"
+    reason = "a test instrument: if what is expected does not arrive, the test fails"
 )]
 
 mod flow;
@@ -18,14 +18,14 @@ use std::time::Duration;
 use super::{Direction, Segment, World, is_intact};
 pub use flow::{Flow, Handshake};
 
-/// Segments and frames of ours that are kept until the test takes them.
+/// The maximum number of segments and frames of ours that are kept for the test.
 const KEPT: usize = 4096;
 
 type Responder = Box<dyn FnMut(&RawPeer, &Segment)>;
 
 pub(super) struct RawCore {
     segments: VecDeque<Segment>,
-    /// What is neither a segment nor a question that was answered.
+    /// Frames that are neither segments nor neighbour requests that were answered.
     others: VecDeque<Vec<u8>>,
     answers_neighbours: bool,
     responder: Option<Responder>,
@@ -42,15 +42,15 @@ impl Default for RawCore {
     }
 }
 
-/// The other end, played by the test itself: see [`World::raw`].
+/// The other end, controlled by the test itself: see [`World::raw`].
 ///
-/// The test sends [`Segment`]s and looks at those that our end sent. Nothing
-/// is answered by itself but ARP and neighbour discovery (which can be
-/// switched off) and what a [responder](RawPeer::respond) answers.
+/// The test sends [`Segment`]s and receives those of our end. Nothing is answered
+/// automatically except ARP and neighbour discovery (which can be switched off) and what
+/// a [responder](RawPeer::respond) answers.
 ///
-/// With no latency ([`WorldConfig::instant`](super::WorldConfig::instant))
-/// whatever is sent has arrived when the call returns; with latency the test
-/// lets time pass with [`World::run_for`] or its clock.
+/// Without latency ([`WorldConfig::instant`](super::WorldConfig::instant)) everything
+/// that is sent has arrived when the call returns; with latency the test lets time pass
+/// with [`World::run_for`] or its clock.
 ///
 /// ```
 /// use lastbyte_sim::loopback::{Flags, Handshake, OUR_ADDRESSES, OUR_V4, PEER_V4};
@@ -96,33 +96,33 @@ impl RawPeer {
         Self { world }
     }
 
-    /// The world this end is in.
+    /// The world of this end.
     #[must_use]
     pub fn world(&self) -> &World {
         &self.world
     }
 
-    /// Sends a segment, whatever it is, with right checksums.
+    /// Sends any segment, with right checksums.
     ///
     /// # Panics
     ///
-    /// If the segment's addresses are of different families, or the wire
-    /// towards us is full: our end takes nothing any more.
+    /// If the segment's addresses are of different families, or the wire towards us is
+    /// full because our end receives nothing.
     #[track_caller]
     pub fn send(&self, segment: &Segment) {
         self.send_frame(segment.to_frame(self.world.config().medium));
     }
 
-    /// Sends a frame as it is.
+    /// Sends a frame unchanged.
     ///
     /// # Panics
     ///
-    /// If the wire towards us is full: our end takes nothing any more.
+    /// If the wire towards us is full because our end receives nothing.
     #[track_caller]
     pub fn send_frame(&self, frame: Vec<u8>) {
         assert!(
             self.world.may_send(Direction::ToUs),
-            "the wire is full: our end takes nothing; {:?}",
+            "the wire is full: our end receives nothing; {:?}",
             self.world
         );
         self.world.transmit(Direction::ToUs, frame);
@@ -162,14 +162,14 @@ impl RawPeer {
         }
     }
 
-    /// As [`RawPeer::recv`], or `None`.
+    /// Like [`RawPeer::recv`], but returns `None` if there is no segment.
     #[must_use]
     pub fn try_recv(&self) -> Option<Segment> {
         self.let_arrive();
         self.world.with_raw(|core| core.segments.pop_front())
     }
 
-    /// Asserts that our end has sent no segment that was not taken. Lets time
+    /// Asserts that our end has sent no segment that was not received here. Lets time
     /// pass until frames in flight have arrived.
     ///
     /// # Panics
@@ -203,22 +203,22 @@ impl RawPeer {
         }
     }
 
-    /// Every frame of ours that is neither a segment nor a neighbour's
-    /// question that was answered; takes them.
+    /// Removes and returns every frame of ours that is neither a segment nor a neighbour
+    /// request that was answered.
     #[must_use]
     pub fn other_frames(&self) -> Vec<Vec<u8>> {
         self.let_arrive();
         self.world.with_raw(|core| core.others.drain(..).collect())
     }
 
-    /// Switches the answers to ARP and neighbour discovery. On at first.
+    /// Switches the answers to ARP and neighbour discovery on or off. They are on at first.
     pub fn answer_neighbours(&self, answer: bool) {
         self.world.with_raw(|core| core.answers_neighbours = answer);
     }
 
-    /// Calls `responder` for each segment of ours as it arrives: the way to
-    /// take part in a call of ours that blocks. The segments can still be
-    /// received afterwards; beyond 4096 the oldest are forgotten.
+    /// Calls `responder` for each segment of ours as it arrives, which also works during
+    /// a blocking call of ours. The segments can still be received afterwards; beyond
+    /// 4096 the oldest are dropped.
     ///
     /// ```
     /// # use lastbyte_sim::loopback::{Flags, Segment, World, WorldConfig};
@@ -235,7 +235,7 @@ impl RawPeer {
             .with_raw(|core| core.responder = Some(Box::new(responder)));
     }
 
-    /// Takes in what has arrived from us.
+    /// Processes what has arrived from us.
     pub(super) fn take_in(&self) {
         let medium = self.world.config().medium;
         while let Some(frame) = self.world.take_frame(Direction::ToPeer) {
@@ -262,7 +262,7 @@ impl RawPeer {
     }
 
     fn hear(&self, segment: Segment) {
-        // Taken out, so that it may send and receive.
+        // The responder is taken out, so that it may send and receive.
         let responder = self.world.with_raw(|core| {
             push_bounded(&mut core.segments, segment.clone());
             core.responder.take()
@@ -275,7 +275,7 @@ impl RawPeer {
         }
     }
 
-    /// Lets time pass until what our end has sent is here, if nothing is.
+    /// If nothing has arrived, lets time pass until what our end has sent arrives.
     fn let_arrive(&self) {
         self.world.settle();
         let waits = self.world.with_raw(|core| core.segments.is_empty());

@@ -1,4 +1,4 @@
-//! Answers to the questions for the peer's hardware address.
+//! Answers requests for the peer's hardware address.
 
 use smoltcp::phy::{ChecksumCapabilities, Medium};
 use smoltcp::wire::{
@@ -9,7 +9,7 @@ use smoltcp::wire::{
 use crate::loopback::frame::{ethernet_frame, ip_frame, ip_in_frame};
 use crate::loopback::{PEER_MAC, PEER_V4, PEER_V6};
 
-/// The frame that answers `frame`, if that is a request for one of the peer's addresses.
+/// The answer to `frame`, if that is a request for one of the peer's addresses.
 pub(super) fn answer(frame: &[u8], medium: Medium) -> Option<Vec<u8>> {
     match medium {
         Medium::Ethernet => arp(frame).or_else(|| ndisc(frame, medium)),

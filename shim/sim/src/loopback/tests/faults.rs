@@ -44,15 +44,15 @@ fn exactly_the_next_frames_are_dropped() {
     bare.run_until(|bare| bare.socket().send_queue() == 0);
     let after = world.counters(Direction::ToPeer);
     let counted = (after.frames - before.frames, after.dropped - before.dropped);
-    // The handshake's ACK left before; data went out twice.
+    // The ACK of the handshake was sent before; data was sent twice.
     assert_eq!(counted, (2, 1));
 }
 
 #[test]
-fn a_predicate_chooses_what_is_dropped() {
+fn a_predicate_selects_the_dropped_frames() {
     let world = World::new(WorldConfig::default());
     let medium = world.config().medium;
-    // No segment with data ever gets there for the first time.
+    // Every segment with data is lost at first.
     let mut seen = Vec::new();
     let drops = Drops::matching(move |frame| {
         let segment = Segment::parse(frame, medium, Instant::ZERO);
@@ -91,7 +91,7 @@ fn an_observer_may_schedule_what_happens_next() {
 }
 
 #[test]
-fn actions_run_in_time_and_in_order() {
+fn actions_run_on_time_and_in_order() {
     let world = World::new(WorldConfig::default());
     let order = Rc::new(RefCell::new(Vec::new()));
     for (time, name) in [(20, "b"), (10, "a"), (20, "c")] {
@@ -122,7 +122,7 @@ fn a_wait_ends_at_its_limit_and_without_one_is_a_stall() {
     clock.wait(None);
     assert_eq!(clock.now(), world.after(Duration::from_millis(3_600_003)));
     assert!(world.is_stalled());
-    // Something can happen again.
+    // From here on, something can happen again.
     world.at(world.after(Duration::from_millis(3_700_000)), |_| ());
     clock.wait(Some(world.after(Duration::from_millis(3_800_000))));
     assert!(!world.is_stalled());
@@ -147,7 +147,7 @@ fn a_run_that_spins_panics() {
 }
 
 #[test]
-fn the_log_says_what_was_dropped() {
+fn the_log_shows_what_was_dropped() {
     let world = World::new(WorldConfig::default());
     let log = world.record(3);
     world.set_drops(Direction::ToPeer, Drops::Next(1));

@@ -1,4 +1,4 @@
-//! Faults at exactly one byte of a stream, whatever the segments are.
+//! Faults at exactly one byte of a stream, however it is segmented.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -18,12 +18,12 @@ use lastbyte::Instant;
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Around the edges of segments, of the first window, of nothing.
+/// Around the edges of segments and of the first window, and at zero.
 const BYTES: [u64; 10] = [0, 1, 7, 536, 1_459, 1_460, 1_461, 2_047, 5_000, 9_999];
 
 const LEN: usize = 10_000;
 
-/// Over both media and both families; frames to the peer are lost and overtaken.
+/// Over both media and both families, with loss and reordering towards the peer.
 fn worlds() -> Vec<(World, IpAddress)> {
     let mut all = Vec::new();
     for config in [WorldConfig::default(), WorldConfig::ip()] {
@@ -57,7 +57,7 @@ fn connected(world: &World, peer: IpAddress, behaviour: Behaviour) -> Bare {
     bare
 }
 
-/// Writes what there is room for, until all is written or the connection is over.
+/// Writes what fits, until everything is written or the connection is over.
 fn write_all(bare: &mut Bare, bytes: &[u8]) {
     let mut done = 0;
     while done < bytes.len() && bare.socket().may_send() {
@@ -144,7 +144,7 @@ fn an_application_stops_reading_at_exactly_that_byte() {
                 bare.run_for(SECOND);
             }
             assert_eq!(read.borrow().len() as u64, bytes);
-            // Its TCP goes on until its buffer is full.
+            // Its TCP receives until its buffer is full.
             assert_eq!(world.peer().taken_in(80), bytes + 2_000);
         }
     }

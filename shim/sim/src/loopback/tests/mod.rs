@@ -10,7 +10,7 @@ mod transfers;
 
 use super::Bare;
 
-/// Bytes in which a lost, repeated or moved piece shows.
+/// Bytes in which a lost, repeated or moved piece is detected.
 fn pattern(len: usize) -> Vec<u8> {
     (0..len).map(|n| (n % 251) as u8 ^ (n >> 8) as u8).collect()
 }

@@ -1,4 +1,4 @@
-//! What a peer can do to us.
+//! The behaviours of a peer.
 
 use std::time::{Duration, Instant as RealTime};
 
@@ -17,7 +17,7 @@ fn connected(world: &World, behaviour: Behaviour) -> Bare {
 }
 
 #[test]
-fn a_fin_comes_at_the_time_it_was_scheduled_for() {
+fn a_fin_arrives_at_its_scheduled_time() {
     let world = World::new(WorldConfig::default());
     let mut bare = connected(&world, Behaviour::sink());
     world.at(world.after(Duration::from_millis(5_000)), |world| {
@@ -35,7 +35,7 @@ fn a_fin_comes_at_the_time_it_was_scheduled_for() {
 }
 
 #[test]
-fn a_behaviour_closes_at_a_time_as_well() {
+fn a_behaviour_can_close_at_a_set_time() {
     let world = World::new(WorldConfig::default());
     let at = world.after(Duration::from_millis(3_000));
     let mut bare = connected(&world, Behaviour::sink().closing_at(at));
@@ -56,7 +56,7 @@ fn a_fin_that_arrived_waits_in_our_device() {
 }
 
 #[test]
-fn a_reset_comes_after_so_many_bytes() {
+fn a_reset_arrives_after_a_number_of_bytes() {
     let world = World::new(WorldConfig::default());
     let mut bare = connected(&world, Behaviour::sink().aborting_after(10_000));
     let written = bare.write(&pattern(100_000));
@@ -74,14 +74,14 @@ fn an_exited_peer_answers_late_data_with_a_reset() {
     let mut bare = connected(&world, Behaviour::sink());
     world.peer().exit(80);
     bare.run_until_state(tcp::State::CloseWait);
-    // Linux does the same: the first write goes out, the answer is a RST.
+    // Linux does the same: the first write is sent, the answer is a RST.
     bare.write(b"late");
     bare.run_until_state(tcp::State::Closed);
     assert_eq!(bare.socket().send_queue(), 4);
 }
 
 #[test]
-fn endings_grow_stronger_only() {
+fn an_ending_is_only_replaced_by_a_stronger_one() {
     let world = World::new(WorldConfig::default());
     let behaviour = Behaviour::sink()
         .closing_after(0)
@@ -110,7 +110,7 @@ fn our_reset_is_seen() {
     let last = world.peer().connections(80).pop().expect("a connection");
     assert!(last.saw_rst.is_some() && last.saw_fin.is_none(), "{last:?}");
     assert_eq!(last.state, tcp::State::Closed);
-    // The listener is there again.
+    // The port listens again.
     bare.connect((PEER_V4, 80));
     bare.run_until_state(tcp::State::Established);
     assert_eq!(world.peer().accepted(80), 2);
@@ -128,7 +128,7 @@ fn without_a_listener_we_are_refused() {
 }
 
 #[test]
-fn a_port_that_accepts_once_refuses_then() {
+fn a_port_that_accepts_once_refuses_the_next() {
     let world = World::new(WorldConfig::default());
     let mut bare = connected(&world, Behaviour::sink().once());
     bare.socket().close();
@@ -169,7 +169,7 @@ fn an_absent_peer_does_not_answer() {
         bare.run_for(Duration::from_secs(60));
         assert_eq!(bare.socket().state(), tcp::State::SynSent);
         assert_eq!(world.counters(Direction::ToUs).frames, 0);
-        // One question a second.
+        // One request a second.
         let asked = world.counters(Direction::ToPeer).frames;
         assert!((55..65).contains(&asked), "{asked}");
         // It is switched on.
@@ -202,7 +202,7 @@ fn a_deaf_peer_answers_arp_alone() {
 }
 
 #[test]
-fn a_peer_that_goes_away_takes_nothing_in_until_it_is_back() {
+fn an_unreachable_peer_receives_nothing_until_it_is_back() {
     for presence in [Presence::Deaf, Presence::Absent] {
         let world = World::new(WorldConfig::default());
         let mut bare = connected(&world, Behaviour::sink());
@@ -239,7 +239,7 @@ fn an_hour_with_a_zero_window_takes_no_time() {
     assert!(world.peer().received(80) == bytes[..5_000]);
     assert!(bare.polls < 2_000, "{} polls", bare.polls);
     assert!(started.elapsed() < Duration::from_secs(2));
-    // Then it reads.
+    // Then the peer reads.
     let reads = |behaviour: &mut Behaviour| behaviour.reads = Reads::Everything;
     world.peer().change(80, reads);
     bare.run_until(|bare| bare.socket().send_queue() == 0);
@@ -247,7 +247,7 @@ fn an_hour_with_a_zero_window_takes_no_time() {
 }
 
 #[test]
-fn a_peer_that_reboots_knows_nothing_and_listens_again() {
+fn a_rebooted_peer_has_no_connections_and_listens_again() {
     let world = World::new(WorldConfig::default());
     world.peer().listen(80, Behaviour::sink());
     let mut bare = Bare::new(&world);

@@ -22,7 +22,7 @@ fn opened(world: &World, to: impl Into<IpAddress>, handshake: Handshake) -> (Bar
 }
 
 #[test]
-fn a_script_opens_takes_and_closes_over_every_family_and_medium() {
+fn a_script_opens_receives_and_closes_over_every_family_and_medium() {
     for to in [IpAddress::from(PEER_V4), IpAddress::from(PEER_V6)] {
         for config in [WorldConfig::default(), WorldConfig::ip()] {
             let latency = Duration::ZERO;
@@ -133,13 +133,13 @@ fn recv_waits_for_the_wire() {
 
 #[test]
 #[should_panic(expected = "our end sent none")]
-fn recv_fails_if_there_is_nothing() {
+fn recv_fails_if_no_segment_arrives() {
     let _ = World::new(WorldConfig::instant()).raw().recv();
 }
 
 #[test]
 #[should_panic(expected = "expected silence")]
-fn recv_nothing_fails_if_there_is_something() {
+fn recv_nothing_fails_if_a_segment_arrives() {
     let world = World::new(WorldConfig::instant());
     let (mut bare, raw, _) = opened(&world, PEER_V4, Handshake::default());
     bare.socket().send_slice(b"hello").expect("open");
@@ -155,7 +155,7 @@ fn silence_is_watched_over_time() {
     bare.socket().send_slice(b"hello").expect("open");
     bare.poll();
     assert_eq!(raw.recv().payload, b"hello");
-    // It is not acknowledged: it comes again within a second or two.
+    // It is not acknowledged, so it is retransmitted within a second or two.
     raw.recv_nothing_for(Duration::from_secs(5), || {
         bare.poll();
     });

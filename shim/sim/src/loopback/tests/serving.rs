@@ -1,4 +1,4 @@
-//! A peer whose application is code of the test's own.
+//! A peer whose application is code of the test.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -59,7 +59,7 @@ fn a_request_in_pieces_is_answered_once_it_is_whole() {
 }
 
 #[test]
-fn a_server_that_speaks_first_is_called_when_the_connection_opens() {
+fn a_server_that_sends_first_is_called_when_the_connection_opens() {
     let world = World::new(WorldConfig::default());
     world.peer().serve(80, |received, reply| {
         if received.is_empty() && !reply.is_at_end() {
@@ -93,7 +93,7 @@ fn an_answer_longer_than_every_buffer_arrives_whole() {
 }
 
 #[test]
-fn what_is_said_after_our_fin_still_comes_before_the_servers() {
+fn replies_after_our_fin_arrive_before_the_fin_of_the_server() {
     let world = World::new(WorldConfig::default());
     world.peer().serve(80, |received, reply| {
         if reply.is_at_end() {
@@ -108,11 +108,11 @@ fn what_is_said_after_our_fin_still_comes_before_the_servers() {
 }
 
 #[test]
-fn a_server_may_speak_later_by_itself() {
+fn a_server_may_send_later_by_itself() {
     let world = World::new(WorldConfig::default());
     let (mut rounds, mut next) = (0, world.now());
     world.peer().serve(80, move |_, reply| {
-        // Our FIN is a reason to be called, too.
+        // The server is also called for our FIN.
         if reply.now() < next {
             return;
         }
@@ -130,7 +130,7 @@ fn a_server_may_speak_later_by_itself() {
     assert_eq!(read(&mut bare, 3), [1, 2, 3]);
     assert!(world.now() >= world.after(Duration::from_secs(30)));
     assert!(world.now() < world.after(Duration::from_secs(31)));
-    // It closes then, and not before.
+    // It closes then, and not earlier.
     bare.run_until_state(tcp::State::TimeWait);
 }
 
@@ -170,7 +170,7 @@ fn a_reset_loses_what_was_not_sent() {
 }
 
 #[test]
-fn one_that_calls_us_is_served_as_well() {
+fn a_peer_that_connects_to_us_is_served_as_well() {
     let world = World::new(WorldConfig::default());
     let mut bare = Bare::new(&world);
     bare.socket().listen(80).expect("a port");

@@ -1,4 +1,4 @@
-//! How fast it is; run with `--release --ignored --nocapture`.
+//! Measures the speed; run with `--release --ignored --nocapture`.
 
 use std::time::{Duration, Instant as RealTime};
 
@@ -22,7 +22,7 @@ fn connections_per_second(config: WorldConfig, label: &str) {
         assert_eq!(bare.write(&bytes), bytes.len());
         bare.socket().close();
         bare.run_until(|bare| bare.socket().state() == tcp::State::TimeWait);
-        // Its last ACK has to arrive; then the port listens again.
+        // Its last ACK has to arrive before the port listens again.
         world.run_for(Duration::from_millis(2));
     }
     let elapsed = started.elapsed();

@@ -1,4 +1,4 @@
-//! Bytes go over, the same way every time.
+//! Transfers, the same every time.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::loopback::{Behaviour, OUR_V4, PEER_V4, PEER_V6, Reads, World, WorldCo
 
 const MIB: usize = 1024 * 1024;
 
-/// Sends `bytes`, closes, and checks what the peer has.
+/// Sends `bytes`, closes, and checks what the peer received.
 #[track_caller]
 fn transfer(world: &World, to: impl Into<IpAddress>, bytes: &[u8]) {
     world.peer().listen(80, Behaviour::sink());
@@ -33,20 +33,20 @@ fn a_mebibyte_arrives_byte_for_byte() {
 }
 
 #[test]
-fn it_does_over_ipv6() {
+fn a_mebibyte_arrives_over_ipv6() {
     let world = World::new(WorldConfig::default());
     transfer(&world, PEER_V6, &pattern(MIB));
 }
 
 #[test]
-fn it_does_over_a_bare_ip_medium() {
+fn a_mebibyte_arrives_over_an_ip_medium() {
     for to in [IpAddress::from(PEER_V4), IpAddress::from(PEER_V6)] {
         transfer(&World::new(WorldConfig::ip()), to, &pattern(MIB / 4));
     }
 }
 
 #[test]
-fn it_does_without_checksums_and_without_latency() {
+fn a_mebibyte_arrives_without_checksums_and_without_latency() {
     let world = World::new(WorldConfig {
         checksums: false,
         ..WorldConfig::instant()
@@ -57,7 +57,7 @@ fn it_does_without_checksums_and_without_latency() {
 }
 
 #[test]
-fn it_does_through_the_narrowest_queue_and_a_small_mtu() {
+fn a_mebibyte_arrives_through_the_shortest_queue_and_a_small_mtu() {
     let world = World::new(WorldConfig {
         queue_frames: 1,
         mtu: 590,
@@ -119,7 +119,7 @@ fn a_slow_reader_sets_the_pace() {
     let mut bare = Bare::with_buffers(&world, 1_000, 1_000);
     bare.connect((PEER_V4, 80));
     assert_eq!(bare.write(&pattern(20_000)), 20_000);
-    // 3000 bytes fit into the buffers; the rest waits for 17 reads or so.
+    // 3000 bytes fit into the buffers; the rest waits for about 17 reads.
     let took = world.now();
     assert!(
         took > world.after(Duration::from_millis(15_000)),
@@ -137,7 +137,7 @@ fn the_peer_connects_and_floods_us() {
 }
 
 #[test]
-fn it_does_through_the_narrowest_queue() {
+fn a_flood_passes_the_shortest_queue() {
     flood(1);
 }
 
@@ -165,8 +165,8 @@ fn flood(queue_frames: usize) {
             .all(|(n, byte)| u64::from(*byte) == n % 251)
     );
     assert!(world.peer().connections(5000)[0].sent > 100_000);
-    // A frame of 1460 bytes or more for each millisecond, if the peer goes on
-    // as soon as the wire has room.
+    // A frame of 1460 bytes or more for each millisecond, if the peer continues as soon
+    // as the wire has room.
     assert!(
         world.now() < world.after(Duration::from_millis(250)),
         "{:?}",
