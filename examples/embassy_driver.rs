@@ -1,10 +1,10 @@
-//! A blocking program over a driver made for embassy-net: what a board has to
-//! bring together, which is a driver with its runner, a waker, and a clock.
+//! A blocking program over a driver made for embassy-net. A board has to supply the
+//! driver with its runner, a waker, and a clock.
 //!
-//! `cargo run --example embassy_driver` runs in virtual time. In the place of a
-//! chip behind SPI stands an in-process wire; its driver is made the way those
-//! of the W5500 or the CYW43 are, of a channel and a runner. The cable is pulled
-//! at 2.5 s and back at 4 s; the server closes at 6.5 s.
+//! `cargo run --example embassy_driver` runs in virtual time. In place of a chip on SPI
+//! there is an in-process wire. Its driver is made like those of the W5500 or the CYW43,
+//! from a channel and a runner. The cable is unplugged at 2.5 s and plugged in again at 4
+//! s; the server closes at 6.5 s.
 
 use embassy_net_driver_channel as channel;
 use embedded_io::Write;
@@ -30,7 +30,7 @@ use std::time::Duration;
 
 const MTU: usize = 1514;
 
-/// What the waker sets. Firmware without an allocator makes its waker of a
+/// The flag that the waker sets. Firmware without an allocator makes its waker from a
 /// `static`: see the documentation of `lastbyte::stack::embassy`.
 struct Woken(AtomicBool);
 
@@ -40,8 +40,8 @@ impl Wake for Woken {
     }
 }
 
-/// The clock sleeps only if the waker was not woken since the last time: a
-/// frame that came after the program had looked is not slept on.
+/// The clock sleeps only if the waker was not woken since the last sleep, so that a frame
+/// that arrives after the last poll does not have to wait.
 struct BoardClock {
     world: LoopClock,
     woken: Arc<Woken>,
@@ -53,15 +53,15 @@ impl Clock for BoardClock {
     }
 
     fn wait(&mut self, until: Option<Instant>) {
-        // On a microcontroller: mask interrupts, look, WFI, unmask.
+        // On a microcontroller: mask interrupts, read the flag, WFI, unmask.
         if !self.woken.0.swap(false, Ordering::Acquire) {
             self.world.wait(until);
         }
     }
 }
 
-/// The driver's background half, written by the driver's author: frames from
-/// the channel to the chip and back, and what the chip says of its link.
+/// The driver's background half, written by the driver's author: it moves frames between
+/// the channel and the chip, and reports the chip's link.
 fn runner(
     mut channel: channel::Runner<'_, MTU>,
     world: World,
@@ -113,9 +113,9 @@ fn main() -> Result<(), Failure> {
     let device = EmbassyDevice::new(driver, Waker::from(woken))?.with_runner(runner);
 
     Setup::new(device.hardware_address(), &OUR_ADDRESSES, 1).run(device, clock, |stack| {
-        // From here on reports include the link, whatever blocks meanwhile.
+        // From here on reports include the link, even during blocking calls.
         stack.follow_link(EmbassyDevice::is_link_up);
-        // A chip may need a while until it has a link.
+        // A chip may need some time until it has a link.
         while !stack.device_mut().is_link_up() {
             stack.run_for(Duration::from_millis(100));
         }
@@ -140,7 +140,7 @@ fn main() -> Result<(), Failure> {
     })?
 }
 
-/// What will happen to the cable and at the server.
+/// Schedules what happens to the cable and at the server.
 fn plan(world: &World, link: &Rc<Cell<LinkState>>) {
     let closes_at = world.after(Duration::from_millis(6_500));
     let server = Behaviour::sink().closing_at(closes_at);

@@ -1,5 +1,5 @@
-//! Goes on writing after the peer has closed its direction, because the two
-//! have agreed so: the peer says what it wants, half-closes, and reads on.
+//! Continues to write after the peer has closed its direction, as the protocol requires:
+//! the peer sends a request, half-closes, and still reads.
 //!
 //! `cargo run --example half_close` has such a peer in this process; with
 //! `-- --tap tap0 --addr 10.0.0.2/24 10.0.0.1:5000` a real one.
@@ -32,7 +32,7 @@ fn half_close<D: Device, C: Clock>(
     server: IpEndpoint,
 ) -> Result<(), Failure> {
     // By default a FIN means that the peer has closed, and writes are refused. A
-    // half-close has to be asked for.
+    // half-close has to be enabled.
     let options = Options::builder()
         .on_peer_fin(OnPeerFin::HalfClose)
         .on_receive(OnReceive::Keep)

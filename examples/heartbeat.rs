@@ -1,8 +1,8 @@
-//! A beat each second, until the peer has closed; then which beats arrived.
+//! Sends a beat each second until the peer has closed, then shows which beats arrived.
 //!
-//! `cargo run --example heartbeat` beats at a server in this process, which
-//! closes after 4.5 s of virtual time; with
-//! `-- --tap tap0 --addr 10.0.0.2/24 10.0.0.1:5000` at a real one, in real time.
+//! `cargo run --example heartbeat` sends to a server in this process, which closes after
+//! 4.5 s of virtual time; with `-- --tap tap0 --addr 10.0.0.2/24 10.0.0.1:5000` to a real
+//! one, in real time.
 
 use embedded_io::Write;
 use lastbyte::stack::Stack;
@@ -32,21 +32,21 @@ fn heartbeat<D: Device, C: Clock>(
 ) -> Result<(), Failure> {
     let id = stack.connect(server, Options::default())?;
 
-    // The beat is the probe: no need to check before each one whether the peer is
-    // there, and no gap between check and write. The beat that finds it closed
-    // is refused, and none before it is lost in silence.
+    // The beat is the probe: there is no check before each beat whether the peer is
+    // reachable, and no gap between check and write. The beat after the close is refused,
+    // and no earlier beat is silently lost.
     let error = loop {
         match stack.writer(id)?.write_all(BEAT) {
             Ok(()) => println!("beat"),
             Err(error) => break error,
         }
-        // Served meanwhile: acknowledgements, retransmissions, the FIN.
+        // Meanwhile the stack processes acknowledgements, retransmissions and the FIN.
         stack.run_for(Duration::from_secs(1));
     };
 
     println!("{error}");
-    // A peer that only finished may still read: what was accepted drains first.
-    // `release` alone would reset it away.
+    // A peer that only finished may still read, so accepted bytes drain first. `release`
+    // alone would reset the connection.
     let ledger = match stack.writer(id)?.finish() {
         Ok(report) => report.ledger,
         Err(error) => error.ledger(),

@@ -1,4 +1,4 @@
-//! Says hello once: connect, one write, finish.
+//! Sends hello once: connect, one write, finish.
 //!
 //! `cargo run --example hello` talks to a server in this process, in virtual
 //! time. To talk to a real one:
@@ -33,13 +33,13 @@ fn hello<D: Device, C: Clock>(
 ) -> Result<(), Failure> {
     let id = stack.connect(server, Options::default())?;
 
-    // The write waits for the handshake. `Ok` says that the bytes are accepted:
-    // they are in the transmit buffer and in the ledger.
+    // The write waits for the handshake. `Ok` means that the bytes are accepted: they are
+    // in the transmit buffer and in the ledger.
     let mut writer = stack.writer(id)?;
     writer.write_all(b"Hello, world!\n")?;
 
-    // Finishing waits until the peer's TCP has acknowledged every one of them
-    // and our FIN. If it could not, this would be an error with the ledger.
+    // Finishing waits until the peer's TCP has acknowledged every byte and our FIN. If
+    // that fails, the result is an error with the ledger.
     let report = writer.finish()?;
     println!("{} bytes acknowledged", report.ledger.acknowledged());
     Ok(())

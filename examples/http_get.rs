@@ -1,5 +1,4 @@
-//! Fetches a page: connect, send the whole request, read the whole answer,
-//! close whatever happens.
+//! Fetches a page: connect, send the whole request, read the whole answer, always close.
 //!
 //! `cargo run --example http_get` requests a page from a server in this process; with
 //! `-- --tap tap0 --addr 10.0.0.2/24 10.0.0.1:80` a real one.
@@ -29,16 +28,16 @@ fn http_get<D: Device, C: Clock>(
     server: IpEndpoint,
 ) -> Result<(), Failure> {
     let options = Options::builder()
-        // We read, so what arrives is kept for us.
+        // We read, so received bytes are kept.
         .on_receive(OnReceive::Keep)
-        // A server may close after its answer before it has our FIN: that is
-        // the end of the answer, not of the connection.
+        // A server may close after its answer, before it has our FIN: that is the end of
+        // the answer, not of the connection.
         .on_peer_fin(OnPeerFin::HalfClose)
         .build()?;
     let id = stack.connect(server, options)?;
 
-    // Whichever way the exchange ends, the slot is given back: a connection
-    // that was not finished is reset.
+    // However the exchange ends, the slot is freed: a connection that was not finished is
+    // reset.
     let result = exchange(stack, id, &server.addr.to_string());
     let report = stack.release(id)?;
     println!("{report:?}");
@@ -53,8 +52,8 @@ fn exchange<D: Device, C: Clock>(
     let request = format!("GET / HTTP/1.0\r\nHost: {host}\r\n\r\n");
     let mut writer = stack.writer(id)?;
     writer.write_all(request.as_bytes())?;
-    // If the server had closed by then, this would report it, and how much of the
-    // request is not known to have reached it.
+    // If the server has closed by then, this reports it, and how much of the request is
+    // not known to have reached it.
     writer.flush()?;
 
     let mut reader = stack.reader(id)?;

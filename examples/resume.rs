@@ -1,9 +1,9 @@
-//! A transfer that survives its connections: when the peer closes, reconnect
-//! and go on from the first byte that is not acknowledged.
+//! A transfer over several connections: when the peer closes, reconnect and resume at the
+//! first byte that is not acknowledged.
 //!
-//! Bytes that arrived but were not acknowledged are sent again, so each
-//! connection begins by saying where it resumes, and the receiver puts the
-//! pieces in place: at-least-once, made exactly-once by an offset.
+//! Bytes that arrived but were not acknowledged are sent again. So each connection begins
+//! with the offset where it resumes, and the receiver puts the pieces in place:
+//! at-least-once becomes exactly-once by an offset.
 //!
 //! `cargo run --example resume` sends to a server in this process that resets
 //! every connection after 30,000 bytes; with
@@ -38,7 +38,7 @@ fn main() -> Result<(), Failure> {
                 }
             }
             assert_eq!(whole, data, "the pieces make up the whole");
-            println!("the server has it all, in {} connections", pieces.len());
+            println!("the server has everything, in {} connections", pieces.len());
             Ok(())
         }
         Wire::Tap(tap) => tap.run(|stack, server| send_all(stack, server, &data)),
@@ -51,7 +51,7 @@ fn send_all<D: Device, C: Clock>(
     data: &[u8],
 ) -> Result<(), Failure> {
     let mut delivered = 0;
-    // A server that takes nothing at all must not be tried without bound.
+    // A server that accepts nothing must not be tried without bound.
     for _attempt in 0..20 {
         match send_from(stack, server, data, delivered) {
             Ok(()) => return Ok(()),
@@ -77,7 +77,7 @@ fn send_from<D: Device, C: Clock>(
     let id = stack
         .connect(server, Options::default())
         .map_err(not_open)?;
-    // Dropping a scoped writer gives the slot back, also on the early returns.
+    // Dropping a scoped writer frees the slot, also on early returns.
     let mut writer = stack.writer(id)?.scoped();
     writer.write_all(&(offset as u64).to_be_bytes())?;
     writer.write_all(&data[offset..])?;
@@ -85,7 +85,7 @@ fn send_from<D: Device, C: Clock>(
     Ok(())
 }
 
-/// Acknowledged bytes that are data: all but the offset in front of them.
+/// Acknowledged bytes that are data: all except the offset in front of them.
 fn acknowledged_data(ledger: Ledger) -> usize {
     (ledger.acknowledged() as usize).saturating_sub(OFFSET_LEN)
 }

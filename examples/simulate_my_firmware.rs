@@ -1,7 +1,7 @@
 //! A request/reply protocol on 10,000 bad networks.
 //!
 //! `cargo run --release --example simulate_my_firmware` runs them, and draws the ladder of one
-//! on which a bug shows; `cargo test --example simulate_my_firmware` is the same as a test.
+//! that reveals a bug; `cargo test --example simulate_my_firmware` is the same as a test.
 
 use embedded_io::{Read, Write};
 use lastbyte::stack::Stack;
@@ -14,8 +14,8 @@ use std::{cell::Cell, rc::Rc};
 const READINGS: u8 = 20;
 
 /// The firmware: a numbered reading every ten seconds, which the server confirms with its number.
-/// After any failure it connects again and goes on. Returns how many readings are safe. The bug
-/// that can be put into it: it does not look whether a reading was confirmed.
+/// After any failure it connects again and continues. Returns how many readings are safe. The
+/// optional bug: it does not check whether a reading was confirmed.
 fn report<D: Device, C: Clock>(
     stack: &mut Stack<'_, D, C, 1>,
     server: IpEndpoint,
@@ -40,7 +40,7 @@ fn report<D: Device, C: Clock>(
     safe
 }
 
-/// One network, by its seed. The server takes readings in order, some of them twice.
+/// One network, by its seed. The server accepts readings in order, some of them twice.
 fn trial(seed: u64, has_bug: bool) {
     let profiles = [Profile::Lan, Profile::Wifi, Profile::Lte, Profile::Rotten];
     let scenario = Scenario::new(profiles[seed as usize % 4], seed);
@@ -71,7 +71,7 @@ fn main() {
 }
 
 #[test]
-fn no_reading_is_lost_but_by_the_bug() {
+fn no_reading_is_lost_without_the_bug() {
     sim::explore(0..200, |seed| trial(seed, false)).unwrap();
     assert!(sim::explore(0..1_000, |seed| trial(seed, true)).is_err());
 }

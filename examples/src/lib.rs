@@ -1,5 +1,4 @@
-//! Where an example's other end is: in this process by default, behind a TAP
-//! device on request.
+//! The other end of an example: in this process by default, or reached over a TAP device.
 
 use clap::Parser;
 use lastbyte::stack::Stack;
@@ -14,16 +13,16 @@ use smoltcp::wire::{EthernetAddress, IpCidr, IpEndpoint};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// Whatever an example fails with.
+/// Any error of an example.
 pub type Failure = Box<dyn std::error::Error>;
 
 /// How long a TAP device may take to get its carrier.
 const CARRIER_LIMIT: Duration = Duration::from_secs(5);
 
-/// An example in this process is the same each time.
+/// A fixed seed: an example in this process is the same every time.
 const SEED: u64 = 1;
 
-/// The arguments every example takes.
+/// The arguments of every example.
 #[derive(Debug, Parser)]
 #[command(about = "An example of lastbyte. Without arguments, its other end is in this process.")]
 struct Arguments {
@@ -33,7 +32,7 @@ struct Arguments {
     /// Our address on it, such as 10.0.0.2/24
     #[arg(long, value_name = "CIDR", requires = "tap", value_parser = parse_cidr)]
     addr: Option<IpCidr>,
-    /// The server behind it, such as 10.0.0.1:5000
+    /// The server to reach over it, such as 10.0.0.1:5000
     #[arg(value_name = "IP:PORT", requires = "tap")]
     server: Option<SocketAddr>,
 }
@@ -43,7 +42,7 @@ fn parse_cidr(text: &str) -> Result<IpCidr, String> {
         .map_err(|()| format!("{text} is not an address with a prefix, such as 10.0.0.2/24"))
 }
 
-/// The wire an example runs over.
+/// The network of an example.
 #[derive(Debug)]
 pub enum Wire {
     /// In this process, in virtual time.
@@ -53,12 +52,12 @@ pub enum Wire {
 }
 
 impl Wire {
-    /// What the command line asks for. Ends the process, with help or a usage
-    /// error, if it asks for nothing that makes sense.
+    /// The network that the command line selects. Ends the process, with help or a usage
+    /// error, if the arguments are not valid.
     ///
     /// # Errors
     ///
-    /// A TAP device that cannot be used.
+    /// The TAP device cannot be used.
     pub fn from_args() -> Result<Self, Failure> {
         let arguments = Arguments::parse();
         match (arguments.tap, arguments.addr, arguments.server) {
@@ -104,7 +103,7 @@ impl Lab {
     ///
     /// # Errors
     ///
-    /// The program's.
+    /// The errors of the program.
     pub fn run(
         &self,
         program: impl FnOnce(&mut Stack<'_, LoopDevice, LoopClock, 1>) -> Result<(), Failure>,
@@ -118,7 +117,7 @@ impl Lab {
     }
 }
 
-/// A real network behind a TAP device.
+/// A real network over a TAP device.
 #[derive(Debug)]
 pub struct TapWire {
     tap: Tap,
@@ -127,11 +126,11 @@ pub struct TapWire {
 }
 
 impl TapWire {
-    /// Runs a program at our end; it is told the server's address.
+    /// Runs a program at our end, which gets the server's address.
     ///
     /// # Errors
     ///
-    /// The program's.
+    /// The errors of the program.
     pub fn run(
         self,
         program: impl FnOnce(&mut Stack<'_, Tap, HostClock, 1>, IpEndpoint) -> Result<(), Failure>,

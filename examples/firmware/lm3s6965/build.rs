@@ -1,5 +1,5 @@
-//! Tells the linker where the memories of the chip are, and where the format
-//! strings of the log go, which is nowhere in them.
+//! Passes the linker the memory layout of the chip, and a section outside of it for the
+//! format strings of the log.
 
 fn main() {
     let here = std::env::var("CARGO_MANIFEST_DIR").unwrap_or_default();

@@ -1,10 +1,10 @@
-//! Tells the linker where the memories of the machine are, and where the format
-//! strings of the log go, which is nowhere in them.
+//! Passes the linker the memory layout of the machine, and a section outside of it for
+//! the format strings of the log.
 
 fn main() {
     let here = std::env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
     println!("cargo::rustc-link-search={here}");
-    // The memories first: riscv-rt's script refers to them.
+    // The memory layout first: riscv-rt's script refers to it.
     println!("cargo::rustc-link-arg-bins=-Tmemory.x");
     println!("cargo::rustc-link-arg-bins=-Tlink.x");
     println!("cargo::rustc-link-arg-bins=-Tdefmt.x");

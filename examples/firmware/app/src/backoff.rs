@@ -1,14 +1,14 @@
-//! How long to wait before connecting again.
+//! The pause before the application connects again.
 
 use core::time::Duration;
 
-/// The shortest pause. Without one, a peer that accepts and closes at once would get
-/// connections as fast as the processor makes them.
+/// The shortest pause. Without it, a peer that accepts and closes at once would get
+/// connections as fast as the processor can open them.
 pub(crate) const SHORTEST: Duration = Duration::from_millis(1);
 
-/// Doubles from the first pause to the longest. Each pause is shortened by up
-/// to a quarter, by a number that differs from device to device: after a power
-/// cut a thousand devices must not connect in the same instant.
+/// Doubles from the first pause to the longest. Each pause is shortened by up to a
+/// quarter, by a number that differs from device to device, so that a thousand devices do
+/// not connect in the same instant after a power cut.
 #[derive(Debug, Clone)]
 pub(crate) struct Backoff {
     first: Duration,
@@ -29,7 +29,7 @@ impl Backoff {
         }
     }
 
-    /// The peer was there: the next pause is the first again.
+    /// Called when the peer has responded: the next pause is the first one again.
     pub(crate) const fn reset(&mut self) {
         self.next = self.first;
     }
@@ -47,7 +47,7 @@ impl Backoff {
         pause.saturating_sub(less)
     }
 
-    /// `SplitMix64`: enough for a jitter, and no secret: it can be run backwards.
+    /// `SplitMix64`: good enough for jitter, but not a secret, because it can be run backwards.
     const fn random_octet(&mut self) -> u8 {
         self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mixed = self.random ^ (self.random >> 30);
@@ -67,7 +67,7 @@ mod tests {
     const MOST: Duration = Duration::from_secs(30);
 
     #[test]
-    fn it_doubles_up_to_the_longest_less_a_quarter_at_the_most() {
+    fn pauses_double_up_to_the_longest_minus_at_most_a_quarter() {
         for seed in 0..200 {
             let mut backoff = Backoff::new(FIRST, MOST, seed);
             let mut whole = FIRST;
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_first_pause_above_the_longest_is_the_longest() {
+    fn a_first_pause_above_the_longest_is_shortened_to_it() {
         assert!(Backoff::new(MOST, FIRST, 1).next() <= FIRST);
     }
 

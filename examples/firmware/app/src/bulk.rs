@@ -1,13 +1,12 @@
-//! A stream that keeps its place over reconnects.
+//! A stream that resumes after a reconnect.
 //!
-//! Each connection begins with eight octets, big-endian: the offset it goes on
-//! from. That is what the peer had acknowledged, so nothing is left out. What
-//! was on its way when the connection broke is sent again, and the peer, which
-//! knows what it has, skips it.
+//! Each connection begins with eight octets, big-endian: the offset at which it resumes.
+//! The peer had acknowledged everything before it, so nothing is missing. What was in
+//! flight when the connection ended is sent again, and the peer skips what it already
+//! has.
 //!
-//! Acknowledged means that the peer's TCP had it. A peer whose application
-//! crashed before it read everything has to say so itself, in a protocol above:
-//! no TCP can tell.
+//! Acknowledged means that the peer's TCP had received it. If the peer's application
+//! crashes before it has read everything, only a protocol above TCP can report that.
 
 use crate::session::{Connection, Stop};
 use crate::settings::Settings;
@@ -15,16 +14,15 @@ use crate::{LARGEST_WRITE, Outcome};
 use lastbyte::stack::smoltcp::phy::Device;
 use lastbyte::{Clock, Ledger};
 
-/// The octets in front of each connection's part of the stream.
+/// The number of octets in front of each connection's part of the stream.
 const HEADER_LEN: u64 = 8;
 
-/// The octet of the stream at `offset`: the highest of the low half of the
-/// offset times 2^32 / golden ratio. It depends on nothing else, so that a
-/// stream can go on from anywhere, and neighbours differ, so that a peer sees
-/// every octet that is missing or doubled.
+/// The octet of the stream at `offset`: the top octet of the low half of the offset times
+/// 2^32 / golden ratio. It depends on nothing else, so that a stream can resume anywhere,
+/// and neighbours differ, so that a peer detects every missing or duplicated octet.
 ///
-/// A real device reads its flash or its ring buffer here, and frees it up to
-/// the place that was acknowledged.
+/// A real device reads its flash or its ring buffer here, and frees it up to the
+/// acknowledged offset.
 #[must_use]
 pub const fn octet(offset: u64) -> u8 {
     let [.., a, b, c, d] = offset.to_be_bytes();
@@ -33,7 +31,7 @@ pub const fn octet(offset: u64) -> u8 {
     highest
 }
 
-/// How far the stream is known to have arrived.
+/// The offset up to which the stream was acknowledged.
 pub(crate) struct Place {
     acknowledged: u64,
     /// The length of the stream.
@@ -66,14 +64,14 @@ impl Place {
             for (octet_of_chunk, at) in chunk.iter_mut().zip(offset..) {
                 *octet_of_chunk = octet(at);
             }
-            // What was not accepted is made again: the chunk is no store.
+            // What was not accepted is generated again: the chunk does not store it.
             let accepted = connection.write(chunk)?;
             offset = offset.saturating_add(u64::try_from(accepted).unwrap_or(0));
         }
         Ok(())
     }
 
-    /// Takes in what a connection has brought about.
+    /// Processes the result of a connection.
     pub(crate) fn after(&mut self, ledger: Ledger) -> Option<Outcome> {
         let arrived = ledger.acknowledged().saturating_sub(HEADER_LEN);
         self.acknowledged = self.acknowledged.saturating_add(arrived).min(self.len);

@@ -1,4 +1,4 @@
-//! A line every so often.
+//! A line at a fixed interval.
 
 use crate::Outcome;
 use crate::session::{Connection, Stop};
@@ -15,14 +15,14 @@ const LONGEST_LINE: usize = crate::settings::LONGEST_MESSAGE.saturating_add(22);
 pub(crate) struct Beats<'a> {
     message: &'a str,
     every: Duration,
-    /// Zero: no end.
+    /// Zero: without end.
     count: u64,
     on_lost: LostBeat,
     /// The number of the next beat.
     next: u64,
-    /// How many were counted as lost.
+    /// The number of beats that were counted as lost.
     lost: u64,
-    /// The octets of the beats that the connection at hand accepted whole.
+    /// The number of octets of the beats that this connection has accepted completely.
     accepted: u64,
 }
 
@@ -39,7 +39,7 @@ impl<'a> Beats<'a> {
         }
     }
 
-    /// Beats until the count is reached or the peer is gone.
+    /// Sends beats until the count is reached or the connection ends.
     pub(crate) fn write<D: Device, C: Clock>(
         &mut self,
         connection: &mut Connection<'_, '_, D, C>,
@@ -64,8 +64,8 @@ impl<'a> Beats<'a> {
         }
     }
 
-    /// Takes in what a connection has brought about. This is where it is decided what
-    /// becomes of a beat that was accepted and is not known to have arrived.
+    /// Processes the result of a connection. This decides what happens to a beat that was
+    /// accepted but is not known to have arrived.
     pub(crate) fn after(&mut self, ledger: Ledger) -> Option<Outcome> {
         let lost = self.lost_of(ledger.accepted(), ledger.undelivered());
         self.accepted = 0;
@@ -79,9 +79,9 @@ impl<'a> Beats<'a> {
                 self.on_lost.name()
             );
             match self.on_lost {
-                // What it said is old by now: that the device was alive then.
+                // Its content is out of date: that the device was alive at that time.
                 LostBeat::Count => self.lost = self.lost.saturating_add(lost),
-                // The peer may get a beat twice: only its acknowledgement may be lost.
+                // The peer may get a beat twice, if only its acknowledgement was lost.
                 LostBeat::SayAgain => self.next = first,
             }
         }
@@ -94,11 +94,12 @@ impl<'a> Beats<'a> {
 
     /// How many of the last beats the peer's TCP has not acknowledged to their last octet.
     fn lost_of(&self, accepted: u64, undelivered: u64) -> u64 {
-        // A beat that was accepted in part was not said: the next connection has it.
+        // A beat that was accepted in part does not count as sent: the next connection sends
+        // it.
         let in_part = accepted.saturating_sub(self.accepted);
         let mut missing = undelivered.saturating_sub(in_part);
         let mut lost: u64 = 0;
-        // As many turns as beats fit the transmit buffer, at the most.
+        // At most as many iterations as beats fit into the transmit buffer.
         while missing > 0 {
             lost = lost.saturating_add(1);
             let beat = self.next.saturating_sub(lost);
@@ -116,8 +117,8 @@ impl<'a> Beats<'a> {
     }
 }
 
-/// When the beats of a connection are due: the first when it opens, and each other one
-/// `every` after the one before was *due*, however long its write took.
+/// When the beats of a connection are due: the first when it opens, and each further one
+/// `every` after the previous one was *due*, however long its write took.
 struct Rhythm {
     due: Instant,
     every: Duration,
@@ -128,9 +129,9 @@ impl Rhythm {
         Self { due: first, every }
     }
 
-    /// When the next beat is due. A late one is due at once; those whose whole period has
-    /// passed while a write waited are left out, or a peer that reads again would get them
-    /// in a burst.
+    /// When the next beat is due. A late beat is due at once. Beats whose whole period has
+    /// passed while a write waited are skipped; otherwise a peer that reads again would
+    /// get them in a burst.
     fn next(&mut self, now: Instant) -> Instant {
         self.due = self.due + self.every;
         let every = u64::try_from(self.every.as_micros()).unwrap_or(u64::MAX);
@@ -142,7 +143,7 @@ impl Rhythm {
     }
 }
 
-/// A line of text in memory that is fixed at compile time.
+/// A line of text in memory of a fixed size.
 struct Line {
     text: [u8; LONGEST_LINE],
     len: usize,
@@ -189,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn the_time_that_a_write_takes_moves_no_beat() {
+    fn the_duration_of_a_write_delays_no_beat() {
         let mut rhythm = Rhythm::new(at(7), EVERY);
         for beat in 1..1_000 {
             let write = beat * 31 % 50;
@@ -199,14 +200,14 @@ mod tests {
     }
 
     #[test]
-    fn a_late_beat_is_due_at_once_and_moves_no_other() {
+    fn a_late_beat_is_due_at_once_and_delays_no_other() {
         let mut rhythm = Rhythm::new(at(0), EVERY);
         assert_eq!(rhythm.next(at(99)), at(50));
         assert_eq!(rhythm.next(at(99)), at(100));
     }
 
     #[test]
-    fn beats_whose_period_has_passed_are_left_out() {
+    fn beats_whose_period_has_passed_are_skipped() {
         let mut rhythm = Rhythm::new(at(0), EVERY);
         assert_eq!(rhythm.next(at(1_234)), at(1_200));
         assert_eq!(rhythm.next(at(1_234)), at(1_250));
@@ -218,8 +219,8 @@ mod tests {
         assert_eq!(rhythm.next(at(10)), at(10));
     }
 
-    /// Beats 8 to 11 were accepted whole, and some octets of the next: `beat 8` and the line
-    /// feed are 7 octets, `beat 10` 8.
+    /// Beats 8 to 11 were accepted completely, and some octets of the next: `beat 8` and the
+    /// line feed are 7 octets, `beat 10` 8.
     #[test]
     fn a_beat_is_lost_unless_its_last_octet_was_acknowledged() {
         let mut beats = Beats::new(&Settings::default());

@@ -1,20 +1,20 @@
 //! A firmware application over `lastbyte`, for any board.
 //!
-//! A board brings a [`Board`]: a network device, a clock, an address and a
-//! seed. Everything else is here, and is the same on every board:
+//! A board supplies a [`Board`]: a network device, a clock, an address and a seed.
+//! Everything else is here, and is the same on every board:
 //!
-//! - *heartbeat*: a line every so often. The beat is the probe: the first one
-//!   after the peer has gone is refused, and tells why.
-//! - *bulk*: a stream that keeps its place. Each connection begins with the
-//!   offset it goes on from, which is what the peer had acknowledged.
+//! - *heartbeat*: a line at a fixed interval. The beat is the probe: the first one after
+//!   the connection has ended is refused with the cause.
+//! - *bulk*: a stream that resumes. Each connection begins with the offset at which it
+//!   resumes, up to which the peer had acknowledged the stream.
 //!
-//! When the peer is gone, the cause and the ledger are logged, and the
-//! application connects again with an exponential back-off.
+//! When the connection has ended, the application logs the cause and the ledger, and
+//! connects again with an exponential back-off.
 //!
-//! The modules, in the order to read them: `session.rs` is what an application
-//! copies, one connection from opening to the last word about it;
-//! `heartbeat.rs` and `bulk.rs` are two uses of it, and decide what becomes of
-//! what is lost; `settings.rs` is what an application replaces by constants.
+//! The modules, in the order to read them: `session.rs` is the part to copy, one
+//! connection from its opening to its report; `heartbeat.rs` and `bulk.rs` are two uses
+//! of it, and decide what happens to lost data; `settings.rs` is the part that an
+//! application replaces by constants.
 #![no_std]
 #![forbid(unsafe_code)]
 #![deny(
@@ -46,34 +46,33 @@ use lastbyte::stack::{Buffers, Error, boot_seed};
 use lastbyte::{Cause, Clock};
 use session::{Ended, Session};
 
-/// The largest write the application makes, which is the payload of a full
-/// segment on Ethernet.
+/// The largest write of the application: the payload of a full segment on Ethernet.
 pub const LARGEST_WRITE: usize = 1460;
 
-/// What a board brings.
+/// What a board supplies.
 #[derive(Debug)]
 pub struct Board<D, C> {
     /// The network device.
     pub device: D,
     /// Time, and a way to sleep.
     pub clock: C,
-    /// The hardware address the device receives at.
+    /// The hardware address of the device.
     pub hardware_addr: EthernetAddress,
-    /// 64 bits that nobody can guess, others at each boot: see the porting guide. Not
-    /// to be logged.
+    /// 64 bits that an attacker cannot guess, different at each boot: see the porting
+    /// guide. Do not log them.
     pub seed: u64,
-    /// Looks whether there is a link. Called several times a second.
+    /// Checks whether there is a link. Called several times a second.
     pub link: fn(&mut D) -> Link,
 }
 
-/// What a board knows of the cable.
+/// The state of the link, as the board reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, defmt::Format)]
 pub enum Link {
-    /// There is a link, and was since the last look.
+    /// There is a link, and there was one since the last check.
     Up,
-    /// There is none, or there was none at some time since the last look.
+    /// There is no link, or there was none at some time since the last check.
     Down,
-    /// The board cannot tell.
+    /// The board cannot report its link.
     Unknown,
 }
 
@@ -82,16 +81,16 @@ pub enum Link {
 pub enum Outcome {
     /// Everything was written, and the peer's TCP acknowledged all of it.
     Done,
-    /// All beats were said, and so many of them are not known to have arrived.
+    /// All beats were sent, and this many of them are not known to have arrived.
     BeatsLost(u64),
-    /// No more connections were allowed; the last one ended of this.
+    /// No more connections were allowed; the last one ended with this cause.
     GaveUp(Cause),
-    /// The last connection could not even begin, or the stack not be made.
+    /// The last connection could not be opened, or the stack could not be made.
     Failed(Error),
 }
 
 impl Outcome {
-    /// The status a host is told; for causes as the `lastbyte` command has it.
+    /// The exit status for the host; for causes the same as the `lastbyte` command's.
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
@@ -107,7 +106,7 @@ impl Outcome {
                 | Cause::Unacknowledged
                 | Cause::FinishTimeout => 7,
                 Cause::AddressLost => 8,
-                // Only work that is done finishes a connection.
+                // The application finishes a connection only when its work is done.
                 Cause::Finished => 1,
                 Cause::Aborted => 9,
             },
@@ -115,12 +114,11 @@ impl Outcome {
     }
 }
 
-/// Runs the application until its work is over or it gives up, which it never
-/// does by default.
+/// Runs the application until its work is done or it gives up, which it never does by
+/// default.
 ///
-/// The buffers are the board's, since only it knows how much memory there is:
-/// `TX` bounds the throughput, a small `RX` is enough for what the application
-/// discards.
+/// The board supplies the buffers, because only the board knows how much memory there is:
+/// `TX` bounds the throughput, a small `RX` is enough for what the application discards.
 pub fn run<D: Device, C: Clock, const TX: usize, const RX: usize>(
     board: Board<D, C>,
     settings: &Settings<'_>,
@@ -155,13 +153,13 @@ pub fn run<D: Device, C: Clock, const TX: usize, const RX: usize>(
     outcome
 }
 
-/// A seed for what is seen outside, from which the secret one cannot be computed.
+/// A seed for numbers that others can see, from which the secret seed cannot be computed.
 fn jitter(seed: u64) -> u64 {
     let [a, b, c, d, e, f, g, h] = seed.to_le_bytes();
     boot_seed(&[a, b, c, d, e, f, g, h, a, b, c, d, e, f, g, h], 0)
 }
 
-/// The work that outlives a connection.
+/// Work that continues over several connections.
 enum Work<'a> {
     Heartbeat(heartbeat::Beats<'a>),
     Bulk(bulk::Place),
@@ -197,7 +195,7 @@ fn connect_again_and_again<D: Device, C: Clock>(
                 Ended::Of(report) => Outcome::GaveUp(report.cause.unwrap_or(Cause::Aborted)),
             };
         }
-        // A peer that takes bytes is there: only one that does not is spared.
+        // A peer that accepted bytes has responded: the pause grows only if it did not.
         if matches!(&ended, Ended::Of(report) if report.ledger.acknowledged() > 0) {
             backoff.reset();
         }

@@ -1,9 +1,8 @@
-//! One connection at a time, from opening to the last word about it: the part
-//! to copy.
+//! One connection at a time, from its opening to its report: the part to copy.
 //!
-//! Nothing here blocks for longer than the call timeout, a quarter of a second
-//! by default. In between the application has its chores: it looks at the
-//! link, tells advice, and would kick its watchdog.
+//! Nothing here blocks for longer than the call timeout, a quarter of a second by
+//! default. In between, the application does its periodic work: it checks the link, logs
+//! advice, and would feed its watchdog.
 
 use crate::settings::Settings;
 use crate::{Board, Link};
@@ -25,29 +24,29 @@ pub(crate) const fn sockets<'a>() -> [SocketStorage<'a>; CONNECTIONS] {
 /// How a connection ended.
 #[derive(Debug)]
 pub(crate) enum Ended {
-    /// It could not even begin.
+    /// It could not be opened.
     NotBegun(OpenError),
-    /// With this account.
+    /// With this report.
     Of(Report),
 }
 
 /// Why the application stops writing before its work is done.
 #[derive(Debug)]
 pub(crate) enum Stop {
-    /// The connection takes no more.
+    /// The connection accepts no more bytes.
     Refused,
-    /// The peer is there, but has read nothing for too long.
+    /// The peer responds, but has read nothing for too long.
     OutOfPatience,
 }
 
-/// The stack, and what the application knows beside it.
+/// The stack, and the data of the application.
 pub(crate) struct Session<'a, D: Device, C: Clock> {
     stack: Stack<'a, D, C, CONNECTIONS>,
     look_at_link: fn(&mut D) -> Link,
     link: Link,
     remote: IpEndpoint,
     options: Options,
-    /// Zero: for ever.
+    /// Zero: without limit.
     patience: Duration,
 }
 
@@ -66,7 +65,7 @@ impl<'a, D: Device, C: Clock> Session<'a, D, C> {
             let _ = addresses.push(IpCidr::Ipv4(settings.addr));
         });
         if let Some(gateway) = settings.gateway {
-            // So is the table of routes.
+            // The same for the table of routes.
             let _ = interface.routes_mut().add_default_ipv4_route(gateway);
         }
         Ok(Self {
@@ -79,8 +78,8 @@ impl<'a, D: Device, C: Clock> Session<'a, D, C> {
         })
     }
 
-    /// Opens connection `number`, lets `work` write to it, finishes it, and
-    /// tells how it ended.
+    /// Opens connection `number`, lets `work` write to it, finishes it, and returns how
+    /// it ended.
     pub(crate) fn connect(
         &mut self,
         number: u32,
@@ -104,8 +103,8 @@ impl<'a, D: Device, C: Clock> Session<'a, D, C> {
         Ended::Of(report)
     }
 
-    /// Serves the stack for `duration`, chores included, or until the link comes up: what
-    /// kept the peer from answering is most likely gone then.
+    /// Serves the stack for `duration`, including periodic work, or until the link comes
+    /// up: then the peer can probably be reached again.
     pub(crate) fn pause(&mut self, duration: Duration) {
         let until = self.time_in(duration);
         while !self.is_reached(until) {
@@ -118,8 +117,8 @@ impl<'a, D: Device, C: Clock> Session<'a, D, C> {
         }
     }
 
-    /// Serves the stack until something happens, until it is time for the
-    /// chores, or until `until`.
+    /// Serves the stack until something happens, until the periodic work is due, or until
+    /// `until`.
     fn serve(&mut self, until: Instant) {
         let chores = self.time_in(self.options.call_timeout());
         self.stack.wait(until.min(chores));
@@ -133,7 +132,7 @@ impl<'a, D: Device, C: Clock> Session<'a, D, C> {
         self.stack.clock_mut().now() >= time
     }
 
-    /// Looks at the link. This is where a watchdog is kicked, too.
+    /// Checks the link. A watchdog would be fed here too.
     fn look(&mut self) {
         let link = (self.look_at_link)(self.stack.device_mut());
         if link == self.link {
@@ -149,7 +148,7 @@ impl<'a, D: Device, C: Clock> Session<'a, D, C> {
     }
 }
 
-/// The connection at hand.
+/// The present connection.
 pub(crate) struct Connection<'s, 'a, D: Device, C: Clock> {
     session: &'s mut Session<'a, D, C>,
     id: ConnectionId,
@@ -174,7 +173,7 @@ impl<D: Device, C: Clock> Connection<'_, '_, D, C> {
         Ok(())
     }
 
-    /// Writes at least one of `bytes`, and says how many.
+    /// Writes at least one of `bytes`, and returns how many.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<usize, Stop> {
         let patience = match self.session.patience {
             Duration::ZERO => Instant::NEVER,
@@ -187,7 +186,8 @@ impl<D: Device, C: Clock> Connection<'_, '_, D, C> {
             };
             match writer.write(bytes) {
                 Ok(accepted) => return Ok(accepted),
-                // A peer that is silent, or acknowledges nothing, is the stack's to end.
+                // If the peer is silent, or acknowledges nothing, the stack ends the
+                // connection.
                 Err(error) if is_not_reading(&error) && self.session.is_reached(patience) => {
                     return Err(Stop::OutOfPatience);
                 }
@@ -200,8 +200,8 @@ impl<D: Device, C: Clock> Connection<'_, '_, D, C> {
         }
     }
 
-    /// Writes all of `bytes`. Where it fails, part of them may have been
-    /// accepted; the ledger counts them.
+    /// Writes all of `bytes`. If it fails, part of them may have been accepted; the
+    /// ledger counts them.
     pub(crate) fn write_all(&mut self, mut bytes: &[u8]) -> Result<(), Stop> {
         while !bytes.is_empty() {
             let accepted = self.write(bytes)?;
@@ -214,8 +214,8 @@ impl<D: Device, C: Clock> Connection<'_, '_, D, C> {
         self.session.stack.clock_mut().now()
     }
 
-    /// Serves the connection until then. That it has ended meanwhile is what the
-    /// next write says.
+    /// Serves the connection until this time. If it ends meanwhile, the next write
+    /// reports that.
     pub(crate) fn pause_until(&mut self, until: Instant) {
         while !self.session.is_reached(until) {
             self.chores();
@@ -223,7 +223,7 @@ impl<D: Device, C: Clock> Connection<'_, '_, D, C> {
         }
     }
 
-    /// The account so far.
+    /// The report so far.
     pub(crate) fn ledger(&mut self) -> Ledger {
         match self.session.stack.report(self.id) {
             Ok(report) => report.ledger,
@@ -231,9 +231,8 @@ impl<D: Device, C: Clock> Connection<'_, '_, D, C> {
         }
     }
 
-    /// What is left after the last write: what was accepted drains, which it
-    /// does after a FIN of the peer too, and a FIN follows. On a connection
-    /// that has ended this changes nothing.
+    /// The end after the last write: accepted bytes drain, also after a FIN of the peer,
+    /// and a FIN follows. On a connection that has ended this changes nothing.
     fn end(mut self, stopped: Result<(), Stop>) -> Report {
         match stopped {
             Ok(()) | Err(Stop::Refused) => self.finish(),
@@ -242,7 +241,7 @@ impl<D: Device, C: Clock> Connection<'_, '_, D, C> {
             }
         }
         self.chores();
-        // Aborts what is still alive, and frees the slot.
+        // Aborts the connection if it still lives, and frees the slot.
         let report = match self.session.stack.writer(self.id) {
             Ok(writer) => writer.abort().unwrap_or(EMPTY),
             Err(_) => EMPTY,
@@ -270,7 +269,7 @@ impl<D: Device, C: Clock> Connection<'_, '_, D, C> {
         }
     }
 
-    /// What is due between two calls.
+    /// The periodic work between two calls.
     fn chores(&mut self) {
         self.session.look();
         while let Ok(Some(advice)) = self.session.stack.poll_advice(self.id) {
@@ -278,7 +277,7 @@ impl<D: Device, C: Clock> Connection<'_, '_, D, C> {
         }
     }
 
-    /// The last word about the connection, for people and programs.
+    /// Logs the report of the connection, for people and programs.
     fn tell(&self, report: &Report) {
         defmt::info!(
             "attempt {}: ended cause={=str} accepted={} acknowledged={} undelivered={} \
@@ -299,7 +298,7 @@ impl<D: Device, C: Clock> Connection<'_, '_, D, C> {
     }
 }
 
-/// Of a connection the stack does not know, which there is none of.
+/// For a connection that the stack does not know, which cannot happen.
 const EMPTY: Report = Report {
     cause: None,
     ledger: Ledger::ZERO,
@@ -322,7 +321,7 @@ const fn is_not_reading(error: &WriteError) -> bool {
     )
 }
 
-/// Whether only the call is over: the connection lives, and it may be repeated.
+/// Whether only the call has ended: the connection lives, and the call may be repeated.
 const fn is_alive(error: &WriteError) -> bool {
     matches!(
         error,

@@ -1,4 +1,4 @@
-//! What an application is told from outside, here as words `key=value`.
+//! The settings of the application, here as words `key=value`.
 
 use crate::{LARGEST_WRITE, backoff};
 use core::fmt;
@@ -14,19 +14,19 @@ pub(crate) const LONGEST_MESSAGE: usize = 64;
 /// What the application does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, defmt::Format)]
 pub enum Mode {
-    /// A line every so often.
+    /// A line at a fixed interval.
     Heartbeat,
-    /// A stream that keeps its place.
+    /// A stream that resumes.
     Bulk,
 }
 
-/// What becomes of a beat that was accepted and is not known to have arrived: the
+/// What happens to a beat that was accepted but is not known to have arrived: the
 /// connection ended before the peer's TCP acknowledged it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, defmt::Format)]
 pub enum LostBeat {
-    /// It is counted, and the run does not end as done.
+    /// It is counted, and the run does not succeed.
     Count,
-    /// It is said again over the next connection, at once. The peer may get it twice.
+    /// It is sent again over the next connection, at once. The peer may get it twice.
     SayAgain,
 }
 
@@ -34,7 +34,7 @@ impl LostBeat {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Count => "counted",
-            Self::SayAgain => "said again",
+            Self::SayAgain => "sent again",
         }
     }
 }
@@ -45,50 +45,50 @@ impl LostBeat {
 pub struct Settings<'a> {
     /// `mode=heartbeat` or `bulk`. Default: heartbeat.
     pub mode: Mode,
-    /// `host=`: where the peer listens. Default: 10.0.2.2.
+    /// `host=`: the address of the peer. Default: 10.0.2.2.
     pub host: Ipv4Addr,
-    /// `port=`: where the peer listens. Default: 5000.
+    /// `port=`: the port of the peer. Default: 5000.
     pub port: u16,
     /// `addr=`: our address and the length of its prefix. Default: 10.0.2.15/24.
     pub addr: Ipv4Cidr,
     /// `gateway=`, or `none`. Default: 10.0.2.2.
     pub gateway: Option<Ipv4Addr>,
-    /// `seed=`: instead of the board's own. For runs that are to be the same twice: a
-    /// seed on a command line is no secret.
+    /// `seed=`: replaces the board's own, to repeat a run: a seed on a command line is no
+    /// secret.
     pub seed: Option<u64>,
     /// `message=`: the text of a beat. Default: beat.
     pub message: &'a str,
     /// `every=`: the time from one beat to the next; 0: as fast as they are accepted.
     /// Default: 1 s.
     pub every: Duration,
-    /// `count=`: how many beats; 0: no end. Default: 0.
+    /// `count=`: how many beats; 0: without end. Default: 0.
     pub count: u64,
-    /// `lost=count` or `again`: what becomes of a beat that is lost. Default: count.
+    /// `lost=count` or `again`: what happens to a lost beat. Default: count.
     pub lost: LostBeat,
     /// `bytes=`: the length of the stream. Default: 1,000,000.
     pub bytes: u64,
-    /// `write=`: octets in one write. Default: 1460.
+    /// `write=`: the octets of one write. Default: 1460.
     pub write: usize,
-    /// `connections=`: how many before it gives up; 0: for ever. Default: 0.
+    /// `connections=`: how many before it gives up; 0: without limit. Default: 0.
     pub connections: u32,
     /// `backoff=`: the first pause before connecting again, at least 1 ms. Default: 250 ms.
     pub backoff: Duration,
     /// `backoff-most=`: the longest pause, at least 1 ms. Default: 30 s.
     pub backoff_most: Duration,
-    /// `patience=`: how long one write waits for a peer that does not read; 0:
-    /// for ever. Default: 60 s.
+    /// `patience=`: how long one write waits for a peer that does not read; 0: without
+    /// limit. Default: 60 s.
     pub patience: Duration,
     /// `connect=`, `silence=`, `finish=`, `call=`, `stall=`, `keep-alive=`, `max-segment=`,
-    /// `nagle=on` or `off`: the options of each connection. The call timeout is
-    /// 250 ms by default, since the application looks at the link in between;
-    /// the others are the library's.
+    /// `nagle=on` or `off`: the options of each connection. The call timeout is 250 ms by
+    /// default, because the application checks the link in between; the other defaults are
+    /// the library's.
     pub options: Options,
 }
 
 /// What is wrong with a word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Why {
-    /// It is no `key=value`.
+    /// It is not of the form `key=value`.
     NoValue,
     /// There is no such key.
     UnknownKey,
@@ -100,17 +100,17 @@ pub enum Why {
     NoAddress,
     /// Not an address with the length of a prefix.
     NoCidr,
-    /// Not a number of the expected range.
+    /// Not a number in the expected range.
     NoNumber,
     /// Not a time.
     NoTime,
-    /// No pause between two attempts.
+    /// There would be no pause between two attempts.
     NoPause,
     /// Not `on` or `off`.
     NoSwitch,
     /// Too long for a line.
     MessageTooLong,
-    /// A limit is out of range.
+    /// A timeout is out of range.
     Limit(OptionsError),
 }
 
@@ -124,7 +124,7 @@ impl Why {
                  stall keep-alive max-segment nagle"
             }
             Self::NoMode => "the mode is heartbeat or bulk",
-            Self::NoLostBeat => "a lost beat is counted or said again: give count or again",
+            Self::NoLostBeat => "a lost beat is counted or sent again: give count or again",
             Self::NoAddress => "give the IPv4 address of one host, as in 10.0.2.2",
             Self::NoCidr => "give our IPv4 address with its prefix, as in 10.0.2.15/24",
             Self::NoNumber => {
@@ -132,27 +132,27 @@ impl Why {
                  least 1"
             }
             Self::NoTime => "give a time with its unit, as in 250ms, 5s or 2m",
-            Self::NoPause => "there is a pause before each attempt: give at least 1ms",
+            Self::NoPause => "there must be a pause before each attempt: give at least 1ms",
             Self::NoSwitch => "give on or off",
-            Self::MessageTooLong => "a message is 64 octets at most",
-            Self::Limit(OptionsError::Zero(_)) => "this limit is at least 1ms",
-            Self::Limit(OptionsError::TooLong(_)) => "this limit is 49 days at most",
+            Self::MessageTooLong => "a message has at most 64 octets",
+            Self::Limit(OptionsError::Zero(_)) => "this timeout must be at least 1ms",
+            Self::Limit(OptionsError::TooLong(_)) => "this timeout must be at most 49 days",
             Self::Limit(OptionsError::UserTimeoutWithinRetransmission) => {
                 "the user timeout must exceed one retransmission timeout: more than 1s"
             }
             Self::Limit(OptionsError::MaxSegmentTooSmall) => "a segment has at least 48 octets",
             // A reason that this program does not know.
-            Self::Limit(_) => "lastbyte refuses this value, or refuses it beside the others",
+            Self::Limit(_) => "lastbyte refuses this value, or its combination with the others",
         }
     }
 }
 
-/// The word that is wrong, and what to write instead.
+/// The wrong word, and what to write instead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SettingsError<'a> {
-    /// The word as it was given.
+    /// The word, as given.
     pub word: &'a str,
-    /// What is wrong with it.
+    /// Why it is wrong.
     pub why: Why,
 }
 
@@ -199,12 +199,11 @@ fn defaults() -> OptionsBuilder {
 }
 
 impl<'a> Settings<'a> {
-    /// Takes the settings from words `key=value`; what is not named keeps its
-    /// default.
+    /// Reads the settings from words `key=value`. A missing setting keeps its default.
     ///
     /// # Errors
     ///
-    /// The first word that is wrong, and why.
+    /// The first wrong word, and the reason.
     pub fn parse(words: impl IntoIterator<Item = &'a str>) -> Result<Self, SettingsError<'a>> {
         let mut settings = Self::default();
         let mut options = defaults();
@@ -255,7 +254,7 @@ impl<'a> Settings<'a> {
             "patience" => self.patience = time(value)?,
             _ => {
                 *options = option(*options, key, value)?;
-                // Checked word by word, so that the wrong one is named.
+                // Checked word by word, so that the error names the wrong one.
                 self.options = options.build().map_err(Why::Limit)?;
             }
         }

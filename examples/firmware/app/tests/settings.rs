@@ -9,7 +9,7 @@ use lastbyte_firmware_app::{LARGEST_WRITE, LostBeat, Mode, Settings, Why, octet}
 #[defmt::global_logger]
 struct Nowhere;
 
-// SAFETY: it keeps nothing, so there is nothing that two could use at once.
+// SAFETY: it has no state, so there is nothing that two threads could use at once.
 unsafe impl defmt::Logger for Nowhere {
     fn acquire() {}
     unsafe fn flush() {}
@@ -20,7 +20,7 @@ unsafe impl defmt::Logger for Nowhere {
 defmt::timestamp!("");
 
 #[test]
-fn without_words_the_defaults_hold() {
+fn without_words_the_defaults_apply() {
     let settings = Settings::parse([]).unwrap();
     assert_eq!(settings, Settings::default());
     assert_eq!(settings.options.call_timeout(), Duration::from_millis(250));
@@ -28,7 +28,7 @@ fn without_words_the_defaults_hold() {
 }
 
 #[test]
-fn every_word_is_taken() {
+fn every_setting_is_read() {
     let words = "mode=bulk host=10.77.0.1 port=6000 addr=10.77.0.2/24 gateway=none seed=7 \
                  message=tick every=1500ms count=3 lost=again bytes=12 write=64 connections=5 backoff=50ms \
                  backoff-most=2m patience=0 connect=1s silence=3s finish=4s call=5ms stall=6s \
@@ -64,7 +64,7 @@ fn every_word_is_taken() {
 }
 
 #[test]
-fn the_word_that_is_wrong_is_named() {
+fn the_wrong_word_is_named() {
     let long = format!("message={}", "x".repeat(65));
     let cases = [
         ("bulk", Why::NoValue),
@@ -124,7 +124,7 @@ fn the_stream_differs_wherever_it_is_shifted() {
 }
 
 #[test]
-fn the_settings_that_are_named_are_those_there_are() {
+fn the_settings_that_the_error_lists_exist() {
     let told = Settings::parse(["?="]).unwrap_err().to_string();
     let (_, names) = told.split_once("there are ").unwrap();
     assert_eq!(names.split_whitespace().count(), 24);

@@ -1,8 +1,8 @@
-//! The firmware in QEMU, from the host's side: boots it, decodes its log, pulls
-//! its cable.
+//! The firmware in QEMU, from the host's side: boots it, decodes its log, unplugs its
+//! cable.
 //!
-//! The program of this package is the runner of `cargo run` in a board's
-//! directory; its tests play the peer.
+//! The program of this package is the runner of `cargo run` in a board's directory; its
+//! tests act as the peer.
 #![deny(missing_docs, unreachable_pub)]
 
 mod log;

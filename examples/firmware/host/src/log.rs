@@ -1,22 +1,22 @@
-//! The firmware's log: `defmt` frames become lines.
+//! The firmware's log: decodes `defmt` frames to lines.
 
 use defmt_decoder::{DecodeError, Table};
 use std::fmt;
 use std::io::{self, Read};
 use std::sync::Arc;
 
-/// How much a line matters.
+/// The level of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// Each step.
+    /// Every step.
     Trace,
-    /// For whoever looks for a fault.
+    /// For debugging.
     Debug,
-    /// What is to be expected.
+    /// An expected event.
     Info,
-    /// What is not, and is coped with.
+    /// An unexpected event that is handled.
     Warn,
-    /// What is not coped with.
+    /// An event that is not handled.
     Error,
     /// Printed without a level.
     Print,
@@ -46,9 +46,9 @@ impl fmt::Display for Level {
 pub struct Line {
     /// The time since power-on, as the firmware formats it.
     pub time: String,
-    /// How much it matters.
+    /// The level.
     pub level: Level,
-    /// What it says.
+    /// The text.
     pub text: String,
 }
 
@@ -83,7 +83,7 @@ pub enum LogError {
     /// The firmware's file describes no log.
     #[error("the firmware has no log: it was linked without defmt.x")]
     NoTable,
-    /// The description is of another version, or broken.
+    /// The description has another version, or is damaged.
     #[error("the log's description in the firmware: {0}")]
     Table(String),
 }
@@ -104,7 +104,7 @@ impl Format {
         })
     }
 
-    /// Decodes what `source` gives, until its end or until nobody listens.
+    /// Decodes `source`, until its end or until the receiver is dropped.
     pub(crate) fn decode(
         &self,
         mut source: impl Read,
@@ -129,8 +129,8 @@ impl Format {
                         text: frame.display_message().to_string(),
                     },
                     Err(DecodeError::UnexpectedEof) => break,
-                    // Told and not skipped: a test that reads the log must not
-                    // take a hole for silence.
+                    // It is reported, not skipped: a test that reads the log must not
+                    // mistake a gap for silence.
                     Err(DecodeError::Malformed) => Line {
                         time: String::new(),
                         level: Level::Error,

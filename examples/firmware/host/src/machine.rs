@@ -1,4 +1,4 @@
-//! Which emulated machine a firmware is for.
+//! The emulated machine for a firmware.
 
 use object::elf::{EM_ARM, EM_RISCV, FileHeader32};
 use object::endian::Endianness;
@@ -6,20 +6,20 @@ use object::read::elf::FileHeader;
 use std::ffi::OsStr;
 use std::fmt;
 
-/// A machine QEMU emulates, and a board of this directory runs on.
+/// A machine that QEMU emulates, for which there is a board in this directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Machine {
     /// TI's LM3S6965 on its evaluation board.
     Lm3s6965,
-    /// QEMU's own RISC-V machine, 32 bits wide.
+    /// QEMU's own RISC-V machine, with 32 bits.
     RiscvVirt,
 }
 
 /// Why there is no machine for a file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MachineError {
-    /// It is no ELF file of 32 bits.
-    #[error("this is no 32-bit ELF file: give the firmware as cargo built it")]
+    /// It is not a 32-bit ELF file.
+    #[error("this is not a 32-bit ELF file: give the firmware as cargo built it")]
     NotElf,
     /// It is for another architecture.
     #[error("no board here is of architecture {0} (ELF's e_machine); there are ARM and RISC-V")]
@@ -42,7 +42,7 @@ impl Machine {
         }
     }
 
-    /// QEMU's program for it.
+    /// QEMU's program for the machine.
     #[must_use]
     pub const fn program(self) -> &'static str {
         match self {
@@ -51,7 +51,7 @@ impl Machine {
         }
     }
 
-    /// The package of Debian and Ubuntu the program is in.
+    /// The package of Debian and Ubuntu that has the program.
     #[must_use]
     pub const fn package(self) -> &'static str {
         match self {
@@ -60,8 +60,8 @@ impl Machine {
         }
     }
 
-    /// Whether the firmware can tell that the cable is out: the emulated
-    /// LM3S6965 has no PHY to ask.
+    /// Whether the firmware can detect that the cable is unplugged: the emulated LM3S6965
+    /// has no PHY to query.
     #[must_use]
     pub const fn tells_link(self) -> bool {
         match self {
@@ -110,7 +110,7 @@ impl fmt::Display for Machine {
     }
 }
 
-/// Whether this machine has a program, looked for where a shell would.
+/// Whether this machine has a program, searched in the PATH like a shell does.
 pub(crate) fn is_installed(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|directory| directory.join(OsStr::new(program)).is_file())

@@ -9,10 +9,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// What a shell reports for a program that was interrupted.
+/// The status that a shell reports for an interrupted program.
 const INTERRUPTED: i32 = 130;
 
-/// How long QEMU may take to end after the log has.
+/// How long QEMU may take to end after the log has ended.
 const END_LIMIT: Duration = Duration::from_secs(10);
 
 /// Boot a firmware in QEMU and show its log.
@@ -23,19 +23,19 @@ struct Arguments {
     #[arg(hide = true)]
     firmware: PathBuf,
 
-    /// Settings of the firmware, each key=value, such as mode=bulk port=6000;
-    /// the firmware names those there are if one is wrong
+    /// Settings of the firmware, each key=value, such as mode=bulk port=6000; if one is
+    /// wrong, the firmware lists those that exist
     settings: Vec<String>,
 
-    /// Plug the board into this TAP device, not into QEMU's own network
+    /// Connect the board to this TAP device, not to QEMU's own network
     #[arg(long, value_name = "NAME")]
     tap: Option<String>,
 
-    /// The hardware address the board is made with
+    /// The hardware address of the board
     #[arg(long, value_name = "ADDR", default_value = "52:54:00:69:65:01")]
     hardware_addr: String,
 
-    /// One more argument for QEMU; may be given more than once
+    /// An additional argument for QEMU; may be repeated
     #[arg(long, value_name = "ARGUMENT", allow_hyphen_values = true)]
     qemu: Vec<String>,
 }
@@ -47,14 +47,14 @@ fn main() -> ExitCode {
         }
         Ok(QemuEnd::Signal) => ExitCode::FAILURE,
         Err(error) => {
-            // Standard error may be closed; the status says the same.
+            // Standard error may be closed; the exit status reports the same.
             let _ = writeln!(anstream::stderr(), "error: {error}");
             ExitCode::FAILURE
         }
     }
 }
 
-/// Why a firmware does not run, or not to its end.
+/// Why a firmware does not run, or does not reach its end.
 #[derive(Debug, thiserror::Error)]
 enum RunError {
     #[error(transparent)]
@@ -67,7 +67,7 @@ enum RunError {
 
 fn run(arguments: &Arguments) -> Result<QemuEnd, RunError> {
     let network = arguments.tap.clone().map_or(Network::User, Network::Tap);
-    // QEMU ends with this process, so ending it is all there is to do.
+    // QEMU ends with this process, so it is enough to end the process.
     ctrlc::set_handler(|| std::process::exit(INTERRUPTED))
         .map_err(|error| BootError::Io(std::io::Error::other(error)))?;
     let mut qemu = Boot::new(&arguments.firmware)
@@ -77,7 +77,7 @@ fn run(arguments: &Arguments) -> Result<QemuEnd, RunError> {
         .qemu_arguments(arguments.qemu.clone())
         .start()?;
     while let Some(line) = qemu.wait_line() {
-        // With nobody to show it to, as after `| head`, there is no reason to go on.
+        // Without a reader, as after `| head`, there is no reason to continue.
         show(&line).map_err(RunError::Show)?;
     }
     qemu.wait_end(END_LIMIT).map_err(RunError::End)

@@ -1,4 +1,4 @@
-//! QEMU's monitor: resets the machine, pulls its cable.
+//! QEMU's monitor: resets the machine, unplugs its cable.
 
 use serde_json::{Value, json};
 use std::io::{self, BufRead, BufReader, Write};
@@ -10,21 +10,21 @@ use std::time::{Duration, Instant};
 const LIMIT: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// Why the monitor did not do it.
+/// Why the monitor failed.
 #[derive(Debug, thiserror::Error)]
 pub enum MonitorError {
-    /// No connection to it.
+    /// There is no connection to it.
     #[error("QEMU's monitor: {0}")]
     Io(#[from] io::Error),
-    /// It answers in another language.
+    /// Its answer is not understood.
     #[error("QEMU's monitor: {0}")]
     Json(#[from] serde_json::Error),
-    /// It refuses.
+    /// It refuses the command.
     #[error("QEMU's monitor: {0}")]
     Refused(String),
 }
 
-/// A connection to the monitor (QMP: an object of JSON a line).
+/// A connection to the monitor (QMP: one JSON object in a line).
 #[derive(Debug)]
 pub struct Monitor {
     stream: BufReader<UnixStream>,
@@ -44,13 +44,13 @@ impl Monitor {
         let mut monitor = Self {
             stream: BufReader::new(stream),
         };
-        // It greets first, and does nothing before it has been greeted.
+        // It sends a greeting, and does nothing before it gets one.
         monitor.read()?;
         monitor.execute("qmp_capabilities", &json!({}))?;
         Ok(monitor)
     }
 
-    /// Lets the machine go, which waits for that at first.
+    /// Starts the machine, which waits for this at first.
     pub(crate) fn resume(&mut self) -> Result<(), MonitorError> {
         self.execute("cont", &json!({}))
     }
@@ -64,7 +64,7 @@ impl Monitor {
         self.execute("system_reset", &json!({}))
     }
 
-    /// Puts the cable in, or pulls it out.
+    /// Plugs the cable in, or unplugs it.
     ///
     /// # Errors
     ///
@@ -87,7 +87,7 @@ impl Monitor {
         self.ask_human_monitor("log exec,nochain")
     }
 
-    /// What QEMU's monitor for programs has no command for.
+    /// Runs a command that only QEMU's monitor for people has.
     fn ask_human_monitor(&mut self, line: &str) -> Result<(), MonitorError> {
         self.execute("human-monitor-command", &json!({"command-line": line}))
     }
@@ -101,7 +101,7 @@ impl Monitor {
             if let Some(error) = answer.get("error") {
                 return Err(MonitorError::Refused(format!("{command}: {error}")));
             }
-            // What else comes are events.
+            // Other messages are events.
             if answer.get("return").is_some() {
                 return Ok(());
             }

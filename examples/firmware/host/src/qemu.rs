@@ -1,4 +1,4 @@
-//! A running QEMU, which ends with the value.
+//! A running QEMU, which ends when the value is dropped.
 
 use crate::log::{Format, Line, LogError};
 use crate::machine::{Machine, MachineError, is_installed};
@@ -14,16 +14,16 @@ use tempfile::TempDir;
 /// The name of the cable, for the monitor.
 pub(crate) const NETWORK_ID: &str = "cable";
 
-/// The first of the firmware's words: the name of the program.
+/// The first word of the firmware's command line: the name of the program.
 const PROGRAM_NAME: &str = "lastbyte";
 
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// The lines of the log that wait to be read. If there are more, they wait in QEMU's pipe;
-/// and if that is full, the firmware leaves lines out and counts them.
+/// The maximum number of log lines that wait to be read. More lines wait in QEMU's pipe;
+/// if that is full, the firmware drops lines and counts them.
 const LINES_WAITING: usize = 1024;
 
-/// What the board's cable is plugged into.
+/// The network that the board is connected to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Network {
     /// QEMU's own network: the board is 10.0.2.15, the host's loopback is
@@ -33,18 +33,18 @@ pub enum Network {
     Tap(String),
 }
 
-/// Why there is no running firmware.
+/// Why the firmware cannot be started.
 #[derive(Debug, thiserror::Error)]
 pub enum BootError {
     /// The firmware cannot be read.
     #[error("{}: {source}", path.display())]
     Firmware {
-        /// Where it should be.
+        /// Its path.
         path: PathBuf,
-        /// What is wrong.
+        /// The error.
         source: io::Error,
     },
-    /// It is for no machine here.
+    /// It is for none of the machines here.
     #[error(transparent)]
     Machine(#[from] MachineError),
     /// Its log cannot be decoded.
@@ -55,11 +55,11 @@ pub enum BootError {
     NoQemu {
         /// The program.
         program: &'static str,
-        /// The package it is in.
+        /// The package that has it.
         package: &'static str,
     },
     /// A setting cannot be passed on.
-    #[error("{0}: a setting has no blanks and no quotation marks")]
+    #[error("{0}: a setting must not have spaces or quotation marks")]
     Setting(String),
     /// The monitor does not answer.
     #[error(transparent)]
@@ -72,13 +72,13 @@ pub enum BootError {
 /// How QEMU ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum QemuEnd {
-    /// With the status the firmware gave.
+    /// With the exit status of the firmware.
     Status(i32),
     /// By a signal.
     Signal,
 }
 
-/// What to boot, and how.
+/// The firmware to boot, and its options.
 #[derive(Debug, Clone)]
 pub struct Boot {
     firmware: PathBuf,
@@ -89,7 +89,7 @@ pub struct Boot {
 }
 
 impl Boot {
-    /// The firmware in the file `firmware`, with its defaults.
+    /// The firmware in the file `firmware`, with default options.
     #[must_use]
     pub fn new(firmware: &Path) -> Self {
         Self {
@@ -108,14 +108,14 @@ impl Boot {
         self
     }
 
-    /// Plugs the cable in elsewhere.
+    /// Connects the board to another network.
     #[must_use]
     pub fn network(mut self, network: Network) -> Self {
         self.network = network;
         self
     }
 
-    /// The hardware address the board is made with.
+    /// Sets the hardware address of the board.
     #[must_use]
     pub fn hardware_addr(mut self, addr: &str) -> Self {
         addr.clone_into(&mut self.hardware_addr);
@@ -129,11 +129,11 @@ impl Boot {
         self
     }
 
-    /// Starts QEMU. It ends with the value, and with the calling thread.
+    /// Starts QEMU. It ends when the value is dropped, and with the calling thread.
     ///
     /// # Errors
     ///
-    /// [`BootError`] says what is missing.
+    /// [`BootError`] contains what is missing.
     pub fn start(&self) -> Result<Qemu, BootError> {
         let elf = std::fs::read(&self.firmware).map_err(|source| BootError::Firmware {
             path: self.firmware.clone(),
@@ -165,7 +165,7 @@ impl Boot {
         };
         qemu.monitor = Some(Monitor::connect(&qemu.monitor_path())?);
         match qemu.monitor().resume() {
-            // The firmware was done before QEMU could answer.
+            // The firmware ended before QEMU could answer.
             Err(MonitorError::Io(_)) | Ok(()) => Ok(qemu),
             Err(error) => Err(error.into()),
         }
@@ -192,13 +192,13 @@ impl Boot {
         command
             .args(machine.arguments(NETWORK_ID, &self.hardware_addr))
             .args(["-netdev", &network])
-            // Nothing of QEMU's may get between the log and its reader.
+            // No output of QEMU may mix with the log.
             .args(["-display", "none", "-serial", "none", "-monitor", "none"])
             .args(["-chardev", "stdio,id=log,signal=off"])
             .args(["-semihosting-config", &semihosting])
             .arg("-qmp")
             .arg(format!("unix:{},server=on,wait=off", monitor.display()))
-            // It waits for the monitor, so that nothing of the log is missed.
+            // QEMU waits for the monitor, so that no part of the log is missed.
             .arg("-S")
             .args(&self.extra)
             .arg("-kernel")
@@ -211,21 +211,21 @@ impl Boot {
     }
 }
 
-/// What QEMU says about its own model of the LM3S6965 before it runs a single
-/// instruction; about a firmware it says nothing.
+/// A message of QEMU about its own model of the LM3S6965, before the first instruction.
+/// It does not concern the firmware.
 const NOISE: &str = "Timer with period zero, disabling";
 
-/// Passes on what QEMU complains about.
+/// Passes on the messages of QEMU.
 fn pass_on(stderr: ChildStderr) {
     let lines = BufReader::new(stderr).lines().map_while(Result::ok);
     for line in lines.filter(|line| line != NOISE) {
-        // Standard error may be closed or full: what cannot be shown is no reason to stop
-        // reading, or QEMU would wait.
+        // Standard error may be closed or full. The reading must continue, or QEMU would
+        // block.
         let _ = writeln!(io::stderr(), "{line}");
     }
 }
 
-/// However this process ends, QEMU does not outlive it.
+/// Makes QEMU end with this process, however it ends.
 fn end_with_parent(command: &mut Command) {
     use nix::sys::{prctl, signal::Signal};
     use std::os::unix::process::CommandExt;
@@ -236,7 +236,7 @@ fn end_with_parent(command: &mut Command) {
     }
 }
 
-/// A running QEMU. Dropping it ends it.
+/// A running QEMU. It ends when this is dropped.
 #[derive(Debug)]
 pub struct Qemu {
     child: Child,
@@ -254,14 +254,14 @@ impl Qemu {
         self.machine
     }
 
-    /// The number of its process.
+    /// Its process ID.
     #[must_use]
     pub fn process_id(&self) -> u32 {
         self.child.id()
     }
 
-    /// The next line of the log; `None` if there is none within `limit`, or
-    /// will be none any more.
+    /// The next line of the log; `None` if there is none within `limit`, or the log has
+    /// ended.
     pub fn next_line(&mut self, limit: Duration) -> Option<Line> {
         self.lines.recv_timeout(limit).ok()
     }
@@ -280,12 +280,12 @@ impl Qemu {
         self.monitor.as_mut().expect("made with QEMU")
     }
 
-    /// Waits for its end, for `limit` at the most. What is not read of the log stays
-    /// readable afterwards, as far as the queue of lines reaches.
+    /// Waits for its end, at most for `limit`. Unread lines of the log stay readable
+    /// afterwards, as far as the queue has them.
     ///
     /// # Errors
     ///
-    /// It runs on (`TimedOut`), or cannot be waited for.
+    /// It still runs (`TimedOut`), or waiting is impossible.
     pub fn wait_end(&mut self, limit: Duration) -> io::Result<QemuEnd> {
         let start = Instant::now();
         loop {
@@ -309,11 +309,11 @@ impl Drop for Qemu {
         // It may have ended by itself.
         let _ = self.child.kill();
         let _ = self.child.wait();
-        // Without a receiver, a reader that waits for room in the queue ends.
+        // Without a receiver, a reader ends that waits for room in the queue.
         let (_, nothing) = mpsc::sync_channel(0);
         drop(std::mem::replace(&mut self.lines, nothing));
         if let Some(reader) = self.reader.take() {
-            // Its source has ended with QEMU.
+            // Its source ended with QEMU.
             let _ = reader.join();
         }
     }

@@ -1,5 +1,5 @@
-//! The application in virtual time: what takes minutes, or thousands of connections, on a
-//! board.
+//! The application in virtual time: tests that would take minutes, or thousands of
+//! connections, on a board.
 
 use lastbyte::Cause;
 use lastbyte::stack::Buffers;
@@ -12,11 +12,11 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// `defmt` needs one to link. What the application logs is looked at on the boards.
+/// `defmt` needs a logger to link. The tests on the boards check what the application logs.
 #[defmt::global_logger]
 struct Nowhere;
 
-// SAFETY: it keeps nothing, so there is nothing that two could use at once.
+// SAFETY: it has no state, so there is nothing that two threads could use at once.
 unsafe impl defmt::Logger for Nowhere {
     fn acquire() {}
     unsafe fn flush() {}
@@ -46,7 +46,7 @@ fn settings(words: &str) -> Settings<'_> {
 fn run(world: &World, settings: &Settings<'_>) -> Outcome {
     let HardwareAddress::Ethernet(hardware_addr) = our_hardware_address(world.config().medium)
     else {
-        panic!("the world is one of Ethernet");
+        panic!("the world has Ethernet");
     };
     let board = Board {
         device: world.device(),
@@ -58,9 +58,9 @@ fn run(world: &World, settings: &Settings<'_>) -> Outcome {
     lastbyte_firmware_app::run(board, settings, &mut Buffers::<1, 7300, 1460>::new())
 }
 
-/// More connections than there are ports, faster than ports that rest for a minute come
-/// back: 16,384 in 60 s would be 273 a second. We closed none of these first, so none
-/// rests.
+/// Opens more connections than there are ports, faster than resting ports become free:
+/// 16,384 in 60 s would be 273 a second. We closed none of these connections first, so no
+/// port rests.
 #[track_caller]
 fn assert_never_out_of_ports(behaviour: Option<Behaviour>) {
     const CONNECTIONS: u64 = 20_000;
@@ -96,15 +96,15 @@ fn a_peer_that_refuses_uses_up_no_ports() {
     assert_never_out_of_ports(None);
 }
 
-/// Its sockets are in TIME-WAIT after a while; then it refuses.
+/// After a while all sockets of the peer are in TIME-WAIT, and it refuses.
 #[test]
 fn a_peer_that_closes_at_once_uses_up_no_ports() {
     assert_never_out_of_ports(Some(Behaviour::sink().closing_after(1).backlog(64)));
 }
 
-/// Constants in the place of words are not checked: there is a pause all the same.
+/// Constants in place of words are not checked, but there is still a pause.
 #[test]
-fn without_a_pause_in_the_settings_there_is_one() {
+fn without_a_pause_in_the_settings_there_is_still_one() {
     let world = world();
     world
         .peer()
@@ -118,10 +118,10 @@ fn without_a_pause_in_the_settings_there_is_one() {
     assert!(took > Duration::from_millis(750 + 2 * 100), "{took:?}");
 }
 
-/// Its patience is for a peer that is there: one that is silent has vanished, whichever of
-/// the two is longer.
+/// Patience is for a peer that responds: a silent one has vanished, whichever of the two
+/// times is longer.
 #[test]
-fn a_silent_peer_is_not_blamed_for_not_reading() {
+fn a_silent_peer_is_not_reported_as_not_reading() {
     for words in ["", "patience=1s", "patience=100h"] {
         let world = world();
         world.peer().listen(PORT, Behaviour::sink());

@@ -1,5 +1,5 @@
-//! What a transmit buffer gives at a round-trip time: the table of the porting
-//! guide, in virtual time, and so the same on every machine.
+//! The throughput by transmit buffer and round-trip time: the table of the porting guide,
+//! in virtual time, so that it is the same on every machine.
 
 use embedded_io::Write as _;
 use lastbyte::{Clock as _, Options};
@@ -32,7 +32,7 @@ const ACK_DELAY: Duration = Duration::from_millis(40);
 
 const WRITES: usize = 300;
 
-/// Octets in a second, from the handshake to the last acknowledgement.
+/// Octets per second, from the handshake to the last acknowledgement.
 fn throughput(buffer: usize, round_trip: Duration) -> f64 {
     let world = World::new(WorldConfig {
         latency: round_trip / 2,

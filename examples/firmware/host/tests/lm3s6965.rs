@@ -1,6 +1,6 @@
-//! The drivers of the LM3S6965 over a model of its registers, for what QEMU's model leaves
-//! out: the oscillators, the PHY, errors of the transmitter, and a counter that comes to
-//! its end. The model knows the data sheet and nothing of the drivers.
+//! The drivers of the LM3S6965 over a model of its registers, for what QEMU's model lacks:
+//! the oscillators, the PHY, errors of the transmitter, and the end of the counter. The
+//! model follows the data sheet, not the drivers.
 
 #[path = "../../lm3s6965/src/chip.rs"]
 #[allow(dead_code, unreachable_pub)]
@@ -21,11 +21,11 @@ use lastbyte::stack::smoltcp::wire::EthernetAddress;
 use lastbyte_firmware_app::Link;
 use registers::{Negotiated, with_chip};
 
-/// `defmt` needs one to link; nothing here logs.
+/// `defmt` needs a logger to link; nothing here logs.
 #[defmt::global_logger]
 struct Nowhere;
 
-// SAFETY: it keeps nothing, so there is nothing that two could use at once.
+// SAFETY: it has no state, so there is nothing that two threads could use at once.
 unsafe impl defmt::Logger for Nowhere {
     fn acquire() {}
     unsafe fn flush() {}
@@ -40,9 +40,9 @@ fn mac() -> Ethernet {
     Ethernet::start(EthernetAddress([2, 0, 0, 0, 0, 1]), frames)
 }
 
-/// The model refuses what the data sheet forbids.
+/// The model panics at what the data sheet forbids.
 #[test]
-fn the_main_oscillator_is_steady_before_it_is_the_clock() {
+fn the_main_oscillator_is_stable_before_it_is_the_clock() {
     chip::start();
     with_chip(|chip| {
         assert!(chip.runs_on_pll());
@@ -56,13 +56,13 @@ fn a_transmit_error_does_not_keep_an_idle_chip_awake() {
     with_chip(|chip| chip.fail_to_transmit());
     arm_interrupt();
     with_chip(|chip| {
-        assert!(!chip.interrupts(), "it would wake at once, for ever");
+        assert!(!chip.interrupts(), "it would wake at once, again and again");
         assert!(chip.can_transmit());
     });
 }
 
 #[test]
-fn a_transmit_error_is_acknowledged_when_frames_are_asked_for() {
+fn a_transmit_error_is_acknowledged_when_frames_are_polled() {
     let mut mac = mac();
     arm_interrupt();
     with_chip(|chip| {
@@ -98,7 +98,7 @@ fn the_mac_follows_the_duplex_that_was_negotiated() {
 }
 
 #[test]
-fn duplex_changes_with_the_cable_and_not_before_it_is_known() {
+fn duplex_changes_with_the_cable_but_not_before_it_is_known() {
     let mut mac = mac();
     with_chip(|chip| {
         assert!(!chip.is_full_duplex(), "before anything is known");
@@ -118,9 +118,9 @@ fn duplex_changes_with_the_cable_and_not_before_it_is_known() {
     with_chip(|chip| assert!(!chip.is_full_duplex(), "at a hub"));
 }
 
-/// However far apart it is read, up to the longest sleep.
+/// At any interval between reads, up to the longest sleep.
 #[test]
-fn time_goes_on_beyond_the_end_of_the_counter() {
+fn time_continues_beyond_the_end_of_the_counter() {
     let _clock = clock::CounterClock::start();
     let start = clock::micros();
     let mut ticks: u64 = 0;

@@ -1,5 +1,5 @@
-//! What has to be done before anything works: the system clock, the clocks of
-//! the peripherals, the address the factory gave.
+//! The start-up of the chip: the system clock, the clocks of the peripherals, the
+//! factory's hardware address.
 
 use crate::registers::{Register, read, write};
 use lastbyte::stack::smoltcp::wire::EthernetAddress;
@@ -31,27 +31,27 @@ const TIMER_0: u32 = 1 << 16;
 const ETHERNET_MAC: u32 = 1 << 28;
 const ETHERNET_PHY: u32 = 1 << 30;
 
-/// The main oscillator is steady after 10 ms. A look takes four cycles at the least, of an
-/// internal oscillator of 12 MHz, give or take a third: so many of them take 35 ms.
+/// The main oscillator is stable after 10 ms. A poll takes at least four cycles of an
+/// internal oscillator of 12 MHz plus or minus a third: this many polls take 35 ms.
 const OSCILLATOR_LOOKS: u32 = 140_000;
 
-/// The PLL locks within half a millisecond; this many looks take longer.
+/// The PLL locks within half a millisecond; this many polls take longer.
 const LOCK_LOOKS: u32 = 100_000;
 
-/// An address for a board whose factory gave none: locally administered, so
-/// that it is nobody else's. Two such boards on one cable need two.
+/// An address for a board without one from the factory: locally administered, so that no
+/// other vendor uses it. Two such boards on one network need different ones.
 const FALLBACK_ADDR: EthernetAddress = EthernetAddress([0x02, 0, 0, 0x69, 0x65, 0x01]);
 
-/// Sets the clocks going.
+/// Starts the clocks.
 ///
 /// # Panics
 ///
 /// The PLL does not lock: the crystal is not the one of the evaluation board.
 pub fn start() {
-    // After a reset the chip runs on its internal oscillator, and the main one is off.
-    // Started and chosen in one write, it would be the clock before it swings. So: first
-    // start it, and give it time; then choose it, with the PLL off; then the PLL on, still
-    // bypassed; and over to it once it is steady.
+    // After a reset the chip runs on its internal oscillator, and the main oscillator is
+    // off. If one write started and selected it, it would be the clock before it is
+    // stable. So: first start it, and wait; then select it, with the PLL off; then turn
+    // the PLL on, still bypassed; then switch to the PLL once it is locked.
     let off = CRYSTAL_8_MHZ | PLL_OFF | BYPASS_PLL;
     write(Register::RunModeClock, off | INTERNAL_OSCILLATOR);
     for _ in 0..OSCILLATOR_LOOKS {
@@ -59,7 +59,7 @@ pub fn start() {
     }
     write(Register::RunModeClock, off | MAIN_OSCILLATOR);
     let pll = DIVIDE_BY_FOUR | USE_DIVIDER | CRYSTAL_8_MHZ | MAIN_OSCILLATOR;
-    // Of an earlier lock, if the chip was not reset as a whole.
+    // The status of an earlier lock, if not the whole chip was reset.
     write(Register::PllStatusClear, PLL_LOCKED);
     write(Register::RunModeClock, pll | BYPASS_PLL);
     let is_locked = (0..LOCK_LOOKS).any(|_| read(Register::PllStatus) & PLL_LOCKED != 0);
@@ -69,13 +69,12 @@ pub fn start() {
     write(Register::ClockGates0, WATCHDOG);
     write(Register::ClockGates1, TIMER_0);
     write(Register::ClockGates2, ETHERNET_MAC | ETHERNET_PHY);
-    // A peripheral may be touched three cycles after its clock is on; reading
-    // back takes as long.
+    // A peripheral may be accessed three cycles after its clock is on; reading back takes
+    // that long.
     read(Register::ClockGates2);
 }
 
-/// The address of this board, from the two words of flash that are made for it:
-/// three octets in each.
+/// The address of this board, from the two words of flash for it: three octets in each.
 pub fn hardware_addr() -> EthernetAddress {
     let [a, b, c, high] = read(Register::User0).to_le_bytes();
     let [d, e, f, _] = read(Register::User1).to_le_bytes();

@@ -1,17 +1,17 @@
 //! Time, and sleep.
 //!
-//! Time is a counter of 32 bits that counts down at 50 MHz and never stops: 86 s from end
-//! to end. Whoever reads it extends it to 64 bits: in the second half of its range, what
-//! has passed is added up and the counter begins again. Nothing interrupts for that; it is
-//! enough to read it once in 43 s, which is the longest sleep. What is lost each time is
-//! the few cycles between the two registers.
+//! Time is a 32-bit counter that counts down at 50 MHz and never stops: 86 s from end to
+//! end. Each read extends it to 64 bits: in the second half of its range, the elapsed time
+//! is added to a sum and the counter is restarted. This needs no interrupt; it is enough
+//! to read it once in 43 s, which is the longest sleep. Each restart loses the few cycles
+//! between the two register accesses.
 //!
-//! What ends a sleep is another timer, set to the time due. Nothing ticks in between.
+//! Another timer, set to the due time, ends a sleep. Nothing ticks in between.
 //!
-//! The counter is that of the watchdog, which resets nothing unless it is told to. Of the
-//! chip's counters it is the longest that QEMU can read too; `SysTick` ends three times a
-//! second, and would wake the chip as often. A firmware that wants its watchdog takes
-//! general-purpose timer 1, 32 bits wide and periodic, in its place.
+//! The counter is the watchdog's, which resets nothing unless it is configured to. It is
+//! the longest counter of the chip that QEMU can also read; `SysTick` expires three times
+//! a second, and would wake the chip as often. A firmware that needs its watchdog uses
+//! general-purpose timer 1, 32 bits wide and periodic, instead.
 
 use crate::chip;
 use crate::ethernet;
@@ -22,20 +22,20 @@ use cortex_m::{asm, interrupt};
 use critical_section::Mutex;
 use lastbyte::{Clock, Instant};
 
-/// Ticks in a microsecond, of both timers.
+/// Ticks per microsecond, of both timers.
 const TICKS_PER_MICRO: u32 = chip::CLOCK_HZ / 1_000_000;
 
-/// Where the counter begins.
+/// The start value of the counter.
 const START: u32 = u32::MAX;
 
-/// After so many ticks it begins again when it is read.
+/// After this many ticks, a read restarts the counter.
 const HALF: u32 = 1 << 31;
 
-/// The bit of `CounterControl` that starts it. What else it does is to interrupt at the
-/// end, where it never gets.
+/// The bit of `CounterControl` that starts it. It also enables the interrupt at the end,
+/// which the counter never reaches.
 const ON: u32 = 1 << 0;
 
-/// Ticks up to the last time the counter began.
+/// The ticks up to the last restart of the counter.
 static BEFORE: Mutex<Cell<u64>> = Mutex::new(Cell::new(0));
 
 /// Microseconds since power-on, for the log too.
@@ -74,10 +74,10 @@ impl Clock for CounterClock {
         Instant::from_micros(micros())
     }
 
-    /// The order matters: with interrupts off, an interrupt that comes after
-    /// the last look stays pending, and `wfi` returns at once for a pending
-    /// one. With them on, it would be handled between the look and the sleep,
-    /// and the chip would sleep on a frame.
+    /// The order matters: with interrupts off, an interrupt after the last check stays
+    /// pending, and `wfi` returns at once for a pending one. With interrupts on, it would
+    /// be handled between the check and the sleep, and the chip would sleep although a
+    /// frame has arrived.
     fn wait(&mut self, until: Option<Instant>) {
         interrupt::free(|_| {
             let sleep = until.map_or(Duration::MAX, |until| until.since(self.now()));
@@ -92,7 +92,7 @@ impl Clock for CounterClock {
     }
 }
 
-/// Timer 0, 32 bits wide, once.
+/// Timer 0, 32 bits wide, one-shot.
 struct Alarm;
 
 impl Alarm {
@@ -123,7 +123,7 @@ impl Alarm {
     fn clear(&mut self) {
         write(Register::TimerControl, Self::OFF);
         write(Register::TimerInterruptClear, Self::TIMED_OUT);
-        // Read back, so that the line is down before it is forgotten.
+        // Read back, so that the line is inactive before its pending state is cleared.
         read(Register::TimerControl);
         Line::Timer.forget();
     }

@@ -1,10 +1,9 @@
 //! The on-chip Ethernet MAC as a smoltcp [`Device`]: the porting lesson.
 //!
-//! Every MAC has the same three things, whatever they are called: a way to get
-//! a frame out, a way to put one in, and an interrupt that says that there is a
-//! reason to look. This one is of the simplest kind. It has two FIFOs of 2 KiB
-//! and no DMA: the processor moves each word through one register, so nothing
-//! needs descriptors, alignment or cache maintenance.
+//! Every MAC has the same three things, whatever their names: a way to read a frame, a
+//! way to write one, and an interrupt that signals when to check. This one is of the
+//! simplest kind. It has two FIFOs of 2 KiB and no DMA: the processor moves each word
+//! through one register, so it needs no descriptors, alignment or cache maintenance.
 //!
 //! A frame in the receive FIFO, word by word, lowest octet first:
 //!
@@ -14,12 +13,12 @@
 //!   +-------+-------+----------------------+------------------+  whole word
 //! ```
 //!
-//! The length counts everything drawn. One for the transmit FIFO has the same
-//! shape, but its length counts only what follows the Ethernet header, and the
-//! MAC adds the checksum itself. In both, the two octets of length bring the IP
-//! header, 14 octets into the frame, to a multiple of four.
+//! The length counts everything in the drawing. A frame in the transmit FIFO has the same
+//! layout, but its length counts only what follows the Ethernet header, and the MAC adds
+//! the checksum itself. In both, the two octets of length align the IP header, 14 octets
+//! into the frame, to a multiple of four.
 //!
-//! Each rule below that is easy to get wrong says what it looks like when it is.
+//! Each rule below that is easy to get wrong has its symptom.
 
 use crate::registers::{Line, Register, read, write};
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -32,11 +31,11 @@ use lastbyte_firmware_app::Link;
 const LARGEST_FRAME: usize = 1514;
 const HEADER_LEN: usize = 14;
 const CHECKSUM_LEN: usize = 4;
-/// The length in front of a frame.
+/// The size of the length in front of a frame.
 const LENGTH_LEN: usize = 2;
-/// What a received frame takes of the FIFO, with its length and its checksum.
+/// The size of a received frame in the FIFO, with its length and its checksum.
 const SMALLEST_TOTAL: usize = LENGTH_LEN + HEADER_LEN + CHECKSUM_LEN;
-/// The receive FIFO, which no frame exceeds.
+/// The size of the receive FIFO, which no frame exceeds.
 const FIFO_LEN: usize = 2048;
 /// A frame with its length, in whole words.
 const BUFFER_LEN: usize = (LENGTH_LEN + LARGEST_FRAME).next_multiple_of(4);
@@ -59,14 +58,14 @@ const PAD: u32 = 1 << 1;
 const ADD_CHECKSUM: u32 = 1 << 2;
 const FULL_DUPLEX: u32 = 1 << 4;
 
-/// A threshold that never lets a frame go before it is asked for: a frame that
-/// starts early and is not filled in time leaves cut short.
+/// A threshold with which no frame is sent before it is requested: a frame that starts
+/// early and is not filled in time is truncated.
 const ONLY_WHOLE_FRAMES: u32 = 0x3F;
 
-/// The bit of `TransmitRequest` that is set until the frame has left.
+/// The bit of `TransmitRequest` that is set until the frame was sent.
 const SEND: u32 = 1 << 0;
 
-/// More looks than the largest frame takes to leave at 10 Mbit/s.
+/// More polls than it takes to send the largest frame at 10 Mbit/s.
 const SEND_LOOKS: u32 = 100_000;
 
 /// The management clock of the PHY, 2.5 MHz at the most: 50 MHz / (2 * 10).
@@ -78,28 +77,28 @@ const PHY_STATUS: u32 = 1;
 const PHY_ID: u32 = 2;
 const PHY_ABILITIES: u32 = 4;
 const PHY_PARTNER: u32 = 5;
-/// The bit of `PHY_STATUS`. Once the link has been lost, it reads 0 once even
-/// if the link is back, so no loss is overlooked between two looks.
+/// The link bit of `PHY_STATUS`. After a loss of the link, it reads 0 once even if the
+/// link is back, so no loss is missed between two checks.
 const PHY_HAS_LINK: u32 = 1 << 2;
-/// The bit of `PHY_STATUS` that is set when both ends know what the other can do.
+/// The bit of `PHY_STATUS` that is set when both ends know the abilities of the other.
 const PHY_HAS_NEGOTIATED: u32 = 1 << 5;
 /// Bits of `PHY_ABILITIES` and `PHY_PARTNER`, the best first (IEEE 802.3, 28.2.4 and
-/// annex 28B.3). A partner that does not negotiate is found by its signal, which says
+/// annex 28B.3). A partner that does not negotiate is detected by its signal, which means
 /// half duplex.
 const FULL_DUPLEX_100: u32 = 1 << 8;
 const HALF_DUPLEX_100: u32 = 1 << 7;
 const FULL_DUPLEX_10: u32 = 1 << 6;
 
-/// Whether a frame had to wait for room: only then is it worth an interrupt
-/// that there is some.
+/// Whether a frame had to wait for room: only then is an interrupt needed when there is
+/// room again.
 static IS_ROOM_WANTED: AtomicBool = AtomicBool::new(false);
 
 /// A buffer for each direction. There are two because smoltcp holds a received
 /// frame while it writes the answer.
 ///
-/// They are static because a device is moved, from where it is made to where it
-/// is used, and each move of three kilobytes may leave a copy on the stack: with
-/// the buffers in the device itself, this firmware took 18 KiB of stack, not 7.
+/// They are static because a device is moved from where it is made to where it is used,
+/// and each move of three kilobytes may leave a copy on the stack: with the buffers in
+/// the device itself, this firmware would use 18 KiB of stack, not 7.
 pub struct Frames {
     rx: [u8; BUFFER_LEN],
     tx: [u8; BUFFER_LEN],
@@ -116,15 +115,15 @@ impl Frames {
 
 /// The MAC.
 ///
-/// smoltcp wants a frame in one piece, so each is copied once between the FIFO
-/// and its buffer, and no more: smoltcp reads and writes in place. A MAC with
-/// DMA lends its descriptors' buffers instead.
+/// smoltcp needs a frame in one piece, so each is copied once between the FIFO and its
+/// buffer, and not again: smoltcp reads and writes in place. A MAC with DMA lends its
+/// descriptors' buffers instead.
 pub struct Ethernet {
     frames: &'static mut Frames,
 }
 
 impl Ethernet {
-    /// Sets the MAC going with this address.
+    /// Starts the MAC with this address.
     pub fn start(addr: EthernetAddress, frames: &'static mut Frames) -> Self {
         let EthernetAddress([a, b, c, d, e, f]) = addr;
         write(Register::InterruptMask, 0);
@@ -132,18 +131,18 @@ impl Ethernet {
         write(Register::Address0, u32::from_le_bytes([a, b, c, d]));
         write(Register::Address1, u32::from_le_bytes([e, f, 0, 0]));
         write(Register::TransmitThreshold, ONLY_WHOLE_FRAMES);
-        // Half duplex until the PHY says otherwise.
+        // Half duplex until the PHY reports otherwise.
         write(Register::TransmitControl, TRANSMIT_ON | PAD | ADD_CHECKSUM);
         reset_receive_fifo();
         Line::Ethernet.enable();
         Self { frames }
     }
 
-    /// Whether the cable is in, as the PHY says. If so, the MAC transmits as the PHY has
-    /// negotiated.
+    /// Whether the cable is plugged in, as the PHY reports. If so, the MAC transmits as
+    /// the PHY has negotiated.
     pub fn link(&mut self) -> Link {
         match (read_phy(PHY_ID), read_phy(PHY_STATUS)) {
-            // Nobody answers: emulators have no PHY.
+            // No answer: emulators have no PHY.
             (Some(0 | 0xFFFF) | None, _) | (_, None) => Link::Unknown,
             (Some(_), Some(status)) if status & PHY_HAS_LINK != 0 => {
                 if status & PHY_HAS_NEGOTIATED != 0 {
@@ -155,10 +154,9 @@ impl Ethernet {
         }
     }
 
-    /// Moves the next frame from the FIFO to the buffer, and says how long it
-    /// is. A frame nobody can take is read all the same: left in the FIFO, it
-    /// would stay in front of all others, and nothing would ever be received
-    /// again.
+    /// Moves the next frame from the FIFO to the buffer, and returns its length. A frame
+    /// that cannot be used is read too: if it stayed in the FIFO, it would block all
+    /// others, and nothing would ever be received again.
     fn take_frame(&mut self) -> Option<usize> {
         if read(Register::FrameCount) == 0 {
             return None;
@@ -167,9 +165,8 @@ impl Ethernet {
         let [low, high, ..] = first;
         let total = usize::from(u16::from_le_bytes([low, high]));
         if !(SMALLEST_TOTAL..=FIFO_LEN).contains(&total) {
-            // That is no length: the words are out of step, and only a new
-            // start brings them back. What it looks like otherwise: one burst
-            // too many, and from then on only noise.
+            // That is not a length: the words are out of step, and only a restart of the
+            // FIFO helps. Symptom without it: after an overrun, only noise.
             reset_receive_fifo();
             return None;
         }
@@ -180,7 +177,7 @@ impl Ethernet {
         }
         for _ in 1..total.div_ceil(4) {
             let word = read(Register::Data).to_le_bytes();
-            // What exceeds the buffer is the checksum, or a frame too long.
+            // What exceeds the buffer is the checksum, or the rest of a frame that is too long.
             if let Some(place) = words.next() {
                 *place = word;
             }
@@ -194,16 +191,15 @@ impl Device for Ethernet {
     type RxToken<'a> = ReceivedFrame<'a>;
     type TxToken<'a> = FrameToSend<'a>;
 
-    /// A received frame, and the right to answer it.
+    /// A received frame, and the permission to answer it.
     ///
-    /// A full transmitter must not hold a received frame back: a write is
-    /// refused only if the peer's FIN was *taken in* before. So this looks at
-    /// the receiver alone, and an answer waits for room, which at 100 Mbit/s
-    /// takes 0.12 ms at the most.
+    /// A full transmitter must not hold back a received frame: a write is refused only if
+    /// the peer's FIN was *processed* before. So this checks only the receiver, and an
+    /// answer waits for room, which takes at most 0.12 ms at 100 Mbit/s.
     fn receive(&mut self, _: Instant) -> Option<(Self::RxToken<'_>, Self::TxToken<'_>)> {
         recover_receiver();
         recover_transmitter();
-        // Each turn reads a frame, and the FIFO holds 31 at the most.
+        // Each iteration reads a frame, and the FIFO holds at most 31.
         let len = (0..32).find_map(|_| {
             if read(Register::FrameCount) == 0 {
                 return Some(None);
@@ -219,11 +215,10 @@ impl Device for Ethernet {
         ))
     }
 
-    /// The right to send a frame, if there is room for one.
+    /// The permission to send a frame, if there is room for one.
     ///
-    /// What it looks like when this is given without room: of two frames in a
-    /// row the second is lost or garbled, and the retransmission timer sets the
-    /// pace.
+    /// Symptom if this is given without room: the second of two consecutive frames is
+    /// lost or damaged, and the retransmission timer determines the throughput.
     fn transmit(&mut self, _: Instant) -> Option<Self::TxToken<'_>> {
         if read(Register::TransmitRequest) & SEND != 0 {
             IS_ROOM_WANTED.store(true, Ordering::Relaxed);
@@ -234,11 +229,11 @@ impl Device for Ethernet {
         })
     }
 
-    /// What the MAC can do. It adds and checks the checksum of Ethernet, but
-    /// not those of IP and TCP: those stay with smoltcp, the default.
+    /// The capabilities of the MAC. It adds and verifies the checksum of Ethernet, but
+    /// not those of IP and TCP: smoltcp does those, as by default.
     ///
-    /// The MTU counts the Ethernet header but not its checksum. What it looks
-    /// like with 1500 instead: everything works, with segments of 1446 octets.
+    /// The MTU counts the Ethernet header but not its checksum. Symptom with 1500:
+    /// everything works, but with segments of 1446 octets.
     fn capabilities(&self) -> DeviceCapabilities {
         let mut capabilities = DeviceCapabilities::default();
         capabilities.medium = Medium::Ethernet;
@@ -247,8 +242,8 @@ impl Device for Ethernet {
     }
 }
 
-/// A frame in the receive buffer. It has left the FIFO already, so dropping the
-/// token unread loses it, as on a cable, and blocks nothing.
+/// A frame in the receive buffer. It has already left the FIFO, so dropping the token
+/// unread loses it, as on a cable, and blocks nothing.
 pub struct ReceivedFrame<'a> {
     frame: &'a [u8],
 }
@@ -259,14 +254,14 @@ impl phy::RxToken for ReceivedFrame<'_> {
     }
 }
 
-/// The right to send one frame.
+/// The permission to send one frame.
 pub struct FrameToSend<'a> {
     buffer: &'a mut [u8; BUFFER_LEN],
 }
 
 impl phy::TxToken for FrameToSend<'_> {
-    /// smoltcp keeps to the MTU, so `len` fits. Written without an index, so
-    /// that no panic lands in the firmware for what never happens.
+    /// smoltcp keeps to the MTU, so `len` fits. There is no indexing, so that the
+    /// firmware contains no panic for what never happens.
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
         let end = LENGTH_LEN + len;
         let result = f(self.buffer.get_mut(LENGTH_LEN..end).unwrap_or_default());
@@ -285,7 +280,7 @@ impl phy::TxToken for FrameToSend<'_> {
     }
 }
 
-/// Waits until the last frame has left, for a bounded time.
+/// Waits until the last frame was sent, for a bounded time.
 fn wait_for_room() {
     let is_free = (0..SEND_LOOKS).any(|_| read(Register::TransmitRequest) & SEND == 0);
     if is_free {
@@ -295,18 +290,18 @@ fn wait_for_room() {
     }
 }
 
-/// Acknowledging an error empties the FIFO: the frame is lost, and TCP sends it again.
-/// What it looks like otherwise: nothing is ever sent again, and a chip that has nothing
-/// to send does not sleep any more, since the interrupt stays.
+/// Acknowledging an error empties the FIFO: the frame is lost, and TCP retransmits it.
+/// Symptom without it: nothing is ever sent again, and a chip that has nothing to send
+/// does not sleep any more, because the interrupt stays.
 fn recover_transmitter() {
     if read(Register::InterruptStatus) & TRANSMIT_ERROR != 0 {
         write(Register::InterruptStatus, TRANSMIT_ERROR);
     }
 }
 
-/// Lets the MAC do as the PHY has negotiated. What it looks like when the two differ:
-/// everything works, until there is traffic in both directions; then frames are lost to
-/// collisions that only one end sees.
+/// Sets the MAC to what the PHY has negotiated. Symptom if the two differ: everything
+/// works until there is traffic in both directions; then frames are lost to collisions
+/// that only one end detects.
 fn follow_duplex() {
     let (Some(abilities), Some(partner)) = (read_phy(PHY_ABILITIES), read_phy(PHY_PARTNER)) else {
         return;
@@ -318,14 +313,14 @@ fn follow_duplex() {
         _ => 0,
     };
     let control = TRANSMIT_ON | PAD | ADD_CHECKSUM | duplex;
-    // Not in the midst of a frame: it is looked at again soon.
+    // Not in the middle of a frame: it is checked again soon.
     let is_free = read(Register::TransmitRequest) & SEND == 0;
     if is_free && read(Register::TransmitControl) != control {
         write(Register::TransmitControl, control);
     }
 }
 
-/// After an overrun the FIFO holds a part of a frame and has to start anew.
+/// After an overrun the FIFO holds a part of a frame and has to be restarted.
 fn recover_receiver() {
     let status = read(Register::InterruptStatus);
     if status & RECEIVE_ERROR != 0 {
@@ -363,12 +358,12 @@ impl Due {
     }
 }
 
-/// Lets the MAC wake the chip, and says whether it has something already. Call
-/// it with interrupts off, and sleep with them off: see `clock.rs`.
+/// Lets the MAC wake the chip, and returns whether it already has something. Call it with
+/// interrupts off, and sleep with them off: see `clock.rs`.
 ///
-/// Acknowledged first and looked at afterwards, or a frame that arrives in
-/// between is neither seen nor announced. What it looks like: now and then a
-/// connection pauses until its next timer.
+/// The interrupt is acknowledged first and the status checked afterwards; otherwise a
+/// frame that arrives in between is neither detected nor signalled. Symptom: a connection
+/// sometimes pauses until its next timer.
 pub fn arm_interrupt() -> Due {
     let room = if IS_ROOM_WANTED.load(Ordering::Relaxed) {
         TRANSMIT_EMPTY
@@ -389,11 +384,11 @@ pub fn arm_interrupt() -> Due {
     }
 }
 
-/// The MAC is awake anyway, and is asked; it need not call. So no handler runs
-/// for it: what it would do is done where the sleep ends.
+/// The program is awake and polls the MAC, which does not have to interrupt. So no
+/// handler runs for it: its work is done where the sleep ends.
 pub fn disarm_interrupt() {
     write(Register::InterruptMask, 0);
-    // Read back, so that the line is down before it is forgotten.
+    // Read back, so that the line is inactive before its pending state is cleared.
     read(Register::InterruptMask);
     Line::Ethernet.forget();
     IS_ROOM_WANTED.store(false, Ordering::Relaxed);

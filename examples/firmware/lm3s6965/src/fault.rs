@@ -1,21 +1,21 @@
-//! Faults, the overflow of the stack first of all.
+//! Faults, in particular a stack overflow.
 //!
 //! The stack is at the beginning of RAM (`memory.x`). Below it there is no memory. The
-//! memory protection unit forbids the 256 MiB below, so that no frame is large enough to
-//! leap over them: the first write below the stack is a fault. Without such a unit the bus
-//! of the chip reports an access to no memory as a fault; QEMU's does not.
+//! memory protection unit forbids the 256 MiB below, so that no stack frame is large
+//! enough to skip them: the first write below the stack is a fault. Without such a unit
+//! the bus of the chip reports an access outside of memory as a fault; QEMU's does not.
 //!
-//! What it cannot do: it protects one stack. Where each task has a stack, as with an RTOS,
-//! each needs a region of its own, set when tasks are switched.
+//! Its limit: it protects one stack. If each task has a stack, as with an RTOS, each needs
+//! a region of its own, set at every task switch.
 
 use crate::registers::{Register, read, write};
 use core::arch::naked_asm;
 use cortex_m_rt::ExceptionFrame;
 
-/// Where the forbidden addresses begin; the RAM, and the stack first in it, follow them.
+/// The start of the forbidden addresses; the RAM, with the stack first, follows them.
 const FORBIDDEN: u32 = 0x1000_0000;
 
-/// Bits of `ProtectionAttributes`: no access for anybody, 2^(27 + 1) octets.
+/// Bits of `ProtectionAttributes`: no access at all, 2^(27 + 1) octets.
 const NO_EXECUTION: u32 = 1 << 28;
 const SIZE_256_MIB: u32 = 27 << 1;
 const REGION_ON: u32 = 1 << 0;
@@ -24,15 +24,15 @@ const REGION_ON: u32 = 1 << 0;
 const UNIT_ON: u32 = 1 << 0;
 const ALL_ELSE_AS_WITHOUT: u32 = 1 << 2;
 
-/// Bits of `FaultStatus`: an access that is forbidden, and a frame of an exception that
-/// could not be put onto the stack.
+/// Bits of `FaultStatus`: a forbidden access, and an exception frame that could not be
+/// pushed onto the stack.
 const FORBIDDEN_ACCESS: u32 = 1 << 1;
 const FORBIDDEN_FRAME: u32 = 1 << 4;
 
-/// What the handler of a fault needs of the stack, with the line of the log.
+/// The stack that a fault handler needs, including its log line.
 const HANDLER_ROOM: usize = 2048;
 
-/// Lets the processor report when the stack overflows.
+/// Makes the processor report a stack overflow.
 pub fn guard_stack() {
     write(Register::ProtectionNumber, 0);
     write(Register::ProtectionBase, FORBIDDEN);
@@ -45,14 +45,14 @@ pub fn guard_stack() {
     cortex_m::asm::isb();
 }
 
-/// Every fault comes here. If there is not enough stack left to say so, its contents are
-/// given up: nothing returns to them.
+/// The handler of every fault. If there is not enough stack left for the log line, the
+/// contents of the stack are discarded: nothing returns to them.
 ///
 /// # Safety
 ///
-/// Called by the processor alone.
-// SAFETY: the name is the one cortex-m-rt puts into the table of vectors, and nobody else
-// has it.
+/// Called only by the processor.
+// SAFETY: the name is the one that cortex-m-rt puts into the vector table, and no other
+// function has it.
 #[unsafe(naked)]
 #[unsafe(export_name = "HardFault")]
 unsafe extern "C" fn hard_fault() -> ! {
@@ -73,7 +73,7 @@ unsafe extern "C" fn hard_fault() -> ! {
     )
 }
 
-/// Says what happened and stops. `frame` is where the stack was.
+/// Logs what happened and stops. `frame` is the address of the exception frame.
 extern "C" fn fault(frame: *const ExceptionFrame) -> ! {
     let status = read(Register::FaultStatus);
     let has_frame = status & FORBIDDEN_FRAME == 0;
@@ -81,8 +81,8 @@ extern "C" fn fault(frame: *const ExceptionFrame) -> ! {
     if !has_frame || status & FORBIDDEN_ACCESS != 0 && is_near_the_end {
         panic!("stack overflow: all {} octets are in use", stack_len());
     }
-    // SAFETY: the processor has put the frame there, and nothing has been written to the
-    // stack in its place: there was room for this handler.
+    // SAFETY: the processor has put the frame there, and it was not overwritten: there
+    // was room for this handler.
     let frame = unsafe { &*frame };
     panic!("hard fault, status {status:#x}: {frame:?}");
 }

@@ -1,9 +1,8 @@
 //! The firmware application on an LM3S6965.
 //!
-//! What a port consists of, each in a file of its own: the network device
-//! (`ethernet.rs`), the clock (`clock.rs`), what sets the chip going
-//! (`chip.rs`), what becomes of faults (`fault.rs`), and the registers (`registers.rs`). This
-//! file puts them together.
+//! The parts of a port, each in a file of its own: the network device (`ethernet.rs`), the
+//! clock (`clock.rs`), the start-up of the chip (`chip.rs`), fault handlers (`fault.rs`), and
+//! the registers (`registers.rs`). This file combines them.
 #![no_std]
 #![no_main]
 
@@ -20,12 +19,12 @@ use lastbyte::stack::Buffers;
 use lastbyte_firmware_app::Board;
 use registers::Line;
 
-/// What is accepted and not acknowledged yet, in octets: five full segments.
-/// The chip has 64 KiB. These and the frames take 12, the stack 7 at its
-/// deepest.
+/// The transmit buffer in octets: five full segments. The chip has 64 KiB. The buffers
+/// and the frames take 12 KiB, the stack at most 7.
 const TX: usize = 5 * 1460;
 
-/// What the peer sends is discarded, so this only has to hold a segment.
+/// The receive buffer in octets. Received bytes are discarded, so it only has to hold a
+/// segment.
 const RX: usize = 1460;
 
 #[entry]
@@ -49,14 +48,14 @@ fn main() -> ! {
     })
 }
 
-// Without this one, a stray interrupt is an endless loop that says nothing.
+// Without this handler, a stray interrupt causes a silent endless loop.
 
 /// # Safety
 ///
-/// Called by the processor alone.
+/// Called only by the processor.
 #[exception]
 unsafe fn DefaultHandler(irqn: i16) {
-    // One of these may come late, when it was forgotten before its line was
-    // down. It says nothing new, and its source is off.
-    assert!(Line::is_known(irqn), "nothing handles interrupt {irqn}");
+    // One of these may arrive late, if it was cleared before its line was inactive. It
+    // carries no new information, and its source is off.
+    assert!(Line::is_known(irqn), "no handler for interrupt {irqn}");
 }

@@ -1,6 +1,6 @@
-//! The registers of the chip, and its interrupt lines: the only access to memory
-//! that is not Rust's, and all of this board's `unsafe` but its handlers of faults
-//! (`fault.rs`). From the data sheet of the LM3S6965.
+//! The registers of the chip, and its interrupt lines: the only access to memory that is
+//! not Rust's, and all of this board's `unsafe` except its fault handlers (`fault.rs`).
+//! From the data sheet of the LM3S6965.
 
 mod map;
 
@@ -20,8 +20,8 @@ pub fn read(register: Register) -> u32 {
 /// Writes a register.
 pub fn write(register: Register, value: u32) {
     let address = register as usize as *mut u32;
-    // SAFETY: every address above is that of a 32-bit register of this chip, and
-    // nothing on it has DMA, so no value lets a peripheral touch memory.
+    // SAFETY: every address above is that of a 32-bit register of this chip, and nothing
+    // on it has DMA, so no value makes a peripheral access memory.
     unsafe { address.write_volatile(value) }
 }
 
@@ -32,7 +32,7 @@ pub enum Line {
     Ethernet = 42,
 }
 
-// SAFETY: the numbers are those of the data sheet, and do not change.
+// SAFETY: the numbers are from the data sheet, and do not change.
 unsafe impl InterruptNumber for Line {
     fn number(self) -> u16 {
         self as u16
@@ -40,21 +40,21 @@ unsafe impl InterruptNumber for Line {
 }
 
 impl Line {
-    /// Lets the line wake the chip. Nothing handles it: what it says is looked
-    /// at where the sleep ends, and forgotten before interrupts are on again.
+    /// Lets the line wake the chip. No handler runs for it: its source is checked where
+    /// the sleep ends, and its pending state is cleared before interrupts are on again.
     pub fn enable(self) {
-        // SAFETY: no critical section is built on this line being off.
+        // SAFETY: no critical section relies on this line being off.
         unsafe { NVIC::unmask(self) }
     }
 
-    /// Whether the number of an interrupt is that of a line here.
+    /// Whether the number of an interrupt belongs to one of these lines.
     pub fn is_known(number: i16) -> bool {
         [Self::Timer, Self::Ethernet]
             .iter()
             .any(|line| i16::try_from(line.number()) == Ok(number))
     }
 
-    /// Forgets what the line has said.
+    /// Clears the pending state of the line.
     pub fn forget(self) {
         NVIC::unpend(self);
     }

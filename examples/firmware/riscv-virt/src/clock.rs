@@ -1,11 +1,10 @@
 //! Time, and sleep.
 //!
-//! Time is the CLINT's counter: 64 bits that count up from power-on and never
-//! come to an end, so there is nothing to add up. But a hart of 32 bits reads
-//! it in two halves.
+//! Time is the CLINT's counter: 64 bits that count up from power-on and never wrap, so no
+//! extension is needed. But a 32-bit hart reads it in two halves.
 //!
-//! What ends a sleep is the counter's own comparator, set to the time due.
-//! Nothing ticks in between.
+//! The counter's own comparator, set to the due time, ends a sleep. Nothing ticks in
+//! between.
 
 use crate::registers::{Register, read, write};
 use crate::wake;
@@ -19,10 +18,10 @@ pub fn micros() -> u64 {
     ticks() / TICKS_PER_MICRO
 }
 
-/// The upper half, the lower half, and the upper half again: if the lower one
-/// has wrapped in between, the two do not belong together. Read without the
-/// second look, time jumps ahead by seven minutes for a moment, once in seven
-/// minutes, and every limit that runs is over.
+/// Reads the upper half, the lower half, and the upper half again: if the lower half has
+/// wrapped in between, the two do not belong together. Without the second read, time
+/// would jump ahead by seven minutes for a moment, once in seven minutes, and every
+/// running timeout would be reached.
 fn ticks() -> u64 {
     loop {
         let high = read(Register::TimeHigh);
@@ -41,9 +40,9 @@ impl Clock for ClintClock {
         Instant::from_micros(micros())
     }
 
-    /// Whatever happens between the stack's last look and this call is pending,
-    /// and `wfi` returns at once: see `wake.rs`. That holds for the time as
-    /// well: one that has passed is pending from the moment it is set.
+    /// An event between the stack's last poll and this call is pending, and `wfi` returns
+    /// at once: see `wake.rs`. The same is true for the time: one that has passed is
+    /// pending as soon as it is set.
     fn wait(&mut self, until: Option<Instant>) {
         set_alarm(until.map_or(u64::MAX, |until| {
             until.as_micros().saturating_mul(TICKS_PER_MICRO)
@@ -52,12 +51,12 @@ impl Clock for ClintClock {
     }
 }
 
-/// Lets the timer interrupt from this time on, in ticks.
+/// Makes the timer interrupt from this time on, in ticks.
 fn set_alarm(at: u64) {
     let [low, high] = [at as u32, (at >> 32) as u32];
-    // In between, the comparator must hold nothing that is earlier than both
-    // the old time and the new one, or a hart that handles the interrupt gets
-    // one for nothing (RISC-V privileged architecture, 3.2.1).
+    // In between, the comparator must not hold a value that is earlier than both the old
+    // time and the new one; otherwise a hart that handles the interrupt gets a spurious
+    // one (RISC-V privileged architecture, 3.2.1).
     write(Register::AlarmLow, u32::MAX);
     write(Register::AlarmHigh, high);
     write(Register::AlarmLow, low);

@@ -1,9 +1,9 @@
-//! Memory that the network card reads and writes by itself.
+//! Memory that the network card reads and writes (DMA).
 //!
-//! There are two kinds: pages for the queues, which `virtio-drivers` asks for,
-//! and buffers for frames. Both sides use the same addresses, and there is no
-//! cache to maintain on this machine. On a chip that has one, `share` and
-//! `unshare` are where a buffer is cleaned and invalidated.
+//! There are two kinds: pages for the queues, which `virtio-drivers` requests, and
+//! buffers for frames. Both sides use the same addresses, and this machine has no cache
+//! to maintain. On a chip with a cache, `share` and `unshare` clean and invalidate a
+//! buffer.
 
 use core::cell::Cell;
 use core::ptr::NonNull;
@@ -24,15 +24,15 @@ const _: () = assert!(align_of::<Page>() == PAGE_SIZE && size_of::<Page>() == PA
 static POOL: ConstStaticCell<[Page; PAGES]> =
     ConstStaticCell::new([const { Page([0; PAGE_SIZE]) }; PAGES]);
 
-/// What is left of the pool once some of it was given.
+/// The part of the pool that is not yet given out.
 static LEFT: Mutex<Cell<&'static mut [Page]>> = Mutex::new(Cell::new(&mut []));
 
-/// How `virtio-drivers` gets memory: from the pool, once. The card is never
-/// given up, so nothing is ever given back.
+/// `virtio-drivers` gets memory from the pool, once. The card is never released, so no
+/// memory is ever returned.
 pub struct Pool;
 
-// SAFETY: a page is given once, zeroed, and belongs to nobody else; addresses
-// are the same for the card and for the hart.
+// SAFETY: a page is given out once, zeroed, and has no other owner; addresses are the
+// same for the card and for the hart.
 unsafe impl Hal for Pool {
     fn dma_alloc(pages: usize, _: BufferDirection) -> (PhysAddr, NonNull<u8>) {
         let given = critical_section::with(|cs| {
@@ -50,7 +50,7 @@ unsafe impl Hal for Pool {
             }
         });
         match given {
-            // By this address the driver knows that there is no memory left.
+            // With this address the driver detects that there is no memory left.
             [] => (0, NonNull::dangling()),
             [..] => {
                 let start = NonNull::from(given).cast();
@@ -65,7 +65,7 @@ unsafe impl Hal for Pool {
     }
 
     unsafe fn mmio_phys_to_virt(addr: PhysAddr, _: usize) -> NonNull<u8> {
-        // Only cards on a PCI bus ask for this.
+        // Only cards on a PCI bus need this.
         let addr = usize::try_from(addr).unwrap_or_default();
         NonNull::new(core::ptr::with_exposed_provenance_mut(addr)).unwrap_or(NonNull::dangling())
     }
@@ -79,17 +79,17 @@ unsafe impl Hal for Pool {
 
 /// The address of memory, for the card.
 fn address(memory: NonNull<u8>) -> PhysAddr {
-    // Exposed, since what reaches it is not the hart.
+    // Exposed, because the card, not the hart, accesses it.
     memory.as_ptr().expose_provenance() as PhysAddr
 }
 
 /// The header of virtio and the largest frame.
 pub const BUFFER_LEN: usize = 12 + 1514;
 
-/// What frames are written to and read from.
+/// The buffer of a frame.
 ///
-/// A pointer and no reference: while the card has the buffer, a reference to it
-/// must not even exist.
+/// A pointer, not a reference: while the card has the buffer, no reference to it may
+/// exist.
 pub struct Buffer(NonNull<[u8; BUFFER_LEN]>);
 
 impl Buffer {
@@ -98,8 +98,8 @@ impl Buffer {
     }
 
     pub fn octets(&self) -> &[u8; BUFFER_LEN] {
-        // SAFETY: the memory is there for ever and this value's alone, and one
-        // that can be reached is not with the card, since it is `Lent` there.
+        // SAFETY: the memory lives forever and only this value owns it. While the card
+        // has the buffer, it is in a `Lent` and cannot be accessed.
         unsafe { self.0.as_ref() }
     }
 

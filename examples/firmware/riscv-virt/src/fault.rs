@@ -1,12 +1,12 @@
-//! Faults, the overflow of the stack first of all.
+//! Faults, in particular a stack overflow.
 //!
-//! The stack lies directly above the flash (`memory.x`) and grows down towards it. The
-//! hart's physical memory protection forbids writes to the flash: so the first write below
-//! the stack is a fault, and no frame leaps over 256 KiB of flash. Where there is no memory
-//! below the RAM, the bus of a chip reports the same.
+//! The stack is directly above the flash (`memory.x`) and grows down towards it. The hart's
+//! physical memory protection forbids writes to the flash: so the first write below the
+//! stack is a fault, and no stack frame can skip 256 KiB of flash. On a chip without memory
+//! below the RAM, the bus reports such a write as a fault.
 //!
-//! What it cannot do: it does not stop the network card, which writes to memory by itself;
-//! and it protects one stack, not those of the tasks of an RTOS.
+//! Its limits: it does not stop the network card, which writes to memory by itself, and it
+//! protects one stack, not those of the tasks of an RTOS.
 
 use core::arch::global_asm;
 use riscv::ExceptionNumber;
@@ -15,12 +15,13 @@ use riscv::register::mcause::{self, Trap};
 use riscv::register::{mepc, mtval};
 use riscv_rt::TrapFrame;
 
-/// What the handler of a fault needs of the stack, with the line of the log.
+/// The stack that a fault handler needs, including its log line.
 const HANDLER_ROOM: usize = 2032;
 
-// Every trap begins here. riscv-rt's own beginning puts the registers onto the stack, which
-// is a fault again if the stack is at its end. So that is looked at first, and if there is
-// not enough left, its contents are given up: nothing returns to them.
+// Every trap begins here. riscv-rt's own entry code pushes the registers onto the stack,
+// which is a fault again if the stack is full. So the stack pointer is checked first, and
+// if there is not enough room, the contents of the stack are discarded: nothing returns to
+// them.
 global_asm!(
     ".section .trap.start, \"ax\"",
     ".global _start_trap",
@@ -63,10 +64,9 @@ extern "C" fn fault_at_the_end() -> ! {
     );
 }
 
-// Without these two, a fault or a stray interrupt is an endless loop that says
-// nothing.
+// Without these two, a fault or a stray interrupt causes a silent endless loop.
 
-// SAFETY: the name is the one riscv-rt calls, and nobody else has it.
+// SAFETY: the name is the one that riscv-rt calls, and no other function has it.
 #[unsafe(export_name = "ExceptionHandler")]
 fn exception(frame: &TrapFrame) -> ! {
     panic!(
@@ -81,5 +81,5 @@ fn exception(frame: &TrapFrame) -> ! {
 // SAFETY: as above.
 #[unsafe(export_name = "DefaultHandler")]
 fn interrupt() -> ! {
-    panic!("nothing handles {:?}", mcause::read().cause());
+    panic!("no handler for {:?}", mcause::read().cause());
 }

@@ -1,9 +1,8 @@
 //! The firmware application on QEMU's RISC-V machine.
 //!
-//! What a port consists of, each in a file of its own: the network device
-//! (`network.rs`, over memory from `dma.rs`), the clock (`clock.rs`), what
-//! wakes the hart (`wake.rs`), what becomes of faults (`fault.rs`), and the registers
-//! (`registers.rs`). This file puts them together.
+//! The parts of a port, each in a file of its own: the network device (`network.rs`, over
+//! memory from `dma.rs`), the clock (`clock.rs`), wake-ups (`wake.rs`), fault handlers
+//! (`fault.rs`), and the registers (`registers.rs`). This file combines them.
 #![no_std]
 #![no_main]
 
@@ -21,10 +20,11 @@ use network::{Frames, Network, StartError};
 use riscv_rt::entry;
 use static_cell::ConstStaticCell;
 
-/// What is accepted and not acknowledged yet, in octets: five full segments.
+/// The transmit buffer in octets: five full segments.
 const TX: usize = 5 * 1460;
 
-/// What the peer sends is discarded, so this only has to hold a segment.
+/// The receive buffer in octets. Received bytes are discarded, so it only has to hold a
+/// segment.
 const RX: usize = 1460;
 
 static BUFFERS: ConstStaticCell<Buffers<1, TX, RX>> = ConstStaticCell::new(Buffers::new());
@@ -39,7 +39,7 @@ fn main() -> ! {
     lastbyte_firmware_semihost::run(BUFFERS.take(), |seed| {
         let device = match Network::start(FRAMES.take()) {
             Ok(device) => device,
-            Err(StartError::NoCard) => panic!("no virtio slot has a network card in it"),
+            Err(StartError::NoCard) => panic!("no virtio slot has a network card"),
             Err(StartError::Card(error)) => panic!("the network card does not start: {error}"),
         };
         Board {

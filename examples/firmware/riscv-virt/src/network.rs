@@ -1,15 +1,14 @@
-//! The virtio network card as a smoltcp [`Device`], by the crate
-//! `virtio-drivers`: the porting lesson for a card with DMA.
+//! The virtio network card as a smoltcp [`Device`], with the crate `virtio-drivers`: the
+//! porting lesson for a card with DMA.
 //!
-//! The card moves frames between the cable and buffers of ours. Which buffers,
-//! it is told by two queues: *here is room for a frame*, *here is a frame to
-//! send*; and it answers in the same queues when it is done with one. An
-//! Ethernet MAC with descriptor rings works the same way.
+//! The card moves frames between the cable and our buffers. It gets the buffers in two
+//! queues: *here is room for a frame*, and *here is a frame to send*. It returns each
+//! buffer in the same queue when it is done with it. An Ethernet MAC with descriptor
+//! rings works the same way.
 //!
-//! smoltcp reads and writes in those buffers themselves: no frame is ever
-//! copied. That takes an account of who has a buffer, the card or we, which is
-//! kept by ownership: what the card has is in a [`Lent`], where nobody reaches
-//! it.
+//! smoltcp reads and writes directly in these buffers: no frame is ever copied. So the
+//! code has to track which buffers the card has. Ownership does that: such a buffer is in
+//! a [`Lent`], where it cannot be accessed.
 
 use crate::dma::{BUFFER_LEN, Buffer, Pool};
 use crate::registers::{Slot, enable_wake_ups};
@@ -26,16 +25,16 @@ use virtio_drivers::transport::{DeviceType, Transport};
 /// Places in each queue, a power of two.
 const QUEUE: usize = 8;
 
-/// Buffers for frames to receive: as many as there are places. What comes while
-/// the card has none is lost.
+/// The number of buffers for received frames: as many as there are places. A frame that
+/// arrives while the card has none is lost.
 const RX_BUFFERS: usize = QUEUE;
 
-/// Buffers for frames to send: a transmit buffer of five segments, one for an
-/// answer, and one that is being written.
+/// The number of buffers for frames to send: a transmit buffer of five segments, one for
+/// an answer, and one that is being written.
 const TX_BUFFERS: usize = 7;
 
-/// Of these, the stack may not have the last one by itself: an answer must find
-/// one. See [`Network::receive`].
+/// The last of these is kept for an answer, and the stack does not get it otherwise. See
+/// [`Network::receive`].
 const TX_RESERVED: usize = 1;
 
 const _: () = assert!(TX_BUFFERS <= QUEUE);
@@ -43,15 +42,15 @@ const _: () = assert!(TX_BUFFERS <= QUEUE);
 /// The largest frame without its checksum: 1500 octets of payload and a header.
 const LARGEST_FRAME: usize = 1514;
 
-/// The feature by which a card says whether there is a link, and the bit it
-/// says so with (virtio 1.2, 5.1.3 and 5.1.4).
+/// The feature with which a card reports its link, and the bit of that report (virtio
+/// 1.2, 5.1.3 and 5.1.4).
 const FEATURE_STATUS: u64 = 1 << 16;
 const STATUS_LINK_UP: u16 = 1 << 0;
 
 type Card = VirtIONetRaw<Pool, MmioTransport<'static>, QUEUE>;
 
-/// The memory of the buffers. It is static because the card writes there
-/// whenever a frame comes.
+/// The memory of the buffers. It is static because the card writes there whenever a frame
+/// arrives.
 pub struct Frames {
     rx: [[u8; BUFFER_LEN]; RX_BUFFERS],
     tx: [[u8; BUFFER_LEN]; TX_BUFFERS],
@@ -69,13 +68,13 @@ impl Frames {
 /// Why there is no network.
 #[derive(Debug)]
 pub enum StartError {
-    /// No virtio slot has a network card in it.
+    /// No virtio slot has a network card.
     NoCard,
-    /// The card does not do what a virtio network card does.
+    /// The card does not behave like a virtio network card.
     Card(virtio_drivers::Error),
 }
 
-/// The card, and the buffers it does not have.
+/// The card, and the buffers that it does not have.
 pub struct Network {
     receiver: Receiver,
     transmitter: Transmitter,
@@ -83,7 +82,7 @@ pub struct Network {
 }
 
 impl Network {
-    /// Looks for the card and sets it going.
+    /// Searches the card and starts it.
     ///
     /// # Errors
     ///
@@ -106,19 +105,18 @@ impl Network {
         })
     }
 
-    /// The address the card is made with.
+    /// The hardware address of the card.
     pub fn hardware_addr(&self) -> EthernetAddress {
         EthernetAddress(self.transmitter.card.mac_address())
     }
 
-    /// Whether the cable is in, as the card says.
+    /// Whether the cable is plugged in, as the card reports.
     pub fn link(&mut self) -> Link {
         self.cable.look()
     }
 
-    /// Acknowledges the card's interrupt, and says whether it had one. What it
-    /// was for is looked at afterwards, here for room to send and by the caller
-    /// for frames.
+    /// Acknowledges the card's interrupt, and returns whether it had one. The reason is
+    /// checked afterwards: here for room to send, and by the caller for frames.
     fn acknowledge(&mut self) -> bool {
         if !wake::is_pending() {
             return false;
@@ -128,7 +126,7 @@ impl Network {
             transmitter.card.ack_interrupt();
         });
         if transmitter.is_room_wanted && transmitter.card.poll_transmit().is_some() {
-            // The stack was refused a moment ago and is about to sleep.
+            // The stack found no room just before and is about to sleep.
             transmitter.is_room_wanted = false;
             wake::note_due();
         }
@@ -140,12 +138,11 @@ impl Device for Network {
     type RxToken<'a> = ReceivedFrame<'a>;
     type TxToken<'a> = FrameToSend<'a>;
 
-    /// A received frame, and the right to answer it.
+    /// A received frame, and the permission to answer it.
     ///
-    /// A full transmitter must not hold a received frame back: a write is
-    /// refused only if the peer's FIN was *taken in* before. So this looks at
-    /// the receiver alone. An answer for which there is no buffer is lost, as on
-    /// a cable, and one buffer is kept for it.
+    /// A full transmitter must not hold back a received frame: a write is refused only if
+    /// the peer's FIN was *processed* before. So this checks only the receiver. An answer
+    /// without a buffer is lost, as on a cable, and one buffer is kept for it.
     fn receive(&mut self, _: Instant) -> Option<(Self::RxToken<'_>, Self::TxToken<'_>)> {
         if !self.receiver.take_frame(&mut self.transmitter.card) {
             let had_interrupt = self.acknowledge();
@@ -158,7 +155,7 @@ impl Device for Network {
         Some((ReceivedFrame { frame }, FrameToSend { transmitter }))
     }
 
-    /// The right to send a frame, if there is a buffer for the next one.
+    /// The permission to send a frame, if there is a buffer for the next one.
     fn transmit(&mut self, _: Instant) -> Option<Self::TxToken<'_>> {
         let transmitter = &mut self.transmitter;
         if transmitter.free.len() <= TX_RESERVED {
@@ -168,9 +165,8 @@ impl Device for Network {
         (!transmitter.is_room_wanted).then_some(FrameToSend { transmitter })
     }
 
-    /// What the card can do. It could check and compute the checksums of TCP,
-    /// but `virtio-drivers` does not ask it to, so they stay with smoltcp, the
-    /// default.
+    /// The capabilities of the card. It could verify and compute TCP checksums, but
+    /// `virtio-drivers` does not enable that, so smoltcp does, as by default.
     ///
     /// The MTU counts the Ethernet header but not its checksum.
     fn capabilities(&self) -> DeviceCapabilities {
@@ -181,7 +177,7 @@ impl Device for Network {
     }
 }
 
-/// A frame in the buffer the card has put it into.
+/// A frame in the buffer where the card has put it.
 pub struct ReceivedFrame<'a> {
     frame: &'a [u8],
 }
@@ -192,14 +188,14 @@ impl phy::RxToken for ReceivedFrame<'_> {
     }
 }
 
-/// The right to send one frame.
+/// The permission to send one frame.
 pub struct FrameToSend<'a> {
     transmitter: &'a mut Transmitter,
 }
 
 impl phy::TxToken for FrameToSend<'_> {
-    /// smoltcp keeps to the MTU, so `len` fits. Written without an index, so
-    /// that no panic lands in the firmware for what never happens.
+    /// smoltcp keeps to the MTU, so `len` fits. There is no indexing, so that the
+    /// firmware contains no panic for what never happens.
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
         let start = self.transmitter.header_len;
         let end = start + len;
@@ -210,18 +206,17 @@ impl phy::TxToken for FrameToSend<'_> {
     }
 }
 
-/// The card, and where it is.
+/// The card, and its slot.
 fn find() -> Option<(Slot, MmioTransport<'static>)> {
     Slot::all().find_map(|slot| {
-        // An empty slot has a transport of no device, which is an error.
+        // The transport of an empty slot has no device, which is an error.
         let transport = slot.transport().ok()?;
         (transport.device_type() == DeviceType::Network).then_some((slot, transport))
     })
 }
 
-/// The buffers the card has, by the numbers it knows them by. Nothing here
-/// gives access to one: it has to be taken out, which only makes sense when the
-/// card is done with it.
+/// The buffers that the card has, by the tokens of the queue. Nothing here gives access
+/// to one: it has to be removed, which may only be done when the card is done with it.
 struct Lent([Option<(Buffer, usize)>; QUEUE]);
 
 impl Lent {
@@ -229,7 +224,7 @@ impl Lent {
         Self([const { None }; QUEUE])
     }
 
-    /// Keeps a buffer whose first `len` octets the card has.
+    /// Stores a buffer whose first `len` octets the card has.
     fn put(&mut self, token: u16, buffer: Buffer, len: usize) {
         if let Some(place) = self.0.get_mut(usize::from(token)) {
             *place = Some((buffer, len));
@@ -243,9 +238,9 @@ impl Lent {
 
 struct Receiver {
     lent: Lent,
-    /// The buffer with the frame that was received last, and where in it that
-    /// is. The card gets it back when the next frame is asked for: smoltcp reads
-    /// in it until then.
+    /// The buffer with the last received frame, and the place of the frame in it. The
+    /// card gets it back when the next frame is requested: smoltcp reads in it until
+    /// then.
     received: Option<(Buffer, core::ops::Range<usize>)>,
 }
 
@@ -262,18 +257,18 @@ impl Receiver {
     }
 
     fn lend(&mut self, card: &mut Card, mut buffer: Buffer) {
-        // SAFETY: the memory is there for ever. The buffer is reached by nobody
-        // until the card names its token: it is put away below.
+        // SAFETY: the memory lives forever. Nothing accesses the buffer until the card
+        // returns its token: it is stored below.
         match unsafe { card.receive_begin(buffer.octets_mut()) } {
             Ok(token) => self.lent.put(token, buffer, BUFFER_LEN),
-            // There are no more buffers than places, so only a broken queue
-            // refuses one. Then it is out of use.
-            Err(_) => defmt::error!("the network card takes no buffer"),
+            // There are no more buffers than places, so only a broken queue refuses one.
+            // That buffer is then lost.
+            Err(_) => defmt::error!("the network card accepts no buffer"),
         }
     }
 
-    /// Gives the last frame's buffer back and takes the next frame, and says
-    /// whether there is one.
+    /// Gives the last frame's buffer back and takes the next frame. Returns whether there
+    /// is one.
     fn take_frame(&mut self, card: &mut Card) -> bool {
         if let Some((buffer, _)) = self.received.take() {
             self.lend(card, buffer);
@@ -283,16 +278,16 @@ impl Receiver {
         };
         let Some((mut buffer, _)) = self.lent.take(token) else {
             defmt::error!(
-                "the network card gives back buffer {}, which it has not",
+                "the network card returns buffer {}, which it does not have",
                 token
             );
             return false;
         };
-        // SAFETY: it is the buffer this token was given for.
+        // SAFETY: it is the buffer of this token.
         let lens = unsafe { card.receive_complete(token, buffer.octets_mut()) };
-        // Taking the frame has told the card to interrupt for the next one. It
-        // has to know before the next look, or a frame in between is neither
-        // seen nor announced.
+        // Taking the frame has enabled the interrupt for the next one. The card has to
+        // see that before the next check; otherwise a frame in between is neither
+        // detected nor signalled.
         riscv::asm::fence();
         let (header_len, len) = lens.unwrap_or_default();
         self.received = Some((buffer, header_len..header_len + len));
@@ -308,15 +303,15 @@ impl Receiver {
 struct Transmitter {
     card: Card,
     lent: Lent,
-    /// What the next frame is written to.
+    /// The buffer that the next frame is written to.
     written: Buffer,
-    /// What takes its place when it is sent.
+    /// The buffer that replaces it when it is sent.
     free: Vec<Buffer, TX_BUFFERS>,
-    /// The header of virtio in front of each frame. It asks for nothing, is the
-    /// same for all, and so stands in each buffer from the beginning.
+    /// The virtio header in front of each frame. It requests nothing and is the same for
+    /// all frames, so each buffer has it from the start.
     header_len: usize,
-    /// Whether a frame had to wait for a buffer: only then is it worth waking up
-    /// when one is back.
+    /// Whether a frame had to wait for a buffer: only then is a wake-up needed when one
+    /// is returned.
     is_room_wanted: bool,
 }
 
@@ -328,7 +323,7 @@ impl Transmitter {
         let mut free = Vec::new();
         for memory in others {
             let _ = card.fill_buffer_header(memory);
-            // There is room for all there are.
+            // There is room for all buffers.
             let _ = free.push(Buffer::new(memory));
         }
         Self {
@@ -341,8 +336,8 @@ impl Transmitter {
         }
     }
 
-    /// Sends the first `len` octets of what was written, or loses them if
-    /// nothing could take their place.
+    /// Sends the first `len` octets of what was written, or drops them if there is no
+    /// buffer to replace this one.
     fn send(&mut self, len: usize) {
         if self.free.is_empty() {
             self.take_back();
@@ -352,41 +347,40 @@ impl Transmitter {
         };
         let buffer = core::mem::replace(&mut self.written, next);
         let frame = buffer.octets().get(..len).unwrap_or_default();
-        // SAFETY: the memory is there for ever. The buffer is reached by nobody
-        // until the card names its token: it is put away below.
+        // SAFETY: the memory lives forever. Nothing accesses the buffer until the card
+        // returns its token: it is stored below.
         match unsafe { self.card.transmit_begin(frame) } {
             Ok(token) => self.lent.put(token, buffer, len),
             // As in `Receiver::lend`.
-            Err(_) => defmt::error!("the network card takes no frame"),
+            Err(_) => defmt::error!("the network card accepts no frame"),
         }
     }
 
-    /// Takes back what the card has sent. Not before a buffer is needed: taking
-    /// one back tells the card to interrupt when the next one is sent, for which
-    /// there is no need as long as there are others.
+    /// Takes back the buffers that the card has sent, but not before one is needed:
+    /// taking one back enables the interrupt for the next sent one, which is not needed
+    /// while there are others.
     fn take_back(&mut self) {
         while let Some(token) = self.card.poll_transmit() {
             let Some((buffer, len)) = self.lent.take(token) else {
                 defmt::error!(
-                    "the network card has sent buffer {}, which it has not",
+                    "the network card has sent buffer {}, which it does not have",
                     token
                 );
                 return;
             };
             let frame = buffer.octets().get(..len).unwrap_or_default();
-            // SAFETY: it is the buffer, and the part of it, that this token was
-            // given for.
+            // SAFETY: it is the buffer, and the part of it, of this token.
             let _ = unsafe { self.card.transmit_complete(token, frame) };
             // As in `take_frame`.
             riscv::asm::fence();
-            // There is room for all there are.
+            // There is room for all buffers.
             let _ = self.free.push(buffer);
         }
     }
 }
 
 struct Cable {
-    /// Where the card is asked; `None` if it cannot tell.
+    /// The slot in which the card reports its link; `None` if it cannot report it.
     slot: Option<Slot>,
     generation: u32,
     link: Link,
@@ -397,13 +391,13 @@ impl Cable {
         let Some(slot) = self.slot else {
             return Link::Unknown;
         };
-        // The number first: a change behind it is seen at the next look.
+        // The number is read first: a change after that is detected at the next check.
         let generation = slot.generation();
         let is_up = slot.network_status() & STATUS_LINK_UP != 0;
         let has_changed = generation != self.generation;
         self.generation = generation;
         self.link = match self.link {
-            // It is up again, but was not at some time since the last look.
+            // The link is up again, but was down at some time since the last check.
             Link::Up if has_changed => Link::Down,
             _ if is_up => Link::Up,
             _ => Link::Down,

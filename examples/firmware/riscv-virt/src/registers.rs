@@ -1,11 +1,10 @@
-//! The registers of the machine: the timer and the interrupt controller that
-//! most RISC-V chips have, and what the driver of the network card leaves out.
-//! With `dma.rs`, which lends memory to the card, this is all of this board's
-//! `unsafe` but the beginning of a trap (`fault.rs`).
+//! The registers of the machine: the timer and the interrupt controller that most RISC-V
+//! chips have, and what the driver of the network card lacks. With `dma.rs`, which lends
+//! memory to the card, this is all of this board's `unsafe` except the trap entry
+//! (`fault.rs`).
 //!
-//! The addresses are those of QEMU's machine (`hw/riscv/virt.c`). On a chip they
-//! stand in its manual; the layout behind them is the same for every CLINT and
-//! PLIC.
+//! The addresses are those of QEMU's machine (`hw/riscv/virt.c`). For a chip they are in
+//! its manual; the register layout is the same for every CLINT and PLIC.
 
 use core::num::NonZero;
 use core::ptr::{self, NonNull};
@@ -24,10 +23,10 @@ pub enum Register {
     // The PLIC, for machine mode on hart 0.
     /// A bit for each of the first 32 lines.
     LinesEnabled = 0x0C00_2000,
-    /// Lines of a higher priority than this interrupt.
+    /// Lines with a higher priority than this may interrupt.
     Threshold = 0x0C20_0000,
-    /// Reads which line interrupts, and takes it; written back, that line may
-    /// do so again.
+    /// A read returns the line that interrupts, and claims it; after the line is written
+    /// back, it may interrupt again.
     Claim = 0x0C20_0004,
 }
 
@@ -42,8 +41,8 @@ pub fn read(register: Register) -> u32 {
 /// Writes a register.
 pub fn write(register: Register, value: u32) {
     let address: *mut u32 = ptr::with_exposed_provenance_mut(register as usize);
-    // SAFETY: every address above is that of a 32-bit register of this machine,
-    // and none of them makes anything touch memory.
+    // SAFETY: every address above is that of a 32-bit register of this machine, and none
+    // of them makes a device access memory.
     unsafe { address.write_volatile(value) }
 }
 
@@ -52,9 +51,9 @@ pub fn write(register: Register, value: u32) {
 pub struct Line(u8);
 
 impl Line {
-    /// The priorities of all lines, a word each.
+    /// The priorities of all lines, one word each.
     const PRIORITIES: usize = 0x0C00_0000;
-    /// Zero would be never.
+    /// Zero would disable it.
     const PRIORITY: u32 = 1;
 
     /// Lets this line, and no other, interrupt.
@@ -68,38 +67,36 @@ impl Line {
     }
 }
 
-/// Lets the timer and the PLIC wake the hart.
+/// Enables the timer and the PLIC to wake the hart.
 ///
-/// Interrupts as a whole (`mstatus.MIE`) are off from reset and stay off: `wfi`
-/// returns for one that is enabled here and pending, and nobody has to handle
-/// it.
+/// The global interrupt enable (`mstatus.MIE`) is off after reset and stays off: `wfi`
+/// returns for an interrupt that is enabled here and pending, without a handler.
 pub fn enable_wake_ups() {
-    // SAFETY: no critical section is built on one of these being off, since
-    // none of them is ever taken.
+    // SAFETY: no critical section relies on one of these being off, because none of them
+    // is ever taken.
     unsafe {
         mie::set_mtimer();
         mie::set_mext();
     }
 }
 
-/// Lets nothing write to the flash, this firmware included, until the next reset.
+/// Forbids all writes to the flash, also by this firmware, until the next reset.
 pub fn protect_flash() {
     const START: usize = 0x8000_0000;
     const LEN: usize = 256 * 1024;
     // A power of two from a multiple of it: the address in words, with the length in its
     // low bits (RISC-V privileged architecture, 3.7.1).
     let region = START / 4 + LEN / 8 - 1;
-    // SAFETY: what may still be done is all that the program does: to read there and to
-    // run what stands there.
+    // SAFETY: the program only reads and executes the flash, which is still allowed.
     unsafe {
         pmpaddr0::write(region);
         pmpcfg0::set_pmp(0, Range::NAPOT, Permission::RX, true);
     }
-    // SAFETY: it only makes the hart use what was set.
+    // SAFETY: it only makes the hart apply the setting.
     unsafe { core::arch::asm!("sfence.vma") }
 }
 
-/// A place a virtio device is plugged into, or none.
+/// A slot that may have a virtio device.
 #[derive(Clone, Copy)]
 pub struct Slot(u8);
 
@@ -112,7 +109,7 @@ impl Slot {
 
     /// Offset of the number that changes with the device's configuration.
     const GENERATION: usize = 0x0FC;
-    /// Offset of the 16 bits behind a network card's address.
+    /// Offset of the 16 bits after a network card's address.
     const NETWORK_STATUS: usize = 0x106;
 
     /// Every slot of the machine.
@@ -127,13 +124,13 @@ impl Slot {
     /// The transport to the device in this slot. Dropped, it resets the device.
     pub fn transport(self) -> Result<MmioTransport<'static>, MmioError> {
         let base = NonNull::with_exposed_provenance(self.base());
-        // SAFETY: there are registers of this length at the base of each slot,
-        // be it empty or not, and they stay there. What is read beside the
-        // transport below may be read at any time and changes nothing.
+        // SAFETY: there are registers of this length at the base of each slot, empty or
+        // not, and they stay there. The registers that are read below, besides the
+        // transport, may be read at any time without a side effect.
         unsafe { MmioTransport::new(base, Self::LEN) }
     }
 
-    /// The line of this slot.
+    /// The interrupt line of this slot.
     pub fn line(self) -> Line {
         Line(Self::FIRST_LINE + self.0)
     }
@@ -150,8 +147,8 @@ impl Slot {
     pub fn network_status(self) -> u16 {
         let address: *const u16 =
             ptr::with_exposed_provenance(self.base().get() + Self::NETWORK_STATUS);
-        // SAFETY: a field of the configuration, to be read in one access of its
-        // own width (virtio 1.2, 4.2.2.2). A slot without it reads as zero.
+        // SAFETY: a field of the configuration, which must be read in one access of its
+        // width (virtio 1.2, 4.2.2.2). A slot without it reads as zero.
         unsafe { address.read_volatile() }
     }
 }

@@ -1,14 +1,14 @@
-//! Checks of what must never happen: `check=` breaks the firmware on purpose. The last line
-//! of the log says what happened, and the firmware stops.
+//! Tests of what must never happen: `check=` breaks the firmware on purpose. The last line
+//! of the log reports what happened, and the firmware stops.
 
 use crate::{USAGE, exit};
 use core::fmt;
 use core::hint::black_box;
 
-/// More than any board here has.
+/// More than the memory of any board here.
 const LARGE: usize = 100 * 1024;
 
-/// Does what the word says.
+/// Performs the check with this name.
 pub fn run(check: &str) -> ! {
     match check {
         "panic" => panic!("on purpose,\nin two lines"),
@@ -27,7 +27,7 @@ pub fn run(check: &str) -> ! {
             exit(USAGE)
         }
     }
-    unreachable!("nothing goes on after check={check}");
+    unreachable!("the firmware continued after check={check}");
 }
 
 /// Panics when it is formatted.
@@ -46,7 +46,7 @@ impl fmt::Display for Bomb {
     }
 }
 
-/// Has no bottom when it is formatted.
+/// Recurses without end when it is formatted.
 struct Well;
 
 impl defmt::Format for Well {
@@ -55,7 +55,7 @@ impl defmt::Format for Well {
     }
 }
 
-/// Calls itself until the stack is at its end.
+/// Calls itself until the stack overflows.
 #[expect(unconditional_recursion, reason = "on purpose")]
 #[inline(never)]
 fn deeper(depth: u32) -> u32 {
@@ -66,7 +66,7 @@ fn deeper(depth: u32) -> u32 {
     below.wrapping_add(first)
 }
 
-/// Calls itself and writes a line each time: what needs the end of the stack is the logger.
+/// Calls itself and writes a line each time, so that the stack overflows in the logger.
 #[expect(unconditional_recursion, reason = "on purpose")]
 #[inline(never)]
 fn deeper_with_a_line(depth: u32) -> u32 {
@@ -74,7 +74,7 @@ fn deeper_with_a_line(depth: u32) -> u32 {
     deeper_with_a_line(depth.wrapping_add(1)).wrapping_add(black_box(depth))
 }
 
-/// One frame that leaps over whatever lies next to the stack.
+/// One stack frame that skips everything next to the stack.
 #[inline(never)]
 fn large() -> u8 {
     let frame = black_box([1; LARGE]);

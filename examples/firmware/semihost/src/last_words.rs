@@ -8,18 +8,18 @@ use core::sync::atomic::{AtomicU8, Ordering};
 /// The status after a panic, as for a program of the host.
 const PANICKED: i32 = 101;
 
-/// The longest message, in octets. What follows is left out.
+/// The longest message, in octets. The rest is left out.
 const LONGEST: usize = 400;
 
-/// How many panics there were. The second one is a fault or a panic in the formatting of
-/// the first; the third would be one in the few instructions that report the second.
+/// The number of panics. The second one is a fault or a panic while the first is
+/// formatted; a third one would be in the few instructions that report the second.
 static PANICS: AtomicU8 = AtomicU8::new(0);
 
-/// Says why in one line, and stops. A panic may come at any place, in the midst of a log
-/// line too.
+/// Reports the reason in one line, and stops. A panic may happen anywhere, also in the
+/// middle of a log line.
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
-    // Nothing else runs that could count: interrupts that panic come here as well.
+    // Nothing else runs that could count: interrupts that panic also end here.
     let before = PANICS.load(Ordering::Relaxed);
     PANICS.store(before.saturating_add(1), Ordering::Relaxed);
     match before {
@@ -38,7 +38,7 @@ fn panic(info: &PanicInfo<'_>) -> ! {
             log::seize();
             let (file, line) = info.location().map_or(("", 0), |at| (at.file(), at.line()));
             defmt::error!(
-                "panicked at {=str}:{=u32}, while it was being said why",
+                "panicked at {=str}:{=u32}, while a panic was reported",
                 file,
                 line
             );
@@ -48,7 +48,7 @@ fn panic(info: &PanicInfo<'_>) -> ! {
     exit(PANICKED)
 }
 
-/// A message of several lines as one, and not longer than a line of the log.
+/// A message of several lines as one line, and not longer than a line of the log.
 struct OneLine<T>(T);
 
 impl<T: Display> Display for OneLine<T> {

@@ -1,10 +1,9 @@
-//! What an emulated board gets from its host, by semihosting: the settings,
-//! the way out for logs, random numbers, an exit status.
+//! What an emulated board gets from its host, by semihosting: settings, output for logs,
+//! random numbers, an exit status.
 //!
-//! A real board has other sources for each: constants or flash, RTT or a
-//! UART, a hardware random number generator, and nowhere to exit to: it stops with
-//! its watchdog not kicked. What is here is used the same way by every board in this
-//! directory.
+//! A real board has other sources: constants or flash, RTT or a UART, a hardware random
+//! number generator. It cannot exit, and stops without feeding its watchdog. Every board
+//! in this directory uses this code in the same way.
 #![no_std]
 #![deny(unsafe_code)]
 
@@ -23,13 +22,13 @@ use semihosting::{fs, io::Read, process};
 /// The longest command line, in octets.
 const LONGEST_COMMAND_LINE: usize = 512;
 
-/// The status for settings that are wrong.
+/// The exit status for wrong settings.
 const USAGE: i32 = 2;
-/// The status when the host gives what it must not.
+/// The exit status if the host supplies invalid data.
 const BROKEN: i32 = 1;
 
-/// Reads the settings, makes the board with a seed for this boot, runs the
-/// application, and exits with its outcome.
+/// Reads the settings, makes the board with a seed for this boot, runs the application,
+/// and exits with its outcome.
 pub fn run<D: Device, C: Clock, const TX: usize, const RX: usize>(
     buffers: &mut Buffers<1, TX, RX>,
     make: impl FnOnce(u64) -> Board<D, C>,
@@ -43,7 +42,7 @@ pub fn run<D: Device, C: Clock, const TX: usize, const RX: usize>(
     };
     // The first word is the name of the program.
     let words = (&words).into_iter().skip(1);
-    // What is no UTF-8 is no setting either; the error names the word.
+    // A word that is not UTF-8 is not a setting; the error names the word.
     let words = words.map(|word| word.unwrap_or("(not UTF-8)"));
     let words = words.filter(|word| !word.is_empty());
     let words = words.inspect(|word| {
@@ -63,16 +62,16 @@ pub fn run<D: Device, C: Clock, const TX: usize, const RX: usize>(
     exit(outcome.exit_code().into())
 }
 
-/// 64 random bits. The host's stand for those of the generator that a real chip has; a
-/// chip without one counts its boots in non-volatile memory and hashes the count with a
-/// secret of the device (`lastbyte::stack::boot_seed`).
+/// 64 random bits. The host replaces the random number generator of a real chip. A chip
+/// without one counts its boots in non-volatile memory and hashes the count with a secret
+/// of the device (`lastbyte::stack::boot_seed`).
 fn seed() -> u64 {
     let mut seed = [0; 8];
     let read = fs::File::open(c"/dev/urandom").and_then(|mut file| file.read(&mut seed));
     match read {
         Ok(8) => u64::from_le_bytes(seed),
         Ok(_) | Err(_) => {
-            // No constant in its place: local ports and sequence numbers could be
+            // A constant must not replace it: local ports and sequence numbers could be
             // computed from it.
             defmt::error!("the host gives no random number; give one with seed=");
             exit(BROKEN)

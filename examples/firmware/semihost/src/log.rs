@@ -1,47 +1,48 @@
-//! The way out for logs: `defmt` frames through the host's standard output.
+//! The output for logs: `defmt` frames to the host's standard output.
 //!
-//! The host may stop reading, as with a terminal that is held (Ctrl-S) or a full pipe. The
-//! board goes on: a frame for which there is no room is left out, those that are missing
-//! are counted, and the log says how many, at the place where they are missing. Frames
-//! leave as a whole, so that no other one is damaged. On a chip with RTT or a UART the same
-//! has to be decided, and a logger that waits stops the connection with the log.
+//! The host may stop reading, as with a stopped terminal (Ctrl-S) or a full pipe. The board
+//! continues: a frame without room is dropped, dropped frames are counted, and the log
+//! reports their number in their place. Frames are only written completely, so that no
+//! other one is damaged. A chip with RTT or a UART needs the same decision: a logger that
+//! waits stops the connection together with the log.
 //!
-//! A panic inside a log line finds the logger taken: [`seize`] gives it up, with the frame
-//! that was being made, and the panic handler has it.
+//! A panic inside a log line happens while the logger is in use: [`seize`] discards the
+//! unfinished frame, and gives the logger to the panic handler.
 
 use core::cell::UnsafeCell;
 use critical_section::RestoreState;
 use defmt::Encoder;
 use semihosting::io::{Stdout, Write, stdout};
 
-/// What the host has not taken yet, in octets. A frame that is longer is left out.
+/// The size of the buffer for what the host has not yet read, in octets. A longer frame is
+/// dropped.
 const ROOM: usize = 1024;
 
-/// How often a frame is offered at the end of a run, to a host that reads slowly.
+/// How often writing is tried at the end of a run, for a host that reads slowly.
 const LAST_OFFERS: u32 = 50_000;
 
 static LOG: Shared = Shared(UnsafeCell::new(Log::new()));
 
-/// Not a `RefCell`: an overflow of the stack comes most likely in the midst of a log line,
-/// and its last words must not find the log borrowed.
+/// Not a `RefCell`: a stack overflow most likely happens in the middle of a log line, and
+/// the log must not be borrowed when it is reported.
 struct Shared(UnsafeCell<Log>);
 
-// SAFETY: `with` alone reaches the log.
+// SAFETY: only `with` accesses the log.
 unsafe impl Sync for Shared {}
 
 struct Log {
     encoder: Encoder,
     host: Option<Stdout>,
     out: [u8; ROOM],
-    /// How much of `out` the host has.
+    /// How much of `out` the host has read.
     taken: usize,
-    /// Where in `out` the frame that is being made begins.
+    /// The offset in `out` where the unfinished frame begins.
     start: usize,
-    /// Where it ends so far.
+    /// The offset where it ends so far.
     end: usize,
-    /// Whether the frame that is being made does not fit, or must not leave.
+    /// Whether the unfinished frame does not fit, or must not be written.
     is_cut: bool,
-    /// How many lines are being made: one, unless the formatting of one writes another.
+    /// How many lines are in progress: one, unless the formatting of one writes another.
     depth: u32,
     /// How many lines are missing here.
     missing: u32,
@@ -64,7 +65,7 @@ impl Log {
         }
     }
 
-    /// Appends a part of the frame, as the encoder gives it.
+    /// Appends a part of the frame from the encoder.
     fn push(&mut self, encode: impl FnOnce(&mut Encoder, &mut dyn FnMut(&[u8]))) {
         let Self {
             encoder,
@@ -87,7 +88,7 @@ impl Log {
 
     fn start_frame(&mut self) {
         self.start = self.end;
-        // What is missing is reported first: no later line may come before the report.
+        // Missing lines are reported first: no later line may come before the report.
         self.is_cut = self.missing > 0;
         self.push(|encoder, out| encoder.start_frame(out));
     }
@@ -102,7 +103,7 @@ impl Log {
         self.offer();
     }
 
-    /// Offers the host what is finished. It takes as much as it can at once.
+    /// Writes finished frames to the host, as much as it accepts at once.
     fn offer(&mut self) {
         if self.host.is_none() {
             self.host = stdout().ok();
@@ -123,28 +124,28 @@ impl Log {
     }
 }
 
-/// What `operation` does to the log, with interrupts off. It must not call this again.
+/// Runs `operation` on the log, with interrupts off. It must not call this again.
 fn with<T>(operation: impl FnOnce(&mut Log) -> T) -> T {
     critical_section::with(|_| {
-        // SAFETY: nothing else runs on the only core there is, but the handler of a fault or
-        // a panic in the midst of the operation; and that never goes back to it.
+        // SAFETY: nothing else runs on the only core, except the handler of a fault or a
+        // panic in the middle of the operation, which never returns to it.
         operation(unsafe { &mut *LOG.0.get() })
     })
 }
 
-/// Reports the lines that are missing, before any other line.
+/// Reports missing lines, before any other line.
 fn report_missing() {
     let missing = with(|log| {
         log.offer();
         log.take_missing()
     });
     if let Some(missing) = missing {
-        // Printed without a level: no filter of levels leaves it out.
+        // Printed without a level, so that no level filter drops it.
         defmt::println!("{} lines of the log are missing here", missing);
     }
 }
 
-/// Takes the logger from a line that will not be finished, wherever that was interrupted.
+/// Takes the logger from a line that will not be finished, wherever it was interrupted.
 pub fn seize() {
     with(|log| {
         log.encoder = Encoder::new();
@@ -167,14 +168,14 @@ pub fn flush() {
 #[defmt::global_logger]
 struct Logger;
 
-// SAFETY: a line is made with interrupts off, on the only core there is, and a second one in
-// its midst is counted and left out.
+// SAFETY: a line is made with interrupts off, on the only core, and a second one within it
+// is counted and dropped.
 unsafe impl defmt::Logger for Logger {
     fn acquire() {
         if with(|log| log.depth == 0) {
             report_missing();
         }
-        // SAFETY: given back in `release`, which `defmt` calls once for each call of this.
+        // SAFETY: released in `release`, which `defmt` calls once for each call of this.
         let restore = unsafe { critical_section::acquire() };
         with(|log| {
             log.depth = log.depth.saturating_add(1);
@@ -200,7 +201,7 @@ unsafe impl defmt::Logger for Logger {
             Some(log.restore)
         });
         if let Some(restore) = restore {
-            // SAFETY: the state is that of the `acquire` of this line.
+            // SAFETY: the state is from the `acquire` of this line.
             unsafe { critical_section::release(restore) }
         }
     }

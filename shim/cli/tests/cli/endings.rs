@@ -141,7 +141,10 @@ fn a_peer_that_listens_elsewhere_is_refused_with_a_hint() {
     ];
     let report = run(lastbyte(&args)).reports(5, "refused");
     assert!(
-        report.done.stderr.contains("127.0.0.1:5000 only"),
+        report
+            .done
+            .stderr
+            .contains("only listens on 127.0.0.1:5000"),
         "{report:#?}"
     );
 }

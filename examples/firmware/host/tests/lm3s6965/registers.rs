@@ -1,4 +1,4 @@
-//! The registers, with a model of the chip in the place of the chip.
+//! The registers, with a model in place of the chip.
 
 use std::cell::RefCell;
 
@@ -36,7 +36,7 @@ impl Line {
     pub fn forget(self) {}
 }
 
-/// Whether both ends of the cable know what the other can do.
+/// Whether both ends of the cable know the abilities of the other.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Negotiated {
     NotYet,
@@ -60,11 +60,12 @@ pub struct Chip {
     divider: u64,
     counter: u64,
     counter_start: u64,
-    /// What has happened in the MAC, what of it interrupts, how it transmits.
+    /// The interrupt status and mask of the MAC, and how it transmits.
     status: u32,
     mask: u32,
     transmit_control: u32,
-    /// The PHY: its link and negotiation, its abilities, the partner's, and what was read.
+    /// The PHY: its link and negotiation, its abilities, the partner's, and which registers
+    /// were read.
     phy: [u32; 6],
     phy_read: u32,
 }
@@ -79,10 +80,10 @@ const CRYSTAL_8_MHZ: u32 = 0xE;
 const DUPLEX: u32 = 1 << 4;
 const LOCKED: u32 = 1 << 6;
 
-/// No access to a register takes less.
+/// The shortest access to a register.
 const CYCLES_OF_ACCESS: u64 = 2;
 
-/// 10 ms of an internal oscillator that is fast, 12 MHz and 30 %.
+/// 10 ms of a fast internal oscillator, 12 MHz plus 30 %.
 const STEADY_AFTER: u64 = 156_000;
 
 impl Chip {
@@ -180,7 +181,7 @@ impl Chip {
         200_000_000 / self.divider
     }
 
-    /// Lets the counter run.
+    /// Advances the counter.
     pub fn pass(&mut self, ticks: u64) {
         assert!(ticks <= self.counter, "it was not read for a whole lap");
         self.counter -= ticks;
@@ -194,7 +195,7 @@ impl Chip {
         self.status & TRANSMIT_ERROR == 0
     }
 
-    /// The line stays up as long as anything that may interrupt is not acknowledged.
+    /// The line stays active while any enabled interrupt is not acknowledged.
     pub fn interrupts(&self) -> bool {
         self.status & self.mask != 0
     }

@@ -10,8 +10,8 @@ pub const CASES: &[Case] = &[
     ("last_beat_lost", Place::Tap, last_beat_lost),
     ("last_beats_lost", Place::Tap, last_beats_lost),
     ("beat_lost_on_the_way", Place::Tap, beat_lost_on_the_way),
-    ("lost_beats_said_again", Place::Tap, lost_beats_said_again),
-    ("last_beat_said_again", Place::Tap, last_beat_said_again),
+    ("lost_beats_sent_again", Place::Tap, lost_beats_sent_again),
+    ("last_beat_sent_again", Place::Tap, last_beat_sent_again),
     (
         "beats_keep_their_period",
         Place::User,
@@ -19,7 +19,7 @@ pub const CASES: &[Case] = &[
     ),
 ];
 
-/// The peer's host crashes: from `beat` on nothing arrives, and with `last` there is a RST.
+/// The peer's host crashes: from `beat` on nothing arrives, and with `last` it sends a RST.
 #[track_caller]
 fn lose(bench: &mut Bench, mut connection: Connection, beat: u64, last: u64) {
     let before: String = (1..beat).map(|beat| format!("beat {beat}\n")).collect();
@@ -41,7 +41,7 @@ fn boot(bench: &mut Bench, settings: &[&str]) -> Peer {
     peer
 }
 
-/// Nothing more is to be said, so the run ends, and not as done.
+/// There is nothing more to send, so the run ends, but not successfully.
 fn last_beat_lost(bench: &mut Bench) {
     let peer = boot(bench, &["count=3"]);
     lose(bench, peer.accept(), 3, 3);
@@ -57,7 +57,7 @@ fn last_beats_lost(bench: &mut Bench) {
     bench.wait_exit(1);
 }
 
-/// The others arrive over a second connection. It finishes, and the run is not done.
+/// The other beats arrive over a second connection. It finishes, but the run is not successful.
 fn beat_lost_on_the_way(bench: &mut Bench) {
     let peer = boot(bench, &["count=4"]);
     lose(bench, peer.accept(), 2, 2);
@@ -68,17 +68,17 @@ fn beat_lost_on_the_way(bench: &mut Bench) {
     assert!(!bench.has_said(Level::Info, "done"));
 }
 
-fn lost_beats_said_again(bench: &mut Bench) {
+fn lost_beats_sent_again(bench: &mut Bench) {
     let peer = boot(bench, &["count=4", "lost=again"]);
     lose(bench, peer.accept(), 2, 3);
-    bench.wait_for("beats 2 to 3 are not known to have arrived: said again");
+    bench.wait_for("beats 2 to 3 are not known to have arrived: sent again");
     assert_eq!(peer.accept().read_to_end(), b"beat 2\nbeat 3\nbeat 4\n");
     assert_eq!(bench.wait_ended().cause, "finished");
     bench.wait_for("done");
     bench.wait_exit(0);
 }
 
-fn last_beat_said_again(bench: &mut Bench) {
+fn last_beat_sent_again(bench: &mut Bench) {
     let peer = boot(bench, &["count=3", "lost=again"]);
     lose(bench, peer.accept(), 3, 3);
     assert_eq!(peer.accept().read_to_end(), b"beat 3\n");
@@ -86,9 +86,9 @@ fn last_beat_said_again(bench: &mut Bench) {
     bench.wait_exit(0);
 }
 
-/// A beat is due at its time, not so long after the one before was written. One that is
-/// late, on a machine that does something else as well, moves no other: so the earliest
-/// of the first ten is compared with the earliest of the last ten.
+/// A beat is due at its time, not at an interval after the previous one was written. On a
+/// busy machine a late beat delays no other one: so the earliest of the first ten is
+/// compared with the earliest of the last ten.
 fn beats_keep_their_period(bench: &mut Bench) {
     const BEATS: u32 = 200;
     let peer = bench.peer();

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::Instant;
 
-/// Runs `test` at `place`, on a thread of its own.
+/// Runs `test` at `place`, on a separate thread.
 pub fn run(board: &Board, place: Place, test: fn(&mut Bench)) {
     let firmware = board.firmware().unwrap().to_owned();
     let done = thread::spawn(move || {
@@ -31,13 +31,13 @@ pub struct Bench {
     firmware: PathBuf,
     place: Place,
     qemu: Option<Qemu>,
-    /// What was read of the log, to be shown if the test fails.
+    /// The log lines read so far, which are shown if the test fails.
     log: Vec<Line>,
-    /// Of the last line that was read.
+    /// The time of the last line that was read.
     time: f64,
 }
 
-/// The last word of the firmware about a connection.
+/// The firmware's report of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ended {
     pub cause: String,
@@ -71,7 +71,7 @@ impl Ended {
 }
 
 impl Bench {
-    /// A peer that listens where the firmware will look for it.
+    /// A peer that listens where the firmware connects.
     #[track_caller]
     pub fn peer(&self) -> Peer {
         Peer::listen(self.place.listen_at(0))
@@ -83,14 +83,14 @@ impl Bench {
         self.boot_to(None, port, settings);
     }
 
-    /// As [`boot`](Self::boot), with another host for the peer.
+    /// Like [`boot`](Self::boot), with another host for the peer.
     #[track_caller]
     pub fn boot_to(&mut self, host: Option<Ipv4Addr>, port: u16, settings: &[&str]) {
         let boot = self.settings(host, port, settings);
         self.start(&boot);
     }
 
-    /// As [`boot`](Self::boot), with arguments for QEMU itself.
+    /// Like [`boot`](Self::boot), with arguments for QEMU itself.
     #[track_caller]
     pub fn boot_in(&mut self, qemu: &[String], port: u16, settings: &[&str]) {
         let boot = self.settings(None, port, settings);
@@ -111,7 +111,7 @@ impl Bench {
         self.qemu = Some(boot.start().unwrap());
     }
 
-    /// Cuts the power.
+    /// Turns the power off.
     pub fn power_off(&mut self) {
         self.qemu = None;
     }
@@ -132,14 +132,14 @@ impl Bench {
         self.qemu().process_id()
     }
 
-    /// The next line of the log in which `text` stands.
+    /// The next line of the log that contains `text`.
     #[track_caller]
     pub fn wait_for(&mut self, text: &str) -> Line {
         let start = Instant::now();
         loop {
             let left = LIMIT.saturating_sub(start.elapsed());
             let Some(line) = self.qemu().next_line(left) else {
-                panic!("the firmware does not say: {text}");
+                panic!("the firmware does not log: {text}");
             };
             self.log.push(line.clone());
             self.check_time(&line);
@@ -149,8 +149,8 @@ impl Bench {
         }
     }
 
-    /// Time never goes back, except when the board starts anew. A reset may cut
-    /// a line, which has no time then; only a start may follow it.
+    /// Checks that time never goes back, except when the board restarts. A reset may
+    /// truncate a line, which then has no time; only a start may follow it.
     #[track_caller]
     fn check_time(&mut self, line: &Line) {
         let time = line.time.parse().unwrap_or(f64::INFINITY);
@@ -159,7 +159,7 @@ impl Bench {
         self.time = time;
     }
 
-    /// How the next connection that ends did so.
+    /// The report of the next connection that ends.
     #[track_caller]
     pub fn wait_ended(&mut self) -> Ended {
         Ended::of(&self.wait_for(": ended "))
@@ -175,7 +175,7 @@ impl Bench {
         assert_eq!(end, QemuEnd::Status(status));
     }
 
-    /// Reads the log until there is no more of it.
+    /// Reads the log to its end.
     #[track_caller]
     pub fn read_log_to_end(&mut self) {
         while let Some(line) = self.qemu().next_line(LIMIT) {
@@ -184,7 +184,7 @@ impl Bench {
         }
     }
 
-    /// What was read of the log.
+    /// The log lines read so far.
     pub fn log(&self) -> &[Line] {
         &self.log
     }

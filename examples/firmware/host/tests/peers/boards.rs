@@ -18,7 +18,7 @@ pub struct Board {
     firmware: Result<PathBuf, String>,
 }
 
-/// Every board there is, with its firmware built.
+/// Every board, with its firmware built.
 pub fn all() -> Vec<Board> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let boards = BOARDS.iter().filter_map(|&(name, machine)| {
@@ -41,7 +41,7 @@ impl Board {
         self.machine
     }
 
-    /// What this machine lacks to run it.
+    /// What is missing on this machine to run it.
     pub fn missing(&self) -> Option<String> {
         let (program, package) = (self.machine.program(), self.machine.package());
         let version = Command::new(program).arg("--version").output();
@@ -50,21 +50,20 @@ impl Board {
             .map(|error| format!("{program}: {error} (package {package})"))
     }
 
-    /// Where it is, or why it could not be built. That is never a reason to
-    /// leave a test out.
+    /// The path of the firmware, or why it could not be built. That is never a reason to
+    /// skip a test.
     pub fn firmware(&self) -> Result<&Path, &str> {
         self.firmware.as_deref().map_err(String::as_str)
     }
 }
 
-/// Builds the firmware as `cargo build` in its directory does, and says where
-/// it is.
+/// Builds the firmware like `cargo build` in its directory, and returns its path.
 fn build(directory: &Path) -> Result<PathBuf, String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
         .args(["build", "--locked", "--release", "--quiet"])
         .args(["--message-format", "json-render-diagnostics"])
-        // Cargo takes its configuration, the target among it, from there.
+        // Cargo reads its configuration, including the target, from there.
         .current_dir(directory)
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())

@@ -1,4 +1,4 @@
-//! The cable comes out, and goes in again.
+//! The cable is unplugged, and plugged in again.
 
 use crate::Case;
 use crate::bench::Bench;
@@ -6,15 +6,23 @@ use crate::network::Place;
 use crate::peer::Stream;
 
 pub const CASES: &[Case] = &[
-    ("out_and_in", Place::Tap, out_and_in),
-    ("out_for_a_moment", Place::Tap, out_for_a_moment),
+    (
+        "unplugged_and_plugged_in",
+        Place::Tap,
+        unplugged_and_plugged_in,
+    ),
+    ("unplugged_for_a_moment", Place::Tap, unplugged_for_a_moment),
     ("stays_out", Place::Tap, stays_out),
-    ("in_again_in_a_pause", Place::Tap, in_again_in_a_pause),
+    (
+        "plugged_in_during_a_pause",
+        Place::Tap,
+        plugged_in_during_a_pause,
+    ),
 ];
 
-/// Nothing ends, nothing is lost, and the application is told that nothing
-/// gets through.
-fn out_and_in(bench: &mut Bench) {
+/// The connection does not end, nothing is lost, and the application gets the advice that
+/// the connection has stalled.
+fn unplugged_and_plugged_in(bench: &mut Bench) {
     let peer = bench.peer();
     let settings = ["mode=bulk", "bytes=3000000", "stall=1s"];
     bench.boot(peer.port(), &settings);
@@ -33,8 +41,8 @@ fn out_and_in(bench: &mut Bench) {
     bench.wait_exit(0);
 }
 
-/// Shorter than the time between two looks of the application.
-fn out_for_a_moment(bench: &mut Bench) {
+/// Shorter than the time between two checks of the application.
+fn unplugged_for_a_moment(bench: &mut Bench) {
     let peer = bench.peer();
     bench.boot(peer.port(), &["every=1s", "count=2"]);
     let mut connection = peer.accept();
@@ -48,7 +56,7 @@ fn out_for_a_moment(bench: &mut Bench) {
     bench.wait_exit(0);
 }
 
-/// The cause is what is known, that nothing was heard; the link stands beside.
+/// The cause is that the peer was not heard; the report also contains the link.
 fn stays_out(bench: &mut Bench) {
     let peer = bench.peer();
     let settings = [
@@ -68,8 +76,8 @@ fn stays_out(bench: &mut Bench) {
     bench.wait_exit(7);
 }
 
-/// The pause between two attempts ends with it, where the board can tell.
-fn in_again_in_a_pause(bench: &mut Bench) {
+/// The pause between two attempts ends when the link comes up, if the board can detect that.
+fn plugged_in_during_a_pause(bench: &mut Bench) {
     let peer = bench.peer();
     let settings = [
         "every=300ms",

@@ -1,4 +1,4 @@
-//! Connections that the peer ends, in each way there is.
+//! Connections that the peer ends, in every way.
 
 use crate::Case;
 use crate::bench::Bench;
@@ -55,8 +55,8 @@ fn peer_resets(bench: &mut Bench) {
     bench.wait_exit(4);
 }
 
-/// Linux sends a RST then. What its TCP had acknowledged is exactly what lay
-/// there unread, and the ledger says so: acknowledged, not read.
+/// Linux then sends a RST. Its TCP had acknowledged exactly the bytes that were not read,
+/// and the ledger counts them as acknowledged.
 fn closed_with_unread_data(bench: &mut Bench) {
     let peer = bench.peer();
     bench.boot(
@@ -91,7 +91,7 @@ fn vanished(bench: &mut Bench) {
     octets.extend(connection.read_available());
     let ended = bench.wait_ended();
     assert_eq!(ended.cause, "vanished");
-    // Acknowledgements were dropped too, so the peer may have more.
+    // Acknowledgements were dropped too, so the peer may have received more.
     assert!(ended.acknowledged <= connection.read(), "{ended:?}");
     assert!(connection.read() <= ended.accepted, "{ended:?}");
     assert!(ended.undelivered > 0, "{ended:?}");
@@ -101,7 +101,7 @@ fn vanished(bench: &mut Bench) {
     bench.wait_exit(7);
 }
 
-/// Patience is for a peer that is there and does not read. This one is silent.
+/// Patience is for a peer that responds and does not read. This one is silent.
 fn vanished_before_patience_ends(bench: &mut Bench) {
     let peer = bench.peer();
     let settings = [
@@ -119,7 +119,7 @@ fn vanished_before_patience_ends(bench: &mut Bench) {
     bench.wait_exit(7);
 }
 
-/// With keep-alives an idle connection notices too, and nothing is lost.
+/// With keep-alives an idle connection detects it too, and nothing is lost.
 fn vanished_while_idle(bench: &mut Bench) {
     let peer = bench.peer();
     bench.boot(
@@ -136,8 +136,8 @@ fn vanished_while_idle(bench: &mut Bench) {
     bench.wait_exit(7);
 }
 
-/// The peer is there and reads nothing: the application's choice, not the
-/// library's.
+/// The peer responds and reads nothing: the application, not the library, decides to
+/// stop.
 fn out_of_patience(bench: &mut Bench) {
     let peer = bench.peer();
     bench.boot(

@@ -1,4 +1,5 @@
-//! The firmware breaks: one line says why, and it stops with the status of a panic.
+//! The firmware panics: one line has the reason, and the firmware stops with the status of a
+//! panic.
 
 use crate::Case;
 use crate::bench::Bench;
@@ -27,7 +28,7 @@ pub const CASES: &[Case] = &[
     ),
 ];
 
-/// The last line is the only one above a warning, and whole.
+/// Checks that the last line is the only one above a warning, and complete.
 #[track_caller]
 fn assert_last_words(bench: &mut Bench, check: &str, words: &[&str]) {
     bench.boot(5000, &[&format!("check={check}")]);
@@ -54,7 +55,7 @@ fn panic_in_a_log_line(bench: &mut Bench) {
 }
 
 fn panic_in_a_panic(bench: &mut Bench) {
-    let words = ["panicked at ", "check.rs:", "while it was being said why"];
+    let words = ["panicked at ", "check.rs:", "while a panic was reported"];
     assert_last_words(bench, "panic-in-panic", &words);
 }
 
@@ -72,7 +73,7 @@ fn stack_overflow_in_the_logger(bench: &mut Bench) {
     assert_last_words(bench, "overflow-by-logging", &OVERFLOW);
 }
 
-/// A frame that is larger than all of the memory.
+/// A stack frame that is larger than the whole memory.
 fn stack_overflow_by_one_frame(bench: &mut Bench) {
     assert_last_words(bench, "large-frame", &OVERFLOW);
 }

@@ -1,4 +1,4 @@
-//! Connections that live, and end as they should.
+//! Connections that live, and end normally.
 
 use crate::Case;
 use crate::bench::Bench;
@@ -17,7 +17,7 @@ pub const CASES: &[Case] = &[
     ("a_frame_wakes_the_chip", Place::Tap, a_frame_wakes_the_chip),
     ("idle_sleeps", Place::Tap, idle_sleeps),
     ("idle_runs_nothing", Place::User, idle_runs_nothing),
-    ("time_runs_true", Place::User, time_runs_true),
+    ("time_is_accurate", Place::User, time_is_accurate),
 ];
 
 fn heartbeat(bench: &mut Bench) {
@@ -53,7 +53,7 @@ fn transfer(bench: &mut Bench, len: u64, settings: &[&str]) {
     bench.wait_exit(0);
 }
 
-/// A peer that reads nothing for a while ends nothing.
+/// A peer that reads nothing for a while does not end the connection.
 fn slow_reader(bench: &mut Bench) {
     let peer = bench.peer();
     let len = 2_000_000;
@@ -68,8 +68,8 @@ fn slow_reader(bench: &mut Bench) {
     bench.wait_exit(0);
 }
 
-/// The buffers are full and the chip sleeps, until a read of the peer opens the
-/// window. With so long a call timeout nothing else wakes it in time.
+/// The buffers are full and the chip sleeps, until a read of the peer opens the window.
+/// The call timeout is so long that nothing else wakes it in time.
 fn a_frame_wakes_the_chip(bench: &mut Bench) {
     let peer = bench.peer();
     peer.take_little();
@@ -88,8 +88,8 @@ fn a_frame_wakes_the_chip(bench: &mut Bench) {
     assert!(took < Duration::from_secs(6), "{took:?}");
 }
 
-/// Between two beats the chip sleeps, and so does QEMU. A loop that polls takes
-/// a whole core, or the share that others leave it.
+/// Between two beats the chip sleeps, and so does QEMU. A loop that polls would take a
+/// whole core, or what is left of it.
 fn idle_sleeps(bench: &mut Bench) {
     let peer = bench.peer();
     bench.boot(peer.port(), &["every=1h"]);
@@ -105,12 +105,12 @@ fn idle_sleeps(bench: &mut Bench) {
     assert!(connection.is_alive());
 }
 
-/// Between two beats not an instruction runs until something is due: no timer comes to an
-/// end in between. Something may have been due in one window, hardly in all of them.
+/// Between two beats no instruction runs until something is due: no timer expires in
+/// between. Something may be due in one window, but hardly in all of them.
 fn idle_runs_nothing(bench: &mut Bench) {
     const WINDOW: Duration = Duration::from_secs(3);
     let peer = bench.peer();
-    // So long a call timeout that the application looks at nothing in between.
+    // A call timeout so long that the application checks nothing in between.
     bench.boot(peer.port(), &["every=1h", "call=1h"]);
     let mut connection = peer.accept();
     connection.read_exact(7);
@@ -124,8 +124,11 @@ fn idle_runs_nothing(bench: &mut Bench) {
             len() - before
         })
         .collect();
-    assert!(ran.contains(&0), "so much of a log in {WINDOW:?}: {ran:?}");
-    // A frame shows that what runs is logged.
+    assert!(
+        ran.contains(&0),
+        "a log of this length in {WINDOW:?}: {ran:?}"
+    );
+    // A frame shows that running code is logged.
     let before = len();
     connection.send_octet();
     let start = Instant::now();
@@ -135,8 +138,8 @@ fn idle_runs_nothing(bench: &mut Bench) {
     }
 }
 
-/// The firmware's time against the host's, over many sleeps.
-fn time_runs_true(bench: &mut Bench) {
+/// Compares the firmware's time with the host's, over many sleeps.
+fn time_is_accurate(bench: &mut Bench) {
     let peer = bench.peer();
     bench.boot(peer.port(), &["every=50ms", "count=100"]);
     let mut connection = peer.accept();

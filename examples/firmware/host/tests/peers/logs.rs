@@ -1,20 +1,20 @@
-//! The log, when nobody reads it for a while.
+//! The log while it is not read for some time.
 
 use crate::Case;
 use crate::bench::Bench;
 use crate::network::Place;
 use lastbyte_firmware_host::Line;
 
-pub const CASES: &[Case] = &[("nobody_reads_the_log", Place::User, nobody_reads_the_log)];
+pub const CASES: &[Case] = &[("log_is_not_read", Place::User, log_is_not_read)];
 
 const BEATS: u64 = 30_000;
-/// More than wait in the runner and in QEMU's pipe.
+/// More lines than fit in the runner's queue and QEMU's pipe.
 const UNREAD: u64 = 15_000;
-/// What is said after the last beat.
+/// The number of lines after the last beat.
 const LAST_LINES: u64 = 3;
 
-/// The firmware goes on, and where lines are missing the log says how many.
-fn nobody_reads_the_log(bench: &mut Bench) {
+/// The firmware continues, and where lines are missing the log has their number.
+fn log_is_not_read(bench: &mut Bench) {
     let peer = bench.peer();
     let count = format!("count={BEATS}");
     bench.boot(peer.port(), &["every=0", &count]);
@@ -37,7 +37,7 @@ fn nobody_reads_the_log(bench: &mut Bench) {
             (last, missing) = (beat, 0);
         }
     }
-    // The last lines may be among those that are missing, the words on the end included.
+    // The last lines may be missing too, including the report of the end.
     let beats = BEATS - last;
     assert!(
         (beats..=beats + LAST_LINES).contains(&missing),

@@ -1,15 +1,13 @@
-//! The firmware of each board, booted in QEMU, against real sockets.
+//! The firmware of each board, booted in QEMU, connected to real sockets.
 //!
-//! Each test compares three accounts: what the firmware says of the connection
-//! (cause and ledger, from its log), what the peer received, and the exit
-//! status. In QEMU's own network (`user`) the peer listens on the loopback;
-//! QEMU stands between the two and answers for the host, so exact causes and
-//! counts are asked for only over a TAP device in a private network namespace
-//! (`tap`), where the kernel's TCP is the peer.
+//! Each test compares three accounts: what the firmware reports of the connection (cause
+//! and ledger, from its log), what the peer received, and the exit status. In QEMU's own
+//! network (`user`) the peer listens on the loopback. QEMU is between the two and answers
+//! for the host, so exact causes and counts are only checked over a TAP device in a
+//! private network namespace (`tap`), where the kernel's TCP is the peer.
 //!
-//! Needs QEMU; for `tap` also root, /dev/net/tun, `ip` and `nft`. Where a
-//! machine lacks one, the tests that need it count as ignored and say so; with
-//! `CI=true` they fail.
+//! They need QEMU; for `tap` also root, /dev/net/tun, `ip` and `nft`. If one is missing,
+//! the tests that need it count as ignored and report it; with `CI=true` they fail.
 
 mod beats;
 mod bench;
@@ -32,10 +30,10 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use network::Place;
 use std::process::ExitCode;
 
-/// A test: its name, where it takes place, and what it does.
+/// A test: its name, its network, and what it does.
 type Case = (&'static str, Place, fn(&mut bench::Bench));
 
-/// The tests mostly wait, each for an emulator of its own.
+/// The tests mostly wait, each for its own emulator.
 const THREADS: usize = 6;
 
 fn main() -> ExitCode {
@@ -70,9 +68,9 @@ fn main() -> ExitCode {
             );
         }
         let firmware = board.clone();
-        let name = format!("{}::nothing_of_ours_panics", board.name());
+        let name = format!("{}::our_code_does_not_panic", board.name());
         trials.push(Trial::test(name, move || {
-            panics::nothing_of_ours_panics(&firmware);
+            panics::our_code_does_not_panic(&firmware);
             Ok(())
         }));
         let of_board = match board.machine() {

@@ -1,4 +1,4 @@
-//! Where a board's cable ends.
+//! The networks that a board is connected to.
 
 use lastbyte_firmware_host::Network;
 use lastbyte_host::namespace::{KERNEL_V4, Namespace, OUR_V4, PREFIX_V4};
@@ -10,7 +10,7 @@ use std::thread;
 /// The board's end of the TAP, and the peer's.
 const TAP: &str = "board0";
 
-/// Which network a test takes place in.
+/// The network of a test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
     /// QEMU's own.
@@ -34,7 +34,7 @@ impl Place {
         }
     }
 
-    /// Where the peer listens.
+    /// The address at which the peer listens.
     pub const fn listen_at(self, port: u16) -> SocketAddrV4 {
         let addr = match self {
             Self::User => Ipv4Addr::LOCALHOST,
@@ -43,8 +43,7 @@ impl Place {
         SocketAddrV4::new(addr, port)
     }
 
-    /// The settings by which the firmware finds its way to `host`, or else to
-    /// the peer.
+    /// The settings with which the firmware reaches `host`, or the peer by default.
     pub fn settings(self, host: Option<Ipv4Addr>) -> Vec<String> {
         match self {
             Self::User => Vec::new(),
@@ -57,7 +56,7 @@ impl Place {
     }
 }
 
-/// What this machine lacks for tests over TAP; `None` if they can run.
+/// What is missing on this machine for tests over TAP; `None` if they can run.
 pub fn missing() -> Option<String> {
     if !rustix::process::geteuid().is_root() {
         return Some("only root may make a TAP device and a network namespace".to_owned());
@@ -77,15 +76,15 @@ pub fn missing() -> Option<String> {
     }
 }
 
-/// Moves the calling thread to the place. The namespace lasts as long as the
-/// thread and what it starts.
+/// Moves the calling thread to this network. The namespace lasts as long as the thread
+/// and the processes that it starts.
 #[track_caller]
 pub fn enter(place: Place) {
     match place {
         Place::User => {}
         Place::Tap => {
             let _namespace = Namespace::enter_empty().expect("it could be made a moment ago");
-            // Made before QEMU opens it, so that it outlives a QEMU.
+            // It is made before QEMU opens it, so that it outlives a QEMU.
             ip(&format!("tuntap add dev {TAP} mode tap"));
             ip(&format!("addr add {KERNEL_V4}/{PREFIX_V4} dev {TAP}"));
             ip(&format!("link set {TAP} up"));

@@ -1,4 +1,4 @@
-//! Connections that never open, and settings that are wrong.
+//! Connections that never open, and wrong settings.
 
 use crate::Case;
 use crate::bench::Bench;
@@ -14,7 +14,7 @@ pub const CASES: &[Case] = &[
     ("wrong_settings", Place::User, wrong_settings),
 ];
 
-/// A port nobody listens at.
+/// A port without a listener.
 fn closed_port(bench: &Bench) -> u16 {
     bench.peer().port()
 }
@@ -34,14 +34,14 @@ fn refused(bench: &mut Bench) {
     assert_ended(bench, "refused", 5);
 }
 
-/// Nobody answers to the address.
+/// No host answers for the address.
 fn unreachable(bench: &mut Bench) {
     let nobody = Ipv4Addr::new(10, 77, 0, 99);
     bench.boot_to(Some(nobody), 5000, &["connections=1", "connect=2s"]);
     assert_ended(bench, "unreachable", 6);
 }
 
-/// The host is there, but its TCP says nothing.
+/// The host responds, but its TCP does not answer.
 fn connect_timeout(bench: &mut Bench) {
     let port = closed_port(bench);
     filter(Filter::FromBoard);

@@ -1,9 +1,9 @@
-//! What of ours can panic in a firmware: nothing but its start-up, its faults, and what
-//! breaks it on purpose.
+//! Which of our code can panic in a firmware: only its start-up, its fault handlers, and
+//! the code that breaks it on purpose.
 //!
-//! A panic tells where in the source it is, so the name of the file lands in
-//! the firmware with it. A file that is not named there has no panic path that
-//! the compiler could not rule out.
+//! A panic reports its place in the source, so the firmware contains the name of the
+//! file. A file whose name is not in the firmware has no panic that the compiler could
+//! not rule out.
 
 use crate::boards::Board;
 use object::endian::Endianness;
@@ -11,12 +11,11 @@ use object::read::elf::ElfFile32;
 use object::{Object, ObjectSection};
 use std::path::{Path, PathBuf};
 
-/// Where a firmware may panic: before anything runs and after everything has gone wrong,
-/// for want of anything better, and in `check=`.
+/// Where a firmware may panic: before anything runs, after a fault, and in `check=`.
 const MAY_PANIC: [&str; 4] = ["main.rs", "chip.rs", "fault.rs", "check.rs"];
 
-/// Fails if a file of ours is named in the firmware.
-pub fn nothing_of_ours_panics(board: &Board) {
+/// Fails if the firmware contains the name of one of our files.
+pub fn our_code_does_not_panic(board: &Board) {
     let elf = std::fs::read(board.firmware().unwrap()).unwrap();
     let elf = ElfFile32::<Endianness>::parse(elf.as_slice()).unwrap();
     let constants: Vec<u8> = elf
@@ -41,7 +40,7 @@ pub fn nothing_of_ours_panics(board: &Board) {
             named.push(name);
         }
     }
-    // Those of the package that is built go by their path in it.
+    // Files of the built package have their path in it.
     for file in sources(&firmware.join(board.name()).join("src")) {
         let name = format!("src/{}", file.display());
         let is_ours = |&at: &usize| at == 0 || constants[at - 1] != b'/';
@@ -50,8 +49,8 @@ pub fn nothing_of_ours_panics(board: &Board) {
         }
     }
     assert!(named.is_empty(), "these can panic: {named:?}");
-    // The firmware does name what may panic, or else names are not to be found
-    // where they are looked for.
+    // The firmware does contain the names of files that may panic; otherwise this search
+    // would not work.
     for name in [
         "src/main.rs".to_owned(),
         semihost.join("check.rs").display().to_string(),

@@ -1,4 +1,4 @@
-//! The peer: a listener with patience, and what it knows of the stream.
+//! The peer: a listener, and its account of the stream.
 
 use rustix::io::ioctl_fionread;
 use rustix::net::sockopt::{set_socket_linger, set_socket_recv_buffer_size};
@@ -7,14 +7,13 @@ use std::net::{Shutdown, SocketAddrV4, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long anything may take that is to happen, on a machine that does something
-/// else as well.
+/// How long an expected event may take, on a busy machine.
 pub const LIMIT: Duration = Duration::from_secs(60);
 
-/// How often it is looked whether it has.
+/// How often it is checked.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
-/// How long a count must stand still to count as settled.
+/// How long a count must not change to be final.
 const SETTLED: Duration = Duration::from_millis(700);
 
 pub struct Peer {
@@ -22,7 +21,7 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Listens at `addr`; at port 0 the kernel picks one.
+    /// Listens at `addr`; for port 0 the kernel chooses one.
     #[track_caller]
     pub fn listen(addr: SocketAddrV4) -> Self {
         let listener = TcpListener::bind(addr).unwrap();
@@ -66,7 +65,7 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// The octets that were read so far.
+    /// The octets read so far.
     pub fn read(&self) -> u64 {
         self.read
     }
@@ -88,7 +87,7 @@ impl Connection {
         octets
     }
 
-    /// Reads what is there.
+    /// Reads what is available.
     #[track_caller]
     pub fn read_available(&mut self) -> Vec<u8> {
         self.read_exact(usize::try_from(self.unread()).unwrap())
@@ -98,7 +97,7 @@ impl Connection {
         self.read += u64::try_from(len).unwrap();
     }
 
-    /// What the kernel has received, and acknowledged, and nobody has read.
+    /// How many octets the kernel has received and acknowledged, but were not read.
     #[track_caller]
     pub fn unread(&self) -> u64 {
         ioctl_fionread(&self.stream).unwrap()
@@ -114,7 +113,7 @@ impl Connection {
         }
     }
 
-    /// Reads nothing until no more arrives, and says what is there then.
+    /// Waits, without reading, until no more arrives, and returns how many octets are unread.
     #[track_caller]
     pub fn wait_full(&self) -> u64 {
         let start = Instant::now();
@@ -138,20 +137,19 @@ impl Connection {
         self.stream.write_all(&[0]).unwrap();
     }
 
-    /// Says that nothing more will come from this side: a FIN.
+    /// Sends a FIN.
     #[track_caller]
     pub fn finish(&self) {
         self.stream.shutdown(Shutdown::Write).unwrap();
     }
 
-    /// Forgets the connection: a RST.
+    /// Resets the connection.
     #[track_caller]
     pub fn reset(self) {
         set_socket_linger(&self.stream, Some(Duration::ZERO)).unwrap();
     }
 
-    /// Whether the kernel still holds the connection for alive: nothing to
-    /// read, and no end.
+    /// Whether the connection still lives in the kernel: nothing to read, and no end.
     #[track_caller]
     pub fn is_alive(&mut self) -> bool {
         self.stream.set_nonblocking(true).unwrap();
@@ -162,11 +160,10 @@ impl Connection {
     }
 }
 
-/// The stream of the bulk writer, as a peer knows it that reads its
-/// description: an account of its own.
+/// The peer's own account of the bulk writer's stream, made from its description.
 #[derive(Debug, Default)]
 pub struct Stream {
-    /// Everything up to here was received, in one connection or another.
+    /// Everything up to this offset was received, in any of the connections.
     have: u64,
 }
 
@@ -175,15 +172,15 @@ impl Stream {
         self.have
     }
 
-    /// Takes in what a connection brought, from its first octet, and says where
-    /// it went on from.
+    /// Processes what a connection has delivered, from its first octet, and returns where
+    /// it resumed.
     #[track_caller]
     pub fn take(&mut self, octets: &[u8]) -> u64 {
         let (header, content) = octets.split_at(8);
         let from = u64::from_be_bytes(header.try_into().unwrap());
         assert!(
             from <= self.have,
-            "octets {} to {from} are left out",
+            "octets {} to {from} are missing",
             self.have
         );
         let mut at = from;

@@ -1,5 +1,5 @@
 //! The LM3S6965 from outside: its registers are written and read over QEMU's test protocol,
-//! beside the firmware that runs.
+//! while the firmware runs.
 
 use crate::Case;
 use crate::bench::Bench;
@@ -16,11 +16,11 @@ pub const CASES: &[Case] = &[(
     transmit_error_while_idle,
 )];
 
-/// Of the Ethernet MAC: what has happened, and the way into the transmit FIFO.
+/// Registers of the Ethernet MAC: its interrupt status, and the transmit FIFO.
 const STATUS: u32 = 0x4004_8000;
 const DATA: u32 = 0x4004_8010;
 const TRANSMIT_ERROR: u32 = 1 << 1;
-/// The length of a frame that the FIFO does not hold, which QEMU reports as an error.
+/// The length of a frame that does not fit into the FIFO, which QEMU reports as an error.
 const TOO_LONG: u32 = 0xFFFF;
 
 const LIMIT: Duration = Duration::from_secs(10);
@@ -49,7 +49,7 @@ impl Registers {
         loop {
             let mut answer = String::new();
             assert_ne!(self.0.read_line(&mut answer).unwrap(), 0, "QEMU has ended");
-            // What else comes is about interrupts.
+            // Other messages are about interrupts.
             if let Some(value) = answer.strip_prefix("OK") {
                 return value.trim().to_owned();
             }
@@ -70,7 +70,7 @@ impl Registers {
     }
 }
 
-/// It is acknowledged, the chip sleeps on, and the next beat leaves.
+/// The error is acknowledged, the chip goes on sleeping, and the next beat is sent.
 fn transmit_error_while_idle(bench: &mut Bench) {
     let peer = bench.peer();
     let directory = tempfile::tempdir().unwrap();

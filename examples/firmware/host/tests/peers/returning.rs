@@ -1,4 +1,4 @@
-//! Peers and boards that come back.
+//! Peers and boards that restart.
 
 use crate::Case;
 use crate::bench::Bench;
@@ -33,11 +33,11 @@ const BULK: &[&str] = &[
     "backoff-most=200ms",
 ];
 
-/// How much the peer reads before it goes, each time.
+/// How much the peer reads each time before it ends.
 const PART: usize = 30_000;
 
-/// It takes its leave with a FIN, and reads what still comes: the next
-/// connection goes on exactly where this one ended.
+/// It sends a FIN, and reads what still arrives: the next connection resumes exactly
+/// where this one ended.
 fn peer_restarts_five_times(bench: &mut Bench) {
     let peer = bench.peer();
     bench.boot(peer.port(), BULK);
@@ -59,8 +59,8 @@ fn peer_restarts_five_times(bench: &mut Bench) {
     complete(bench, &mut stream, &peer);
 }
 
-/// Its host crashes and comes back: nothing more is acknowledged, and then
-/// there is a RST. What was on its way is sent again, and nothing is left out.
+/// Its host crashes and restarts: nothing more is acknowledged, and then it sends a RST.
+/// What was in flight is sent again, and nothing is missing.
 fn peer_crashes_five_times(bench: &mut Bench) {
     let peer = bench.peer();
     bench.boot(peer.port(), BULK);
@@ -93,7 +93,7 @@ fn complete(bench: &mut Bench, stream: &mut Stream, peer: &crate::peer::Peer) {
     bench.wait_exit(0);
 }
 
-/// The board starts anew while the peer still holds the old connection.
+/// The board restarts while the peer still holds the old connection.
 fn reset_button(bench: &mut Bench) {
     board_returns(bench, |bench, _| bench.monitor().reset().unwrap());
 }
@@ -113,8 +113,8 @@ fn board_returns(bench: &mut Bench, restart: fn(&mut Bench, u16)) {
     restart(bench, peer.port());
     let mut new = peer.accept();
     assert_eq!(new.read_to_end(), b"beat 1\nbeat 2\nbeat 3\n");
-    // Of the old connection the board knows nothing, and the peer has heard
-    // nothing, which is why a peer needs a user timeout or keep-alives too.
+    // The board has lost the old connection, and the peer has not noticed it, which is
+    // why a peer also needs a user timeout or keep-alives.
     old.read_available();
     assert!(old.is_alive());
     let ended = bench.wait_ended();

@@ -1,4 +1,4 @@
-//! Where the registers are, from the data sheet of the LM3S6965.
+//! The addresses of the registers, from the data sheet of the LM3S6965.
 
 /// A 32-bit register, by its address.
 #[derive(Clone, Copy)]
@@ -6,7 +6,7 @@
 pub enum Register {
     // System control.
     PllStatus = 0x400F_E050,
-    /// Writing a one forgets what the status says.
+    /// Writing a one clears the status.
     PllStatusClear = 0x400F_E058,
     RunModeClock = 0x400F_E060,
     ClockGates0 = 0x400F_E100,
@@ -15,7 +15,7 @@ pub enum Register {
     User0 = 0x400F_E1E0,
     User1 = 0x400F_E1E4,
 
-    // The processor's memory protection unit, and its account of faults.
+    // The processor's memory protection unit, and its fault status.
     FaultStatus = 0xE000_ED28,
     ProtectionControl = 0xE000_ED94,
     ProtectionNumber = 0xE000_ED98,
@@ -36,12 +36,12 @@ pub enum Register {
     TimerLoad = 0x4003_0028,
 
     // Ethernet MAC.
-    /// Reads what has happened; writing a one forgets it.
+    /// Reads the interrupt status; writing a one clears it.
     InterruptStatus = 0x4004_8000,
     InterruptMask = 0x4004_8004,
     ReceiveControl = 0x4004_8008,
     TransmitControl = 0x4004_800C,
-    /// Each read takes a word out, each write puts one in.
+    /// Each read removes a word, each write adds one.
     Data = 0x4004_8010,
     Address0 = 0x4004_8014,
     Address1 = 0x4004_8018,
