@@ -15,6 +15,7 @@
 //!
 //! The crate's front page has an example program.
 
+mod attempts;
 mod calls;
 mod config;
 mod device;
@@ -32,6 +33,7 @@ mod isn;
 mod neighbours;
 mod observer;
 mod opening;
+mod parts;
 mod ports;
 mod reader;
 mod reading;
@@ -53,9 +55,10 @@ pub use calls::UnknownConnection;
 pub use config::{Buffers, Config, ConfigError, SlotBuffers};
 #[doc(hidden)]
 pub use device::Watch;
-pub use driver::{Network, Stack};
+pub use driver::Stack;
 pub use error::Error;
 pub use opening::OpenError;
+pub use parts::Network;
 pub use reader::Reader;
 pub use secret::boot_seed;
 #[doc(hidden)]

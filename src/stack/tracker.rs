@@ -94,7 +94,7 @@ impl<D: ?Sized> fmt::Debug for Net<'_, '_, D> {
 
 /// The result of the receiving half of a poll.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Taken {
+pub(crate) enum Taken {
     /// There was no frame, and no timer was due.
     Nothing,
     /// It is unknown whether more frames were received: the device has no room for a frame
