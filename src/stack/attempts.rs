@@ -67,6 +67,24 @@ impl<const N: usize> Tracker<N> {
         Ok((accepted == message.len()).then_some(()))
     }
 
+    /// Until `fill` has put something into the transmit buffer; it is taken out where it is
+    /// called.
+    ///
+    /// # Errors
+    ///
+    /// Why the connection accepts no more bytes.
+    #[cfg(feature = "async")]
+    pub(crate) fn attempt_write_with<D: Device + ?Sized>(
+        &mut self,
+        net: &mut Net<'_, '_, D>,
+        id: ConnectionId,
+        taken: Taken,
+        fill: &mut Option<impl FnOnce(&mut [u8]) -> usize>,
+    ) -> Result<Option<usize>, WriteError> {
+        let accepted = self.fill_taken(net, id, taken, fill)?;
+        Ok(fill.is_none().then_some(accepted))
+    }
+
     /// Until every accepted byte is acknowledged. Nagle's algorithm holds nothing back
     /// meanwhile.
     ///
@@ -124,6 +142,31 @@ impl<const N: usize> Tracker<N> {
     ) -> Result<Option<()>, ReadError> {
         let found = self.try_peek(sockets, id)?;
         Ok(found.map(|_| ()))
+    }
+
+    /// Until `take` has taken received bytes; it is taken out where it is called. Zero, without
+    /// a call, if the peer has finished.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`].
+    #[cfg(feature = "async")]
+    pub(crate) fn attempt_read_with(
+        &mut self,
+        sockets: &mut SocketSet<'_>,
+        id: ConnectionId,
+        take: &mut Option<impl FnOnce(&[u8]) -> usize>,
+    ) -> Result<Option<usize>, ReadError> {
+        match self.try_peek(sockets, id)? {
+            None => Ok(None),
+            Some(0) => Ok(Some(0)),
+            Some(_) => {
+                let bytes = self.peek(sockets, id);
+                let count = take.take().map_or(0, |take| take(bytes)).min(bytes.len());
+                self.consume(sockets, id, count);
+                Ok(Some(count))
+            }
+        }
     }
 
     /// When a call that began at `started` reaches the call timeout of its connection.

@@ -46,6 +46,10 @@ mod steps;
 mod time;
 mod tracker;
 mod turns;
+#[cfg(feature = "async")]
+mod waiting;
+#[cfg(feature = "async")]
+mod waking;
 mod writer;
 mod writing;
 
@@ -59,11 +63,19 @@ pub use driver::Stack;
 pub use error::Error;
 pub use opening::OpenError;
 pub use parts::Network;
+#[cfg(feature = "async")]
+pub(crate) use parts::{DEVICE_FULL_PAUSE_MS, Parts};
 pub use reader::Reader;
 pub use secret::boot_seed;
 #[doc(hidden)]
 pub use slot::Step;
 pub use socket::Socket;
 pub use steps::Steps;
+#[cfg(feature = "async")]
+pub(crate) use tracker::Taken;
 pub use tracker::{ConnectionId, Net, Tracker};
+#[cfg(feature = "async")]
+pub(crate) use waiting::{Half, Wish};
 pub use writer::{Scoped, Writer};
+#[cfg(feature = "async")]
+pub(crate) use writing::Departure;

@@ -275,6 +275,8 @@ impl<const N: usize> Tracker<N> {
             slot.perform(action, socket, now);
             socket.abort();
             slot.unread = 0;
+            #[cfg(feature = "async")]
+            slot.waiters.wake_all();
             self.wire.guard.clear(index);
         }
     }
