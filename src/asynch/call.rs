@@ -1,8 +1,7 @@
 //! A call that waits, and what the network does for it.
 
-use super::network::{AnyShared, Limit, Waiting};
-use crate::Instant;
-use crate::stack::{ConnectionId, Error, Half, Wish};
+use super::network::{AnyShared, Waiting};
+use crate::stack::{ConnectionId, Error};
 use core::fmt;
 use core::future::Future;
 use core::pin::Pin;
@@ -21,22 +20,10 @@ where
     S: AnyShared,
     F: FnMut(&S, &mut Waiting, &mut Context<'_>) -> Poll<Result<T, Error>>,
 {
-    pub(super) const fn new(
-        shared: &'s S,
-        id: ConnectionId,
-        (half, wish, limit): (Half, Wish, Limit),
-        attempt: F,
-    ) -> Self {
+    pub(super) const fn new(shared: &'s S, id: ConnectionId, attempt: F) -> Self {
         Self {
             shared,
-            waiting: Waiting {
-                id,
-                half,
-                wish,
-                limit,
-                is_registered: false,
-                started: Instant::NEVER,
-            },
+            waiting: Waiting::new(id),
             attempt,
         }
     }
@@ -59,7 +46,7 @@ where
 impl<S: AnyShared, F> Drop for Call<'_, S, F> {
     #[inline]
     fn drop(&mut self) {
-        if self.waiting.is_registered {
+        if self.waiting.registered.is_some() {
             self.shared.withdraw(&self.waiting);
         }
     }

@@ -3,7 +3,7 @@
 
 use super::inner::Inner;
 use super::lock::Lock;
-use super::network::{AnyShared, Calls, Waiting};
+use super::network::{AnyShared, Calls, Limit, Wait, Waiting};
 use super::shared::Shared;
 use super::time::Now;
 use crate::core::error::WriteError;
@@ -12,7 +12,7 @@ use crate::core::report::{Advice, Progress, Report};
 use crate::core::state::{Cause, State};
 use crate::stack::smoltcp::phy::Device;
 use crate::stack::smoltcp::wire::{IpEndpoint, IpListenEndpoint};
-use crate::stack::{ConnectionId, Departure, Error, Net, Taken, Tracker};
+use crate::stack::{ConnectionId, Departure, Error, Half, Net, Taken, Tracker, Wish};
 use crate::trace::Note;
 use core::task::{Context, Poll};
 
@@ -22,9 +22,23 @@ impl<'a, D: Device, C: Now, const N: usize, K: Lock> Shared<'a, D, C, N, K> {
         &self,
         call: &mut Waiting,
         cx: &mut Context<'_>,
+        wait: Wait,
         attempt: impl FnOnce(&mut Tracker<N>, &mut Net<'_, 'a, D>, Taken) -> Result<Option<T>, E>,
     ) -> Poll<Result<T, Error>> {
-        self.enter_or_retry(cx, |inner, cx| inner.attempt(call, cx, attempt))
+        self.enter_or_retry(cx, |inner, cx| inner.attempt(call, cx, wait, attempt))
+    }
+
+    fn attempt_end(
+        &self,
+        call: &mut Waiting,
+        cx: &mut Context<'_>,
+        half: Half,
+    ) -> Poll<Result<Cause, Error>> {
+        let id = call.id;
+        let wait = Wait::new(half, Wish::Ended, Limit::None);
+        self.attempt(call, cx, wait, |tracker, _, _| {
+            tracker.state(id).map(State::cause)
+        })
     }
 
     /// A call that does not wait.
@@ -61,7 +75,12 @@ fn as_write_error(result: &Result<(), Error>) -> Result<(), WriteError> {
 impl<D: Device, C: Now, const N: usize, K: Lock> Calls for Shared<'_, D, C, N, K> {
     fn poll_open(&self, call: &mut Waiting, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         let id = call.id;
-        self.attempt(call, cx, |tracker, _, _| tracker.attempt_open(id))
+        self.attempt(
+            call,
+            cx,
+            Wait::new(Half::Write, Wish::Open, Limit::Call),
+            |tracker, _, _| tracker.attempt_open(id),
+        )
     }
 
     #[inline]
@@ -94,9 +113,12 @@ impl<D: Device, C: Now, const N: usize, K: Lock> Calls for Shared<'_, D, C, N, K
         fill: &mut Option<F>,
     ) -> Poll<Result<usize, Error>> {
         let id = call.id;
-        self.attempt(call, cx, |tracker, net, taken| {
-            tracker.attempt_write_with(net, id, taken, fill)
-        })
+        self.attempt(
+            call,
+            cx,
+            Wait::new(Half::Write, Wish::Room(1), Limit::Call),
+            |tracker, net, taken| tracker.attempt_write_with(net, id, taken, fill),
+        )
     }
 
     fn poll_write_message(
@@ -106,9 +128,12 @@ impl<D: Device, C: Now, const N: usize, K: Lock> Calls for Shared<'_, D, C, N, K
         message: &[u8],
     ) -> Poll<Result<(), Error>> {
         let id = call.id;
-        self.attempt(call, cx, |tracker, net, taken| {
-            tracker.attempt_message(net, id, taken, message)
-        })
+        self.attempt(
+            call,
+            cx,
+            Wait::new(Half::Write, Wish::Room(message.len()), Limit::Call),
+            |tracker, net, taken| tracker.attempt_message(net, id, taken, message),
+        )
     }
 
     fn poll_flush(&self, call: &mut Waiting, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
@@ -117,9 +142,12 @@ impl<D: Device, C: Now, const N: usize, K: Lock> Calls for Shared<'_, D, C, N, K
             if call.is_first() {
                 inner.trace(id, Note::Flush);
             }
-            let polled = inner.attempt(call, cx, |tracker, net, _| {
-                tracker.attempt_flush(net.sockets, id)
-            });
+            let polled = inner.attempt(
+                call,
+                cx,
+                Wait::new(Half::Write, Wish::Flushed, Limit::Call),
+                |tracker, net, _| tracker.attempt_flush(net.sockets, id),
+            );
             if let Poll::Ready(flushed) = &polled {
                 inner.trace(id, Note::Flushed(as_write_error(flushed)));
             }
@@ -133,26 +161,39 @@ impl<D: Device, C: Now, const N: usize, K: Lock> Calls for Shared<'_, D, C, N, K
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Error>> {
         let id = call.id;
-        self.attempt(call, cx, |tracker, net, _| {
-            tracker.attempt_finish_writing(net, id)
-        })
+        self.attempt(
+            call,
+            cx,
+            Wait::new(Half::Write, Wish::Open, Limit::Call),
+            |tracker, net, _| tracker.attempt_finish_writing(net, id),
+        )
     }
 
     fn poll_finish(&self, call: &mut Waiting, cx: &mut Context<'_>) -> Poll<Result<Report, Error>> {
         let (id, is_first) = (call.id, call.is_first());
-        self.attempt(call, cx, |tracker, net, _| {
-            if is_first {
-                tracker.begin_finish(net, id)?;
-            }
-            tracker.attempt_finish(id, net.now)
-        })
+        self.attempt(
+            call,
+            cx,
+            Wait::new(Half::Write, Wish::Ended, Limit::None),
+            |tracker, net, _| {
+                if is_first {
+                    tracker.begin_finish(net, id)?;
+                }
+                tracker.attempt_finish(id, net.now)
+            },
+        )
     }
 
     fn poll_end(&self, call: &mut Waiting, cx: &mut Context<'_>) -> Poll<Result<Cause, Error>> {
-        let id = call.id;
-        self.attempt(call, cx, |tracker, _, _| {
-            tracker.state(id).map(State::cause)
-        })
+        self.attempt_end(call, cx, Half::Write)
+    }
+
+    fn poll_end_reading(
+        &self,
+        call: &mut Waiting,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Cause, Error>> {
+        self.attempt_end(call, cx, Half::Read)
     }
 
     fn poll_read(
@@ -162,9 +203,12 @@ impl<D: Device, C: Now, const N: usize, K: Lock> Calls for Shared<'_, D, C, N, K
         into: &mut [u8],
     ) -> Poll<Result<usize, Error>> {
         let id = call.id;
-        self.attempt(call, cx, |tracker, net, _| {
-            tracker.try_read(net.sockets, id, into)
-        })
+        self.attempt(
+            call,
+            cx,
+            Wait::new(Half::Read, Wish::Readable, Limit::Call),
+            |tracker, net, _| tracker.try_read(net.sockets, id, into),
+        )
     }
 
     fn poll_read_with<F: FnOnce(&[u8]) -> usize>(
@@ -174,9 +218,12 @@ impl<D: Device, C: Now, const N: usize, K: Lock> Calls for Shared<'_, D, C, N, K
         take: &mut Option<F>,
     ) -> Poll<Result<usize, Error>> {
         let id = call.id;
-        self.attempt(call, cx, |tracker, net, _| {
-            tracker.attempt_read_with(net.sockets, id, take)
-        })
+        self.attempt(
+            call,
+            cx,
+            Wait::new(Half::Read, Wish::Readable, Limit::Call),
+            |tracker, net, _| tracker.attempt_read_with(net.sockets, id, take),
+        )
     }
 
     fn try_write(&self, id: ConnectionId, bytes: &[u8]) -> Result<usize, Error> {

@@ -2,11 +2,11 @@
 
 use super::buffered::Buffered;
 use super::call::Call;
-use super::network::{AnyShared, Limit};
+use super::network::AnyShared;
 use crate::core::report::{Advice, Progress, Report};
 use crate::core::state::{Cause, State};
 use crate::stack::smoltcp::wire::IpEndpoint;
-use crate::stack::{ConnectionId, Error, Half, Wish};
+use crate::stack::{ConnectionId, Error};
 use core::fmt;
 
 /// A connection of a [`Shared`](super::Shared) network, owned by one task.
@@ -221,8 +221,7 @@ impl<S: AnyShared> Writer<'_, S> {
     ///
     /// Why it is not open.
     pub async fn wait_open(&mut self) -> Result<(), Error> {
-        let call = (Half::Write, Wish::Open, Limit::Call);
-        Call::new(self.shared, self.id, call, S::poll_open).await
+        Call::new(self.shared, self.id, S::poll_open).await
     }
 
     /// Accepts at least one byte, waiting for room if need be, for the call timeout at most.
@@ -240,8 +239,7 @@ impl<S: AnyShared> Writer<'_, S> {
     /// Why the connection accepts no more bytes, or that the call timeout was reached. Nothing
     /// of `bytes` was accepted.
     pub fn write(&mut self, bytes: &[u8]) -> impl Future<Output = Result<usize, Error>> {
-        let call = (Half::Write, Wish::Room(1), Limit::Call);
-        Call::new(self.shared, self.id, call, move |shared: &S, call, cx| {
+        Call::new(self.shared, self.id, move |shared: &S, call, cx| {
             shared.poll_write(call, cx, bytes)
         })
     }
@@ -255,8 +253,7 @@ impl<S: AnyShared> Writer<'_, S> {
     ///
     /// As [`write`](Self::write).
     pub fn write_more(&mut self, bytes: &[u8]) -> impl Future<Output = Result<usize, Error>> {
-        let call = (Half::Write, Wish::Room(1), Limit::Call);
-        Call::new(self.shared, self.id, call, move |shared: &S, call, cx| {
+        Call::new(self.shared, self.id, move |shared: &S, call, cx| {
             shared.poll_write_more(call, cx, bytes)
         })
     }
@@ -275,8 +272,7 @@ impl<S: AnyShared> Writer<'_, S> {
         fill: impl FnOnce(&mut [u8]) -> usize,
     ) -> Result<usize, Error> {
         let mut fill = Some(fill);
-        let call = (Half::Write, Wish::Room(1), Limit::Call);
-        Call::new(self.shared, self.id, call, |shared: &S, call, cx| {
+        Call::new(self.shared, self.id, |shared: &S, call, cx| {
             shared.poll_write_with(call, cx, &mut fill)
         })
         .await
@@ -291,8 +287,7 @@ impl<S: AnyShared> Writer<'_, S> {
     /// longer than the transmit buffer; otherwise as [`write`](Self::write). Nothing of
     /// `message` was accepted.
     pub async fn write_message(&mut self, message: &[u8]) -> Result<(), Error> {
-        let call = (Half::Write, Wish::Room(message.len()), Limit::Call);
-        Call::new(self.shared, self.id, call, |shared: &S, call, cx| {
+        Call::new(self.shared, self.id, |shared: &S, call, cx| {
             shared.poll_write_message(call, cx, message)
         })
         .await
@@ -324,8 +319,7 @@ impl<S: AnyShared> Writer<'_, S> {
     ///
     /// How the connection ended instead, or that the call timeout was reached.
     pub fn flush(&mut self) -> impl Future<Output = Result<(), Error>> {
-        let call = (Half::Write, Wish::Flushed, Limit::Call);
-        Call::new(self.shared, self.id, call, S::poll_flush)
+        Call::new(self.shared, self.id, S::poll_flush)
     }
 
     /// Finishes our direction: no more writes, the accepted bytes drain, a FIN follows them.
@@ -336,8 +330,7 @@ impl<S: AnyShared> Writer<'_, S> {
     ///
     /// Why the connection accepts no more bytes.
     pub async fn finish_writing(&mut self) -> Result<(), Error> {
-        let call = (Half::Write, Wish::Open, Limit::Call);
-        Call::new(self.shared, self.id, call, S::poll_finish_writing).await
+        Call::new(self.shared, self.id, S::poll_finish_writing).await
     }
 
     /// Drains what was accepted, sends a FIN and waits until it is acknowledged, for the
@@ -352,9 +345,7 @@ impl<S: AnyShared> Writer<'_, S> {
     ///
     /// How the connection ended instead, with the ledger.
     pub async fn finish(&mut self) -> Result<Report, Error> {
-        // The finish timeout ends the connection, so this needs no other.
-        let call = (Half::Write, Wish::Ended, Limit::None);
-        Call::new(self.shared, self.id, call, S::poll_finish).await
+        Call::new(self.shared, self.id, S::poll_finish).await
     }
 
     /// Ends the connection at once with a RST. If the RST cannot leave at once, it leaves while
@@ -373,8 +364,7 @@ impl<S: AnyShared> Writer<'_, S> {
     ///
     /// None while the connection is owned.
     pub async fn wait_end(&mut self) -> Result<Cause, Error> {
-        let call = (Half::Write, Wish::Ended, Limit::None);
-        Call::new(self.shared, self.id, call, S::poll_end).await
+        Call::new(self.shared, self.id, S::poll_end).await
     }
 
     /// Whether a write would return at once, be it with an error.
@@ -444,8 +434,7 @@ impl<'s, S: AnyShared> Reader<'s, S> {
     ///
     /// [`ReadError`](crate::ReadError).
     pub fn read(&mut self, into: &mut [u8]) -> impl Future<Output = Result<usize, Error>> {
-        let call = (Half::Read, Wish::Readable, Limit::Call);
-        Call::new(self.shared, self.id, call, move |shared: &S, call, cx| {
+        Call::new(self.shared, self.id, move |shared: &S, call, cx| {
             shared.poll_read(call, cx, into)
         })
     }
@@ -461,8 +450,7 @@ impl<'s, S: AnyShared> Reader<'s, S> {
     /// As [`read`](Self::read).
     pub async fn read_with(&mut self, take: impl FnOnce(&[u8]) -> usize) -> Result<usize, Error> {
         let mut take = Some(take);
-        let call = (Half::Read, Wish::Readable, Limit::Call);
-        Call::new(self.shared, self.id, call, |shared: &S, call, cx| {
+        Call::new(self.shared, self.id, |shared: &S, call, cx| {
             shared.poll_read_with(call, cx, &mut take)
         })
         .await
@@ -475,8 +463,7 @@ impl<'s, S: AnyShared> Reader<'s, S> {
     /// [`Error::Unknown`] if the [`Writer`] was dropped and the slot is used by another
     /// connection.
     pub async fn wait_end(&mut self) -> Result<Cause, Error> {
-        let call = (Half::Read, Wish::Ended, Limit::None);
-        Call::new(self.shared, self.id, call, S::poll_end).await
+        Call::new(self.shared, self.id, S::poll_end_reading).await
     }
 
     /// Whether a read would return at once, be it with an error.

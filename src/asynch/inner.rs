@@ -1,7 +1,7 @@
 //! What is in the cell of a network, and what each call does while it borrows it.
 
 use super::doomed::Doomed;
-use super::network::{Limit, Waiting};
+use super::network::{Limit, Wait, Waiting};
 use super::time::Now;
 use crate::Instant;
 use crate::core::error::WriteError;
@@ -10,8 +10,8 @@ use crate::sabotage::{Sabotage, is_on};
 use crate::stack::smoltcp::phy::Device;
 use crate::stack::smoltcp::wire::IpEndpoint;
 use crate::stack::{
-    ConnectionId, DEVICE_FULL_PAUSE_MS, Departure, Error, Net, OpenError, Parts, Taken, Tracker,
-    Wish,
+    ConnectionId, DEVICE_FULL_PAUSE_MS, Departure, Error, Half, Net, OpenError, Parts,
+    SHORTEST_TIMER_MS, Taken, Tracker, Wish,
 };
 use crate::trace::{self, Note};
 use core::fmt;
@@ -28,6 +28,8 @@ pub(super) struct Inner<'a, D: Device, C, const N: usize> {
     /// Until when the runner sleeps. [`Instant::ZERO`] while it need not be woken: it runs
     /// soon, or there is none.
     sleeps_until: Instant,
+    /// Before this time, a timer that a write starts can end before the runner wakes.
+    exact_before: Instant,
 }
 
 /// What the runner finds when it has served everything.
@@ -46,6 +48,7 @@ impl<'a, D: Device, C: Now, const N: usize> Inner<'a, D, C, N> {
             set_waker: None,
             runner: None,
             sleeps_until: Instant::ZERO,
+            exact_before: Instant::ZERO,
         }
     }
 
@@ -57,6 +60,7 @@ impl<'a, D: Device, C: Now, const N: usize> Inner<'a, D, C, N> {
         &mut self,
         call: &mut Waiting,
         cx: &mut Context<'_>,
+        wait: Wait,
         attempt: impl FnOnce(&mut Tracker<N>, &mut Net<'_, 'a, D>, Taken) -> Result<Option<T>, E>,
     ) -> Poll<Result<T, Error>> {
         let now = self.clock.now();
@@ -65,7 +69,7 @@ impl<'a, D: Device, C: Now, const N: usize> Inner<'a, D, C, N> {
         let result = match attempt(tracker, &mut net, taken) {
             Ok(Some(value)) => Ok(value),
             Err(error) => Err(error.into()),
-            Ok(None) => match self.wait(call, cx, now, taken) {
+            Ok(None) => match self.wait(call, cx, wait, now, taken) {
                 Ok(()) => return Poll::Pending,
                 Err(timed_out) => return Poll::Ready(Err(timed_out.into())),
             },
@@ -75,7 +79,8 @@ impl<'a, D: Device, C: Now, const N: usize> Inner<'a, D, C, N> {
     }
 
     /// The same for a write, which takes in and sends by itself, and mostly has room.
-    #[inline]
+    // tuning: async-write-apart
+    #[inline(never)]
     pub(super) fn write(
         &mut self,
         call: &mut Waiting,
@@ -84,7 +89,7 @@ impl<'a, D: Device, C: Now, const N: usize> Inner<'a, D, C, N> {
         departure: Departure,
     ) -> Poll<Result<usize, Error>> {
         let now = self.clock.now();
-        if call.is_registered {
+        if call.registered.is_some() {
             self.look_at_link(now);
         }
         let (tracker, mut net) = self.parts.lend(now);
@@ -96,14 +101,20 @@ impl<'a, D: Device, C: Now, const N: usize> Inner<'a, D, C, N> {
             }
         };
         if written.accepted == 0 && !bytes.is_empty() {
-            return match self.wait(call, cx, now, written.taken) {
+            let wait = Wait::new(Half::Write, Wish::Room(1), Limit::Call);
+            return match self.wait(call, cx, wait, now, written.taken) {
                 Ok(()) => Poll::Pending,
                 Err(timed_out) => Poll::Ready(Err(timed_out.into())),
             };
         }
         self.leave(call);
         // What the write has not sent itself is the runner's.
-        self.look_ahead(now);
+        if written.taken != Taken::Nothing
+            || now < self.exact_before
+            || self.parts.tracker.may_be_due(self.sleeps_until, departure)
+        {
+            self.look_ahead(now);
+        }
         Poll::Ready(Ok(written.accepted))
     }
 
@@ -153,9 +164,9 @@ impl<'a, D: Device, C: Now, const N: usize> Inner<'a, D, C, N> {
     /// The call does not wait any more.
     #[inline]
     fn leave(&mut self, call: &mut Waiting) {
-        if call.is_registered {
+        if call.registered.is_some() {
             self.withdraw(call);
-            call.is_registered = false;
+            call.registered = None;
         }
     }
 
@@ -170,6 +181,7 @@ impl<'a, D: Device, C: Now, const N: usize> Inner<'a, D, C, N> {
         &mut self,
         call: &mut Waiting,
         cx: &mut Context<'_>,
+        wait: Wait,
         now: Instant,
         taken: Taken,
     ) -> Result<(), WriteError> {
@@ -177,7 +189,7 @@ impl<'a, D: Device, C: Now, const N: usize> Inner<'a, D, C, N> {
             call.started = now;
         }
         let (tracker, net) = self.parts.lend(now);
-        let limit = match call.limit {
+        let limit = match wait.limit {
             Limit::Call => tracker.call_deadline(call.id, call.started)?,
             Limit::None => Instant::NEVER,
         };
@@ -188,7 +200,7 @@ impl<'a, D: Device, C: Now, const N: usize> Inner<'a, D, C, N> {
             Ok(slot) if !is_over && taken != Taken::More => {
                 // A device without room may hold back what is waited for, and does not always
                 // report when it has room again.
-                let (wish, until) = match (taken, call.wish) {
+                let (wish, until) = match (taken, wait.wish) {
                     (Taken::Full, Wish::Room(_)) => {
                         (Wish::Device, now.plus_millis(DEVICE_FULL_PAUSE_MS))
                     }
@@ -196,9 +208,9 @@ impl<'a, D: Device, C: Now, const N: usize> Inner<'a, D, C, N> {
                     (Taken::Nothing | Taken::All | Taken::More, wish) => (wish, limit),
                 };
                 let until = until.min(limit);
-                slot.waiters.register(call.half, cx.waker(), wish, until);
+                slot.waiters.register(wait.half, cx.waker(), wish, until);
                 tracker.look_by(until);
-                call.is_registered = true;
+                call.registered = Some(wait.half);
             }
             _ => self.leave(call),
         }
@@ -215,8 +227,10 @@ impl<'a, D: Device, C: Now, const N: usize> Inner<'a, D, C, N> {
 
     /// Removes the waker of a call.
     pub(super) fn withdraw(&mut self, call: &Waiting) {
-        if let Ok(slot) = self.parts.tracker.slot_mut(call.id) {
-            slot.waiters.withdraw(call.half);
+        if let Some(half) = call.registered
+            && let Ok(slot) = self.parts.tracker.slot_mut(call.id)
+        {
+            slot.waiters.withdraw(half);
         }
     }
 
@@ -275,7 +289,7 @@ impl<'a, D: Device, C: Now, const N: usize> Inner<'a, D, C, N> {
     /// Wakes the runner: once, until it has served.
     pub(super) fn kick(&mut self) {
         if self.sleeps_until > Instant::ZERO {
-            self.sleeps_until = Instant::ZERO;
+            self.sleep_until(Instant::ZERO);
             if let Some(runner) = &self.runner {
                 runner.wake_by_ref();
             }
@@ -299,14 +313,19 @@ impl<'a, D: Device, C: Now, const N: usize> Inner<'a, D, C, N> {
         let (tracker, mut net) = self.parts.lend(now);
         let taken = tracker.ingest(&mut net);
         let next = tracker.send_due(&mut net);
-        self.sleeps_until = next;
+        self.sleep_until(next);
         Served { now, taken, next }
     }
 
     /// The runner was dropped.
     pub(super) fn forget_runner(&mut self) {
         self.runner = None;
-        self.sleeps_until = Instant::ZERO;
+        self.sleep_until(Instant::ZERO);
+    }
+
+    fn sleep_until(&mut self, until: Instant) {
+        self.sleeps_until = until;
+        self.exact_before = until.minus_millis(SHORTEST_TIMER_MS);
     }
 
     // ---- for tests ----

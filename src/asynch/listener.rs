@@ -2,11 +2,11 @@
 
 use super::call::Call;
 use super::connection::Connection;
-use super::network::{AnyShared, Limit};
+use super::network::AnyShared;
 use crate::core::error::{Timeout, WriteError};
 use crate::core::options::Options;
 use crate::stack::smoltcp::wire::IpListenEndpoint;
-use crate::stack::{ConnectionId, Error, Half, Wish};
+use crate::stack::{ConnectionId, Error};
 
 /// Accepts callers at one local end, one after another.
 ///
@@ -59,8 +59,7 @@ impl<'s, S: AnyShared> Listener<'s, S> {
                 .next
                 .insert(self.shared.listen(self.local, self.options)?),
         };
-        let call = (Half::Write, Wish::Open, Limit::Call);
-        let opened = Call::new(self.shared, id, call, S::poll_open).await;
+        let opened = Call::new(self.shared, id, S::poll_open).await;
         let goes_on = matches!(
             opened,
             Err(Error::Write(WriteError::TimedOut {

@@ -17,20 +17,39 @@ pub(super) enum Limit {
     None,
 }
 
-/// What a call that waits is about.
-#[derive(Debug)]
-pub struct Waiting {
-    pub(super) id: ConnectionId,
+/// What a call waits for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wait {
     pub(super) half: Half,
     pub(super) wish: Wish,
     pub(super) limit: Limit,
-    /// Whether the slot has the waker of this call.
-    pub(super) is_registered: bool,
+}
+
+impl Wait {
+    pub(super) const fn new(half: Half, wish: Wish, limit: Limit) -> Self {
+        Self { half, wish, limit }
+    }
+}
+
+/// How far a call has come that may have to wait.
+#[derive(Debug)]
+pub struct Waiting {
+    pub(super) id: ConnectionId,
+    /// The half whose waker in the slot is that of this call.
+    pub(super) registered: Option<Half>,
     /// When the first attempt had no result; [`Instant::NEVER`] before that.
     pub(super) started: Instant,
 }
 
 impl Waiting {
+    pub(super) const fn new(id: ConnectionId) -> Self {
+        Self {
+            id,
+            registered: None,
+            started: Instant::NEVER,
+        }
+    }
+
     /// Whether no attempt was made so far.
     pub(super) fn is_first(&self) -> bool {
         self.started == Instant::NEVER
@@ -99,6 +118,13 @@ pub trait Calls {
     fn poll_finish(&self, call: &mut Waiting, cx: &mut Context<'_>) -> Poll<Result<Report, Error>>;
 
     fn poll_end(&self, call: &mut Waiting, cx: &mut Context<'_>) -> Poll<Result<Cause, Error>>;
+
+    /// The same for the task that reads.
+    fn poll_end_reading(
+        &self,
+        call: &mut Waiting,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Cause, Error>>;
 
     fn poll_read(
         &self,

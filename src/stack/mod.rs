@@ -78,4 +78,4 @@ pub use tracker::{ConnectionId, Net, Tracker};
 pub(crate) use waiting::{Half, Wish};
 pub use writer::{Scoped, Writer};
 #[cfg(feature = "async")]
-pub(crate) use writing::Departure;
+pub(crate) use writing::{Departure, SHORTEST_TIMER_MS};

@@ -131,7 +131,7 @@ pub struct Tracker<const N: usize> {
     pub(super) ports: Ports,
     pub(super) secret: Secret,
     /// A time not later than the earliest timer of any connection.
-    next_timer: Instant,
+    pub(super) next_timer: Instant,
     /// Until this time, an egress pass of smoltcp is needed only if its `poll_at` reports
     /// something as due, because a pass was made shortly before.
     pub(super) rests_until: Instant,

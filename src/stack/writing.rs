@@ -4,6 +4,8 @@ use super::calls::UnknownConnection;
 use super::slot::Slot;
 use super::time::to_smoltcp;
 use super::tracker::{ConnectionId, FULL_SEGMENT, Net, SMALLEST_SEGMENT, Taken, Tracker};
+#[cfg(feature = "async")]
+use crate::Instant;
 use crate::core::connection::Connection;
 use crate::core::error::WriteError;
 use crate::core::facts::Admission;
@@ -20,6 +22,11 @@ use smoltcp::socket::tcp;
 /// buffer, all of it should be in flight, and a peer that received less than two segments
 /// may delay its ACK until it gets what we hold back (RFC 9293, 3.8.6.3).
 const LARGE_BUFFER: usize = 6 * FULL_SEGMENT;
+
+/// No timer that smoltcp starts when it sends is shorter: a retransmission timeout, a window
+/// probe, a request for a neighbour.
+#[cfg(feature = "async")]
+pub(crate) const SHORTEST_TIMER_MS: u32 = 1_000;
 
 /// Whether the device has room for a frame to send. An unused token takes no room:
 /// smoltcp drops one with each frame that needs no answer.
@@ -173,6 +180,13 @@ impl<const N: usize> Tracker<N> {
         let accepted = self.write_taken(net, id, taken, bytes);
         let accepted = self.send_written(net, id, taken, accepted, departure)?;
         Ok(Written { accepted, taken })
+    }
+
+    /// Whether something may be due before `until` because of a write that has processed no
+    /// frame, timers of smoltcp apart: a timer of the connection, or bytes that did not leave.
+    #[cfg(feature = "async")]
+    pub(crate) fn may_be_due(&self, until: Instant, departure: Departure) -> bool {
+        departure == Departure::WithMore || self.wire.room.is_short() || self.next_timer < until
     }
 
     /// The first part of a write.
