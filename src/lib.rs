@@ -26,7 +26,8 @@
 //!    [`ReadError`], and `?` turns them into `Error`.
 //! 5. `Writer::finish` ends a connection and returns the [`Report`].
 //!
-//! `stack::Tracker` is for applications that own their poll loop.
+//! `stack::Tracker` is for applications that own their poll loop, `asynch` for those whose tasks
+//! are async.
 //!
 //! The state machine is in [`core`]: a pure table of states and events, the ledger of
 //! every byte, and [`core::Connection`], which combines them for a driver over any TCP
@@ -41,6 +42,9 @@
 //! | `proto-ipv4`, `proto-ipv6` | IPv4 | IP versions |
 //! | `embassy-net-driver-v0.2` | no | `stack::embassy`: any embassy driver as the device |
 //! | `socket-dhcpv4`, `socket-dns`, `socket-udp` | no | smoltcp's sockets, for `Stack::sockets_mut` and `Stack::network_mut` |
+//! | `async` | no | `asynch`: the same calls for tasks of any executor, on embedded-io-async 0.7 |
+//! | `critical-section`, `std` | no | an async network shared by priorities, cores or threads |
+//! | `embassy-time-v0.5`, `embedded-hal-async-v1`, `rtic-time-v3` | no | clocks for `asynch` |
 //! | `congestion-control` | yes | Reno (RFC 5681), as MUST-19 of RFC 9293 requires |
 //! | `log`, `defmt` | no | events to either or both; `defmt::Format` on every public type |
 //!
@@ -72,7 +76,7 @@
     clippy::wildcard_enum_match_arm
 )]
 
-#[cfg(feature = "trace")]
+#[cfg(any(feature = "std", feature = "trace"))]
 extern crate std;
 
 #[cfg(all(
@@ -87,6 +91,8 @@ compile_error!(
      version (`proto-ipv4` or `proto-ipv6`)"
 );
 
+#[cfg(all(feature = "async", feature = "smoltcp"))]
+pub mod asynch;
 mod clock;
 pub mod core;
 // Each frame has a medium, and each packet an IP version.

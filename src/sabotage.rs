@@ -82,6 +82,20 @@ pub enum Sabotage {
     DeafBind,
     /// The SYN of a new connection is judged by the TCB of an earlier one in TIME-WAIT.
     StaleRow,
+    /// Of [`asynch`](crate::asynch): what arrives wakes no task.
+    DeafReceive,
+    /// What a call, a timeout or a lost address does wakes no task.
+    DeafPerform,
+    /// A slot that is opened again wakes no task that waits for the connection before.
+    DeafVacate,
+    /// A call timeout wakes no task.
+    DeafTimeout,
+    /// The timer of the call timeout is not armed.
+    UnarmedTimeout,
+    /// The runner is not woken where something is due earlier than it would wake.
+    Oversleep,
+    /// A call that was dropped does not withdraw its waker.
+    KeptWaiter,
 }
 
 #[cfg(lastbyte_sabotage)]
@@ -115,6 +129,17 @@ impl Sabotage {
         Self::Complaints,
         Self::DeafBind,
         Self::StaleRow,
+    ];
+
+    /// Those of waking tasks, which the simulator of the blocking stack cannot miss.
+    pub const WAKES: [Self; 7] = [
+        Self::DeafReceive,
+        Self::DeafPerform,
+        Self::DeafVacate,
+        Self::DeafTimeout,
+        Self::UnarmedTimeout,
+        Self::Oversleep,
+        Self::KeptWaiter,
     ];
 
     #[expect(clippy::as_conversions, reason = "the number of a variant")]

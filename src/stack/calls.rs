@@ -51,11 +51,20 @@ impl<const N: usize> Tracker<N> {
             .ok_or(UnknownConnection)
     }
 
-    pub(super) fn slot_mut(&mut self, id: ConnectionId) -> Result<&mut Slot, UnknownConnection> {
+    pub(crate) fn slot_mut(&mut self, id: ConnectionId) -> Result<&mut Slot, UnknownConnection> {
         self.slots
             .get_mut(usize::from(id.slot))
             .filter(|slot| slot.generation == id.generation)
             .ok_or(UnknownConnection)
+    }
+
+    /// The connection that a slot holds, or held last.
+    #[cfg(feature = "async")]
+    pub(crate) fn id_of(&self, index: usize) -> ConnectionId {
+        ConnectionId {
+            slot: u16::try_from(index).unwrap_or(u16::MAX),
+            generation: self.slots.get(index).map_or(0, |slot| slot.generation),
+        }
     }
 
     // ---- ending ----
@@ -176,7 +185,7 @@ impl<const N: usize> Tracker<N> {
 
     /// Resets every connection that lives. The RSTs leave in this call where the device
     /// has room and the neighbours are resolved.
-    pub(super) fn abort_all<D: Device + ?Sized>(&mut self, net: &mut Net<'_, '_, D>) {
+    pub(crate) fn abort_all<D: Device + ?Sized>(&mut self, net: &mut Net<'_, '_, D>) {
         for index in 0..N {
             let Some(slot) = self.slots.get_mut(index) else {
                 return;
@@ -205,7 +214,7 @@ impl<const N: usize> Tracker<N> {
     }
 
     /// The state machine itself, to read.
-    pub(super) fn connection(&self, id: ConnectionId) -> Result<&Connection, UnknownConnection> {
+    pub(crate) fn connection(&self, id: ConnectionId) -> Result<&Connection, UnknownConnection> {
         Ok(&self.slot(id)?.connection)
     }
 

@@ -4,6 +4,7 @@
 use super::calls::UnknownConnection;
 use super::config::{Config, ConfigError, SlotBuffers};
 use super::opening::OpenError;
+use super::parts::{DEVICE_FULL_PAUSE_MS, Network, Parts};
 use super::reader::Reader;
 use super::socket::Socket;
 use super::tracker::{ConnectionId, Net, Taken, Tracker};
@@ -16,17 +17,13 @@ use crate::trace::{self, Note};
 use crate::{Clock, Instant};
 use core::fmt;
 use core::time::Duration;
-use smoltcp::iface::{Interface, SocketHandle, SocketSet, SocketStorage};
+use smoltcp::iface::{Interface, SocketSet, SocketStorage};
 use smoltcp::phy::Device;
-use smoltcp::socket::tcp;
 use smoltcp::wire::{IpEndpoint, IpListenEndpoint};
 
 /// How long an abort waits at most for its RST to leave, if the device is busy or the
 /// neighbour unresolved. A shorter call timeout replaces it.
 const RST_LINGER_MS: u32 = 1_000;
-
-/// A pause for when a frame is due and the device has no room for it.
-const DEVICE_FULL_PAUSE_MS: u32 = 1;
 
 /// How long a blocking call may take.
 #[derive(Debug, Clone, Copy)]
@@ -46,20 +43,6 @@ pub(super) struct Tried {
     pub(super) next: Instant,
 }
 
-/// Interface and sockets of a [`Stack`], lent by [`Stack::network_mut`].
-pub struct Network<'n, 'a> {
-    /// The interface: addresses, routes.
-    pub interface: &'n mut Interface,
-    /// The sockets. The TCP sockets of the connections are among them; do not use those.
-    pub sockets: &'n mut SocketSet<'a>,
-}
-
-impl fmt::Debug for Network<'_, '_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Network").finish_non_exhaustive()
-    }
-}
-
 /// `N` connections over a device and a clock.
 ///
 /// The order in which a program uses it:
@@ -76,13 +59,8 @@ impl fmt::Debug for Network<'_, '_> {
 ///
 /// Dropping the stack resets the connections that live.
 pub struct Stack<'a, D: Device, C: Clock, const N: usize> {
-    tracker: Tracker<N>,
-    interface: Interface,
-    sockets: SocketSet<'a>,
-    device: D,
+    parts: Parts<'a, D, N>,
     clock: C,
-    /// Returns whether the link of the device is up, if the application supplied it.
-    link_query: Option<fn(&mut D) -> bool>,
 }
 
 impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
@@ -94,63 +72,24 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
     ///
     /// [`ConfigError`], which names what does not fit.
     pub fn new(
-        mut device: D,
+        device: D,
         mut clock: C,
         config: Config,
         buffers: [SlotBuffers<'a>; N],
         storage: &'a mut [SocketStorage<'a>],
     ) -> Result<Self, ConfigError> {
-        config.check(&device.capabilities())?;
-        for (slot, buffers) in buffers.iter().enumerate() {
-            buffers.check(slot)?;
-        }
-        if storage.len() < N {
-            return Err(ConfigError::TooFewSockets {
-                storage: storage.len(),
-                needed: N,
-            });
-        }
-        let mut sockets = SocketSet::new(storage);
-        let handles: [SocketHandle; N] = buffers.map(|buffers| {
-            let rx = tcp::SocketBuffer::new(buffers.rx);
-            let tx = tcp::SocketBuffer::new(buffers.tx);
-            sockets.add(tcp::Socket::new(rx, tx))
-        });
-        let mut tracker = Tracker::new(&config, &device, handles)?;
-        tracker.is_owned = true;
-        let mut smoltcp_config = smoltcp::iface::Config::new(config.hardware_addr);
-        smoltcp_config.random_seed = config.interface_seed();
-        let now = super::time::to_smoltcp(clock.now());
-        let interface = Interface::new(
-            smoltcp_config,
-            &mut super::device::Checked(&mut device),
-            now,
-        );
-        Ok(Self {
-            tracker,
-            interface,
-            sockets,
-            device,
-            clock,
-            link_query: None,
-        })
+        let parts = Parts::new(device, clock.now(), config, buffers, storage)?;
+        Ok(Self { parts, clock })
     }
 
     /// The parts, lent for one call at the present time.
     pub(super) fn parts(&mut self) -> (&mut Tracker<N>, Net<'_, 'a, D>) {
-        let net = Net {
-            now: self.clock.now(),
-            interface: &mut self.interface,
-            sockets: &mut self.sockets,
-            device: &mut self.device,
-        };
-        (&mut self.tracker, net)
+        self.parts.lend(self.clock.now())
     }
 
     /// The interface: addresses, routes.
     pub const fn interface_mut(&mut self) -> &mut Interface {
-        self.tracker.disturb();
-        &mut self.interface
+        self.parts.network_mut().interface
     }
 
     /// The interface and the sockets, lent together. A DHCP or DNS socket that the
@@ -167,21 +106,17 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
     /// }
     /// ```
     pub const fn network_mut(&mut self) -> Network<'_, 'a> {
-        self.tracker.disturb();
-        Network {
-            interface: &mut self.interface,
-            sockets: &mut self.sockets,
-        }
+        self.parts.network_mut()
     }
 
     /// The socket set. The TCP sockets of the connections are in it; do not use those.
     pub const fn sockets_mut(&mut self) -> &mut SocketSet<'a> {
-        &mut self.sockets
+        &mut self.parts.sockets
     }
 
     /// The device.
     pub const fn device_mut(&mut self) -> &mut D {
-        &mut self.device
+        &mut self.parts.device
     }
 
     /// The clock.
@@ -194,12 +129,7 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
     /// addresses of all neighbours are resolved again, because other machines may be
     /// connected.
     pub fn set_link(&mut self, up: bool) {
-        let has_come_up = up && !self.tracker.link_is_up;
-        let (tracker, mut net) = self.parts();
-        tracker.set_link(up);
-        if has_come_up {
-            tracker.forget_neighbours(&mut net);
-        }
+        self.parts.set_link(up, self.clock.now());
     }
 
     /// Follows the link of the device: `is_up` returns whether it is up. It is called at
@@ -210,16 +140,13 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
     /// A link that goes down and comes back between two calls of `is_up` is not noticed,
     /// so a change of the link should end [`Clock::wait`].
     pub fn follow_link(&mut self, is_up: fn(&mut D) -> bool) {
-        self.link_query = Some(is_up);
+        self.parts.link_query = Some(is_up);
         self.look_at_link();
     }
 
     fn look_at_link(&mut self) {
-        if let Some(is_up) = self.link_query {
-            let up = is_up(&mut self.device);
-            if up != self.tracker.link_is_up {
-                self.set_link(up);
-            }
+        if let Some(up) = self.parts.link_change() {
+            self.set_link(up);
         }
     }
 
@@ -235,9 +162,7 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
         options: Options,
     ) -> Result<ConnectionId, OpenError> {
         let (tracker, mut net) = self.parts();
-        let id = tracker.connect(&mut net, remote.into(), options)?;
-        tracker.send_out(&mut net);
-        Ok(id)
+        tracker.connect_at_once(&mut net, remote.into(), options)
     }
 
     /// Starts waiting for a peer to connect, without blocking.
@@ -262,18 +187,7 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
     /// was reached while the handshake, or the wait for a peer, still goes on.
     pub fn wait_open(&mut self, id: ConnectionId) -> Result<(), WriteError> {
         self.block_on(CallTimeout::Of(id), |tracker, _, _| {
-            match tracker.state(id)? {
-                State::Connecting | State::Listening => Ok(None),
-                State::Open
-                | State::PeerFinished(_)
-                | State::WriteFinished(_)
-                | State::Finishing(_) => Ok(Some(())),
-                State::Idle | State::Closed(_) => {
-                    let connection = tracker.connection(id)?;
-                    let ledger = connection.ledger();
-                    Err(connection.error().unwrap_or(WriteError::NotOpen { ledger }))
-                }
-            }
+            tracker.attempt_open(id)
         })
     }
 
@@ -336,7 +250,7 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
     ///
     /// [`UnknownConnection`].
     pub fn writer(&mut self, id: ConnectionId) -> Result<Writer<'_, Self>, UnknownConnection> {
-        self.tracker.state(id)?;
+        self.parts.tracker.state(id)?;
         Ok(Writer::new(self, id))
     }
 
@@ -347,7 +261,7 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
     ///
     /// [`UnknownConnection`].
     pub fn reader(&mut self, id: ConnectionId) -> Result<Reader<'_, Self>, UnknownConnection> {
-        self.tracker.state(id)?;
+        self.parts.tracker.state(id)?;
         Ok(Reader::new(self, id))
     }
 
@@ -357,7 +271,7 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
     ///
     /// [`UnknownConnection`].
     pub fn socket(&mut self, id: ConnectionId) -> Result<Socket<'_, Self>, UnknownConnection> {
-        self.tracker.state(id)?;
+        self.parts.tracker.state(id)?;
         Ok(Socket::new(self, id))
     }
 
@@ -373,7 +287,7 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
     ///
     /// [`UnknownConnection`].
     pub fn state(&self, id: ConnectionId) -> Result<State, UnknownConnection> {
-        self.tracker.state(id)
+        self.parts.tracker.state(id)
     }
 
     /// The report of the connection.
@@ -383,7 +297,7 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
     /// [`UnknownConnection`].
     pub fn report(&mut self, id: ConnectionId) -> Result<Report, UnknownConnection> {
         let now = self.clock.now();
-        self.tracker.report(id, now)
+        self.parts.tracker.report(id, now)
     }
 
     /// Returns advice about the connection that was not returned before.
@@ -392,7 +306,7 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
     ///
     /// [`UnknownConnection`].
     pub fn poll_advice(&mut self, id: ConnectionId) -> Result<Option<Advice>, UnknownConnection> {
-        self.tracker.poll_advice(id)
+        self.parts.tracker.poll_advice(id)
     }
 
     /// Our end and the peer's; `None` while no peer has connected.
@@ -404,7 +318,7 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
         &self,
         id: ConnectionId,
     ) -> Result<Option<(IpEndpoint, IpEndpoint)>, UnknownConnection> {
-        self.tracker.endpoints(id)
+        self.parts.tracker.endpoints(id)
     }
 
     /// Frees the slot of a connection, and aborts the connection if it lives.
@@ -420,12 +334,12 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
     /// Aborts, and waits a bounded time for the RST to leave. If the connection had
     /// already ended and its RST still waits, this call does not wait for it.
     pub(super) fn abort(&mut self, id: ConnectionId) -> Result<Report, UnknownConnection> {
-        let call_ms = self.tracker.connection(id)?.options().call_ms();
+        let call_ms = self.parts.tracker.connection(id)?.options().call_ms();
         let until = self.clock.now().plus_millis(call_ms.min(RST_LINGER_MS));
-        let waits_already = self.tracker.is_rst_due(id, &self.sockets);
+        let waits_already = self.parts.tracker.is_rst_due(id, &self.parts.sockets);
         let report = self.release(id)?;
         while !waits_already
-            && self.tracker.is_rst_due(id, &self.sockets)
+            && self.parts.tracker.is_rst_due(id, &self.parts.sockets)
             && self.clock.now() < until
         {
             self.wait(until);
@@ -446,7 +360,7 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
 
     /// Reports a call to the observer of this thread.
     pub(super) fn trace(&self, id: ConnectionId, note: Note<'_>) {
-        if let Ok(connection) = self.tracker.connection(id) {
+        if let Ok(connection) = self.parts.tracker.connection(id) {
             trace::report(connection, note);
         }
     }
@@ -495,11 +409,9 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
         let now = tried.at;
         let mut until = Instant::NEVER;
         if let CallTimeout::Of(id) = limit {
-            let connection = self.tracker.connection(id)?;
-            trace::report(connection, Note::Waits { since: started });
-            until = started.plus_millis(connection.options().call_ms());
+            until = self.parts.tracker.call_deadline(id, started)?;
             if now >= until {
-                return Err(connection.call_timed_out(started));
+                return Err(self.parts.tracker.call_timed_out(id, started));
             }
         }
         // Nothing was received since that attempt, so nothing is missed by sleeping. A
@@ -523,7 +435,7 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
 impl<D: Device, C: Clock, const N: usize> fmt::Debug for Stack<'_, D, C, N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Stack")
-            .field("tracker", &self.tracker)
+            .field("tracker", &self.parts.tracker)
             .finish_non_exhaustive()
     }
 }

@@ -4,7 +4,9 @@ use super::calls::UnknownConnection;
 use super::config::ConfigError;
 use super::opening::OpenError;
 use crate::core::error::{ReadError, WriteError};
+use crate::core::ledger::Ledger;
 use crate::core::options::OptionsError;
+use crate::core::state::Cause;
 use core::fmt;
 use embedded_io::{ErrorKind, ReadExactError, WriteFmtError};
 
@@ -40,8 +42,57 @@ pub enum Error {
     Read(ReadError),
     /// The peer finished before a buffer was full (`read_exact`).
     UnexpectedEof,
+    /// Of [`asynch`](crate::asynch): the network is lent to a closure further up in the call
+    /// stack (`with_network`, `write_with`), in which no other call works.
+    #[cfg(feature = "async")]
+    Busy,
     /// A `Display` that was written with `write!` returned an error of its own.
     Format,
+}
+
+impl Error {
+    /// Why the connection ended, if that is the error.
+    ///
+    /// ```
+    /// use lastbyte::{Cause, Error, How, Ledger, WriteError};
+    ///
+    /// let ledger = Ledger::default();
+    /// let error = Error::from(WriteError::PeerClosed { how: How::Fin, ledger });
+    /// assert_eq!(error.cause(), Some(Cause::PeerFinished));
+    /// assert_eq!(error.ledger(), Some(ledger));
+    /// ```
+    #[must_use]
+    pub const fn cause(&self) -> Option<Cause> {
+        match self.of_connection() {
+            Some(error) => error.cause(),
+            None => None,
+        }
+    }
+
+    /// The ledger at the moment of the error, if it is one of a connection.
+    #[must_use]
+    pub const fn ledger(&self) -> Option<Ledger> {
+        match self.of_connection() {
+            Some(error) => Some(error.ledger()),
+            None => None,
+        }
+    }
+
+    /// What a connection reports.
+    const fn of_connection(&self) -> Option<&WriteError> {
+        match self {
+            Self::Write(error) | Self::Read(ReadError::Ended(error)) => Some(error),
+            Self::Config(_)
+            | Self::Options(_)
+            | Self::Open(_)
+            | Self::Unknown(_)
+            | Self::Read(ReadError::Discarding)
+            | Self::UnexpectedEof
+            | Self::Format => None,
+            #[cfg(feature = "async")]
+            Self::Busy => None,
+        }
+    }
 }
 
 impl fmt::Display for Error {
@@ -54,6 +105,8 @@ impl fmt::Display for Error {
             Self::Write(error) => error.fmt(f),
             Self::Read(error) => error.fmt(f),
             Self::UnexpectedEof => f.write_str("the peer finished before all bytes were read"),
+            #[cfg(feature = "async")]
+            Self::Busy => f.write_str("the network is lent to a closure; call it after that"),
             Self::Format => f.write_str("a value could not be formatted"),
         }
     }
@@ -70,6 +123,8 @@ impl embedded_io::Error for Error {
             Self::Write(error) => error.kind(),
             Self::Read(error) => error.kind(),
             Self::UnexpectedEof => ErrorKind::Other,
+            #[cfg(feature = "async")]
+            Self::Busy => ErrorKind::Other,
             Self::Format => ErrorKind::InvalidInput,
         }
     }

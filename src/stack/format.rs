@@ -2,7 +2,8 @@
 //! the clock.
 
 use super::device::{Watch, WatchRx, WatchTx};
-use super::driver::{Network, Stack};
+use super::driver::Stack;
+use super::parts::Network;
 use super::reader::Reader;
 use super::socket::Socket;
 use super::tracker::{Net, Tracker};

@@ -15,6 +15,7 @@
 //!
 //! The crate's front page has an example program.
 
+mod attempts;
 mod calls;
 mod config;
 mod device;
@@ -32,6 +33,7 @@ mod isn;
 mod neighbours;
 mod observer;
 mod opening;
+mod parts;
 mod ports;
 mod reader;
 mod reading;
@@ -44,6 +46,10 @@ mod steps;
 mod time;
 mod tracker;
 mod turns;
+#[cfg(feature = "async")]
+mod waiting;
+#[cfg(feature = "async")]
+mod waking;
 mod writer;
 mod writing;
 
@@ -53,14 +59,23 @@ pub use calls::UnknownConnection;
 pub use config::{Buffers, Config, ConfigError, SlotBuffers};
 #[doc(hidden)]
 pub use device::Watch;
-pub use driver::{Network, Stack};
+pub use driver::Stack;
 pub use error::Error;
 pub use opening::OpenError;
+pub use parts::Network;
+#[cfg(feature = "async")]
+pub(crate) use parts::{DEVICE_FULL_PAUSE_MS, Parts};
 pub use reader::Reader;
 pub use secret::boot_seed;
 #[doc(hidden)]
 pub use slot::Step;
 pub use socket::Socket;
 pub use steps::Steps;
+#[cfg(feature = "async")]
+pub(crate) use tracker::Taken;
 pub use tracker::{ConnectionId, Net, Tracker};
+#[cfg(feature = "async")]
+pub(crate) use waiting::{Half, Wish};
 pub use writer::{Scoped, Writer};
+#[cfg(feature = "async")]
+pub(crate) use writing::{Departure, SHORTEST_TIMER_MS};

@@ -153,6 +153,18 @@ impl<const N: usize> Tracker<N> {
         Ok(self.occupy(index, action, net.sockets, net.now))
     }
 
+    /// The same; the SYN leaves in this call, where the device and the neighbour allow.
+    pub(crate) fn connect_at_once<D: Device + ?Sized>(
+        &mut self,
+        net: &mut Net<'_, '_, D>,
+        remote: IpEndpoint,
+        options: Options,
+    ) -> Result<ConnectionId, OpenError> {
+        let id = self.connect(net, remote, options)?;
+        self.send_out(net);
+        Ok(id)
+    }
+
     /// Starts waiting for a peer to connect to `local`.
     ///
     /// # Errors
@@ -263,6 +275,8 @@ impl<const N: usize> Tracker<N> {
             slot.perform(action, socket, now);
             socket.abort();
             slot.unread = 0;
+            #[cfg(feature = "async")]
+            slot.waiters.wake_all();
             self.wire.guard.clear(index);
         }
     }

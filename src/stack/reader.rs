@@ -40,8 +40,7 @@ impl<'s, 'a, D: Device, C: Clock, const N: usize> Reader<'s, Stack<'a, D, C, N>>
     pub(super) fn wait_readable(&mut self) -> Result<(), ReadError> {
         let id = self.id;
         self.stack.block_on(CallTimeout::Of(id), |tracker, net, _| {
-            let found = tracker.try_peek(net.sockets, id)?;
-            Ok(found.map(|_| ()))
+            tracker.attempt_readable(net.sockets, id)
         })
     }
 
@@ -84,11 +83,6 @@ impl<D: Device, C: Clock, const N: usize> ReadReady for Reader<'_, Stack<'_, D, 
     /// Whether a read would return at once, with bytes or an error.
     fn read_ready(&mut self) -> Result<bool, Self::Error> {
         let (tracker, mut net) = self.stack.parts();
-        tracker.poll(&mut net);
-        match tracker.try_peek(net.sockets, self.id) {
-            Ok(found) => Ok(found.is_some()),
-            Err(ReadError::Ended(_)) => Ok(true),
-            Err(ReadError::Discarding) => Err(ReadError::Discarding),
-        }
+        tracker.read_ready(&mut net, self.id)
     }
 }

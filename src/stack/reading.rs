@@ -1,11 +1,12 @@
 //! Reads received bytes. Nothing here blocks.
 
 use super::slot::Slot;
-use super::tracker::{ConnectionId, Tracker};
+use super::tracker::{ConnectionId, Net, Tracker};
 use crate::core::error::{ReadError, WriteError};
 use crate::core::state::{Cause, Incoming, OnReceive, State};
 use crate::trace;
 use smoltcp::iface::SocketSet;
+use smoltcp::phy::Device;
 use smoltcp::socket::tcp;
 
 impl<const N: usize> Tracker<N> {
@@ -61,6 +62,21 @@ impl<const N: usize> Tracker<N> {
             Ok(0) => Ok(None),
             Ok(len) => Ok(Some(len)),
             Err(error) => slot.end_of_reading(error),
+        }
+    }
+
+    /// Takes in what the device has received and returns whether a read would return at once,
+    /// be it with an error.
+    pub(crate) fn read_ready<D: Device + ?Sized>(
+        &mut self,
+        net: &mut Net<'_, '_, D>,
+        id: ConnectionId,
+    ) -> Result<bool, ReadError> {
+        self.poll(net);
+        match self.try_peek(net.sockets, id) {
+            Ok(found) => Ok(found.is_some()),
+            Err(ReadError::Ended(_)) => Ok(true),
+            Err(ReadError::Discarding) => Err(ReadError::Discarding),
         }
     }
 

@@ -2,6 +2,8 @@
 //! the socket, and cleans up after its end.
 
 use super::ends::local_end;
+#[cfg(feature = "async")]
+use super::waiting::Waiters;
 use crate::Instant;
 use crate::core::connection::Connection;
 use crate::core::state::{Action, State};
@@ -37,9 +39,9 @@ pub enum Step {
 
 /// A connection, its socket, and the state of the socket at the last check.
 #[derive(Debug)]
-pub(super) struct Slot {
+pub(crate) struct Slot {
     pub(super) connection: Connection,
-    pub(super) handle: SocketHandle,
+    pub(crate) handle: SocketHandle,
     pub(super) tenure: Tenure,
     /// Counts how often the slot was opened: an id with an earlier number is stale.
     pub(super) generation: u32,
@@ -47,6 +49,9 @@ pub(super) struct Slot {
     pub(super) tcp: tcp::State,
     /// How many received octets were unread at the last check.
     pub(super) unread: usize,
+    /// The tasks that wait for the connection.
+    #[cfg(feature = "async")]
+    pub(crate) waiters: Waiters,
 }
 
 /// Closes a socket without sending a segment, and removes the remote endpoint from it.
@@ -73,6 +78,8 @@ impl Slot {
             generation,
             tcp: tcp::State::Closed,
             unread: 0,
+            #[cfg(feature = "async")]
+            waiters: Waiters::NONE,
         }
     }
 
@@ -240,7 +247,10 @@ impl Slot {
     /// due yet.
     #[inline]
     pub(super) fn timeout_bound(&self) -> Instant {
-        self.connection.timeout_bound()
+        let bound = self.connection.timeout_bound();
+        #[cfg(feature = "async")]
+        let bound = bound.min(self.waiters.bound());
+        bound
     }
 
     /// Whether the socket has nothing more to send.

@@ -19,6 +19,8 @@ use crate::core::facts::Retry;
 use crate::core::options::Nagle;
 use crate::core::state::Action;
 use crate::guard::tcb::Facts;
+#[cfg(feature = "async")]
+use crate::sabotage::Sabotage;
 use core::fmt;
 use core::sync::atomic::{AtomicU32, Ordering};
 use smoltcp::iface::{Interface, PollIngressSingleResult, PollResult, SocketHandle, SocketSet};
@@ -52,6 +54,14 @@ pub(super) const REST_MS: u32 = 10;
 pub struct ConnectionId {
     pub(super) slot: u16,
     pub(super) generation: u32,
+}
+
+impl ConnectionId {
+    /// Which slot it is in.
+    #[cfg(feature = "async")]
+    pub(crate) fn slot(self) -> usize {
+        self.slot.into()
+    }
 }
 
 /// The first generation of a tracker: far from those of every other tracker, so that an
@@ -94,7 +104,7 @@ impl<D: ?Sized> fmt::Debug for Net<'_, '_, D> {
 
 /// The result of the receiving half of a poll.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Taken {
+pub(crate) enum Taken {
     /// There was no frame, and no timer was due.
     Nothing,
     /// It is unknown whether more frames were received: the device has no room for a frame
@@ -116,12 +126,12 @@ pub(super) enum Taken {
 /// of a poll itself.
 #[derive(Debug)]
 pub struct Tracker<const N: usize> {
-    pub(super) slots: [Slot; N],
+    pub(crate) slots: [Slot; N],
     pub(super) wire: Wire<N>,
     pub(super) ports: Ports,
     pub(super) secret: Secret,
     /// A time not later than the earliest timer of any connection.
-    next_timer: Instant,
+    pub(super) next_timer: Instant,
     /// Until this time, an egress pass of smoltcp is needed only if its `poll_at` reports
     /// something as due, because a pass was made shortly before.
     pub(super) rests_until: Instant,
@@ -200,7 +210,7 @@ impl<const N: usize> Tracker<N> {
     }
 
     /// The receiving half of a poll: processes received frames, runs timers.
-    pub(super) fn ingest<D: Device + ?Sized>(&mut self, net: &mut Net<'_, '_, D>) -> Taken {
+    pub(crate) fn ingest<D: Device + ?Sized>(&mut self, net: &mut Net<'_, '_, D>) -> Taken {
         let taken = self.take_in(net);
         if self.next_timer > net.now {
             return taken;
@@ -290,6 +300,8 @@ impl<const N: usize> Tracker<N> {
                 slot.give_up(net.sockets.get_mut::<tcp::Socket<'_>>(slot.handle), now);
             }
             let retry = slot.connection.poll_retry();
+            #[cfg(feature = "async")]
+            slot.waiters.fire(now);
             self.perform(index, action, net.sockets, now);
             #[cfg(feature = "medium-ethernet")]
             self.settle_doubt(index, net);
@@ -399,7 +411,7 @@ impl<const N: usize> Tracker<N> {
     /// of smoltcp if smoltcp reports that none is due. Call it after
     /// [`ingest`](Self::ingest), and call [`disturb`](Self::disturb) when other code may
     /// have used the interface.
-    pub(super) fn send_due<D: Device + ?Sized>(&mut self, net: &mut Net<'_, '_, D>) -> Instant {
+    pub(crate) fn send_due<D: Device + ?Sized>(&mut self, net: &mut Net<'_, '_, D>) -> Instant {
         for _ in 0..EGRESS_BURST {
             let next = self.poll_at(net);
             if next > net.now && net.now < self.rests_until {
@@ -433,6 +445,8 @@ impl<const N: usize> Tracker<N> {
         let socket = sockets.get_mut::<tcp::Socket<'_>>(slot.handle);
         let before = slot.tcp;
         let receipt = slot.sync_received(facts, self.wire.guard.icmp(), socket, now);
+        #[cfg(feature = "async")]
+        slot.notify(socket, Sabotage::DeafReceive);
         self.next_timer = self.next_timer.min(slot.timeout_bound());
         let Some(receipt) = receipt else {
             return;
@@ -518,7 +532,7 @@ impl<const N: usize> Tracker<N> {
     }
 
     /// Makes the timers run by this time at the latest.
-    pub(super) fn look_by(&mut self, bound: Instant) {
+    pub(crate) fn look_by(&mut self, bound: Instant) {
         self.next_timer = self.next_timer.min(bound);
     }
 
@@ -535,6 +549,8 @@ impl<const N: usize> Tracker<N> {
         };
         let socket = sockets.get_mut::<tcp::Socket<'_>>(slot.handle);
         slot.perform(action, socket, now);
+        #[cfg(feature = "async")]
+        slot.notify(socket, Sabotage::DeafPerform);
         let bound = slot.timeout_bound();
         self.look_by(bound);
         self.note_ends(index, sockets);

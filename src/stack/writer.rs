@@ -100,8 +100,7 @@ impl<'s, 'a, D: Device, C: Clock, const N: usize> Writer<'s, Stack<'a, D, C, N>>
         let id = self.id;
         self.stack
             .block_on(CallTimeout::Of(id), |tracker, net, taken| {
-                let accepted = tracker.write_message_taken(net, id, taken, message)?;
-                Ok((accepted == message.len()).then_some(()))
+                tracker.attempt_message(net, id, taken, message)
             })
     }
 
@@ -144,8 +143,7 @@ impl<'s, 'a, D: Device, C: Clock, const N: usize> Writer<'s, Stack<'a, D, C, N>>
         };
         self.stack
             .block_after(Some(tried), CallTimeout::Of(id), |tracker, net, taken| {
-                let accepted = tracker.write_taken(net, id, taken, bytes)?;
-                Ok((accepted > 0).then_some(accepted))
+                tracker.attempt_write(net, id, taken, bytes)
             })
     }
 
@@ -183,10 +181,7 @@ impl<'s, 'a, D: Device, C: Clock, const N: usize> Writer<'s, Stack<'a, D, C, N>>
     pub fn finish_writing(&mut self) -> Result<(), WriteError> {
         let id = self.id;
         self.stack.block_on(CallTimeout::Of(id), |tracker, net, _| {
-            match tracker.finish_writing(net, id) {
-                Err(WriteError::WouldBlock { .. }) => Ok(None),
-                outcome => outcome.map(Some),
-            }
+            tracker.attempt_finish_writing(net, id)
         })
     }
 
@@ -224,10 +219,10 @@ impl<'s, 'a, D: Device, C: Clock, const N: usize> Writer<'s, Stack<'a, D, C, N>>
         let id = self.id;
         // The finish timeout ends the connection, so this needs no other timeout.
         let outcome = self.stack.block_on(CallTimeout::None, |tracker, net, _| {
-            Ok::<_, WriteError>(tracker.finished(id, net.now)?)
+            tracker.attempt_finish(id, net.now)
         });
         self.stack.release(id)?;
-        outcome?
+        outcome
     }
 
     /// Ends the connection at once with a RST and frees the slot. The RST leaves at once.
@@ -301,9 +296,7 @@ impl<D: Device, C: Clock, const N: usize> Write for Writer<'_, Stack<'_, D, C, N
         let id = self.id;
         self.stack.trace(id, Note::Flush);
         let flushed = self.stack.block_on(CallTimeout::Of(id), |tracker, net, _| {
-            tracker.push(net.sockets, id)?;
-            let is_flushed = tracker.connection(id)?.is_flushed()?;
-            Ok(is_flushed.then_some(()))
+            tracker.attempt_flush(net.sockets, id)
         });
         self.stack.trace(id, Note::Flushed(flushed));
         flushed

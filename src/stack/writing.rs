@@ -1,8 +1,11 @@
 //! Calls on a [`Tracker`] that write. None of them blocks.
 
 use super::calls::UnknownConnection;
+use super::slot::Slot;
 use super::time::to_smoltcp;
 use super::tracker::{ConnectionId, FULL_SEGMENT, Net, SMALLEST_SEGMENT, Taken, Tracker};
+#[cfg(feature = "async")]
+use crate::Instant;
 use crate::core::connection::Connection;
 use crate::core::error::WriteError;
 use crate::core::facts::Admission;
@@ -19,6 +22,11 @@ use smoltcp::socket::tcp;
 /// buffer, all of it should be in flight, and a peer that received less than two segments
 /// may delay its ACK until it gets what we hold back (RFC 9293, 3.8.6.3).
 const LARGE_BUFFER: usize = 6 * FULL_SEGMENT;
+
+/// No timer that smoltcp starts when it sends is shorter: a retransmission timeout, a window
+/// probe, a request for a neighbour.
+#[cfg(feature = "async")]
+pub(crate) const SHORTEST_TIMER_MS: u32 = 1_000;
 
 /// Whether the device has room for a frame to send. An unused token takes no room:
 /// smoltcp drops one with each frame that needs no answer.
@@ -40,9 +48,9 @@ fn free(socket: &tcp::Socket<'_>) -> usize {
 
 /// The result of a write that did not wait.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Written {
-    pub(super) accepted: usize,
-    pub(super) taken: Taken,
+pub(crate) struct Written {
+    pub(crate) accepted: usize,
+    pub(crate) taken: Taken,
 }
 
 impl Written {
@@ -62,7 +70,7 @@ impl Written {
 
 /// When the bytes of a write are to leave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Departure {
+pub(crate) enum Departure {
     /// In this call, as far as the window, Nagle's algorithm and the device allow.
     AtOnce,
     /// Together with what follows: the application has announced more.
@@ -161,7 +169,7 @@ impl<const N: usize> Tracker<N> {
     }
 
     /// A write that does not wait. Also returns what the receive step processed.
-    pub(super) fn write_at_once<D: Device + ?Sized>(
+    pub(crate) fn write_at_once<D: Device + ?Sized>(
         &mut self,
         net: &mut Net<'_, '_, D>,
         id: ConnectionId,
@@ -172,6 +180,13 @@ impl<const N: usize> Tracker<N> {
         let accepted = self.write_taken(net, id, taken, bytes);
         let accepted = self.send_written(net, id, taken, accepted, departure)?;
         Ok(Written { accepted, taken })
+    }
+
+    /// Whether something may be due before `until` because of a write that has processed no
+    /// frame, timers of smoltcp apart: a timer of the connection, or bytes that did not leave.
+    #[cfg(feature = "async")]
+    pub(crate) fn may_be_due(&self, until: Instant, departure: Departure) -> bool {
+        departure == Departure::WithMore || self.wire.room.is_short() || self.next_timer < until
     }
 
     /// The first part of a write.
@@ -187,7 +202,7 @@ impl<const N: usize> Tracker<N> {
 
     /// Processes what the device has received. Returns [`Taken::Full`] if it is unknown
     /// whether that is all.
-    pub(super) fn take_in_all<D: Device + ?Sized>(&mut self, net: &mut Net<'_, '_, D>) -> Taken {
+    pub(crate) fn take_in_all<D: Device + ?Sized>(&mut self, net: &mut Net<'_, '_, D>) -> Taken {
         let taken = self.ingest(net);
         if matches!(taken, Taken::Nothing | Taken::All) && !has_room(net) {
             return Taken::Full;
@@ -303,7 +318,23 @@ impl<const N: usize> Tracker<N> {
     ) -> Result<usize, WriteError> {
         let mut fill = Some(fill);
         let taken = self.take_in_for_write(net);
-        let accepted = self.write(net, id, taken, |connection, socket, room| {
+        let accepted = self.fill_taken(net, id, taken, &mut fill);
+        let accepted = self.send_written(net, id, taken, accepted, Departure::AtOnce)?;
+        match fill {
+            Some(_) => Err(self.would_block(id)),
+            None => Ok(accepted),
+        }
+    }
+
+    /// The middle of [`write_with`](Self::write_with). `fill` is taken out where it is called.
+    pub(super) fn fill_taken<D: Device + ?Sized>(
+        &mut self,
+        net: &mut Net<'_, '_, D>,
+        id: ConnectionId,
+        taken: Taken,
+        fill: &mut Option<impl FnOnce(&mut [u8]) -> usize>,
+    ) -> Result<usize, WriteError> {
+        self.write(net, id, taken, |connection, socket, room| {
             if !socket.can_send() {
                 return 0;
             }
@@ -317,12 +348,7 @@ impl<const N: usize> Tracker<N> {
                 (written, written)
             });
             filled.unwrap_or(0)
-        });
-        let accepted = self.send_written(net, id, taken, accepted, Departure::AtOnce)?;
-        match fill {
-            Some(_) => Err(self.would_block(id)),
-            None => Ok(accepted),
-        }
+        })
     }
 
     /// The error of a call that does not wait.
@@ -412,14 +438,26 @@ impl<const N: usize> Tracker<N> {
     /// pushed.
     pub(super) fn push_all(&self, sockets: &mut SocketSet<'_>) {
         for (index, slot) in self.slots.iter().enumerate() {
-            let socket = sockets.get_mut::<tcp::Socket<'_>>(slot.handle);
-            let unsent = socket
-                .send_queue()
-                .saturating_sub(self.wire.guard.in_flight(index));
-            let is_rest = unsent < SMALLEST_SEGMENT.max(self.wire.guard.largest(index).into());
-            if is_rest || socket.send_capacity() < LARGE_BUFFER {
-                socket.set_nagle_enabled(false);
-            }
+            self.push_rest(index, slot, sockets);
+        }
+    }
+
+    fn push_rest(&self, index: usize, slot: &Slot, sockets: &mut SocketSet<'_>) {
+        let socket = sockets.get_mut::<tcp::Socket<'_>>(slot.handle);
+        let unsent = socket
+            .send_queue()
+            .saturating_sub(self.wire.guard.in_flight(index));
+        let is_rest = unsent < SMALLEST_SEGMENT.max(self.wire.guard.largest(index).into());
+        if is_rest || socket.send_capacity() < LARGE_BUFFER {
+            socket.set_nagle_enabled(false);
+        }
+    }
+
+    /// Says of one connection that no write follows soon: the task that uses it waits.
+    #[cfg(feature = "async")]
+    pub(crate) fn push_one(&self, sockets: &mut SocketSet<'_>, id: ConnectionId) {
+        if let Ok(slot) = self.slot(id) {
+            self.push_rest(usize::from(id.slot), slot, sockets);
         }
     }
 }

@@ -30,7 +30,7 @@ const CIRCLES: [(&[&str], &str); 2] = [
 
 /// From the bottom up. What is in no layer (clock, trace, coverage, sabotage) may be named by
 /// all, and names the core at most.
-const LAYERS: [&str; 3] = ["core", "guard", "stack"];
+const LAYERS: [&str; 4] = ["core", "guard", "stack", "asynch"];
 
 struct Sources {
     /// The code of each module, without comments and tests, and its file below `src/`.

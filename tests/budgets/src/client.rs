@@ -50,6 +50,12 @@ impl Ticks {
         Self { millis: 0 }
     }
 
+    /// A clock that shows this.
+    #[must_use]
+    pub const fn at(millis: u32) -> Self {
+        Self { millis }
+    }
+
     /// The present time.
     pub const fn tick(&mut self) -> u32 {
         self.millis = self.millis.wrapping_add(1);

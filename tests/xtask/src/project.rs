@@ -58,7 +58,7 @@ pub const JUDGES: &[Judge] = &[
     Judge {
         package: "lastbyte",
         library: false,
-        tests: &["contract"],
+        tests: &["contract", "asynch"],
         examples: &[],
     },
     Judge {
@@ -95,6 +95,9 @@ pub const COMBINATIONS: &[&str] = &[
     "smoltcp,medium-ethernet,medium-ip,proto-ipv4,proto-ipv6,defmt",
     "medium-ethernet,proto-ipv4,embassy-net-driver-v0.2",
     "medium-ip,proto-ipv6,embassy-net-driver-v0.2,defmt",
+    "async",
+    "smoltcp,medium-ethernet,proto-ipv4,async,defmt",
+    "smoltcp,medium-ip,proto-ipv6,async,critical-section,embassy-time-v0.5,embedded-hal-async-v1,rtic-time-v3",
 ];
 
 /// What `tests/unification` builds lastbyte for; smoltcp has all of it.

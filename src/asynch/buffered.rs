@@ -1,0 +1,140 @@
+//! `BufRead`, over a buffer of the caller's.
+
+use core::fmt;
+use embedded_io_async::{BufRead, ErrorType, Read, ReadReady, Write, WriteReady};
+
+/// A reader with a buffer: `BufRead`, and everything that the reader is besides.
+///
+/// The receive buffer of a connection is shared by all tasks, so it cannot be lent from one
+/// poll to the next. [`read_with`](super::Reader::read_with) lends it for the length of a
+/// closure; this copies what was received into a buffer that stays.
+///
+/// Bytes in the buffer are taken from the connection. Dropping a call changes nothing:
+/// `fill_buf` has read nothing then, and what it has read before stays.
+///
+/// ```
+/// use embedded_io_async::{BufRead, Write};
+/// use lastbyte::Error;
+/// use lastbyte::asynch::{AnyShared, Connection};
+///
+/// /// The first line that the peer sends, as far as it fits into one piece.
+/// async fn greeting(connection: Connection<'_, impl AnyShared>) -> Result<usize, Error> {
+///     let mut buffer = [0; 128];
+///     let mut connection = connection.buffered(&mut buffer);
+///     connection.write_all(b"hello?\n").await?;
+///     let line = connection.fill_buf().await?;
+///     let len = line.iter().position(|&byte| byte == b'\n').map_or(line.len(), |at| at + 1);
+///     connection.consume(len);
+///     Ok(len)
+/// }
+/// ```
+pub struct Buffered<'b, T> {
+    inner: T,
+    buffer: &'b mut [u8],
+    /// What was read and not consumed: from here,
+    start: usize,
+    /// to here.
+    end: usize,
+}
+
+impl<'b, T> Buffered<'b, T> {
+    /// A reader over `buffer`, which should have a few dozen octets at least. With an empty
+    /// one, every stream seems to have ended.
+    pub const fn new(inner: T, buffer: &'b mut [u8]) -> Self {
+        Self {
+            inner,
+            buffer,
+            start: 0,
+            end: 0,
+        }
+    }
+
+    /// The reader below.
+    pub const fn inner(&self) -> &T {
+        &self.inner
+    }
+
+    /// The reader below. What is in the buffer comes before what it reads.
+    pub const fn inner_mut(&mut self) -> &mut T {
+        &mut self.inner
+    }
+
+    /// The reader below, and the bytes that were read and not consumed.
+    pub fn into_parts(self) -> (T, &'b [u8]) {
+        let Self {
+            inner,
+            buffer,
+            start,
+            end,
+        } = self;
+        (inner, buffer.get(start..end).unwrap_or(&[]))
+    }
+
+    fn ahead(&self) -> &[u8] {
+        self.buffer.get(self.start..self.end).unwrap_or(&[])
+    }
+}
+
+impl<T: ErrorType> ErrorType for Buffered<'_, T> {
+    type Error = T::Error;
+}
+
+impl<T: Read> BufRead for Buffered<'_, T> {
+    async fn fill_buf(&mut self) -> Result<&[u8], Self::Error> {
+        if self.start >= self.end {
+            let read = self.inner.read(self.buffer).await?;
+            (self.start, self.end) = (0, read);
+        }
+        Ok(self.ahead())
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.start = self.start.saturating_add(count).min(self.end);
+    }
+}
+
+impl<T: Read> Read for Buffered<'_, T> {
+    async fn read(&mut self, into: &mut [u8]) -> Result<usize, Self::Error> {
+        let ahead = self.ahead();
+        let count = ahead.len().min(into.len());
+        if count == 0 {
+            return self.inner.read(into).await;
+        }
+        if let (Some(into), Some(ahead)) = (into.get_mut(..count), ahead.get(..count)) {
+            into.copy_from_slice(ahead);
+        }
+        self.consume(count);
+        Ok(count)
+    }
+}
+
+impl<T: ReadReady> ReadReady for Buffered<'_, T> {
+    fn read_ready(&mut self) -> Result<bool, Self::Error> {
+        Ok(self.start < self.end || self.inner.read_ready()?)
+    }
+}
+
+impl<T: Write> Write for Buffered<'_, T> {
+    async fn write(&mut self, bytes: &[u8]) -> Result<usize, Self::Error> {
+        self.inner.write(bytes).await
+    }
+
+    async fn flush(&mut self) -> Result<(), Self::Error> {
+        self.inner.flush().await
+    }
+}
+
+impl<T: WriteReady> WriteReady for Buffered<'_, T> {
+    fn write_ready(&mut self) -> Result<bool, Self::Error> {
+        self.inner.write_ready()
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Buffered<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Buffered")
+            .field("inner", &self.inner)
+            .field("ahead", &self.ahead().len())
+            .finish_non_exhaustive()
+    }
+}

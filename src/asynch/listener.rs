@@ -1,0 +1,86 @@
+//! Connections that peers open.
+
+use super::call::Call;
+use super::connection::Connection;
+use super::network::AnyShared;
+use crate::core::error::{Timeout, WriteError};
+use crate::core::options::Options;
+use crate::stack::smoltcp::wire::IpListenEndpoint;
+use crate::stack::{ConnectionId, Error};
+
+/// Accepts callers at one local end, one after another.
+///
+/// It holds one slot while it listens. A caller that completes the handshake keeps that slot,
+/// and the next [`accept`](Self::accept) listens with another. To serve several callers at
+/// once, let several tasks listen at the same port, or hand each connection to a task, and give
+/// the network as many slots.
+///
+/// While every slot of the port has a connection, further callers are not refused: their SYNs
+/// are dropped, and they repeat them.
+///
+/// Dropping it gives the slot back.
+#[derive(Debug)]
+pub struct Listener<'s, S: AnyShared> {
+    shared: &'s S,
+    local: IpListenEndpoint,
+    options: Options,
+    /// The connection that waits for a caller.
+    next: Option<ConnectionId>,
+}
+
+impl<'s, S: AnyShared> Listener<'s, S> {
+    pub(super) fn new(
+        shared: &'s S,
+        local: IpListenEndpoint,
+        options: Options,
+    ) -> Result<Self, Error> {
+        let next = Some(shared.listen(local, options)?);
+        Ok(Self {
+            shared,
+            local,
+            options,
+            next,
+        })
+    }
+
+    /// Waits for a caller, for the call timeout at most, and returns the connection with it.
+    /// Can be repeated. Dropped before it has completed, it goes on listening: a caller that
+    /// comes meanwhile is that of the next call.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError::TimedOut`] with [`Timeout::Call`] if there was no caller: call it again.
+    /// [`Error::Open`] if there is no slot to listen with. Otherwise why listening has ended;
+    /// it begins again with the next call.
+    pub async fn accept(&mut self) -> Result<Connection<'s, S>, Error> {
+        let id = match self.next {
+            Some(id) => id,
+            None => *self
+                .next
+                .insert(self.shared.listen(self.local, self.options)?),
+        };
+        let opened = Call::new(self.shared, id, S::poll_open).await;
+        let goes_on = matches!(
+            opened,
+            Err(Error::Write(WriteError::TimedOut {
+                why: Timeout::Call,
+                ..
+            }))
+        );
+        if !goes_on {
+            self.next = None;
+        }
+        if opened.is_err() && !goes_on {
+            self.shared.release(id);
+        }
+        opened.map(|()| Connection::new(self.shared, id))
+    }
+}
+
+impl<S: AnyShared> Drop for Listener<'_, S> {
+    fn drop(&mut self) {
+        if let Some(id) = self.next {
+            self.shared.release(id);
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! What keeps two users of a network apart.
+//!
+//! A [`Shared`](super::Shared) is in one cell, and each call borrows it for one poll. Which
+//! cell that is depends on who calls:
+//!
+//! - [`Local`]: all tasks run in executors of one thread, or of one interrupt priority. The
+//!   compiler keeps such a network there: it is not `Sync`.
+//! - [`CriticalSection`]: tasks of several priorities, as in RTIC, or of several cores.
+//!   Interrupts are off for the length of one poll, which with a full frame takes some 100 us
+//!   on a Cortex-M3 at 50 MHz; where that is too long, run all network tasks at one priority.
+//! - [`Threads`] (feature `std`): threads of an operating system, such as those of tokio.
+
+#[cfg(feature = "std")]
+use core::cell::Cell;
+use core::cell::RefCell;
+
+/// A kind of cell that lends its content to one user at a time.
+///
+/// A type of this kind holds nothing: it only names the cell.
+pub trait Lock {
+    /// The cell.
+    type Cell<T>;
+
+    /// A cell with `content`.
+    fn new<T>(content: T) -> Self::Cell<T>;
+
+    /// Lends the content for one call of `use_it`. `None`, without a call, if the content is
+    /// lent further up in the same call stack; never because another thread or interrupt
+    /// has it.
+    fn with<T, R>(cell: &Self::Cell<T>, use_it: impl FnOnce(&mut T) -> R) -> Option<R>;
+}
+
+/// For tasks of one thread or one interrupt priority: a [`RefCell`].
+#[derive(Debug, Clone, Copy, Default)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Local;
+
+impl Lock for Local {
+    type Cell<T> = RefCell<T>;
+
+    fn new<T>(content: T) -> RefCell<T> {
+        RefCell::new(content)
+    }
+
+    fn with<T, R>(cell: &RefCell<T>, use_it: impl FnOnce(&mut T) -> R) -> Option<R> {
+        match cell.try_borrow_mut() {
+            Ok(mut content) => Some(use_it(&mut content)),
+            Err(_) => None,
+        }
+    }
+}
+
+/// For tasks of several interrupt priorities or cores: a
+/// [`critical_section::Mutex`](https://docs.rs/critical-section/1/critical_section/struct.Mutex.html).
+#[cfg(feature = "critical-section")]
+#[derive(Debug, Clone, Copy, Default)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct CriticalSection;
+
+#[cfg(feature = "critical-section")]
+impl Lock for CriticalSection {
+    type Cell<T> = critical_section::Mutex<RefCell<T>>;
+
+    fn new<T>(content: T) -> Self::Cell<T> {
+        critical_section::Mutex::new(RefCell::new(content))
+    }
+
+    fn with<T, R>(cell: &Self::Cell<T>, use_it: impl FnOnce(&mut T) -> R) -> Option<R> {
+        critical_section::with(|token| Local::with(cell.borrow(token), use_it))
+    }
+}
+
+/// For threads of an operating system: a [`Mutex`](std::sync::Mutex).
+///
+/// A thread that uses one network while it is lent another's content is refused as well.
+#[cfg(feature = "std")]
+#[derive(Debug, Clone, Copy, Default)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Threads;
+
+#[cfg(feature = "std")]
+std::thread_local! {
+    /// Whether this thread is lent the content of a cell: to wait for a mutex that it holds
+    /// would block it without end.
+    static IS_LENT: Cell<bool> = const { Cell::new(false) };
+}
+
+/// The content of a cell is lent to this thread until this is dropped.
+#[cfg(feature = "std")]
+struct Lent;
+
+#[cfg(feature = "std")]
+impl Drop for Lent {
+    fn drop(&mut self) {
+        IS_LENT.set(false);
+    }
+}
+
+#[cfg(feature = "std")]
+impl Lock for Threads {
+    type Cell<T> = std::sync::Mutex<T>;
+
+    fn new<T>(content: T) -> Self::Cell<T> {
+        std::sync::Mutex::new(content)
+    }
+
+    fn with<T, R>(cell: &Self::Cell<T>, use_it: impl FnOnce(&mut T) -> R) -> Option<R> {
+        if IS_LENT.replace(true) {
+            return None;
+        }
+        let _lent = Lent;
+        // A thread that panicked in a closure of its own has left the content as any call
+        // leaves it.
+        let mut content = cell
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        Some(use_it(&mut content))
+    }
+}

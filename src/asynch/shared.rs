@@ -1,0 +1,279 @@
+//! The network that tasks share.
+
+use super::connection::Connection;
+use super::doomed::Doomed;
+use super::inner::Inner;
+use super::listener::Listener;
+use super::lock::{Local, Lock};
+use super::network::Calls;
+use super::time::Now;
+use crate::core::options::Options;
+use crate::core::report::{Progress, Report};
+use crate::core::state::State;
+use crate::stack::smoltcp::iface::SocketStorage;
+use crate::stack::smoltcp::phy::Device;
+use crate::stack::smoltcp::wire::{IpEndpoint, IpListenEndpoint};
+use crate::stack::{Config, ConfigError, ConnectionId, Error, Network, Parts, SlotBuffers};
+use core::fmt;
+use core::future::poll_fn;
+use core::task::{Context, Poll, Waker};
+
+/// `N` connections over a device, shared by the tasks of one program.
+///
+/// Everything is inside, the device included: each call first takes in what the device has
+/// received, so that the first write after the peer's FIN or RST is refused although no other
+/// task has run. A handle is a `&Shared`.
+///
+/// 1. [`new`](Self::new), with device, clock, configuration and buffers, as
+///    [`Stack::new`](crate::Stack::new).
+/// 2. [`with_network`](Self::with_network) to set addresses and routes.
+/// 3. [`run`](Self::run), in a task of its own. It serves the device and the timers while all
+///    other tasks wait.
+/// 4. [`connect`](Self::connect) and [`listen`](Self::listen), from any task.
+///
+/// `K` is the [lock](super::Lock) around it: [`Local`] unless tasks run at several priorities
+/// or in several threads. A program writes one alias, which also serves as the parameter of
+/// its tasks:
+///
+/// ```
+/// # use lastbyte::asynch::{Now, Shared};
+/// # use lastbyte::stack::smoltcp::phy::Loopback as Mac;
+/// # struct Clock;
+/// # impl Now for Clock { fn now(&self) -> lastbyte::Instant { lastbyte::Instant::ZERO } }
+/// type Net = Shared<'static, Mac, Clock, 4>;
+/// type Connection = lastbyte::asynch::Connection<'static, Net>;
+/// ```
+///
+/// Dropping it resets the connections that live.
+pub struct Shared<'a, D: Device, C: Now, const N: usize, K: Lock = Local> {
+    inner: K::Cell<Inner<'a, D, C, N>>,
+    doomed: Doomed<N>,
+}
+
+impl<'a, D: Device, C: Now, const N: usize, K: Lock> Shared<'a, D, C, N, K> {
+    /// Makes a network of a device and a clock, with buffers for each connection and storage
+    /// for their sockets: one for each connection, plus one for each socket that the
+    /// application adds itself.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`], naming what does not fit.
+    pub fn new(
+        device: D,
+        clock: C,
+        config: Config,
+        buffers: [SlotBuffers<'a>; N],
+        storage: &'a mut [SocketStorage<'a>],
+    ) -> Result<Self, ConfigError> {
+        let parts = Parts::new(device, clock.now(), config, buffers, storage)?;
+        Ok(Self {
+            inner: K::new(Inner::new(parts, clock)),
+            doomed: Doomed::new(),
+        })
+    }
+
+    /// Borrows what is inside. `None` if it is lent already, in the same call stack.
+    #[inline]
+    pub(super) fn enter<R>(&self, use_it: impl FnOnce(&mut Inner<'a, D, C, N>) -> R) -> Option<R> {
+        K::with(&self.inner, |inner| {
+            let result = use_it(inner);
+            if self.doomed.is_any() {
+                inner.release_doomed(&self.doomed);
+            }
+            result
+        })
+    }
+
+    /// Gives the device the waker of the runner from now on, by this function: for
+    /// `EmbassyDevice`, its method of that name. Without one, the [`Alarm`](super::Alarm)
+    /// ends when the device has a frame.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Busy`].
+    pub fn wake_by(&self, set_waker: fn(&mut D, &Waker)) -> Result<(), Error> {
+        self.change(|inner| inner.set_waker = Some(set_waker))
+    }
+
+    /// Lends interface and sockets for the length of a closure: to set addresses and routes,
+    /// to use sockets of the application's own. The runner looks at them at once.
+    ///
+    /// No other call works inside of the closure: those that wait are made again later, the
+    /// others fail with [`Error::Busy`]. A connection that is dropped there is released when
+    /// the closure has returned.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Busy`], in such a closure.
+    pub fn with_network<T>(&self, use_it: impl FnOnce(Network<'_, 'a>) -> T) -> Result<T, Error> {
+        self.change(|inner| use_it(inner.parts.network_mut()))
+    }
+
+    /// Lends the device for the length of a closure, as
+    /// [`with_network`](Self::with_network) does the interface.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Busy`], in such a closure.
+    pub fn with_device<T>(&self, use_it: impl FnOnce(&mut D) -> T) -> Result<T, Error> {
+        self.change(|inner| use_it(&mut inner.parts.device))
+    }
+
+    /// Records that the link went up or down; see [`Stack::set_link`](crate::Stack::set_link).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Busy`].
+    pub fn set_link(&self, up: bool) -> Result<(), Error> {
+        self.change(|inner| {
+            let now = inner.clock.now();
+            inner.parts.set_link(up, now);
+        })
+    }
+
+    /// Follows the link of the device by `is_up`, which returns whether it is up. It is called
+    /// at once, whenever the runner runs, and by each call that has waited. A change of the
+    /// link should wake the runner.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Busy`].
+    pub fn follow_link(&self, is_up: fn(&mut D) -> bool) -> Result<(), Error> {
+        self.change(|inner| {
+            inner.parts.link_query = Some(is_up);
+            let now = inner.clock.now();
+            inner.look_at_link(now);
+        })
+    }
+
+    /// Changes what the runner has to look at.
+    fn change<T>(&self, change: impl FnOnce(&mut Inner<'a, D, C, N>) -> T) -> Result<T, Error> {
+        let changed = self.enter(|inner| {
+            let result = change(inner);
+            inner.kick();
+            result
+        });
+        changed.ok_or(Error::Busy)
+    }
+
+    /// Opens a connection to `remote` and waits until it is open, for the connect timeout and
+    /// the call timeout at most. Dropped before it has completed, or failed, nothing is left
+    /// of it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Open`] if it could not begin, otherwise why it was not opened.
+    pub async fn connect(
+        &self,
+        remote: impl Into<IpEndpoint>,
+        options: Options,
+    ) -> Result<Connection<'_, Self>, Error> {
+        let remote = remote.into();
+        let id = poll_fn(|cx| {
+            self.enter_or_retry(cx, |inner, _| Poll::Ready(inner.connect(remote, options)))
+        })
+        .await?;
+        // From here on, dropping it gives the slot back.
+        let mut connection = Connection::new(self, id);
+        connection.wait_open().await?;
+        Ok(connection)
+    }
+
+    /// Listens at `local`. The slot is taken at once; [`Listener::accept`] waits for a caller,
+    /// any number of times.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Open`], or [`Error::Busy`].
+    pub fn listen(
+        &self,
+        local: impl Into<IpListenEndpoint>,
+        options: Options,
+    ) -> Result<Listener<'_, Self>, Error> {
+        Listener::new(self, local.into(), options)
+    }
+
+    /// Where a connection stands, as of the last poll.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unknown`] if its slot was opened again, or [`Error::Busy`].
+    pub fn state(&self, id: ConnectionId) -> Result<State, Error> {
+        Calls::state(self, id)
+    }
+
+    /// The account of a connection, also after its end.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unknown`] if its slot was opened again, or [`Error::Busy`].
+    pub fn report(&self, id: ConnectionId) -> Result<Report, Error> {
+        Calls::report(self, id)
+    }
+
+    /// A connection at a glance.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unknown`] if its slot was opened again, or [`Error::Busy`].
+    pub fn progress(&self, id: ConnectionId) -> Result<Progress, Error> {
+        Calls::progress(self, id)
+    }
+
+    /// Ends a connection at once with a RST, whatever task owns it; the calls that wait for it
+    /// fail.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unknown`] if its slot was opened again, or [`Error::Busy`].
+    pub fn abort(&self, id: ConnectionId) -> Result<Report, Error> {
+        Calls::abort(self, id)
+    }
+
+    /// How many wakes were lost so far: tasks that wait for what has come true already. For
+    /// tests.
+    #[cfg(feature = "trace")]
+    #[doc(hidden)]
+    pub fn forgotten(&self) -> usize {
+        self.enter(Inner::forgotten).unwrap_or_default()
+    }
+
+    /// Whether something is due before the runner wakes. For tests.
+    #[cfg(feature = "trace")]
+    #[doc(hidden)]
+    pub fn oversleeps(&self) -> bool {
+        self.enter(Inner::oversleeps).unwrap_or_default()
+    }
+
+    /// Releases a connection once the network is not lent.
+    pub(super) fn doom(&self, id: ConnectionId) {
+        self.doomed.add(id.slot());
+    }
+
+    /// Borrows what is inside for one poll. A task that finds it lent is woken again.
+    #[inline]
+    pub(super) fn enter_or_retry<T>(
+        &self,
+        cx: &mut Context<'_>,
+        poll: impl FnOnce(&mut Inner<'a, D, C, N>, &mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        if let Some(polled) = self.enter(|inner| poll(inner, cx)) {
+            return polled;
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl<D: Device, C: Now, const N: usize, K: Lock> fmt::Debug for Shared<'_, D, C, N, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
+    }
+}
+
+impl<D: Device, C: Now, const N: usize, K: Lock> Drop for Shared<'_, D, C, N, K> {
+    fn drop(&mut self) {
+        // Every handle has borrowed it, so it is not lent.
+        let _ = self.enter(Inner::abort_all);
+    }
+}
