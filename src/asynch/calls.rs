@@ -73,6 +73,17 @@ fn as_write_error(result: &Result<(), Error>) -> Result<(), WriteError> {
 }
 
 impl<D: Device, C: Now, const N: usize, K: Lock> Calls for Shared<'_, D, C, N, K> {
+    fn poll_connect(
+        &self,
+        cx: &mut Context<'_>,
+        remote: IpEndpoint,
+        options: Options,
+    ) -> Poll<Result<ConnectionId, Error>> {
+        self.enter_or_retry(cx, |inner, _| {
+            Poll::Ready(inner.connect(remote, options).map_err(Error::from))
+        })
+    }
+
     fn poll_open(&self, call: &mut Waiting, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         let id = call.id;
         self.attempt(

@@ -3,11 +3,13 @@
 use super::buffered::Buffered;
 use super::call::Call;
 use super::network::AnyShared;
+use crate::core::options::Options;
 use crate::core::report::{Advice, Progress, Report};
 use crate::core::state::{Cause, State};
 use crate::stack::smoltcp::wire::IpEndpoint;
 use crate::stack::{ConnectionId, Error};
 use core::fmt;
+use core::future::poll_fn;
 
 /// A connection of a [`Shared`](super::Shared) network, owned by one task.
 ///
@@ -48,6 +50,19 @@ impl<'s, S: AnyShared> Connection<'s, S> {
             writer: Writer { shared, id },
             reader: Reader { shared, id },
         }
+    }
+
+    /// Opens a connection, and waits until it is open.
+    pub(super) async fn open(
+        shared: &'s S,
+        remote: IpEndpoint,
+        options: Options,
+    ) -> Result<Self, Error> {
+        let id = poll_fn(|cx| shared.poll_connect(cx, remote, options)).await?;
+        // From here on, dropping it gives the slot back.
+        let mut connection = Self::new(shared, id);
+        connection.wait_open().await?;
+        Ok(connection)
     }
 
     /// Lends both halves, to be used at the same time.

@@ -48,6 +48,7 @@
 mod buffered;
 mod call;
 mod calls;
+mod client;
 mod connection;
 mod doomed;
 #[cfg(feature = "defmt")]
@@ -62,6 +63,9 @@ mod shared;
 mod time;
 
 pub use buffered::Buffered;
+#[cfg(feature = "edge-nal-v0.7")]
+pub use client::Acceptor;
+pub use client::Client;
 pub use connection::{Connection, Reader, Writer};
 pub use listener::Listener;
 #[cfg(feature = "critical-section")]

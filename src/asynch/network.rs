@@ -76,6 +76,13 @@ pub trait AnyShared: Calls {}
 /// The calls of the handles. A `poll_*` makes one attempt, and registers the task if there is
 /// no result yet.
 pub trait Calls {
+    fn poll_connect(
+        &self,
+        cx: &mut Context<'_>,
+        remote: IpEndpoint,
+        options: Options,
+    ) -> Poll<Result<ConnectionId, Error>>;
+
     fn poll_open(&self, call: &mut Waiting, cx: &mut Context<'_>) -> Poll<Result<(), Error>>;
 
     fn poll_write(

@@ -15,7 +15,6 @@ use crate::stack::smoltcp::phy::Device;
 use crate::stack::smoltcp::wire::{IpEndpoint, IpListenEndpoint};
 use crate::stack::{Config, ConfigError, ConnectionId, Error, Network, Parts, SlotBuffers};
 use core::fmt;
-use core::future::poll_fn;
 use core::task::{Context, Poll, Waker};
 
 /// `N` connections over a device, shared by the tasks of one program.
@@ -168,15 +167,7 @@ impl<'a, D: Device, C: Now, const N: usize, K: Lock> Shared<'a, D, C, N, K> {
         remote: impl Into<IpEndpoint>,
         options: Options,
     ) -> Result<Connection<'_, Self>, Error> {
-        let remote = remote.into();
-        let id = poll_fn(|cx| {
-            self.enter_or_retry(cx, |inner, _| Poll::Ready(inner.connect(remote, options)))
-        })
-        .await?;
-        // From here on, dropping it gives the slot back.
-        let mut connection = Connection::new(self, id);
-        connection.wait_open().await?;
-        Ok(connection)
+        Connection::open(self, remote.into(), options).await
     }
 
     /// Listens at `local`. The slot is taken at once; [`Listener::accept`] waits for a caller,
