@@ -42,6 +42,8 @@
 //! | `embassy-net-driver-v0.2` | no | `stack::embassy`: any embassy driver as the device |
 //! | `socket-dhcpv4`, `socket-dns`, `socket-udp` | no | smoltcp's sockets, for `Stack::sockets_mut` and `Stack::network_mut` |
 //! | `congestion-control` | yes | Reno (RFC 5681), as MUST-19 of RFC 9293 demands |
+//! | `pipe` | no | `pipe`: the same contract in memory, between two tasks or an interrupt and a task |
+//! | `async` | no | the async half of `pipe` (embedded-io-async 0.7) |
 //! | `log`, `defmt` | no | events to either or both; `defmt::Format` on every public type |
 //!
 //! The `stack` layer needs at least one medium and one IP version.
@@ -99,6 +101,8 @@ pub mod core;
     allow(dead_code, reason = "the layer over a stack uses it")
 )]
 mod guard;
+#[cfg(feature = "pipe")]
+pub mod pipe;
 #[cfg(not(lastbyte_sabotage))]
 mod sabotage;
 #[cfg(lastbyte_sabotage)]
