@@ -3,7 +3,7 @@
 use super::Pipe;
 use super::account::Account;
 use super::shared::Shared;
-use super::waiter::{Half, Wish};
+use super::waiter::Wish;
 use crate::core::error::ReadError;
 use crate::core::ledger::Ledger;
 use core::fmt;
@@ -125,8 +125,7 @@ impl<const N: usize> ReadReady for PipeReader<'_, N> {
 
 impl<const N: usize> Drop for PipeReader<'_, N> {
     fn drop(&mut self) {
-        self.pipe.withdraw(Half::Reader);
-        let _: Option<()> = self.pipe.with(Shared::drop_reader);
+        let _forgotten = self.pipe.with(Shared::drop_reader);
     }
 }
 

@@ -125,12 +125,14 @@ impl<const N: usize> Shared<N> {
         self.account.report()
     }
 
-    /// The writer is dropped. What it has finished drains without it.
-    pub(super) fn drop_writer(&mut self) {
+    /// The writer is dropped. What it has finished drains without it. Returns its waiter: that of
+    /// a future that was forgotten.
+    pub(super) fn drop_writer(&mut self) -> Option<Waiter> {
         if !matches!(self.account.state(), State::Finishing(_)) {
             self.apply(Event::Abort);
         }
         self.release();
+        self.withdraw(Half::Writer)
     }
 
     // ---- calls of the reader ----
@@ -156,14 +158,15 @@ impl<const N: usize> Shared<N> {
     }
 
     /// The reader is dropped: like a TCP that is closed, with a FIN, or with a RST if bytes are
-    /// unread.
-    pub(super) fn drop_reader(&mut self) {
+    /// unread. Returns its waiter: that of a future that was forgotten.
+    pub(super) fn drop_reader(&mut self) -> Option<Waiter> {
         match self.ring.is_empty() {
             true => self.close(),
             false => self.apply(Event::PeerRst),
         }
         self.ring.clear();
         self.release();
+        self.withdraw(Half::Reader)
     }
 
     /// State and ledger, and whether there is room.
@@ -184,6 +187,7 @@ impl<const N: usize> Shared<N> {
                 !is_short || self.account.is_full()
             }
             Wish::Flushed => self.account.is_flushed() != Ok(false),
+            #[cfg(feature = "async")]
             Wish::Ended => self.account.state().cause().is_some(),
             Wish::Closed => self.account.state().is_closed(),
             Wish::Readable => !self.ring.is_empty() || self.account.end_of_reading() != Ok(None),

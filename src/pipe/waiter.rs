@@ -17,6 +17,7 @@ pub(super) enum Wish {
     /// Every accepted byte was read, or never will be.
     Flushed,
     /// Why the pipe ends is decided: writes are refused from then on.
+    #[cfg(feature = "async")]
     Ended,
     /// The pipe has ended, and the ledger stands still.
     Closed,

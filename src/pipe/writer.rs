@@ -3,7 +3,7 @@
 use super::Pipe;
 use super::account::Account;
 use super::shared::Shared;
-use super::waiter::{Half, Wish};
+use super::waiter::Wish;
 use crate::core::error::WriteError;
 use crate::core::facts::Window;
 use crate::core::ledger::Ledger;
@@ -274,8 +274,7 @@ impl<const N: usize> WriteReady for PipeWriter<'_, N> {
 
 impl<const N: usize> Drop for PipeWriter<'_, N> {
     fn drop(&mut self) {
-        self.pipe.withdraw(Half::Writer);
-        let _: Option<()> = self.pipe.with(Shared::drop_writer);
+        let _forgotten = self.pipe.with(Shared::drop_writer);
     }
 }
 
