@@ -228,6 +228,8 @@ fn every_task_gets_its_answers_under_every_schedule() {
     println!("{runs} schedules of tasks with up to {most} calls");
 }
 
+/// Not under Miri: what is forgotten leaks, which it reports.
+#[cfg(not(miri))]
 #[test]
 fn a_forgotten_future_wakes_nothing_that_is_dropped() {
     use std::future::Future;
