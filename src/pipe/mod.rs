@@ -105,7 +105,7 @@ use core::task::Waker;
 use critical_section::Mutex;
 use embedded_io::ErrorKind;
 use shared::Shared;
-use waiter::{Half, Waiter, Wish};
+use waiter::{Half, Wish};
 
 /// A pipe that holds `N` bytes at most, at least one.
 ///
@@ -195,7 +195,7 @@ impl<const N: usize> Pipe<N> {
     fn wait(&self, half: Half, wish: Wish, waker: &Waker) -> bool {
         // What is cloned or dropped here may run code of an executor: not in the critical section.
         let waker = waker.clone();
-        let waited = self.with(|shared| shared.wait(half, Waiter { wish, waker }));
+        let waited = self.with(|shared| shared.wait(half, wish, waker));
         waited.is_some_and(|(is_true, _replaced)| is_true)
     }
 

@@ -17,8 +17,8 @@ use core::task::Waker;
 pub(super) struct Shared<const N: usize> {
     pub(super) account: Account,
     ring: Ring<N>,
-    writer: Option<Waiter>,
-    reader: Option<Waiter>,
+    writer: Waiter,
+    reader: Waiter,
     /// How many halves there are.
     halves: u8,
 }
@@ -28,8 +28,8 @@ impl<const N: usize> Shared<N> {
         Self {
             account: Account::NEW,
             ring: Ring::new(),
-            writer: None,
-            reader: None,
+            writer: Waiter::NONE,
+            reader: Waiter::NONE,
             halves: 0,
         }
     }
@@ -125,9 +125,9 @@ impl<const N: usize> Shared<N> {
         self.account.report()
     }
 
-    /// The writer is dropped. What it has finished drains without it. Returns its waiter: that of
+    /// The writer is dropped. What it has finished drains without it. Returns its waker: that of
     /// a future that was forgotten.
-    pub(super) fn drop_writer(&mut self) -> Option<Waiter> {
+    pub(super) fn drop_writer(&mut self) -> Option<Waker> {
         if !matches!(self.account.state(), State::Finishing(_)) {
             self.apply(Event::Abort);
         }
@@ -158,8 +158,8 @@ impl<const N: usize> Shared<N> {
     }
 
     /// The reader is dropped: like a TCP that is closed, with a FIN, or with a RST if bytes are
-    /// unread. Returns its waiter: that of a future that was forgotten.
-    pub(super) fn drop_reader(&mut self) -> Option<Waiter> {
+    /// unread. Returns its waker: that of a future that was forgotten.
+    pub(super) fn drop_reader(&mut self) -> Option<Waker> {
         match self.ring.is_empty() {
             true => self.close(),
             false => self.apply(Event::PeerRst),
@@ -194,7 +194,7 @@ impl<const N: usize> Shared<N> {
         }
     }
 
-    const fn waiter(&mut self, half: Half) -> &mut Option<Waiter> {
+    const fn waiter(&mut self, half: Half) -> &mut Waiter {
         match half {
             Half::Writer => &mut self.writer,
             Half::Reader => &mut self.reader,
@@ -202,30 +202,32 @@ impl<const N: usize> Shared<N> {
     }
 
     /// Leaves what a half waits for, and returns false. If it has come true, the half waits for
-    /// nothing: returns true. Also returns what is to be dropped: the half's waiter before, and
-    /// one that is not needed.
-    pub(super) fn wait(&mut self, half: Half, waiter: Waiter) -> (bool, [Option<Waiter>; 2]) {
+    /// nothing: returns true. Also returns the wakers that are to be dropped: the half's before,
+    /// and one that is not needed.
+    pub(super) fn wait(
+        &mut self,
+        half: Half,
+        wish: Wish,
+        waker: Waker,
+    ) -> (bool, [Option<Waker>; 2]) {
         let before = self.waiter(half).take();
-        if self.is_true(waiter.wish) {
-            return (true, [before, Some(waiter)]);
+        if self.is_true(wish) {
+            return (true, [before, Some(waker)]);
         }
-        *self.waiter(half) = Some(waiter);
+        *self.waiter(half) = Waiter::new(wish, waker);
         (false, [before, None])
     }
 
-    /// The half waits no more. Returns what is to be dropped.
-    pub(super) const fn withdraw(&mut self, half: Half) -> Option<Waiter> {
+    /// The half waits no more. Returns the waker that is to be dropped.
+    pub(super) const fn withdraw(&mut self, half: Half) -> Option<Waker> {
         self.waiter(half).take()
     }
 
     /// Takes the wakers of those whose wish has come true.
     pub(super) fn take_due(&mut self) -> [Option<Waker>; 2] {
-        [Half::Writer, Half::Reader].map(|half| {
-            let wish = self.waiter(half).as_ref().map(|waiter| waiter.wish)?;
-            match self.is_true(wish) {
-                true => self.waiter(half).take().map(|waiter| waiter.waker),
-                false => None,
-            }
+        [Half::Writer, Half::Reader].map(|half| match self.waiter(half).wish() {
+            Some(wish) if self.is_true(wish) => self.waiter(half).take(),
+            Some(_) | None => None,
         })
     }
 }

@@ -25,9 +25,37 @@ pub(super) enum Wish {
     Readable,
 }
 
-/// A wish that has not come true, and the waker of the task that has it.
+/// What a half waits for, if it waits, and the waker of its task.
 #[derive(Debug)]
 pub(super) struct Waiter {
-    pub(super) wish: Wish,
-    pub(super) waker: Waker,
+    wish: Wish,
+    waker: Option<Waker>,
+}
+
+impl Waiter {
+    /// It waits for nothing. All zeros, so that a pipe that is a `static` takes no flash.
+    pub(super) const NONE: Self = Self {
+        wish: Wish::Room(0),
+        waker: None,
+    };
+
+    pub(super) const fn new(wish: Wish, waker: Waker) -> Self {
+        Self {
+            wish,
+            waker: Some(waker),
+        }
+    }
+
+    /// What it waits for.
+    pub(super) const fn wish(&self) -> Option<Wish> {
+        match self.waker {
+            Some(_) => Some(self.wish),
+            None => None,
+        }
+    }
+
+    /// It waits no more.
+    pub(super) const fn take(&mut self) -> Option<Waker> {
+        self.waker.take()
+    }
 }
