@@ -42,9 +42,11 @@
 //! | `proto-ipv4`, `proto-ipv6` | IPv4 | IP versions |
 //! | `embassy-net-driver-v0.2` | no | `stack::embassy`: any embassy driver as the device |
 //! | `socket-dhcpv4`, `socket-dns`, `socket-udp` | no | smoltcp's sockets, for `Stack::sockets_mut` and `Stack::network_mut` |
-//! | `async` | no | `asynch`: the same calls for tasks of any executor, on embedded-io-async 0.7 |
+//! | `async` | no | `asynch`: the same calls for tasks of any executor, on embedded-io-async 0.7; the async calls of `pipe` |
 //! | `critical-section`, `std` | no | an async network shared by priorities, cores or threads |
 //! | `embassy-time-v0.5`, `embedded-hal-async-v1`, `rtic-time-v3` | no | clocks for `asynch` |
+//! | `embedded-nal-async-v0.9`, `edge-nal-v0.7` | no | `asynch::Client`, for crates that open connections by these traits |
+//! | `pipe` | no | `pipe`: the same contract in memory, between two tasks or an interrupt and a task |
 //! | `congestion-control` | yes | Reno (RFC 5681), as MUST-19 of RFC 9293 requires |
 //! | `log`, `defmt` | no | events to either or both; `defmt::Format` on every public type |
 //!
@@ -105,6 +107,8 @@ pub mod core;
     allow(dead_code, reason = "the layer over a stack uses it")
 )]
 mod guard;
+#[cfg(feature = "pipe")]
+pub mod pipe;
 #[cfg(not(lastbyte_sabotage))]
 mod sabotage;
 #[cfg(lastbyte_sabotage)]

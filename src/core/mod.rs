@@ -27,6 +27,7 @@ pub(crate) mod facts;
 pub(crate) mod fmt;
 pub(crate) mod ledger;
 pub(crate) mod options;
+pub(crate) mod outcome;
 pub(crate) mod report;
 pub(crate) mod state;
 pub(crate) mod time;

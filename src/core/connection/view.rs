@@ -6,8 +6,9 @@ use crate::core::error::{Timeout, WriteError};
 use crate::core::facts::Window;
 use crate::core::ledger::Ledger;
 use crate::core::options::Options;
+use crate::core::outcome;
 use crate::core::report::{Progress, Report};
-use crate::core::state::{Cause, Incoming, State};
+use crate::core::state::{Incoming, State};
 use crate::trace;
 use core::num::NonZeroU16;
 
@@ -56,21 +57,7 @@ impl Connection {
     /// The error of the state, if the connection ended with bytes pending, even after its
     /// release.
     pub fn is_flushed(&self) -> Result<bool, WriteError> {
-        if self.ledger.pending() == 0 {
-            return Ok(true);
-        }
-        match self.state {
-            State::Closed(cause) => Err(WriteError::of_cause(cause, self.ledger)),
-            State::Idle => Err(WriteError::NotOpen {
-                ledger: self.ledger,
-            }),
-            State::Connecting
-            | State::Listening
-            | State::Open
-            | State::PeerFinished(_)
-            | State::WriteFinished(_)
-            | State::Finishing(_) => Ok(false),
-        }
+        outcome::is_flushed(self.state, self.ledger)
     }
 
     /// The error of a call in the present state, unless the state accepts writes.
@@ -103,18 +90,7 @@ impl Connection {
     /// of either side ended it. `None` while it lives, or if it was never opened.
     #[must_use]
     pub const fn outcome(&self) -> Option<Result<(), WriteError>> {
-        match self.state {
-            State::Closed(Cause::Finished) => Some(Ok(())),
-            State::Closed(Cause::PeerFinished) if self.ledger.pending() == 0 => Some(Ok(())),
-            State::Closed(cause) => Some(Err(WriteError::of_cause(cause, self.ledger))),
-            State::Idle
-            | State::Connecting
-            | State::Listening
-            | State::Open
-            | State::PeerFinished(_)
-            | State::WriteFinished(_)
-            | State::Finishing(_) => None,
-        }
+        outcome::of_end(self.state, self.ledger)
     }
 
     /// A snapshot for status displays. The driver supplies whether the receive buffer is

@@ -143,7 +143,7 @@ pub fn want_cargo_tool(context: &Context, name: &str, consequence: &str) -> bool
     false
 }
 
-/// libFuzzer comes with a nightly compiler only.
+/// libFuzzer and Miri come with a nightly compiler only.
 pub fn want_nightly(context: &Context, consequence: &str) -> bool {
     let shell = &context.shell;
     if succeeds(cmd!(shell, "cargo +nightly --version"))
@@ -159,6 +159,25 @@ pub fn want_nightly(context: &Context, consequence: &str) -> bool {
     note(&format!(
         "{consequence}: no nightly compiler here; see https://rustup.rs, then: \
          rustup toolchain install nightly --profile minimal"
+    ));
+    false
+}
+
+/// Miri of the nightly compiler, which is installed if it is missing.
+pub fn want_miri(context: &Context, consequence: &str) -> bool {
+    let shell = &context.shell;
+    if succeeds(cmd!(shell, "cargo +nightly miri --version"))
+        || is_there("rustup")
+            && run(cmd!(
+                shell,
+                "rustup component add miri rust-src --toolchain nightly"
+            ))
+            .is_ok()
+    {
+        return true;
+    }
+    note(&format!(
+        "{consequence}: no Miri here; rustup component add miri rust-src --toolchain nightly"
     ));
     false
 }

@@ -28,6 +28,17 @@ pub const BENCHES_DIRECTORY: &str = "shim/host/benches";
 /// The test of thousands of runs of the command.
 pub const STRESS: (&str, &str) = ("lastbyte-cli", "stress");
 
+/// The tests of the pipe, how large the stage `pipe` makes them, and those that run under loom.
+pub const PIPE_TEST: &str = "pipe";
+pub const PIPE_SIZES: &[(&str, &str)] = &[
+    ("PIPE_DEPTH", "7"),
+    ("PIPE_CASES", "1000000"),
+    ("PIPE_CALLS", "4"),
+    ("PIPE_BYTES", "20000000"),
+    ("PIPE_ROUNDS", "3000"),
+];
+pub const PIPE_LOOM: &str = "tests/pipe-loom/Cargo.toml";
+
 /// How a rule is broken on purpose: by features of the packages, or by flags of the compiler. With
 /// flags, all of it is built in a directory of its own, so that other builds stay.
 pub const SABOTAGE_FEATURES: &[&str] = &[];
@@ -58,7 +69,7 @@ pub const JUDGES: &[Judge] = &[
     Judge {
         package: "lastbyte",
         library: false,
-        tests: &["contract", "asynch"],
+        tests: &["contract", "asynch", PIPE_TEST],
         examples: &[],
     },
     Judge {
@@ -93,11 +104,13 @@ pub const COMBINATIONS: &[&str] = &[
     "smoltcp,medium-ip,proto-ipv4",
     "smoltcp,medium-ip,proto-ipv4,proto-ipv6",
     "smoltcp,medium-ethernet,medium-ip,proto-ipv4,proto-ipv6,defmt",
+    "pipe",
+    "pipe,async,defmt",
     "medium-ethernet,proto-ipv4,embassy-net-driver-v0.2",
     "medium-ip,proto-ipv6,embassy-net-driver-v0.2,defmt",
     "async",
     "smoltcp,medium-ethernet,proto-ipv4,async,defmt",
-    "smoltcp,medium-ip,proto-ipv6,async,critical-section,embassy-time-v0.5,embedded-hal-async-v1,rtic-time-v3",
+    "smoltcp,medium-ip,proto-ipv6,async,critical-section,embassy-time-v0.5,embedded-hal-async-v1,rtic-time-v3,embedded-nal-async-v0.9,edge-nal-v0.7",
 ];
 
 /// What `tests/unification` builds lastbyte for; smoltcp has all of it.
@@ -164,6 +177,7 @@ mod tests {
             wanted.extend(features.map(|feature| format!("feature {package} {feature}")));
         }
         wanted.push(EXAMPLES.to_owned());
+        wanted.push(format!("test {LIBRARY} {PIPE_TEST}"));
         wanted.extend(SMALLEST.iter().map(|&name| name.to_owned()));
         for judge in JUDGES {
             let package = judge.package;

@@ -15,6 +15,9 @@
 #![no_std]
 #![no_main]
 
+#[path = "../pipe.rs"]
+mod pipe;
+
 use core::fmt::Write as _;
 use core::hint::black_box;
 use core::panic::PanicInfo;
@@ -55,6 +58,7 @@ pub extern "C" fn _start() -> ! {
         build_options();
         errors(connection.ledger());
         time(now);
+        pipe::calls();
         #[cfg(feature = "sabotage")]
         sabotage();
         board.wait(Some(connection.poll_timeout()));

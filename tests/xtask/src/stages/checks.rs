@@ -4,7 +4,7 @@ use crate::api;
 use crate::context::{Context, note, quietly, run, run_for, say, setting, succeeds};
 use crate::machine::{need_component, need_targets, want_network_tools};
 use crate::project::{
-    BUDGET_TARGETS, COMBINATIONS, CORTEX_M3, EXAMPLES, LIBRARY, OTHER_LIBRARIES, SMALLEST, TARGETS,
+    BUDGET_TARGETS, COMBINATIONS, CORTEX_M3, EXAMPLES, LIBRARY, OTHER_LIBRARIES, PIPE_LOOM, SMALLEST, TARGETS,
     TRANSITIONS_PAGE, UNIFICATIONS,
 };
 use anyhow::{Context as _, Result, bail};
@@ -73,6 +73,7 @@ pub fn lint(context: &Context) -> Result<()> {
             .args(deny))
     };
     separate("tests/xtask/Cargo.toml", "xtask", &["--all-targets"])?;
+    separate(PIPE_LOOM, "pipe-loom", &["--all-targets"])?;
     need_targets(context, &[CORTEX_M3])?;
     let proof = ["--target", CORTEX_M3, "--features", "ipv6"];
     separate("tests/no-panic/Cargo.toml", "no-panic", &proof)?;
@@ -302,6 +303,7 @@ mod tests {
             "no-panic/judge",
             "budgets",
             "fuzz",
+            "pipe-loom",
             "unification",
         ] {
             let manifest = tests.join(name).join("Cargo.toml");

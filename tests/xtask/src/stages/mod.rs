@@ -9,6 +9,7 @@ mod instructions;
 mod measure;
 mod mutants;
 mod no_panic;
+mod pipe;
 mod simulation;
 
 use crate::context::Context;
@@ -117,6 +118,12 @@ pub const STAGES: &[Stage] = &[
          included, and nothing may be left of them; in some ten minutes\n\
          ($STRESS_RUNS for another number)",
         simulation::stress,
+    ),
+    on_request(
+        "pipe",
+        "the pipe at length: a million random sequences, longer exhaustive ones, every\n\
+         order of two threads (loom), and Miri; needs a nightly compiler",
+        pipe::run,
     ),
     on_request(
         "instructions",

@@ -1,0 +1,137 @@
+//! The reading half of a pipe.
+
+use super::Pipe;
+use super::account::Account;
+use super::shared::Shared;
+use super::waiter::Wish;
+use crate::core::error::ReadError;
+use crate::core::ledger::Ledger;
+use core::fmt;
+use embedded_io::{ErrorType, ReadReady};
+
+/// The reading half of a [`Pipe`], lent by [`Pipe::split`].
+///
+/// Its own calls never wait, so an interrupt may make them. [`blocking`](Self::blocking) makes a
+/// value of it whose calls wait (`embedded_io::Read`); with the feature `async` it is an
+/// `embedded_io_async::Read` itself.
+///
+/// `Ok(0)` means that the writer has finished and everything was read. Any other end is an error:
+/// [`ReadError::Ended`] with [`WriteError::PeerClosed`](crate::WriteError::PeerClosed), a reset.
+///
+/// Dropping a reader closes the pipe. If bytes are unread, they are undelivered, and the writer
+/// gets a reset.
+pub struct PipeReader<'p, const N: usize> {
+    pub(super) pipe: &'p Pipe<N>,
+}
+
+impl<'p, const N: usize> PipeReader<'p, N> {
+    pub(super) const fn new(pipe: &'p Pipe<N>) -> Self {
+        Self { pipe }
+    }
+
+    /// Takes as many bytes as there are and fit into `into`, without waiting. `Ok(None)`: there
+    /// are none at present. `Ok(Some(0))`: none will come, or `into` is empty.
+    ///
+    /// Once this has taken them, the bytes are acknowledged.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Ended`] if the writer has aborted or was dropped unfinished.
+    ///
+    /// ```
+    /// use lastbyte::pipe::Pipe;
+    ///
+    /// let pipe = Pipe::<8>::new();
+    /// let (mut writer, mut reader) = pipe.split()?;
+    /// assert_eq!(reader.try_read(&mut [0; 8])?, None);
+    /// writer.try_write(b"beat")?;
+    /// assert_eq!(reader.try_read(&mut [0; 8])?, Some(4));
+    /// drop(writer);
+    /// assert!(reader.try_read(&mut [0; 8]).is_err());
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
+    pub fn try_read(&mut self, into: &mut [u8]) -> Result<Option<usize>, ReadError> {
+        let read = self.pipe.with(|shared| shared.read(into));
+        read.unwrap_or(Ok(None))
+    }
+
+    /// How many bytes can be read at present.
+    ///
+    /// ```
+    /// use lastbyte::pipe::Pipe;
+    ///
+    /// let pipe = Pipe::<8>::new();
+    /// let (mut writer, reader) = pipe.split()?;
+    /// writer.try_write(b"beat")?;
+    /// assert_eq!(reader.unread(), 4);
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn unread(&self) -> usize {
+        self.pipe.with(|shared| shared.unread()).unwrap_or(0)
+    }
+
+    /// Closes the pipe for writes: the next one is refused. What was accepted before can still be
+    /// read, and then the end follows; so nothing is undelivered, if the reader goes on until then
+    /// and the writer finishes.
+    ///
+    /// ```
+    /// use lastbyte::pipe::Pipe;
+    ///
+    /// let pipe = Pipe::<8>::new();
+    /// let (mut writer, mut reader) = pipe.split()?;
+    /// writer.try_write(b"beat")?;
+    /// reader.close();
+    /// assert!(writer.try_write(b"beat").is_err());
+    /// assert_eq!(reader.try_read(&mut [0; 8])?, Some(4));
+    /// assert_eq!(reader.try_read(&mut [0; 8])?, Some(0));
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
+    pub fn close(&mut self) {
+        let _: Option<()> = self.pipe.with(Shared::close);
+    }
+
+    /// How many bytes the writer has written, and how many of them were read.
+    ///
+    /// ```
+    /// use lastbyte::pipe::Pipe;
+    ///
+    /// let pipe = Pipe::<8>::new();
+    /// let (mut writer, mut reader) = pipe.split()?;
+    /// writer.try_write(b"beat")?;
+    /// reader.try_read(&mut [0; 3])?;
+    /// assert_eq!(reader.ledger().acknowledged(), 3);
+    /// assert_eq!(reader.ledger().pending(), 1);
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn ledger(&self) -> Ledger {
+        let account = self.pipe.with(|shared| shared.account);
+        account.unwrap_or(Account::NEW).ledger()
+    }
+}
+
+impl<const N: usize> ErrorType for PipeReader<'_, N> {
+    type Error = ReadError;
+}
+
+impl<const N: usize> ReadReady for PipeReader<'_, N> {
+    /// Whether a read would return at once, be it with an error.
+    fn read_ready(&mut self) -> Result<bool, Self::Error> {
+        let is_ready = self.pipe.with(|shared| shared.is_true(Wish::Readable));
+        Ok(is_ready.unwrap_or(false))
+    }
+}
+
+impl<const N: usize> Drop for PipeReader<'_, N> {
+    fn drop(&mut self) {
+        let _forgotten = self.pipe.with(Shared::drop_reader);
+    }
+}
+
+impl<const N: usize> fmt::Debug for PipeReader<'_, N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let progress = self.pipe.with(|shared| shared.progress());
+        f.debug_tuple("PipeReader").field(&progress).finish()
+    }
+}
