@@ -25,7 +25,8 @@ pub(crate) const IS_ON: bool = cfg!(feature = "trace");
     )
 )]
 ///
-/// Exhaustive, so that an observer that judges each variant fails to compile when one is added.
+/// Exhaustive: an observer that judges each variant must fail to compile when one is
+/// added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Note<'n> {
     /// A call has opened the connection.

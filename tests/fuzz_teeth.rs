@@ -1,5 +1,5 @@
-//! The corpus has teeth: whatever rule is broken on purpose, of those the model
-//! of the fuzz target (`tests/fuzz`) is to hold, some input finds it.
+//! The corpus has teeth: if a rule that the model of the fuzz target (`tests/fuzz`)
+//! checks is broken on purpose, some input finds it.
 //!
 //! `./ci.sh teeth`, or `RUSTFLAGS="--cfg lastbyte_sabotage" cargo test --release --target-dir target/sabotage
 //! --test fuzz_teeth`.
@@ -8,7 +8,7 @@
 #[path = "fuzz/src/lib.rs"]
 mod fuzz;
 
-/// Without the flag no rule can be broken, and nothing would be shown.
+/// Without the flag no rule can be broken, and the test would prove nothing.
 #[cfg(not(lastbyte_sabotage))]
 #[test]
 fn rules_can_be_broken() {
@@ -23,8 +23,8 @@ mod teeth {
     use std::panic::{catch_unwind, set_hook, take_hook};
     use std::path::Path;
 
-    /// The rules about what the device has given out. Those about time, and about
-    /// what still waits in the device, are the simulator's.
+    /// The rules about what the device has delivered. The simulator checks those about
+    /// time, and about what still waits in the device.
     const RULES: [Sabotage; 11] = [
         Sabotage::RstRule,
         Sabotage::SndNxtRule,
@@ -39,7 +39,7 @@ mod teeth {
         Sabotage::RstWithText,
     ];
 
-    // One test: what is broken is broken for the whole process.
+    // A single test, because a sabotage applies to the whole process.
     #[test]
     fn the_corpus_finds_every_sabotage() {
         let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus/contract");
@@ -53,7 +53,7 @@ mod teeth {
                 .filter(|input| catch_unwind(|| fuzz::run(input)).is_err())
                 .count()
         };
-        // What is expected to fail need not be printed each time.
+        // Expected failures need not be printed.
         let print = take_hook();
         set_hook(Box::new(|_| ()));
         let found = RULES.map(|rule| {

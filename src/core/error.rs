@@ -7,7 +7,7 @@ use embedded_io::ErrorKind;
 
 /// How the peer closed.
 ///
-/// Exhaustive, so that a program that distinguishes the variants fails to compile when one is
+/// Exhaustive: a program that distinguishes the variants must fail to compile when one is
 /// added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -20,7 +20,7 @@ pub enum How {
 
 /// Which timeout was reached.
 ///
-/// Exhaustive, so that a program that distinguishes the variants fails to compile when one is
+/// Exhaustive: a program that distinguishes the variants must fail to compile when one is
 /// added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -43,7 +43,7 @@ pub enum Timeout {
 
 /// Which of our own calls closed the connection.
 ///
-/// Exhaustive, so that a program that distinguishes the variants fails to compile when one is
+/// Exhaustive: a program that distinguishes the variants must fail to compile when one is
 /// added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]

@@ -15,8 +15,8 @@ const SMALLEST_MAX_SEGMENT: u16 = 48;
 
 /// An option that is a time, as errors name it.
 ///
-/// Exhaustive, so that a program that maps each variant to its own flag or key fails to compile
-/// when one is added.
+/// Exhaustive: a program that maps each variant to its own flag or key must fail to
+/// compile when one is added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Setting {
@@ -93,7 +93,7 @@ impl core::error::Error for OptionsError {}
 
 /// Whether small segments wait for the acknowledgement of earlier ones.
 ///
-/// Exhaustive, so that a program that shows the policy fails to compile when one is added.
+/// Exhaustive: a program that shows the policy must fail to compile when one is added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Nagle {

@@ -5,7 +5,7 @@ use core::fmt;
 
 /// What a FIN from the peer means for our writes.
 ///
-/// Exhaustive, so that a program that shows the policy fails to compile when one is added.
+/// Exhaustive: a program that shows the policy must fail to compile when one is added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum OnPeerFin {
@@ -20,7 +20,7 @@ pub enum OnPeerFin {
 
 /// What happens to bytes that the peer sends to us.
 ///
-/// Exhaustive, so that a program that shows the policy fails to compile when one is added.
+/// Exhaustive: a program that shows the policy must fail to compile when one is added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum OnReceive {
@@ -61,8 +61,8 @@ pub enum Incoming {
 
 /// Why a connection ended: the first thing that ended it, latched.
 ///
-/// Exhaustive, so that a program that maps each variant to its own report fails to compile when
-/// one is added.
+/// Exhaustive: a program that maps each variant to its own report must fail to compile
+/// when one is added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Cause {
@@ -140,7 +140,8 @@ impl fmt::Display for Cause {
 
 /// The state of a connection.
 ///
-/// Exhaustive, so that a program that acts on each variant fails to compile when one is added.
+/// Exhaustive: a program that acts on each variant must fail to compile when one is
+/// added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum State {

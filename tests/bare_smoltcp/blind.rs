@@ -1,12 +1,12 @@
-//! Segments that an attacker off the path could send.
+//! Segments that an off-path attacker could send.
 
 use crate::common::*;
 use crate::script::{ENDED, PEERS, Script, numbers};
 use lastbyte_sim::loopback::Flags;
 use smoltcp::socket::tcp;
 
-/// A RST anywhere in the window ends the connection, without a word. RFC 5961,
-/// 3.2 (3), requires a challenge ACK. Worked around in `src/guard/rules.rs`.
+/// A RST anywhere in the window silently ends the connection. RFC 5961, 3.2 (3), requires
+/// a challenge ACK. Worked around in `src/guard/rules.rs`.
 #[test]
 fn row_06_rst_in_window_closes_the_connection() {
     for peer in PEERS {
@@ -20,10 +20,10 @@ fn row_06_rst_in_window_closes_the_connection() {
     }
 }
 
-/// A SYN on a synchronised connection is dropped without a word. RFC 5961, 4.2,
-/// requires a challenge ACK. Worked around in `src/guard/rules.rs`.
+/// A SYN on a synchronised connection is silently dropped. RFC 5961, 4.2, requires a
+/// challenge ACK. Worked around in `src/guard/rules.rs`.
 #[test]
-fn row_12_syn_in_synchronized_is_dropped_in_silence() {
+fn row_12_syn_in_synchronized_is_silently_dropped() {
     for peer in PEERS {
         let mut script = Script::open(peer);
         let again = script.flow.segment(Flags::SYN | Flags::ACK);
@@ -39,9 +39,9 @@ fn row_12_syn_in_synchronized_is_dropped_in_silence() {
     }
 }
 
-/// An ACK above SND.NXT frees octets that were never sent, and they never are.
-/// RFC 9293, 3.10.7.4, step 5, requires an ACK and to drop the segment. Worked
-/// around in `src/guard/rules.rs`.
+/// An ACK above SND.NXT frees octets that were never sent, and so they never are. RFC
+/// 9293, 3.10.7.4, step 5, requires an ACK and that the segment is dropped. Worked around
+/// in `src/guard/rules.rs`.
 #[test]
 fn row_13_ack_beyond_snd_nxt_frees_octets_never_sent() {
     for peer in PEERS {
@@ -51,7 +51,7 @@ fn row_13_ack_beyond_snd_nxt_frees_octets_never_sent() {
         let forged = script.flow.ack.wrapping_add(60);
         let ack = script.flow.ack().with_ack(forged);
         script.send(&ack);
-        assert_eq!(script.unsent(), 40, "50 of them had not left");
+        assert_eq!(script.unsent(), 40, "50 of them were not sent");
         for segment in script.said() {
             let ahead = segment.seq.wrapping_sub(script.flow.ack);
             assert!(segment.payload.is_empty() || ahead >= 60, "{segment}");
@@ -59,9 +59,9 @@ fn row_13_ack_beyond_snd_nxt_frees_octets_never_sent() {
     }
 }
 
-/// The ACK number of a RST credits nothing. It proves delivery like any other
-/// of a segment at RCV.NXT (RFC 9293, 3.4). Worked around in
-/// `src/stack/device.rs` and `src/stack/slot.rs`.
+/// The ACK number of a RST acknowledges nothing, although it is as valid as that of any
+/// other segment at RCV.NXT (RFC 9293, 3.4). Worked around in `src/stack/device.rs` and
+/// `src/stack/slot.rs`.
 #[test]
 fn row_44_rst_acknowledges_nothing() {
     for peer in PEERS {
@@ -76,11 +76,11 @@ fn row_44_rst_acknowledges_nothing() {
     }
 }
 
-/// Data beyond the window is cut off, but the FIN after it is taken, at a
-/// number that is not its own. RFC 9293, 3.10.7.4, step 1, has what is outside
-/// the window left out, the FIN with it. Worked around in `src/guard/rules.rs`.
+/// Data beyond the window is truncated, but the FIN after it is accepted, at a wrong
+/// number. RFC 9293, 3.10.7.4, step 1, requires that what is outside the window is
+/// removed, including the FIN. Worked around in `src/guard/rules.rs`.
 #[test]
-fn fin_after_data_beyond_the_window_is_taken() {
+fn fin_after_data_beyond_the_window_is_accepted() {
     for peer in PEERS {
         let mut script = Script::open_with_buffers(peer, 10);
         let fin = script.flow.segment(Flags::FIN | Flags::ACK);
@@ -93,10 +93,10 @@ fn fin_after_data_beyond_the_window_is_taken() {
     }
 }
 
-/// Data after the peer's FIN is taken and acknowledged. RFC 9293, 3.10.7.4,
-/// step 7, has it ignored. Worked around in `src/guard/rules.rs`.
+/// Data after the peer's FIN is accepted and acknowledged. RFC 9293, 3.10.7.4, step 7,
+/// requires that it is ignored. Worked around in `src/guard/rules.rs`.
 #[test]
-fn row_19_data_after_a_fin_is_taken_and_acknowledged() {
+fn row_19_data_after_a_fin_is_accepted_and_acknowledged() {
     for peer in PEERS {
         let mut script = Script::open(peer);
         script.send_fin();
@@ -109,10 +109,10 @@ fn row_19_data_after_a_fin_is_taken_and_acknowledged() {
     }
 }
 
-/// A RST at RCV.NXT is dropped where that lies beyond the window, after a FIN at the
-/// edge, until the FIN is acknowledged. By RFC 9293, MUST-66, it counts at a closed
-/// window. Not worked around: the peer has finished already, and what it still gets
-/// it answers with another RST.
+/// A RST at RCV.NXT is dropped if RCV.NXT is beyond the window, after a FIN at the edge,
+/// until the FIN is acknowledged. By RFC 9293, MUST-66, it counts at a closed window. Not
+/// worked around: the peer has already finished, and answers what it still gets with
+/// another RST.
 #[test]
 fn rst_after_a_fin_at_the_edge_is_dropped() {
     for peer in PEERS {

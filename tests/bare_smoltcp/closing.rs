@@ -9,11 +9,11 @@ use smoltcp::iface::PollResult;
 use smoltcp::socket::tcp;
 use smoltcp::wire::IpAddress;
 
-/// A write after our own close is refused in the same words as one after a RST.
-/// RFC 9293, 3.10.2, has "connection closing" said. Worked around in
-/// `src/core/transition.rs` and `src/core/error.rs`.
+/// A write after our own close is refused with the same error as one after a RST. RFC
+/// 9293, 3.10.2, requires "connection closing". Worked around in `src/core/transition.rs`
+/// and `src/core/error.rs`.
 #[test]
-fn row_04_send_after_close_reads_like_a_reset() {
+fn row_04_send_after_close_fails_like_a_reset() {
     for peer in PEERS {
         let mut closed = Script::open(peer);
         closed.bare.socket().close();
@@ -26,9 +26,8 @@ fn row_04_send_after_close_reads_like_a_reset() {
     }
 }
 
-/// `close()` with unread data sends a FIN, as if it had been read. RFC 9293,
-/// SHLD-3, and RFC 2525, 2.17, require a RST. Worked around in
-/// `src/stack/slot.rs`.
+/// `close()` with unread data sends a FIN, as if the data had been read. RFC 9293,
+/// SHLD-3, and RFC 2525, 2.17, require a RST. Worked around in `src/stack/slot.rs`.
 #[test]
 fn row_35_close_with_unread_data_sends_a_fin() {
     for peer in PEERS {
@@ -70,9 +69,9 @@ fn row_37_simultaneous_close_ends_in_time_wait() {
     }
 }
 
-/// In LAST-ACK a FIN without an acknowledgement is repeated without bound, and a RST
-/// and the final ACK look alike. RFC 9293, 3.10.8, has retransmission end some
-/// time. Worked around in `src/core/timers.rs` (the finish timeout).
+/// In LAST-ACK a FIN without an acknowledgement is retransmitted without bound, and a RST
+/// and the final ACK look alike. RFC 9293, 3.10.8, requires that retransmission ends.
+/// Worked around in `src/core/timers.rs` (the finish timeout).
 #[test]
 fn row_38_last_ack_has_no_end() {
     for peer in PEERS {
@@ -101,7 +100,7 @@ fn row_38_last_ack_has_no_end() {
     }
 }
 
-/// Our FIN is acknowledged, and the peer's has come.
+/// Our FIN is acknowledged, and the peer's has arrived.
 #[track_caller]
 fn in_time_wait(peer: IpAddress) -> Script {
     let mut script = Script::open(peer);
@@ -116,12 +115,12 @@ fn in_time_wait(peer: IpAddress) -> Script {
     script
 }
 
-/// TIME-WAIT lasts ten seconds, not the four minutes of RFC 9293, MUST-13, and
-/// a socket in it connects again at once, after which a peer that did not get
-/// our last ACK is answered with a RST. The choice of the slot is worked around
-/// in `src/stack/opening.rs`, the port rests in `src/stack/ports.rs`.
+/// TIME-WAIT lasts ten seconds, not the four minutes of RFC 9293, MUST-13, and a socket
+/// in it can connect again at once. After that a peer that did not get our last ACK is
+/// answered with a RST. Worked around in `src/stack/opening.rs` (the choice of the slot)
+/// and `src/stack/ports.rs` (the port rests).
 #[test]
-fn row_40_time_wait_is_short_and_given_up_at_will() {
+fn row_40_time_wait_is_short_and_can_be_ended() {
     for peer in PEERS {
         let mut script = in_time_wait(peer);
         script.expect_silence(secs(10) - ms(21));
@@ -144,9 +143,9 @@ fn row_40_time_wait_is_short_and_given_up_at_will() {
 }
 
 /// The end of TIME-WAIT empties the buffers, unread data included, in a poll
-/// that returns `None`. RFC 9293, 3.10.3, lets data that came be received.
-/// Worked around in `src/stack/slot.rs`, which sends a RST for unread data and
-/// settles the account once our FIN is acknowledged.
+/// that returns `None`. RFC 9293, 3.10.3, allows received data to be read. Worked around
+/// in `src/stack/slot.rs`, which sends a RST for unread data and ends the connection once
+/// our FIN is acknowledged.
 #[test]
 fn time_wait_end_drops_unread_data() {
     for peer in PEERS {
@@ -159,8 +158,8 @@ fn time_wait_end_drops_unread_data() {
     }
 }
 
-/// FIN-WAIT-2 has no end: a peer that never closes keeps the socket. RFC 9293
-/// allows it; RFC 1122, 4.2.2.13, has an end for who closed both directions.
+/// FIN-WAIT-2 has no end: a peer that never closes keeps the socket. RFC 9293 allows it;
+/// RFC 1122, 4.2.2.13, allows an end for an application that closed both directions.
 /// Worked around in `src/stack/slot.rs` (the finish timeout).
 #[test]
 fn fin_wait_2_has_no_end() {
@@ -176,9 +175,10 @@ fn fin_wait_2_has_no_end() {
     }
 }
 
-/// A window probe that is due when our FIN is acknowledged goes on in FIN-WAIT-2,
-/// with nothing to send, without a pause. RFC 9293, 3.8.6.1, probes while there
-/// is data to send, ever more rarely. Worked around in `src/guard/rules.rs`.
+/// If a window probe is due when our FIN is acknowledged, probing goes on in FIN-WAIT-2
+/// without a pause, although there is nothing to send. RFC 9293, 3.8.6.1, requires probes
+/// only while there is data to send, with growing pauses. Worked around in
+/// `src/guard/rules.rs`.
 #[test]
 fn fin_wait_2_probes_a_closed_window_without_a_pause() {
     for peer in PEERS {
@@ -194,7 +194,7 @@ fn fin_wait_2_probes_a_closed_window_without_a_pause() {
         assert!(probe.is(Flags::FIN), "{probe}");
         script.acknowledge(2);
         assert_eq!(script.state(), tcp::State::FinWait2);
-        // Its `poll` would not return.
+        // smoltcp's `poll` would not return.
         let Bare {
             world,
             iface,
@@ -210,9 +210,9 @@ fn fin_wait_2_probes_a_closed_window_without_a_pause() {
     }
 }
 
-/// `close()` in SYN-RECEIVED sends no FIN: the ACK of our SYN counts as that of
-/// a FIN. RFC 9293, 3.10.4, has the FIN sent. Worked around in
-/// `src/stack/slot.rs`, which calls it only once the connection is open.
+/// `close()` in SYN-RECEIVED sends no FIN: the ACK of our SYN counts as the ACK of a FIN.
+/// RFC 9293, 3.10.4, requires that the FIN is sent. Worked around in `src/stack/slot.rs`,
+/// which calls it only once the connection is open.
 #[test]
 fn close_in_syn_received_loses_the_fin() {
     for (peer, to) in PEERS.into_iter().zip([OUR_V4.into(), OUR_V6.into()]) {
@@ -226,7 +226,7 @@ fn close_in_syn_received_loses_the_fin() {
             ..Segment::new(5_000, 7, Flags::SYN, 1_000, 0)
         };
         raw.send(&syn);
-        // The neighbour is asked for first.
+        // The neighbour is resolved first.
         let answer = (0..4).find_map(|_| {
             bare.poll();
             raw.try_recv()
@@ -247,9 +247,9 @@ fn close_in_syn_received_loses_the_fin() {
     }
 }
 
-/// The RST of `abort()`, where the neighbour is unreachable: an ARP request or a
-/// neighbour solicitation each second without bound. RFC 9293, 3.10.5, has the RST
-/// sent, and no more. Worked around in `src/stack/slot.rs`.
+/// The RST of `abort()`, if the neighbour is unreachable: an ARP request or a neighbour
+/// solicitation is sent each second without bound. RFC 9293, 3.10.5, only requires that
+/// the RST is sent. Worked around in `src/stack/slot.rs`.
 #[test]
 fn rst_that_cannot_leave_requests_the_neighbour_without_bound() {
     for peer in PEERS {
@@ -267,10 +267,9 @@ fn rst_that_cannot_leave_requests_the_neighbour_without_bound() {
     }
 }
 
-/// The RST in answer to a segment of an unknown connection has no ACK number,
-/// unless the segment was a SYN (RFC 9293, 3.10.7.1); that of `abort()` has
-/// one. A peer cannot take the number for granted, and neither does
-/// `src/stack/device.rs`.
+/// The RST in answer to a segment of an unknown connection has no ACK number, unless the
+/// segment was a SYN (RFC 9293, 3.10.7.1); the RST of `abort()` has one.
+/// `src/guard/tcb/sent.rs` distinguishes the two by that.
 #[test]
 fn rst_has_an_ack_number_only_from_abort() {
     for peer in PEERS {

@@ -17,9 +17,9 @@ use smoltcp::wire::{
 use std::cell::Cell;
 use std::rc::Rc;
 
-/// A refusal leaves what a timeout leaves: `Closed`, no endpoint. RFC 9293,
-/// 3.10.7.3, has "connection reset" said, and 3.10.8 a timeout. Worked around
-/// in `src/stack/slot.rs`, which knows the step and the state before it.
+/// A refusal leaves the same as a timeout: `Closed`, no endpoint. RFC 9293, 3.10.7.3,
+/// requires "connection reset", and 3.10.8 a timeout. Worked around in
+/// `src/stack/slot.rs`, which knows the step and the state before it.
 #[test]
 fn row_11_refusal_and_timeout_look_alike() {
     for peer in PEERS {
@@ -37,8 +37,8 @@ fn row_11_refusal_and_timeout_look_alike() {
     }
 }
 
-/// Without `set_timeout` the SYN is repeated without bound. RFC 9293, 3.9.1.1 and
-/// MUST-23, require a timeout of three minutes at least. Worked around in
+/// Without `set_timeout` the SYN is retransmitted without bound. RFC 9293, 3.9.1.1 and
+/// MUST-23, require a timeout of at least three minutes. Worked around in
 /// `src/core/options.rs` and `src/core/timers.rs`.
 #[test]
 fn row_23_connecting_has_no_end() {
@@ -52,8 +52,8 @@ fn row_23_connecting_has_no_end() {
     }
 }
 
-/// An ICMP error with this code reaches no TCP socket: it goes on as before,
-/// connecting and open.
+/// Asserts that an ICMP error with this code affects no TCP socket, neither while
+/// connecting nor while open.
 #[track_caller]
 fn assert_unheard(code: u8) {
     for peer in PEERS {
@@ -88,8 +88,8 @@ fn ours(script: &Script, seq: u32, flags: Flags) -> Segment {
     }
 }
 
-/// Soft ICMP errors reach no socket. RFC 9293, MUST-54, has the application
-/// informed of them. Worked around in `src/guard/wire/icmp.rs`.
+/// Soft ICMP errors reach no socket. RFC 9293, MUST-54, requires that the application is
+/// informed. Worked around in `src/guard/wire/icmp.rs`.
 #[test]
 fn row_32_soft_icmp_reaches_no_socket() {
     for code in [0, 1, 5] {
@@ -97,8 +97,8 @@ fn row_32_soft_icmp_reaches_no_socket() {
     }
 }
 
-/// Nor do hard ones, while connecting. RFC 9293, SHLD-26, has them end the
-/// attempt. Worked around in `src/guard/wire/icmp.rs`.
+/// Hard ICMP errors reach no socket while connecting. RFC 9293, SHLD-26, requires that
+/// they end the attempt. Worked around in `src/guard/wire/icmp.rs`.
 #[test]
 fn row_33_hard_icmp_reaches_no_socket() {
     for code in [2, 3, 4] {
@@ -106,11 +106,11 @@ fn row_33_hard_icmp_reaches_no_socket() {
     }
 }
 
-/// A neighbour that does not answer is asked for once a second, and the socket
-/// learns nothing of it. RFC 1122, 2.4, has the link layer report it. Worked around
-/// by the connect timeout, `src/core/timers.rs`.
+/// For a neighbour that does not answer, smoltcp sends a request once a second, and the
+/// socket gets no error. RFC 1122, 2.4, requires that the link layer reports it. Worked
+/// around by the connect timeout, `src/core/timers.rs`.
 #[test]
-fn neighbour_that_does_not_answer_is_no_error() {
+fn neighbour_that_does_not_answer_causes_no_error() {
     for peer in PEERS {
         let world = World::new(WorldConfig::instant());
         let raw = world.raw();
@@ -126,9 +126,9 @@ fn neighbour_that_does_not_answer_is_no_error() {
 
 /// After a reboot with the same seed and the same port, a peer that still has
 /// the old connection answers the SYN with an ACK of exactly our ISS + 1, which
-/// is ignored: neither a RST nor an end. RFC 9293, 3.5.1, figure 9, has a RST
-/// clear the old connection. Worked around in `src/stack/isn.rs` and
-/// `src/stack/ports.rs`, and with the seed that `src/stack/config.rs` requires.
+/// is ignored: neither a RST nor an end. In RFC 9293, 3.5.1, figure 9, a RST clears the
+/// old connection. Worked around in `src/stack/isn.rs` and `src/stack/ports.rs`, and with
+/// the seed that `src/stack/config.rs` requires.
 #[test]
 fn reboot_with_the_same_seed_and_port_never_connects() {
     for peer in PEERS {
@@ -161,9 +161,9 @@ fn reboot_with_the_same_seed_and_port_never_connects() {
     }
 }
 
-/// An ICMP error that quotes eight octets of our segment is not parsed, since
-/// the quoted length goes beyond the quotation. RFC 792 has just these quoted.
-/// Worked around in `src/guard/wire/icmp.rs`, which reads the quotation itself.
+/// An ICMP error that quotes eight octets of our segment is not parsed, because the
+/// quoted length goes beyond the quotation. RFC 792 quotes only these. Worked around in
+/// `src/guard/wire/icmp.rs`, which reads the quotation itself.
 #[test]
 fn icmp_error_with_a_short_quotation_is_not_parsed() {
     let checksums = ChecksumCapabilities::default();
@@ -192,7 +192,7 @@ fn icmp_error_with_a_short_quotation_is_not_parsed() {
     assert!(!parsed(&[0; 8], 20));
 }
 
-/// `HardwareAddress::is_unicast` panics for a bare IP medium. Worked around in
+/// `HardwareAddress::is_unicast` panics for an IP medium. Worked around in
 /// `src/stack/config.rs`.
 #[test]
 #[should_panic(expected = "internal error: entered unreachable code")]
@@ -200,8 +200,7 @@ fn hardware_address_of_an_ip_medium_panics() {
     let _ = HardwareAddress::Ip.is_unicast();
 }
 
-/// Numbers drawn one after the other from an interface with this seed: smoltcp's
-/// `rand.rs`.
+/// Consecutive numbers from an interface with this seed: smoltcp's `rand.rs`.
 fn drawn(seed: u64) -> impl Iterator<Item = u32> {
     let mut state = seed;
     std::iter::from_fn(move || {
@@ -212,10 +211,10 @@ fn drawn(seed: u64) -> impl Iterator<Item = u32> {
     })
 }
 
-/// Initial sequence numbers are the numbers of a generator that is known, after one
-/// that an interface draws when it is made, whatever the other end is. A few of them
-/// give away all that follow. RFC 9293, MUST-9, and RFC 6528 have a keyed hash of both ends
-/// in each. Worked around in `src/stack/isn.rs`; not for listeners.
+/// Initial sequence numbers come from a known generator, after one number that an interface
+/// draws when it is made, and do not depend on the other end. A few of them reveal all that
+/// follow. RFC 9293, MUST-9, and RFC 6528 require a keyed hash of both ends in each. Worked
+/// around in `src/stack/isn.rs`; not for listeners.
 #[test]
 fn row_68_initial_sequence_numbers_are_those_of_a_generator() {
     for peer in PEERS {
@@ -233,10 +232,10 @@ fn row_68_initial_sequence_numbers_are_those_of_a_generator() {
     }
 }
 
-/// `connect` takes nothing from the interface that it is given but its next number,
-/// if the source is given: the workaround in `src/stack/isn.rs` gives it another.
+/// If the source address is given, `connect` uses nothing of the interface except its
+/// next number: the workaround in `src/stack/isn.rs` passes another interface.
 #[test]
-fn connect_takes_nothing_but_a_number_from_the_interface() {
+fn connect_uses_only_one_number_of_the_interface() {
     for peer in PEERS {
         let world = World::new(WorldConfig::instant());
         let raw = world.raw();
@@ -268,11 +267,11 @@ fn connect_takes_nothing_but_a_number_from_the_interface() {
     }
 }
 
-/// One malformed option makes smoltcp drop the whole SYN|ACK, each time that it is repeated.
-/// RFC 9293, MUST-7, has a TCP handle an illegal option length. Worked around in
-/// `src/guard/wire/segment.rs`, which makes options of its own.
+/// One malformed option makes smoltcp drop the whole SYN|ACK, at every retransmission. RFC
+/// 9293, MUST-7, requires that a TCP handles an illegal option length. Worked around in
+/// `src/guard/wire/segment.rs`, which makes new options.
 #[test]
-fn a_malformed_option_keeps_it_from_connecting() {
+fn a_malformed_option_prevents_connecting() {
     for peer in PEERS {
         let mut script = Script::connecting(peer);
         let answer = script.flow.segment(Flags::SYN | Flags::ACK);
@@ -291,11 +290,11 @@ fn a_malformed_option_keeps_it_from_connecting() {
     }
 }
 
-/// No packet of IPv4 may be fragmented, and all have the number 0. RFC 1191 has a host
-/// forbid fragments only if it heeds what routers say then. Worked around in
-/// `src/guard/rewrite.rs`, which rests on these two values.
+/// No IPv4 packet may be fragmented, and all have the identification 0. By RFC 1191 a
+/// host forbids fragments only if it processes the errors that routers then send. Worked
+/// around in `src/guard/rewrite.rs`, which relies on these two values.
 #[test]
-fn row_63_routers_may_not_fragment_what_it_sends() {
+fn row_63_routers_may_not_fragment_its_packets() {
     let world = World::new(WorldConfig::default());
     world.peer().listen(PORT, Behaviour::sink());
     let frames = Rc::new(Cell::new(0));

@@ -7,10 +7,10 @@ use smoltcp::iface::PollResult;
 use smoltcp::socket::tcp;
 use smoltcp::time::Duration;
 
-/// The first write after the peer's FIN is taken, and sent. RFC 9293,
-/// 3.10.7.4, step 8, has the user informed of the FIN. Worked around in
-/// `src/stack/slot.rs`, which looks at the state after each step, and decided
-/// in `src/core/transition.rs`.
+/// The first write after the peer's FIN is accepted, and sent. RFC 9293, 3.10.7.4, step
+/// 8, requires that the user is informed of the FIN. Worked around in
+/// `src/stack/slot.rs`, which checks the state after each step, and decided in
+/// `src/core/transition.rs`.
 #[test]
 fn row_01_fin_does_not_stop_the_next_write() {
     for peer in PEERS {
@@ -24,10 +24,10 @@ fn row_01_fin_does_not_stop_the_next_write() {
     }
 }
 
-/// A FIN and a RST that one poll takes in look like a RST alone, and like a
-/// timeout: `Closed`, no endpoint, `InvalidState`. RFC 9293, MUST-12, has a
-/// normal close distinguished from an error. Worked around in
-/// `src/stack/tracker.rs` (one frame a step) and `src/stack/slot.rs`.
+/// A FIN and a RST in one poll look like a RST alone, and like a timeout: `Closed`, no
+/// endpoint, `InvalidState`. RFC 9293, MUST-12, requires that a normal close is
+/// distinguished from an error. Worked around in `src/stack/tracker.rs` (one frame in
+/// each step) and `src/stack/slot.rs`.
 #[test]
 fn row_02_fin_and_rst_look_alike_after_one_poll() {
     for peer in PEERS {
@@ -53,13 +53,13 @@ fn row_02_fin_and_rst_look_alike_after_one_poll() {
     }
 }
 
-/// A FIN with data at a closed receive window is only acknowledged short of it,
-/// again and again, and writes are taken all the while. RFC 9293, 3.10.7.4,
-/// step 8, has the user informed; here nothing reports that the window is the reason.
-/// Worked around in `src/stack/slot.rs`, which drops what is discarded, and
-/// reports the room for what is kept.
+/// A FIN with data at a closed receive window is acknowledged only up to the window,
+/// again and again, and meanwhile writes are accepted. RFC 9293, 3.10.7.4, step 8,
+/// requires that the user is informed; here nothing reports that the window is the
+/// reason. Worked around in `src/stack/slot.rs`, which discards received bytes, or
+/// reports that the buffer is full.
 #[test]
-fn row_17_fin_after_a_full_receive_buffer_is_not_noticed() {
+fn row_17_fin_after_a_full_receive_buffer_is_not_detected() {
     for peer in PEERS {
         let mut script = Script::open_with_buffers(peer, 10);
         let full = script.flow.data(*b"ten octets");
@@ -81,11 +81,10 @@ fn row_17_fin_after_a_full_receive_buffer_is_not_noticed() {
     }
 }
 
-/// A connection whose address is taken away ends without a word to anybody, and
-/// with an empty queue, as if everything had been delivered; the poll that does
-/// it returns `None`. RFC 9293, 3.10.8, has the user informed, and what is queued
-/// is lost. Worked around in `src/stack/tracker.rs`, which looks for the address
-/// before each step.
+/// If its address is removed, a connection silently ends with an empty queue, as if
+/// everything had been delivered; the poll that does it returns `None`. RFC 9293, 3.10.8,
+/// requires that the user is informed, and what is queued is lost. Worked around in
+/// `src/stack/tracker.rs`, which checks the address before each step.
 #[test]
 fn lost_source_address_empties_the_queue() {
     for peer in PEERS {

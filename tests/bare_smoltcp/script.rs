@@ -11,22 +11,22 @@ use std::time::Duration;
 /// The scripted end's address in each family.
 pub const PEERS: [IpAddress; 2] = [IpAddress::Ipv4(PEER_V4), IpAddress::Ipv6(PEER_V6)];
 
-/// All that a socket shows of how it ended: its state, the other end, and what
-/// a write returns.
+/// Everything that a socket shows of its end: its state, the other end, and what a write
+/// returns.
 pub type Shown = (
     tcp::State,
     Option<IpEndpoint>,
     Result<usize, tcp::SendError>,
 );
 
-/// What every end looks like.
+/// What a socket shows after every end.
 pub const ENDED: Shown = (tcp::State::Closed, None, Err(tcp::SendError::InvalidState));
 
 pub struct Script {
     pub bare: Bare,
     pub raw: RawPeer,
-    /// The script's numbers. While our end connects, they are what the answer
-    /// to its SYN will say.
+    /// The script's numbers. While our end connects, they are those of the answer to its
+    /// SYN.
     pub flow: Flow,
 }
 
@@ -43,7 +43,7 @@ impl Script {
         let raw = world.raw();
         let mut bare = Bare::new(world);
         bare.connect((peer, PORT));
-        // The neighbour is asked for first.
+        // The neighbour is resolved first.
         let syn = (0..4).find_map(|_| {
             bare.poll();
             raw.try_recv()
@@ -68,14 +68,14 @@ impl Script {
         Self::open_at(peer, Handshake::default().window)
     }
 
-    /// The other end announces this window.
+    /// Announces this window from the other end.
     #[track_caller]
     pub fn open_at(peer: IpAddress, window: u16) -> Self {
         let world = World::new(WorldConfig::instant());
         Self::opened(&world, Bare::new(&world), peer, window)
     }
 
-    /// Our end has room for so many octets of each direction.
+    /// Our end with buffers of this many octets in each direction.
     #[track_caller]
     pub fn open_with_buffers(peer: IpAddress, len: usize) -> Self {
         let world = World::new(WorldConfig::instant());
@@ -99,13 +99,13 @@ impl Script {
         script
     }
 
-    /// Sends a segment and lets our end take it in.
+    /// Sends a segment and lets our end process it.
     pub fn send(&mut self, segment: &Segment) {
         self.raw.send(segment);
         self.bare.poll();
     }
 
-    /// Acknowledges so many more octets.
+    /// Acknowledges this many more octets.
     pub fn acknowledge(&mut self, len: u32) {
         self.flow.take(len);
         let ack = self.flow.ack();
@@ -117,7 +117,7 @@ impl Script {
         self.send(&fin);
     }
 
-    /// Writes so many octets, which the socket takes, and sends what it may.
+    /// Writes this many octets, which the socket accepts, and sends what it may.
     #[track_caller]
     pub fn write(&mut self, len: usize) {
         let taken = self.bare.socket().send_slice(&pattern(0, len));
@@ -138,25 +138,25 @@ impl Script {
         self.bare.socket().send_queue()
     }
 
-    /// What the socket shows, a write of one octet included.
+    /// What the socket shows, including the result of a write of one octet.
     pub fn shown(&mut self) -> Shown {
         let socket = self.bare.socket();
         let remote = socket.remote_endpoint();
         (socket.state(), remote, socket.send_slice(b"?"))
     }
 
-    /// Takes every segment of ours, an ACK that was delayed included.
+    /// Receives every segment of ours, including a delayed ACK.
     pub fn said(&mut self) -> Vec<Segment> {
         self.run(ms(20));
         self.said_so_far()
     }
 
-    /// Takes every segment of ours that has arrived.
+    /// Receives every segment of ours that has arrived.
     pub fn said_so_far(&mut self) -> Vec<Segment> {
         std::iter::from_fn(|| self.raw.try_recv()).collect()
     }
 
-    /// Our end has sent one pure ACK, of everything sent, and nothing else.
+    /// Asserts that our end has sent one pure ACK, of everything sent, and nothing else.
     #[track_caller]
     pub fn expect_ack(&mut self) {
         let said = self.said();
@@ -164,7 +164,7 @@ impl Script {
         assert!(said[0].payload.is_empty(), "{said:?}");
     }
 
-    /// Our end has sent these octets next, in one segment, and nothing else.
+    /// Asserts that our end has sent these octets next, in one segment, and nothing else.
     #[track_caller]
     pub fn expect_data(&mut self, len: usize) {
         let said = self.said_so_far();
@@ -172,7 +172,7 @@ impl Script {
         assert_eq!(lens, [(self.flow.ack, len)]);
     }
 
-    /// Our end sends nothing for this long.
+    /// Asserts that our end sends nothing for this long.
     #[track_caller]
     pub fn expect_silence(&mut self, time: Duration) {
         self.raw.recv_nothing();

@@ -1,4 +1,4 @@
-//! The peer says nothing: retransmission, limits, keep-alive.
+//! The peer is silent: retransmission, timeouts, keep-alive.
 
 use crate::common::*;
 use crate::script::{ENDED, PEERS, Script};
@@ -7,10 +7,10 @@ use smoltcp::iface::PollResult;
 use smoltcp::socket::tcp;
 use smoltcp::time::Duration;
 
-/// `set_timeout` ends a connection with octets pending on time, but says of it
-/// what a RST leaves as well. RFC 9293, MUST-20 and MUST-21, require a timeout
-/// that the user sets and is informed of. Worked around in `src/core/options.rs` and
-/// `src/core/timers.rs`; smoltcp's own timeout stays off (`src/stack/opening.rs`).
+/// `set_timeout` ends a connection with pending octets on time, but shows the same as
+/// after a RST. RFC 9293, MUST-20 and MUST-21, require a timeout that the user sets and
+/// is informed of. Worked around in `src/core/options.rs` and `src/core/timers.rs`;
+/// smoltcp's own timeout stays off (`src/stack/opening.rs`).
 #[test]
 fn row_20_timeout_ends_without_a_cause() {
     for peer in PEERS {
@@ -28,11 +28,11 @@ fn row_20_timeout_ends_without_a_cause() {
     }
 }
 
-/// Three retransmissions show nowhere. RFC 9293, SHLD-9 and SHLD-10, have the
-/// user advised. Worked around in `src/stack/device.rs`, which counts what is
-/// sent again, and `src/core/timers.rs`.
+/// Three retransmissions are not reported. RFC 9293, SHLD-9 and SHLD-10, require that the
+/// user is advised. Worked around in `src/stack/device.rs`, which counts retransmissions,
+/// and `src/core/timers.rs`.
 #[test]
-fn row_21_retransmissions_show_nowhere() {
+fn row_21_retransmissions_are_not_reported() {
     for peer in PEERS {
         let mut script = Script::open(peer);
         script.write(10);
@@ -51,9 +51,9 @@ fn row_21_retransmissions_show_nowhere() {
 }
 
 /// Without `set_timeout` octets are retransmitted without bound. RFC 9293, SHLD-11,
-/// requires a timeout, of 100 seconds at least. Worked around in `src/core/options.rs`.
+/// requires a timeout of at least 100 seconds. Worked around in `src/core/options.rs`.
 #[test]
-fn row_22_no_limit_unless_set() {
+fn row_22_no_timeout_unless_set() {
     for peer in PEERS {
         let mut script = Script::open(peer);
         assert_eq!(script.bare.socket().timeout(), None);
@@ -65,9 +65,9 @@ fn row_22_no_limit_unless_set() {
     }
 }
 
-/// `set_timeout` ends a connection on which nothing is pending, after that much
-/// silence. RFC 5482 and RFC 9293, 3.8.3, speak of data that is not
-/// acknowledged. Worked around in `src/core/timers.rs`; smoltcp's stays off.
+/// `set_timeout` ends a connection on which nothing is pending, after that much silence.
+/// RFC 5482 and RFC 9293, 3.8.3, are about unacknowledged data. Worked around in
+/// `src/core/timers.rs`; smoltcp's stays off.
 #[test]
 fn row_25_timeout_ends_an_idle_connection() {
     for peer in PEERS {
@@ -83,11 +83,11 @@ fn row_25_timeout_ends_an_idle_connection() {
     }
 }
 
-/// A timeout below the retransmission timeout is taken, and ends a connection
-/// before anything was sent again. RFC 5482, 3.1, has it refused or raised.
+/// A timeout below the retransmission timeout is accepted, and ends a connection before
+/// anything was retransmitted. RFC 5482, 3.1, requires that it is refused or raised.
 /// Worked around in `src/core/options.rs`.
 #[test]
-fn row_26_timeout_below_rto_is_taken() {
+fn row_26_timeout_below_rto_is_accepted() {
     for peer in PEERS {
         let mut script = Script::open(peer);
         let timeout = Duration::from_millis(1);
@@ -102,10 +102,10 @@ fn row_26_timeout_below_rto_is_taken() {
 }
 
 /// Keep-alive alone never ends a connection; with a timeout a single lost probe
-/// does. RFC 9293, MUST-26, has one lost probe prove nothing. Worked around in
+/// does. By RFC 9293, MUST-26, one lost probe proves nothing. Worked around in
 /// `src/core/timers.rs`.
 #[test]
-fn row_31_one_lost_probe_is_death_or_none_is() {
+fn row_31_either_one_lost_probe_ends_it_or_none_does() {
     for peer in PEERS {
         let mut alone = Script::open(peer);
         let interval = Duration::from_secs(20);
@@ -130,7 +130,7 @@ fn row_31_one_lost_probe_is_death_or_none_is() {
     }
 }
 
-/// So many keep-alive probes have left, and nothing else.
+/// Asserts that this many keep-alive probes were sent, and nothing else.
 #[track_caller]
 fn assert_probes(script: &mut Script, count: usize) {
     let said = script.said_so_far();
@@ -141,9 +141,9 @@ fn assert_probes(script: &mut Script, count: usize) {
     }
 }
 
-/// Keep-alive that is switched on sends a probe at once, not after the
-/// interval of silence that RFC 9293, 3.8.4, speaks of. Worked around in
-/// `src/core/connection/view.rs`, which says when it is on at all.
+/// When keep-alive is switched on, a probe is sent at once, not after the interval of
+/// silence of RFC 9293, 3.8.4. Worked around in `src/core/connection/view.rs`, which
+/// decides when it is on.
 #[test]
 fn keep_alive_probes_at_once() {
     for peer in PEERS {
@@ -160,8 +160,8 @@ fn keep_alive_probes_at_once() {
     }
 }
 
-/// Keep-alive that is switched off leaves one more probe armed, where RFC 9293,
-/// MUST-25, has it sent only if it is on. Borne with in `src/stack/slot.rs`.
+/// When keep-alive is switched off, one more probe stays scheduled. By RFC 9293, MUST-25,
+/// probes are only sent if it is on. Tolerated in `src/stack/slot.rs`.
 #[test]
 fn keep_alive_switched_off_probes_once_more() {
     for peer in PEERS {
@@ -182,8 +182,8 @@ fn keep_alive_switched_off_probes_once_more() {
 
 /// A poll in which a timeout ends the connection returns `None` if the RST
 /// cannot leave, although smoltcp promises to report when a socket changed.
-/// Worked around in `src/stack/tracker.rs`, which looks at the sockets after a
-/// step whatever it returned.
+/// Worked around in `src/stack/tracker.rs`, which checks the sockets after a step,
+/// whatever it returned.
 #[test]
 fn timeout_with_a_lost_neighbour_is_not_reported_by_the_poll() {
     for peer in PEERS {
@@ -202,8 +202,8 @@ fn timeout_with_a_lost_neighbour_is_not_reported_by_the_poll() {
     }
 }
 
-/// The timeout that was backed off stays until smoltcp has measured a round trip, and what
-/// was repeated is none. Row 66 requires tries in seconds. Worked around in
+/// The backed-off timeout stays until smoltcp has measured a round trip, which a
+/// retransmission does not give. Row 66 requires tries within seconds. Worked around in
 /// `src/core/connection/time.rs` and `src/stack/retry.rs`.
 #[test]
 fn row_66_back_off_outlives_progress() {
@@ -222,8 +222,8 @@ fn row_66_back_off_outlives_progress() {
     }
 }
 
-/// A keep-alive interval is added to the time as a signed number, so that one can be due in
-/// the past of the step that sets it. `src/stack/retry.rs` counts on that.
+/// A keep-alive interval is added to the time as a signed number, so that a probe can be
+/// due before the time of the step that sets it. `src/stack/retry.rs` relies on that.
 #[test]
 fn a_keep_alive_interval_may_be_negative() {
     for peer in PEERS {

@@ -8,9 +8,9 @@ use smoltcp::time::Duration;
 use smoltcp::wire::IpAddress;
 
 /// `set_timeout` ends a connection whose peer answers every probe of its closed
-/// window, once the pauses between probes exceed it. RFC 9293, MUST-37, and
-/// RFC 1122, 4.2.2.17, have it stay open. Worked around in `src/core/timers.rs`;
-/// smoltcp's own timeout stays off.
+/// window, once the pauses between probes exceed it. RFC 9293, MUST-37, and RFC 1122,
+/// 4.2.2.17, require that it stays open. Worked around in `src/core/timers.rs`; smoltcp's
+/// own timeout stays off.
 #[test]
 fn row_28_timeout_ends_a_peer_that_answers_probes() {
     for peer in PEERS {
@@ -22,14 +22,14 @@ fn row_28_timeout_ends_a_peer_that_answers_probes() {
         script.write(100);
         let from = script.bare.world.now();
         script.bare.run_until_state(tcp::State::Closed);
-        // The first probe leaves at once: it is armed as of the clock's zero.
+        // The first probe is sent at once: its timer starts at the clock's zero.
         assert_eq!(script.bare.world.now().since(from), secs(5));
         assert_eq!((script.shown(), script.unsent()), (ENDED, 100));
     }
 }
 
-/// A window that shrinks below what is in flight loses nothing, as RFC 9293,
-/// MUST-34, requires; what lies beyond the new edge waits. Nothing to work around.
+/// A window that shrinks below what is in flight loses nothing, as RFC 9293, MUST-34,
+/// requires; what is beyond the new edge waits. Nothing to work around.
 #[test]
 fn row_29_window_shrink_loses_nothing() {
     for peer in PEERS {
@@ -53,8 +53,8 @@ fn row_29_window_shrink_loses_nothing() {
     }
 }
 
-/// So many octets are lost in flight, and then the window closes at the same
-/// ACK number: the connection stalls.
+/// This many octets are lost in flight, and then the window closes at the same ACK
+/// number: the connection stalls.
 #[track_caller]
 fn assert_stalls(peer: IpAddress, len: usize) {
     let mut script = Script::open(peer);
@@ -62,7 +62,7 @@ fn assert_stalls(peer: IpAddress, len: usize) {
     script.expect_data(len);
     script.flow.window = 0;
     script.acknowledge(0);
-    // The retransmission timer runs out, and nothing takes its place.
+    // The retransmission timer expires, and no timer replaces it.
     script.expect_silence(secs(10));
     assert_eq!(script.bare.poll_at(), None);
     script.expect_silence(secs(500_000));
@@ -83,9 +83,8 @@ fn row_30_lost_data_then_zero_window_stalls_without_bound() {
     }
 }
 
-/// The last octet, lost in this way, stays in the queue without bound. RFC 9293,
-/// MUST-60 and MUST-61, have nothing buffered indefinitely. Worked around as
-/// row 30.
+/// The last octet, lost in this way, stays in the queue without bound. RFC 9293, MUST-60
+/// and MUST-61, require that nothing is buffered indefinitely. Worked around like row 30.
 #[test]
 fn row_42_last_octet_is_buffered_without_bound() {
     for peer in PEERS {
@@ -93,10 +92,9 @@ fn row_42_last_octet_is_buffered_without_bound() {
     }
 }
 
-/// A keep-alive probe repeats the last octet sent as a zero, although that one
-/// may be in flight and lost: the peer takes the zero for it. RFC 9293, 3.8.4,
-/// has a probe repeat an octet that was acknowledged. Worked around in
-/// `src/stack/device.rs`.
+/// A keep-alive probe retransmits the last octet as a zero, although that octet may be in
+/// flight and lost: the peer accepts the zero. By RFC 9293, 3.8.4, a probe contains an
+/// octet that was acknowledged. Worked around in `src/stack/device.rs`.
 #[test]
 fn keep_alive_overwrites_an_octet_in_flight() {
     for peer in PEERS {
@@ -104,7 +102,7 @@ fn keep_alive_overwrites_an_octet_in_flight() {
         script.write(2);
         let data = script.raw.recv();
         assert_eq!(data.payload, pattern(0, 2));
-        // The second is not taken, and the window closes and opens.
+        // The second octet is not accepted, and the window closes and opens.
         script.flow.window = 0;
         script.acknowledge(1);
         script.flow.window = 1_000;
@@ -121,9 +119,9 @@ fn keep_alive_overwrites_an_octet_in_flight() {
     }
 }
 
-/// Three ACKs of the same number make it repeat a whole segment, also beyond
-/// the peer's window, and a FIN after it. RFC 9293, 3.8.6, and RFC 5681, 3.2,
-/// keep to the window. Not worked around: the peer drops what lies beyond.
+/// After three ACKs of the same number smoltcp retransmits a full segment, even beyond
+/// the peer's window, and a FIN after it. RFC 9293, 3.8.6, and RFC 5681, 3.2, keep to the
+/// window. Not worked around: the peer drops what is beyond it.
 #[test]
 fn fast_retransmission_goes_beyond_the_window() {
     for peer in PEERS {
@@ -140,9 +138,9 @@ fn fast_retransmission_goes_beyond_the_window() {
     }
 }
 
-/// A pure ACK right at the edge of the window, where a peer stands whose last
-/// window of data was lost, is dropped as RFC 9293, 3.10.7.4, has it, and its
-/// news with it. Worked around in `src/guard/rules.rs`.
+/// A pure ACK exactly at the edge of the window, from a peer whose last window of data
+/// was lost, is dropped as RFC 9293, 3.10.7.4, requires, and with it what it
+/// acknowledges. Worked around in `src/guard/rules.rs`.
 #[test]
 fn row_14_ack_at_the_edge_of_the_window_is_dropped() {
     for peer in PEERS {

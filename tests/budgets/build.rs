@@ -17,7 +17,7 @@ fn main() {
     assert!(memory.is_ok(), "cannot copy {board}: {memory:?}");
     println!("cargo::rustc-link-search={out}");
     if board == "memory-virt.x" {
-        // riscv-rt leaves it to the program to name its memories first.
+        // riscv-rt requires that the program names its memory regions first.
         println!("cargo::rustc-link-arg-bins=-Tmemory.x");
     }
     println!("cargo::rustc-link-arg-bins=-Tlink.x");

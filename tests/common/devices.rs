@@ -1,4 +1,4 @@
-//! Our end's device with another face.
+//! Devices of our end with other capabilities.
 
 use core::time::Duration;
 use std::cell::RefCell;
@@ -10,7 +10,7 @@ use lastbyte::stack::smoltcp::phy::{ChecksumCapabilities, Device, DeviceCapabili
 use lastbyte::stack::smoltcp::time::Instant;
 use lastbyte_sim::loopback::{LoopDevice, World};
 
-/// A device that says it checks other checksums than it was made with.
+/// A device that announces other checksum capabilities than it was made with.
 #[derive(Clone)]
 pub struct Checking {
     inner: LoopDevice,
@@ -25,7 +25,7 @@ impl Checking {
         }
     }
 
-    /// From now on it says this.
+    /// Sets the announced capabilities.
     pub fn set(&self, checksums: ChecksumCapabilities) {
         self.checksums.replace(checksums);
     }
@@ -50,8 +50,8 @@ impl Device for Checking {
     }
 }
 
-/// A device that says it cuts long segments, and puts them on the wire uncut. Its
-/// world has to sum them up, as smoltcp demands ([`Offload::tcp_tx`]).
+/// A device that announces segmentation offload, and sends long segments unsegmented. Its
+/// world has to compute the checksums, as smoltcp requires ([`Offload::tcp_tx`]).
 ///
 /// [`Offload::tcp_tx`]: lastbyte_sim::loopback::Offload::tcp_tx
 pub struct Cutting(LoopDevice);
@@ -81,17 +81,18 @@ impl Device for Cutting {
     }
 }
 
-/// A device in a flood without end: it has a frame for no socket at every poll, and
-/// each one takes time. Its queue is always full, so what else arrives waits after so many.
+/// A device in an endless flood: at every poll it has a frame that is for no socket, and
+/// each one takes time. Its queue is always full, so that other frames wait after this
+/// many.
 pub struct Flooded {
     inner: LoopDevice,
     /// How long each frame takes.
     every: Duration,
     /// How many frames are always ahead of the next that arrives.
     ahead: u64,
-    /// How many frames were handed out.
+    /// How many frames were received.
     taken: u64,
-    /// Frames of the world, each with the number of frames that are to be taken before it.
+    /// Frames of the world, each with the number of frames that are received before it.
     waiting: VecDeque<(u64, Vec<u8>)>,
 }
 
@@ -111,7 +112,7 @@ impl Flooded {
     }
 }
 
-/// LLDP, which no end here speaks.
+/// LLDP, which neither end here uses.
 const FOR_NO_SOCKET: [u8; 60] = {
     let mut frame = [0; 60];
     frame[0] = 0x01;

@@ -1,10 +1,10 @@
-//! Frames that no well-behaved peer would send like this.
+//! Frames that no correct peer would send like this.
 
 use lastbyte::stack::smoltcp::phy::Medium;
 use lastbyte::stack::smoltcp::wire::IpAddress;
 use lastbyte_sim::loopback::{OUR_MAC, Segment};
 
-/// Where the packet begins in a frame.
+/// The offset of the packet in a frame.
 fn link_len(medium: Medium) -> usize {
     match medium {
         Medium::Ethernet => 14,
@@ -46,7 +46,7 @@ fn v4_header(header: &[u8], start: usize, len: usize, has_more: bool) -> Vec<u8>
     header
 }
 
-/// Makes the checksum of an IPv4 header right.
+/// Sets the right checksum of an IPv4 header.
 fn set_v4_checksum(header: &mut [u8]) {
     header[10..12].fill(0);
     let sum = checksum(header);
@@ -62,7 +62,7 @@ fn checksum(bytes: &[u8]) -> [u8; 2] {
     (!(folded as u16)).to_be_bytes()
 }
 
-/// The frame of `segment`, at our hardware address whatever its own say.
+/// The frame of `segment`, always to our hardware address.
 pub fn to_our_hardware(segment: &Segment, medium: Medium) -> Vec<u8> {
     let mut frame = segment.to_frame(medium);
     if medium == Medium::Ethernet {
@@ -98,7 +98,7 @@ pub fn too_big(
     icmp_with(medium, (from, to), message, [0, 0, high, low], quoted)
 }
 
-/// As [`icmp`], with these octets in front of the quoted packet.
+/// Like [`icmp`], with these octets in front of the quoted packet.
 fn icmp_with(
     medium: Medium,
     (from, to): (IpAddress, IpAddress),

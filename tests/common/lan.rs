@@ -1,5 +1,5 @@
-//! A LAN in virtual time: our end, over a device that holds few frames and sends each in
-//! some time, and hosts with a smoltcp of their own. Nothing is ever lost on it.
+//! A LAN in virtual time: our end, over a device that holds few frames and needs time to
+//! send each, and hosts that run smoltcp. No frame is ever lost on it.
 
 use core::time::Duration;
 use std::cell::{Cell, RefCell};
@@ -17,12 +17,12 @@ use lastbyte::{Clock, Instant};
 use lastbyte_sim::loopback::BEGINNING;
 use smoltcp::socket::udp;
 
-/// Where every host listens.
+/// The port on which every host listens.
 pub const PORT: u16 = 80;
 
 pub const OUR_MAC: EthernetAddress = EthernetAddress([2, 0, 0, 0, 0, 1]);
 
-/// How long a frame of a host is on its way to us.
+/// How long a frame of a host takes to reach us.
 const TRAVEL: Duration = Duration::from_micros(200);
 
 pub fn v4(number: u8) -> IpAddress {
@@ -53,7 +53,7 @@ struct Port {
     tx: Vec<Vec<u8>>,
 }
 
-/// A frame that one of the ends takes in.
+/// A frame that one of the ends receives.
 pub struct Rx(Vec<u8>);
 
 impl RxToken for Rx {
@@ -98,21 +98,21 @@ impl Device for Port {
     }
 }
 
-/// A host: takes connections at [`PORT`] and drops what comes, or sends without end.
+/// A host: accepts connections at [`PORT`] and discards what it receives, or sends without end.
 pub struct Host {
     mac: EthernetAddress,
     interface: Interface,
     sockets: SocketSet<'static>,
     port: Port,
-    /// It sends as much as it can over every connection.
+    /// Whether it sends as much as it can over every connection.
     pub is_source: bool,
-    /// It neither hears nor says anything.
+    /// Whether it neither receives nor sends anything.
     pub is_off: bool,
-    /// Octets that came over TCP.
+    /// Octets received over TCP.
     pub received: u64,
-    /// Octets that left over TCP.
+    /// Octets sent over TCP.
     pub sent: u64,
-    /// Datagrams that came.
+    /// Datagrams received.
     pub datagrams: u64,
 }
 
@@ -158,14 +158,14 @@ impl Host {
         }
     }
 
-    /// Its network card was changed.
+    /// Replaces its network card.
     pub fn set_mac(&mut self, address: EthernetAddress) {
         self.mac = address;
         self.interface
             .set_hardware_addr(HardwareAddress::Ethernet(address));
     }
 
-    /// Calls us.
+    /// Connects to us.
     pub fn call(&mut self, to: IpEndpoint, from_port: u16) -> SocketHandle {
         let mut socket = socket(8_192);
         let connected = socket.connect(self.interface.context(), to, from_port);
@@ -217,7 +217,7 @@ impl Host {
     }
 }
 
-/// What left our device, and when.
+/// What our device has sent, and when.
 pub struct Sent {
     pub at: Instant,
     pub frame: Vec<u8>,
@@ -226,7 +226,7 @@ pub struct Sent {
 struct Inner {
     now: Cell<Instant>,
     hosts: RefCell<Vec<Host>>,
-    /// Frames in our device; the first is being sent, and has left at `leaves_at`.
+    /// Frames in our device; the first is being sent, until `leaves_at`.
     queue: RefCell<VecDeque<Vec<u8>>>,
     leaves_at: Cell<Instant>,
     room: usize,
@@ -241,8 +241,8 @@ struct Inner {
 pub struct Lan(Rc<Inner>);
 
 impl Lan {
-    /// Hosts from number 10 on, each with so many sockets that listen, and a device of ours
-    /// that holds `room` frames, each of which takes `frame_time` to leave.
+    /// Hosts from number 10 on, each with this many listening sockets, and a device of ours
+    /// that holds `room` frames and needs `frame_time` to send each.
     pub fn new(hosts: u8, connections: usize, room: usize, frame_time: Duration) -> Self {
         let hosts = (0..hosts).map(|host| Host::new(10 + host, connections));
         Self(Rc::new(Inner {
@@ -262,12 +262,12 @@ impl Lan {
         self.0.now.get()
     }
 
-    /// Does something to a host.
+    /// Runs an action on a host.
     pub fn host<R>(&self, index: usize, act: impl FnOnce(&mut Host) -> R) -> R {
         act(&mut self.0.hosts.borrow_mut()[index])
     }
 
-    /// What left so far.
+    /// What was sent so far.
     pub fn take_log(&self) -> Vec<Sent> {
         self.0.log.take()
     }
@@ -278,12 +278,12 @@ impl Lan {
         for host in self.0.hosts.borrow_mut().iter_mut() {
             next = next.min(host.poll_at(now).unwrap_or(Instant::NEVER));
         }
-        // What has arrived waits for us, and for room.
+        // Received frames wait for us, and for room.
         let arrives = self.0.to_us.borrow().front().map(|(at, _)| *at);
         next.min(arrives.filter(|at| *at > now).unwrap_or(Instant::NEVER))
     }
 
-    /// Lets happen what is due.
+    /// Performs what is due.
     fn happen(&self) {
         let now = self.now();
         if self.0.leaves_at.get() <= now {
@@ -359,10 +359,10 @@ impl Clock for LanClock {
                 return;
             }
             let next = lan.next_event().min(until);
-            assert!(next != Instant::NEVER, "nothing will ever happen again");
+            assert!(next != Instant::NEVER, "nothing can happen any more");
             lan.0.now.set(next.max(lan.now()));
         }
-        panic!("it happens without end that nothing happens");
+        panic!("time does not advance");
     }
 }
 

@@ -1,5 +1,5 @@
-//! A `Stack` in a `World`, and the questions of every scripted test.
-#![allow(dead_code, reason = "each file of tests uses its part")]
+//! A `Stack` in a `World`, and the checks of scripted tests.
+#![allow(dead_code, reason = "each file of tests uses a part of it")]
 
 pub mod devices;
 pub mod frames;
@@ -26,10 +26,10 @@ use lastbyte_sim::loopback::{
 /// The peer's port.
 pub const PORT: u16 = 80;
 
-/// Our transmit buffer, unless a test wants another.
+/// Our transmit buffer, by default.
 pub const TX: usize = 4096;
 
-/// Our receive buffer, unless a test wants another.
+/// Our receive buffer, by default.
 pub const RX: usize = 2048;
 
 pub type OurStack<const N: usize, D = LoopDevice> = Stack<'static, D, LoopClock, N>;
@@ -44,18 +44,18 @@ pub const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-/// So long after a world began.
+/// This long after the beginning of a world.
 pub const fn at_ms(millis: u64) -> Instant {
     Instant::from_micros(BEGINNING.as_micros() + millis * 1_000)
 }
 
-/// So long after a world began.
+/// This long after the beginning of a world.
 pub const fn at_secs(seconds: u64) -> Instant {
     at_ms(seconds * 1_000)
 }
 
-/// The bytes from number `from` on that every test writes. No two stretches
-/// look alike, so that a lost, doubled or moved byte shows.
+/// The bytes from number `from` on that every test writes. No two stretches are the same,
+/// so that a lost, duplicated or moved byte is detected.
 pub fn pattern(from: u64, len: usize) -> Vec<u8> {
     let mix = |n: u64| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8;
     (from..).take(len).map(mix).collect()
@@ -67,7 +67,7 @@ pub fn options(set: impl FnOnce(OptionsBuilder) -> OptionsBuilder) -> Options {
     set(Options::builder()).build().expect("valid options")
 }
 
-/// The error that stands for `cause`, written down a second time.
+/// The error for `cause`, written down independently.
 pub fn error_of(cause: Cause, ledger: Ledger) -> (WriteError, ErrorKind) {
     let timed_out = |why| WriteError::TimedOut { why, ledger };
     match cause {
@@ -115,7 +115,7 @@ pub fn error_of(cause: Cause, ledger: Ledger) -> (WriteError, ErrorKind) {
     }
 }
 
-/// Asserts that `error` is that of `cause`, in every respect.
+/// Asserts that `error` is the error of `cause`, in every respect.
 #[track_caller]
 pub fn assert_error(error: WriteError, cause: Cause, accepted: u64, acknowledged: u64) {
     let ledger = error.ledger();
@@ -151,7 +151,7 @@ pub enum Way {
     WriteAll,
 }
 
-/// How many bytes a call that does not wait has accepted.
+/// How many bytes a call without waiting has accepted.
 #[track_caller]
 pub fn accepted(written: Result<usize, WriteError>) -> usize {
     match written {
@@ -161,7 +161,7 @@ pub fn accepted(written: Result<usize, WriteError>) -> usize {
     }
 }
 
-/// Asserts that nothing was accepted for want of room.
+/// Asserts that nothing was accepted for lack of room.
 #[track_caller]
 pub fn assert_would_block(written: Result<usize, WriteError>) {
     assert!(
@@ -197,7 +197,7 @@ pub struct Us<const N: usize, D: Device = LoopDevice> {
     pub stack: OurStack<N, D>,
 }
 
-/// The configuration a test starts from.
+/// The default configuration of a test.
 pub fn config(world: &World) -> Config {
     Config::new(our_hardware_address(world.config().medium), 42)
 }
@@ -210,7 +210,7 @@ pub fn buffers<const N: usize>(tx: usize, rx: usize) -> [SlotBuffers<'static>; N
     })
 }
 
-/// Storage for so many sockets that lives as long as the test.
+/// Storage for this many sockets that lives as long as the test.
 pub fn storage(sockets: usize) -> &'static mut [SocketStorage<'static>] {
     let empty = (0..sockets).map(|_| SocketStorage::EMPTY);
     empty.collect::<Vec<_>>().leak()
@@ -231,7 +231,7 @@ impl<const N: usize> Us<N> {
 }
 
 impl<const N: usize, D: Device> Us<N, D> {
-    /// Our end over this device of that world.
+    /// Our end over this device of the world.
     pub fn over(
         device: D,
         world: &World,
@@ -265,7 +265,7 @@ impl<const N: usize, D: Device> Us<N, D> {
         id.expect("a slot, a port and a route")
     }
 
-    /// Connects to the peer's port and waits until that is done.
+    /// Connects to the peer's port and waits until the connection is open.
     #[track_caller]
     pub fn open(&mut self, options: Options) -> ConnectionId {
         self.open_to(PEER_V4, options)
@@ -314,14 +314,14 @@ impl<const N: usize, D: Device> Us<N, D> {
         self.writer(id).try_write(&bytes)
     }
 
-    /// Like [`try_write`](Self::try_write), but returns zero where there is no room.
+    /// Like [`try_write`](Self::try_write), but returns zero if there is no room.
     #[track_caller]
     pub fn accept(&mut self, id: ConnectionId, len: usize) -> usize {
         accepted(self.try_write(id, len))
     }
 
-    /// Fills the transmit buffer and whatever the peer takes meanwhile, until
-    /// nothing is taken for a second.
+    /// Fills the transmit buffer, and what the peer receives meanwhile, until nothing is
+    /// accepted for a second.
     #[track_caller]
     pub fn fill(&mut self, id: ConnectionId) {
         for _ in 0..1_000 {
@@ -334,11 +334,11 @@ impl<const N: usize, D: Device> Us<N, D> {
             }
             self.stack.run_for(secs(1));
         }
-        panic!("the peer takes everything");
+        panic!("the peer receives everything");
     }
 
-    /// Checks the ledger against itself and against the peer, and what the
-    /// peer has received against the pattern.
+    /// Checks the identity of the ledger, compares it with the peer, and compares what
+    /// the peer has received with the pattern.
     #[track_caller]
     pub fn check(&mut self, id: ConnectionId) -> Report {
         let report = self.report(id);
@@ -347,11 +347,11 @@ impl<const N: usize, D: Device> Us<N, D> {
         let taken_in = self.world.peer().taken_in(PORT);
         assert!(
             ledger.acknowledged() <= taken_in,
-            "{ledger:?}: only {taken_in} taken in"
+            "{ledger:?}: only {taken_in} received"
         );
         assert!(
             taken_in <= ledger.accepted(),
-            "{ledger:?}: even {taken_in} taken in"
+            "{ledger:?}: even {taken_in} received"
         );
         let received = self.world.peer().received(PORT);
         assert!(
@@ -361,9 +361,8 @@ impl<const N: usize, D: Device> Us<N, D> {
         report
     }
 
-    /// Asserts that writing is refused in every way because of `cause`, that
-    /// the ledger stands, that each refusal is counted, and that a write would
-    /// not wait.
+    /// Asserts that every kind of write is refused because of `cause`, that the ledger
+    /// does not change, that each refusal is counted, and that a write would not wait.
     #[track_caller]
     pub fn assert_refused(
         &mut self,
@@ -399,7 +398,7 @@ impl<const N: usize, D: Device> Us<N, D> {
         assert_eq!(after.writes_accepted, before.writes_accepted);
     }
 
-    /// Takes all our addresses from the interface.
+    /// Removes all our addresses from the interface.
     pub fn lose_addresses(&mut self) {
         self.set_addresses(&[]);
     }
@@ -447,7 +446,7 @@ pub fn scripted_to(
     (us, id, raw, flow)
 }
 
-/// Lets `octets` be in flight at once: slow start adds a segment for each that is
+/// Opens the congestion window to `octets`: slow start adds a segment for each that is
 /// acknowledged (RFC 5681, 3.1).
 #[track_caller]
 pub fn widen<D: Device>(
@@ -469,7 +468,7 @@ pub fn widen<D: Device>(
     assert_eq!(us.ledger(id).pending(), 0);
 }
 
-/// Our end is still connecting; its SYN was received.
+/// Our end while it is still connecting, after its SYN was received.
 #[track_caller]
 pub fn connecting() -> (Us<1>, ConnectionId, RawPeer, Segment) {
     let world = World::new(WorldConfig::instant());
@@ -481,7 +480,7 @@ pub fn connecting() -> (Us<1>, ConnectionId, RawPeer, Segment) {
     (us, id, raw, syn)
 }
 
-/// The segments that our end hands to the wire from now on.
+/// The segments that our end sends from now on.
 #[derive(Clone)]
 pub struct Tap {
     segments: Rc<RefCell<Vec<Segment>>>,
@@ -504,7 +503,7 @@ impl Tap {
     }
 }
 
-/// Writes all of `bytes` with `write`, waiting whenever nothing is taken.
+/// Writes all of `bytes` with `write`, and waits whenever nothing is accepted.
 #[track_caller]
 pub fn transfer(
     us: &mut Us<1>,

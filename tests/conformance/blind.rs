@@ -1,4 +1,4 @@
-//! Segments that an attacker off the path could send.
+//! Segments that an off-path attacker could send.
 
 use crate::common::*;
 use crate::rows;
@@ -21,7 +21,7 @@ rows!(
     row_16_fin_blind_out_of_window,
 );
 
-/// The segment is answered with one challenge ACK and changes nothing.
+/// Asserts that the segment is answered with one challenge ACK and changes nothing.
 #[track_caller]
 fn assert_challenged(script: &mut Script, segment: &Segment) {
     let ledger = script.us.ledger(script.id);
@@ -41,13 +41,13 @@ fn row_05_rst_exact(on: Setting) {
     script.expect_data(10);
     script.acknowledge(4);
     script.raw.send(&script.flow.rst());
-    // No poll before: the write itself finds out.
+    // No poll before: the write itself detects it.
     script.assert_refused(Cause::PeerReset, 10, 4);
     script.expect_silence(secs(1_000));
 }
 
-/// RFC 5961, 3.2 (3): a RST in the window but not at RCV.NXT is challenged; the
-/// peer, if it meant it, then sends the exact one.
+/// RFC 5961, 3.2 (3): a RST in the window but not at RCV.NXT is challenged; a true peer
+/// then sends the exact one.
 fn row_06_rst_in_window_challenged(on: Setting) {
     let mut script = Script::open(on, Options::default());
     script.write(10);
@@ -72,7 +72,7 @@ fn row_06_rst_in_window_challenged(on: Setting) {
     script.assert_refused(Cause::PeerReset, 20, 20);
 }
 
-/// The same after the peer's FIN, where a writer may go on.
+/// The same after the peer's FIN, if a writer may continue.
 fn row_06_rst_in_window_after_fin(on: Setting) {
     let half_close = options(|o| o.on_peer_fin(OnPeerFin::HalfClose));
     let mut script = Script::open(on, half_close);
@@ -86,7 +86,7 @@ fn row_06_rst_in_window_after_fin(on: Setting) {
     script.assert_refused(Cause::PeerReset, 0, 0);
 }
 
-/// RFC 5961, 3.2 (1): a RST outside the window is dropped in silence.
+/// RFC 5961, 3.2 (1): a RST outside the window is silently dropped.
 fn row_07_rst_out_of_window_dropped(on: Setting) {
     let mut script = Script::open(on, Options::default());
     for off in [u32::MAX, RX as u32, 1 << 20, 1 << 31, 3 << 30] {
@@ -99,7 +99,7 @@ fn row_07_rst_out_of_window_dropped(on: Setting) {
     script.assert_alive();
 }
 
-/// RFC 9293, MUST-66: a RST is taken in while our receive window is zero.
+/// RFC 9293, MUST-66: a RST is processed while our receive window is zero.
 fn row_08_rst_at_zero_receive_window(on: Setting) {
     let keep = options(|o| o.on_receive(OnReceive::Keep));
     let mut script = Script::open(on, keep);
@@ -123,7 +123,7 @@ fn row_08_rst_at_zero_receive_window(on: Setting) {
     script.expect_silence(secs(1_000));
 }
 
-/// RFC 9293, SHLD-2: a RST may carry data, which says why.
+/// RFC 9293, SHLD-2: a RST may carry data, which contains the reason.
 fn row_09_rst_with_data(on: Setting) {
     let mut script = Script::open(on, Options::default());
     script.write(10);
@@ -152,8 +152,8 @@ fn row_12_syn_in_synchronized_challenged(on: Setting) {
     script.assert_alive();
 }
 
-/// RFC 9293, 3.10.7.4, step 5: an acknowledgement of what was never sent is
-/// answered with an ACK and dropped, its data with it.
+/// RFC 9293, 3.10.7.4, step 5: an acknowledgement of what was never sent is answered with
+/// an ACK and dropped, including its data.
 fn row_13_ack_beyond_snd_nxt(on: Setting) {
     let mut script = Script::open_at(on, 10, Options::default());
     script.write(100);
@@ -161,7 +161,7 @@ fn row_13_ack_beyond_snd_nxt(on: Setting) {
     for beyond in [11, 50, 100, 101, 1 << 20] {
         let ack = script.flow.ack.wrapping_add(beyond);
         let forged = script.flow.segment(Flags::ACK).with_ack(ack);
-        // The retransmission timer runs: look at ACKs only.
+        // The retransmission timer runs, so only ACKs are checked.
         script.send(&forged.with_payload(*b"forged"));
         script.run(ms(20));
         let answers = script.take_all();
@@ -177,7 +177,7 @@ fn row_13_ack_beyond_snd_nxt(on: Setting) {
     script.assert_open(100, 10);
 }
 
-/// RFC 5961, 5.2: an acknowledgement of long ago does no harm.
+/// RFC 5961, 5.2: a very old acknowledgement does no harm.
 fn row_14_ack_too_old(on: Setting) {
     let mut script = Script::open(on, Options::default());
     script.write(1_000);
@@ -192,21 +192,21 @@ fn row_14_ack_too_old(on: Setting) {
     }
     let answers = script.take_all();
     assert!(answers.iter().all(|answer| answer.payload.is_empty()));
-    assert!(answers.len() <= 1, "no flood in return: {answers:?}");
+    assert!(answers.len() <= 1, "no flood of answers: {answers:?}");
     script.acknowledge(10);
     script.assert_open(1_010, 1_010);
 }
 
-/// A peer whose last window of data was lost acknowledges ours from beyond it,
-/// at the edge of our window or after a FIN there. RFC 9293, 3.10.7.4, drops
-/// that; but the peer is there, and it has our data.
+/// If its last window of data was lost, a peer acknowledges our data with a sequence
+/// number beyond it, at the edge of our window or after a FIN there. RFC 9293, 3.10.7.4,
+/// drops that, although the peer responds and has our data.
 fn row_14_ack_at_the_edge(on: Setting) {
     let mut script = Script::open(on, Options::default());
     let next = script.flow.seq;
     for (ahead, is_taken) in [
         (RX as u32 - 1, true),
         (RX as u32, true),
-        // A FIN at the edge was lost as well.
+        // A FIN at the edge was lost too.
         (RX as u32 + 1, true),
         (RX as u32 + 2, false),
     ] {
@@ -224,7 +224,7 @@ fn row_14_ack_at_the_edge(on: Setting) {
     }
 }
 
-/// RFC 9293, SHLD-31: a FIN after a gap is no end before the gap is filled.
+/// RFC 9293, SHLD-31: a FIN after a gap does not count before the gap is filled.
 fn row_15_fin_out_of_order(on: Setting) {
     let mut script = Script::open(on, Options::default());
     let gap = script.flow.segment(Flags::PSH | Flags::ACK);
@@ -244,7 +244,7 @@ fn row_15_fin_out_of_order(on: Setting) {
     assert_eq!(last.ack, script.flow.seq, "{last}");
 }
 
-/// RFC 9293, 3.10.7.4, step 1: a FIN outside the window is no end.
+/// RFC 9293, 3.10.7.4, step 1: a FIN outside the window does not count.
 fn row_16_fin_blind_out_of_window(on: Setting) {
     let mut script = Script::open(on, Options::default());
     for off in [u32::MAX, RX as u32 + 1, 1 << 20, 1 << 31, 3 << 30] {

@@ -46,8 +46,8 @@ fn row_04_send_after_close(on: Setting) {
     script.expect_silence(secs(10));
 }
 
-/// RFC 9293, 3.6 and 3.9.1.4: finishing delivers what was accepted, or says
-/// what it could not.
+/// RFC 9293, 3.6 and 3.9.1.4: finishing delivers what was accepted, or reports what it
+/// could not deliver.
 fn row_34_finish_flushes(on: Setting) {
     let mut script = Script::open_at(on, 1_000, Options::default());
     for len in [1, 500, 1_000, 1_500] {
@@ -71,7 +71,7 @@ fn row_34_finish_flushes(on: Setting) {
     assert_eq!(script.state(), State::Closed(Cause::Finished));
     assert_ledger(script.us.ledger(script.id), 3_001, 3_001);
 
-    // Acknowledgements that trickle do not extend the limit.
+    // Slow acknowledgements do not extend the timeout.
     let mut script = Script::open_at(on, 10, Options::default());
     script.write(3_000);
     let started = script.us.now();
@@ -92,9 +92,9 @@ fn row_34_finish_flushes(on: Setting) {
     script.expect_silence(secs(1_000));
 }
 
-/// The same where the window probe carries the last octet and the FIN, and the
-/// peer takes both and leaves its window closed: there is nothing left to probe
-/// for. (Bare smoltcp goes on, without a pause.)
+/// The same if the window probe carries the last octet and the FIN, and the peer accepts
+/// both but leaves its window closed: no more probes are needed. (Bare smoltcp continues
+/// to probe, without a pause.)
 fn row_34_finish_into_a_closed_window(on: Setting) {
     for text in [vec![], vec![7; 3]] {
         let mut script = Script::open_at(on, 10, Options::default());
@@ -112,11 +112,11 @@ fn row_34_finish_into_a_closed_window(on: Setting) {
         script.send(&ack);
         assert_eq!(script.state(), State::Closed(Cause::Finished));
         assert_ledger(script.us.ledger(script.id), 11, 11);
-        // Not expect_silence: a flood would take it long.
+        // Not expect_silence, which would take long in a flood.
         script.raw.respond(|_, segment| panic!("it says {segment}"));
         script.run(secs(20));
         script.raw.respond(|_, _| {});
-        // What came with the ACK is taken when the peer repeats it.
+        // The data of the ACK is accepted when the peer retransmits it.
         script.send_data(text);
         let fin = script.flow.fin();
         script.send(&fin);
@@ -124,8 +124,8 @@ fn row_34_finish_into_a_closed_window(on: Setting) {
     }
 }
 
-/// RFC 9293, SHLD-3; RFC 2525, 2.17: who finishes without having read what
-/// came sends a RST, so that the peer learns of the loss; its own bytes first drain.
+/// RFC 9293, SHLD-3; RFC 2525, 2.17: an end that finishes with unread data sends a RST,
+/// so that the peer detects the loss; its own bytes drain first.
 fn row_35_finish_with_unread_data(on: Setting) {
     let keep = options(|o| o.on_receive(OnReceive::Keep));
     let mut script = Script::open(on, keep);
@@ -144,7 +144,7 @@ fn row_35_finish_with_unread_data(on: Setting) {
     script.expect_silence(secs(1_000));
 }
 
-/// RFC 9293, 3.10.5: aborting sends a RST at SND.NXT and reports the queue.
+/// RFC 9293, 3.10.5: an abort sends a RST at SND.NXT and reports the queue.
 fn row_36_abort(on: Setting) {
     let mut script = Script::open_at(on, 1_000, options(|o| o.nagle(Nagle::Off)));
     script.write(3_000);
@@ -158,8 +158,8 @@ fn row_36_abort(on: Setting) {
     assert_ledger(report.ledger, 3_000, 400);
     script.expect_rst(1_000);
     script.assert_refused(Cause::Aborted, 3_000, 400);
-    // An acknowledgement that is still on its way does not count: the cause and the
-    // account are latched.
+    // An acknowledgement that is still in flight does not count: the cause and the ledger
+    // are latched.
     script.acknowledge(1_000);
     script.assert_refused(Cause::Aborted, 3_000, 400);
 }
@@ -193,7 +193,7 @@ fn row_37_simultaneous_close(on: Setting) {
 }
 
 /// RFC 9293, 3.6, case 2: the peer closes first and the ACK of our FIN is lost.
-/// Our FIN is repeated, and it ends within the finish timeout.
+/// Our FIN is retransmitted, and the connection ends within the finish timeout.
 fn row_38_last_ack_lost(on: Setting) {
     let in_last_ack = || {
         let mut script = Script::open(on, Options::default());
@@ -207,7 +207,7 @@ fn row_38_last_ack_lost(on: Setting) {
         assert_eq!(script.state(), State::Finishing(Closer::Peer));
         script
     };
-    // Lost once: the FIN comes again and is acknowledged.
+    // Lost once: the FIN is retransmitted and acknowledged.
     let mut script = in_last_ack();
     script.run(secs(3));
     let again = script.take_all();
@@ -232,8 +232,8 @@ fn row_38_last_ack_lost(on: Setting) {
     script.take_all();
     script.expect_silence(secs(1_000));
 
-    // The peer has forgotten the connection: its RST is no final ACK, but
-    // every byte is accounted for all the same.
+    // The peer has lost the connection: its RST is not a final ACK, but every byte is
+    // still counted.
     let mut script = in_last_ack();
     script.send(&script.flow.rst());
     assert_eq!(script.state(), State::Closed(Cause::PeerFinished));
@@ -241,8 +241,8 @@ fn row_38_last_ack_lost(on: Setting) {
     script.expect_silence(secs(1_000));
 }
 
-/// RFC 9293, MUST-13; RFC 6191, 2: after an end in TIME-WAIT the slot can be
-/// used again at once, and old duplicates disturb no connection.
+/// RFC 9293, MUST-13; RFC 6191, 2: after an end in TIME-WAIT the slot can be reused at
+/// once, and old duplicates disturb no connection.
 fn row_40_time_wait_reuse(on: Setting) {
     let mut script = Script::open(on, Options::default());
     script.write(10);
@@ -254,7 +254,7 @@ fn row_40_time_wait_reuse(on: Setting) {
     script.send_fin();
     script.expect_ack();
     script.assert_refused(Cause::Finished, 10, 10);
-    // The ACK was lost: the FIN comes again and is acknowledged again.
+    // The ACK was lost: the FIN is retransmitted and acknowledged again.
     let old = script.flow;
     let fin = Segment {
         seq: old.seq.wrapping_sub(1),
@@ -265,7 +265,7 @@ fn row_40_time_wait_reuse(on: Setting) {
     script.expect_ack();
     script.us.stack.release(script.id).expect("ours");
 
-    // The same slot, while the one before it is in TIME-WAIT.
+    // The same slot, while its previous connection is in TIME-WAIT.
     let id = script
         .us
         .stack
@@ -281,7 +281,7 @@ fn row_40_time_wait_reuse(on: Setting) {
     });
     assert_ne!(script.flow.remote.port, old.remote.port, "another port");
     script.assert_open(0, 0);
-    // Whatever is left of the old connection concerns no connection.
+    // Late segments of the old connection belong to no connection.
     for segment in [old.rst(), fin, old.ack(), old.segment(Flags::SYN)] {
         script.send(&segment);
         script.run(ms(20));

@@ -11,14 +11,14 @@ rows!(
     row_43_initial_window,
     row_43_slow_start,
     row_43_one_segment_after_a_timeout,
-    row_43_each_connection_starts_afresh,
+    row_43_each_connection_starts_with_a_new_window,
 );
 
-/// The segment that smoltcp counts in: what the peer names, though one over IPv6 has 20
-/// octets less.
+/// The segment size that smoltcp counts with: the one that the peer announces, although a
+/// segment over IPv6 has 20 octets less.
 const MSS: u32 = 1_460;
 
-/// Octets of new data that leave within 10 ms.
+/// How many octets of new data are sent within 10 ms.
 fn leaving(script: &mut Script) -> u32 {
     script.run(ms(10));
     script.take_all().iter().map(Segment::seq_len).sum()
@@ -36,7 +36,7 @@ fn row_43_initial_window(on: Setting) {
     assert_eq!(leaving(&mut script), 2_048);
 }
 
-/// RFC 5681, 3.1: each ACK adds a segment at most.
+/// RFC 5681, 3.1: each ACK adds at most one segment.
 fn row_43_slow_start(on: Setting) {
     let mut script = open(on);
     script.write(TX);
@@ -55,15 +55,15 @@ fn row_43_one_segment_after_a_timeout(on: Setting) {
     let sent = leaving(&mut script);
     script.acknowledge(sent);
     script.take_all();
-    // All of that is lost.
+    // All of it is lost.
     script.run(Duration::from_millis(999));
     script.take_all();
     script.run(ms(500));
     assert_eq!(leaving(&mut script), MSS);
 }
 
-/// What a connection has learned of its path is not the next one's.
-fn row_43_each_connection_starts_afresh(on: Setting) {
+/// A connection does not inherit the congestion window of the previous one.
+fn row_43_each_connection_starts_with_a_new_window(on: Setting) {
     let mut script = open(on);
     for _ in 0..10 {
         script.write(1_000);

@@ -13,7 +13,7 @@ rows!(
     row_23_connect_timeout,
     row_32_icmp_soft,
     row_33_icmp_hard_while_connecting,
-    row_45_syn_sent_bare_syn_dropped,
+    row_45_syn_sent_syn_without_ack_dropped,
     row_59_syn_sent_bad_ack,
     row_60_abort_in_syn_sent,
     row_67_icmp_prohibited_while_connecting,
@@ -60,8 +60,8 @@ fn row_18_fin_in_syn_sent(on: Setting) {
     script.assert_alive();
 }
 
-/// RFC 9293, 3.9.1.1 and MUST-23: a SYN without an answer ends at the limit,
-/// which may be three minutes or more.
+/// RFC 9293, 3.9.1.1 and MUST-23: an attempt without an answer ends at the timeout, which
+/// may be three minutes or more.
 fn row_23_connect_timeout(on: Setting) {
     for (limit, options) in [
         (30, Options::default()),
@@ -72,7 +72,7 @@ fn row_23_connect_timeout(on: Setting) {
         let left = script.us.world.after(secs(limit)).since(script.us.now());
         script.run(left - ms(1));
         assert_eq!(script.state(), State::Connecting, "{limit} s");
-        // It repeats its SYN, always the same.
+        // It retransmits its SYN, always the same.
         let syns = script.take_all();
         assert!(syns.len() >= 3, "{limit} s: {} SYNs", syns.len());
         let isn = script.flow.remote_isn;
@@ -87,8 +87,8 @@ fn row_23_connect_timeout(on: Setting) {
     }
 }
 
-/// RFC 9293, MUST-47, MUST-54, MUST-56 and SHLD-25: errors that may pass are
-/// reported and end nothing.
+/// RFC 9293, MUST-47, MUST-54, MUST-56 and SHLD-25: soft errors are reported and end
+/// nothing.
 fn row_32_icmp_soft(on: Setting) {
     for &code in on.family.soft_codes() {
         let mut script = Script::connecting(on, Options::default());
@@ -101,7 +101,7 @@ fn row_32_icmp_soft(on: Setting) {
         script.raw.recv_nothing();
         script.accept();
 
-        // Progress takes it back.
+        // Progress clears it.
         script.assert_alive();
         script.write(10);
         let data = script.raw.recv();
@@ -114,8 +114,8 @@ fn row_32_icmp_soft(on: Setting) {
     }
 }
 
-/// RFC 9293, SHLD-26: errors that will not pass end the attempt to connect; an
-/// open connection only gets advice (RFC 5927, 5.2).
+/// RFC 9293, SHLD-26: hard errors end the attempt to connect; on an open connection they
+/// are only advice (RFC 5927, 5.2).
 fn row_33_icmp_hard_while_connecting(on: Setting) {
     for &code in on.family.hard_codes() {
         let mut script = Script::connecting(on, Options::default());
@@ -139,7 +139,7 @@ fn row_33_icmp_hard_while_connecting(on: Setting) {
         assert_advice(&mut script, Advice::Icmp);
         script.acknowledge(10);
         script.assert_alive();
-        // Nothing is in flight: such an error is forged (RFC 5927, 4.1).
+        // Nothing is in flight, so such an error is forged (RFC 5927, 4.1).
         script.raw.send_unreachable(&data, code);
         script.us.stack.poll();
         assert_eq!(script.us.stack.poll_advice(script.id), Ok(None));
@@ -160,17 +160,17 @@ fn reversed(
     }
 }
 
-/// It is reported, once.
+/// Asserts that it is reported once.
 #[track_caller]
 fn assert_advice(script: &mut Script, advice: Advice) {
     assert_eq!(script.us.stack.poll_advice(script.id), Ok(Some(advice)));
     assert_eq!(script.us.stack.poll_advice(script.id), Ok(None));
 }
 
-/// A client has nothing to do with a SYN that does not acknowledge its own, which
-/// anybody could send: it opens nothing (the simultaneous open of RFC 9293, 3.5,
-/// takes two that call each other), and no RST after it refuses anything.
-fn row_45_syn_sent_bare_syn_dropped(on: Setting) {
+/// A client ignores a SYN that does not acknowledge its own, because any host could send
+/// it: it opens no connection (in the simultaneous open of RFC 9293, 3.5, both ends
+/// connect), and a RST after it does not refuse one.
+fn row_45_syn_sent_syn_without_ack_dropped(on: Setting) {
     for seq in [0, 5_000, 1 << 31, u32::MAX] {
         for is_followed in [false, true] {
             let mut script = Script::connecting(on, Options::default());
@@ -186,7 +186,7 @@ fn row_45_syn_sent_bare_syn_dropped(on: Setting) {
                 script.send(&rst);
             }
             assert_eq!(script.state(), State::Connecting, "{seq}");
-            // It repeats its SYN as before.
+            // It still retransmits its SYN.
             script.run(secs(4));
             let asked = script.take_all();
             assert!(asked.iter().all(|s| s.flags == Flags::SYN), "{asked:?}");
@@ -197,8 +197,8 @@ fn row_45_syn_sent_bare_syn_dropped(on: Setting) {
     }
 }
 
-/// RFC 9293, 3.10.7.3: whatever acknowledges anything but our SYN is answered
-/// with a RST at its number, so that an old connection over there ends.
+/// RFC 9293, 3.10.7.3: a segment that acknowledges anything but our SYN is answered with
+/// a RST at its number, so that an old connection of the peer ends.
 fn row_59_syn_sent_bad_ack(on: Setting) {
     for flags in [
         Flags::ACK,
@@ -227,8 +227,8 @@ fn row_59_syn_sent_bad_ack(on: Setting) {
     }
 }
 
-/// RFC 9293, 3.10.5: in SYN-SENT there is nothing to reset at the peer, and no
-/// segment is sent, whichever way the attempt is given up.
+/// RFC 9293, 3.10.5: in SYN-SENT there is nothing to reset at the peer, and no segment is
+/// sent, however the attempt is given up.
 fn row_60_abort_in_syn_sent(on: Setting) {
     for is_late in [false, true] {
         let connecting = || {
@@ -262,8 +262,8 @@ fn row_60_abort_in_syn_sent(on: Setting) {
     script.expect_silence(secs(1_000));
 }
 
-/// RFC 9293, 3.9.2.2: a router that says at every SYN that it does not go on may
-/// be wrong for a while; at the connect timeout it is why.
+/// RFC 9293, 3.9.2.2: if a router rejects every SYN, that may be temporary; at the
+/// connect timeout it is the cause.
 fn row_67_icmp_prohibited_while_connecting(on: Setting) {
     for &code in on.family.no_way_codes() {
         let mut script = Script::connecting(on, Options::default());
@@ -283,7 +283,7 @@ fn row_67_icmp_prohibited_while_connecting(on: Setting) {
         assert_eq!(script.state(), State::Closed(Cause::Unreachable), "{code}");
         script.assert_refused(Cause::Unreachable, 0, 0);
 
-        // It was wrong for a while.
+        // The rejection was temporary.
         let mut script = Script::connecting(on, Options::default());
         script.raw.send_unreachable(&syn, code);
         script.us.stack.poll();

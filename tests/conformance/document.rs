@@ -1,10 +1,10 @@
 //! `docs/CONFORMANCE.md`: each requirement with its tests, or with the reason why there is none.
 //!
-//! `UPDATE_CONFORMANCE=1 cargo test -p lastbyte --test conformance document` prints it again.
+//! `UPDATE_CONFORMANCE=1 cargo test -p lastbyte --test conformance document` generates it.
 //!
-//! Goal: to add a requirement without a test, to remove a test, or to run a test on one
-//! family only, is a failure here. Method: the requirements are in `requirements.txt`;
-//! which tests exist is what this program lists of itself, not what its source looks like.
+//! Goal: a requirement without a test, a removed test, and a test on only one family are
+//! failures. Method: the requirements are in `requirements.txt`; the tests are those that
+//! this program lists, not those in its source.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -75,7 +75,7 @@ fn requirements() -> BTreeMap<String, Requirement> {
                 ..Requirement::default()
             };
             let twice = rows.insert(number.to_owned(), row).is_some();
-            assert!(!twice, "row {number} is there twice");
+            assert!(!twice, "row {number} exists twice");
             current = Some(number.to_owned());
             continue;
         };
@@ -126,7 +126,7 @@ fn tests_by_row() -> BTreeMap<String, Vec<String>> {
     rows
 }
 
-/// What bare smoltcp does, by row: the table at the top of the pins.
+/// The behaviour of bare smoltcp, by row: the table at the top of the pins.
 fn pins() -> BTreeMap<String, Vec<String>> {
     let mut rows: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for line in read("tests/bare_smoltcp/main.rs").lines() {
@@ -179,7 +179,7 @@ fn printed() -> String {
 }
 
 #[test]
-fn the_page_is_what_is_printed() {
+fn the_page_agrees_with_the_tests() {
     let printed = printed();
     if env::var_os("UPDATE_CONFORMANCE").is_some() {
         fs::write(page(), &printed).expect("writable");
@@ -187,7 +187,7 @@ fn the_page_is_what_is_printed() {
     let page = fs::read_to_string(page()).unwrap_or_default();
     assert!(
         page == printed,
-        "docs/CONFORMANCE.md is not what the tests say; run \
+        "docs/CONFORMANCE.md differs from the tests; run \
          UPDATE_CONFORMANCE=1 cargo test -p lastbyte --test conformance document \
          and read the difference"
     );
@@ -207,7 +207,10 @@ fn each_requirement_has_a_test_or_an_exception_and_not_both() {
         );
         let has_section = row.source.starts_with("RFC ") && row.source.contains(", ");
         assert!(has_section, "row {number}: name the RFC and the section");
-        assert!(row.text.ends_with('.'), "row {number}: say what must hold");
+        assert!(
+            row.text.ends_with('.'),
+            "row {number}: write what must hold"
+        );
         assert!(
             row.exception
                 .as_ref()
@@ -218,7 +221,7 @@ fn each_requirement_has_a_test_or_an_exception_and_not_both() {
     for number in tests.keys() {
         assert!(
             requirements.contains_key(number),
-            "row {number} is no requirement"
+            "row {number} is not a requirement"
         );
     }
 }
@@ -245,7 +248,7 @@ fn each_row_of_the_table_of_pins_has_a_pin_and_each_pin_a_row() {
     for number in shown {
         assert!(
             requirements.contains_key(&number),
-            "row {number} is no requirement"
+            "row {number} is not a requirement"
         );
     }
 }

@@ -18,7 +18,7 @@ rows!(
 );
 
 /// RFC 9293, 3.10.7.4, step 8: a FIN is reported to the user, here by the very next
-/// write, in whichever way it is made.
+/// write, of any kind.
 fn row_01_fin_signals_user(on: Setting) {
     for way in Way::ALL {
         let mut script = Script::open(on, Options::default());
@@ -51,7 +51,7 @@ fn row_02_fin_vs_rst_distinct(on: Setting) {
     reset.expect_silence(secs(1));
 }
 
-/// RFC 9293, 3.10.2: sending in CLOSE-WAIT is legal for who wants it.
+/// RFC 9293, 3.10.2: sending in CLOSE-WAIT is legal, as an option.
 fn row_03_close_wait_send_legal(on: Setting) {
     let half_close = options(|o| o.on_peer_fin(OnPeerFin::HalfClose).nagle(Nagle::Off));
     let mut script = Script::open(on, half_close);
@@ -109,8 +109,8 @@ fn row_17_fin_after_full_receive_buffer(on: Setting) {
     script.assert_refused(Cause::PeerFinished, 0, 0);
     script.expect_ack();
 
-    // A writer that discards what it receives finds the FIN with the very next
-    // write, after a whole window of data.
+    // A writer that discards what it receives detects the FIN with the very next write,
+    // after a whole window of data.
     let mut script = Script::open(on, Options::default());
     for _ in 0..2 {
         let data = script.flow.data(vec![7; RX / 2]);
@@ -140,19 +140,19 @@ fn row_19_data_after_fin(on: Setting) {
     script.assert_refused(Cause::PeerFinished, 0, 0);
 }
 
-/// RFC 9293, 3.5.1, figures 9 and 10: a peer that has lost its state answers
-/// data with a RST; the write that finds out says so.
+/// RFC 9293, 3.5.1, figures 9 and 10: a peer that has lost its state answers data with a
+/// RST; the next write reports it.
 fn row_39_half_open_discovery(on: Setting) {
     let mut script = Script::open(on, Options::default());
     script.write(100);
     script.expect_data(100);
     script.acknowledge(100);
     script.run(secs(10_000));
-    // The peer restarts. Our end learns of it once it sends something.
+    // The peer restarts. Our end detects it once it sends something.
     script.write(50);
     script.expect_data(50);
     script.assert_open(150, 100);
-    // A closed TCP takes the sequence number from what it was sent.
+    // A closed TCP takes the sequence number from the segment that it received.
     let rst = script.flow.rst();
     script.raw.send(&rst);
     script.assert_refused(Cause::PeerReset, 150, 100);

@@ -1,4 +1,4 @@
-//! Numbers that an attacker cannot foresee: initial sequence numbers and ports.
+//! Numbers that an attacker cannot predict: initial sequence numbers and ports.
 
 use crate::common::*;
 use crate::rows;
@@ -12,9 +12,9 @@ use std::time::Duration;
 
 rows!(
     row_68_isn_follows_a_clock,
-    row_68_isn_of_another_connection_is_no_help,
-    row_68_isn_is_not_the_seeds,
-    row_68_ports_are_not_in_a_row,
+    row_68_isn_of_another_connection_does_not_predict_it,
+    row_68_isn_cannot_be_computed_from_the_seed,
+    row_68_ports_are_not_consecutive,
 );
 
 /// Our end, made from this seed, with these local ports.
@@ -25,7 +25,7 @@ fn end(seed: u64, ports: RangeInclusive<u16>) -> (Us<1>, RawPeer) {
     (us, world.raw())
 }
 
-/// Connects to that port and is refused; the SYN.
+/// Connects to this port and is refused. Returns the SYN.
 #[track_caller]
 fn refused(us: &mut Us<1>, raw: &RawPeer, on: Setting, port: u16) -> Segment {
     let to = (on.family.peer(), port);
@@ -54,9 +54,9 @@ fn refused(us: &mut Us<1>, raw: &RawPeer, on: Setting, port: u16) -> Segment {
     syn
 }
 
-/// RFC 9293, 3.4.1, MUST-8 and SHLD-1; RFC 6528, 3: between the same two ends the
-/// initial sequence number goes up by one every four microseconds, so that a peer
-/// in TIME-WAIT takes it.
+/// RFC 9293, 3.4.1, MUST-8 and SHLD-1; RFC 6528, 3: between the same two ends the initial
+/// sequence number increases by one every four microseconds, so that a peer in TIME-WAIT
+/// accepts it.
 fn row_68_isn_follows_a_clock(on: Setting) {
     for seed in 0..4 {
         // One port, which may rest for a minute.
@@ -68,10 +68,10 @@ fn row_68_isn_follows_a_clock(on: Setting) {
             let syn = refused(&mut us, &raw, on, PORT);
             assert_eq!(syn.src_port, before.src_port);
             let passed = syn.time.since(before.time);
-            // They come round after 4.77 hours.
+            // They wrap after 4.77 hours.
             let ticks = (passed.as_micros() / 4) as u32;
             let grown = syn.seq.wrapping_sub(before.seq);
-            // The number is drawn before its SYN leaves.
+            // The number is drawn before its SYN is sent.
             let slack = u32::try_from(Duration::from_millis(20).as_micros() / 4).unwrap();
             let off = grown.wrapping_sub(ticks).cast_signed().unsigned_abs();
             assert!(off <= slack, "{grown} after {passed:?}");
@@ -80,9 +80,9 @@ fn row_68_isn_follows_a_clock(on: Setting) {
     }
 }
 
-/// RFC 9293, MUST-9: who has seen the numbers of other connections cannot say what
-/// the next one begins with.
-fn row_68_isn_of_another_connection_is_no_help(on: Setting) {
+/// RFC 9293, MUST-9: the numbers of other connections do not predict the first number of
+/// the next one.
+fn row_68_isn_of_another_connection_does_not_predict_it(on: Setting) {
     let (mut us, raw) = end(1, 49_152..=65_535);
     let mut offsets = HashSet::new();
     for port in 80..112 {
@@ -100,9 +100,9 @@ fn row_68_isn_of_another_connection_is_no_help(on: Setting) {
     }
 }
 
-/// A seed that is guessed (a boot counter, say) is not enough with a generator
-/// that is public.
-fn row_68_isn_is_not_the_seeds(on: Setting) {
+/// A guessed seed (such as a boot counter) and the public generator do not give the
+/// numbers.
+fn row_68_isn_cannot_be_computed_from_the_seed(on: Setting) {
     for seed in 0..64 {
         let (mut us, raw) = end(seed, 49_152..=65_535);
         let syn = refused(&mut us, &raw, on, PORT);
@@ -121,8 +121,8 @@ fn generated(seed: u64, count: usize) -> impl Iterator<Item = u32> {
     states.map(|state| (state >> (29 - (state >> 61))) as u32)
 }
 
-/// RFC 6056, 3.3: who has seen one port cannot say which is next.
-fn row_68_ports_are_not_in_a_row(on: Setting) {
+/// RFC 6056, 3.3: one port does not predict the next.
+fn row_68_ports_are_not_consecutive(on: Setting) {
     let ports = |seed| -> Vec<u16> {
         let (mut us, raw) = end(seed, 49_152..=65_535);
         let syns = (0..32).map(|_| refused(&mut us, &raw, on, PORT).src_port);

@@ -23,7 +23,7 @@ impl Family {
                 Ipv4Address::BROADCAST.into(),
                 Ipv4Address::new(224, 0, 0, 1).into(),
             ],
-            // All nodes, and those that share the end of our address.
+            // All nodes, and those that share the last octets of our address.
             Self::V6 => vec![
                 Ipv6Address::new(0xff02, 0, 0, 0, 0, 0, 0, 1).into(),
                 Ipv6Address::new(0xff02, 0, 0, 0, 0, 1, 0xff00, 2).into(),
@@ -32,7 +32,7 @@ impl Family {
     }
 }
 
-/// No handshake is under way, and the next caller gets an answer.
+/// Asserts that no handshake is in progress, and the next caller gets an answer.
 #[track_caller]
 fn assert_listens(script: &mut Script) {
     assert_eq!(script.state(), State::Listening);
@@ -44,8 +44,8 @@ fn assert_listens(script: &mut Script) {
     script.assert_alive();
 }
 
-/// RFC 9293, MUST-57 and MUST-63: what is addressed to a group or a broadcast address is
-/// dropped in silence, at a port where our end listens and where it does not.
+/// RFC 9293, MUST-57 and MUST-63: a segment to a group or a broadcast address is silently
+/// dropped, at a port where our end listens and at others.
 fn row_53_group_address_syn(on: Setting) {
     for dst in on.family.groups() {
         for port in [OURS, OURS + 1] {
@@ -67,7 +67,7 @@ fn row_53_group_address_syn(on: Setting) {
     }
 }
 
-/// A handshake that its caller does not complete takes five seconds at most.
+/// A handshake that its caller does not complete takes at most five seconds.
 fn row_54_handshake_bounded(on: Setting) {
     let mut script = Script::called(on, Options::default());
     let called_at = script.us.now();
@@ -80,8 +80,8 @@ fn row_54_handshake_bounded(on: Setting) {
     assert_listens(&mut script);
 }
 
-/// While a handshake is not complete, others who call are left to repeat their
-/// SYN: none of them is reset.
+/// While a handshake is not complete, other callers have to retransmit their SYN: none of
+/// them is reset.
 fn row_54_callers_meanwhile_are_not_reset(on: Setting) {
     let mut script = Script::called(on, Options::default());
     let other = Segment {

@@ -1,11 +1,10 @@
-//! What RFC 9293 and its neighbours require of a TCP, as far as a writer notices:
-//! one test a row, each on IPv4 and on IPv6, and each again with the sequence numbers
-//! of both ends at an edge of their space.
+//! What RFC 9293 and related RFCs require of a TCP, as far as it concerns a writer: one
+//! test for each row, on IPv4 and on IPv6, and again with the sequence numbers of both
+//! ends at an edge of their space.
 //!
-//! The other end is a script of single segments, in virtual time. Each row
-//! looks at the outcome, at the ledger, and at the wire, silence included; and
-//! every octet of data that our end ever sends is compared with what was
-//! written.
+//! The other end is a script of single segments, in virtual time. Each row checks the
+//! outcome, the ledger, and the wire, including silence; and every octet of data that our
+//! end sends is compared with what was written.
 //!
 //! Urgent data does not concern a writer (RFC 9293, SHLD-13).
 
@@ -29,8 +28,8 @@ mod silence;
 mod timeouts;
 mod windows;
 
-/// Makes a test of each row for every setting: `row::ipv4`, `row::ipv6` and the
-/// same at the edges.
+/// Makes tests from each row for every setting: `row::ipv4`, `row::ipv6` and the same at
+/// the edges.
 macro_rules! rows {
     ($($row:ident),+ $(,)?) => {$(
         mod $row {

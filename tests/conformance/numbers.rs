@@ -1,5 +1,5 @@
-//! Where the sequence numbers of a connection begin: a second configuration of
-//! every row puts both near an edge of the number space.
+//! The first sequence numbers of a connection: a second configuration of every row puts
+//! both near an edge of the number space.
 
 use crate::common::*;
 use crate::script::{CALLER, Family, OURS};
@@ -10,22 +10,22 @@ use lastbyte_sim::loopback::{
 };
 use std::time::Duration;
 
-/// Where both initial sequence numbers lie.
+/// The place of both initial sequence numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Numbers {
-    /// Ours wherever it falls, the peer's at 1000.
+    /// Ours anywhere, the peer's at 1000.
     Anywhere,
     /// Just below 2^31, where a signed comparison changes its sign.
     At31,
-    /// Just below 2^32, where the numbers begin again.
+    /// Just below 2^32, where the numbers wrap.
     At32,
 }
 
-/// How far from the wanted number ours may be.
+/// The maximum distance of our number from the wanted one.
 const NEAR: u32 = 256;
 
-/// One tick of the clock that initial sequence numbers follow, where they follow
-/// one (RFC 9293, 3.4.1).
+/// One tick of the clock that initial sequence numbers follow, if they follow one (RFC
+/// 9293, 3.4.1).
 const TICK: Duration = Duration::from_micros(4);
 
 impl Numbers {
@@ -48,9 +48,8 @@ impl Numbers {
         }
     }
 
-    /// A world, and our end in it whose first connection begins at such a number,
-    /// if `opening` opens it. A check of that:
-    /// [`assert_placed`](Self::assert_placed).
+    /// A world, and our end in it. Its first connection begins at such a number if
+    /// `opening` opens it, which [`assert_placed`](Self::assert_placed) checks.
     #[track_caller]
     pub fn place(self, family: Family, opening: Opening) -> (World, Us<1>) {
         let Some(edge) = self.edge() else {
@@ -62,7 +61,7 @@ impl Numbers {
         let wanted = edge.wrapping_sub(8);
         let seed = seed_of(wanted);
         let off = wanted.wrapping_sub(isn_of(family, opening, seed, BEGINNING));
-        // Where numbers follow a clock, the time decides.
+        // If numbers follow a clock, the time decides.
         let begins_at = match off.wrapping_add(NEAR) <= 2 * NEAR {
             true => BEGINNING,
             false => BEGINNING + TICK * off,
@@ -70,7 +69,7 @@ impl Numbers {
         end_at(seed, begins_at)
     }
 
-    /// Our initial sequence number is where it should be.
+    /// Asserts that our initial sequence number is where it should be.
     #[track_caller]
     pub fn assert_placed(self, isn: u32) {
         if let Some(edge) = self.edge() {
@@ -122,8 +121,9 @@ fn isn_of(family: Family, opening: Opening, seed: u64, begins_at: Instant) -> u3
     }
 }
 
-/// The seed from which smoltcp's generator (its `rand.rs`) draws `wanted` second.
-/// An interface draws the first number, for the identification of its packets.
+/// The seed with which `wanted` is the second number of smoltcp's generator (its
+/// `rand.rs`). An interface draws the first number, for the identification of its
+/// packets.
 fn seed_of(wanted: u32) -> u64 {
     const M: u64 = 0xbb2e_fcec_3c39_611d;
     const A: u64 = 0x7590_ef39;

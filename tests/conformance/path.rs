@@ -16,11 +16,11 @@ rows!(
     row_63_packet_too_big
 );
 
-/// What the path carries.
+/// The MTU of the path.
 const MTU: u16 = 1_280;
 
-/// Drops what a router drops before a narrow path: what is too long and must not
-/// be fragmented.
+/// Drops what a router drops before a path with a smaller MTU: packets that are too long
+/// and must not be fragmented.
 fn narrow(script: &Script) {
     let is_ethernet = script.us.world.config().medium == Medium::Ethernet;
     let link = if is_ethernet { 14 } else { 0 };
@@ -33,7 +33,8 @@ fn narrow(script: &Script) {
     script.us.world.set_drops(Direction::ToPeer, drops);
 }
 
-/// Acknowledges whatever comes in order. The numbers of the peer, and the longest segment.
+/// Acknowledges everything that arrives in order. Returns the numbers of the peer, and the
+/// longest segment.
 fn take(script: &Script) -> (Rc<Cell<Flow>>, Rc<Cell<usize>>) {
     let flow = Rc::new(Cell::new(script.flow));
     let longest = Rc::new(Cell::new(0));
@@ -59,7 +60,7 @@ fn take(script: &Script) -> (Rc<Cell<Flow>>, Rc<Cell<usize>>) {
     (flow, longest)
 }
 
-/// Everything is delivered, in segments of at most this many octets.
+/// Asserts that everything is delivered, in segments of at most this many octets.
 #[track_caller]
 fn assert_delivers(mut script: Script, most: usize) {
     narrow(&script);
@@ -72,8 +73,8 @@ fn assert_delivers(mut script: Script, most: usize) {
     assert_eq!(longest.get(), most);
 }
 
-/// RFC 9293, 3.7.2: without ICMP. Routers fragment IPv4, and the option keeps segments of
-/// IPv6 small to a host of our link, which are not otherwise.
+/// RFC 9293, 3.7.2: without ICMP. Routers fragment IPv4 packets. To a host on our link,
+/// only the option keeps IPv6 segments small.
 fn row_63_path_mtu(on: Setting) {
     match on.family {
         Family::V4 => assert_delivers(Script::open(on, Options::default()), 1_460),
@@ -84,7 +85,7 @@ fn row_63_path_mtu(on: Setting) {
     }
 }
 
-/// The option holds for both ways to open.
+/// The option applies to both ways to open.
 fn row_63_path_mtu_with_max_segment(on: Setting) {
     for most in [536, 1_220] {
         let options = options(|o| o.max_segment(most));
@@ -95,8 +96,8 @@ fn row_63_path_mtu_with_max_segment(on: Setting) {
     }
 }
 
-/// RFC 1191, 4 and RFC 8201, 4: what a router says ends nothing, is reported, and with it
-/// the next connection gets through.
+/// RFC 1191, 4 and RFC 8201, 4: a router's error ends nothing and is reported, and with
+/// its MTU the next connection succeeds.
 fn row_63_packet_too_big(on: Setting) {
     let mut script = Script::open(on, Options::default());
     let lost = match on.family {
@@ -114,7 +115,7 @@ fn row_63_packet_too_big(on: Setting) {
     assert_eq!(report.path_mtu, Some(MTU));
     let advice = script.us.stack.poll_advice(script.id);
     assert_eq!(advice, Ok(Some(Advice::NarrowPath)));
-    // It may have been forged: the segment counts if it arrives.
+    // The error may have been forged: the segment counts if it arrives.
     script.acknowledge(lost as u32);
     script.assert_open(lost as u64, lost as u64);
     script.assert_alive();

@@ -1,4 +1,4 @@
-//! What our end takes in, answers and drops once the connection is open.
+//! What our end accepts, answers and drops once the connection is open.
 
 use crate::common::frames::fragments;
 use crate::common::*;
@@ -17,13 +17,13 @@ rows!(
     row_62_repeated_fin_is_acknowledged,
     row_62_window_probes_are_answered,
     row_69_blind_segment_is_not_heard,
-    row_69_edges_of_what_is_heard,
+    row_69_limits_of_what_counts_as_heard,
 );
 
-/// Ways to cut a segment; the header ends at 20.
+/// Ways to fragment a segment; the header ends at 20.
 const CUTS: [&[usize]; 4] = [&[8], &[16], &[24], &[8, 16, 24]];
 
-/// Sends it in fragments, in order and the other way round, and without the last.
+/// Sends it in fragments: in order, in reverse order, and without the last one.
 fn send_cut(script: &mut Script, segment: &Segment) {
     let medium = script.us.world.config().medium;
     for cuts in CUTS {
@@ -36,8 +36,8 @@ fn send_cut(script: &mut Script, segment: &Segment) {
     }
 }
 
-/// The rules for segments that arrive cannot be kept for one that arrives in
-/// pieces: it is dropped, whatever the stack below can put together.
+/// The rules for segments cannot be applied to fragments: these are dropped, even if
+/// smoltcp could reassemble them.
 fn row_46_tcp_fragments_dropped(on: Setting) {
     let mut script = Script::open_at(on, 10, Options::default());
     script.write(100);
@@ -58,12 +58,12 @@ fn row_46_tcp_fragments_dropped(on: Setting) {
         assert_eq!(report.discarded, 0, "{segment}");
         script.expect_silence(ms(20));
     }
-    // A segment of its own is taken as ever.
+    // A complete segment is accepted.
     script.acknowledge(10);
     script.assert_open(100, 10);
 }
 
-/// Nor can a piece open or refuse a connection, or reach a listener.
+/// A fragment cannot open or refuse a connection, or reach a listener.
 fn row_46_fragments_while_connecting(on: Setting) {
     let mut script = Script::connecting(on, Options::default());
     let long = vec![7; 20];
@@ -83,8 +83,8 @@ fn row_46_fragments_while_connecting(on: Setting) {
     assert_eq!(script.us.stack.endpoints(script.id), Ok(None));
 }
 
-/// RFC 9293, 3.10.7.4, step 5: an acknowledgement that was heard already is
-/// ignored; the data and the FIN that come with it are not.
+/// RFC 9293, 3.10.7.4, step 5: an overtaken acknowledgement is ignored, but not the data
+/// and the FIN in its segment.
 fn row_47_old_ack_number_ignored_alone(on: Setting) {
     for old in [1, 10, 1_000] {
         let mut script = Script::open(on, Options::default());
@@ -93,7 +93,7 @@ fn row_47_old_ack_number_ignored_alone(on: Setting) {
         script.acknowledge(1_000);
         script.write(10);
         script.expect_data(10);
-        // Two segments were swapped on their way.
+        // Two segments were reordered on their way.
         let old_ack = script.flow.ack.wrapping_sub(old);
         let data = script.flow.data(*b"late").with_ack(old_ack);
         script.send(&data);
@@ -109,8 +109,8 @@ fn row_47_old_ack_number_ignored_alone(on: Setting) {
     }
 }
 
-/// RFC 9293, SHLD-3: data that arrives after our FIN and is never read was lost,
-/// and a RST says so to the peer. What is read was not.
+/// RFC 9293, SHLD-3: data that arrives after our FIN and is never read is lost, and a RST
+/// informs the peer. Data that is read is not lost.
 fn row_61_data_after_our_finish(on: Setting) {
     let finished = |is_acknowledged: bool| {
         let keep = options(|o| o.on_receive(OnReceive::Keep));
@@ -147,8 +147,8 @@ fn row_61_data_after_our_finish(on: Setting) {
     }
 }
 
-/// A hundred segments in a second that the peer has not sent, made by
-/// `forge` of their number; so many ACKs answered them.
+/// Sends a hundred segments in a second that are not the peer's, made by `forge` from
+/// their number. Returns how many ACKs answered them.
 fn flood(script: &mut Script, forge: impl Fn(&Script, u32) -> Segment) -> usize {
     for number in 0..100 {
         script.raw.send(&forge(script, number));
@@ -173,7 +173,7 @@ const FORGERIES: [fn(&Script, u32) -> Segment; 3] = [
     },
 ];
 
-/// In a flood of each kind, `probe` is answered each time with an ACK.
+/// Asserts that in a flood of each kind, `probe` is always answered with an ACK.
 #[track_caller]
 fn assert_answered(mut make: impl FnMut() -> Script, probe: impl Fn(&Script) -> Segment) {
     for forge in FORGERIES {
@@ -191,8 +191,8 @@ fn assert_answered(mut make: impl FnMut() -> Script, probe: impl Fn(&Script) -> 
     }
 }
 
-/// RFC 5961, 7, limits what challenges cost; forged segments must not use up the
-/// answers that the peer's own keep-alives are owed (RFC 9293, 3.8.4).
+/// RFC 5961, 7, limits the number of challenge ACKs; forged segments must not use up the
+/// answers to the peer's own keep-alives (RFC 9293, 3.8.4).
 fn row_62_challenge_budget(on: Setting) {
     let keep_alive = |script: &Script| {
         let ack = script.flow.ack();
@@ -201,7 +201,7 @@ fn row_62_challenge_budget(on: Setting) {
     assert_answered(|| Script::open(on, Options::default()), keep_alive);
 }
 
-/// The same of a FIN that is sent again because its ACK was lost.
+/// The same for a FIN that is retransmitted because its ACK was lost.
 fn row_62_repeated_fin_is_acknowledged(on: Setting) {
     let closed = || {
         let mut script = Script::open(on, Options::default());
@@ -215,7 +215,7 @@ fn row_62_repeated_fin_is_acknowledged(on: Setting) {
     });
 }
 
-/// The same of probes of our closed window (RFC 9293, 3.10.7.4, step 1).
+/// The same for probes of our closed window (RFC 9293, 3.10.7.4, step 1).
 fn row_62_window_probes_are_answered(on: Setting) {
     let full = || {
         let mut script = Script::open(on, options(|o| o.on_receive(OnReceive::Keep)));
@@ -228,11 +228,11 @@ fn row_62_window_probes_are_answered(on: Setting) {
     assert_answered(full, |script| script.flow.ack().with_payload(*b"?"));
 }
 
-/// With ten octets pending, the connection outlives the user timeout because of
-/// what is sent at 60 of its 100 seconds.
+/// Whether a connection with ten pending octets outlives the user timeout because of a
+/// segment at 60 of its 100 seconds.
 fn is_heard(on: Setting, make: impl Fn(&mut Script) -> Vec<Segment>) -> bool {
     let mut script = Script::open(on, Options::default());
-    // What is usual: a thousand octets each way.
+    // Usual traffic: a thousand octets in each direction.
     script.write(1_000);
     script.expect_data(1_000);
     script.flow.take(1_000);
@@ -256,9 +256,8 @@ fn is_heard(on: Setting, make: impl Fn(&mut Script) -> Vec<Segment>) -> bool {
     }
 }
 
-/// RFC 5961, 5.2: an acknowledgement number that is out of reach is not the
-/// peer's. Segments with random numbers are not heard: they would keep a dead
-/// connection alive.
+/// RFC 5961, 5.2: an ACK number out of range is not the peer's. Segments with random
+/// numbers do not count as hearing the peer: they would keep a dead connection open.
 fn row_69_blind_segment_is_not_heard(on: Setting) {
     for seed in 0..8 {
         let forged = |script: &mut Script| {
@@ -281,9 +280,10 @@ fn row_69_blind_segment_is_not_heard(on: Setting) {
     }
 }
 
-/// What the peer can have sent is heard: back to a receive buffer of data and one
-/// octet, and to the most that was in flight. What lies before is not.
-fn row_69_edges_of_what_is_heard(on: Setting) {
+/// What the peer can have sent counts as hearing it: data older by up to one receive
+/// buffer and one octet, and ACK numbers older by up to the most that was in flight.
+/// Anything older does not.
+fn row_69_limits_of_what_counts_as_heard(on: Setting) {
     let at = |seq: u32, ack: u32| {
         is_heard(on, move |script| {
             let flow = script.flow;

@@ -1,4 +1,4 @@
-//! What a RST says, the peer's and ours.
+//! The numbers of RSTs, the peer's and ours.
 
 use crate::common::*;
 use crate::rows;
@@ -18,8 +18,8 @@ rows!(
     row_48_rst_at_a_closed_window,
 );
 
-/// How far beyond what it was sent a RST acknowledges: not at all, as lwIP does,
-/// or one octet, as uIP does.
+/// How far beyond what was sent a RST acknowledges: not at all, like lwIP, or one octet,
+/// like uIP.
 const BEYOND: [u32; 2] = [0, 1];
 
 /// 100 octets were sent, and five of them acknowledged.
@@ -33,15 +33,15 @@ fn five_of_a_hundred(on: Setting, options: Options) -> Script {
     script
 }
 
-/// The RST of a TCP that knows the connection no more, in answer to a segment of
-/// which `in_flight` octets follow the script's ACK number: it throws them
-/// away and acknowledges them (RFC 9293, 3.10.7.1).
+/// The RST of a TCP that has lost the connection, in answer to a segment of which
+/// `in_flight` octets follow the script's ACK number: it discards them and acknowledges
+/// them (RFC 9293, 3.10.7.1).
 fn forgotten(script: &Script, in_flight: u32) -> Segment {
     let rst = script.flow.segment(Flags::RST | Flags::ACK);
     rst.with_ack(script.flow.ack.wrapping_add(in_flight))
 }
 
-/// Flushing says that 95 octets are not known to be delivered.
+/// Asserts that a flush reports 95 octets as not known to be delivered.
 #[track_caller]
 fn assert_five_counted(script: &mut Script, cause: Cause) {
     assert_eq!(script.state(), State::Closed(cause));
@@ -52,8 +52,8 @@ fn assert_five_counted(script: &mut Script, cause: Cause) {
     assert_ledger(script.us.ledger(script.id), 100, 5);
 }
 
-/// RFC 9293, 3.10.7.1: the RST of a closed TCP acknowledges what that TCP has
-/// thrown away. No octet counts as acknowledged by it.
+/// RFC 9293, 3.10.7.1: the RST of a closed TCP acknowledges what that TCP has discarded.
+/// No octet counts as acknowledged by it.
 fn row_44_rst_acknowledges_nothing(on: Setting) {
     for beyond in BEYOND {
         let mut script = five_of_a_hundred(on, Options::default());
@@ -62,7 +62,7 @@ fn row_44_rst_acknowledges_nothing(on: Setting) {
         script.assert_refused(Cause::PeerReset, 100, 5);
         assert_five_counted(&mut script, Cause::PeerReset);
 
-        // The peer restarted with an empty window of ours in flight.
+        // The peer restarted with nothing of ours in flight.
         let mut script = Script::open(on, Options::default());
         script.write(100);
         script.expect_data(100);
@@ -72,7 +72,7 @@ fn row_44_rst_acknowledges_nothing(on: Setting) {
     }
 }
 
-/// The same where the peer's FIN was taken in before.
+/// The same if the peer's FIN was processed before.
 fn row_44_rst_after_the_peers_fin(on: Setting) {
     for beyond in BEYOND {
         let half_close = options(|o| o.on_peer_fin(OnPeerFin::HalfClose));
@@ -121,12 +121,12 @@ fn row_44_rst_while_finishing(on: Setting) {
     }
 }
 
-/// What may be due when our end resets.
+/// What may be due when our end sends a RST.
 #[derive(Debug, Clone, Copy)]
 enum Due {
     Nothing,
     Retransmission,
-    /// The peer has taken back its window.
+    /// The peer has shrunk its window.
     Window,
     RetransmissionAndWindow,
 }
@@ -158,8 +158,8 @@ fn in_flight(on: Setting, due: Due, options: Options) -> Script {
     script
 }
 
-/// RFC 9293, 3.10.5: the RST of an abort is at SND.NXT, whatever else is due: a
-/// peer takes no other (RFC 5961, 3.2).
+/// RFC 9293, 3.10.5: the RST of an abort is at SND.NXT, whatever else is due: a peer
+/// accepts no other (RFC 5961, 3.2).
 fn row_48_rst_at_snd_nxt(on: Setting) {
     for due in Due::ALL {
         let mut script = in_flight(on, due, options(|o| o.nagle(Nagle::Off)));
@@ -179,8 +179,8 @@ fn row_48_rst_at_snd_nxt(on: Setting) {
     assert_rst_at(&script, 1_000, Due::Retransmission);
 }
 
-/// The same where a limit ends the connection: the user timeout at the very time
-/// of a retransmission, and the finish timeout with our FIN in flight.
+/// The same if a timeout ends the connection: the user timeout at the time of a
+/// retransmission, and the finish timeout with our FIN in flight.
 fn row_48_rst_at_snd_nxt_at_a_limit(on: Setting) {
     // Timeouts are due after 1, 3 and 7 s.
     for limit in [3, 7, 50] {
@@ -208,7 +208,7 @@ fn row_48_rst_at_snd_nxt_at_a_limit(on: Setting) {
     assert_eq!(last.seq, script.flow.ack.wrapping_add(11), "after our FIN");
 }
 
-/// The same where the stack is dropped.
+/// The same if the stack is dropped.
 fn row_48_rst_at_snd_nxt_by_drop(on: Setting) {
     for due in Due::ALL {
         let script = in_flight(on, due, options(|o| o.nagle(Nagle::Off)));
@@ -221,7 +221,7 @@ fn row_48_rst_at_snd_nxt_by_drop(on: Setting) {
     }
 }
 
-/// Our end has sent a RST that follows so many octets, and nothing else.
+/// Asserts that our end has sent a RST that follows this many octets, and nothing else.
 #[track_caller]
 fn assert_rst_at(script: &Script, sent: u32, due: Due) {
     let rst = script.raw.recv();
@@ -234,8 +234,8 @@ fn assert_rst_at(script: &Script, sent: u32, due: Due) {
     script.raw.recv_nothing();
 }
 
-/// A closed window takes a RST only where it stands (RFC 9293, 3.10.7.4, step 1;
-/// RFC 5961, 3.2): an octet that probed it and was refused does not count as sent.
+/// A closed window accepts a RST only at its edge (RFC 9293, 3.10.7.4, step 1; RFC 5961,
+/// 3.2): an octet that probed it and was refused does not count as sent.
 fn row_48_rst_at_a_closed_window(on: Setting) {
     for pause in [ms(0), secs(1), secs(20)] {
         let mut script = Script::open_at(on, 10, Options::default());
@@ -246,7 +246,7 @@ fn row_48_rst_at_a_closed_window(on: Setting) {
             ack: script.flow.ack.wrapping_add(10),
             ..script.flow
         };
-        // It answers each probe, and takes none.
+        // The peer answers each probe, and accepts none.
         script.raw.respond(move |raw, segment| {
             if !segment.is(Flags::RST) {
                 raw.send(&flow.ack());

@@ -10,13 +10,13 @@ use lastbyte_sim::loopback::{
 };
 use std::time::Duration;
 
-/// The port our end listens at.
+/// The port at which our end listens.
 pub const OURS: u16 = 7_000;
 
-/// The port the peer calls from.
+/// The port from which the peer connects.
 pub const CALLER: u16 = 100;
 
-/// The family of addresses a row runs on.
+/// The address family of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
     V4,
@@ -38,8 +38,8 @@ impl Family {
         }
     }
 
-    /// Codes of "destination unreachable" that may pass: network, host, route
-    /// (RFC 792; for IPv6 no route, scope and address, RFC 4443, 3.1).
+    /// Codes of "destination unreachable" that are soft errors: network, host, route (RFC
+    /// 792; for IPv6 no route, scope and address, RFC 4443, 3.1).
     pub fn soft_codes(self) -> &'static [u8] {
         match self {
             Self::V4 => &[0, 1, 5],
@@ -47,8 +47,8 @@ impl Family {
         }
     }
 
-    /// Those of a router that knows no way to the host, or may not use it
-    /// (RFC 1812, 5.2.7.1; for IPv6 no route and address).
+    /// Codes of a router that has no route to the host, or may not use it (RFC 1812,
+    /// 5.2.7.1; for IPv6 no route and address).
     pub fn no_way_codes(self) -> &'static [u8] {
         match self {
             Self::V4 => &[0, 1, 9, 10, 13],
@@ -56,8 +56,8 @@ impl Family {
         }
     }
 
-    /// Those that will not pass: protocol, port, fragmentation needed (RFC 792;
-    /// for IPv6 prohibited and port).
+    /// Codes that are hard errors: protocol, port, fragmentation needed (RFC 792; for
+    /// IPv6 prohibited and port).
     pub fn hard_codes(self) -> &'static [u8] {
         match self {
             Self::V4 => &[2, 3, 4],
@@ -66,7 +66,7 @@ impl Family {
     }
 }
 
-/// What a row runs on.
+/// The setting of a row.
 #[derive(Debug, Clone, Copy)]
 pub struct Setting {
     pub family: Family,
@@ -91,13 +91,16 @@ fn watch_content(world: &World) {
         }
         let Some(isn) = isn else { return };
         if segment.seq.wrapping_sub(una).cast_signed() < 0 {
-            // A keep-alive probe: it repeats an octet that was acknowledged,
-            // with any content (RFC 9293, 3.8.4).
+            // A keep-alive probe: it contains an octet that was acknowledged, with any
+            // value (RFC 9293, 3.8.4).
             return;
         }
         let position = segment.seq.wrapping_sub(isn).wrapping_sub(1);
         let written = pattern(u64::from(position), segment.payload.len());
-        assert!(segment.payload == written, "other bytes left: {segment}");
+        assert!(
+            segment.payload == written,
+            "wrong bytes were sent: {segment}"
+        );
     });
 }
 
@@ -106,8 +109,8 @@ pub struct Script {
     pub us: Us<1>,
     pub id: ConnectionId,
     pub raw: RawPeer,
-    /// The script's numbers. While our end connects, they are what the answer
-    /// to its SYN will say.
+    /// The script's numbers. While our end connects, they are those of the answer to its
+    /// SYN.
     pub flow: Flow,
 }
 
@@ -158,17 +161,16 @@ impl Script {
         Self { us, id, raw, flow }
     }
 
-    /// The same, and the handshake with a caller is half done: our SYN|ACK was
-    /// received.
+    /// The same, with an incomplete handshake with a caller: our SYN|ACK was received.
     #[track_caller]
     pub fn called(on: Setting, options: Options) -> Self {
         let mut script = Self::listening(on, options);
         script.call(CALLER);
-        // Where our own numbers begin is drawn by smoltcp: only the peer's are at the edge.
+        // smoltcp draws our own initial number, so only the peer's is at the edge.
         script
     }
 
-    /// A caller's SYN from that port, and our answer.
+    /// Sends a caller's SYN from this port, and returns our answer.
     #[track_caller]
     pub fn call(&mut self, from_port: u16) {
         let handshake = Handshake {
@@ -186,7 +188,7 @@ impl Script {
         Self::open_at(on, Handshake::default().window, options)
     }
 
-    /// The other end announces this window.
+    /// Announces this window from the other end.
     #[track_caller]
     pub fn open_at(on: Setting, window: u16, options: Options) -> Self {
         let mut script = Self::connecting(on, options);
@@ -195,7 +197,7 @@ impl Script {
         script
     }
 
-    /// Answers our SYN and takes the ACK of that.
+    /// Answers our SYN and receives the ACK.
     #[track_caller]
     pub fn accept(&mut self) {
         let mut answer = self.flow.segment(Flags::SYN | Flags::ACK);
@@ -206,7 +208,7 @@ impl Script {
         assert_eq!(self.state(), State::Open);
     }
 
-    /// Sends a segment and lets our end take it in.
+    /// Sends a segment and lets our end process it.
     pub fn send(&mut self, segment: &Segment) {
         self.raw.send(segment);
         self.us.stack.poll();
@@ -223,7 +225,7 @@ impl Script {
         self.send(&fin);
     }
 
-    /// Acknowledges so many more octets.
+    /// Acknowledges this many more octets.
     pub fn acknowledge(&mut self, len: u32) {
         self.flow.take(len);
         self.send_ack();
@@ -239,7 +241,7 @@ impl Script {
         self.us.stack.run_for(time);
     }
 
-    /// Our end sends nothing for this long.
+    /// Asserts that our end sends nothing for this long.
     #[track_caller]
     pub fn expect_silence(&mut self, time: Duration) {
         self.raw.recv_nothing();
@@ -247,7 +249,7 @@ impl Script {
         self.raw.recv_nothing();
     }
 
-    /// Our end has sent one ACK, at the script's numbers, and nothing else.
+    /// Asserts that our end has sent one ACK, at the script's numbers, and nothing else.
     #[track_caller]
     pub fn expect_ack(&mut self) {
         // An ACK may be delayed (RFC 9293, 3.8.6.3).
@@ -259,7 +261,7 @@ impl Script {
         self.raw.recv_nothing();
     }
 
-    /// Our end has sent these octets next, and nothing else.
+    /// Asserts that our end has sent these octets next, and nothing else.
     #[track_caller]
     pub fn expect_data(&mut self, len: u32) {
         self.us.stack.poll();
@@ -279,7 +281,7 @@ impl Script {
         self.raw.recv_nothing();
     }
 
-    /// Our end has sent a FIN after everything acknowledged, and nothing else.
+    /// Asserts that our end has sent a FIN after everything acknowledged, and nothing else.
     #[track_caller]
     pub fn expect_fin(&mut self) {
         self.run(ms(20));
@@ -290,7 +292,7 @@ impl Script {
         self.raw.recv_nothing();
     }
 
-    /// Our end has sent a RST right after the octets sent, and nothing else.
+    /// Asserts that our end has sent a RST right after the octets sent, and nothing else.
     #[track_caller]
     pub fn expect_rst(&mut self, sent: u32) {
         let rst = self.raw.recv();
@@ -299,7 +301,7 @@ impl Script {
         self.raw.recv_nothing();
     }
 
-    /// Takes every segment of ours that has arrived.
+    /// Receives every segment of ours that has arrived.
     pub fn take_all(&mut self) -> Vec<Segment> {
         self.us.stack.poll();
         std::iter::from_fn(|| self.raw.try_recv()).collect()
@@ -315,7 +317,7 @@ impl Script {
         self.us.state(self.id)
     }
 
-    /// Still open, with this account.
+    /// Asserts that the connection is still open, with this ledger.
     #[track_caller]
     pub fn assert_open(&mut self, accepted: u64, acknowledged: u64) -> Report {
         assert_eq!(self.state(), State::Open);
@@ -325,15 +327,15 @@ impl Script {
         report
     }
 
-    /// Every write is refused for this reason, with this account, and nothing
-    /// more is said on the wire.
+    /// Asserts that every write is refused for this reason, with this ledger, and that
+    /// nothing more is sent.
     #[track_caller]
     pub fn assert_refused(&mut self, cause: Cause, accepted: u64, acknowledged: u64) {
         self.us
             .assert_refused(self.id, cause, accepted, acknowledged);
     }
 
-    /// The connection still carries data both ways.
+    /// Asserts that the connection still carries data in both directions.
     #[track_caller]
     pub fn assert_alive(&mut self) {
         let before = self.us.ledger(self.id).accepted();

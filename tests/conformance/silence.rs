@@ -1,4 +1,4 @@
-//! The peer says nothing: retransmission, advice, limits, keep-alive.
+//! The peer is silent: retransmission, advice, timeouts, keep-alive.
 
 use crate::common::*;
 use crate::rows;
@@ -25,7 +25,7 @@ fn pauses(segments: &[Segment]) -> Vec<Duration> {
     times.windows(2).map(|two| two[1].since(two[0])).collect()
 }
 
-/// Silence with bytes pending ends the connection at `limit`, not before.
+/// Asserts that silence with bytes pending ends the connection at `limit`, not before.
 #[track_caller]
 fn assert_vanishes_at(mut script: Script, limit: Duration) {
     script.write(10);
@@ -42,8 +42,7 @@ fn assert_vanishes_at(mut script: Script, limit: Duration) {
     script.expect_silence(secs(1_000));
 }
 
-/// RFC 9293, MUST-20 and MUST-21: the application sets how long silence is
-/// borne.
+/// RFC 9293, MUST-20 and MUST-21: the application sets how long silence is tolerated.
 fn row_20_user_timeout_settable(on: Setting) {
     for seconds in [3, 20, 300, 10_000] {
         let set = options(|o| o.user_timeout(secs(seconds)));
@@ -51,13 +50,13 @@ fn row_20_user_timeout_settable(on: Setting) {
     }
 }
 
-/// RFC 9293, SHLD-11: without being set, it is at least 100 seconds.
+/// RFC 9293, SHLD-11: by default it is at least 100 seconds.
 fn row_22_silence_default_100s(on: Setting) {
     assert_vanishes_at(Script::open(on, Options::default()), secs(100));
 }
 
-/// RFC 9293, SHLD-9 and SHLD-10: after three retransmissions the application
-/// gets advice, and the connection stays.
+/// RFC 9293, SHLD-9 and SHLD-10: after three retransmissions the application gets advice,
+/// and the connection stays open.
 fn row_21_stall_advice(on: Setting) {
     let later = options(|o| o.stall_advice_after(secs(90)));
     let mut script = Script::open(on, later);
@@ -84,7 +83,7 @@ fn row_21_stall_advice(on: Setting) {
     script.assert_alive();
 }
 
-/// RFC 9293, 3.10.8: everything in the queue is accounted for, sent or not.
+/// RFC 9293, 3.10.8: everything in the queue is counted, sent or not.
 fn row_24_vanished_reports_queue(on: Setting) {
     let mut script = Script::open_at(on, 1_000, Options::default());
     script.write(TX);
@@ -103,12 +102,12 @@ fn row_25_silence_not_idle(on: Setting) {
         script.expect_silence(secs(100_000));
         script.assert_alive();
     }
-    assert_vanishes_at_account(script, 30);
+    assert_vanishes_with_account_at(script, 30);
 }
 
-/// As ever, once something is pending.
+/// But it does once something is pending.
 #[track_caller]
-fn assert_vanishes_at_account(mut script: Script, account: u64) {
+fn assert_vanishes_with_account_at(mut script: Script, account: u64) {
     script.write(10);
     script.run(secs(100) - ms(1));
     script.assert_open(account + 10, account);
@@ -116,8 +115,8 @@ fn assert_vanishes_at_account(mut script: Script, account: u64) {
     script.assert_refused(Cause::Vanished, account + 10, account);
 }
 
-/// RFC 5482, 3.1: a limit that is not above the retransmission timeout is
-/// refused; the least that is taken holds.
+/// RFC 5482, 3.1: a timeout that is not above the retransmission timeout is refused; the
+/// smallest accepted one works.
 fn row_26_silence_above_rto(on: Setting) {
     for short in [ms(1), ms(500), ms(1_000)] {
         let built = Options::builder().user_timeout(short).build();
@@ -132,14 +131,14 @@ fn row_26_silence_above_rto(on: Setting) {
     script.expect_data(10);
     script.run(ms(1_000));
     let again = script.take_all();
-    assert_eq!(again.len(), 1, "it was repeated within the limit");
+    assert_eq!(again.len(), 1, "it was retransmitted within the timeout");
     script.assert_open(10, 0);
     script.run(ms(1));
     script.assert_refused(Cause::Vanished, 10, 0);
 }
 
-/// RFC 9293, MUST-24 to MUST-29: keep-alive is off unless asked for; one probe
-/// without an answer is not death, many are.
+/// RFC 9293, MUST-24 to MUST-29: keep-alive is off by default; one probe without an
+/// answer does not end the connection, many do.
 fn row_31_keep_alive_policy(on: Setting) {
     let mut off = Script::open(on, Options::default());
     off.expect_silence(secs(100_000));
@@ -165,20 +164,20 @@ fn row_31_keep_alive_policy(on: Setting) {
     }
     script.send_ack();
     script.take_all();
-    // From here on all of them.
+    // From here on all of them are lost.
     let heard = script.us.now();
     while script.state() == State::Open {
         assert!(script.us.now() < heard + secs(200), "it lives");
         script.run(secs(1));
     }
     let after = script.us.now().since(heard);
-    // The first probe leaves after 20 s, and then the user timeout runs.
+    // The first probe is sent after 20 s, and then the user timeout runs.
     assert!((secs(79)..=secs(81)).contains(&after), "{after:?}");
     script.assert_refused(Cause::Vanished, 10, 10);
 }
 
-/// RFC 6298, 2 and 5.5: the first timeout is one second, each doubles the next,
-/// and what was sent twice is no measure of the round trip (Karn).
+/// RFC 6298, 2 and 5.5: the first timeout is one second, each further one doubles, and
+/// what was sent twice does not measure the round trip (Karn).
 fn row_41_retransmission_timer(on: Setting) {
     let mut script = Script::open(on, options(|o| o.user_timeout(secs(10_000))));
     script.write(10);
@@ -195,8 +194,8 @@ fn row_41_retransmission_timer(on: Setting) {
         let is_capped = two[1] == two[0] && two[0] >= secs(60);
         assert!(two[1] == two[0] * 2 || is_capped, "{pauses:?}");
     }
-    // The ACK, ages after the first copy, must not make the timeout an age; nor
-    // may it be taken for a round trip of nothing after the last copy.
+    // The ACK arrives long after the first copy, which must not make the timeout long,
+    // and just after the last copy, which must not count as a round trip of zero.
     script.acknowledge(10);
     script.take_all();
     script.write(10);

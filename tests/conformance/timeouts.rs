@@ -1,4 +1,4 @@
-//! When a connection counts as dead, and what is tried before.
+//! When a connection ends for lack of answers, and what is tried before.
 
 use crate::common::*;
 use crate::rows;
@@ -8,25 +8,25 @@ use lastbyte_sim::loopback::{Flags, Segment};
 
 rows!(
     row_49_unacknowledged_ends,
-    row_49_acknowledged_bytes_go_on,
-    row_50_one_probe_is_not_death,
-    row_51_dead_idle_peer_is_found,
-    row_52_last_chance_of_data,
-    row_52_last_chance_of_a_syn,
-    row_52_last_chance_of_a_fin,
+    row_49_acknowledged_bytes_restart_the_timeout,
+    row_50_one_lost_probe_does_not_end_it,
+    row_51_dead_idle_peer_is_detected,
+    row_52_last_try_of_data,
+    row_52_last_try_of_a_syn,
+    row_52_last_try_of_a_fin,
     row_52_link_up,
     row_52_time_without_polls,
     row_66_backoff_ends,
 );
 
-/// When segments left that demand an answer.
+/// When segments were sent that demand an answer.
 fn demands(sent: &[Segment]) -> Vec<Instant> {
     let demanding = sent.iter().filter(|s| s.seq_len() > 0 && !s.is(Flags::RST));
     demanding.map(|segment| segment.time).collect()
 }
 
-/// Tries are no further apart than a quarter of `limit`, from `since` on, and the last one
-/// is 2 s before its end.
+/// Asserts that tries are no further apart than a quarter of `limit`, from `since` on, and
+/// the last one is 2 s before its end.
 #[track_caller]
 fn assert_tried(tries: &[Instant], since: Instant, limit: u64) {
     assert_eq!(tries.last(), Some(&(since + secs(limit - 2))), "{tries:?}");
@@ -38,7 +38,7 @@ fn assert_tried(tries: &[Instant], since: Instant, limit: u64) {
     }
 }
 
-/// RFC 9293, MUST-20 and R2: it is heard, and takes nothing.
+/// RFC 9293, MUST-20 and R2: the peer is heard, but acknowledges nothing.
 fn row_49_unacknowledged_ends(on: Setting) {
     let mut script = Script::open(on, Options::default());
     script.write(10);
@@ -51,7 +51,7 @@ fn row_49_unacknowledged_ends(on: Setting) {
     script.assert_refused(Cause::Unacknowledged, 10, 0);
 }
 
-fn row_49_acknowledged_bytes_go_on(on: Setting) {
+fn row_49_acknowledged_bytes_restart_the_timeout(on: Setting) {
     let mut script = Script::open(on, Options::default());
     script.write(10);
     for _ in 0..9 {
@@ -64,14 +64,14 @@ fn row_49_acknowledged_bytes_go_on(on: Setting) {
 }
 
 /// RFC 9293, MUST-29; with an interval above the user timeout.
-fn row_50_one_probe_is_not_death(on: Setting) {
+fn row_50_one_lost_probe_does_not_end_it(on: Setting) {
     let idle = options(|o| o.keep_alive(secs(200)).user_timeout(secs(20)));
     let mut script = Script::open(on, idle);
     for _ in 0..3 {
         script.run(secs(201));
         let probe = script.take_all();
         assert!(!demands(&probe).is_empty(), "{probe:?}");
-        // That one is lost, and the next is answered.
+        // This probe is lost, and the next is answered.
         script.run(secs(5));
         assert!(!demands(&script.take_all()).is_empty());
         script.send_ack();
@@ -81,8 +81,8 @@ fn row_50_one_probe_is_not_death(on: Setting) {
     assert_eq!(script.state(), State::Closed(Cause::Vanished));
 }
 
-/// Also where no probe can leave: the neighbour is forgotten after a minute.
-fn row_51_dead_idle_peer_is_found(on: Setting) {
+/// Even if no probe can be sent: the neighbour is forgotten after a minute.
+fn row_51_dead_idle_peer_is_detected(on: Setting) {
     for interval in [10, 61, 200, 7_200] {
         let idle = options(|o| o.keep_alive(secs(interval)).user_timeout(secs(20)));
         let mut script = Script::open(on, idle);
@@ -96,10 +96,10 @@ fn row_51_dead_idle_peer_is_found(on: Setting) {
     }
 }
 
-fn row_52_last_chance_of_data(on: Setting) {
+fn row_52_last_try_of_data(on: Setting) {
     for limit in [8, 20, 100] {
         let mut script = Script::open(on, options(|o| o.user_timeout(secs(limit))));
-        // The neighbour stays known.
+        // The neighbour stays resolved.
         script.write(10);
         let since = script.us.now();
         script.run(secs(limit));
@@ -108,7 +108,7 @@ fn row_52_last_chance_of_data(on: Setting) {
     }
 }
 
-fn row_52_last_chance_of_a_syn(on: Setting) {
+fn row_52_last_try_of_a_syn(on: Setting) {
     let mut script = Script::connecting(on, Options::default());
     let since = Instant::from_micros(script.us.now().as_micros() - 10_000);
     script.run(secs(30));
@@ -116,7 +116,7 @@ fn row_52_last_chance_of_a_syn(on: Setting) {
     assert_tried(&demands(&script.take_all()), since, 30);
 }
 
-fn row_52_last_chance_of_a_fin(on: Setting) {
+fn row_52_last_try_of_a_fin(on: Setting) {
     let mut script = Script::open(on, Options::default());
     let since = script.us.now();
     script.us.writer(script.id).begin_finish();
@@ -125,7 +125,7 @@ fn row_52_last_chance_of_a_fin(on: Setting) {
     assert_tried(&demands(&script.take_all()), since, 30);
 }
 
-/// What is in flight is sent again at once.
+/// What is in flight is retransmitted at once.
 fn row_52_link_up(on: Setting) {
     let mut script = Script::open(on, Options::default());
     script.write(10);
@@ -141,7 +141,7 @@ fn row_52_link_up(on: Setting) {
     script.assert_open(10, 10);
 }
 
-/// After a time without polls, the try comes before the verdict.
+/// After a time without polls, the try comes before the end.
 fn row_52_time_without_polls(on: Setting) {
     let mut script = Script::open(on, Options::default());
     script.write(10);

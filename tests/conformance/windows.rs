@@ -22,8 +22,8 @@ rows!(
     row_42_nothing_buffered_without_bound,
 );
 
-/// What the peer's TCP does at a time: it answers whatever it is sent, and
-/// takes in order what fits into its window.
+/// Processes what the peer's TCP has received: answers everything, and accepts in order
+/// what fits into its window.
 #[derive(Clone)]
 struct Taker {
     flow: Rc<Cell<Flow>>,
@@ -62,8 +62,7 @@ impl Taker {
     }
 }
 
-/// A queue of 100 octets at a window that closed on it, and the peer that
-/// answers.
+/// A queue of 100 octets at a window that has closed, and a peer that answers.
 #[track_caller]
 fn closed(on: Setting, options: Options) -> (Script, Taker) {
     let mut script = Script::open_at(on, 10, options);
@@ -76,16 +75,16 @@ fn closed(on: Setting, options: Options) -> (Script, Taker) {
     (script, taker)
 }
 
-/// RFC 9293, MUST-36, SHLD-29 and SHLD-30: a closed window is probed, first
-/// after one retransmission timeout, then ever more rarely.
+/// RFC 9293, MUST-36, SHLD-29 and SHLD-30: a closed window is probed, first after one
+/// retransmission timeout, then with growing pauses.
 fn row_27_zero_window_probe(on: Setting) {
     let (script, taker) = closed(on, Options::default());
     script.raw.recv_nothing();
     let least = ms(900);
     assert_probed(script, &taker, least);
 
-    // Written while the window was closed already: nothing is said of the first
-    // probe but that it comes soon.
+    // Written while the window was already closed: the first probe only has to be sent
+    // soon.
     let mut script = Script::open(on, Options::default());
     script.write(10);
     script.expect_data(10);
@@ -96,8 +95,8 @@ fn row_27_zero_window_probe(on: Setting) {
     assert_probed(script, &taker, secs(0));
 }
 
-/// The window is probed with one octet, first after `least` or more, and the
-/// connection goes on once it opens.
+/// Asserts that the window is probed with one octet, first after `least` or more, and
+/// that the transfer continues once it opens.
 #[track_caller]
 fn assert_probed(mut script: Script, taker: &Taker, least: Duration) {
     let from = script.us.now();
@@ -110,20 +109,20 @@ fn assert_probed(mut script: Script, taker: &Taker, least: Duration) {
     let first = times[0].since(from);
     assert!((least..=secs(3)).contains(&first), "{times:?}");
     let pauses: Vec<Duration> = times.windows(2).map(|t| t[1].since(t[0])).collect();
-    assert!(pauses.is_sorted(), "ever more rarely: {pauses:?}");
+    assert!(pauses.is_sorted(), "with growing pauses: {pauses:?}");
     let longest = pauses.last().expect("several");
     assert!((secs(10)..=secs(120)).contains(longest), "{pauses:?}");
     script.assert_open(110, 10);
     let progress = script.us.writer(script.id).progress().expect("ours");
     assert_eq!(progress.window, Window::Zero);
-    // The window opens, and the news of it is lost: the next probe finds out.
+    // The window opens, and the window update is lost: the next probe detects it.
     taker.set_window(1_000);
     script.run(secs(120));
     script.assert_open(110, 110);
 }
 
-/// RFC 9293, MUST-37; RFC 1122, 4.2.2.17: as long as probes are answered, the
-/// connection lives. A call that waited its limit is no end.
+/// RFC 9293, MUST-37; RFC 1122, 4.2.2.17: as long as probes are answered, the connection
+/// lives. A call that reaches its timeout does not end it.
 fn row_28_zero_window_never_ends(on: Setting) {
     let limits = options(|o| o.call_timeout(secs(30)).user_timeout(secs(100)));
     let (mut script, taker) = closed(on, limits);
@@ -165,13 +164,13 @@ fn row_28_zero_window_never_ends(on: Setting) {
     script.assert_refused(Cause::Vanished, accepted + 100, accepted);
 }
 
-/// RFC 9293, MUST-34, MUST-35, SHLD-16 and SHLD-17: a peer that takes back
-/// window loses nothing and ends nothing.
+/// RFC 9293, MUST-34, MUST-35, SHLD-16 and SHLD-17: a window that shrinks loses nothing
+/// and ends nothing.
 fn row_29_window_shrink(on: Setting) {
     let mut script = Script::open_at(on, 2_000, options(|o| o.nagle(Nagle::Off)));
     script.write(4_000);
     script.expect_data(2_000);
-    // 500 octets are taken, and the edge moves back from 2,000 to 1,500.
+    // 500 octets are accepted, and the edge moves back from 2,000 to 1,500.
     script.flow.window = 1_000;
     script.acknowledge(500);
     script.assert_open(4_000, 500);
@@ -189,8 +188,8 @@ fn row_29_window_shrink(on: Setting) {
     script.assert_open(4_000, 4_000);
 }
 
-/// RFC 9293, 3.8.6.1: data in flight is lost, then the window closes at the
-/// same ACK number: probes go on, and everything arrives in the end.
+/// RFC 9293, 3.8.6.1: data in flight is lost, then the window closes at the same ACK
+/// number: probing continues, and everything arrives in the end.
 fn row_30_lost_data_then_zero_window(on: Setting) {
     let mut script = Script::open(on, Options::default());
     script.write(1_000);
@@ -207,8 +206,8 @@ fn row_30_lost_data_then_zero_window(on: Setting) {
     script.assert_open(1_000, 1_000);
 }
 
-/// The same where the window is open again before anybody has asked: nothing
-/// but the octets written may be sent in their place.
+/// The same if the window is open again before a probe was sent: only the written octets
+/// may be sent in their place.
 fn row_30_lost_data_then_window_opens(on: Setting) {
     for (writes, taken) in [(3, 1), (2, 0), (1, 0)] {
         let mut script = Script::open(on, options(|o| o.nagle(Nagle::Off)));
@@ -228,7 +227,7 @@ fn row_30_lost_data_then_window_opens(on: Setting) {
     }
 }
 
-/// The same where it is data of the peer that closes the window.
+/// The same if data of the peer closes the window.
 fn row_30_lost_data_then_data_closes_the_window(on: Setting) {
     for taken in [0, 1] {
         let mut script = Script::open(on, options(|o| o.nagle(Nagle::Off)));
@@ -249,7 +248,7 @@ fn row_30_lost_data_then_data_closes_the_window(on: Setting) {
     }
 }
 
-/// The same where more is written meanwhile: the lost octet itself probes the window.
+/// The same if more is written meanwhile: the lost octet itself probes the window.
 fn row_30_lost_data_then_window_probe(on: Setting) {
     let mut script = Script::open(on, options(|o| o.nagle(Nagle::Off)));
     for _ in 0..2 {
@@ -282,8 +281,8 @@ fn row_30_lost_data_then_window_probe(on: Setting) {
     script.assert_open(62, 62);
 }
 
-/// RFC 9293, MUST-60 and MUST-61: the last byte leaves without another write,
-/// whatever held it back.
+/// RFC 9293, MUST-60 and MUST-61: the last byte is sent without another write, whatever
+/// held it back.
 fn row_42_nothing_buffered_without_bound(on: Setting) {
     for nagle in [Nagle::On, Nagle::Off] {
         let mss = match on.family {

@@ -1,5 +1,5 @@
-//! Addresses that are not one other host's: to connect to, to listen at, and in
-//! segments.
+//! Addresses that do not belong to a single other host: to connect to, to listen at, and
+//! in segments.
 
 use std::net::Ipv6Addr;
 
@@ -23,7 +23,7 @@ fn v6(text: &str) -> IpAddress {
     text.parse::<Ipv6Addr>().expect("an address").into()
 }
 
-/// No other host is reached there.
+/// Addresses that reach no other host.
 fn no_peers() -> Vec<IpAddress> {
     vec![
         v4(0, 0, 0, 0),
@@ -39,7 +39,7 @@ fn no_peers() -> Vec<IpAddress> {
         OUR_V6.into(),
         v6("::"),
         v6("::1"),
-        // IPv4 in the clothes of IPv6: on no wire (RFC 4291, 2.5.5.2).
+        // IPv4-mapped: on no wire (RFC 4291, 2.5.5.2).
         v6("::ffff:10.77.0.1"),
         v6("::ffff:127.0.0.1"),
         v6("ff02::1"),
@@ -54,7 +54,7 @@ fn only_one_other_host_can_be_connected_to() {
         for address in no_peers() {
             let world = World::new(config.clone());
             let mut us = Us::<1>::new(&world);
-            // A way to everywhere, so that only the address is at fault.
+            // A default route, so that only the address is wrong.
             us.stack.interface_mut().routes_mut().update(|routes| {
                 let gateway = Route::new_ipv4_gateway(PEER_V4);
                 routes.push(gateway).expect("room");
@@ -73,7 +73,7 @@ fn only_one_other_host_can_be_connected_to() {
 }
 
 #[test]
-fn a_listener_listens_where_it_can_be_called_or_says_that_it_cannot() {
+fn a_listener_listens_at_an_address_of_ours_or_returns_an_error() {
     for address in no_peers() {
         let is_ours = [OUR_V4.into(), OUR_V6.into()].contains(&address);
         if is_ours || address.is_unspecified() {
@@ -103,7 +103,7 @@ fn a_listener_listens_where_it_can_be_called_or_says_that_it_cannot() {
 fn the_unspecified_address_is_any_of_ours() {
     for address in [None, Some(v4(0, 0, 0, 0)), Some(v6("::"))] {
         for ours in [IpAddress::from(OUR_V4), IpAddress::from(OUR_V6)] {
-            // Of one version, at least that version is meant.
+            // If we have only one version, it accepts at least that one.
             if address.is_some_and(|any| any.version() != ours.version()) {
                 continue;
             }
@@ -126,7 +126,7 @@ fn the_unspecified_address_is_any_of_ours() {
     }
 }
 
-/// Between whom no segment goes.
+/// Pairs of addresses between which no segment may be sent.
 fn no_pairs() -> Vec<(IpAddress, IpAddress)> {
     let (peer4, ours4) = (IpAddress::from(PEER_V4), IpAddress::from(OUR_V4));
     let (peer6, ours6) = (IpAddress::from(PEER_V6), IpAddress::from(OUR_V6));
@@ -169,7 +169,7 @@ fn no_pairs() -> Vec<(IpAddress, IpAddress)> {
 
 /// RFC 9293, MUST-57 and MUST-63; RFC 4291, 2.5.3 and 2.5.5.2.
 #[test]
-fn what_goes_to_or_comes_from_no_host_is_dropped_in_silence() {
+fn segments_to_or_from_no_single_host_are_silently_dropped() {
     for (src, dst) in no_pairs() {
         for port in [OURS, OURS + 1] {
             let world = World::new(WorldConfig::instant());
@@ -190,7 +190,7 @@ fn what_goes_to_or_comes_from_no_host_is_dropped_in_silence() {
                 assert_eq!(us.stack.endpoints(id), Ok(None), "{src} to {dst}");
             }
             assert_eq!(us.state(id), State::Listening);
-            // The listener is as good as before.
+            // The listener still works.
             let ours = match dst {
                 IpAddress::Ipv4(_) => IpAddress::from(OUR_V4),
                 IpAddress::Ipv6(_) => IpAddress::from(OUR_V6),
@@ -203,10 +203,11 @@ fn what_goes_to_or_comes_from_no_host_is_dropped_in_silence() {
     }
 }
 
-/// The address that we listen at is removed: the application learns it, and may listen at
-/// another. A listener at all addresses is not concerned, but who has called it there is.
+/// The address that we listen at is removed: the application gets an error, and may
+/// listen at another. A listener at all addresses is not affected, but a caller of that
+/// address is.
 #[test]
-fn a_listener_whose_address_is_removed_ends_and_says_so() {
+fn a_listener_whose_address_is_removed_ends_with_that_cause() {
     let bound = IpListenEndpoint {
         addr: Some(OUR_V4.into()),
         port: OURS,
@@ -242,7 +243,7 @@ fn a_listener_whose_address_is_removed_ends_and_says_so() {
                 us.stack.release(id).expect("ours");
                 us.stack
                     .listen(at, Options::default())
-                    .expect("the address is back");
+                    .expect("the address is ours again");
             } else {
                 us.set_addresses(&OUR_ADDRESSES);
                 // smoltcp sends one request for a neighbour a second.

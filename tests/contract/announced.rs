@@ -1,5 +1,5 @@
-//! Bytes that more will follow (`write_more`), messages that must not be cut, and one value
-//! that reads and writes.
+//! Bytes that will be followed by more (`write_more`), messages that must not be truncated,
+//! and one value that reads and writes.
 
 use crate::common::*;
 use core::time::Duration;
@@ -8,7 +8,7 @@ use lastbyte::stack::OpenError;
 use lastbyte::{Cause, Error, OnReceive, Options, ReadError, Timeout, WriteError};
 use lastbyte_sim::loopback::{Behaviour, Direction, Drops, Flow, RawPeer, World, WorldConfig};
 
-/// How many segments with data have left since this was last asked.
+/// How many segments with data were sent since the last call.
 fn segments(tap: &Tap) -> usize {
     let sent = tap.take();
     sent.iter().filter(|sent| !sent.payload.is_empty()).count()
@@ -55,7 +55,7 @@ fn a_flush_a_poll_a_wait_and_a_finish_send_what_was_announced() {
 }
 
 #[test]
-fn half_of_the_buffer_is_a_burst_that_leaves_at_once() {
+fn half_of_the_buffer_is_sent_at_once() {
     let (mut us, id) = connected(Behaviour::sink(), options(|o| o));
     let tap = Tap::new(&us.world);
     let half = TX / 2;
@@ -66,8 +66,9 @@ fn half_of_the_buffer_is_a_burst_that_leaves_at_once() {
     assert!(segments(&tap) > 0);
 }
 
-/// With 1,000 octets in flight, the peer does `answer`. How many segments an announced write
-/// sends that takes this in, and how many one sends after this time, with nothing new.
+/// With 1,000 octets in flight, the peer does `answer`. Returns how many segments an
+/// announced write sends that processes this, and how many one sends after this time, with
+/// nothing new.
 #[track_caller]
 fn sent_after(answer: impl Fn(&RawPeer, &mut Flow), later: Duration) -> [usize; 2] {
     let (mut us, id, raw, mut flow) = scripted(Options::default());
@@ -92,10 +93,10 @@ fn an_acknowledgement_does_not_make_announced_bytes_leave_at_once() {
     }
 }
 
-/// What the peer waits for leaves within 10 ms, although nothing else arrives: an ACK of its
-/// data (RFC 9293, 3.8.6.3), what duplicate ACKs show to be lost (RFC 5681, 3.2).
+/// What the peer waits for is sent within 10 ms, even if nothing else arrives: an ACK of its
+/// data (RFC 9293, 3.8.6.3), and what duplicate ACKs show to be lost (RFC 5681, 3.2).
 #[test]
-fn what_an_announced_write_takes_in_is_answered_by_one_after_10_ms() {
+fn an_announced_write_after_10_ms_answers_what_an_earlier_one_received() {
     let data = |raw: &RawPeer, flow: &mut Flow| raw.send(&flow.data(vec![7; 10]));
     let duplicates = |raw: &RawPeer, flow: &mut Flow| (0..4).for_each(|_| raw.send(&flow.ack()));
     let [_, of_data] = sent_after(data, ms(11));
@@ -111,7 +112,10 @@ fn announced_bytes_are_never_stuck_in_a_full_buffer() {
     let mut rest = &bytes[..];
     while !rest.is_empty() {
         let piece = &rest[..rest.len().min(700)];
-        let accepted = us.writer(id).write_more(piece).expect("there will be room");
+        let accepted = us
+            .writer(id)
+            .write_more(piece)
+            .expect("there will be room later");
         rest = &rest[accepted..];
     }
     us.writer(id).flush().expect("acknowledged");
@@ -120,7 +124,7 @@ fn announced_bytes_are_never_stuck_in_a_full_buffer() {
     assert_ledger(report.ledger, 100_000, 100_000);
 }
 
-/// C1 holds for every call that accepts bytes.
+/// The first write after the peer's FIN is refused, for every call that accepts bytes.
 #[test]
 fn announced_bytes_and_messages_are_refused_at_once_after_the_fin_of_the_peer() {
     for call in 0..4 {
@@ -187,7 +191,7 @@ fn a_message_waits_until_there_is_room_for_all_of_it() {
     for round in 1..=20_u64 {
         us.writer(id).write_message(&message).expect("room comes");
         assert_eq!(us.ledger(id).accepted(), round * TX as u64);
-        // Nothing was pending: the buffer holds no more than this message.
+        // Nothing was pending: the buffer holds only this message.
         assert!(us.ledger(id).acknowledged() >= (round - 1) * TX as u64);
     }
     us.writer(id).flush().expect("acknowledged");
@@ -207,7 +211,7 @@ fn there_is_no_room_before_the_connection_is_open() {
     assert_eq!(us.writer(id).room(), Ok(TX - 10));
 }
 
-/// What a crate that speaks a protocol does, generic over what it is given.
+/// A crate that implements a protocol, generic over its connection.
 fn request<S>(socket: &mut S) -> Result<Vec<u8>, Error>
 where
     S: Read + BufRead + Write + ReadReady + WriteReady,
@@ -253,7 +257,7 @@ fn one_value_reads_and_writes() {
 }
 
 #[test]
-fn every_error_becomes_that_of_the_crate() {
+fn every_error_converts_to_the_error_of_the_crate() {
     let peer = Behaviour::sink().sending(*b"2").closing_at(at_secs(5));
     let (mut us, id) = connected(peer, options(|o| o.on_receive(OnReceive::Keep)));
     us.stack.run_for(secs(10));

@@ -1,5 +1,4 @@
-//! What an attacker off the path can send: bare SYNs, fragments,
-//! numbers out of the air.
+//! What an off-path attacker can send: SYNs without ACK, fragments, guessed numbers.
 
 use crate::common::frames::{fragments, to_our_hardware};
 use crate::common::*;
@@ -13,7 +12,7 @@ use lastbyte_sim::loopback::{
 
 const PEERS: [IpAddress; 2] = [IpAddress::Ipv4(PEER_V4), IpAddress::Ipv6(PEER_V6)];
 
-/// Our end connects; its SYN was received.
+/// Our end while it connects, after its SYN was received.
 #[track_caller]
 fn calling(
     to: IpAddress,
@@ -29,7 +28,7 @@ fn calling(
     (us, id, raw, syn)
 }
 
-/// A segment from the right ends.
+/// A segment with the right addresses and ports.
 fn from_peer(syn: &Segment, flags: Flags, seq: u32, ack: u32) -> Segment {
     Segment {
         src: syn.dst,
@@ -38,10 +37,10 @@ fn from_peer(syn: &Segment, flags: Flags, seq: u32, ack: u32) -> Segment {
     }
 }
 
-/// A flood of bare SYNs, each with a RST after it, neither prolongs the attempt nor
+/// A flood of SYNs without ACK, each followed by a RST, neither prolongs the attempt nor
 /// ends it.
 #[test]
-fn bare_syns_neither_end_nor_prolong_an_attempt() {
+fn syns_without_ack_neither_end_nor_prolong_an_attempt() {
     for to in PEERS {
         for config in [
             WorldConfig::instant(),
@@ -72,16 +71,16 @@ fn bare_syns_neither_end_nor_prolong_an_attempt() {
     }
 }
 
-/// The true answer comes afterwards and opens the connection.
+/// The true answer arrives afterwards and opens the connection.
 #[test]
-fn the_true_answer_opens_the_connection_after_a_bare_syn() {
+fn the_true_answer_opens_the_connection_after_a_syn_without_ack() {
     for to in PEERS {
         for flags in [Flags::SYN, Flags::SYN | Flags::PSH, Flags::SYN | Flags::FIN] {
             let (mut us, id, raw, syn) = calling(to, WorldConfig::instant());
             raw.send(&from_peer(&syn, flags, 9_000, 0));
             us.stack.poll();
             let next = syn.seq.wrapping_add(1);
-            // An ACK of a SYN that was not taken opens nothing.
+            // An ACK of a SYN that was not accepted opens no connection.
             raw.send(&from_peer(&syn, Flags::ACK, 9_001, next));
             us.stack.poll();
             assert_eq!(us.state(id), State::Connecting, "{flags}");
@@ -96,10 +95,9 @@ fn the_true_answer_opens_the_connection_after_a_bare_syn() {
     }
 }
 
-/// Fragments that overlap, or come with an extension header before them, are
-/// fragments.
+/// Fragments that overlap, or that follow an extension header, are fragments too.
 #[test]
-fn no_segment_in_fragments_is_taken_however_it_is_cut() {
+fn no_segment_is_accepted_however_it_is_fragmented() {
     for to in PEERS {
         let (mut us, id, raw, flow) = scripted_to(to, Handshake::default(), Options::default());
         let medium = us.world.config().medium;
@@ -134,8 +132,8 @@ fn no_segment_in_fragments_is_taken_however_it_is_cut() {
     }
 }
 
-/// Fragments are dropped for TCP only: other sockets of the application get what
-/// smoltcp puts together.
+/// Only TCP fragments are dropped: other sockets of the application get what smoltcp
+/// reassembles.
 #[test]
 fn a_datagram_in_fragments_reaches_a_socket_of_the_application() {
     let world = World::new(WorldConfig::instant());
@@ -155,7 +153,7 @@ fn a_datagram_in_fragments_reaches_a_socket_of_the_application() {
         let offset = usize::from(u16::from_be_bytes([frame[ip + 6], frame[ip + 7]]) & 0x1fff) * 8;
         let len = frame.len() - ip - 20;
         frame[ip + 20..].copy_from_slice(&datagram[offset..offset + len]);
-        // Protocol 17 in place of 6: the checksum goes down by as much.
+        // Protocol 17 in place of 6: the checksum is lower by the difference.
         frame[ip + 9] = 17;
         let sum = u16::from_be_bytes([frame[ip + 10], frame[ip + 11]]);
         let sum = sum.checked_sub(11).unwrap_or_else(|| sum.wrapping_sub(12));
@@ -164,12 +162,12 @@ fn a_datagram_in_fragments_reaches_a_socket_of_the_application() {
         us.stack.poll();
     }
     let socket = us.stack.sockets_mut().get_mut::<udp::Socket<'_>>(handle);
-    let (bytes, _) = socket.recv().expect("it was put together");
+    let (bytes, _) = socket.recv().expect("it was reassembled");
     assert!(bytes == text);
 }
 
 /// The peer does not answer, its window is open, and an attacker claims otherwise with
-/// numbers out of the air.
+/// guessed numbers.
 #[test]
 fn forged_windows_do_not_make_a_silent_peer_one_that_does_not_read() {
     for seed in 0..4_u64 {
@@ -207,7 +205,7 @@ fn forged_windows_do_not_make_a_silent_peer_one_that_does_not_read() {
 
 /// Our own segments, sent back to us, belong to no connection.
 #[test]
-fn our_own_segments_are_not_the_peers() {
+fn our_own_segments_do_not_count_as_the_peers() {
     let (mut us, id, raw, _) = scripted(Options::default());
     us.write(id, 10);
     let ours = raw.recv();

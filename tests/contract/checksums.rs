@@ -1,4 +1,4 @@
-//! Damaged segments, at devices that check the one checksum and not the other.
+//! Damaged segments, at devices that verify some checksums and not others.
 
 use crate::common::devices::Checking;
 use crate::common::*;
@@ -10,7 +10,7 @@ use lastbyte_sim::loopback::{
     Flags, Flow, Handshake, PEER_V4, PEER_V6, RawPeer, Segment, World, WorldConfig,
 };
 
-/// The device leaves to us: to fill both checksums in, and to check these.
+/// A device that leaves to us to fill in both checksums, and to verify these.
 fn checked_by_us(ipv4: bool, tcp: bool) -> ChecksumCapabilities {
     let of = |is_ours| match is_ours {
         true => Checksum::Both,
@@ -22,7 +22,7 @@ fn checked_by_us(ipv4: bool, tcp: bool) -> ChecksumCapabilities {
     checksums
 }
 
-/// Where the damage is.
+/// The place of the damage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Damaged {
     IpHeader,
@@ -73,7 +73,7 @@ impl Fixture {
             };
         let mut frame = segment.to_frame(self.us.world.config().medium);
         match damaged {
-            // The time to live, of which nothing depends.
+            // The time to live, on which nothing depends.
             Damaged::IpHeader => frame[ethernet + 8] ^= 0x10,
             Damaged::TcpChecksum => frame[tcp + 16] ^= 0x10,
             Damaged::TcpWindow => frame[tcp + 14] ^= 0x10,
@@ -111,7 +111,7 @@ impl Fixture {
 }
 
 #[test]
-fn what_the_device_does_not_check_we_do_each_by_itself() {
+fn we_verify_each_checksum_that_the_device_does_not() {
     for (ipv4, tcp) in [(true, true), (true, false), (false, true)] {
         let checksums = checked_by_us(ipv4, tcp);
         if ipv4 {
@@ -128,7 +128,7 @@ fn what_the_device_does_not_check_we_do_each_by_itself() {
 }
 
 #[test]
-fn a_device_that_stops_checking_is_asked_again() {
+fn the_capabilities_of_a_device_are_queried_again() {
     for damaged in [Damaged::IpHeader, Damaged::TcpChecksum, Damaged::TcpWindow] {
         let fixture = Fixture::new(PEER_V4.into(), checked_by_us(false, false));
         fixture.device.set(checked_by_us(true, true));
@@ -137,7 +137,7 @@ fn a_device_that_stops_checking_is_asked_again() {
 }
 
 #[test]
-fn intact_segments_are_taken_from_every_device() {
+fn intact_segments_are_accepted_from_every_device() {
     for (ipv4, tcp) in [(true, true), (true, false), (false, true), (false, false)] {
         let mut fixture = Fixture::new(PEER_V4.into(), checked_by_us(ipv4, tcp));
         fixture.flow.take(10);

@@ -1,5 +1,5 @@
-//! From `Closed`: every cause, latched (C2), with its ledger (C3), and reported by
-//! flush (C4) and finish (C5) too.
+//! From `Closed`: every cause is latched, has its ledger, and is also reported by flush
+//! and finish.
 
 use crate::common::*;
 use embedded_io::{Error, ErrorKind, Write};
@@ -11,8 +11,8 @@ use lastbyte_sim::loopback::{
     World, WorldConfig,
 };
 
-/// A connection that ended like this, over a script, with 100 bytes accepted
-/// and 40 acknowledged where it was ever open; and the flow's numbers.
+/// A connection over a script that ended with this cause, with 100 bytes accepted and 40
+/// acknowledged if it was ever open; and the flow's numbers.
 #[track_caller]
 fn ended(cause: Cause) -> (Us<1>, ConnectionId, RawPeer, Flow) {
     match cause {
@@ -79,7 +79,7 @@ fn ended_opened(cause: Cause) -> (Us<1>, ConnectionId, RawPeer, Flow) {
             us.writer(id).abort().expect("ours");
         }
         Cause::Unacknowledged => {
-            // It chats for a minute, and acknowledges nothing.
+            // The peer sends for a minute, and acknowledges nothing.
             let again = flow.ack();
             for second in 1..60 {
                 let (peer, again) = (raw.clone(), again.clone());
@@ -94,7 +94,7 @@ fn ended_opened(cause: Cause) -> (Us<1>, ConnectionId, RawPeer, Flow) {
     (us, id, raw, flow)
 }
 
-/// Accepted and acknowledged at the end.
+/// The accepted and acknowledged bytes at the end.
 fn account(cause: Cause) -> (u64, u64) {
     match cause {
         Cause::Refused | Cause::Unreachable | Cause::ConnectTimeout => (0, 0),
@@ -135,12 +135,12 @@ fn every_cause_is_reported_by_write_flush_finish_and_report() {
         }
         assert_eq!(us.now(), now, "there is nothing to wait for");
         let aborted = us.writer(id).abort().expect("ours");
-        assert_eq!(aborted.cause, Some(cause), "an abort comes too late");
+        assert_eq!(aborted.cause, Some(cause), "an abort is too late");
     }
 }
 
 #[test]
-fn the_kinds_are_those_of_the_contract() {
+fn the_error_kinds_are_the_documented_ones() {
     let kinds = [
         (Cause::PeerFinished, ErrorKind::BrokenPipe),
         (Cause::PeerReset, ErrorKind::ConnectionReset),
@@ -203,14 +203,14 @@ fn the_cause_is_latched_whatever_comes_later() {
         };
         assert_eq!(after, unchanged, "{cause}");
         assert!(after.writes_refused >= 480);
-        // Releasing it answers no differently until the slot is opened again.
+        // After its release the answers are the same until the slot is opened again.
         assert_eq!(us.stack.release(id), Ok(after));
         us.assert_refused(id, cause, accepted, acknowledged);
     }
 }
 
 #[test]
-fn opening_again_starts_afresh() {
+fn a_reopened_connection_starts_from_zero() {
     for cause in Cause::ALL {
         let (mut us, old, raw, _) = ended(cause);
         us.stack.set_link(false);
@@ -236,7 +236,7 @@ fn opening_again_starts_afresh() {
         raw.send(&flow.ack());
         us.writer(id).flush().expect("acknowledged");
         assert_ledger(us.ledger(id), 10, 10);
-        // No timer of the connection before is left.
+        // No timer of the previous connection is left.
         us.stack.run_for(secs(1_000));
         assert_eq!(us.state(id), State::Open);
     }
@@ -258,9 +258,9 @@ fn an_ended_connection_costs_nothing() {
 }
 
 #[test]
-fn a_second_end_in_the_same_poll_is_too_late() {
-    // Everything arrives at once: an acknowledgement, the FIN, a RST; and the
-    // user timeout is long over when we look.
+fn a_second_end_in_the_same_poll_changes_nothing() {
+    // Everything arrives at once: an acknowledgement, the FIN, a RST; and the user
+    // timeout was reached long before we poll.
     let (mut us, id, raw, mut flow) = scripted(options(|o| o.on_peer_fin(OnPeerFin::HalfClose)));
     us.write(id, 100);
     us.world.run_for(secs(1_000));
@@ -272,7 +272,7 @@ fn a_second_end_in_the_same_poll_is_too_late() {
 }
 
 #[test]
-fn a_timeout_that_passed_unpolled_is_reported_by_the_next_call() {
+fn the_next_call_reports_a_timeout_reached_without_a_poll() {
     let (mut us, id, _raw, _) = scripted(Options::default());
     us.write(id, 100);
     // No poll for an hour, and nothing has arrived.
@@ -304,7 +304,7 @@ fn dropping_the_stack_resets_what_lives() {
 }
 
 #[test]
-fn elapsed_stands_still_at_the_end() {
+fn the_elapsed_time_stops_at_the_end() {
     let (mut us, id) = connected(
         Behaviour::sink().aborting_at(at_secs(55)),
         Options::default(),
@@ -316,7 +316,7 @@ fn elapsed_stands_still_at_the_end() {
 }
 
 #[test]
-fn a_cable_cut_at_the_end_cannot_hide_the_end_that_came_before() {
+fn a_later_cable_cut_does_not_hide_the_end() {
     let (mut us, id) = connected(Behaviour::sink(), Options::default());
     us.world.peer().abort(PORT);
     us.world.run_for(ms(10));

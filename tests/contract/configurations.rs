@@ -1,4 +1,4 @@
-//! Configurations that cannot work, each refused by its name.
+//! Configurations that cannot work, each refused by name.
 
 use crate::common::*;
 use embedded_io::{Error, ErrorKind};
@@ -7,7 +7,7 @@ use lastbyte::stack::smoltcp::wire::{EthernetAddress, HardwareAddress};
 use lastbyte::stack::{Config, ConfigError, OpenError, SlotBuffers, Stack, Tracker};
 use lastbyte_sim::loopback::{World, WorldConfig};
 
-/// A device of which only the capabilities count.
+/// A device that only has capabilities.
 struct Bare(usize, Medium);
 
 impl Device for Bare {

@@ -1,4 +1,4 @@
-//! What a stack is made from, and ids that are not its own.
+//! The configuration of a stack, and ids of other stacks.
 
 use crate::common::*;
 use lastbyte::stack::smoltcp::iface::SocketSet;
@@ -13,7 +13,7 @@ use lastbyte::{Instant, Options, State};
 use lastbyte_sim::loopback::{Flags, Handshake, Segment, World, WorldConfig, our_hardware_address};
 use std::mem::ManuallyDrop;
 
-/// A device that says it carries frames of this length.
+/// A device that announces frames of this length.
 struct Of(usize, Medium);
 
 impl Device for Of {
@@ -46,8 +46,8 @@ fn made(device: Of, buffers: [SlotBuffers<'static>; 1]) -> Result<(), ConfigErro
     Stack::new(device, clock, config, buffers, storage(1)).map(|_| ())
 }
 
-/// No more than half the sequence space may be in flight, and smoltcp counts the
-/// rest: beyond 1 GiB it panics at the first ACK.
+/// At most half of the sequence space may be in flight: with a larger buffer than 1 GiB
+/// smoltcp panics at the first ACK.
 #[test]
 fn a_transmit_buffer_beyond_what_tcp_can_have_in_flight_is_refused() {
     // Never written to, so this takes no memory.
@@ -68,7 +68,7 @@ fn a_transmit_buffer_beyond_what_tcp_can_have_in_flight_is_refused() {
 }
 
 #[test]
-fn an_mtu_beyond_what_ip_can_say_is_refused() {
+fn an_mtu_beyond_the_limit_of_ip_is_refused() {
     for (len, medium) in [
         (65_536, Medium::Ip),
         (70_000, Medium::Ip),
@@ -89,10 +89,9 @@ fn an_mtu_beyond_what_ip_can_say_is_refused() {
     }
 }
 
-/// A clock that began anywhere is as good as one that began at zero, up to the end
-/// of smoltcp's time and beyond.
+/// A clock may begin at any time, up to the end of smoltcp's time and beyond.
 #[test]
-fn a_clock_near_the_end_of_time_is_no_reason_to_panic() {
+fn a_clock_near_the_end_of_time_causes_no_panic() {
     let end = 1_u64 << 63;
     for begins_at in [
         end - 3_600_000_000,
@@ -109,11 +108,11 @@ fn a_clock_near_the_end_of_time_is_no_reason_to_panic() {
             ..WorldConfig::instant()
         });
         let raw = world.raw();
-        // Not dropped where it panics: that would end all tests.
+        // It is not dropped while it panics: that would abort all tests.
         let mut us = ManuallyDrop::new(Us::<2>::new(&world));
         us.stack.listen(7_000, Options::default()).expect("a slot");
         let id = us.connect(Options::default());
-        // Whatever becomes of it: no panic.
+        // Whatever the result, it does not panic.
         for _ in 0..20 {
             us.stack.poll();
             if let Some(syn) = raw.try_recv() {
@@ -129,9 +128,9 @@ fn a_clock_near_the_end_of_time_is_no_reason_to_panic() {
     }
 }
 
-/// The same with a connection that is open.
+/// The same with an open connection.
 #[test]
-fn a_clock_that_runs_to_the_end_of_smoltcps_time_is_no_reason_to_panic() {
+fn a_clock_that_runs_to_the_end_of_smoltcps_time_causes_no_panic() {
     for left in [2_000_000, 40_000_000, 200_000_000] {
         let world = World::new(WorldConfig {
             begins_at: Instant::from_micros((1 << 63) - left),

@@ -26,7 +26,7 @@ fn deaf() -> World {
 }
 
 #[test]
-fn it_opens_over_every_family_and_medium() {
+fn a_connection_opens_over_every_family_and_medium() {
     for config in [WorldConfig::default(), WorldConfig::ip()] {
         for (ours, theirs) in [
             (IpAddress::from(OUR_V4), IpAddress::from(PEER_V4)),
@@ -67,7 +67,7 @@ fn a_rst_in_answer_to_the_syn_is_a_refusal() {
 }
 
 #[test]
-fn a_deaf_peer_is_a_connect_timeout_exactly_at_the_limit() {
+fn a_deaf_peer_causes_a_connect_timeout_at_the_exact_time() {
     let world = deaf();
     let tap = Tap::new(&world);
     let mut us = Us::<1>::new(&world);
@@ -79,7 +79,7 @@ fn a_deaf_peer_is_a_connect_timeout_exactly_at_the_limit() {
     assert!(syns.iter().filter(|s| s.flags == Flags::SYN).count() >= 4);
     us.assert_refused(id, Cause::ConnectTimeout, 0, 0);
     assert_eq!(us.report(id).elapsed, secs(30));
-    // Given up: the wire is silent, but for a RST without an answer.
+    // Given up: the wire is silent, except for a RST without an answer.
     us.stack.run_for(secs(3_600));
     assert!(tap.take().iter().all(|segment| segment.is(Flags::RST)));
 }
@@ -118,7 +118,7 @@ fn without_neighbours_an_absent_peer_is_a_connect_timeout() {
 }
 
 #[test]
-fn a_peer_that_comes_late_is_reached() {
+fn a_peer_that_appears_late_is_reached() {
     for presence in [Presence::Absent, Presence::Deaf] {
         let world = world_with(presence, WorldConfig::default());
         world.peer().listen(PORT, Behaviour::sink());
@@ -132,7 +132,7 @@ fn a_peer_that_comes_late_is_reached() {
 }
 
 #[test]
-fn lost_arp_and_lost_syn_are_repeated() {
+fn a_lost_arp_request_and_a_lost_syn_are_sent_again() {
     for dropped in 1..=3 {
         for direction in [Direction::ToPeer, Direction::ToUs] {
             let world = World::new(WorldConfig::default());
@@ -204,7 +204,7 @@ fn a_route_counts_for_what_it_leads_to_and_until_it_expires() {
     };
     assert_eq!(connect([198, 51, 100, 1]), Err(OpenError::NoRoute));
     assert_eq!(connect([192, 0, 2, 1]), Ok(true));
-    // It expires now.
+    // It expires here.
     assert_eq!(connect([192, 0, 2, 1]), Err(OpenError::NoRoute));
     assert_eq!(connect([192, 0, 2, 1]), Err(OpenError::NoRoute));
 }
@@ -256,7 +256,7 @@ fn a_write_that_waits_is_woken_by_the_refusal() {
     let id = us.connect(Options::default());
     let error = us.writer(id).write(b"early").expect_err("refused");
     assert_error(error, Cause::Refused, 0, 0);
-    // The neighbour's answer and the RST, one way slow each.
+    // The neighbour's answer and the RST, each slow in one direction.
     assert_eq!(us.now(), at_ms(6_002));
 }
 
@@ -320,7 +320,7 @@ fn aborting_before_it_is_open_stops_the_handshake() {
     let report = us.writer(id).abort().expect("a connection of ours");
     assert_eq!(report.cause, Some(Cause::Aborted));
     us.assert_refused(id, Cause::Aborted, 0, 0);
-    // The peer comes back: it hears no SYN of this connection any more.
+    // The peer responds again: it receives no SYN of this connection any more.
     world.peer().listen(PORT, Behaviour::sink());
     world.peer().set_presence(Presence::Present);
     us.stack.run_for(secs(60));
@@ -339,7 +339,7 @@ fn a_lost_address_ends_it() {
 }
 
 #[test]
-fn a_change_of_the_other_addresses_is_none_of_its_business() {
+fn a_change_of_other_addresses_does_not_affect_it() {
     let world = World::new(WorldConfig::default());
     world.peer().listen(PORT, Behaviour::sink());
     let mut us = Us::<1>::new(&world);
@@ -373,7 +373,7 @@ fn segments_of_another_host_do_not_end_it() {
 }
 
 #[test]
-fn a_fin_right_after_the_handshake_is_seen() {
+fn a_fin_right_after_the_handshake_is_detected() {
     let world = World::new(WorldConfig::default());
     world
         .peer()
@@ -413,9 +413,9 @@ fn an_address_lost_before_the_first_poll_is_noticed() {
 }
 
 #[test]
-fn an_answer_that_the_stack_below_drops_is_none() {
+fn an_answer_that_smoltcp_drops_does_not_count() {
     let peers: [IpAddress; 2] = [PEER_V4.into(), PEER_V6.into()];
-    // For another station, and of another version of IP.
+    // To another hardware address, and of another IP version.
     for (peer, octet) in [(peers[0], 0), (peers[1], 0), (peers[0], 14), (peers[1], 14)] {
         let world = World::new(WorldConfig::instant());
         let raw = world.raw();

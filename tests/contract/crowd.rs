@@ -1,5 +1,5 @@
-//! More peers on a link than smoltcp keeps hardware addresses of, of which it requests one a
-//! second: each is served as if it were alone.
+//! More peers on a link than fit into smoltcp's neighbour cache, with one request a second:
+//! each is served as if it were alone.
 
 use core::time::Duration;
 
@@ -19,7 +19,7 @@ const REST: Duration = Duration::from_secs(70);
 
 type OurStack = Stack<'static, LanDevice, LanClock, PEERS>;
 
-/// Host `index` of the LAN, by one version of IP.
+/// Host `index` of the LAN, with one IP version.
 fn address(index: usize, is_v6: bool) -> IpAddress {
     let number = 10 + u8::try_from(index).expect("few");
     if is_v6 { v6(number) } else { v4(number) }
@@ -47,7 +47,7 @@ impl Crowd {
         Self { lan, stack, ids }
     }
 
-    /// Opens one connection after the other.
+    /// Opens one connection after another.
     #[track_caller]
     fn connected(is_v6: bool, options: Options) -> Self {
         let mut crowd = Self::empty();
@@ -63,7 +63,8 @@ impl Crowd {
         crowd
     }
 
-    /// Each says something at the same time. How long until the last is acknowledged.
+    /// Each connection writes at the same time. Returns the time until the last is
+    /// acknowledged.
     #[track_caller]
     fn beat(&mut self, who: &[usize]) -> Duration {
         let from = self.lan.now();
@@ -96,7 +97,7 @@ fn sixteen_peers_are_opened_one_after_the_other_and_beat_together() {
 }
 
 #[test]
-fn peers_that_beat_more_rarely_than_an_address_is_kept_do_not_wait_for_each_other() {
+fn peers_with_expired_addresses_do_not_wait_for_each_other() {
     for is_v6 in [false, true] {
         let mut crowd = Crowd::connected(is_v6, Options::default());
         crowd.beat(&ALL_PEERS);
@@ -132,7 +133,7 @@ fn clients_of_a_server_on_the_link_are_all_served() {
     }
 }
 
-/// smoltcp requests the missing ones every second, and no other.
+/// smoltcp only requests the missing neighbours, one every second.
 #[test]
 fn unreachable_peers_delay_no_other_connection() {
     for is_v6 in [false, true] {
@@ -162,7 +163,8 @@ fn unreachable_peers_delay_no_other_connection() {
     }
 }
 
-/// Only of IPv4: the answers of these hosts do not override what is known (RFC 4861, 7.2.5).
+/// Only with IPv4: the IPv6 answers of these hosts do not override a cache entry (RFC 4861,
+/// 7.2.5).
 #[test]
 fn a_peer_with_another_network_card_is_found_within_seconds_and_delays_no_other() {
     let mut crowd = Crowd::connected(false, Options::default());
@@ -170,7 +172,7 @@ fn a_peer_with_another_network_card_is_found_within_seconds_and_delays_no_other(
     crowd.lan.host(3, |host| host.set_mac(mac(200)));
     let from = crowd.lan.now();
     let mut writer = crowd.stack.writer(crowd.ids[3]).expect("ours");
-    writer.write_all(b"to the old card").expect("open");
+    writer.write_all(b"to the old network card").expect("open");
     let mut found_after = None;
     for _ in 0..100 {
         let others: Vec<usize> = ALL_PEERS.into_iter().filter(|&index| index != 3).collect();
@@ -188,7 +190,7 @@ fn a_peer_with_another_network_card_is_found_within_seconds_and_delays_no_other(
     assert!(took < secs(4), "{took:?}");
 }
 
-/// An idle peer is found by its probes.
+/// Probes find an idle peer.
 #[test]
 fn an_idle_peer_with_another_network_card_is_found_by_keep_alives() {
     let probing = options(|o| o.keep_alive(secs(10)).user_timeout(secs(40)));
@@ -204,7 +206,7 @@ fn an_idle_peer_with_another_network_card_is_found_by_keep_alives() {
 
 /// No address is kept without bound: an unreachable peer has vanished.
 #[test]
-fn an_unreachable_peer_is_not_taken_for_a_known_one() {
+fn an_unreachable_peer_is_not_treated_as_a_known_one() {
     let mut crowd = Crowd::connected(false, options(|o| o.user_timeout(secs(20))));
     crowd.beat(&ALL_PEERS);
     crowd.lan.host(3, |host| host.is_off = true);
@@ -213,7 +215,7 @@ fn an_unreachable_peer_is_not_taken_for_a_known_one() {
     crowd.stack.run_for(secs(25));
     let report = crowd.stack.report(crowd.ids[3]).expect("ours");
     assert_eq!(report.cause, Some(Cause::Vanished));
-    // It is asked for once a second while it is tried, by smoltcp and past it.
+    // While it is tried, smoltcp and the stack each send one request a second.
     let requests = crowd.lan.take_log();
     let requests = requests.iter().filter(|sent| sent.frame[12..14] == [8, 6]);
     assert!(requests.count() < 100);

@@ -33,7 +33,7 @@ use lastbyte_sim::loopback::{
 const MTU: usize = 1514;
 const TX: usize = 4096;
 
-/// What the waker sets, and how often.
+/// The flag that the waker sets, and a count of its wakes.
 #[derive(Default)]
 struct Woken {
     is_set: AtomicBool,
@@ -47,7 +47,7 @@ impl Wake for Woken {
     }
 }
 
-/// As a board's: it sleeps unless the waker was woken since the last time. A
+/// Like a board's clock: it sleeps unless the waker was woken since the last sleep. A
 /// frame at the chip, like its interrupt, ends the sleep too.
 struct RigClock {
     inner: LoopClock,
@@ -64,7 +64,7 @@ impl Clock for RigClock {
         self.waits.set(self.waits.get() + 1);
         let until = until.unwrap_or(Instant::NEVER);
         while !self.woken.is_set.swap(false, Ordering::Relaxed) && self.inner.now() < until {
-            // In steps, because scheduled actions wake the waker only.
+            // In steps, because scheduled actions only wake the waker.
             let step = until.min(self.inner.now() + ms(10));
             self.inner.wait(Some(step));
             if self.inner.now() < step {
@@ -183,7 +183,7 @@ impl Rig {
 }
 
 #[test]
-fn every_byte_arrives_and_the_ledger_says_so() {
+fn every_byte_arrives_and_is_in_the_ledger() {
     let media = [
         (WorldConfig::default(), HardwareAddress::Ethernet(OUR_MAC.0)),
         (
@@ -231,7 +231,7 @@ fn the_first_write_after_the_fin_is_refused_without_a_poll() {
 }
 
 #[test]
-fn what_is_written_leaves_without_a_wait() {
+fn written_bytes_are_sent_without_a_wait() {
     let mut rig = Rig::new();
     let id = rig.open(Behaviour::sink(), Options::default());
     let accepted = rig.stack.writer(id).unwrap().try_write(b"now");
@@ -252,7 +252,7 @@ fn a_reset_and_a_fin_are_different_causes() {
     assert_error(error, Cause::PeerReset, 5, 5);
 }
 
-/// Drops everything from `from` on.
+/// Drops everything from this instant on.
 fn cut(world: &World, from: Instant) {
     world.at(from, |world| {
         world.set_drops(Direction::ToPeer, Drops::All);
@@ -287,7 +287,7 @@ fn a_link_that_goes_down_in_the_sleep_before_the_end_is_in_the_report() {
     let id = rig.open(Behaviour::sink(), limits);
     cut(&rig.world, at_secs(1));
     rig.world.run_until(at_secs(1));
-    // The sleep ends by the change, or, if its wake were late, by the limit.
+    // The change ends the sleep or, if its wake is late, the timeout.
     let end = at_secs(21);
     rig.set_link_at(end, LinkState::Down);
     let error = rig.stack.writer(id).unwrap().write_all(&[1; 2 * TX]);
@@ -297,7 +297,7 @@ fn a_link_that_goes_down_in_the_sleep_before_the_end_is_in_the_report() {
 }
 
 #[test]
-fn a_cable_out_and_in_ends_nothing_and_is_noted() {
+fn an_unplugged_cable_is_recorded_and_ends_nothing() {
     let mut rig = Rig::new();
     let id = rig.open(Behaviour::sink(), Options::default());
     rig.set_link_at(at_secs(1), LinkState::Down);
@@ -308,7 +308,7 @@ fn a_cable_out_and_in_ends_nothing_and_is_noted() {
     let report = writer.finish().unwrap();
     assert_eq!(report.cause, Some(Cause::Finished));
     assert!(report.link_was_down);
-    // The link is up: the next connection knows nothing of it.
+    // The link is up: the report of the next connection does not contain it.
     let id = rig.open(Behaviour::sink(), Options::default());
     assert!(!rig.report(id).link_was_down);
 }
@@ -327,7 +327,7 @@ fn an_idle_connection_sleeps() {
 }
 
 #[test]
-fn a_blocked_write_sleeps_but_for_frames_and_timers() {
+fn a_blocked_write_only_wakes_for_frames_and_timers() {
     let mut rig = Rig::new();
     let limits = options(|o| o.call_timeout(secs(600)));
     let id = rig.open(Behaviour::silent().rx_buffer(2048), limits);
@@ -339,9 +339,8 @@ fn a_blocked_write_sleeps_but_for_frames_and_timers() {
     let error = rig.stack.writer(id).unwrap().write_all(&[1; 4 * TX]);
     assert_call_timed_out(error.unwrap_err(), Timeout::NotReading);
     let (waits, frames) = (rig.waits.get() - waits, frames(&rig) - before);
-    // Each frame may wake once as it comes to the chip or goes to the channel,
-    // once more as it comes to the channel, and a timer may send it. Two more looks are made
-    // in a quiet minute.
+    // Each frame may cause one wake at the chip or on its way into the channel, and one more
+    // in the channel, and a timer may send it. There are two more wakes in a quiet minute.
     assert!(
         waits <= 5 * frames + 3,
         "{waits} sleeps for {frames} frames"
@@ -379,7 +378,7 @@ fn a_task_runs_beside_the_runner_until_its_end_or_the_limit() {
     assert!(rig.waits.get() < 10, "{} sleeps", rig.waits.get());
 }
 
-/// A driver that says what it is, and has no frames.
+/// A driver that announces its capabilities, and has no frames.
 struct Plain {
     address: HardwareAddress,
     capabilities: Capabilities,
@@ -440,7 +439,7 @@ impl Driver for Plain {
 }
 
 #[test]
-fn what_a_driver_can_do_is_passed_on() {
+fn the_capabilities_of_a_driver_are_passed_on() {
     let mut driver = Plain::new(HardwareAddress::Ethernet([2, 0, 0, 0, 0, 9]), 1514);
     driver.capabilities.max_burst_size = Some(3);
     driver.capabilities.checksum.ipv4 = Checksum::Rx;
@@ -503,8 +502,8 @@ fn a_runner_that_ends_is_not_polled_again() {
 }
 
 #[test]
-fn a_full_device_is_waited_for() {
-    // The wire takes no frame for as long as one is on it, so the channel fills.
+fn a_write_waits_for_a_full_device() {
+    // The wire accepts no frame while one is on it, so the channel fills.
     let config = WorldConfig {
         queue_frames: 1,
         latency: Duration::from_millis(7),

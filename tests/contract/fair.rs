@@ -40,7 +40,7 @@ fn open<const N: usize>(stack: &mut OurStack<N>, options: Options) -> Connection
     id
 }
 
-/// What every connection has delivered, each always with something to send.
+/// What every connection has delivered, if each always has something to send.
 #[track_caller]
 fn shares<const N: usize>(room: usize, frames: u32) -> Vec<u64> {
     let lan = Lan::new(1, N, room, FRAME_TIME);
@@ -109,7 +109,7 @@ impl Busy {
         Self { lan, stack, ids }
     }
 
-    /// Keeps them busy for so long, or until something is so.
+    /// Keeps them busy for this long, or until a condition is true.
     #[track_caller]
     fn run(&mut self, duration: Duration, is_over: impl Fn(&mut OurStack<6>) -> bool) -> Duration {
         let from = self.lan.now();
@@ -144,7 +144,7 @@ fn a_connection_opens_and_ends_beside_busy_ones() {
     );
 }
 
-/// What is received has to be acknowledged.
+/// Received data has to be acknowledged.
 #[test]
 fn a_receiver_is_served_beside_busy_writers() {
     let mut busy = Busy::new(0);
@@ -201,13 +201,13 @@ fn a_socket_of_the_application_gets_its_turn() {
         sent.expect("room");
         let lan = busy.lan.clone();
         let is_there = |_: &mut OurStack<6>| lan.host(0, |host| host.datagrams == count);
-        // Each of the four that are busy comes first a few times at most.
+        // Each of the four busy connections comes first at most a few times.
         let took = busy.run(secs(5), is_there);
         assert!(took < FRAME_TIME * 20, "number {count}: {took:?}");
     }
 }
 
-/// smoltcp keeps waiting for a neighbour, in the place of the set where it began to.
+/// smoltcp stores the wait for a neighbour with the place in the set where it began.
 #[test]
 fn an_unreachable_peer_delays_no_other_connection() {
     let mut busy = Busy::new(0);

@@ -13,7 +13,7 @@ fn reading(on_peer_fin: OnPeerFin) -> Options {
     options(|o| o.on_receive(OnReceive::Keep).on_peer_fin(on_peer_fin))
 }
 
-/// Opens a connection to such a peer, writes 1,000 bytes and finishes writing.
+/// Opens a connection to this peer, writes 1,000 bytes and finishes writing.
 fn half_closed(peer: Behaviour) -> (Us<1>, lastbyte::ConnectionId) {
     let (mut us, id) = connected(peer, reading(OnPeerFin::Refuse));
     us.write(id, 1_000);
@@ -103,7 +103,9 @@ fn finishing_with_unread_bytes_resets() {
     let peer = Behaviour::sink().staying_open().sending(*b"unread");
     let (mut us, id) = half_closed(peer);
     us.stack.run_for(secs(1));
-    us.writer(id).finish().expect("all of ours is acknowledged");
+    us.writer(id)
+        .finish()
+        .expect("all our bytes are acknowledged");
     us.stack.run_for(secs(1));
     assert!(us.world.peer().saw_rst(PORT).is_some());
 }
@@ -165,7 +167,7 @@ fn after_the_fin_of_the_peer_the_policy_decides() {
         matches!(error, WriteError::PeerClosed { how: How::Fin, .. }),
         "{error:?}"
     );
-    assert_eq!(us.report(id).writes_refused, 0, "it is no write");
+    assert_eq!(us.report(id).writes_refused, 0, "it is not a write");
 
     let (mut us, id) = connected(peer(), reading(OnPeerFin::HalfClose));
     us.stack.run_for(secs(1));
@@ -194,7 +196,7 @@ fn it_waits_for_the_handshake() {
 }
 
 #[test]
-fn a_peer_that_vanishes_after_our_fin_is_found_by_keep_alives() {
+fn keep_alives_detect_a_peer_that_vanishes_after_our_fin() {
     let peer = Behaviour::sink().staying_open();
     let options = options(|o| {
         o.on_receive(OnReceive::Keep)
@@ -204,7 +206,7 @@ fn a_peer_that_vanishes_after_our_fin_is_found_by_keep_alives() {
     let (mut us, id) = connected(peer, options);
     us.writer(id).finish_writing().expect("open");
     us.stack.run_for(secs(1_000));
-    assert_eq!(us.state(id), HALF, "its answers keep it");
+    assert_eq!(us.state(id), HALF, "its answers keep it open");
     us.world.set_drops(Direction::ToUs, Drops::All);
     us.stack.run_for(secs(60));
     assert_eq!(us.state(id), State::Closed(Cause::Vanished));

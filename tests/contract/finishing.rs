@@ -1,4 +1,4 @@
-//! From `Finishing`: draining, our FIN, and what can come between.
+//! From `Finishing`: the drain, our FIN, and what can happen in between.
 
 use crate::common::*;
 use embedded_io::Write;
@@ -88,7 +88,7 @@ fn writes_are_refused_while_it_drains() {
 }
 
 impl<const N: usize> Us<N> {
-    /// While finishing, the error of a write says that we closed, and the
+    /// Asserts that while finishing, the error of a write is that we closed, and the
     /// report has no cause yet.
     #[track_caller]
     fn assert_refused_by_us(&mut self, id: lastbyte::stack::ConnectionId) {
@@ -110,7 +110,7 @@ impl<const N: usize> Us<N> {
 
 #[test]
 fn the_finish_timeout_is_absolute() {
-    // It reads 10 bytes a second: every acknowledgement is progress.
+    // The peer reads 10 bytes a second: every acknowledgement is progress.
     let trickling = Behaviour::sink()
         .reading(10, secs(1))
         .rx_buffer(100)
@@ -216,7 +216,7 @@ fn a_rst_after_everything_is_acknowledged_changes_nothing() {
     us.assert_refused(id, Cause::Finished, 10, 10);
 }
 
-/// Whatever window it names: neither that of a RST counts, nor its ACK number.
+/// With any window: neither the window nor the ACK number of a RST counts.
 #[test]
 fn a_rst_that_acknowledges_our_fin_is_a_reset_and_acknowledges_nothing() {
     for window in [0, 1_000] {
@@ -232,8 +232,8 @@ fn a_rst_that_acknowledges_our_fin_is_a_reset_and_acknowledges_nothing() {
     }
 }
 
-/// RFC 9293, 3.10.7.4, step 1: what lies before RCV.NXT as a whole is not taken,
-/// whatever it acknowledges.
+/// RFC 9293, 3.10.7.4, step 1: a segment that is completely before RCV.NXT is not
+/// accepted, whatever it acknowledges.
 #[test]
 fn an_old_segment_does_not_acknowledge_our_fin() {
     for (flags, text) in [
@@ -293,7 +293,7 @@ fn a_fin_of_the_peer_while_finishing_changes_nothing() {
         raw.send(&flow.fin());
         us.stack.poll();
         if !acknowledges {
-            // CLOSING: both FINs are under way.
+            // CLOSING: both FINs are in flight.
             assert_eq!(us.state(id), FINISHING);
             assert_eq!(us.report(id).cause, None);
             flow.take(11);
@@ -364,7 +364,7 @@ fn an_unfinished_writer_keeps_its_slot_and_a_finished_one_does_not() {
     us.writer(id).begin_finish();
     us.stack.run_for(secs(5));
     assert_eq!(us.state(id), State::Closed(Cause::Finished));
-    // Ended, and the report was not collected.
+    // The connection has ended, and its report was not collected.
     let full = us
         .stack
         .connect((lastbyte_sim::loopback::PEER_V4, PORT), Options::default());

@@ -1,5 +1,5 @@
-//! A flood without end: the device has a frame whenever it is asked. What had arrived when
-//! a call began counts for it, and what came meanwhile stops nothing.
+//! An endless flood: the device has a frame at every poll. A call processes what had
+//! arrived when it began, and what arrives meanwhile does not block it.
 
 use crate::common::devices::Flooded;
 use crate::common::*;
@@ -12,7 +12,7 @@ use lastbyte_sim::loopback::{Behaviour, Direction, Drops, World, WorldConfig};
 /// A frame each 10 us.
 const EVERY: Duration = Duration::from_micros(10);
 
-/// How many frames are held unless a configuration says otherwise.
+/// How many frames the device holds by default.
 const USUAL: u64 = 256;
 
 /// Our end over a device whose queue of `queue` frames is always full, connected to a
@@ -54,15 +54,15 @@ fn writes_go_on() {
         }
         us.writer(id).flush().expect("acknowledged");
         assert_ledger(us.check(id).ledger, 100_000, 100_000);
-        // An acknowledgement waits at the end of the queue, for 2.56 ms: at 4 KiB a round, 25
-        // rounds of twice that, and the peer's own delays.
+        // An acknowledgement waits for 2.56 ms at the end of the queue: with 4 KiB in a round
+        // trip, that is 25 round trips of twice that time, plus the peer's own delays.
         let took = us.now().since(from);
         assert!(took < secs(2), "{way:?}: {took:?}");
     }
 }
 
 #[test]
-fn a_fin_at_the_end_of_a_full_queue_is_seen_by_the_first_write() {
+fn the_first_write_detects_a_fin_at_the_end_of_a_full_queue() {
     for queue in [1, 8, USUAL, 1_000, 5_000] {
         for way in Way::ALL {
             let (mut us, id) = flooded(Behaviour::sink(), queue, EVERY, Options::default());
@@ -85,7 +85,7 @@ fn a_write_would_not_wait() {
 }
 
 #[test]
-fn what_the_peer_says_is_read_and_answered() {
+fn data_of_the_peer_is_read_and_answered() {
     let options = options(|o| o.on_receive(OnReceive::Keep));
     let sent = pattern(0, 50_000);
     let talking = Behaviour::sink().sending(sent.clone());
@@ -101,7 +101,7 @@ fn what_the_peer_says_is_read_and_answered() {
 }
 
 #[test]
-fn a_call_that_waits_has_its_limit() {
+fn a_waiting_call_keeps_its_timeout() {
     let options = options(|o| o.call_timeout(ms(500)));
     let silent = Behaviour::silent().rx_buffer(1_000);
     let (mut us, id) = flooded(silent, USUAL, EVERY, options);
@@ -117,7 +117,7 @@ fn a_call_that_waits_has_its_limit() {
 }
 
 #[test]
-fn a_lost_segment_is_sent_again_and_a_peer_that_vanishes_is_missed() {
+fn a_lost_segment_is_retransmitted_and_a_vanished_peer_is_detected() {
     let patient = options(|o| o.user_timeout(secs(10)).call_timeout(secs(100)));
     let every = Duration::from_micros(100);
     let (mut us, id) = flooded(Behaviour::sink(), USUAL, every, patient);
@@ -142,7 +142,7 @@ fn a_lost_segment_is_sent_again_and_a_peer_that_vanishes_is_missed() {
 }
 
 #[test]
-fn a_link_that_is_followed_is_looked_at_by_a_call_that_never_sleeps() {
+fn a_call_that_never_sleeps_follows_the_link() {
     let options = options(|o| o.call_timeout(secs(1)));
     let silent = Behaviour::silent().rx_buffer(1_000);
     let (mut us, id) = flooded(silent, USUAL, EVERY, options);

@@ -1,5 +1,5 @@
-//! A FIN waits in a device that has no room for a frame of ours: most drivers hand
-//! out room for an answer with each frame, or nothing at all.
+//! A FIN waits in a device that has no room for a frame of ours: most drivers only return
+//! a received frame together with room for an answer.
 
 use crate::common::*;
 use embedded_io::Write;
@@ -8,8 +8,8 @@ use lastbyte::stack::ConnectionId;
 use lastbyte::{Cause, Options, Timeout, WriteError};
 use lastbyte_sim::loopback::{Behaviour, Direction, Handshake, World, WorldConfig};
 
-/// A device with room for so many frames, which it keeps for `busy` once it has
-/// them; and a connection over it, with nothing pending.
+/// A device with room for this many frames, which it keeps for `busy` once it has them;
+/// and a connection over it, with nothing pending.
 #[track_caller]
 fn narrow(frames: usize, busy: core::time::Duration, options: Options) -> (Us<1>, ConnectionId) {
     let world = World::new(WorldConfig {
@@ -28,16 +28,17 @@ fn no_nagle() -> Options {
     options(|o| o.nagle(Nagle::Off).call_timeout(secs(10)))
 }
 
-/// Nothing of this write is accepted; if it does not wait, it may say so.
+/// Asserts that nothing of this write is accepted. A write that does not wait may return that
+/// it would block.
 #[track_caller]
-fn assert_takes_nothing(written: Result<usize, WriteError>, way: Way, accepted: u64) {
+fn assert_accepts_nothing(written: Result<usize, WriteError>, way: Way, accepted: u64) {
     match (written, way) {
         (Err(WriteError::WouldBlock { .. }), Way::TryWrite | Way::WriteWith) => {}
         (Err(error), _) => {
             assert_eq!(error.cause(), Some(Cause::PeerFinished), "{way:?}");
             assert_eq!(error.ledger().accepted(), accepted, "{way:?}");
         }
-        (Ok(taken), _) => panic!("{way:?} took {taken} octets after a FIN"),
+        (Ok(taken), _) => panic!("{way:?} accepted {taken} octets after a FIN"),
     }
 }
 
@@ -53,8 +54,8 @@ fn a_write_after_a_fin_is_refused_though_the_transmit_queue_is_full() {
             us.world.peer().close(PORT);
             us.world.run_for(ms(50));
             let written = way.write(us.writer(id), b"more");
-            assert_takes_nothing(written, way, accepted);
-            // Once there is room it is known why.
+            assert_accepts_nothing(written, way, accepted);
+            // Once there is room the reason is known.
             us.stack.run_for(secs(5));
             us.assert_refused(id, Cause::PeerFinished, accepted, accepted);
         }
@@ -62,7 +63,7 @@ fn a_write_after_a_fin_is_refused_though_the_transmit_queue_is_full() {
 }
 
 #[test]
-fn a_write_that_waits_for_the_device_has_its_limit_and_takes_nothing() {
+fn a_write_that_waits_for_the_device_times_out_and_accepts_nothing() {
     let (mut us, id) = narrow(1, secs(3_600), no_nagle());
     us.write(id, 10);
     us.world.peer().close(PORT);
@@ -92,8 +93,8 @@ fn a_write_goes_on_once_a_full_device_without_a_fin_has_room() {
     }
 }
 
-/// The room that was left when the write began goes to the answer of what is taken
-/// in by it.
+/// The room that was left when the write began is used for the answer to what the write
+/// processes.
 #[test]
 fn a_fin_after_a_frame_whose_answer_fills_the_queue_counts() {
     for way in Way::ALL {
@@ -110,11 +111,11 @@ fn a_fin_after_a_frame_whose_answer_fills_the_queue_counts() {
         world.set_latency(Direction::ToPeer, secs(2));
         us.write(id, 10);
         us.write(id, 10);
-        // A keep-alive with an octet, which is answered at once, and the FIN.
+        // A keep-alive with an octet, which is answered at once, followed by the FIN.
         let probe = flow.ack().with_seq(flow.seq.wrapping_sub(1));
         raw.send(&probe.with_payload(*b"?"));
         raw.send(&flow.fin());
         let written = way.write(us.writer(id), b"more");
-        assert_takes_nothing(written, way, 20);
+        assert_accepts_nothing(written, way, 20);
     }
 }

@@ -1,5 +1,5 @@
-//! The model of the fuzz target (`tests/fuzz`), without a fuzzer: what it found
-//! interesting, and pseudo-random bytes.
+//! The model of the fuzz target (`tests/fuzz`), without a fuzzer: with its corpus, and
+//! with pseudo-random bytes.
 
 use std::fs;
 use std::path::Path;
@@ -12,12 +12,12 @@ const INPUTS: usize = 4_000;
 const LONGEST: usize = 400;
 
 #[test]
-fn the_corpus_holds_the_contract() {
+fn every_input_of_the_corpus_keeps_the_contract() {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus/contract");
     let mut inputs = 0;
     for entry in fs::read_dir(corpus).expect("the corpus is in the repository") {
         let path = entry.expect("readable").path();
-        // What is printed before a failure is shown with it.
+        // The test output shows this if it fails.
         println!("{}", path.display());
         fuzz::run(&fs::read(path).expect("readable"));
         inputs += 1;
@@ -25,7 +25,7 @@ fn the_corpus_holds_the_contract() {
     assert!(inputs > 20, "only {inputs} inputs");
 }
 
-/// The next of a sequence without pattern (`SplitMix64`).
+/// The next number of a pseudo-random sequence (`SplitMix64`).
 fn mix(seed: u64) -> u64 {
     let mixed = (seed ^ (seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -33,7 +33,7 @@ fn mix(seed: u64) -> u64 {
 }
 
 #[test]
-fn random_inputs_hold_the_contract() {
+fn random_inputs_keep_the_contract() {
     let mut seed = SEED;
     for number in 0..INPUTS {
         let input: Vec<u8> = (0..number % LONGEST)

@@ -1,5 +1,4 @@
-//! Segments that an attacker off the path could send, and ICMP errors: what
-//! the guard makes of them.
+//! How the guard handles ICMP errors and segments that an off-path attacker could send.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -15,7 +14,7 @@ use lastbyte_sim::loopback::{
     WorldConfig,
 };
 
-/// The segment changes nothing, and is answered with an ACK at the present
+/// Asserts that the segment changes nothing, and is answered with an ACK at the present
 /// numbers.
 #[track_caller]
 fn assert_challenged(
@@ -49,7 +48,7 @@ fn a_rst_in_the_window_but_not_exact_is_challenged() {
 }
 
 #[test]
-fn a_rst_out_of_the_window_is_dropped_in_silence() {
+fn a_rst_out_of_the_window_is_silently_dropped() {
     let (mut us, id, raw, flow) = scripted(Options::default());
     for off in [u32::MAX, 1 << 20, 1 << 31] {
         raw.send(&flow.rst().with_seq(flow.seq.wrapping_add(off)));
@@ -60,7 +59,7 @@ fn a_rst_out_of_the_window_is_dropped_in_silence() {
 }
 
 #[test]
-fn a_rst_whose_data_reaches_into_the_window_is_dropped_in_silence() {
+fn a_rst_whose_data_reaches_into_the_window_is_silently_dropped() {
     let (mut us, id, raw, flow) = scripted(Options::default());
     for below in [1, 100, 1_000] {
         let rst = flow.rst().with_seq(flow.seq.wrapping_sub(below));
@@ -104,7 +103,7 @@ fn the_rules_hold_after_a_hop_by_hop_header() {
 }
 
 #[test]
-fn an_exact_rst_counts_also_after_data_of_the_same_moment() {
+fn an_exact_rst_counts_even_after_data_in_the_same_poll() {
     let (mut us, id, raw, mut flow) = scripted(Options::default());
     raw.send(&flow.data(b"last words"));
     raw.send(&flow.rst());
@@ -114,7 +113,7 @@ fn an_exact_rst_counts_also_after_data_of_the_same_moment() {
 
 /// smoltcp panics at a SYN for a socket that has announced no window yet.
 #[test]
-fn a_syn_before_ours_has_left_is_dropped() {
+fn a_syn_before_ours_was_sent_is_dropped() {
     let world = World::new(WorldConfig::instant());
     let raw = world.raw();
     world.set_drops(Direction::ToPeer, Drops::All);
@@ -160,7 +159,7 @@ fn an_ack_of_what_was_never_sent_is_challenged_and_credits_nothing() {
 }
 
 #[test]
-fn a_fin_beyond_the_window_is_challenged_and_its_data_not_taken() {
+fn a_fin_beyond_the_window_is_challenged_and_its_data_not_accepted() {
     let (mut us, id, raw, flow) = scripted(Options::default());
     // It begins at RCV.NXT and ends beyond any buffer of the fixture's.
     let fin = flow.segment(Flags::FIN | Flags::ACK);
@@ -278,7 +277,7 @@ fn fin_wait_2_is_left_after_the_finish_timeout() {
     raw.send(&flow.ack());
     us.stack.poll();
     assert_eq!(us.state(id), State::Closed(Cause::Finished));
-    // The peer never closes. Within the limit its data is still acknowledged.
+    // The peer never closes. Until the timeout its data is still acknowledged.
     us.stack.run_for(secs(29));
     raw.send(&flow.data(b"more"));
     us.stack.run_for(ms(100));
@@ -304,7 +303,7 @@ fn a_segment_that_overtook_another_waits_for_it() {
 }
 
 #[test]
-fn data_that_overruns_the_window_is_taken_as_far_as_it_goes() {
+fn data_beyond_the_window_is_accepted_up_to_its_edge() {
     let keep = options(|o| o.on_receive(OnReceive::Keep));
     let (mut us, id, raw, flow) = scripted(keep);
     let data = pattern(0, RX + 10);
@@ -316,7 +315,7 @@ fn data_that_overruns_the_window_is_taken_as_far_as_it_goes() {
     assert_eq!(read[..RX], data[..RX]);
 }
 
-/// Whether the peer counts as heard by a segment.
+/// Whether a segment counts as hearing the peer.
 fn is_heard(make: impl Fn(&Flow) -> Segment) -> bool {
     let (mut us, id, raw, flow) = scripted(Options::default());
     us.write(id, 10);
@@ -332,11 +331,11 @@ fn is_heard(make: impl Fn(&Flow) -> Segment) -> bool {
 }
 
 #[test]
-fn what_the_peer_may_have_sent_is_hearing_it_and_what_it_cannot_have_is_not() {
+fn only_segments_that_the_peer_can_have_sent_count_as_hearing_it() {
     let at = |ahead: u32| move |flow: &Flow| flow.ack().with_seq(flow.seq.wrapping_add(ahead));
     let edge = RX as u32;
     assert!(is_heard(at(0)));
-    // A keep-alive probe, and data as old as a receive buffer of it.
+    // A keep-alive probe, and data that is older by one receive buffer.
     assert!(is_heard(at(u32::MAX)));
     assert!(is_heard(at(0_u32.wrapping_sub(edge))));
     assert!(
@@ -396,7 +395,7 @@ fn icmp_frame(to: IpAddress) -> Vec<u8> {
     frames.take().pop().expect("it arrived")
 }
 
-/// The message with another type and a checksum that fits (RFC 1624).
+/// The message with another type and an adapted checksum (RFC 1624).
 fn retyped(mut frame: Vec<u8>, at: usize, kind: u8) -> Vec<u8> {
     let word = |bytes: &[u8]| u32::from(u16::from_be_bytes([bytes[0], bytes[1]]));
     let (old, checksum) = (word(&frame[at..]), word(&frame[at + 2..]));
@@ -431,7 +430,7 @@ fn only_an_intact_icmp_message_of_the_right_type_counts() {
         assert_eq!(
             advice(retyped(frame, at, unreachable)),
             Some(Advice::Icmp),
-            "{to}: else the altered one was refused for its checksum"
+            "{to}: otherwise the altered one was refused for its checksum"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! ICMP errors about our segments: which are heeded, and when.
+//! ICMP errors about our segments: which have an effect, and when.
 
 use crate::common::frames::icmp;
 use crate::common::*;
@@ -9,7 +9,7 @@ use lastbyte_sim::loopback::{
     Handshake, OUR_V4, OUR_V6, PEER_V4, PEER_V6, RawPeer, Segment, World, WorldConfig,
 };
 
-/// Our end connects; its SYN was received.
+/// Our end while it connects, after its SYN was received.
 #[track_caller]
 fn calling(to: IpAddress) -> (Us<1>, ConnectionId, RawPeer, Segment) {
     let world = World::new(WorldConfig::instant());
@@ -22,7 +22,7 @@ fn calling(to: IpAddress) -> (Us<1>, ConnectionId, RawPeer, Segment) {
     (us, id, raw, syn)
 }
 
-/// The router that says it.
+/// The router that sends it.
 fn router(to: IpAddress) -> IpAddress {
     match to {
         IpAddress::Ipv4(_) => Ipv4Address::new(10, 77, 0, 254).into(),
@@ -37,7 +37,7 @@ fn ours(to: IpAddress) -> IpAddress {
     }
 }
 
-/// Says it of `segment`.
+/// Sends the error about `segment`.
 fn report_icmp(us: &mut Us<1>, raw: &RawPeer, message: (u8, u8), segment: &Segment) {
     let medium = us.world.config().medium;
     let between = (router(segment.dst), segment.src);
@@ -49,11 +49,11 @@ fn report_icmp(us: &mut Us<1>, raw: &RawPeer, message: (u8, u8), segment: &Segme
 /// policy, 6 the route is rejected; 3.4, code 1: an unknown next header, TCP.
 const HARD_V6: [(u8, u8); 5] = [(1, 1), (1, 4), (1, 5), (1, 6), (4, 1)];
 
-/// Those that may pass, and other trouble with a packet.
+/// Soft errors, and other problems with a packet.
 const SOFT_V6: [(u8, u8); 3] = [(1, 0), (1, 2), (1, 3)];
 
 #[test]
-fn an_icmpv6_error_that_will_not_pass_ends_an_attempt_at_once() {
+fn a_hard_icmpv6_error_ends_an_attempt_at_once() {
     for message in HARD_V6 {
         let (mut us, id, raw, syn) = calling(PEER_V6.into());
         report_icmp(&mut us, &raw, message, &syn);
@@ -72,7 +72,7 @@ fn an_icmpv6_error_that_will_not_pass_ends_an_attempt_at_once() {
     }
 }
 
-/// RFC 5927, 5.2: an open connection outlives all of them.
+/// RFC 5927, 5.2: none of them ends an open connection.
 #[test]
 fn no_icmpv6_error_ends_an_open_connection() {
     for message in HARD_V6.into_iter().chain(SOFT_V6) {
@@ -86,9 +86,9 @@ fn no_icmpv6_error_ends_an_open_connection() {
     }
 }
 
-/// What is not about an unreachable host or protocol says nothing.
+/// A message that is not about an unreachable host or protocol has no effect.
 #[test]
-fn other_icmpv6_messages_say_nothing() {
+fn other_icmpv6_messages_have_no_effect() {
     for message in [(3, 0), (3, 1), (4, 0), (4, 2), (128, 0), (1, 7), (1, 255)] {
         let (mut us, id, raw, syn) = calling(PEER_V6.into());
         report_icmp(&mut us, &raw, message, &syn);
@@ -130,18 +130,18 @@ fn an_icmp_error_for_another_host_is_ignored() {
             assert_eq!(us.state(id), State::Connecting, "to {other}");
             assert_eq!(us.stack.poll_advice(id), Ok(None), "to {other}");
         }
-        // The same to us is heeded, or the test says nothing.
+        // The same error to us has an effect; otherwise the test would prove nothing.
         raw.send_frame(icmp(medium, (router(peer), ours(peer)), message, &syn));
         us.stack.poll();
         assert_eq!(us.state(id), State::Closed(Cause::Unreachable));
     }
 }
 
-/// RFC 9293, 3.9.2.2: what routers said while connecting is the reason, once the
-/// limit is reached and nothing else came; said once and then never again, it is
-/// none any more for a peer that answers.
+/// RFC 9293, 3.9.2.2: a router's error while connecting is the cause if the timeout is
+/// reached and nothing else has arrived. If the peer answers after the error, it is not
+/// the cause any more.
 #[test]
-fn what_a_router_said_is_the_reason_at_the_connect_timeout() {
+fn a_routers_error_is_the_cause_at_the_connect_timeout() {
     for (peer, messages) in [
         (
             IpAddress::from(PEER_V4),

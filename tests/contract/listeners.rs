@@ -1,4 +1,4 @@
-//! Listeners among callers that are slow, many, forged, or come back.
+//! Listeners with callers that are slow, many, forged, or connect again.
 
 use crate::common::*;
 use lastbyte::stack::ConnectionId;
@@ -19,22 +19,22 @@ fn listening<const N: usize>() -> (Us<N>, [ConnectionId; N], RawPeer) {
     (us, ids, raw)
 }
 
-/// A SYN from that port, as anybody could send it.
+/// A SYN from this port, as any host could send it.
 fn syn(port: u16, isn: u32) -> Segment {
     Segment::new(port, OURS, Flags::SYN, isn, 0)
 }
 
-/// What our end said to that port.
+/// What our end sent to this port.
 fn said_to(raw: &RawPeer, port: u16) -> Vec<Segment> {
     let said = core::iter::from_fn(|| raw.try_recv());
     said.filter(|segment| segment.dst_port == port).collect()
 }
 
-/// A caller that repeats its SYN as every TCP does: how long until our end answers,
-/// within a minute.
+/// A caller that retransmits its SYN like every TCP. Returns the time until our end
+/// answers, within a minute.
 #[track_caller]
 fn answered_after<const N: usize>(us: &mut Us<N>, raw: &RawPeer, port: u16) -> Segment {
-    // RFC 6298: after one second, and twice as long each time.
+    // RFC 6298: after one second, then with doubled pauses.
     for pause in [1, 2, 4, 8, 16, 32] {
         raw.send(&syn(port, 5_000));
         us.stack.run_for(ms(20));
@@ -52,10 +52,10 @@ fn answered_after<const N: usize>(us: &mut Us<N>, raw: &RawPeer, port: u16) -> S
     panic!("no answer for a minute");
 }
 
-/// One spoofed SYN each time a listener is free does not keep a true caller out,
-/// nor is it reset.
+/// If a spoofed SYN arrives each time a listener is free, a true caller is still served,
+/// and is not reset.
 #[test]
-fn a_caller_gets_through_after_one_that_never_completes() {
+fn a_caller_is_served_after_one_that_never_completes() {
     fn check<const N: usize>() {
         let (mut us, ids, raw) = listening::<N>();
         for spoofed in 0..N {
@@ -76,7 +76,7 @@ fn a_caller_gets_through_after_one_that_never_completes() {
     check::<4>();
 }
 
-/// The same where the connect timeout is set, to more or less than that.
+/// The same with a connect timeout that is set to more or less than that.
 #[test]
 fn a_handshake_takes_five_seconds_at_most_whatever_the_connect_timeout() {
     for (limit, longest) in [(2, 2), (5, 5), (30, 5), (300, 5)] {
@@ -93,7 +93,7 @@ fn a_handshake_takes_five_seconds_at_most_whatever_the_connect_timeout() {
         us.stack.run_for(ms(40));
         assert_eq!(us.stack.endpoints(id), Ok(None), "{limit} s");
         assert_eq!(us.state(id), State::Listening);
-        // Nothing of it is left.
+        // Nothing of the handshake is left.
         us.stack.run_for(secs(10));
         while raw.try_recv().is_some() {}
         us.stack.run_for(secs(1_000));
@@ -101,7 +101,7 @@ fn a_handshake_takes_five_seconds_at_most_whatever_the_connect_timeout() {
     }
 }
 
-/// Twice as many callers at a time as there are listeners: the others wait.
+/// Twice as many callers at once as listeners: the others wait.
 #[test]
 fn more_callers_than_listeners_are_all_served() {
     const CALLERS: u16 = 20;
@@ -144,7 +144,7 @@ fn more_callers_than_listeners_are_all_served() {
     }
 }
 
-/// What becomes of the slot whose connection has ended.
+/// What happens to the slot whose connection has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Slot {
     Held,
@@ -179,15 +179,15 @@ fn served<const N: usize>(slot: Slot) -> (Us<N>, RawPeer, Flow) {
     (us, raw, flow)
 }
 
-/// RFC 9293, 3.6.1; RFC 1122, 4.2.2.13: a caller that comes back from the same
-/// port, with numbers beyond those of before, is accepted out of TIME-WAIT.
+/// RFC 9293, 3.6.1; RFC 1122, 4.2.2.13: a caller that connects again from the same port,
+/// with higher sequence numbers, is accepted out of TIME-WAIT.
 #[test]
-fn a_client_with_a_fixed_port_comes_back_at_once() {
+fn a_client_with_a_fixed_port_can_reconnect_at_once() {
     fn check<const N: usize>(slot: Slot) {
         for pause in [ms(0), secs(1), secs(9), secs(11), secs(29), secs(70)] {
             let (mut us, raw, flow) = served::<N>(slot);
             us.stack.run_for(pause);
-            // A SYN as every TCP repeats it.
+            // A SYN that is retransmitted, like every TCP does.
             let isn = flow.seq.wrapping_add(100_000);
             let mut answer = None;
             for _ in 0..3 {
@@ -212,10 +212,9 @@ fn a_client_with_a_fixed_port_comes_back_at_once() {
     }
 }
 
-/// What an old duplicate of the connection before says changes nothing of the one
-/// that took its place.
+/// An old duplicate of the previous connection changes nothing in the new one.
 #[test]
-fn old_duplicates_do_not_harm_a_client_that_came_back() {
+fn old_duplicates_do_not_harm_a_client_that_reconnected() {
     let (mut us, raw, old) = served::<1>(Slot::Released);
     let id = us.stack.listen(OURS, Options::default()).expect("a slot");
     let again = Handshake {

@@ -118,7 +118,7 @@ fn several_listeners_share_a_port_and_further_peers_wait() {
     assert_eq!(ports, [101, 102, 103]);
 }
 
-/// Sends a SYN and takes our SYN|ACK; the handshake is half done.
+/// Sends a SYN and receives our SYN|ACK; the handshake stays incomplete.
 #[track_caller]
 fn half_open<const N: usize>(us: &mut Us<N>, raw: &RawPeer, port: u16) -> Flow {
     raw.call(port, (OUR_V4, OURS), Handshake::default(), || {
@@ -139,7 +139,7 @@ fn a_rst_during_the_handshake_goes_back_to_listening() {
         assert_eq!(us.state(id), State::Listening);
         assert_eq!(us.stack.endpoints(id), Ok(None));
     }
-    // No timer is left of them.
+    // No timer of the handshakes is left.
     us.stack.run_for(secs(31));
     assert_eq!(us.stack.poll(), None);
     let open = raw.open(200, (OUR_V4, OURS), Handshake::default(), || {
@@ -177,7 +177,7 @@ fn a_half_open_handshake_is_dropped_at_the_connect_timeout() {
         us.stack.poll();
     });
     assert_eq!(us.state(id), State::Open);
-    // The handshake of before limits nothing any more.
+    // The timeout of the earlier handshake has no effect any more.
     us.stack.run_for(secs(1_000));
     assert_eq!(us.state(id), State::Open);
 }
@@ -216,7 +216,7 @@ fn a_lost_syn_ack_is_sent_again() {
 }
 
 #[test]
-fn a_fin_right_after_the_handshake_is_seen() {
+fn a_fin_right_after_the_handshake_is_detected() {
     let world = World::new(WorldConfig::instant());
     let raw = world.raw();
     let mut us = Us::<1>::new(&world);
@@ -265,7 +265,7 @@ fn finish_and_abort_stop_the_listening() {
             assert!(raw.recv().is(Flags::RST));
         }
         let syn = lastbyte_sim::loopback::Segment::new(101, OURS, Flags::SYN, 0, 0);
-        // An answer to a neighbour that is not known yet is lost.
+        // An answer is lost if the neighbour is not yet resolved.
         raw.send(&syn);
         us.stack.run_for(secs(2));
         while raw.try_recv().is_some() {}
@@ -278,7 +278,7 @@ fn finish_and_abort_stop_the_listening() {
 }
 
 #[test]
-fn listening_outlives_a_lost_address() {
+fn listening_continues_after_a_lost_address() {
     let world = World::new(WorldConfig::default());
     let mut us = Us::<1>::new(&world);
     let id = listening(&mut us, Options::default());
@@ -351,7 +351,7 @@ fn only_the_address_it_listens_at_counts() {
 }
 
 #[test]
-fn port_zero_is_no_place_to_listen() {
+fn listening_at_port_zero_is_refused() {
     let world = World::new(WorldConfig::default());
     let mut us = Us::<1>::new(&world);
     let refused = us.stack.listen(0, Options::default());

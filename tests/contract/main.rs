@@ -1,4 +1,4 @@
-//! What a writer can rely on: tests of the stack in virtual time, without root and
+//! The guarantees for a writer: tests of the stack in virtual time, without root and
 //! without a network.
 //!
 //! A module is named after the state in which its tests begin, or after the part under
@@ -7,7 +7,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
-// By the state in which the connection is.
+// By the state of the connection.
 mod closed;
 mod connecting;
 mod finish_writing;
@@ -16,7 +16,7 @@ mod listening;
 mod open;
 mod peer_finished;
 
-// By what is under test.
+// By the part under test.
 mod addresses;
 mod announced;
 mod blind;

@@ -1,4 +1,4 @@
-//! From `Open`: what Nagle's algorithm holds back, and what sends it.
+//! From `Open`: what Nagle's algorithm holds back, and which calls send it.
 
 use crate::common::*;
 use embedded_io::Write;
@@ -27,8 +27,8 @@ fn nagle_holds_a_small_segment_back_while_one_is_in_flight() {
     }
 }
 
-/// Nothing can be added to what is held back in a full buffer, and a peer may
-/// wait for a second segment before it acknowledges the first.
+/// Nothing can be added to what is held back in a full buffer, and a peer may wait for a
+/// second segment before it acknowledges the first.
 #[test]
 fn nagle_holds_nothing_back_once_a_write_finds_no_room() {
     let world = World::new(WorldConfig::instant());
@@ -57,8 +57,8 @@ fn nagle_holds_nothing_back_once_a_write_finds_no_room() {
     assert_eq!(raw.recv().payload, pattern(2_048, 10));
 }
 
-/// The congestion window has room for less than a segment more, the buffer holds
-/// many: no small segment leaves between the full ones (RFC 9293, 3.8.6.2.1).
+/// The congestion window has room for less than another segment, and the buffer holds
+/// many: no small segment is sent between the full ones (RFC 9293, 3.8.6.2.1).
 #[test]
 fn a_full_buffer_leaves_in_full_segments_while_the_congestion_window_is_small() {
     let world = World::new(WorldConfig::instant());
@@ -82,8 +82,8 @@ fn a_full_buffer_leaves_in_full_segments_while_the_congestion_window_is_small() 
     raw.recv_nothing();
 }
 
-/// What is left of a large buffer waits to be a full segment itself: not one small
-/// segment after each large one.
+/// The rest of a large buffer waits until it fills a segment: no small segment follows
+/// each large one.
 #[test]
 fn nagle_holds_back_the_rest_of_a_full_buffer_of_sixteen_segments() {
     let world = World::new(WorldConfig::instant());
@@ -120,13 +120,13 @@ fn a_flush_sends_at_once_what_nagle_held_back() {
     let late = us.writer(id).flush().expect_err("nothing is acknowledged");
     assert_call_timed_out(late, Timeout::Call);
     assert_eq!(raw.recv().payload, pattern(10, 10));
-    // The next write waits as before.
+    // The next write waits again.
     us.write(id, 10);
     raw.recv_nothing();
 }
 
-/// A peer with delayed acknowledgements costs each buffer one such delay, and
-/// not another for the small segment at its start.
+/// With a peer that delays acknowledgements, each buffer costs one such delay, and not
+/// another one for the small segment at its start.
 #[test]
 fn small_writes_into_a_tiny_buffer_wait_once_for_each_buffer() {
     let buffers = 100;

@@ -1,6 +1,6 @@
-//! Another machine takes the peer's place, or it comes back with another Ethernet address:
-//! what is known of neighbours is forgotten where that would be noticed, long before the
-//! minute is over that smoltcp keeps it.
+//! Another machine replaces the peer, or the peer returns with another Ethernet address:
+//! the stack forgets its neighbour where that matters, long before smoltcp's minute is
+//! over.
 
 use core::time::Duration;
 
@@ -15,7 +15,7 @@ use lastbyte_sim::loopback::{
 
 const OTHER_MAC: EthernetAddress = EthernetAddress([0x02, 0x77, 0, 0, 0, 9]);
 
-/// No host has it.
+/// An address that no host has.
 const ABSENT: IpAddress = IpAddress::Ipv4(Ipv4Address::new(10, 77, 0, 99));
 
 fn impatient() -> Options {
@@ -47,7 +47,7 @@ fn connected_to<const N: usize>(to: IpAddress, options: Options) -> (Us<N>, Conn
     (us, id)
 }
 
-/// How long writing and flushing take.
+/// The time to write and flush.
 #[track_caller]
 fn time_to_deliver<const N: usize>(us: &mut Us<N>, id: ConnectionId) -> Duration {
     let from = us.now();
@@ -56,7 +56,8 @@ fn time_to_deliver<const N: usize>(us: &mut Us<N>, id: ConnectionId) -> Duration
     us.now().since(from)
 }
 
-/// Only of IPv4: the answers of this peer do not override what is known (RFC 4861, 7.2.5).
+/// Only with IPv4: the IPv6 answers of this peer do not override a cache entry (RFC 4861,
+/// 7.2.5).
 #[test]
 fn a_connection_whose_peer_was_replaced_reaches_the_machine_in_its_place() {
     let (mut us, id) = connected_to::<1>(PEER_V4.into(), patient());
@@ -74,7 +75,7 @@ fn a_connection_whose_peer_was_replaced_reaches_the_machine_in_its_place() {
 }
 
 #[test]
-fn the_connection_after_a_peer_that_vanished_finds_the_one_in_its_place() {
+fn the_connection_after_a_vanished_peer_reaches_its_replacement() {
     for to in peers() {
         let (mut us, id) = connected_to::<1>(to, impatient());
         us.world.peer().set_presence(Presence::Absent);
@@ -92,7 +93,7 @@ fn the_connection_after_a_peer_that_vanished_finds_the_one_in_its_place() {
 }
 
 #[test]
-fn an_attempt_finds_the_machine_that_has_taken_the_place_of_one_that_was_known() {
+fn an_attempt_reaches_the_replacement_of_a_known_machine() {
     let (mut us, id) = connected_to::<1>(PEER_V4.into(), patient());
     us.writer(id).finish().expect("in order");
     us.stack.run_for(secs(1));
@@ -136,7 +137,7 @@ fn a_link_that_is_followed_and_comes_up_counts_too() {
     assert!(us.report(id).link_was_down);
 }
 
-/// A link that was up all the time says nothing about the neighbours, and requests for them
+/// A link that was always up gives no reason to forget neighbours, and to resolve them
 /// again takes a round trip.
 #[test]
 fn a_link_that_stays_up_forgets_no_neighbour() {
@@ -152,10 +153,10 @@ fn a_link_that_stays_up_forgets_no_neighbour() {
     assert_eq!(time_to_deliver(&mut us, id), known + ms(2));
 }
 
-/// smoltcp sends one request a second, and for an unreachable peer it would send one
-/// each time.
+/// smoltcp sends one request a second, and would send each of them for the unreachable
+/// peer.
 #[test]
-fn an_attempt_after_one_without_an_answer_holds_up_no_other_connection() {
+fn an_attempt_after_one_without_an_answer_delays_no_other_connection() {
     let (mut us, id) = connected_to::<2>(PEER_V4.into(), Options::default());
     let known = time_to_deliver(&mut us, id);
     for _ in 0..3 {

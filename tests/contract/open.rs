@@ -30,7 +30,7 @@ fn a_mebibyte_byte_by_byte_arrives_exactly() {
 }
 
 #[test]
-fn a_mebibyte_without_a_copy_arrives_exactly() {
+fn a_mebibyte_written_without_a_copy_arrives_exactly() {
     for tx in [1, 7, 1_460, 16_384] {
         let total = MIB.min(tx * 10_000);
         let world = World::new(WorldConfig::default());
@@ -54,7 +54,7 @@ fn a_mebibyte_without_a_copy_arrives_exactly() {
 }
 
 #[test]
-fn what_was_written_without_a_copy_leaves_at_once() {
+fn bytes_written_without_a_copy_are_sent_at_once() {
     let (mut us, id, raw, _) = scripted(Options::default());
     let fill = |room: &mut [u8]| {
         room[..10].copy_from_slice(&pattern(0, 10));
@@ -80,7 +80,7 @@ fn a_device_that_is_full_most_of_the_time_loses_nothing() {
 }
 
 #[test]
-fn a_fill_that_claims_too_much_is_taken_at_the_room_it_had() {
+fn a_fill_that_claims_too_much_is_limited_to_its_room() {
     let (mut us, id) = connected(Behaviour::sink(), Options::default());
     let bytes = pattern(0, TX);
     let taken = us.writer(id).write_with(|room| {
@@ -96,7 +96,7 @@ fn a_fill_that_claims_too_much_is_taken_at_the_room_it_had() {
 }
 
 #[test]
-fn a_write_takes_what_fits_and_waits_only_for_the_first_byte() {
+fn a_write_accepts_what_fits_and_waits_only_for_the_first_byte() {
     let (mut us, id) = connected(Behaviour::silent().rx_buffer(1_000), Options::default());
     assert_eq!(us.try_write(id, 10_000), Ok(TX));
     us.stack.run_for(secs(1));
@@ -130,7 +130,7 @@ fn a_flush_waits_for_the_last_acknowledgement() {
     assert_eq!(us.now(), from);
     assert_ledger(us.check(id).ledger, 100, 0);
     us.writer(id).flush().expect("acknowledged");
-    // There, the peer's delay, and back.
+    // The latency, the peer's delay, and the latency back.
     assert_eq!(us.now(), from + ms(12));
     assert_ledger(us.check(id).ledger, 100, 100);
 }
@@ -178,7 +178,7 @@ fn a_rst_ends_with_what_was_acknowledged_before_it() {
     us.write(id, 10);
     assert_eq!(raw.recv().payload, pattern(0, 10));
     flow.take(4);
-    // Both are taken in by the same call.
+    // The same call processes both.
     raw.send(&flow.ack());
     raw.send(&flow.rst());
     us.assert_refused(id, Cause::PeerReset, 10, 4);
@@ -230,7 +230,7 @@ fn a_blocked_call_is_woken_by_the_fin_just_when_it_arrives() {
         let at = us.now() + secs(17);
         us.world.at(at, |world| world.peer().close(PORT));
         if is_flush {
-            // Bytes accepted before a FIN may still be read: it goes on.
+            // Bytes accepted before a FIN may still be read, so the drain goes on.
             let error = us.writer(id).flush().expect_err("nothing is read");
             assert_call_timed_out(error, Timeout::NotReading);
         } else {
@@ -272,7 +272,7 @@ fn a_blocked_call_is_woken_by_the_user_timeout() {
         };
         let error = woken.expect_err("vanished");
         assert_error(error, Cause::Vanished, accepted, 1_000);
-        // The neighbour is forgotten after a minute, so that the last probe cannot leave.
+        // The neighbour is forgotten after a minute, so that the last probe cannot be sent.
         let probes = tap.take();
         let last = probes.iter().rfind(|s| !s.is(Flags::RST)).expect("probes");
         let overdue = last.time + secs(75);
@@ -305,14 +305,14 @@ fn a_lost_address_ends_it_before_a_call_blocks_and_credits_nothing() {
 }
 
 #[test]
-fn of_two_addresses_the_loss_of_one_ends_what_used_it() {
+fn the_loss_of_one_of_two_addresses_ends_the_connections_that_used_it() {
     for (lost, kept) in [(0, 1), (1, 0)] {
         let (mut us, id) = connected(Behaviour::sink(), Options::default());
         us.write(id, 100);
         us.stack.run_for(secs(1));
         us.set_addresses(&OUR_ADDRESSES[kept..=kept]);
         us.stack.poll();
-        // It is connected over IPv4, the first.
+        // It is connected over IPv4, the first address.
         let expected = match lost {
             0 => State::Closed(Cause::AddressLost),
             _ => State::Open,
@@ -322,7 +322,7 @@ fn of_two_addresses_the_loss_of_one_ends_what_used_it() {
 }
 
 #[test]
-fn an_address_that_comes_back_unseen_is_not_lost() {
+fn an_address_removed_and_added_between_polls_is_not_lost() {
     let (mut us, id) = connected(Behaviour::sink(), Options::default());
     us.write(id, 100);
     us.lose_addresses();
@@ -356,7 +356,7 @@ fn a_link_that_was_down_is_recorded_and_ends_nothing() {
 }
 
 #[test]
-fn a_connection_opened_while_the_link_is_down_says_so() {
+fn a_connection_opened_while_the_link_is_down_reports_it() {
     let world = World::new(WorldConfig::default());
     let mut us = Us::<1>::new(&world);
     us.stack.set_link(false);
@@ -383,7 +383,7 @@ fn aborting_sends_a_rst_at_snd_nxt() {
         assert_eq!(rst.seq, flow.ack.wrapping_add(in_flight));
         raw.recv_nothing();
         us.assert_refused(id, Cause::Aborted, 100, 0);
-        // Nothing that comes late is credited.
+        // Nothing that arrives late counts as acknowledged.
         flow.take(in_flight);
         raw.send(&flow.ack());
         us.assert_refused(id, Cause::Aborted, 100, 0);
@@ -402,8 +402,8 @@ fn the_peer_sees_the_rst_of_an_abort_at_once() {
     assert_eq!(us.world.peer().saw_rst(PORT), Some(now + ms(1)));
 }
 
-/// Our end over a device that is busy with a frame for this long, when it
-/// aborts: how long that took, and whether the RST has left.
+/// Aborts over a device that is busy with a frame for this long. Returns how long the
+/// abort took, and whether the RST was sent.
 fn aborted_while_busy_for(latency: Duration) -> (Duration, bool) {
     let world = World::new(WorldConfig {
         queue_frames: 1,
@@ -440,7 +440,7 @@ fn a_wait_returns_as_soon_as_it_has_served_what_was_due() {
     let (mut us, id, raw, _) = scripted(Options::default());
     us.write(id, 10);
     assert_eq!(raw.recv().payload.len(), 10);
-    // The retransmission is due when the clock has passed its time unseen.
+    // The retransmission is due: the clock has passed its time without a poll.
     let next = us.stack.poll().expect("a timer runs");
     us.stack.clock_mut().wait(Some(next));
     let now = us.now();

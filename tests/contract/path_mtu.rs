@@ -1,4 +1,4 @@
-//! Paths that carry smaller packets than our device: who makes ours smaller, and when.
+//! Paths that carry smaller packets than our device: what limits ours, and when.
 
 use crate::common::devices::Checking;
 use crate::common::frames::{too_big, with_options};
@@ -16,16 +16,16 @@ use lastbyte_sim::loopback::{
 use std::cell::RefCell;
 use std::rc::Rc;
 
-/// The port our end listens at.
+/// The port at which our end listens.
 const OURS: u16 = 7_000;
 
 /// A host beyond our IPv6 link.
 const FAR_V6: Ipv6Address = Ipv6Address::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
 
-/// On our link, but not in the first half of it that our address is in.
+/// On our link, but with another first half than our address.
 const HALF_V6: Ipv6Address = Ipv6Address::new(0xfd77, 0, 0, 1, 0, 0, 0, 1);
 
-/// Who opens the connection.
+/// The end that opens the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Opener {
     We,
@@ -46,7 +46,7 @@ fn router(peer: IpAddress) -> IpAddress {
     }
 }
 
-/// The connection that `opener` opens, where the peer's SYN has these options.
+/// A connection opened by `opener`; the peer's SYN has these options.
 struct Case {
     us: Us<1>,
     id: ConnectionId,
@@ -115,7 +115,7 @@ impl Case {
         Self { us, id, raw, flow }
     }
 
-    /// Writes so much, and acknowledges each segment. The sizes of all.
+    /// Writes this much, and acknowledges each segment. Returns the sizes of all.
     #[track_caller]
     fn sizes(&mut self, len: usize) -> Vec<usize> {
         self.us.write(self.id, len);
@@ -140,7 +140,7 @@ impl Case {
 
 const MSS: [u8; 4] = [2, 4, 0x05, 0xb4];
 
-/// The most that the device has room for.
+/// The maximum that the device has room for.
 fn room(peer: IpAddress) -> usize {
     match peer {
         IpAddress::Ipv4(_) => 1_460,
@@ -148,7 +148,7 @@ fn room(peer: IpAddress) -> usize {
     }
 }
 
-/// Every way to open a connection, and what the peer is.
+/// Every way to open a connection, with the peer's address.
 fn each(mut test: impl FnMut(Medium, IpAddress, Opener)) {
     for medium in [Medium::Ethernet, Medium::Ip] {
         for peer in [PEER_V4.into(), PEER_V6.into(), FAR_V6.into()] {
@@ -160,7 +160,7 @@ fn each(mut test: impl FnMut(Medium, IpAddress, Opener)) {
 }
 
 #[test]
-fn no_segment_has_more_octets_than_asked_for() {
+fn no_segment_has_more_octets_than_the_option() {
     for most in [48, 536, 1_220, 1_240, 1_459] {
         let wanted = options(|o| o.max_segment(most));
         each(|medium, peer, opener| {
@@ -171,9 +171,9 @@ fn no_segment_has_more_octets_than_asked_for() {
     }
 }
 
-/// More than the peer takes is not sent either.
+/// More than the peer accepts is not sent either.
 #[test]
-fn the_peer_is_asked_too() {
+fn the_limit_of_the_peer_counts_too() {
     let wanted = options(|o| o.max_segment(1_300));
     each(|medium, peer, opener| {
         let names_100 = [2, 4, 0, 100];
@@ -182,9 +182,9 @@ fn the_peer_is_asked_too() {
     });
 }
 
-/// RFC 8200, 5: to a host beyond our link no more than every path carries.
+/// RFC 8200, 5: segments to a host beyond our link are no larger than every path carries.
 #[test]
-fn without_the_option_only_a_far_ipv6_host_gets_less_than_it_takes() {
+fn without_the_option_only_a_far_ipv6_host_gets_less_than_it_accepts() {
     each(|medium, peer, opener| {
         let largest = Case::open(medium, peer, opener, &MSS, Options::default()).largest();
         let expected = match peer == FAR_V6.into() {
@@ -200,7 +200,7 @@ fn without_the_option_only_a_far_ipv6_host_gets_less_than_it_takes() {
 
 /// RFC 9293, MUST-15.
 #[test]
-fn a_peer_that_names_no_size_gets_what_every_host_takes() {
+fn a_peer_that_announces_no_size_gets_what_every_host_accepts() {
     for syn_options in [&[][..], &[2, 4, 0, 0], &[0, 2, 4, 5], &[1, 1, 1, 1]] {
         each(|medium, peer, opener| {
             let mut case = Case::open(medium, peer, opener, syn_options, Options::default());
@@ -213,15 +213,15 @@ fn a_peer_that_names_no_size_gets_what_every_host_takes() {
     }
 }
 
-/// RFC 9293, MUST-6: options that are not known are passed over.
+/// RFC 9293, MUST-6: unknown options are skipped.
 #[test]
-fn the_size_is_found_at_any_place() {
+fn the_size_option_is_found_at_any_place() {
     let timestamps = [8, 10, 1, 2, 3, 4, 0, 0, 0, 0];
     let lists: [Vec<u8>; 4] = [
         [&[1, 1, 4, 2][..], &MSS, &[1, 3, 3, 7]].concat(),
         [&[4, 2][..], &timestamps, &[1, 3, 3, 7], &MSS].concat(),
         [&[253, 6, 1, 2, 3, 4, 254, 2][..], &MSS].concat(),
-        // Of two the last.
+        // The last of two.
         [&[2, 4, 0, 200][..], &MSS, &[0, 2, 4, 0], &[9, 0, 0, 0]].concat(),
     ];
     for list in lists {
@@ -233,17 +233,17 @@ fn the_size_is_found_at_any_place() {
     }
 }
 
-/// smoltcp drops a SYN with such options, each time that it is repeated.
+/// smoltcp drops a SYN with such options, at every retransmission.
 #[test]
 fn malformed_options_do_not_keep_a_connection_from_opening() {
     let lists: [(&[u8], usize); 9] = [
-        // Of another length than their kind has.
+        // With a wrong length for their kind.
         (&[2, 3, 5, 1, 2, 4, 0, 99], 99),
         (&[2, 2, 2, 4, 0, 99, 1, 1], 99),
         (&[2, 4, 0, 99, 3, 4, 7, 7], 99),
         (&[2, 4, 0, 99, 4, 3, 7, 1], 99),
         (&[5, 3, 9, 1, 2, 4, 0, 99], 99),
-        // That cannot be, or end after the list.
+        // With an impossible length, or beyond the end of the list.
         (&[2, 4, 0, 99, 9, 0, 1, 1], 99),
         (&[2, 4, 0, 99, 9, 1, 1, 1], 99),
         (&[2, 4, 0, 99, 9, 40, 1, 1], 99),
@@ -257,7 +257,7 @@ fn malformed_options_do_not_keep_a_connection_from_opening() {
     }
 }
 
-/// What else the SYN says still counts: windows are scaled.
+/// The other options of the SYN still count: windows are scaled.
 #[test]
 fn the_rest_of_the_syn_is_kept() {
     let list = [&MSS[..], &[1, 3, 3, 4]].concat();
@@ -275,7 +275,7 @@ fn the_rest_of_the_syn_is_kept() {
     });
 }
 
-/// The option is that of a connection, and of all that its listener accepts.
+/// The option applies to a connection, and to all connections that its listener accepts.
 #[test]
 fn the_option_lasts_as_long_as_the_connection() {
     let peer = PEER_V4.into();
@@ -292,7 +292,7 @@ fn the_option_lasts_as_long_as_the_connection() {
     });
     assert_eq!(case.largest(), 1_460);
 
-    // A caller that goes before it is served, and the next one.
+    // A caller that closes before it is served, and the next one.
     let world = World::new(WorldConfig::instant());
     let raw = world.raw();
     let mut us = Us::<1>::sized(&world, 8_192, RX);
@@ -339,9 +339,9 @@ impl Headers {
 }
 
 /// RFC 791, 3.2: a packet of 68 octets is never fragmented. RFC 6864, 4: one that may be
-/// has a number of its own, wherever its checksum is filled in.
+/// fragmented has its own identification, whether we or the device fill in the checksum.
 #[test]
-fn routers_may_fragment_what_is_long_and_each_has_a_number() {
+fn routers_may_fragment_long_packets_and_each_has_an_identification() {
     for medium in [Medium::Ethernet, Medium::Ip] {
         for fills in [Checksum::Tx, Checksum::None] {
             let world = World::new(WorldConfig {
@@ -386,7 +386,7 @@ fn routers_may_fragment_what_is_long_and_each_has_a_number() {
     }
 }
 
-/// A segment that a router with this MTU dropped, and what it says of it.
+/// Makes a router with this MTU drop a segment and report it.
 struct Complaint {
     case: Case,
     dropped: Segment,
@@ -402,7 +402,7 @@ impl Complaint {
         Self { case, dropped }
     }
 
-    /// What is reported then, and whether that is advice.
+    /// The reported MTU, and whether there is advice.
     #[track_caller]
     fn says(&mut self, mtu: u16) -> (Option<u16>, Option<Advice>) {
         let Case { us, raw, id, .. } = &mut self.case;
@@ -416,7 +416,7 @@ impl Complaint {
 }
 
 #[test]
-fn what_a_router_says_is_reported_and_ends_nothing() {
+fn the_mtu_of_a_router_is_reported_and_ends_nothing() {
     for peer in [IpAddress::from(PEER_V4), PEER_V6.into()] {
         let narrow = Some(Advice::NarrowPath);
         let mut complaint = Complaint::new(peer, 1_440);
@@ -425,7 +425,7 @@ fn what_a_router_says_is_reported_and_ends_nothing() {
         assert_eq!(complaint.says(1_400), (Some(1_400), None));
         assert_eq!(complaint.says(1_450), (Some(1_400), None));
         assert_eq!(complaint.says(1_300), (Some(1_300), narrow));
-        // It was not too long for this one.
+        // The segment was not too long for this one.
         let len = 1_440 + 20 + if peer == PEER_V4.into() { 20 } else { 40 };
         let mut complaint = Complaint::new(peer, 1_440);
         assert_eq!(complaint.says(len).0, None);
@@ -435,7 +435,7 @@ fn what_a_router_says_is_reported_and_ends_nothing() {
 
 /// RFC 1122, 3.3.3; RFC 8201, 4.
 #[test]
-fn no_router_makes_a_path_narrower_than_every_path_is() {
+fn a_reported_mtu_is_never_below_that_of_every_path() {
     for mtu in [0, 1, 68, 296, 576] {
         let mut complaint = Complaint::new(PEER_V4.into(), 1_440);
         assert_eq!(complaint.says(mtu), (Some(576), Some(Advice::NarrowPath)));

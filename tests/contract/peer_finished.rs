@@ -1,4 +1,4 @@
-//! From `PeerFinished`: the peer's FIN, and what is left to do after it.
+//! From `PeerFinished`: the peer's FIN, and what can be done after it.
 
 use crate::common::*;
 use embedded_io::{BufRead, Read, Write, WriteReady};
@@ -14,10 +14,10 @@ fn half_close() -> Options {
     options(|o| o.on_peer_fin(OnPeerFin::HalfClose))
 }
 
-/// A peer that has taken 1000 bytes, reads no more, and has sent its FIN;
-/// `TX` bytes are pending.
+/// A peer that has read 1000 bytes, reads no more, and has sent its FIN; `TX` bytes are
+/// pending.
 #[track_caller]
-fn stuffed_and_finished(options: Options) -> (Us<1>, ConnectionId, u64) {
+fn full_and_finished(options: Options) -> (Us<1>, ConnectionId, u64) {
     let (mut us, id) = connected(Behaviour::silent().rx_buffer(1_000), options);
     us.fill(id);
     us.world.peer().close(PORT);
@@ -56,8 +56,8 @@ fn write_ready_reports_nothing_else() {
 #[test]
 fn a_fin_still_on_the_wire_cannot_be_known_and_nothing_is_lost_silently() {
     let (mut us, id, raw, mut flow) = scripted(Options::default());
-    // The FIN is under way: these bytes are accepted, and answered with a RST
-    // that acknowledges nothing, as a kernel's for a closed socket.
+    // The FIN is in flight: these bytes are accepted, and answered with a RST that
+    // acknowledges nothing, like a kernel's for a closed socket.
     us.write(id, 700);
     assert_eq!(raw.recv().payload.len(), 700);
     raw.send(&flow.fin());
@@ -84,7 +84,7 @@ fn the_ack_number_of_a_rst_acknowledges_nothing() {
 
 #[test]
 fn bytes_accepted_before_the_fin_drain_and_flush_is_ok() {
-    let (mut us, id, accepted) = stuffed_and_finished(Options::default());
+    let (mut us, id, accepted) = full_and_finished(Options::default());
     us.assert_refused(id, Cause::PeerFinished, accepted, 1_000);
     let error = us.writer(id).flush().expect_err("nothing is read");
     assert_call_timed_out(error, Timeout::NotReading);
@@ -122,7 +122,7 @@ fn finishing_after_the_fin_drains_and_reports_the_fin() {
 }
 
 #[test]
-fn what_is_lost_after_the_fin_is_an_error_of_finish_and_flush() {
+fn bytes_lost_after_the_fin_are_an_error_of_finish_and_flush() {
     let (mut us, id, raw, mut flow) = scripted(Options::default());
     us.write(id, 700);
     assert_eq!(raw.recv().payload.len(), 700);
@@ -152,7 +152,7 @@ fn no_later_end_replaces_the_fin() {
         },
     ];
     for (number, end) in ends.into_iter().enumerate() {
-        let (mut us, id, accepted) = stuffed_and_finished(Options::default());
+        let (mut us, id, accepted) = full_and_finished(Options::default());
         assert_eq!(us.state(id), REFUSE);
         end(&mut us, id);
         us.stack.run_for(secs(300));
@@ -178,7 +178,7 @@ fn with_nothing_pending_it_waits_for_us_without_a_limit() {
 }
 
 #[test]
-fn half_closed_writes_go_on() {
+fn writes_continue_after_a_half_close() {
     let (mut us, id) = connected(Behaviour::sink(), half_close());
     us.write(id, 500);
     us.world.peer().close(PORT);
@@ -200,20 +200,20 @@ fn half_closed_writes_go_on() {
 }
 
 #[test]
-fn half_closed_a_rst_is_a_reset() {
+fn a_rst_after_a_half_close_is_a_reset() {
     let (mut us, id) = connected(Behaviour::sink(), half_close());
     us.world.peer().exit(PORT);
     us.stack.run_for(secs(1));
     assert_eq!(us.state(id), HALF);
     us.write(id, 500);
     us.stack.run_for(secs(1));
-    // Its RST acknowledges them, which says nothing: it threw them away.
+    // Its RST acknowledges them, which proves nothing: it discarded them.
     us.assert_refused(id, Cause::PeerReset, 500, 0);
     us.check(id);
 }
 
 #[test]
-fn half_closed_every_other_end_has_its_own_cause() {
+fn every_other_end_after_a_half_close_has_its_own_cause() {
     type End = fn(&mut Us<1>, ConnectionId);
     let ends: [(Cause, End); 4] = [
         (Cause::Vanished, |us, _| {
@@ -229,7 +229,7 @@ fn half_closed_every_other_end_has_its_own_cause() {
         }),
     ];
     for (cause, end) in ends {
-        let (mut us, id, accepted) = stuffed_and_finished(half_close());
+        let (mut us, id, accepted) = full_and_finished(half_close());
         assert_eq!(us.state(id), HALF);
         end(&mut us, id);
         us.stack.run_for(secs(300));
@@ -238,7 +238,7 @@ fn half_closed_every_other_end_has_its_own_cause() {
 }
 
 #[test]
-fn a_fin_after_data_is_seen_where_data_is_discarded() {
+fn a_fin_after_discarded_data_is_detected() {
     for size in [1, 100, 1_000_000] {
         let behaviour = Behaviour::sink()
             .sending(pattern(0, size))
@@ -252,10 +252,10 @@ fn a_fin_after_data_is_seen_where_data_is_discarded() {
 }
 
 #[test]
-fn what_is_received_is_discarded_at_once_wherever_the_ring_begins() {
+fn received_bytes_are_discarded_at_once_wherever_the_ring_begins() {
     let (mut us, id, raw, mut flow) = scripted(Options::default());
     let mut received = 0;
-    // 1460 does not divide the receive buffer: most of them wrap around.
+    // The receive buffer is not a multiple of 1460: most segments wrap around.
     for _ in 0..20 {
         raw.send(&flow.data(pattern(0, 1_460)));
         us.stack.poll();
@@ -274,7 +274,7 @@ fn a_fin_after_a_full_receive_buffer_is_hidden_and_status_reports_it() {
     raw.send(&flow.data(pattern(0, RX)));
     us.stack.poll();
     assert!(us.writer(id).progress().unwrap().is_receive_full);
-    // The window is closed: one byte and the FIN after it cannot be taken.
+    // The window is closed: one byte and the FIN after it cannot be received.
     let beyond = flow.data(*b"!");
     let fin = flow.fin();
     raw.send(&beyond);
@@ -322,7 +322,7 @@ fn a_fin_after_a_gap_counts_once_the_gap_is_filled() {
 }
 
 #[test]
-fn a_fin_at_the_end_of_a_full_queue_is_seen_by_the_first_write() {
+fn the_first_write_detects_a_fin_at_the_end_of_a_full_queue() {
     for way in Way::ALL {
         let (mut us, id, raw, mut flow) = scripted(Options::default());
         for _ in 0..255 {

@@ -1,5 +1,4 @@
-//! Local ports that are given back: they rest where the peer may remember them, and
-//! only there.
+//! Released local ports: they rest if the peer may remember them, and only then.
 
 use crate::common::*;
 use lastbyte::stack::{Config, ConnectionId, OpenError};
@@ -16,7 +15,7 @@ fn with_ports<const N: usize>(ports: RangeInclusive<u16>) -> (Us<N>, RawPeer) {
     seeded(42, ports)
 }
 
-/// The seed decides with which port the sequence begins.
+/// The seed decides the first port of the sequence.
 fn seeded<const N: usize>(seed: u64, ports: RangeInclusive<u16>) -> (Us<N>, RawPeer) {
     let world = World::new(WorldConfig::instant());
     let raw = world.raw();
@@ -25,7 +24,7 @@ fn seeded<const N: usize>(seed: u64, ports: RangeInclusive<u16>) -> (Us<N>, RawP
     (us, raw)
 }
 
-/// Begins to connect; its SYN.
+/// Begins to connect. Returns the SYN.
 #[track_caller]
 fn call<const N: usize>(
     us: &mut Us<N>,
@@ -33,7 +32,7 @@ fn call<const N: usize>(
 ) -> Result<(ConnectionId, Segment), OpenError> {
     while raw.try_recv().is_some() {}
     let id = us.stack.connect((PEER_V4, PORT), Options::default())?;
-    // Longer than the pause between two questions for the neighbour.
+    // Longer than the pause between two requests for the neighbour.
     us.stack.run_for(ms(1_010));
     let syns = core::iter::from_fn(|| raw.try_recv());
     let syn = syns
@@ -66,7 +65,7 @@ fn open<const N: usize>(us: &mut Us<N>, raw: &RawPeer) -> (ConnectionId, Flow) {
     (id, flow)
 }
 
-/// We close first: TIME-WAIT is ours.
+/// We close first, so TIME-WAIT is ours.
 #[track_caller]
 fn finish<const N: usize>(us: &mut Us<N>, raw: &RawPeer, id: ConnectionId, mut flow: Flow) {
     us.writer(id).begin_finish();
@@ -90,10 +89,10 @@ fn assert_free<const N: usize>(us: &mut Us<N>, raw: &RawPeer, why: &str) {
 fn a_refused_attempt_leaves_its_port_free() {
     let (mut us, raw) = with_ports::<1>(50_000..=50_000);
     for _ in 0..100 {
-        let (id, syn) = call(&mut us, &raw).expect("nothing is owed to anybody");
+        let (id, syn) = call(&mut us, &raw).expect("no TIME-WAIT is needed");
         refuse(&mut us, &raw, id, &syn);
     }
-    // As many as there are, over and over.
+    // Many times as many as there are ports.
     let (mut us, raw) = with_ports::<1>(50_000..=50_015);
     for attempt in 0..64 {
         let (id, syn) = call(&mut us, &raw).unwrap_or_else(|_| panic!("attempt {attempt}"));
@@ -140,7 +139,7 @@ fn a_connection_that_the_peer_closed_first_leaves_its_port_free() {
 }
 
 #[test]
-fn a_port_rests_where_time_wait_is_ours() {
+fn a_port_rests_if_time_wait_is_ours() {
     let (mut us, raw) = with_ports::<1>(50_000..=50_000);
     let (id, flow) = open(&mut us, &raw);
     finish(&mut us, &raw, id, flow);
@@ -150,8 +149,8 @@ fn a_port_rests_where_time_wait_is_ours() {
     assert_free(&mut us, &raw, "it has rested");
 }
 
-/// A port that was held for long rests like any other, wherever the sequence of
-/// ports has come to meanwhile.
+/// A port that was held for long rests like any other, however far the sequence of ports
+/// has come meanwhile.
 #[test]
 fn a_port_that_was_held_for_long_rests_as_well() {
     for (seed, attempts) in (0..6).flat_map(|seed| (0..20).map(move |attempts| (seed, attempts))) {
@@ -179,8 +178,8 @@ fn a_port_that_was_held_for_long_rests_as_well() {
     }
 }
 
-/// Whatever happens in whatever order: no port is given out within a minute of a
-/// connection that owed TIME-WAIT, nor while it is held.
+/// Whatever happens, in any order: no port is given out within a minute after a
+/// connection that required TIME-WAIT, or while it is held.
 #[test]
 fn no_port_is_given_out_while_it_rests_or_is_held() {
     let mut refused = 0;
@@ -224,5 +223,5 @@ fn no_port_is_given_out_while_it_rests_or_is_held() {
             }
         }
     }
-    assert!(refused < 600, "ports are there as a rule: {refused}");
+    assert!(refused < 600, "there are usually ports: {refused}");
 }

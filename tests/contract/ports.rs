@@ -1,4 +1,4 @@
-//! Local ports: when one rests, and what one says of the next.
+//! Local ports: when one rests, and whether one predicts the next.
 
 use crate::common::*;
 use lastbyte::stack::{ConnectionId, OpenError};
@@ -10,7 +10,7 @@ use lastbyte_sim::loopback::{
 
 const OURS: u16 = 50_000;
 
-/// Two slots and one port.
+/// A stack with two slots and one port.
 fn with_one_port(world: &World) -> Us<2> {
     let one = config(world).local_ports(OURS..=OURS);
     Us::configured(world, TX, RX, one)
@@ -51,7 +51,7 @@ fn assert_free(us: &mut Us<2>) -> ConnectionId {
 /// Ends a connection in one way, and asserts that its port is free as soon as it is
 /// released.
 #[track_caller]
-fn assert_owes_nothing(
+fn assert_port_is_free(
     world: World,
     options: Options,
     cause: Cause,
@@ -72,21 +72,21 @@ fn a_port_that_never_was_of_an_open_connection_is_free_at_once() {
     let quick = || options(|o| o.connect_timeout(secs(5)));
     let wait = |us: &mut Us<2>, _| us.stack.run_for(ms(4_500));
     let refusing = world_with(Presence::Present);
-    assert_owes_nothing(refusing, quick(), Cause::Refused, wait);
+    assert_port_is_free(refusing, quick(), Cause::Refused, wait);
     let off = world_with(Presence::Absent);
-    assert_owes_nothing(off, quick(), Cause::Unreachable, wait);
+    assert_port_is_free(off, quick(), Cause::Unreachable, wait);
     let deaf = world_with(Presence::Deaf);
-    assert_owes_nothing(deaf, quick(), Cause::ConnectTimeout, wait);
+    assert_port_is_free(deaf, quick(), Cause::ConnectTimeout, wait);
 
     let given_up = |us: &mut Us<2>, id| us.writer(id).begin_finish();
     let deaf = || world_with(Presence::Deaf);
-    assert_owes_nothing(deaf(), Options::default(), Cause::Finished, given_up);
+    assert_port_is_free(deaf(), Options::default(), Cause::Finished, given_up);
     let lost = |us: &mut Us<2>, _| {
         us.lose_addresses();
         us.stack.poll();
         us.set_addresses(&OUR_ADDRESSES);
     };
-    assert_owes_nothing(deaf(), Options::default(), Cause::AddressLost, lost);
+    assert_port_is_free(deaf(), Options::default(), Cause::AddressLost, lost);
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn the_port_of_a_reset_connection_is_free_at_once() {
         us.world.peer().abort(PORT);
         us.stack.run_for(secs(1));
     };
-    assert_owes_nothing(sink(), Options::default(), Cause::PeerReset, reset);
+    assert_port_is_free(sink(), Options::default(), Cause::PeerReset, reset);
     let world = sink();
     let mut us = with_one_port(&world);
     let id = us.open(Options::default());
@@ -123,7 +123,7 @@ fn the_port_of_a_reset_connection_is_free_at_once() {
         us.write(id, 10);
         us.stack.run_for(secs(10));
     };
-    assert_owes_nothing(sink(), vanishing, Cause::Vanished, vanish);
+    assert_port_is_free(sink(), vanishing, Cause::Vanished, vanish);
     let hasty = options(|o| o.finish_timeout(secs(5)));
     let unfinished = |us: &mut Us<2>, id| {
         us.world.set_drops(Direction::ToPeer, Drops::All);
@@ -131,10 +131,10 @@ fn the_port_of_a_reset_connection_is_free_at_once() {
         us.stack.run_for(secs(10));
         us.world.set_drops(Direction::ToPeer, Drops::Nothing);
     };
-    assert_owes_nothing(sink(), hasty, Cause::FinishTimeout, unfinished);
+    assert_port_is_free(sink(), hasty, Cause::FinishTimeout, unfinished);
 }
 
-/// TIME-WAIT is the peer's then.
+/// TIME-WAIT is then the peer's.
 #[test]
 fn the_port_of_a_connection_that_the_peer_closed_first_is_free_at_once() {
     for (policy, cause) in [
@@ -143,7 +143,7 @@ fn the_port_of_a_connection_that_the_peer_closed_first_is_free_at_once() {
     ] {
         let world = listening(Behaviour::sink());
         let options = options(|o| o.on_peer_fin(policy));
-        assert_owes_nothing(world, options, cause, |us, id| {
+        assert_port_is_free(world, options, cause, |us, id| {
             us.world.peer().close(PORT);
             us.stack.run_for(secs(1));
             us.writer(id).begin_finish();
@@ -152,11 +152,11 @@ fn the_port_of_a_connection_that_the_peer_closed_first_is_free_at_once() {
     }
 }
 
-/// It has acknowledged our FIN, and answers it with a RST instead of its own.
+/// The peer has acknowledged our FIN, and answers it with a RST instead of a FIN.
 #[test]
 fn a_rst_in_fin_wait_2_leaves_the_port_free_at_once() {
     let world = listening(Behaviour::sink().staying_open());
-    assert_owes_nothing(world, Options::default(), Cause::Finished, |us, id| {
+    assert_port_is_free(world, Options::default(), Cause::Finished, |us, id| {
         us.writer(id).begin_finish();
         us.stack.run_for(secs(1));
         us.world.peer().abort(PORT);
@@ -185,9 +185,9 @@ fn the_port_of_a_connection_that_we_closed_first_rests_for_a_minute() {
     assert_rests_for_a_minute(&mut us);
 }
 
-/// Each slot that it might have had is used by others, as often as that goes.
+/// Its slots are used by other connections, as often as possible.
 #[test]
-fn it_rests_for_a_minute_however_its_slot_is_used() {
+fn a_port_rests_for_a_minute_however_its_slot_is_used() {
     let world = listening(Behaviour::sink());
     let mut us = with_one_port(&world);
     let id = us.open(Options::default());
@@ -211,9 +211,9 @@ fn it_rests_for_a_minute_however_its_slot_is_used() {
     assert_free(&mut us);
 }
 
-/// Rest is counted from the end, not from the release.
+/// The rest begins at the end, not at the release.
 #[test]
-fn the_time_until_the_release_counts() {
+fn the_rest_includes_the_time_until_the_release() {
     for held in [30, 59, 90] {
         let world = listening(Behaviour::sink());
         let mut us = with_one_port(&world);
@@ -233,7 +233,7 @@ fn the_time_until_the_release_counts() {
     }
 }
 
-/// Its TIME-WAIT begins when the peer closes as well.
+/// TIME-WAIT begins when the peer closes too.
 #[test]
 fn a_peer_that_closes_later_lets_it_rest_from_then_on() {
     let world = listening(Behaviour::sink().staying_open());
@@ -247,10 +247,10 @@ fn a_peer_that_closes_later_lets_it_rest_from_then_on() {
     assert_rests_for_a_minute(&mut us);
 }
 
-/// A peer that never closes is given up for a new connection; it may still hold the
-/// old one.
+/// A connection whose peer never closes is given up for a new one; the peer may still
+/// hold the old one.
 #[test]
-fn a_slot_that_is_taken_in_fin_wait_2_leaves_its_port_at_rest() {
+fn a_slot_reopened_in_fin_wait_2_lets_its_port_rest() {
     let world = listening(Behaviour::sink().staying_open());
     let mut us = with_one_port(&world);
     let id = us.open(Options::default());
@@ -267,7 +267,7 @@ fn a_slot_that_is_taken_in_fin_wait_2_leaves_its_port_at_rest() {
     assert_free(&mut us);
 }
 
-/// After the finish timeout it is given up, for nothing.
+/// After the finish timeout it is given up, even if its slot is not needed.
 #[test]
 fn a_peer_that_never_closes_lets_it_rest_for_a_minute() {
     let world = listening(Behaviour::sink().staying_open());
@@ -277,7 +277,7 @@ fn a_peer_that_never_closes_lets_it_rest_for_a_minute() {
     assert_rests_for_a_minute(&mut us);
 }
 
-/// The ports of so many connections, one after the other.
+/// The ports of this many consecutive connections.
 fn ports_of_boot(seed: u64, connections: usize) -> Vec<u16> {
     let world = world_with(Presence::Present);
     let hardware = lastbyte_sim::loopback::our_hardware_address(world.config().medium);
@@ -298,17 +298,17 @@ fn steps(ports: &[u16]) -> Vec<u16> {
     pairs.map(|pair| pair[1].wrapping_sub(pair[0])).collect()
 }
 
-/// How often the most frequent one of them is there.
+/// The count of the most frequent one.
 fn most(mut values: Vec<u16>) -> usize {
     values.sort_unstable();
     let runs = values.chunk_by(|a, b| a == b);
     runs.map(<[u16]>::len).max().unwrap_or(0)
 }
 
-/// To know the port before, or all before, or those of another boot whose seed is next
-/// to this one's, is of no use. By chance a step of one is there once in 2,000.
+/// To know the previous port, or all earlier ones, or those of another boot with a
+/// neighbouring seed, does not help. By chance a step of one happens once in 2,000.
 #[test]
-fn earlier_ports_do_not_give_away_the_next_one() {
+fn earlier_ports_do_not_reveal_the_next_one() {
     let [this, other] = [1, 2].map(|seed| ports_of_boot(seed, 1_000));
     let of_this = steps(&this);
     assert!(most(of_this.clone()) <= 6, "{of_this:?}");

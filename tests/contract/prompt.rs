@@ -1,5 +1,5 @@
-//! No call is longer than its limit, whatever it has to say that cannot leave: a watchdog
-//! that is kicked between calls would bite.
+//! No call takes longer than its timeout, whatever it cannot send: otherwise a watchdog
+//! that is fed between calls would reset the device.
 
 use crate::common::*;
 use core::time::Duration;
@@ -19,7 +19,7 @@ fn limited() -> Options {
     })
 }
 
-/// A connection whose neighbour is unreachable, and has been forgotten.
+/// A connection whose neighbour is unreachable, and not in the cache any more.
 #[track_caller]
 fn lost() -> (Us<1>, ConnectionId) {
     let (mut us, id) = connected(Behaviour::sink(), limited());
@@ -29,7 +29,7 @@ fn lost() -> (Us<1>, ConnectionId) {
     (us, id)
 }
 
-/// How long aborting takes.
+/// How long an abort takes.
 #[track_caller]
 fn time_of_abort(us: &mut Us<1>, id: ConnectionId) -> Duration {
     let from = us.now();
@@ -38,7 +38,7 @@ fn time_of_abort(us: &mut Us<1>, id: ConnectionId) -> Duration {
 }
 
 #[test]
-fn an_abort_whose_rst_cannot_leave_has_the_limit_of_a_call() {
+fn an_abort_whose_rst_cannot_leave_keeps_the_call_timeout() {
     let (mut us, id) = lost();
     assert_eq!(time_of_abort(&mut us, id), LIMIT);
     let (mut us, id) = lost();
@@ -46,7 +46,7 @@ fn an_abort_whose_rst_cannot_leave_has_the_limit_of_a_call() {
     us.writer(id).scoped().abort().expect("ours");
     assert_eq!(us.now().since(from), LIMIT);
 
-    // With another limit it is not waited for a minute.
+    // With a long timeout the abort does not wait for a minute.
     let (mut us, id) = connected(Behaviour::sink(), Options::default());
     us.world.peer().set_presence(Presence::Absent);
     us.stack.run_for(secs(61));
@@ -70,8 +70,8 @@ fn the_rst_leaves_later_if_it_can() {
 }
 
 #[test]
-fn where_no_rst_is_owed_an_abort_is_over_at_once() {
-    // A SYN that has not left, for want of a neighbour, and later.
+fn an_abort_without_a_rst_returns_at_once() {
+    // A SYN that was not sent, because the neighbour was not resolved, and later.
     for after in [ms(0), ms(100), secs(3), secs(6)] {
         let world = World::new(WorldConfig::default());
         world.peer().set_presence(Presence::Absent);
@@ -86,7 +86,7 @@ fn where_no_rst_is_owed_an_abort_is_over_at_once() {
     let id = us.stack.listen((OUR_V4, PORT), limited()).expect("free");
     us.stack.run_for(secs(1));
     assert_eq!(time_of_abort(&mut us, id), ms(0));
-    // It has ended; the RST that was owed then has its time, but not in this call.
+    // It has ended. Its pending RST still has time, but not in this call.
     let (mut us, id) = lost();
     us.write(id, 10);
     while !us.state(id).is_closed() {
@@ -97,9 +97,9 @@ fn where_no_rst_is_owed_an_abort_is_over_at_once() {
     assert_eq!(time_of_abort(&mut us, id), ms(0));
 }
 
-/// Every call that blocks, where no answer comes.
+/// Every blocking call, if no answer arrives.
 #[test]
-fn a_call_that_blocks_has_its_limit() {
+fn a_blocking_call_keeps_its_timeout() {
     type Call = fn(&mut Us<1>, ConnectionId) -> Option<lastbyte::WriteError>;
     let calls: [Call; 3] = [
         |us, id| us.writer(id).write_all(&[7; 2 * TX]).err(),

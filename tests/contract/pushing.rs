@@ -1,5 +1,5 @@
-//! What Nagle's algorithm holds back leaves when a call blocks: no write follows before
-//! that call returns, so nothing is gained by waiting for one.
+//! What Nagle's algorithm holds back is sent when a call blocks: no write follows before
+//! that call returns, so it is useless to wait for one.
 
 use crate::common::*;
 use core::time::Duration;
@@ -18,7 +18,7 @@ enum Waits {
     Flush,
 }
 
-/// So many requests, of so many writes of so many octets, with a reply to each.
+/// Requests, each of several writes of some octets, with a reply to each.
 const ROUNDS: u64 = 100;
 const WRITES: u64 = 3;
 const LEN: u64 = 10;
@@ -28,7 +28,7 @@ fn keep() -> Options {
     options(|o| o.on_receive(OnReceive::Keep))
 }
 
-/// From now on the peer replies to each request that it has.
+/// From now on the peer replies to each request that it has received.
 fn reply(world: &World) {
     let requests = world.peer().taken_in(PORT) / (WRITES * LEN);
     world.peer().change(PORT, |behaviour| {
@@ -38,7 +38,7 @@ fn reply(world: &World) {
     world.at(world.now() + Duration::from_micros(100), reply);
 }
 
-/// Blocks until the reply is there, and takes it.
+/// Blocks until the reply has arrived, and reads it.
 fn take_reply(us: &mut Us<1>, id: ConnectionId, how: Waits) {
     let mut got = [0; REPLY];
     match how {
@@ -65,7 +65,7 @@ fn take_reply(us: &mut Us<1>, id: ConnectionId, how: Waits) {
     reader.read_exact(&mut got).expect("a reply to each");
 }
 
-/// The world's peer delays its ACK as those of hosts do.
+/// The world's peer delays its ACKs like real hosts.
 fn slow_to_acknowledge() -> Behaviour {
     Behaviour {
         ack_delay: Some(ms(40)),
@@ -92,14 +92,14 @@ fn a_request_of_many_writes_and_its_reply_take_a_round_trip() {
             }
             take_reply(&mut us, id, how);
             let took = us.now().since(from);
-            // There and back, a look of the peer, and the pause of `run_for`.
+            // A round trip, a poll of the peer, and the pause of `run_for`.
             let most = match how {
                 Waits::RunFor => ms(6),
                 _ => ms(3),
             };
             assert!(took <= most, "{how:?}, round {round}: {took:?}");
         }
-        // The first write leaves at once, the others together.
+        // The first write is sent at once, the others together.
         let mut frames = tap.take();
         frames.retain(|segment| !segment.payload.is_empty());
         assert_eq!(frames.len(), 2 * ROUNDS as usize, "{how:?}");
@@ -107,9 +107,9 @@ fn a_request_of_many_writes_and_its_reply_take_a_round_trip() {
     }
 }
 
-/// A proxy waits for one side and has written to the other; whatever the call is.
+/// A proxy waits for one side and has written to the other, with any call.
 #[test]
-fn what_another_connection_holds_back_leaves_too() {
+fn bytes_held_back_on_another_connection_are_sent_too() {
     type Block = fn(&mut Us<2>, ConnectionId);
     let blocks: [Block; 3] = [
         |us, id| {
@@ -145,9 +145,9 @@ fn what_another_connection_holds_back_leaves_too() {
     }
 }
 
-/// What the application writes next fills them.
+/// The next writes of the application fill them.
 #[test]
-fn a_large_buffer_goes_on_leaving_in_full_segments() {
+fn a_large_buffer_is_still_sent_in_full_segments() {
     let world = World::new(WorldConfig::default());
     let reading = Behaviour::sink().rx_buffer(20_000);
     world.peer().listen(PORT, reading);
@@ -163,6 +163,6 @@ fn a_large_buffer_goes_on_leaving_in_full_segments() {
     let mut frames = tap.take();
     frames.retain(|segment| !segment.payload.is_empty());
     let short = frames.iter().filter(|s| s.payload.len() < 1_460).count();
-    // The ring of the buffer cuts one each time that it wraps.
+    // The ring buffer splits a segment each time that it wraps.
     assert!(short < 40, "{short} of {} are short", frames.len());
 }

@@ -94,7 +94,7 @@ fn lines_are_read_through_the_buffer() {
 }
 
 #[test]
-fn consuming_too_much_takes_what_there_is() {
+fn consuming_too_much_removes_everything() {
     let behaviour = Behaviour::sink().sending(*b"some");
     let (mut us, id) = connected(behaviour, keep());
     let mut reader = us.reader(id);
@@ -104,7 +104,7 @@ fn consuming_too_much_takes_what_there_is() {
 }
 
 #[test]
-fn more_than_the_buffer_flows_while_it_is_read() {
+fn more_than_the_buffer_arrives_while_it_is_read() {
     // 2 KiB of receive buffer, 300,000 bytes.
     let (mut us, id) = connected(Behaviour::sink().flooding(), keep());
     let mut read = vec![0; 300_000];
@@ -227,7 +227,7 @@ fn unread_data_does_not_keep_a_connection_from_finishing() {
 }
 
 #[test]
-fn a_slot_that_is_opened_again_holds_nothing_of_before() {
+fn a_reopened_slot_holds_nothing_of_the_previous_connection() {
     let world = World::new(WorldConfig::default());
     let behaviour = Behaviour::sink().sending(*b"old");
     world.peer().listen(PORT, behaviour.backlog(2));

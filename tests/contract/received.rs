@@ -1,4 +1,4 @@
-//! What the peer sends reaches the reader: in order, whole, and after the end too.
+//! What the peer sends reaches the reader: in order, completely, and also after the end.
 
 use crate::common::*;
 use embedded_io::Read;
@@ -14,13 +14,13 @@ fn keep() -> Options {
 /// How reading ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
-    /// Nothing more at present.
+    /// There is nothing more at present.
     Open,
     Finished,
     Cause(Option<Cause>),
 }
 
-/// Everything that can be read now, and how it ends.
+/// Everything that can be read, and how reading ends.
 #[track_caller]
 fn read_all<const N: usize>(us: &mut Us<N>, id: ConnectionId) -> (Vec<u8>, End) {
     let mut read = Vec::new();
@@ -51,10 +51,10 @@ fn half_acknowledged(options: Options) -> (Us<1>, ConnectionId, RawPeer, Flow) {
     (us, id, raw, flow)
 }
 
-/// RFC 9293, 3.10.7.4, step 5: an ACK number that was overtaken is ignored, what
-/// comes with it is not.
+/// RFC 9293, 3.10.7.4, step 5: an overtaken ACK number is ignored, but not the rest of
+/// its segment.
 #[test]
-fn what_an_overtaken_segment_carries_is_taken() {
+fn the_data_of_an_overtaken_segment_is_accepted() {
     for old in [1, 9, 10] {
         let (mut us, id, raw, mut flow) = half_acknowledged(keep());
         let ack = flow.ack.wrapping_sub(old);
@@ -71,8 +71,7 @@ fn what_an_overtaken_segment_carries_is_taken() {
     }
 }
 
-/// So it is where data and FIN come in one segment, and in every state that takes
-/// data.
+/// The same if data and FIN arrive in one segment, and in every state that accepts data.
 #[test]
 fn a_fin_with_an_overtaken_ack_number_counts_in_every_state() {
     for finishing in [false, true] {
@@ -106,8 +105,8 @@ fn a_fin_with_an_overtaken_ack_number_counts_in_every_state() {
     }
 }
 
-/// The receive buffer has more room than was announced; a peer sends into it, and
-/// its FIN after that. No octet is missing in front of the end.
+/// The receive buffer has more room than was announced. A peer sends into it, followed by
+/// its FIN. No octet before the end is missing.
 #[test]
 fn no_octet_is_missing_in_front_of_a_fin_beyond_the_window() {
     for (free, read, beyond) in [
@@ -120,7 +119,7 @@ fn no_octet_is_missing_in_front_of_a_fin_beyond_the_window() {
         let (mut us, id, raw, mut flow) = scripted(keep());
         let sent = pattern(0, RX + beyond);
         let mut came = Vec::new();
-        // All but `free` octets of the buffer are filled.
+        // All except `free` octets of the buffer are filled.
         for piece in sent[..RX - free].chunks(1_000) {
             raw.send(&flow.data(piece));
             us.stack.poll();
@@ -155,9 +154,9 @@ fn no_octet_is_missing_in_front_of_a_fin_beyond_the_window() {
     }
 }
 
-/// A FIN stands right at the edge of the window, and an ACK follows it before ours has left:
-/// smoltcp takes neither that nor anything else. So what was in flight is in flight, and the
-/// next try repeats it, however far smoltcp has backed off.
+/// A FIN is exactly at the edge of the window, and an ACK follows it before ours was sent:
+/// smoltcp accepts neither. So what was in flight still is, and the next try retransmits it,
+/// however far smoltcp has backed off.
 #[test]
 fn an_ack_after_a_fin_at_the_edge_of_the_window_delays_no_try() {
     for finishing in [false, true] {
@@ -198,7 +197,7 @@ fn an_ack_after_a_fin_at_the_edge_of_the_window_delays_no_try() {
     }
 }
 
-/// The connection has received these and the application has not read them.
+/// The connection has received these bytes, and the application has not read them.
 const UNREAD: &[u8] = b"precious";
 
 #[track_caller]
@@ -210,10 +209,10 @@ fn unread(options: Options) -> (Us<1>, ConnectionId, RawPeer, Flow) {
     (us, id, raw, flow)
 }
 
-/// The one end that takes what was received with it: smoltcp clears the buffers of a
-/// socket whose address was removed.
+/// The only end that loses received bytes: smoltcp clears the buffers of a socket whose
+/// address was removed.
 #[test]
-fn what_was_received_is_lost_with_the_address_and_the_reader_gets_the_error() {
+fn received_bytes_are_lost_with_the_address_and_the_reader_gets_the_error() {
     for pause in [ms(0), secs(1), secs(200)] {
         let (mut us, id, ..) = unread(keep());
         us.lose_addresses();
@@ -225,7 +224,7 @@ fn what_was_received_is_lost_with_the_address_and_the_reader_gets_the_error() {
     }
 }
 
-/// Our FIN is acknowledged, and then this came.
+/// Our FIN is acknowledged, and then this arrives.
 #[track_caller]
 fn after_our_finish() -> (Us<1>, ConnectionId, RawPeer, Flow) {
     let (mut us, id, raw, mut flow) = scripted(keep());
@@ -241,19 +240,19 @@ fn after_our_finish() -> (Us<1>, ConnectionId, RawPeer, Flow) {
 }
 
 #[test]
-fn what_was_received_is_read_after_a_peer_that_never_closes_was_given_up() {
+fn received_bytes_stay_readable_after_a_peer_that_never_closes_was_given_up() {
     for pause in [secs(1), secs(29), secs(31), secs(1_000)] {
         let (mut us, id, ..) = after_our_finish();
         us.stack.run_for(pause);
         let (read, end) = read_all(&mut us, id);
         assert_eq!(read, UNREAD, "after {pause:?}");
-        // The peer has not finished: that would be a false end.
+        // The peer has not finished: an end of the stream would be wrong.
         assert_ne!(end, End::Finished, "after {pause:?}");
     }
 }
 
 #[test]
-fn what_was_received_is_read_after_time_wait() {
+fn received_bytes_stay_readable_after_time_wait() {
     for pause in [secs(1), secs(9), secs(11), secs(61), secs(1_000)] {
         let (mut us, id, raw, mut flow) = after_our_finish();
         raw.send(&flow.fin());
@@ -265,7 +264,7 @@ fn what_was_received_is_read_after_time_wait() {
 }
 
 #[test]
-fn what_was_received_is_read_after_a_rst_that_could_not_leave() {
+fn received_bytes_stay_readable_after_a_rst_that_could_not_be_sent() {
     for pause in [ms(0), secs(1), secs(10), secs(1_000)] {
         let (mut us, id, raw, _) = unread(keep());
         raw.answer_neighbours(false);
@@ -281,7 +280,7 @@ fn what_was_received_is_read_after_a_rst_that_could_not_leave() {
 }
 
 #[test]
-fn what_was_received_is_read_after_the_peer_vanished_or_reset() {
+fn received_bytes_stay_readable_after_the_peer_vanished_or_reset() {
     let (mut us, id, raw, flow) = unread(keep());
     raw.send(&flow.rst());
     us.stack.run_for(secs(1_000));
@@ -294,9 +293,9 @@ fn what_was_received_is_read_after_the_peer_vanished_or_reset() {
     assert_eq!(read_all(&mut us, id), (UNREAD.to_vec(), End::Finished));
 }
 
-/// A window that the peer announces at the start changes nothing of it.
+/// The window that the peer announces at the start does not matter.
 #[test]
-fn reading_goes_on_though_the_peer_takes_nothing() {
+fn reading_continues_while_the_window_of_the_peer_is_closed() {
     let closed = Handshake {
         window: 0,
         ..Handshake::default()

@@ -1,4 +1,4 @@
-//! What must be sent again, though something makes it look otherwise.
+//! What must be retransmitted, even if smoltcp has a reason not to.
 
 use crate::common::*;
 use embedded_io::Write;
@@ -9,8 +9,8 @@ use lastbyte_sim::loopback::{
     Flags, Flow, Handshake, OUR_V4, RawPeer, Segment, World, WorldConfig,
 };
 
-/// One octet fits into the window and is lost; the peer, which knows of nothing,
-/// goes on sending.
+/// One octet fits into the window and is lost; the peer, which has not noticed, continues
+/// to send.
 #[test]
 fn a_lone_octet_is_sent_again_whatever_its_value_while_the_peer_sends() {
     for octet in [0, 1, 0x55, 0xff] {
@@ -46,7 +46,7 @@ fn a_lone_octet_is_sent_again_whatever_its_value_while_the_peer_sends() {
     }
 }
 
-/// Only our FIN is in flight, and lost; late answers to duplicates of ours arrive.
+/// Only our FIN is in flight, and it is lost; late answers to duplicates of ours arrive.
 #[test]
 fn a_fin_is_sent_again_after_duplicate_acks() {
     for duplicates in [2, 3, 4, 10] {
@@ -111,7 +111,7 @@ fn data_and_fin_are_sent_again_after_duplicate_acks() {
     }
 }
 
-/// Who began the connection.
+/// The end that opened the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Began {
     Us,
@@ -134,8 +134,9 @@ fn connected(began: Began, handshake: Handshake) -> (Us<1>, ConnectionId, RawPee
     (us, id, raw, flow)
 }
 
-/// Of 100 octets in flight the first are lost, and the peer says so four times. What it
-/// gets is no more than its window of `window` octets; whether it gets them at once.
+/// The first of 100 octets in flight are lost, and the peer sends four ACKs for them. It
+/// must get no more than its window of `window` octets. Returns whether it gets them at
+/// once.
 fn hears_four_duplicates(began: Began, window: u16, window_scale: Option<u8>) -> bool {
     let [complete, incomplete] =
         [0, 50].map(|lost| hears_duplicates_after(lost, began, window, window_scale));
@@ -143,7 +144,7 @@ fn hears_four_duplicates(began: Began, window: u16, window_scale: Option<u8>) ->
     complete
 }
 
-/// The same, and the last `lost` octets that the peer sent have not arrived: its ACKs stand
+/// The same, and the last `lost` octets that the peer sent have not arrived: its ACKs are
 /// above RCV.NXT.
 fn hears_duplicates_after(lost: u32, began: Began, window: u16, window_scale: Option<u8>) -> bool {
     let narrow = Handshake {
@@ -173,7 +174,7 @@ fn hears_duplicates_after(lost: u32, began: Began, window: u16, window_scale: Op
         let end = segment.seq + segment.seq_len();
         assert!(end <= edge, "{began:?}, window {window}: {segment:?}");
     }
-    // Whatever came of it, all is sent again and taken.
+    // In any case everything is retransmitted and received.
     us.stack.run_for(secs(5));
     while let Some(segment) = raw.try_recv() {
         if segment.seq == flow.ack {
@@ -184,8 +185,8 @@ fn hears_duplicates_after(lost: u32, began: Began, window: u16, window_scale: Op
     again.iter().any(|segment| !segment.payload.is_empty())
 }
 
-/// RFC 9293, 3.10.2 and 3.8.6: nothing is sent beyond the peer's window. smoltcp repeats
-/// a whole segment after three duplicate ACKs, filled up with new data.
+/// RFC 9293, 3.10.2 and 3.8.6: nothing is sent beyond the peer's window. After three
+/// duplicate ACKs smoltcp retransmits a full segment, filled up with new data.
 #[test]
 fn duplicate_acks_send_nothing_beyond_a_narrow_window() {
     for began in [Began::Us, Began::Peer] {
@@ -197,8 +198,8 @@ fn duplicate_acks_send_nothing_beyond_a_narrow_window() {
     }
 }
 
-/// RFC 5681, 3.2: where a whole segment fits into the window, three duplicate ACKs lead to
-/// a fast retransmission; also of a peer whose windows are scaled.
+/// RFC 5681, 3.2: if a full segment fits into the window, three duplicate ACKs cause a
+/// fast retransmission, also with scaled windows.
 #[test]
 fn duplicate_acks_repeat_at_once_what_fits_into_the_window() {
     for began in [Began::Us, Began::Peer] {

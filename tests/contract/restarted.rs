@@ -1,4 +1,4 @@
-//! A peer that has lost its state, and ends that must reach it.
+//! A peer that has lost its state, and RSTs that must reach it.
 
 use crate::common::*;
 use embedded_io::Write;
@@ -11,8 +11,8 @@ use lastbyte_sim::loopback::{
 
 const PEERS: [IpAddress; 2] = [IpAddress::Ipv4(PEER_V4), IpAddress::Ipv6(PEER_V6)];
 
-/// The RST with which a TCP that knows no such connection answers this segment
-/// (RFC 9293, 3.10.7.1), acknowledging `beyond` octets too many.
+/// The RST with which a TCP without this connection answers this segment (RFC 9293,
+/// 3.10.7.1). It acknowledges `beyond` octets too many.
 fn forgotten(segment: &Segment, beyond: u32) -> Segment {
     let ack = segment.seq.wrapping_add(segment.seq_len());
     Segment {
@@ -51,7 +51,7 @@ fn restarted(to: IpAddress, beyond: u32, options: Options) -> (Us<1>, Connection
 }
 
 #[test]
-fn what_a_restarted_peer_threw_away_is_undelivered() {
+fn bytes_that_a_restarted_peer_discarded_are_undelivered() {
     for to in PEERS {
         for beyond in [0, 1, 2] {
             let (mut us, id) = restarted(to, beyond, Options::default());
@@ -77,7 +77,7 @@ fn what_a_restarted_peer_threw_away_is_undelivered() {
 }
 
 #[test]
-fn a_fin_that_a_restarted_peer_threw_away_is_no_finish() {
+fn a_fin_that_a_restarted_peer_discarded_does_not_finish() {
     for to in PEERS {
         // Only the FIN is in flight: every octet was acknowledged before.
         let (mut us, id) = restarted(to, 0, Options::default());
@@ -169,7 +169,7 @@ fn a_rst_with_data_counts_while_our_window_is_closed() {
     }
 }
 
-/// So does one at a closed window after the peer's FIN.
+/// The same at a closed window after the peer's FIN.
 #[test]
 fn a_rst_with_data_counts_after_the_fin_of_the_peer() {
     let (mut us, id, raw, mut flow) = full(OnPeerFin::HalfClose);
@@ -181,11 +181,11 @@ fn a_rst_with_data_counts_after_the_fin_of_the_peer() {
     us.assert_refused(id, Cause::PeerReset, 0, 0);
 }
 
-/// What a caller with a strict TCP must see (RFC 5961, 3.2): the RST has the number
-/// that follows everything sent, however it comes about and though a retransmission
-/// is due.
+/// A peer with a strict TCP only accepts a RST at the number after everything sent (RFC
+/// 5961, 3.2). Every RST of ours has it, whatever its reason, and even if a
+/// retransmission is due.
 #[test]
-fn every_rst_of_ours_follows_what_was_sent() {
+fn every_rst_of_ours_is_at_snd_nxt() {
     type End = fn(Us<1>, ConnectionId);
     let ends: [End; 3] = [
         |mut us, id| {

@@ -1,5 +1,5 @@
-//! When what was accepted is handed to the device, and how late other things may
-//! be by a write that has nothing to send.
+//! When accepted bytes are passed to the device, and how late other packets may be
+//! because of a write that has nothing to send.
 
 use core::time::Duration;
 
@@ -19,8 +19,8 @@ enum Between {
     Polls,
 }
 
-/// When the first segment, which is lost, was sent again, where a small write
-/// follows in every `step` that Nagle's algorithm holds back.
+/// When the first segment, which is lost, was retransmitted, if there is a small write in
+/// every `step` that Nagle's algorithm holds back.
 fn resent_at(step: Duration, between: Between) -> Instant {
     let (mut us, id, raw, _) = scripted(Options::default());
     us.write(id, 10);
@@ -38,7 +38,7 @@ fn resent_at(step: Duration, between: Between) -> Instant {
             return us.now();
         }
     }
-    panic!("it was never sent again");
+    panic!("it was never retransmitted");
 }
 
 #[test]
@@ -49,7 +49,7 @@ fn a_retransmission_is_hardly_late_after_writes_that_are_held_back() {
     }
 }
 
-/// A socket of the application beside the connections, with datagrams to send.
+/// A socket of the application, with datagrams to send.
 fn with_datagrams(us: &mut Us<1>, datagrams: usize) {
     let buffer = || udp::PacketBuffer::new(vec![udp::PacketMetadata::EMPTY; 4], vec![0; 1_024]);
     let mut socket = udp::Socket::new(buffer(), buffer());
@@ -61,7 +61,7 @@ fn with_datagrams(us: &mut Us<1>, datagrams: usize) {
     us.stack.sockets_mut().add(socket);
 }
 
-/// Of a write that fills the transmit buffer, all leaves.
+/// Asserts that a write that fills the transmit buffer is sent completely.
 #[track_caller]
 fn assert_all_leaves(us: &mut Us<1>, id: ConnectionId, raw: &RawPeer) {
     us.write(id, TX);
@@ -72,7 +72,7 @@ fn assert_all_leaves(us: &mut Us<1>, id: ConnectionId, raw: &RawPeer) {
     assert_eq!(sent, TX);
 }
 
-/// smoltcp looks at every socket each time it is asked to send.
+/// smoltcp visits every socket each time that it sends.
 #[test]
 fn a_write_that_is_held_back_leaves_other_sockets_to_the_next_poll() {
     let (mut us, id, raw, _) = scripted(Options::default());
@@ -86,9 +86,9 @@ fn a_write_that_is_held_back_leaves_other_sockets_to_the_next_poll() {
     raw.recv_nothing();
 }
 
-/// Also if it is held back itself: what waits may be the answer.
+/// Even if it is held back itself: the waiting datagram may be the answer.
 #[test]
-fn a_write_that_takes_something_in_serves_other_sockets() {
+fn a_write_that_receives_something_serves_other_sockets() {
     let (mut us, id, raw, flow) = scripted(Options::default());
     us.write(id, 10);
     assert_eq!(raw.recv().payload, pattern(0, 10));
@@ -117,7 +117,7 @@ fn a_write_sends_all_that_it_has_added() {
     assert_all_leaves(&mut us, id, &raw);
 }
 
-/// As [`a_write_sends_all_that_it_has_added`], where it had to wait for room.
+/// Like [`a_write_sends_all_that_it_has_added`], but the write had to wait for room.
 #[test]
 fn a_write_that_had_to_wait_sends_at_once_what_it_has_added() {
     let (mut us, id, raw, mut flow) = scripted(options(|o| o.nagle(Nagle::Off)));
@@ -132,9 +132,9 @@ fn a_write_that_had_to_wait_sends_at_once_what_it_has_added() {
     assert_eq!(raw.recv().payload, pattern(accepted, 100));
 }
 
-/// RFC 9293, 3.7.1 (MUST-15): it takes segments of 536 octets.
+/// RFC 9293, 3.7.1 (MUST-15): it accepts segments of 536 octets.
 #[test]
-fn a_full_segment_of_a_peer_that_names_no_size_is_not_held_back() {
+fn a_full_segment_to_a_peer_that_announces_no_size_is_not_held_back() {
     for (len, leaves) in [(535, false), (536, true)] {
         let silent = Handshake {
             mss: None,
@@ -148,10 +148,10 @@ fn a_full_segment_of_a_peer_that_names_no_size_is_not_held_back() {
     }
 }
 
-/// smoltcp does not report beforehand what it does about a socket whose address is
+/// smoltcp does not report in advance what it does with a socket whose address is
 /// removed.
 #[test]
-fn what_becomes_of_a_changed_interface_is_seen_at_the_next_poll() {
+fn the_next_poll_detects_a_changed_interface() {
     let world = World::new(WorldConfig::instant());
     let raw = world.raw();
     let mut us = Us::<1>::new(&world);
@@ -161,7 +161,7 @@ fn what_becomes_of_a_changed_interface_is_seen_at_the_next_poll() {
     let connecting = socket.connect(context, (PEER_V4, PORT), 9_000);
     connecting.expect("a free port");
     let handle = us.stack.sockets_mut().add(socket);
-    // The neighbour is asked for first.
+    // The neighbour is resolved first.
     us.stack.run_for(ms(1));
     assert!(raw.recv().is(Flags::SYN));
     us.lose_addresses();
@@ -170,8 +170,8 @@ fn what_becomes_of_a_changed_interface_is_seen_at_the_next_poll() {
     assert_eq!(socket.state(), tcp::State::Closed);
 }
 
-/// What a device cuts counts as the segments that it makes of it: more than one of
-/// them is not what Nagle's algorithm holds back.
+/// Data that the device segments counts as several segments, and Nagle's algorithm does
+/// not hold back more than one.
 #[test]
 fn a_write_after_a_segment_that_the_device_segmented_leaves_at_once() {
     let offload = Offload {

@@ -17,7 +17,7 @@ fn boot(world: &World, seed: u64, port: u16) -> Us<1> {
     Us::configured(world, TX, RX, config)
 }
 
-/// Begins a connection, which is refused or aborted; its initial sequence number.
+/// Begins a connection, which is refused or aborted. Returns its initial sequence number.
 #[track_caller]
 fn number(us: &mut Us<1>, tap: &Tap, to: impl Into<IpAddress>, port: u16) -> u32 {
     tap.take();
@@ -40,7 +40,7 @@ fn first_number(seed: u64, ours: u16, to: impl Into<IpAddress>, port: u16) -> u3
 }
 
 #[test]
-fn of_the_same_ends_they_count_up_every_4_us() {
+fn numbers_of_the_same_ends_increase_every_4_us() {
     for config in [WorldConfig::default(), WorldConfig::ip()] {
         for to in [IpAddress::from(PEER_V4), IpAddress::from(PEER_V6)] {
             let world = World::new(config.clone());
@@ -59,9 +59,9 @@ fn of_the_same_ends_they_count_up_every_4_us() {
     }
 }
 
-/// Every one of these changes half the bits of the number.
+/// Each of these changes half the bits of the number.
 #[test]
-fn of_other_ends_or_after_another_boot_they_are_others() {
+fn numbers_of_other_ends_or_boots_differ() {
     let base = first_number(1, 50_000, PEER_V4, PORT);
     assert_eq!(base, first_number(1, 50_000, PEER_V4, PORT));
     let others = [
@@ -76,7 +76,8 @@ fn of_other_ends_or_after_another_boot_they_are_others() {
     }
 }
 
-/// smoltcp's generator (`rand.rs`), from three numbers of which all others can be computed.
+/// smoltcp's generator (`rand.rs`), reconstructed from three numbers, from which all others can
+/// be computed.
 fn generated(seed: u64) -> impl Iterator<Item = u32> {
     let mut state = seed;
     core::iter::from_fn(move || {
@@ -99,9 +100,9 @@ fn accepted_number(us: &mut Us<1>, tap: &Tap) -> u32 {
     tap.take().first().expect("a SYN and ACK").seq
 }
 
-/// Nor does connecting draw from the generator whose numbers a listener shows.
+/// Connecting does not draw from the generator whose numbers a listener reveals.
 #[test]
-fn no_connect_shows_a_number_of_the_interface() {
+fn no_connect_reveals_a_number_of_the_interface() {
     let world = || World::new(WorldConfig::default());
     let (idle, busy) = (world(), world());
     let (of_idle, of_busy) = (Tap::new(&idle), Tap::new(&busy));
@@ -123,15 +124,15 @@ fn no_connect_shows_a_number_of_the_interface() {
         let is_drawn = numbers.iter().find(|number| drawn.contains(number));
         assert_eq!(is_drawn, None, "of seed {seed}");
     }
-    // The seed of the stack is not that of the generator.
+    // The seed of the stack is not the seed of the generator.
     assert!(generated(42).take(10_000).all(|n| n != accepted));
 }
 
-/// After a power cut, with the seed and the port of the boot before: the peer that
-/// still has the old connection answers the SYN with an ACK of that one, as RFC 5961,
-/// 4.2, has it, and forgets it only for a RST.
+/// After a power cut, with the seed and the port of the previous boot: the peer still has
+/// the old connection, and answers the SYN with an ACK of that one, as RFC 5961, 4.2,
+/// requires, and only forgets it after a RST.
 #[test]
-fn the_seed_of_the_boot_before_does_connect_to_a_peer_that_remembers() {
+fn the_seed_of_the_previous_boot_can_connect_to_a_peer_with_the_old_connection() {
     for to in [IpAddress::from(PEER_V4), IpAddress::from(PEER_V6)] {
         let world = World::new(WorldConfig::instant());
         let raw = world.raw();

@@ -14,13 +14,13 @@ fn cut(world: &World) {
     world.set_drops(Direction::ToUs, Drops::All);
 }
 
-/// Mends it.
+/// Repairs the cable.
 fn mend(world: &World) {
     world.set_drops(Direction::ToPeer, Drops::Nothing);
     world.set_drops(Direction::ToUs, Drops::Nothing);
 }
 
-/// Polls and sleeps until the connection has ended; when that was.
+/// Polls and sleeps until the connection has ended. Returns when that was.
 #[track_caller]
 fn run_until_closed<const N: usize>(
     us: &mut Us<N>,
@@ -60,7 +60,7 @@ fn a_cable_cut_in_mid_stream_is_a_vanished_peer_within_the_limit() {
         assert_eq!(error.cause(), Some(Cause::Vanished));
         assert_eq!(error.ledger().accepted(), written);
         assert!(us.now() >= at_ms(1_990) + secs(limit), "{:?}", us.now());
-        // At a closed window, the last probe may be a minute later.
+        // If the window is closed, the last probe may be a minute later.
         let latest = at_secs(3) + secs(limit + 62);
         assert!(us.now() <= latest, "{:?}", us.now());
         let ledger = us.check(id).ledger;
@@ -70,7 +70,7 @@ fn a_cable_cut_in_mid_stream_is_a_vanished_peer_within_the_limit() {
 }
 
 #[test]
-fn the_limit_runs_from_the_first_segment_without_an_answer() {
+fn the_timeout_runs_from_the_first_segment_without_an_answer() {
     let (mut us, id, raw, _) = scripted(Options::default());
     us.stack.run_for(secs(5));
     us.write(id, 10);
@@ -79,7 +79,7 @@ fn the_limit_runs_from_the_first_segment_without_an_answer() {
     us.write(id, 10);
     assert_eq!(run_until_closed(&mut us, id, 1_000), first.time + secs(100));
     us.assert_refused(id, Cause::Vanished, 20, 0);
-    // An acknowledgement restarts it, and an answer without one does not.
+    // An acknowledgement restarts it; an answer without one does not.
     for acknowledged in [5, 0] {
         let (mut us, id, raw, mut flow) = scripted(Options::default());
         us.write(id, 10);
@@ -99,7 +99,7 @@ fn the_limit_runs_from_the_first_segment_without_an_answer() {
 }
 
 #[test]
-fn an_answer_in_the_last_moment_saves_it() {
+fn an_answer_in_the_last_moment_keeps_it_open() {
     let (mut us, id, raw, mut flow) = scripted(Options::default());
     us.write(id, 10);
     us.stack.run_for(secs(100) - ms(1));
@@ -112,7 +112,7 @@ fn an_answer_in_the_last_moment_saves_it() {
 }
 
 #[test]
-fn an_answer_and_the_limit_at_the_same_time_save_it() {
+fn an_answer_at_the_time_of_the_timeout_keeps_it_open() {
     // Frames come before timers: what has arrived was heard in time.
     let (mut us, id, raw, mut flow) = scripted(Options::default());
     us.write(id, 10);
@@ -124,7 +124,7 @@ fn an_answer_and_the_limit_at_the_same_time_save_it() {
 }
 
 #[test]
-fn idle_for_longer_than_the_limit_it_lives() {
+fn an_idle_connection_outlives_the_timeout() {
     let (mut us, id) = connected(Behaviour::sink(), options(|o| o.user_timeout(secs(3))));
     for _ in 0..5 {
         us.write(id, 1_000);
@@ -143,7 +143,7 @@ fn an_idle_wire_is_silent() {
     let tap = Tap::new(&us.world);
     us.stack.run_for(secs(10 * 3_600));
     assert_eq!(tap.take(), []);
-    assert_eq!(us.stack.poll(), None, "nothing is due, ever");
+    assert_eq!(us.stack.poll(), None, "nothing is ever due");
     let raw_idle = scripted(Options::default());
     let (mut us, _, raw, _) = raw_idle;
     us.stack.run_for(secs(10 * 3_600));
@@ -152,7 +152,7 @@ fn an_idle_wire_is_silent() {
 
 #[test]
 fn the_pause_between_answered_probes_does_not_count() {
-    // Probes back off to 60 s, and the limit is 3 s.
+    // Probes back off to 60 s, and the timeout is 3 s.
     let (mut us, id) = connected(
         Behaviour::silent().rx_buffer(1_000),
         options(|o| o.user_timeout(secs(3))),
@@ -161,8 +161,8 @@ fn the_pause_between_answered_probes_does_not_count() {
     us.stack.run_for(secs(3_600));
     assert_eq!(us.state(id), State::Open);
     assert_eq!(us.check(id).ledger.acknowledged(), 1_000);
-    // One probe without an answer is not the end. The next one is due within 75 s; without
-    // a neighbour it cannot leave.
+    // One probe without an answer does not end the connection. The next one is due within
+    // 75 s; without a neighbour it cannot be sent.
     let tap = Tap::new(&us.world);
     us.world.peer().set_presence(Presence::Absent);
     let ended = run_until_closed(&mut us, id, 1_000);
@@ -181,7 +181,7 @@ fn a_hundred_hours_of_answered_probes_take_few_polls() {
         us.stack.wait(end);
         polls += 1;
     }
-    // One probe a minute, with its answer, and the looks after two seconds and in quarters.
+    // One probe a minute, with its answer, and the wakes after two seconds and in quarters.
     assert!(polls < 8 * 100 * 60, "{polls} polls");
     assert_eq!(us.state(id), State::Open);
     assert_eq!(us.writer(id).progress().unwrap().window, Window::Zero);
@@ -189,8 +189,7 @@ fn a_hundred_hours_of_answered_probes_take_few_polls() {
         .peer()
         .change(PORT, |b| b.reads = Reads::Everything);
     let report = us.writer(id).finish();
-    // The next probe may be further away than the finish timeout, not further
-    // than a minute.
+    // The next probe may be later than the finish timeout, but not later than a minute.
     match report {
         Ok(report) => assert_ledger(report.ledger, TX as u64 + 1_000, TX as u64 + 1_000),
         Err(error) => assert_eq!(error.cause(), Some(Cause::FinishTimeout)),
@@ -199,7 +198,7 @@ fn a_hundred_hours_of_answered_probes_take_few_polls() {
 }
 
 #[test]
-fn a_neighbour_that_went_while_idle_is_noticed_by_the_next_write() {
+fn the_next_write_detects_a_neighbour_that_vanished_while_idle() {
     for idle in [1, 59, 61, 3_600, 100_000] {
         let (mut us, id) = connected(Behaviour::sink(), Options::default());
         us.write(id, 100);
@@ -219,7 +218,7 @@ fn a_neighbour_that_went_while_idle_is_noticed_by_the_next_write() {
 }
 
 #[test]
-fn a_neighbour_that_vanishes_at_a_closed_window_is_noticed() {
+fn a_neighbour_that_vanishes_at_a_closed_window_is_detected() {
     let (mut us, id) = connected(Behaviour::silent().rx_buffer(1_000), Options::default());
     us.fill(id);
     us.stack.run_for(secs(3_600));
@@ -281,11 +280,14 @@ fn the_call_timeout_distinguishes_a_peer_that_does_not_read_from_silence() {
     us.writer(id).flush().expect("acknowledged");
     let report = us.check(id);
     assert_ledger(report.ledger, TX as u64 + 2_000, TX as u64 + 2_000);
-    assert_eq!(report.writes_refused, 0, "a timed-out call is no refusal");
+    assert_eq!(
+        report.writes_refused, 0,
+        "a timed-out call is not a refusal"
+    );
 }
 
 #[test]
-fn three_retransmissions_or_ten_seconds_are_a_stall_and_no_end() {
+fn three_retransmissions_or_ten_seconds_are_a_stall_but_not_an_end() {
     let (mut us, id, raw, mut flow) = scripted(Options::default());
     us.write(id, 10);
     let mut sent = 0;
@@ -332,7 +334,7 @@ fn a_peer_that_answers_and_does_not_read_is_a_stall_after_the_time() {
 }
 
 #[test]
-fn keep_alive_finds_an_idle_peer_that_vanished() {
+fn keep_alive_detects_an_idle_peer_that_vanished() {
     for presence in [Presence::Deaf, Presence::Absent] {
         let (mut us, id) = connected(
             Behaviour::sink(),
@@ -344,7 +346,7 @@ fn keep_alive_finds_an_idle_peer_that_vanished() {
         us.stack.run_for(secs(1_000));
         let probes = tap.take().len();
         assert!((95..=101).contains(&probes), "{probes} probes");
-        assert_eq!(us.stack.poll_advice(id), Ok(None), "a probe is no stall");
+        assert_eq!(us.stack.poll_advice(id), Ok(None), "a probe is not a stall");
         assert_eq!(us.state(id), State::Open);
         let vanished = us.now();
         us.world.peer().set_presence(presence);
@@ -357,7 +359,7 @@ fn keep_alive_finds_an_idle_peer_that_vanished() {
 }
 
 #[test]
-fn keep_alive_leaves_the_handshake_alone() {
+fn keep_alive_does_not_affect_the_handshake() {
     for to_us in [false, true] {
         let world = World::new(WorldConfig::instant());
         let raw = world.raw();
@@ -403,7 +405,7 @@ fn after_a_stall_at_most_one_probe_and_no_timeout_is_left() {
 }
 
 #[test]
-fn one_lost_probe_is_no_death() {
+fn one_lost_probe_does_not_end_it() {
     let (mut us, id) = connected(
         Behaviour::sink(),
         options(|o| o.keep_alive(secs(10)).user_timeout(secs(25))),
@@ -446,11 +448,11 @@ fn data_lost_and_a_window_closed_at_the_same_number_recovers() {
         );
         us.write(id, 1_000);
         assert_eq!(raw.recv().payload.len(), 1_000);
-        // It never got there. The window closes, the numbers stand.
+        // It never arrived. The window closes, the numbers do not change.
         flow.window = 0;
         raw.send(&flow.ack());
         us.stack.poll();
-        // A script of the peer: it answers probes, and reads from 300 s on.
+        // The script of the peer: it answers probes, and reads from 300 s on.
         let mut answers = 0;
         let mut taken = 0;
         while us.now() < at_secs(600) && taken < 1_000 {
@@ -477,7 +479,7 @@ fn data_lost_and_a_window_closed_at_the_same_number_recovers() {
 }
 
 #[test]
-fn a_peer_that_only_says_zero_window_once_and_goes_is_noticed() {
+fn a_peer_that_vanishes_after_closing_its_window_is_detected() {
     let (mut us, id, raw, mut flow) = scripted(Options::default());
     us.write(id, 1_000);
     flow.window = 0;
@@ -495,8 +497,8 @@ fn a_peer_that_only_says_zero_window_once_and_goes_is_noticed() {
 }
 
 #[test]
-fn the_peer_hears_of_the_end_if_it_is_still_there() {
-    // Our segments get there, its answers do not: the RST does.
+fn a_peer_that_still_responds_gets_a_rst() {
+    // Our segments arrive, its answers do not: the RST arrives.
     let (mut us, id) = connected(Behaviour::sink(), options(|o| o.user_timeout(secs(9))));
     us.world.set_drops(Direction::ToUs, Drops::All);
     let tap = Tap::new(&us.world);

@@ -1,4 +1,4 @@
-//! Slots, ports, ids and configurations: what is handed out comes back.
+//! Slots, ports, ids and configurations: everything that is given out is returned.
 
 use crate::common::*;
 use embedded_io::{Error, ErrorKind, Write};
@@ -23,7 +23,7 @@ fn assert_no_slot<const N: usize>(us: &mut Us<N>) {
 }
 
 #[test]
-fn a_full_stack_says_so_and_a_released_slot_works() {
+fn a_full_stack_returns_an_error_and_a_released_slot_works() {
     let world = listening_world(Behaviour::sink().backlog(4));
     let mut us = Us::<3>::new(&world);
     let ids = [(); 3].map(|()| us.open(Options::default()));
@@ -72,7 +72,7 @@ fn stale_ids_are_unknown_everywhere() {
     let mut us = Us::<1>::new(&world);
     let old = us.open(Options::default());
     us.writer(old).finish().expect("finished");
-    // Until the slot is opened again the old id still answers.
+    // Until the slot is opened again the old id can still be queried.
     assert_eq!(us.report(old).cause, Some(Cause::Finished));
     us.stack.run_for(secs(20));
     let new = us.open(Options::default());
@@ -90,7 +90,7 @@ fn stale_ids_are_unknown_everywhere() {
         (ErrorKind::NotConnected, None)
     );
     assert_eq!(UnknownConnection.kind(), ErrorKind::NotConnected);
-    // The connection that took the slot is not touched by any of it.
+    // None of this affects the connection that now has the slot.
     us.write(new, 10);
     us.writer(new).flush().expect("acknowledged");
 }
@@ -151,7 +151,7 @@ fn ports_run_out_and_rest_for_time_wait() {
     us.writer(first).finish().expect("finished");
     let refused = us.stack.connect((PEER_V4, PORT), Options::default());
     assert_eq!(refused, Err(OpenError::NoPort), "the peer may remember it");
-    // A second call does not prolong it, nor does an idle slot keep the port.
+    // A second call does not prolong the rest, and an idle slot does not keep the port.
     for _ in 0..59 {
         us.stack.run_for(secs(1));
         let refused = us.stack.connect((PEER_V4, PORT), Options::default());
@@ -169,12 +169,12 @@ fn a_port_whose_peer_has_not_closed_is_not_given_to_another_slot() {
     let mut us = Us::<3>::configured(&world, TX, RX, few);
     let first = us.open(Options::default());
     us.writer(first).finish().expect("finished");
-    // FIN-WAIT-2: the peer takes the same two ends for the old connection.
+    // FIN-WAIT-2: for the peer the same two ends are the old connection.
     us.stack.run_for(secs(29));
     let second = us.open(Options::default());
     let refused = us.stack.connect((PEER_V4, PORT), Options::default());
     assert_eq!(refused, Err(OpenError::NoPort));
-    // It is not waited for beyond the finish timeout, nor is the port lost.
+    // The wait ends with the finish timeout, and the port is not lost.
     us.stack.release(second).expect("ours");
     us.stack.run_for(secs(100));
     for _ in 0..2 {
@@ -184,7 +184,7 @@ fn a_port_whose_peer_has_not_closed_is_not_given_to_another_slot() {
 }
 
 #[test]
-fn a_port_in_fin_wait_2_is_taken_though_it_has_rested() {
+fn a_port_in_fin_wait_2_is_in_use_even_after_its_rest() {
     let world = listening_world(Behaviour::sink().staying_open().backlog(4));
     let one = config(&world).local_ports(50_000..=50_000);
     let mut us = Us::<2>::configured(&world, TX, RX, one);
@@ -200,7 +200,7 @@ fn a_port_in_fin_wait_2_is_taken_though_it_has_rested() {
 }
 
 #[test]
-fn the_port_of_an_ended_connection_is_taken_until_it_is_released() {
+fn the_port_of_an_ended_connection_is_in_use_until_it_is_released() {
     let world = World::new(WorldConfig::default());
     // There is no listener.
     let one = config(&world).local_ports(50_000..=50_000);
@@ -223,7 +223,7 @@ fn kept<const N: usize, const M: usize>(us: &Us<N>, ids: [ConnectionId; M]) -> [
 }
 
 #[test]
-fn the_slot_whose_end_needs_no_more_courtesy_is_taken_first() {
+fn the_slot_that_is_cheapest_to_reopen_is_taken_first() {
     let world = World::new(WorldConfig::default());
     let staying = Behaviour::sink().staying_open();
     world.peer().listen(PORT, staying.backlog(4));
@@ -372,7 +372,7 @@ fn while_one_writer_blocks_the_others_are_served() {
     });
     let error = us.writer(stuck).write(b"x").expect_err("no reader");
     assert_call_timed_out(error, Timeout::NotReading);
-    // As of now, without a poll:
+    // The present state, without a poll:
     for (port, id) in (81..).zip(others) {
         assert_ledger(us.ledger(id), TX as u64, TX as u64);
         assert_eq!(world.peer().received(port), pattern(0, TX));

@@ -1,4 +1,4 @@
-//! The same connections for an application that owns its poll loop.
+//! Connections of an application that owns its poll loop.
 
 use std::cell::Cell;
 use std::num::NonZeroU16;
@@ -19,7 +19,7 @@ use lastbyte_sim::loopback::{
     our_hardware_address, smoltcp_time,
 };
 
-/// How the loop polls.
+/// The way in which the loop polls.
 #[derive(Debug, Clone, Copy)]
 enum Style {
     /// `Tracker::poll`.
@@ -216,7 +216,7 @@ fn every_end_of_an_open_connection_is_reported() {
     }
 }
 
-/// Each call of a poll is whole: whichever of them are left out, what happened is noticed.
+/// Each call of a poll is complete: whichever of them are left out, what happened is detected.
 #[test]
 fn no_end_is_missed_however_few_steps_a_poll_has() {
     type Poll = fn(&mut Tracker<1>, &mut Net<'_, '_, LoopDevice>);
@@ -334,7 +334,7 @@ fn received_bytes_are_read_without_blocking() {
 }
 
 #[test]
-fn an_idle_tracker_wants_no_poll() {
+fn an_idle_tracker_needs_no_poll() {
     for style in STYLES {
         let world = sink_world(Behaviour::sink());
         let mut owner = Owner::<1>::new(&world, style);
@@ -390,7 +390,7 @@ fn a_socket_of_the_application_works_alongside() {
     assert_eq!(frames.len(), 1);
     assert!(frames[0].ends_with(b"datagram"));
     assert_eq!(raw.recv().payload, pattern(0, 10));
-    // The answer: the same frame, turned around.
+    // The answer: the same frame, with its addresses swapped.
     let mut answer = frames[0].clone();
     for (ours, theirs, len) in [(0, 6, 6), (26, 30, 4), (34, 36, 2)] {
         for at in 0..len {
@@ -407,7 +407,7 @@ fn a_socket_of_the_application_works_alongside() {
     assert_ledger(us.ledger(id), 10, 10);
 }
 
-/// A device with one frame to give, which an offload engine has coalesced.
+/// A device with one received frame, which an offload engine has coalesced.
 #[derive(Default)]
 struct Marked {
     asked: Asked,
@@ -463,10 +463,10 @@ impl TxToken for MarkedTx {
     }
 }
 
-/// That of the connection, whatever interface it is given; the same as a stack's with
-/// the same seed, at the same time.
+/// The number does not depend on the interface, and is the same as a stack's with the
+/// same seed at the same time.
 #[test]
-fn its_initial_sequence_number_is_that_of_a_stack() {
+fn a_tracker_has_the_initial_sequence_number_of_a_stack() {
     let number = |connect: &dyn Fn(&World)| {
         let world = World::new(WorldConfig::default());
         let tap = Tap::new(&world);
@@ -492,7 +492,7 @@ fn its_initial_sequence_number_is_that_of_a_stack() {
 }
 
 #[test]
-fn the_guard_passes_on_what_a_device_can_do_and_says_of_its_frames() {
+fn the_guard_passes_on_the_capabilities_and_metadata_of_a_device() {
     let config = Config::new(our_hardware_address(Medium::Ethernet), 1);
     let mut device = Marked::default();
     let handle = SocketHandle::default();

@@ -1,6 +1,5 @@
-//! What must hold of the transition table, for every state and event and for
-//! every sequence of events. Each test states a property of its own; none
-//! repeats the table.
+//! Properties of the transition table, for every state and event and for every sequence
+//! of events. Each test checks one property; none repeats the table.
 
 use lastbyte::core::transition::transition;
 use lastbyte::core::{Action, Closer, Event, Incoming};
@@ -17,7 +16,7 @@ fn cells() -> impl Iterator<Item = (State, Event, State, Action)> {
     })
 }
 
-/// How far a connection has come; it never goes back but by being released.
+/// How far a connection has come. Only a release takes it back.
 fn stage(state: State) -> u8 {
     match state {
         State::Idle => 0,
@@ -150,7 +149,7 @@ fn what_is_ignored_misused_or_answered_changes_nothing() {
 }
 
 #[test]
-fn what_is_taken_in_or_acted_on_moves_the_state_except_listening_again() {
+fn processed_events_change_the_state_except_listening_again() {
     for (state, event, next, action) in cells() {
         if matches!(
             action,
@@ -193,7 +192,7 @@ fn opening_twice_and_releasing_a_live_connection_are_misuse() {
 }
 
 #[test]
-fn a_connection_never_goes_back_but_by_being_released() {
+fn only_a_release_takes_a_connection_back() {
     for (state, event, next, _) in cells() {
         if event != Event::Release {
             assert!(stage(next) >= stage(state), "{state}, {event}: {next}");
@@ -215,10 +214,10 @@ fn abort_ends_whatever_lives_at_once_with_a_reset() {
 }
 
 #[test]
-fn the_connection_below_is_reset_whenever_we_end_it() {
+fn the_tcp_connection_is_reset_whenever_we_end_it() {
     for (state, event, next, action) in cells() {
         let ends = next.is_closed() && !state.is_closed();
-        // In these two the stack below has no connection left to reset.
+        // In these two states the TCP stack has no connection left to reset.
         let is_closed_there = matches!(event, Event::PeerRst | Event::FinAcknowledged);
         assert_eq!(
             action == Action::Reset,
@@ -229,7 +228,7 @@ fn the_connection_below_is_reset_whenever_we_end_it() {
 }
 
 #[test]
-fn every_waiting_state_has_a_limit_that_ends_it() {
+fn every_waiting_state_has_a_timeout_that_ends_it() {
     let ends = |state, event| transition(state, event).next.is_closed();
     for state in State::ALL {
         let connects = state == State::Connecting;
@@ -264,7 +263,7 @@ fn no_peer_ends_listening() {
 }
 
 #[test]
-fn finishing_is_entered_only_by_finish_and_only_then_a_fin_is_owed() {
+fn finishing_is_entered_only_by_finish_and_only_then_a_fin_is_due() {
     for (state, event, next, action) in cells() {
         let enters = matches!(next, State::Finishing(_)) && next != state;
         let half_closes = matches!(next, State::WriteFinished(_))
@@ -286,7 +285,7 @@ fn finishing_is_entered_only_by_finish_and_only_then_a_fin_is_owed() {
     }
 }
 
-/// RFC 9293, 3.10.4 (CLOSE) sends a FIN once; 3.10.7.4 takes the peer's in FIN-WAIT-2.
+/// RFC 9293, 3.10.4 (CLOSE) sends a FIN once; 3.10.7.4 processes the peer's in FIN-WAIT-2.
 #[test]
 fn writing_is_finished_from_either_open_state_and_reading_goes_on() {
     for (state, event, next, _) in cells() {
@@ -328,7 +327,7 @@ fn a_fin_of_the_peer_is_reported_under_the_policy_it_came_with() {
     }
 }
 
-/// Contract, causes: which event decides a cause, and where.
+/// Which event decides a cause, and in which states.
 #[test]
 fn a_cause_is_decided_only_by_what_it_is_named_after() {
     for (state, event, next, _) in cells() {
@@ -359,7 +358,7 @@ fn a_cause_is_decided_only_by_what_it_is_named_after() {
     }
 }
 
-/// The other direction: no event that ends a connection goes unheard.
+/// The other direction: no event that ends a connection is ignored.
 #[test]
 fn an_end_is_reported_with_its_own_cause_in_every_state_it_can_reach() {
     for (state, event, next, _) in cells() {
@@ -426,8 +425,8 @@ impl Seen {
     }
 }
 
-/// Follows every sequence until nothing new can be seen, which covers
-/// sequences of any length.
+/// Follows every sequence until there is nothing new, which covers sequences of any
+/// length.
 #[test]
 fn the_first_cause_stays_through_every_sequence_of_events() {
     let mut seen = HashSet::from([Seen::START]);
@@ -444,8 +443,8 @@ fn the_first_cause_stays_through_every_sequence_of_events() {
     assert_eq!(reached.len(), State::ALL.len(), "a state cannot be reached");
 }
 
-/// The same from the histories alone, in case [`Seen`] forgets something that
-/// matters: since the last opening, no cause, then one and the same.
+/// The same from the histories alone, in case [`Seen`] lacks something that matters:
+/// since the last opening, there is no cause, then always the same one.
 #[test]
 fn every_history_of_five_events_has_at_most_one_cause() {
     fn follow(history: &mut Vec<State>, sequences: &mut u32) {

@@ -1,8 +1,7 @@
-//! What must hold of a [`Connection`] after every step, whatever the step is.
+//! Properties of a [`Connection`] after every step.
 //!
-//! [`Checked`] keeps an account of its own beside the connection and compares
-//! the two after each step: through all short sequences of steps, and through
-//! long random ones.
+//! [`Checked`] keeps an independent account of the connection and compares the two after
+//! each step: in all short sequences of steps, and in long random ones.
 
 use lastbyte::core::{Action, Admission, Connection, Sent, Window};
 use lastbyte::{Cause, Instant, Ledger, OnPeerFin, Options, Report, State, WriteError};
@@ -15,14 +14,14 @@ enum Step {
     Connect(OnPeerFin),
     Listen(OnPeerFin),
     Established,
-    /// Write as many bytes; what is admitted is accepted.
+    /// Write this many bytes; what is admitted is accepted.
     Write(u64),
-    /// A segment of the peer that leaves so many bytes pending.
+    /// A segment of the peer that leaves this many bytes pending.
     Heard(u64, Window),
     Sent(Sent),
     Fin,
     Rst,
-    /// Only where a FIN of ours is on its way.
+    /// Only if a FIN of ours is in flight.
     FinAcknowledged,
     Finish,
     Abort,
@@ -32,18 +31,18 @@ enum Step {
     HandshakeDropped,
     Link(bool),
     Discarded(u64),
-    /// So many milliseconds pass.
+    /// This many milliseconds pass.
     Pass(u32),
     /// Time passes until the next timer is due.
     PassToTimeout,
 }
 
-/// A connection and what must be true of it.
+/// A connection and its independent account.
 #[derive(Debug, Clone, Copy)]
 struct Checked {
     connection: Connection,
     now: Instant,
-    /// What the writes returned, summed; and the least that was left pending.
+    /// The sum of what the writes returned, and the lowest number of pending bytes.
     accepted: u64,
     acknowledged: u64,
     writes: (u64, u64),
@@ -51,9 +50,9 @@ struct Checked {
     link_was_down: bool,
     link_is_up: bool,
     opened_at: Instant,
-    /// Stays where it is when the connection is released.
+    /// Does not change when the connection is released.
     ended_at: Instant,
-    /// At the end: the report, and the error of every write from then on.
+    /// From the end on: the report, and the error of every write.
     end: Option<(Report, WriteError)>,
 }
 
@@ -157,7 +156,7 @@ impl Checked {
         }
     }
 
-    /// Opening starts a new account: nothing of the one before is left.
+    /// Opening starts a new account: nothing of the previous one is left.
     fn opened(&mut self, opened: bool) {
         if opened {
             *self = Self {
@@ -227,14 +226,14 @@ impl Checked {
     fn check(&mut self, before: State) {
         let connection = self.connection;
         let (state, ledger) = (connection.state(), connection.ledger());
-        // C3 and the identity; acknowledged is never taken back.
+        // The ledger and its identity; acknowledged bytes never decrease.
         assert_eq!(
             (ledger.accepted(), ledger.acknowledged()),
             (self.accepted, self.acknowledged)
         );
         assert_eq!(ledger.accepted(), ledger.acknowledged() + ledger.pending());
         assert_eq!(ledger.undelivered(), ledger.pending());
-        // The report says what the getters say.
+        // The report agrees with the getters.
         let report = connection.report(self.now);
         assert_eq!(report.cause, state.cause());
         assert_eq!(report.ledger, ledger);
@@ -243,7 +242,7 @@ impl Checked {
         assert_eq!(report.link_was_down, self.link_was_down);
         let progress = connection.progress(true);
         assert_eq!((progress.state, progress.ledger), (state, ledger));
-        // An outcome is there exactly from the end on, and agrees with it.
+        // There is an outcome exactly from the end on, and it agrees with the end.
         assert_eq!(connection.outcome().is_some(), state.is_closed());
         if let State::Closed(cause) = state {
             self.check_end(before, cause, report);
@@ -262,8 +261,8 @@ impl Checked {
         }
     }
 
-    /// C2: from the end on, nothing but the refused writes is counted, no
-    /// timer runs, and every call reports the same.
+    /// From the end on, only refused writes are counted, no timer runs, and every call
+    /// reports the same.
     #[track_caller]
     fn check_end(&mut self, before: State, cause: Cause, report: Report) {
         let connection = &self.connection;
@@ -329,7 +328,7 @@ const ALPHABET: [Step; 21] = [
     Step::PassToTimeout,
 ];
 
-/// Takes every sequence of `depth` steps from here.
+/// Runs every sequence of `depth` steps from here.
 fn follow(from: &Checked, depth: u32) -> u64 {
     if depth == 0 {
         return 1;
@@ -369,7 +368,7 @@ fn every_short_sequence_of_steps_keeps_the_account() {
 }
 
 #[test]
-fn opening_again_starts_afresh_whatever_came_before() {
+fn a_reopened_connection_starts_from_zero_whatever_came_before() {
     let used = [
         Step::Connect(OnPeerFin::Refuse),
         Step::Link(false),
@@ -390,13 +389,13 @@ fn opening_again_starts_afresh_whatever_came_before() {
     let mut first = Connection::new(7);
     let now = Checked::new().after(&used).now;
     let _ = first.handle_connect(options(OnPeerFin::HalfClose), now);
-    // Every field is printed, so nothing can be left over unseen.
+    // Every field is printed, so nothing can be left over unnoticed.
     assert_eq!(format!("{again:?}"), format!("{first:?}"));
     assert_eq!(again.poll_advice(), None);
 }
 
 #[test]
-fn a_write_that_takes_nothing_is_not_counted() {
+fn a_write_that_accepts_nothing_is_not_counted() {
     let open = [Step::Connect(OnPeerFin::Refuse), Step::Established];
     let mut open = Checked::new().after(&open);
     open.step(Step::Write(0));
@@ -420,7 +419,7 @@ fn the_ledger_fills_up_without_losing_a_byte() {
     assert_eq!(full.connection.handle_write(), Err(error));
     assert_eq!(full.connection.handle_accepted(1, full.now), Err(error));
     assert_eq!(full.connection.ledger(), ledger);
-    // It lives on: what is pending drains, and it finishes.
+    // It lives on: pending bytes drain, and it finishes.
     full.step(Step::Finish);
     full.step(Step::FinAcknowledged);
     assert_eq!(full.connection.outcome(), Some(Ok(())));
@@ -434,7 +433,7 @@ fn it_stays_small_and_can_be_moved_between_threads() {
     const { is_plain::<Ledger>() };
     const { is_plain::<Report>() };
     const { is_plain::<WriteError>() };
-    // Static memory of every connection of every firmware.
+    // The static memory of every connection in every firmware.
     assert!(
         size_of::<Connection>() <= 168,
         "{}",
@@ -451,7 +450,7 @@ fn window() -> impl Strategy<Value = Window> {
     prop_oneof![3 => Just(Window::Open), 1 => Just(Window::Zero)]
 }
 
-/// Steps as a long life has them: more traffic than ends.
+/// Steps of a long life: more traffic than ends.
 fn step() -> impl Strategy<Value = Step> {
     let bytes = prop_oneof![9 => 0..5_000_u64, 1 => any::<u64>()];
     let sent = prop_oneof![

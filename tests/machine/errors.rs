@@ -1,4 +1,4 @@
-//! Every error: its cause, its kind, its words and its ledger.
+//! Every error: its cause, its kind, its text and its ledger.
 
 use embedded_io::{Error as _, ErrorKind};
 use lastbyte::core::{Connection, OptionsError, Setting};
@@ -18,7 +18,7 @@ fn ledger() -> Ledger {
 
 type Row = (WriteError, Option<Cause>, ErrorKind, &'static str);
 
-/// The ends, as in the contract's table, each with a word of its text.
+/// The ends of a connection, each with a word of its text.
 #[rustfmt::skip]
 fn ends() -> [Row; 11] {
     let ledger = ledger();
@@ -43,7 +43,7 @@ fn ends() -> [Row; 11] {
     ]
 }
 
-/// What is no end of a connection.
+/// Errors that do not end a connection.
 #[rustfmt::skip]
 fn others() -> [Row; 6] {
     let ledger = ledger();
@@ -73,7 +73,7 @@ fn every_error_has_its_kind_its_cause_and_its_ledger() {
 }
 
 #[test]
-fn every_error_says_what_happened_and_what_became_of_the_bytes() {
+fn the_text_of_every_error_has_the_reason_and_the_ledger() {
     let account = "30 bytes accepted, 20 acknowledged, 10 not known to be delivered";
     let mut texts = Vec::new();
     for (error, _, _, word) in errors() {
@@ -98,7 +98,7 @@ fn causes_and_the_errors_of_an_end_are_one_to_one() {
 }
 
 #[test]
-fn the_names_of_the_causes_are_those_of_the_contract() {
+fn the_names_of_the_causes_are_the_documented_ones() {
     assert_eq!(
         Cause::ALL.map(Cause::name),
         [

@@ -1,4 +1,4 @@
-//! What can be set, its defaults, and what is refused.
+//! The options, their defaults, and what is refused.
 
 use crate::support::*;
 use lastbyte::core::{Nagle, OptionsBuilder, OptionsError, Setting};
@@ -34,7 +34,7 @@ const SETTINGS: [(Setting, Setter, Getter); 6] = [
 ];
 
 #[test]
-fn the_defaults_are_those_of_the_contract() {
+fn the_defaults_are_the_documented_ones() {
     let options = Options::default();
     let limits = SETTINGS.map(|(_, _, get)| get(&options).map(|limit| limit.as_secs()));
     assert_eq!(
@@ -48,7 +48,7 @@ fn the_defaults_are_those_of_the_contract() {
 }
 
 #[test]
-fn each_limit_is_set_alone_and_never_shorter_than_asked_for() {
+fn each_timeout_is_set_alone_and_never_shorter_than_requested() {
     for (limit, set, get) in SETTINGS {
         let asked = Duration::from_secs(7) + MICROSECOND;
         let options = options(|builder| set(builder, asked));
@@ -71,7 +71,7 @@ fn each_limit_is_set_alone_and_never_shorter_than_asked_for() {
 }
 
 #[test]
-fn a_limit_out_of_range_is_refused_by_name() {
+fn a_timeout_out_of_range_is_refused_by_name() {
     let longest = Duration::from_millis(u32::MAX.into());
     for (limit, set, get) in SETTINGS {
         let built = |duration| set(Options::builder(), duration).build();
@@ -100,7 +100,7 @@ fn the_first_error_is_reported_even_if_a_later_call_corrects_it() {
 }
 
 #[test]
-fn silence_must_outlast_one_retransmission_timeout() {
+fn the_user_timeout_must_exceed_one_retransmission_timeout() {
     let built = |millis| {
         let limit = Duration::from_millis(millis);
         Options::builder().user_timeout(limit).build().map(|_| ())
@@ -114,7 +114,7 @@ fn silence_must_outlast_one_retransmission_timeout() {
     assert!(text.contains("user timeout"), "{text}");
 }
 
-/// The stack below makes no segment of fewer octets.
+/// The TCP stack makes no smaller segments.
 #[test]
 fn the_largest_segment_has_at_least_48_octets() {
     assert_eq!(Options::default().max_segment(), None);

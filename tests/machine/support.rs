@@ -1,4 +1,4 @@
-//! A connection without a stack, and time that passes when a test wants it.
+//! A connection without a TCP stack, and time that the test advances.
 
 use lastbyte::core::{Action, Connection, OptionsBuilder, Sent, Window};
 use lastbyte::{Cause, Instant, Options, State};
@@ -47,13 +47,13 @@ pub fn write(connection: &mut Connection, bytes: u64, now: Instant) {
     connection.handle_accepted(bytes, now).unwrap();
 }
 
-/// The peer acknowledges all but `pending` bytes.
+/// The peer acknowledges all except `pending` bytes.
 pub fn hear(connection: &mut Connection, pending: u64, window: Window, now: Instant) {
     connection.handle_pending(pending, now);
     connection.handle_heard(window, now);
 }
 
-/// Time passes to `until`, from timer to timer; what that led to.
+/// Advances the time to `until`, from timer to timer. Returns the resulting actions.
 #[track_caller]
 pub fn pass_to(connection: &mut Connection, until: Instant) {
     for _ in 0..10_000 {
@@ -66,7 +66,7 @@ pub fn pass_to(connection: &mut Connection, until: Instant) {
     panic!("the timers do not come to rest");
 }
 
-/// It lives until just before `end`, and ends at `end` with this cause.
+/// Asserts that it lives until just before `end`, and ends at `end` with this cause.
 #[track_caller]
 pub fn ends_at(connection: &mut Connection, end: Instant, cause: Cause) {
     pass_to(connection, just_before(end));

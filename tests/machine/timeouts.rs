@@ -37,7 +37,7 @@ fn a_listener_drops_a_handshake_that_takes_too_long_and_gives_the_next_its_own_t
     assert_eq!(listener.poll_timeout(), Instant::NEVER);
     for start in [100, 500] {
         listener.handle_handshake_started(secs(start));
-        // A SYN that comes twice does not extend it.
+        // A retransmitted SYN does not extend it.
         listener.handle_handshake_started(secs(start + 2));
         pass_to(&mut listener, just_before(secs(start + 4)));
         assert_eq!(listener.poll_timeout(), secs(start + 4));
@@ -89,7 +89,7 @@ fn a_peer_that_answers_probes_but_does_not_read_never_vanishes() {
     write(&mut connection, 100, at(0));
     hear(&mut connection, 60, Window::Zero, secs(1));
     for round in 1..200 {
-        // Probes come a minute apart, longer than which nothing is heard.
+        // Probes are a minute apart, and the peer is silent in between.
         connection.handle_sent(Sent::Demanding, secs(60 * round));
         hear(&mut connection, 60, Window::Zero, secs(60 * round + 1));
         pass_to(&mut connection, secs(60 * round + 59));
@@ -126,7 +126,7 @@ fn probes_that_cannot_leave_count_as_silence_in_the_end() {
     let mut connection = open();
     hear(&mut connection, 0, Window::Zero, at(0));
     write(&mut connection, 100, at(0));
-    // A probe is due within 75 s; then the user timeout.
+    // A probe is due within 75 s; after that the user timeout is reached.
     ends_at(&mut connection, secs(75 + 100), Cause::Vanished);
 }
 
@@ -177,7 +177,7 @@ fn a_drain_after_the_peers_fin_is_bounded_and_reports_the_fin() {
 }
 
 #[test]
-fn a_finish_that_is_answered_ends_the_limits() {
+fn a_finish_that_is_answered_stops_the_timeouts() {
     let mut connection = open();
     write(&mut connection, 100, at(0));
     let _ = connection.handle_finish(at(0));
@@ -232,7 +232,7 @@ fn ten_seconds_without_progress_are_reported() {
 }
 
 #[test]
-fn progress_gives_new_time_and_a_drained_connection_is_not_stalled() {
+fn progress_restarts_the_stall_time_and_a_drained_connection_is_not_stalled() {
     let mut connection = open();
     write(&mut connection, 100, at(0));
     hear(&mut connection, 50, Window::Open, secs(9));
@@ -246,7 +246,7 @@ fn progress_gives_new_time_and_a_drained_connection_is_not_stalled() {
 
 // ---- progress ----
 
-/// The stack below probes the closed window each minute, and the peer answers.
+/// The TCP stack probes the closed window each minute, and the peer answers.
 fn answered_probes_to(connection: &mut Connection, pending: u64, end: Instant) {
     while connection.poll_timeout() < end {
         let probe_at = connection.poll_timeout() + Duration::from_secs(55);
@@ -258,7 +258,7 @@ fn answered_probes_to(connection: &mut Connection, pending: u64, end: Instant) {
 }
 
 #[test]
-fn a_peer_that_chats_and_acknowledges_nothing_ends_the_connection() {
+fn a_peer_that_sends_but_acknowledges_nothing_ends_the_connection() {
     let mut connection = open();
     write(&mut connection, 100, at(0));
     connection.handle_sent(Sent::Demanding, at(0));
@@ -282,7 +282,7 @@ fn acknowledged_bytes_and_a_closed_window_restart_the_user_timeout() {
     ends_at(&mut connection, secs(1_100), Cause::Unacknowledged);
 }
 
-/// RFC 9293, MUST-37. Only the stack below knows when it sends the next probe.
+/// RFC 9293, MUST-37. Only the TCP stack knows when it sends the next probe.
 #[test]
 fn one_lost_answer_to_a_probe_of_a_closed_window_ends_nothing() {
     let mut connection = open_with(patient(20));
@@ -294,7 +294,7 @@ fn one_lost_answer_to_a_probe_of_a_closed_window_ends_nothing() {
     connection.handle_sent(Sent::Demanding, secs(120));
     hear(&mut connection, 100, Window::Zero, secs(120));
     answered_probes_to(&mut connection, 100, secs(1_000));
-    // Where none can leave, it ends all the same.
+    // If no probe can be sent, the connection still ends.
     connection.handle_sent(Sent::Demanding, secs(1_000));
     pass_to(&mut connection, secs(1_100));
     assert_eq!(connection.state(), State::Closed(Cause::Vanished));
@@ -303,7 +303,7 @@ fn one_lost_answer_to_a_probe_of_a_closed_window_ends_nothing() {
 // ---- calls ----
 
 #[test]
-fn a_call_that_took_too_long_says_whether_the_peer_was_heard() {
+fn the_error_of_a_timed_out_call_shows_whether_the_peer_was_heard() {
     let mut connection = open();
     write(&mut connection, 100, at(0));
     let ledger = connection.ledger();
@@ -312,7 +312,7 @@ fn a_call_that_took_too_long_says_whether_the_peer_was_heard() {
     connection.handle_heard(Window::Open, secs(2));
     // Heard, and its window is open: it reads.
     assert_eq!(connection.call_timed_out(secs(1)), why(Timeout::Call));
-    // At a closed window the pause between answered probes is no silence.
+    // At a closed window the pause between answered probes does not count as silence.
     connection.handle_heard(Window::Zero, secs(3));
     assert_eq!(connection.call_timed_out(secs(4)), why(Timeout::NotReading));
     connection.handle_sent(Sent::Demanding, secs(5));
@@ -324,13 +324,13 @@ fn a_call_that_took_too_long_says_whether_the_peer_was_heard() {
 }
 
 #[test]
-fn a_call_is_not_blamed_on_a_peer_that_is_not_there() {
+fn a_vanished_peer_is_not_reported_as_not_reading() {
     let connection = connecting(Options::default());
     let ledger = connection.ledger();
     let why = Timeout::Call;
     let error = WriteError::TimedOut { why, ledger };
     assert_eq!(connection.call_timed_out(at(0)), error);
-    // Nor on a closed one.
+    // Not on a closed connection either.
     let mut ended = open();
     ended.handle_heard(Window::Open, at(2));
     let _ = ended.handle_rst(at(3));
@@ -359,7 +359,7 @@ fn a_link_that_was_down_is_reported_besides_the_cause() {
 // ---- the report ----
 
 #[test]
-fn a_connection_that_was_released_or_never_opened_is_not_getting_older() {
+fn the_elapsed_time_of_a_released_or_unopened_connection_does_not_grow() {
     let never = Connection::new(1);
     assert_eq!(never.report(secs(50)).elapsed, Duration::ZERO);
     let mut connection = open();

@@ -1,4 +1,4 @@
-//! The printed table is the code's own.
+//! The printed table agrees with the code.
 //!
 //! `UPDATE_TRANSITIONS=1 cargo test --test machine transitions` writes it.
 
@@ -20,7 +20,7 @@ fn source(name: &str) -> PathBuf {
         .collect()
 }
 
-/// The states with rows of their own: the causes of `Closed` share theirs.
+/// The states with separate rows: the causes of `Closed` share theirs.
 fn printed_states() -> Vec<State> {
     let mut states: Vec<_> = State::ALL.into_iter().filter(|s| !s.is_closed()).collect();
     states.extend(State::ALL.into_iter().find(|s| s.is_closed()));
@@ -70,7 +70,7 @@ fn closed_causes_share_their_rows_and_differ_in_nothing_else() {
 }
 
 #[test]
-fn every_printed_row_is_one_cell_as_the_code_has_it() {
+fn every_printed_row_is_one_cell_of_the_code() {
     let printed = Table.to_string();
     let mut lines = printed.lines();
     assert_eq!([lines.next().unwrap(), lines.next().unwrap()], HEADER);

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 // ---- tries ----
 
-/// Time passes to `until`; what is to be sent again, and when. Nothing of that leaves.
+/// Advances the time to `until`. Returns what is to be sent again, and when. None of it is
+/// sent.
 #[track_caller]
 fn tries_to(connection: &mut Connection, until: Instant) -> Vec<(Instant, Retry)> {
     let mut tries = Vec::new();
@@ -56,7 +57,7 @@ fn a_short_timeout_has_its_last_try_at_half_of_it() {
 }
 
 #[test]
-fn after_a_time_without_polls_a_try_comes_before_the_verdict() {
+fn after_a_time_without_polls_a_try_comes_before_the_end() {
     let mut connection = open_with(patient(40));
     write(&mut connection, 100, at(0));
     connection.handle_sent(Sent::Demanding, at(0));
@@ -64,7 +65,7 @@ fn after_a_time_without_polls_a_try_comes_before_the_verdict() {
     assert_eq!(connection.poll_retry(), Retry::Resend);
     assert_eq!(connection.poll_retry(), Retry::None);
     ends_at(&mut connection, secs(502), Cause::Vanished);
-    // So it is with the handshake and with finishing.
+    // The same with the handshake and with finishing.
     let mut connection = connecting(Options::default());
     connection.handle_sent(Sent::Syn, at(0));
     assert_eq!(connection.handle_timeout(secs(500)), Action::None);
@@ -78,8 +79,8 @@ fn after_a_time_without_polls_a_try_comes_before_the_verdict() {
     ends_at(&mut connection, secs(502), Cause::FinishTimeout);
 }
 
-/// A neighbour may have answered while the stack was not polled: the SYN leaves before the
-/// end, once.
+/// A neighbour may have answered while the stack was not polled: the SYN is sent once
+/// before the end.
 #[test]
 fn a_syn_that_could_not_leave_is_due_once_more_after_a_time_without_polls() {
     let mut connection = connecting(Options::default());
@@ -89,14 +90,15 @@ fn a_syn_that_could_not_leave_is_due_once_more_after_a_time_without_polls() {
     assert_eq!(connection.poll_retry(), Retry::Resend);
     let mut unsent = connection;
     ends_at(&mut unsent, secs(92), Cause::Unreachable);
-    // However late the end is looked at, there is no third time.
+    // However late the end is checked, there is no third one.
     let mut late = connection;
     assert_eq!(late.handle_timeout(secs(900)), Action::Reset);
     connection.handle_sent(Sent::Syn, secs(91));
     ends_at(&mut connection, secs(93), Cause::ConnectTimeout);
 }
 
-/// A SYN that leaves late, for want of a neighbour before, has the time for its answer.
+/// A SYN that is sent late, because the neighbour was not resolved, has the full time for its
+/// answer.
 #[test]
 fn the_first_syn_has_the_time_for_an_answer_however_late_it_leaves() {
     for (timeout, last) in [(30, 2_000), (2, 1_000)] {
@@ -133,7 +135,7 @@ fn connecting_and_finishing_try_again_in_quarters_and_before_their_end() {
     ends_at(&mut connection, secs(30), Cause::FinishTimeout);
 }
 
-/// The stack below backs off to a minute and stays there until it has measured a round trip
+/// The TCP stack backs off to a minute and stays there until it has measured a round trip
 /// (RFC 6298, 5.7).
 #[test]
 fn acknowledged_bytes_end_the_back_off() {
@@ -151,7 +153,7 @@ fn acknowledged_bytes_end_the_back_off() {
     assert_eq!(resends_to(&mut connection, secs(63)), [secs(63)]);
     connection.handle_sent(Sent::Retransmission, secs(63));
     hear(&mut connection, 0, Window::Open, secs(64));
-    // Sent once, and acknowledged: the stack below knows the round trip again.
+    // Sent once, and acknowledged: the TCP stack has measured the round trip again.
     write(&mut connection, 100, secs(65));
     connection.handle_sent(Sent::Demanding, secs(65));
     hear(&mut connection, 0, Window::Open, secs(66));
@@ -161,9 +163,9 @@ fn acknowledged_bytes_end_the_back_off() {
     assert_eq!(resends_to(&mut connection, secs(95)), [secs(95)]);
 }
 
-/// A fast retransmission says nothing of the timeout.
+/// A fast retransmission does not show the retransmission timeout.
 #[test]
-fn what_is_repeated_after_the_peer_was_heard_is_no_back_off() {
+fn a_retransmission_after_the_peer_was_heard_is_no_back_off() {
     let mut connection = open();
     write(&mut connection, 100, at(0));
     connection.handle_sent(Sent::Demanding, at(0));

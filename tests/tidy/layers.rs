@@ -1,8 +1,8 @@
-//! Which file of `src/` names which: no import runs back up, and none in a circle.
+//! The imports between the files of `src/`: none goes to a higher layer, and there are no
+//! cycles.
 //!
 //! A file names another by a path that begins with `crate`, `super` or `self`, in a `use` or
-//! anywhere else. Re-exports are followed to where the item is defined; what is under test
-//! only does not count.
+//! anywhere else. Re-exports are followed to the definition; test code does not count.
 
 use crate::shape::{files_below, is_rust, root};
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,7 +11,7 @@ use std::fs;
 /// A module, as its path: `["guard", "tcb"]`.
 type Module = Vec<String>;
 
-/// Circles that are left, each with its reason. The list may only get shorter.
+/// The remaining cycles, each with its reason. The list may only get shorter.
 const CIRCLES: [(&[&str], &str); 2] = [
     (
         &["core/connection.rs", "core/connection/time.rs", "trace.rs"],
@@ -28,14 +28,14 @@ const CIRCLES: [(&[&str], &str); 2] = [
     ),
 ];
 
-/// From the bottom up. What is in no layer (clock, trace, coverage, sabotage) may be named by
-/// all, and names the core at most.
+/// The layers from the bottom up. All may name what is in no layer (clock, trace, coverage,
+/// sabotage), which itself names at most the core.
 const LAYERS: [&str; 4] = ["core", "guard", "stack", "asynch"];
 
 struct Sources {
     /// The code of each module, without comments and tests, and its file below `src/`.
     modules: BTreeMap<Module, (String, String)>,
-    /// What a module re-exports, by name: the path that it says.
+    /// The re-exports of a module, by name, with their paths.
     exports: BTreeMap<(Module, String), String>,
 }
 
@@ -48,7 +48,7 @@ fn code_of(text: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// The statements of a kind: what stands between `opening` and the next semicolon.
+/// The statements of a kind: the text between `opening` and the next semicolon.
 fn statements<'c>(code: &'c str, opening: &str) -> Vec<&'c str> {
     let rests = code.split(opening).skip(1);
     rests.filter_map(|rest| rest.split(';').next()).collect()
@@ -81,7 +81,7 @@ fn paths_of(tree: &str) -> Vec<String> {
     paths
 }
 
-/// Every path in the code that begins with a word of ours, imports apart.
+/// Every path in the code that begins with one of our words, except imports.
 fn paths_in(code: &str) -> Vec<String> {
     let is_part = |character: char| character.is_alphanumeric() || "_:".contains(character);
     let words = code.split(|character| !is_part(character));
@@ -115,8 +115,7 @@ impl Sources {
         Self { modules, exports }
     }
 
-    /// The module in which the item of a path is, as written in `module`; `None` if it is not
-    /// ours.
+    /// The module of the item that a path in `module` refers to; `None` if it is not ours.
     fn resolve(&self, module: &[String], path: &str) -> Option<Module> {
         let mut parts: Vec<&str> = path.split("::").collect();
         let mut base = module.to_vec();
@@ -148,7 +147,7 @@ impl Sources {
         Some(base)
     }
 
-    /// Which modules each names.
+    /// The modules that each module names.
     fn named(&self) -> BTreeMap<&Module, BTreeSet<Module>> {
         let named = self.modules.iter().map(|(module, (code, _))| {
             let imports = statements(code, "use ").into_iter().flat_map(paths_of);
@@ -181,12 +180,12 @@ fn layer(module: &[String]) -> Option<usize> {
 }
 
 #[test]
-fn no_import_runs_back_up() {
+fn no_import_goes_to_a_higher_layer() {
     let sources = Sources::read();
     let mut findings = Vec::new();
     for (module, named) in sources.named() {
         for other in named {
-            // What is in no layer is at the bottom; the root lists them all.
+            // Modules in no layer are at the bottom; the root lists them all.
             let (Some(to), false) = (layer(&other), module.is_empty()) else {
                 continue;
             };
@@ -213,7 +212,7 @@ fn dependencies() -> Vec<String> {
 
 #[test]
 fn the_core_and_the_guard_name_no_stack_and_no_dependency() {
-    // Errors implement the trait of the first; events go to the others.
+    // Errors implement the trait of the first; events are logged with the others.
     let in_the_core = ["embedded_io", "defmt", "log"];
     let dependencies = dependencies();
     assert!(dependencies.contains(&"smoltcp".to_owned()));
@@ -235,7 +234,7 @@ fn the_core_and_the_guard_name_no_stack_and_no_dependency() {
     crate::shape::assert_none("the core and the guard stand alone", &findings);
 }
 
-/// The modules that lead back to themselves, each circle with everything in it.
+/// The cycles of modules, each with all its members.
 fn circles(sources: &Sources) -> BTreeSet<Vec<&str>> {
     let named = sources.named();
     let reached = |from: &Module| {
@@ -267,7 +266,7 @@ fn circles(sources: &Sources) -> BTreeSet<Vec<&str>> {
 }
 
 #[test]
-fn no_file_needs_one_that_needs_it() {
+fn no_files_need_each_other() {
     let sources = Sources::read();
     let known = CIRCLES.iter().map(|(files, _)| files.to_vec()).collect();
     let found = circles(&sources);
@@ -280,5 +279,8 @@ fn no_file_needs_one_that_needs_it() {
         .difference(&found)
         .map(|files| files.join(", "))
         .collect();
-    crate::shape::assert_none("these are broken: take them off the list", &broken);
+    crate::shape::assert_none(
+        "these cycles do not exist any more: remove them from the list",
+        &broken,
+    );
 }

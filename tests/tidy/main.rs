@@ -1,4 +1,4 @@
-//! The shape of the repository: what the compiler and clippy do not look at.
+//! The shape of the repository, which the compiler and clippy do not check.
 
 mod layers;
 mod shape;

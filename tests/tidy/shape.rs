@@ -1,10 +1,11 @@
-//! What the compiler and clippy do not look at: the shape of the repository.
+//! Checks the shape of the repository, which the compiler and clippy do not check.
 
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Lines that say something, neither blank nor comment; documentation is free.
+/// The maximum number of lines that are neither blank nor comments; documentation does not
+/// count.
 const LONGEST_SOURCE: usize = 500;
 const LONGEST_TEST: usize = 500;
 
@@ -30,7 +31,7 @@ pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Every file below `directory`, but for what builds and git leave there.
+/// Every file below `directory`, except those of builds and git.
 pub(crate) fn files_below(directory: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     let mut directories = vec![directory.to_owned()];
@@ -56,7 +57,7 @@ pub(crate) fn is_rust(path: &Path) -> bool {
     path.extension() == Some(OsStr::new("rs"))
 }
 
-/// Whether people write this file, and read it.
+/// Whether people write and read this file.
 fn is_written(path: &Path) -> bool {
     let extension = path.extension().and_then(OsStr::to_str);
     match extension {
@@ -79,13 +80,13 @@ fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
         .filter(|(_, line)| !line.is_empty() && !line.starts_with("//"))
 }
 
-/// Fails with every finding at once, one a line.
+/// Fails with all findings at once, one in a line.
 #[track_caller]
 pub(crate) fn assert_none(what: &str, findings: &[String]) {
     assert!(findings.is_empty(), "{what}:\n{}", findings.join("\n"));
 }
 
-/// Every line of `files` in which one of `needles` stands.
+/// Every line of `files` that contains one of `needles`.
 fn find(files: &[PathBuf], needles: &[&str]) -> Vec<String> {
     let mut findings = Vec::new();
     for path in files {
@@ -101,7 +102,7 @@ fn find(files: &[PathBuf], needles: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn no_file_is_longer_than_one_decision_takes() {
+fn no_file_is_too_long() {
     let mut findings = Vec::new();
     for path in files_below(root()).iter().filter(|path| is_rust(path)) {
         let is_test = relative(path)
@@ -123,7 +124,7 @@ fn no_file_is_longer_than_one_decision_takes() {
 
 #[test]
 fn nothing_is_left_for_later() {
-    // Written in two halves, so that this file is not found.
+    // Written in two halves, so that this file does not match.
     let needles = [
         concat!("to", "do!"),
         concat!("TO", "DO"),
@@ -136,7 +137,7 @@ fn nothing_is_left_for_later() {
     assert_none("finish these", &find(&files, &needles));
 }
 
-/// Measurements take long and prove nothing; everything else runs.
+/// Measurements take long and prove nothing; every other test runs.
 #[test]
 fn only_measurements_are_left_out_of_the_tests() {
     let ignored = concat!("#[ig", "nore");
@@ -150,11 +151,11 @@ fn only_measurements_are_left_out_of_the_tests() {
             }
         }
     }
-    assert_none("run these, or say what they measure", &findings);
+    assert_none("run these, or write what they measure", &findings);
 }
 
 #[test]
-fn nothing_names_a_place_on_one_machine() {
+fn no_file_names_a_path_of_one_machine() {
     let needles = [
         concat!("/ho", "me/"),
         concat!("/ro", "ot/"),

@@ -1,4 +1,4 @@
-//! The walks of ARCHITECTURE.md lead through files and functions that there are.
+//! The walks of ARCHITECTURE.md lead through existing files and functions.
 
 use crate::shape::root;
 use std::fs;
@@ -14,13 +14,13 @@ fn stops(section: &str) -> Vec<&str> {
     section.lines().filter(is_stop).collect()
 }
 
-/// What stands in backquotes.
+/// The texts in backquotes.
 fn quoted(line: &str) -> Vec<&str> {
     line.split('`').skip(1).step_by(2).collect()
 }
 
 #[test]
-fn the_walks_lead_through_the_code() {
+fn the_walks_lead_through_existing_code() {
     let text = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
     let mut findings = Vec::new();
     for title in ["## Life of a byte", "## Life of an ACK", "## Life of a RST"] {
@@ -38,7 +38,7 @@ fn the_walks_lead_through_the_code() {
                 stop.starts_with(&format!("{}. ", index + 1)),
                 "{title}: {stop}"
             );
-            // What smoltcp does is in no file of ours.
+            // smoltcp's steps are in no file of ours.
             let [file, function, ..] = quoted(stop)[..] else {
                 assert!(stop.contains(". smoltcp "), "no file and function: {stop}");
                 continue;

@@ -1,10 +1,10 @@
 //! Words of `docs/GLOSSARY.md`, "Words not to use": their counts may only fall.
 //!
-//! Goal: prose and names become plainer with each change, never odder. Method:
-//! `tests/words.txt` holds how often each word stands in each part of the repository. A
-//! count that rises fails, with the places. One that falls fails until the file is lowered,
-//! so that what was won is kept: `UPDATE_WORDS=1 cargo test -p lastbyte --test tidy words`.
-//! That never raises a count; only a line that is deleted first is written as it is.
+//! Goal: prose and names become plainer with each change. Method: `tests/words.txt` has the
+//! count of each word in each part of the repository. A count that rises fails, with the
+//! places. A count that falls fails until the file is lowered, so that it cannot rise
+//! again: `UPDATE_WORDS=1 cargo test -p lastbyte --test tidy words`. That never raises a
+//! count; only a line that is deleted first is written again from the count.
 
 use crate::shape::{files_below, relative, root};
 use std::collections::BTreeMap;
@@ -12,8 +12,8 @@ use std::fmt::Write;
 use std::path::Path;
 use std::{env, fs};
 
-/// What is counted together, each with the forms of one fault. Words that are right in
-/// another meaning (`cut`, `sent`, `now`, `lost`) are left to readers.
+/// The counted words, each with its forms. Words that are right in another meaning
+/// (`cut`, `sent`, `now`, `lost`) are left to readers.
 const WORDS: [(&str, &[&str]); 14] = [
     ("anew", &["anew"]),
     ("ask", &["ask", "asks", "asking"]),
@@ -33,7 +33,7 @@ const WORDS: [(&str, &[&str]); 14] = [
 
 const AREAS: [&str; 5] = ["docs", "examples", "shim", "src", "tests"];
 
-/// What lists the words, is history, or is printed from other files.
+/// Files that list the words, are history, or are generated from other files.
 const NOT_COUNTED: [&str; 7] = [
     "CHANGELOG.md",
     "CONTRIBUTING.md",
@@ -59,8 +59,8 @@ fn area(path: &Path) -> Option<&'static str> {
     }
 }
 
-/// Only words, in small letters and with a space on each side: what stands between them
-/// (spaces, underscores, a line's end with the marks of the next comment) is left out.
+/// Only the words, in lower case and with a space on each side, without what separates
+/// them (spaces, underscores, a line's end with the marks of the next comment).
 fn words(text: &str) -> String {
     let letters = text
         .chars()
@@ -69,27 +69,27 @@ fn words(text: &str) -> String {
     spaced(&lower)
 }
 
-/// ` for  ever `: so each word has spaces of its own.
+/// ` for ever `: each word has its own spaces.
 fn spaced(words: &str) -> String {
     let spaced = words.split_whitespace().flat_map(|word| [" ", word, " "]);
     spaced.collect()
 }
 
-/// How often a form stands in these words.
+/// The count of these forms in the words.
 fn count(words: &str, forms: &[&str]) -> usize {
     let all = forms.iter().map(|form| spaced(form));
     all.map(|form| words.match_indices(&form).count()).sum()
 }
 
-/// A word, and the part of the repository in which it stands.
+/// A word, and a part of the repository.
 type Key = (&'static str, &'static str);
 
 type Counts = BTreeMap<Key, usize>;
 
-/// The files in which a word stands, each with its count.
+/// The files with a word, each with its count.
 type Places = BTreeMap<Key, Vec<(usize, String)>>;
 
-/// How often each word stands in each part, and in which files.
+/// The counts of each word in each part, and the files.
 fn counted() -> (Counts, Places) {
     let mut counts = Counts::new();
     let mut places = Places::new();
@@ -119,7 +119,7 @@ fn file() -> std::path::PathBuf {
     root().join("tests/words.txt")
 }
 
-/// The counts that are allowed.
+/// The allowed counts.
 fn allowed() -> Counts {
     let text = fs::read_to_string(file()).expect("tests/words.txt");
     let mut counts = Counts::new();
@@ -148,7 +148,7 @@ fn save(counts: &Counts) {
 }
 
 #[test]
-fn the_counts_of_words_not_to_use_only_fall() {
+fn the_counts_of_words_not_to_use_must_not_rise() {
     let (counts, places) = counted();
     let mut allowed = allowed();
     if env::var_os("UPDATE_WORDS").is_some() {

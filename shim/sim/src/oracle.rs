@@ -172,7 +172,7 @@ impl Oracle {
     }
 
     /// Checks that with bytes pending or a FIN in flight, tries are no further apart than
-    /// a quarter of the user timeout, and last no longer than it.
+    /// a quarter of the user timeout, and end with it.
     fn look_at_progress(&mut self, state: State, ledger: Ledger, truth: &Truth, now: Instant) {
         let is_open = state.is_established() || matches!(state, State::Finishing(_));
         if !is_open || self.done.address_lost || self.done.link_is_down {

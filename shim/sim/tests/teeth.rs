@@ -60,7 +60,7 @@ mod teeth {
             Sabotage::BlindHeard => Some("row_69_blind_segment_is_not_heard"),
             Sabotage::FinDuplicates => Some("a_fin_is_sent_again_after_duplicate_acks"),
             Sabotage::NarrowWindow => Some("duplicate_acks_send_nothing_beyond_a_narrow_window"),
-            Sabotage::StaleRow => Some("a_client_with_a_fixed_port_comes_back_at_once"),
+            Sabotage::StaleRow => Some("a_client_with_a_fixed_port_can_reconnect_at_once"),
             Sabotage::ZeroOctet => {
                 Some("a_lone_octet_is_sent_again_whatever_its_value_while_the_peer_sends")
             }

@@ -1,7 +1,7 @@
 //! A network as crates with a protocol of their own want it: opened by address, with the same
 //! options for every connection.
 //!
-//! Such crates ask for a factory of connections by a trait. [`Client`] implements those of
+//! Such crates take a factory of connections, by a trait. [`Client`] implements those of
 //! `embedded-nal-async` (feature `embedded-nal-async-v0.9`) and `edge-nal` (feature
 //! `edge-nal-v0.7`); each feature is named after the version of the crate.
 

@@ -1,6 +1,6 @@
-//! The emulated boards, each with a clock that goes on by a nanosecond with
-//! every instruction (`-icount shift=0`): a TI LM3S6965 with a Cortex-M3, and
-//! QEMU's riscv `virt`.
+//! The emulated boards, each with a clock that advances by a nanosecond with every
+//! instruction (`-icount shift=0`): a TI LM3S6965 with a Cortex-M3, and QEMU's riscv
+//! `virt`.
 
 use core::ptr;
 use semihosting::process;
@@ -11,7 +11,7 @@ pub use arm::Counter;
 #[cfg(target_arch = "riscv32")]
 pub use riscv32::Counter;
 
-/// The entry of a program and what it does when it panics.
+/// The entry of a program, and its panic handler.
 #[macro_export]
 macro_rules! program {
     ($run:path) => {
@@ -29,8 +29,8 @@ macro_rules! program {
     };
 }
 
-/// Prints numbers in a line of their own, without the formatting of `core`,
-/// which would hide that a client needs it.
+/// Prints numbers in a separate line, without the formatting of `core`, which would hide
+/// whether a client needs it.
 pub fn print(numbers: &[u32]) {
     sys_writec(b'=');
     for &number in numbers {
@@ -56,19 +56,19 @@ pub fn exit() -> ! {
     process::exit(0)
 }
 
-/// Ends the emulator: something went wrong.
+/// Ends the emulator with a failure.
 pub fn fail() -> ! {
     process::exit(1)
 }
 
 unsafe extern "C" {
-    /// The first octet after what is static: the stack grows down to it.
+    /// The first octet after static memory: the stack grows down to it.
     static __sheap: u32;
 }
 
 const PAINT: u32 = 0xa5a5_5a5a;
 
-/// Words above the painted ones that the painting itself may use.
+/// The number of words above the painted ones that the painting itself may use.
 const OWN_WORDS: usize = 64;
 
 /// The stack, painted from below.
@@ -87,8 +87,8 @@ impl Stack {
         let here = 0_u32;
         let top = (&raw const here).cast_mut();
         let mut at = bottom;
-        // SAFETY: between the static memory and the stack pointer there is
-        // nothing, and the words this function uses are left alone.
+        // SAFETY: there is nothing between the static memory and the stack pointer, and
+        // the words that this function uses are not touched.
         unsafe {
             while at < top.sub(OWN_WORDS) {
                 at.write_volatile(PAINT);
@@ -98,7 +98,7 @@ impl Stack {
         Self { bottom, top }
     }
 
-    /// How many octets below the entry's were used at any time.
+    /// How many octets below the entry's were ever used.
     #[must_use]
     pub fn high_water(&self) -> u32 {
         let mut at = self.bottom;
@@ -117,18 +117,18 @@ mod arm {
     use cortex_m::peripheral::syst::SystClkSource;
     use cortex_m::peripheral::{Peripherals, SYST};
 
-    /// Where the LM3S6965 sets its system clock. With 0 in the divider it ticks
-    /// every 5 ns.
+    /// The register for the LM3S6965's system clock. With 0 in the divider it ticks every
+    /// 5 ns.
     const RCC: *mut u32 = 0x400f_e060 as *mut u32;
     const RCC_DIVIDER: u32 = 0xf << 23;
     const INSTRUCTIONS_PER_TICK: u32 = 5;
 
-    /// Counts instructions, by fives: fewer than 80 million at a time.
+    /// Counts instructions in steps of five, fewer than 80 million at a time.
     #[derive(Debug)]
     pub struct Counter;
 
     impl Counter {
-        /// A counter that runs.
+        /// A running counter.
         #[must_use]
         pub fn new() -> Self {
             let Some(peripherals) = Peripherals::take() else {
@@ -144,7 +144,7 @@ mod arm {
             Self
         }
 
-        /// How many instructions something takes.
+        /// How many instructions a function takes.
         pub fn count<R>(&mut self, what: impl FnOnce() -> R) -> (R, u32) {
             let before = SYST::get_current();
             let result = what();
@@ -170,13 +170,13 @@ mod riscv32 {
     pub struct Counter;
 
     impl Counter {
-        /// A counter that runs.
+        /// A running counter.
         #[must_use]
         pub const fn new() -> Self {
             Self
         }
 
-        /// How many instructions something takes.
+        /// How many instructions a function takes.
         pub fn count<R>(&mut self, what: impl FnOnce() -> R) -> (R, u32) {
             let before = minstret::read() as u32;
             let result = what();

@@ -1,4 +1,4 @@
-//! What both clients have in common, and what is measured of them.
+//! What both clients have in common, and how they are measured.
 
 use crate::board::{self, Counter, Stack};
 use core::hint::black_box;
@@ -6,8 +6,8 @@ use lastbyte::Instant;
 
 /// How many connections there are.
 pub const CONNECTIONS: usize = if cfg!(feature = "two") { 2 } else { 1 };
-/// Octets of a transmit buffer: two segments, so that a peer which acknowledges
-/// every second one lets the writer go on.
+/// The size of a transmit buffer: two segments, so that the writer can continue with a
+/// peer that acknowledges every second one.
 pub const TX: usize = 2 * 1460;
 /// Octets of a receive buffer.
 pub const RX: usize = 512;
@@ -18,26 +18,26 @@ pub const PORT: u16 = 5000;
 const WRITES: [usize; 3] = [16, 64, 1460];
 /// How many octets are counted for each size.
 const OCTETS: u32 = 512 * 1460;
-/// How many are written before, so that every path is in its stride.
+/// How many octets are written before, as a warm-up.
 const AHEAD: u32 = 32 * 1460;
 
-/// Something at an address of words: how fast memory is copied depends on it,
-/// and it must not be luck.
+/// A value with a word-aligned address: the speed of copying depends on it, and must not
+/// vary.
 #[derive(Debug)]
 #[repr(align(4))]
 pub struct Aligned<T>(pub T);
 
-/// Something that writes to a peer, with the device in its hands.
+/// A client that owns its device and writes to a peer.
 pub trait Client {
     /// Opens the connections and waits until they are open.
     fn open(&mut self);
 
-    /// Takes at least one of `bytes`, waiting for room if need be; `None` if
-    /// the connection has ended.
+    /// Accepts at least one of `bytes`, and waits for room if necessary; `None` if the
+    /// connection has ended.
     fn write(&mut self, connection: usize, bytes: &[u8]) -> Option<usize>;
 }
 
-/// A clock of milliseconds; each look at it, and each wait, takes one.
+/// A clock of milliseconds; each query and each wait takes one.
 #[derive(Debug, Default)]
 pub struct Ticks {
     millis: u32,
@@ -99,7 +99,7 @@ pub fn measure(client: &mut impl Client, stack: &Stack) -> ! {
         let Some(bytes) = bytes.0.get(..size) else {
             board::fail();
         };
-        // An empty buffer again, so that no segment is cut at its end.
+        // The buffer is emptied, so that its end does not split a segment.
         client.open();
         write(client, bytes, AHEAD);
         let (written, instructions) = counter.count(|| write(client, bytes, OCTETS));

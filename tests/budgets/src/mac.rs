@@ -1,5 +1,5 @@
-//! A MAC with a peer on its wire that costs next to nothing: it answers ARP and a
-//! SYN, and acknowledges every second segment (RFC 9293, 3.8.6.3).
+//! A MAC with a peer on its wire that costs almost nothing: it answers ARP and a SYN, and
+//! acknowledges every second segment (RFC 9293, 3.8.6.3).
 
 use crate::client::Aligned;
 use lastbyte::stack::smoltcp;
@@ -16,12 +16,12 @@ pub const PEER_ADDRESS: Ipv4Address = Ipv4Address::new(10, 0, 0, 1);
 
 const PEER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
 const MTU: usize = 1514;
-/// Where things stand in an Ethernet frame with an IPv4 header of 20 octets.
+/// Offsets in an Ethernet frame with an IPv4 header of 20 octets.
 const ETHERTYPE: usize = 12;
 const ARP_OPERATION: usize = 20;
 const IP_TOTAL_LEN: usize = 16;
 const TCP: usize = 34;
-/// Where the sequence number stands in a frame.
+/// The offset of the sequence number in a frame.
 pub const SEQ: usize = TCP + 4;
 const ACK: usize = TCP + 8;
 const FLAGS: usize = TCP + 13;
@@ -29,7 +29,7 @@ const CHECKSUM: usize = TCP + 16;
 /// The headers of Ethernet, IPv4 and TCP, without options.
 pub const HEADERS: usize = TCP + 20;
 const OPTIONS: usize = HEADERS;
-/// The shortest frame of Ethernet: whatever is less is padded.
+/// The shortest Ethernet frame: a shorter one is padded.
 const SHORT: usize = 60;
 
 const ISS: u32 = 7_000;
@@ -37,8 +37,8 @@ const ISS: u32 = 7_000;
 /// A frame of the peer's.
 type Short = [u8; SHORT];
 
-/// The MAC. Its frames are elsewhere and its tokens are references, as those of
-/// a driver with rings of descriptors are.
+/// The MAC. Its frames are elsewhere and its tokens are references, like those of a
+/// driver with descriptor rings.
 #[derive(Debug)]
 pub struct Mac {
     frames: &'static mut Frames,
@@ -52,12 +52,12 @@ pub struct Frames {
     received: Aligned<Short>,
 }
 
-/// What has left, and what the peer makes of it.
+/// What was sent, and the state of the peer.
 #[derive(Debug)]
 struct Wire {
     frame: Aligned<[u8; MTU]>,
     answer: Option<Short>,
-    /// An acknowledgement, all but its number and its checksum.
+    /// An acknowledgement without its number and its checksum.
     ack: Short,
     /// The sum of everything in `ack` that the checksum covers.
     ack_sum: u32,
@@ -96,7 +96,7 @@ impl Mac {
 }
 
 impl Wire {
-    /// What the peer does about the frame that has left.
+    /// Processes the sent frame at the peer.
     fn answer(&mut self) {
         if self.frame.0[ETHERTYPE..ETHERTYPE + 2] == [8, 6] {
             self.answer_arp();
@@ -174,7 +174,7 @@ fn u16_at(frame: &[u8], at: usize) -> u16 {
     u16::from_be_bytes([frame[at], frame[at + 1]])
 }
 
-/// The number of four octets that stands there.
+/// The number of four octets at this offset.
 ///
 /// # Panics
 ///
@@ -210,8 +210,8 @@ impl Device for Mac {
         Some(Room { wire })
     }
 
-    // They are constants of a device, and asked for at each frame: with the answer in the
-    // caller, `guard` does not count how they are handed over.
+    // They are constants of a device, and queried for each frame: inlined, `guard` does
+    // not count how they are returned.
     #[inline(always)]
     fn capabilities(&self) -> DeviceCapabilities {
         let mut capabilities = DeviceCapabilities::default();
@@ -221,7 +221,7 @@ impl Device for Mac {
     }
 }
 
-/// A frame of the peer's, on its way in.
+/// A received frame of the peer.
 #[derive(Debug)]
 pub struct Received<'m> {
     frame: &'m Short,

@@ -1,4 +1,4 @@
-//! The calls of an application, carried out and judged.
+//! Makes the calls of an application, and checks their results.
 
 use super::harness::{Harness, LONGEST};
 use super::input::Call;
@@ -27,7 +27,7 @@ impl Harness<'_> {
         }
     }
 
-    /// `Err` if the connection is unknown by now.
+    /// `Err` if the connection is unknown.
     fn carry_out(
         &mut self,
         id: ConnectionId,
@@ -69,7 +69,7 @@ impl Harness<'_> {
             Call::Room => {
                 let mut writer = self.stack.writer(id)?;
                 let room = writer.room();
-                // Refused or not, the same must be the answer to a write.
+                // Refused or not, a write must have the same result.
                 let bytes = vec![0xa5; room.unwrap_or(1)];
                 Outcome::HasRoom(room, writer.try_write(&bytes))
             }

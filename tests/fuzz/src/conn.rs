@@ -1,5 +1,5 @@
-//! The promises to the application, held against what the calls return and
-//! against what the wire says.
+//! The guarantees for the application, checked with what the calls return and with what
+//! is on the wire.
 
 use super::track::Track;
 use lastbyte::core::Incoming;
@@ -9,7 +9,7 @@ use lastbyte::{
     WriteError,
 };
 
-/// What our own side has done to a connection.
+/// What our side has done to a connection.
 #[derive(Debug, Default)]
 pub struct Deeds {
     pub finish_at: Option<Instant>,
@@ -19,12 +19,12 @@ pub struct Deeds {
     pub has_lost_address: bool,
 }
 
-/// A connection as its application remembers it.
+/// The application's account of a connection.
 #[derive(Debug)]
 pub struct Conn {
     pub id: ConnectionId,
     pub options: Options,
-    /// How many octets the transmit buffer holds.
+    /// The size of the transmit buffer.
     capacity: usize,
     pub opened_at: Instant,
     pub deeds: Deeds,
@@ -38,7 +38,7 @@ pub struct Conn {
     /// The first cause that was reported.
     cause: Option<Cause>,
     state: State,
-    /// The acknowledgement of our FIN was noticed.
+    /// Whether the acknowledgement of our FIN was detected.
     is_fin_acknowledged: bool,
 }
 
@@ -60,8 +60,8 @@ impl Conn {
         }
     }
 
-    /// After every call: the ledger adds up, nothing is taken back, and
-    /// whatever is new is warranted by what is on the wire.
+    /// Checks after every call that the ledger adds up, that no number decreases, and
+    /// that the wire justifies every change.
     pub fn check(&mut self, report: &Report, state: State, track: Option<&Track>, now: Instant) {
         let ledger = report.ledger;
         assert_eq!(ledger.accepted(), self.accepted, "accepted: {self:?}");
@@ -72,7 +72,7 @@ impl Conn {
         );
         assert!(
             ledger.acknowledged() >= self.acknowledged,
-            "acknowledged is taken back: {ledger:?} {self:?}"
+            "acknowledged has decreased: {ledger:?} {self:?}"
         );
         assert_eq!(report.cause, state.cause());
         if self.state.is_closed() {
@@ -95,7 +95,7 @@ impl Conn {
         self.is_fin_acknowledged |= track.is_some_and(Track::must_have_acknowledged_fin);
     }
 
-    /// RFC 9293, 3.6: with both FINs, and ours acknowledged, nothing is left to wait for.
+    /// RFC 9293, 3.6: with both FINs, and ours acknowledged, the connection has ended.
     fn check_both_finished(&self, state: State, track: Option<&Track>) {
         let is_over = track.is_some_and(|track| {
             track.must_have_acknowledged_fin() && track.must_end() == Some(Cause::PeerFinished)
@@ -117,7 +117,7 @@ impl Conn {
             acknowledged <= most,
             "{acknowledged} acknowledged, {most} at most: {self:?} {track:?}"
         );
-        // An end of our own making may have come before the acknowledgement.
+        // Our own call may have ended it before the acknowledgement.
         if !state.is_closed() {
             assert!(
                 acknowledged >= least,
@@ -164,15 +164,15 @@ impl Conn {
         now.since(self.opened_at) >= self.options.connect_timeout()
     }
 
-    /// It is reached only while our FIN is not acknowledged.
+    /// It can be reached only while our FIN is not acknowledged.
     fn has_passed_finish_timeout(&self, now: Instant) -> bool {
         let began = self.deeds.finish_writing_at.or(self.deeds.finish_at);
         !self.is_fin_acknowledged
             && began.is_some_and(|at| now.since(at) >= self.options.finish_timeout())
     }
 
-    /// By a finish; where only writing was finished, by both FINs and the acknowledgement
-    /// of ours.
+    /// After a finish; if only writing was finished, after both FINs and the
+    /// acknowledgement of ours.
     fn may_be_finished(&self, track: Option<&Track>) -> bool {
         let have_both = track.is_some_and(|track| {
             track.may_be(Cause::PeerFinished) && track.may_have_acknowledged_fin()
@@ -180,7 +180,7 @@ impl Conn {
         self.deeds.finish_at.is_some() || (self.deeds.finish_writing_at.is_some() && have_both)
     }
 
-    /// The end that a write must have noticed.
+    /// The end that a write must have detected.
     fn owed(&self, track: Option<&Track>) -> Option<Cause> {
         let track = track?;
         match self.options.on_peer_fin() {
@@ -189,7 +189,7 @@ impl Conn {
         }
     }
 
-    /// After a write of `len` octets, before [`check`](Self::check).
+    /// Called after a write of `len` octets, before [`check`](Self::check).
     pub fn wrote(
         &mut self,
         len: usize,
@@ -208,20 +208,21 @@ impl Conn {
             }
             Ok(accepted) => {
                 assert!(accepted <= len);
-                // The end is in the device, which gives nothing: then nothing is taken.
+                // The end is in the device, which returns no frame: then nothing may be
+                // accepted.
                 let waits = self.owed(foreseen);
                 assert!(
                     waits.is_none() || accepted == 0,
-                    "{accepted} octets were taken, and {waits:?} waits: {self:?} {track:?}"
+                    "{accepted} octets were accepted, and {waits:?} waits: {self:?} {track:?}"
                 );
-                assert_eq!(owed, None, "it was written on: {self:?} {track:?}");
-                assert_eq!(self.cause, None, "it was written on: {self:?}");
+                assert_eq!(owed, None, "a write was accepted: {self:?} {track:?}");
+                assert_eq!(self.cause, None, "a write was accepted: {self:?}");
                 self.accepted += accepted as u64;
             }
             Err(error) => {
                 self.refused(error, report);
                 assert!(self.cause.is_none() || error.cause() == self.cause);
-                // Unless we ended it before, the peer is named.
+                // Unless we ended it before, the error names the peer.
                 if self.cause.is_none()
                     && matches!(self.state, State::Open | State::PeerFinished(_))
                     && let Some(cause) = owed
@@ -233,11 +234,11 @@ impl Conn {
         }
     }
 
-    /// After `finish_writing`, a write is refused, whatever the peer has done; with the end, if
-    /// there is one.
+    /// Checks that after `finish_writing` a write is refused, whatever the peer has done; with
+    /// the cause, if there is one.
     fn refused_as_finished(&self, result: Result<usize, WriteError>, report: &Report) {
         let Err(error) = result else {
-            panic!("it was written on after our finish: {result:?} {self:?}");
+            panic!("a write was accepted after our finish: {result:?} {self:?}");
         };
         let is_refused = match report.cause {
             Some(cause) => error.cause() == Some(cause),
@@ -252,8 +253,8 @@ impl Conn {
         assert!(is_refused, "{error:?} after our finish: {self:?}");
     }
 
-    /// After a write of a message: all of it was accepted, or nothing, which
-    /// [`check`](Self::check) sees in the ledger.
+    /// Called after a write of a message: all of it was accepted, or nothing, which
+    /// [`check`](Self::check) checks with the ledger.
     pub fn wrote_message(
         &mut self,
         len: usize,
@@ -271,8 +272,8 @@ impl Conn {
         self.wrote(len, result.map(|()| len), report, track, foreseen);
     }
 
-    /// After the question for room and a write of as much, of one octet if refused. C1 holds
-    /// for the question too.
+    /// Called after the query for room and a write of that much, or of one octet if it was
+    /// refused. The query must also report an end at once.
     pub fn has_room(
         &mut self,
         room: Result<usize, WriteError>,
@@ -284,7 +285,7 @@ impl Conn {
         match (room, written) {
             (Ok(room), _) => {
                 assert!(room <= self.capacity, "{room} octets of room? {self:?}");
-                // What arrived in between may end it.
+                // A segment that arrived in between may end it.
                 let is_kept = written.map_or_else(|error| error.cause().is_some(), |n| n == room);
                 assert!(is_kept, "room for {room}, but {written:?}: {self:?}");
                 self.wrote(room, written, report, track, foreseen);
@@ -296,7 +297,7 @@ impl Conn {
         }
     }
 
-    /// After `finish_writing`, before [`check`](Self::check).
+    /// Called after `finish_writing`, before [`check`](Self::check).
     pub fn finished_writing(
         &mut self,
         result: Result<(), WriteError>,
@@ -321,8 +322,8 @@ impl Conn {
         }
     }
 
-    /// An error carries the ledger, and the first cause if there is one. Only
-    /// waiting for a drain may take too long after the peer's FIN, and go on.
+    /// Checks that an error carries the ledger, and the first cause if there is one.
+    /// After the peer's FIN, only a wait for the drain may time out without an end.
     pub fn refused(&self, error: WriteError, report: &Report) {
         assert_eq!(error.ledger(), report.ledger, "{error:?} {self:?}");
         let is_wait = matches!(error, WriteError::TimedOut { .. }) && !self.state.is_closed();
@@ -344,8 +345,8 @@ impl Conn {
         }
     }
 
-    /// The reader gets the octets that the peer has sent, which [`octet`] makes, and
-    /// before the end all that was acknowledged.
+    /// Checks that the reader gets the octets that the peer has sent, which [`octet`]
+    /// makes, and before the end everything that was acknowledged.
     pub fn has_read(
         &mut self,
         result: Result<Option<usize>, ReadError>,
@@ -375,7 +376,7 @@ impl Conn {
             }
             Err(ReadError::Ended(error)) => {
                 self.refused(error, report);
-                // Our own finish is no end of what the peer sends.
+                // Our own finish does not end the peer's direction.
                 let is_read_on = self.deeds.finish_writing_at.is_some()
                     && self.deeds.finish_at.is_none()
                     && self.options.on_receive() == OnReceive::Keep
@@ -391,7 +392,7 @@ impl Conn {
     }
 }
 
-/// What stands at this place of the peer's stream, whichever segment carries it.
+/// The octet at this place of the peer's stream, in whatever segment.
 pub const fn octet(seq: u32) -> u8 {
     (seq.wrapping_mul(0x9e37_79b9) >> 24) as u8
 }

@@ -1,4 +1,4 @@
-//! Frames, sound and broken.
+//! Frames, correct and broken.
 
 use super::input::{Astray, Mangle};
 use lastbyte_sim::loopback::{Flags, OUR_MAC, OUR_V4, OUR_V6, PEER_MAC, PEER_V4, PEER_V6, Segment};
@@ -12,7 +12,7 @@ const FRAGMENT_HEADER: u8 = 44;
 /// Hop-by-hop, routing, fragment, no next header, destination options.
 const EXTENSIONS: [u8; 5] = [0, 43, FRAGMENT_HEADER, 59, 60];
 
-/// The frames of `segment`, with this wrong about it, if anything: mostly one.
+/// The frames of `segment`, usually one, with this fault, if any.
 pub fn build(medium: Medium, segment: &Segment, mangle: Option<Mangle>) -> Vec<Vec<u8>> {
     match mangle {
         None => vec![segment.to_frame(medium)],
@@ -28,7 +28,8 @@ const fn link_len(medium: Medium) -> usize {
     }
 }
 
-/// A SYN from or to where no connection can be, or from a caller that sends nothing else.
+/// A SYN from or to an address that no connection can have, or from a caller that sends nothing
+/// else.
 pub fn astray(medium: Medium, astray: Astray, ipv6: bool, port: u16) -> Vec<u8> {
     let v4 = |a, b, c, d| IpAddress::from(Ipv4Address::new(a, b, c, d));
     let v6 = |a, g, h| IpAddress::from(Ipv6Address::new(a, 0, 0, 0, 0, 0, g, h));
@@ -117,7 +118,7 @@ fn mangled(medium: Medium, segment: &Segment, mangle: Mangle) -> Vec<u8> {
         }
         Mangle::Extension(kind) if !is_v4 => {
             let kind = EXTENSIONS[usize::from(kind) % EXTENSIONS.len()];
-            // No more octets than these; six of padding (RFC 8200, 4.2).
+            // The minimum length, with six octets of padding (RFC 8200, 4.2).
             extend(&mut frame, link, kind, [0, 1, 4, 0, 0, 0, 0]);
         }
         Mangle::ForeignMac if link > 0 => frame[..6].copy_from_slice(&FOREIGN),
@@ -140,8 +141,8 @@ fn fragment(packet: &mut [u8], field: u16) {
     Ipv4Packet::new_unchecked(packet).fill_checksum();
 }
 
-/// Two fragments of a packet of IPv4, the first with so many times eight octets; one
-/// whole packet of IPv6.
+/// Two fragments of an IPv4 packet, the first with this many times eight octets; one
+/// complete IPv6 packet.
 fn split(frame: Vec<u8>, link: usize, at: u8) -> Vec<Vec<u8>> {
     let headers = link + 20;
     let at = headers + 8 * (1 + usize::from(at) % 8);
@@ -164,7 +165,7 @@ fn split(frame: Vec<u8>, link: usize, at: u8) -> Vec<Vec<u8>> {
     vec![part(headers..at, true), part(at..frame.len(), false)]
 }
 
-/// Puts a header of eight octets between those of IPv6 and TCP.
+/// Inserts a header of eight octets between those of IPv6 and TCP.
 fn extend(frame: &mut Vec<u8>, link: usize, kind: u8, rest: [u8; 7]) {
     let next = std::mem::replace(&mut frame[link + 6], kind);
     let len = u16::from_be_bytes([frame[link + 4], frame[link + 5]]).saturating_add(8);

@@ -1,4 +1,4 @@
-//! The operations, and the questions after each.
+//! The operations, and the checks after each.
 
 use super::conn::Conn;
 use super::frame::astray;
@@ -22,7 +22,7 @@ use smoltcp::wire::{IpAddress, IpCidr};
 use std::cell::RefCell;
 use std::rc::Rc;
 
-/// Where our end connects to, and where it listens; the number of the
+/// The port to which our end connects, and those at which it listens; the number of the
 /// connection is added to the latter two.
 const PEER_PORT: u16 = 80;
 pub const LISTEN_AT: u16 = 5000;
@@ -37,14 +37,14 @@ pub const LONGEST: u16 = 2500;
 /// How often the stack may be due at once without anything to do.
 const BUSY_POLLS: usize = 64;
 
-/// With this in the environment, each operation is printed, and each frame.
+/// If this is set in the environment, each operation and each frame is printed.
 const TRACE: &str = "FUZZ_TRACE";
 
-/// Carries out what `input` says.
+/// Runs the operations of `input`.
 ///
 /// # Panics
 ///
-/// If the stack breaks a promise.
+/// If the stack breaks a guarantee.
 pub fn run(input: &[u8]) {
     let mut input = Unstructured::new(input);
     let Ok(head) = Head::arbitrary(&mut input) else {
@@ -130,11 +130,11 @@ pub struct Harness<'a> {
     pub tracks: Rc<RefCell<Tracks>>,
     pub stack: Stack<'a, Tap, LoopClock, N>,
     pub conns: [Option<Conn>; N],
-    /// How many octets a transmit buffer holds.
+    /// The size of a transmit buffer.
     capacity: usize,
-    /// How each was opened last.
+    /// How each connection was last opened.
     pub openings: [Opening; N],
-    /// What has arrived while the device stands still.
+    /// What has arrived while the device is stalled.
     pub waiting: Vec<Vec<u8>>,
 }
 
@@ -257,7 +257,7 @@ impl Harness<'_> {
     }
 
     fn open(&mut self, which: usize, opening: Opening) {
-        // What follows is about another connection, if between the same ends.
+        // What follows belongs to another connection, even between the same ends.
         let ends = self.ends(which);
         if let Some(conn) = self.conns[which].take() {
             let _ = self.stack.release(conn.id);
@@ -271,7 +271,7 @@ impl Harness<'_> {
             let opened = self.stack.connect((peer, PEER_PORT), options).ok();
             assert!(
                 may_open || opened.is_none(),
-                "it connects to {peer}, which is no host we can reach"
+                "it connects to {peer}, which is not a host that we can reach"
             );
             opened
         };
@@ -305,7 +305,7 @@ impl Harness<'_> {
             let Some(conn) = self.conns[which].as_mut() else {
                 continue;
             };
-            // Released, and its slot taken by the other one.
+            // It was released, and the other one has its slot.
             let (Ok(report), Ok(state)) = (self.stack.report(conn.id), self.stack.state(conn.id))
             else {
                 assert!(conn.deeds.has_aborted || conn.deeds.finish_at.is_some());
@@ -316,7 +316,7 @@ impl Harness<'_> {
     }
 }
 
-/// Where to connect to, and whether that may begin.
+/// The peer to connect to, and whether that may begin.
 fn target(opening: &Opening) -> (IpAddress, bool) {
     use smoltcp::wire::{Ipv4Address, Ipv6Address};
     let mapped = |v4: Ipv4Address| v4.to_ipv6_mapped().into();

@@ -1,15 +1,15 @@
-//! What the bytes of an input mean.
+//! The meaning of the bytes of an input.
 
 use arbitrary::{Arbitrary, Unstructured};
 
-/// Operations beyond these are not carried out: an input is to be quick.
+/// The maximum number of operations that are run, so that an input is quick.
 pub const OPERATIONS: usize = 64;
 
-/// What an input begins with. Operations follow, up to its end.
+/// The beginning of an input. Operations follow, up to its end.
 #[derive(Debug, Arbitrary)]
 pub struct Head {
     pub ethernet: bool,
-    /// The checksums that the device takes care of, a bit each.
+    /// The checksums that are offloaded to the device, one bit each.
     pub offload: u8,
     pub tx: BufferSize,
     pub rx: BufferSize,
@@ -35,7 +35,7 @@ impl BufferSize {
     }
 }
 
-/// How a connection is opened, and with what options.
+/// How a connection is opened, and with which options.
 #[derive(Debug, Clone, Copy, Arbitrary)]
 pub struct Opening {
     pub listen: bool,
@@ -49,11 +49,11 @@ pub struct Opening {
     pub handshake: bool,
     pub window: u16,
     pub isn: Number,
-    /// Where to connect to: few of them are the peer's neighbours.
+    /// The peer's address; only a few are on our link.
     pub target: u8,
 }
 
-/// Which of the connections.
+/// The number of the connection.
 #[derive(Debug, Clone, Copy, Arbitrary)]
 pub struct Which(u8);
 
@@ -65,14 +65,14 @@ impl Which {
     }
 }
 
-/// A number in the neighbourhood of one that matters.
+/// A number near a relevant one.
 #[derive(Debug, Clone, Copy, Arbitrary)]
 pub enum Number {
     Exact,
     Near(i8),
     Off(i16),
     Far(u32),
-    /// Whatever matters.
+    /// A relevant number.
     Blind(u32),
 }
 
@@ -113,7 +113,7 @@ pub enum Control {
     Bits(u8),
 }
 
-/// What is wrong with a frame.
+/// The fault of a frame.
 #[derive(Debug, Clone, Copy, Arbitrary)]
 pub enum Mangle {
     TcpChecksum,
@@ -123,9 +123,9 @@ pub enum Mangle {
     Vlan,
     /// The fragment field of IPv4 (flags and offset), or a fragment header.
     Fragment(u16),
-    /// All of it, in two fragments of IPv4; the first has so many times eight octets.
+    /// The whole packet, in two IPv4 fragments; the first has this many times eight octets.
     Split(u8),
-    /// A header of IPv6 between the two: its number, its place in a list.
+    /// An IPv6 header between the two, by its index in a list.
     Extension(u8),
     ForeignMac,
     BroadcastMac,
@@ -163,14 +163,15 @@ pub enum Call {
     TryWriteMore(u16),
     WriteMessage(u16),
     TryWriteMessage(u16),
-    /// How much room there is, and then a write of as much.
+    /// A query for room, and then a write of that much.
     Room,
     FinishWriting,
 }
 
-/// A call begins with a number of 32 bits. Without this bit in it, its highest bits
-/// select one of the first calls, as a derived implementation for those alone does: so
-/// a call more changes no input. With it, its lowest bits select one of the others.
+/// A call begins with a 32-bit number. Without this bit in it, its highest bits select
+/// one of the first calls, like a derived implementation for those alone: so an
+/// additional call changes no existing input. With this bit, its lowest bits select one
+/// of the others.
 const IS_OTHER: u32 = 1 << 7;
 const FIRST_CALLS: u64 = 10;
 const OTHER_CALLS: u32 = 6;
@@ -205,20 +206,20 @@ impl<'a> Arbitrary<'a> for Call {
 
 #[derive(Debug, Arbitrary)]
 pub enum Event {
-    /// Seconds and milliseconds pass while the stack is polled.
+    /// This time, in seconds and milliseconds, passes while the stack is polled.
     Run(u8, u8),
-    /// They pass while it is not.
+    /// This time passes while it is not polled.
     Sleep(u8, u8),
     AddressesGone,
     AddressesBack,
     Link(bool),
     Neighbours(bool),
     Poll,
-    /// The device's transmit queue stands still; `false`: it moves again.
+    /// The device's transmit queue is stalled; `false`: it runs again.
     Stuck(bool),
 }
 
-/// A SYN that concerns no connection.
+/// A SYN for no connection.
 #[derive(Debug, Clone, Copy, Arbitrary)]
 pub enum Astray {
     Broadcast,
@@ -242,7 +243,7 @@ pub enum Operation {
         which: Which,
         call: Call,
     },
-    /// The peer takes in everything and says so.
+    /// The peer receives everything and acknowledges it.
     AckAll {
         which: Which,
         window: u16,

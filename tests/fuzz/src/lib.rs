@@ -1,22 +1,22 @@
-//! Arbitrary segments and calls, and whether the contract holds after each.
+//! Arbitrary segments and calls, with a check of the guarantees after each.
 //!
-//! [`run`] reads bytes as a sequence of operations, carries them out on a
-//! [`Stack`](lastbyte::stack::Stack) in virtual time, and panics as soon as the
-//! stack breaks a promise:
+//! [`run`] reads bytes as a sequence of operations, runs them on a
+//! [`Stack`](lastbyte::stack::Stack) in virtual time, and panics as soon as the stack
+//! breaks a guarantee:
 //!
-//! - `input`: what the bytes mean.
-//! - `frame`: frames, sound and broken, as an operation describes them.
-//! - `seen`: frames read again, without the help of the code under test.
-//! - `track`: what the wire alone says about a connection, in bounds: what the
-//!   stack must have noticed, and what it may have.
-//! - `tap`: the device that shows every frame to the tracks.
-//! - `conn`: the promises to the application, call by call.
-//! - `calls`: the calls of the application, carried out and judged.
+//! - `input`: the meaning of the bytes.
+//! - `frame`: makes the correct and broken frames of an operation.
+//! - `seen`: reads frames without the code under test.
+//! - `track`: what the wire alone shows of a connection, as bounds: what the stack must
+//!   have detected, and what it may have.
+//! - `tap`: the device that passes every frame to the tracks.
+//! - `conn`: the guarantees for the application, call by call.
+//! - `calls`: makes the calls of the application, and checks their results.
 //! - `peer`: what the peer sends.
 //! - `harness`: the operations.
 //!
-//! The fuzz target feeds it what libFuzzer thinks of; a test of the workspace
-//! feeds it the corpus and pseudo-random bytes.
+//! The fuzz target runs it with the inputs of libFuzzer; a test of the workspace runs it
+//! with the corpus and pseudo-random bytes.
 
 mod calls;
 mod conn;

@@ -1,4 +1,4 @@
-//! What the peer sends: segments, bare frames, ICMP.
+//! What the peer sends: segments, other frames, ICMP.
 
 use super::conn::octet;
 use super::frame::build;
@@ -8,8 +8,7 @@ use lastbyte_sim::loopback::{Flags, OUR_V4, OUR_V6, PEER_V4, PEER_V6, Segment};
 use smoltcp::wire::{IpAddress, IpEndpoint};
 
 impl Harness<'_> {
-    /// Both ends of a connection: what the stack says, else what a caller
-    /// would use.
+    /// Both ends of a connection: those of the stack, or those that a caller would use.
     pub fn ends(&self, which: usize) -> (IpEndpoint, IpEndpoint) {
         let conn = self.conns[which].as_ref();
         let known = conn.and_then(|conn| self.stack.endpoints(conn.id).ok().flatten());
@@ -60,7 +59,7 @@ impl Harness<'_> {
         }
     }
 
-    /// A frame comes to the device, which gives it out, or keeps it for now.
+    /// Passes a frame to the device, which delivers it, or keeps it for now.
     pub fn send_frame(&mut self, frame: Vec<u8>) {
         if self.world.is_full() {
             self.waiting.push(frame.clone());

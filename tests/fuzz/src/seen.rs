@@ -1,4 +1,4 @@
-//! Frames read with smoltcp's parsers alone, not with those under test.
+//! Reads frames with smoltcp's parsers alone, not with those under test.
 
 use lastbyte_sim::loopback::OUR_MAC;
 use smoltcp::phy::Medium;
@@ -7,8 +7,8 @@ use smoltcp::wire::{
     TcpPacket,
 };
 
-/// A TCP segment that may count: with right checksums, in one piece, over a version of
-/// IP that the crate under test knows.
+/// A TCP segment that may count: with right checksums, not fragmented, over an IP version
+/// that the crate under test was built for.
 #[derive(Debug, Clone, Copy)]
 pub struct Seen {
     pub from: IpEndpoint,
@@ -21,7 +21,7 @@ pub struct Seen {
     pub window: u16,
     /// Octets of payload.
     pub text: u32,
-    /// Nothing about it is unusual: a stack that is worth its name takes it.
+    /// Whether nothing about it is unusual, so that every correct stack accepts it.
     pub plain: bool,
 }
 
@@ -47,15 +47,14 @@ pub const fn is_built_for(address: IpAddress) -> bool {
     }
 }
 
-/// The segment in a frame, whatever may come of it, if its checksums are right and it is
-/// for our end, or from it.
+/// The segment in a frame, if its checksums are right and it is for our end, or from it.
 pub fn see(medium: Medium, frame: &[u8]) -> Option<Seen> {
     if medium == Medium::Ip {
         return see_packet(frame, true);
     }
     let ethernet = EthernetFrame::new_checked(frame).ok()?;
     let to = ethernet.dst_addr();
-    // Ours, or on its way out.
+    // Ours, or sent by us.
     let is_unicast = to == OUR_MAC || ethernet.src_addr() == OUR_MAC;
     if !is_unicast && !to.is_multicast() && to != EthernetAddress::BROADCAST {
         return None;
@@ -74,7 +73,7 @@ fn see_packet(packet: &[u8], plain: bool) -> Option<Seen> {
                 return None;
             }
             if ip.more_frags() || ip.frag_offset() > 0 {
-                // A fragment of TCP is nothing.
+                // A fragment of TCP does not count.
                 return None;
             }
             let plain = plain && ip.header_len() == 20;
@@ -92,7 +91,7 @@ fn see_ipv6(packet: &[u8], plain: bool) -> Option<Seen> {
     let mut payload = ip.payload();
     let mut header = ip.next_header();
     let mut plain = plain;
-    // However many extension headers there are.
+    // With any number of extension headers.
     for _ in 0..8 {
         match header {
             IpProtocol::Tcp => return see_segment(from, to, payload, plain),
@@ -123,7 +122,7 @@ fn see_segment(from: IpAddress, to: IpAddress, octets: &[u8], plain: bool) -> Op
         rst: tcp.rst(),
         window: tcp.window_len(),
         text: tcp.payload().len() as u32,
-        // Options are read by smoltcp's own rules; ours send none of them.
+        // Options are read with smoltcp's own rules; our segments have none of them.
         plain: plain && (tcp.syn() || tcp.header_len() == 20) && !tcp.urg(),
     })
 }

@@ -1,5 +1,5 @@
-//! The device: that of the world, with every frame shown to the tracks at the
-//! moment at which our end takes it or gives it.
+//! The world's device, which passes every frame to the tracks when our end receives or
+//! sends it.
 
 use super::track::Tracks;
 use lastbyte_sim::loopback::{LoopDevice, World};

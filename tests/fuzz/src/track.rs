@@ -1,20 +1,20 @@
-//! What the wire says about a connection, in bounds.
+//! What the wire shows of a connection, as bounds.
 //!
-//! A track knows no more than an observer at our device: the segments our end
-//! took and those it gave. It keeps two kinds of knowledge apart:
+//! A track knows only what an observer at our device sees: the segments that our end
+//! received and sent. It distinguishes two kinds of knowledge:
 //!
-//! - what *must* have been noticed, because a segment was plain and exactly
-//!   where it had to be. The stack is held to that: C1, and a lower bound of
-//!   what is acknowledged.
-//! - what *may* have been noticed. Whatever the stack claims beyond that, it
-//!   made up or let in: C9, and an upper bound of what is acknowledged.
+//! - what *must* have been detected, because a segment was plain and had exactly the
+//!   expected numbers. The stack has to act on it: a write after an end is refused, and
+//!   there is a lower bound of what is acknowledged.
+//! - what *may* have been detected. If the stack reports more than that, it is wrong or
+//!   was deceived: there is an upper bound of what is acknowledged.
 //!
-//! In between lies what depends on how a stack keeps segments out of order,
-//! on options, on odd frames: nothing is asked there.
+//! In between is what depends on how a stack keeps segments out of order, on options, and
+//! on unusual frames: this is not checked.
 //!
-//! It is written from RFC 9293 (3.10.7) and RFC 5961: a RST acknowledges nothing,
-//! wherever it stands; a SYN without ACK belongs to no connection while we connect; an ACK number
-//! that is older than another is ignored, and the rest of its segment counts.
+//! It is written from RFC 9293 (3.10.7) and RFC 5961: a RST acknowledges nothing, whatever its
+//! number; a SYN without ACK belongs to no connection while we connect; an overtaken ACK number
+//! is ignored, and the rest of its segment counts.
 
 use super::seen::{Seen, is_built_for, see};
 use lastbyte::{Cause, Instant};
@@ -32,7 +32,7 @@ fn max(a: u32, b: u32) -> u32 {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// Our SYN has left.
+    /// Our SYN was sent.
     SynSent,
     /// The peer's SYN is known as well, its ACK of ours is not.
     SynReceived,
@@ -40,7 +40,7 @@ enum Phase {
     Established,
 }
 
-/// Whether what must have happened can still be known.
+/// Whether it is still known what must have happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Sight {
     Clear,
@@ -55,36 +55,36 @@ pub struct Track {
     remote: IpEndpoint,
     phase: Phase,
     sight: Sight,
-    /// Our end began.
+    /// Whether our end opened the connection.
     calls: bool,
     iss: u32,
-    /// The number after the last octet our end sent.
+    /// The number after the last octet that our end sent.
     pub snd_nxt: u32,
     /// The highest acknowledgement that may count, and the one that must.
     pub may_una: u32,
     must_una: u32,
-    /// The most octets that were in flight.
+    /// The largest number of octets that were in flight.
     largest_flight: u32,
-    /// Our FIN has left.
+    /// Whether our FIN was sent.
     has_finished: bool,
     /// The number of the peer's first octet.
     first: u32,
     /// The highest number that our end has acknowledged.
     announced: u32,
-    /// RCV.NXT is one of these, and of those between.
+    /// RCV.NXT is one of these, or between them.
     rcv_lo: u32,
     pub rcv_hi: u32,
-    /// Stretches of sequence space that our end may hold out of order.
+    /// Ranges of sequence space that our end may hold out of order.
     held: Vec<(u32, u32)>,
-    /// The number after the window our end announced last.
+    /// The number after the window that our end announced last.
     pub window_edge: Option<u32>,
-    /// The largest window there can be.
+    /// The largest possible window.
     room: u32,
     may_fin: bool,
     may_rst: bool,
     may_refuse: bool,
     pub may_unreachable: bool,
-    /// The first end that must have been noticed.
+    /// The first end that must have been detected.
     must_end: Option<Cause>,
     must_rst: bool,
     heard_at: Option<Instant>,
@@ -122,9 +122,9 @@ impl Track {
         }
     }
 
-    // ---- what it shows ----
+    // ---- getters ----
 
-    /// The bytes that are acknowledged at most and, of `accepted`, at least.
+    /// The maximum and, of `accepted`, the minimum number of acknowledged bytes.
     pub fn acknowledged(&self, accepted: u64) -> (u64, u64) {
         let first = self.iss.wrapping_add(1);
         let count = |una: u32| u64::from(una.wrapping_sub(first));
@@ -132,12 +132,12 @@ impl Track {
         (count(self.must_una).min(accepted), most)
     }
 
-    /// The end that must have been noticed: the first.
+    /// The first end that must have been detected.
     pub fn must_end(&self) -> Option<Cause> {
         self.must_end
     }
 
-    /// Whether a RST must have been noticed.
+    /// Whether a RST must have been detected.
     pub fn must_rst(&self) -> bool {
         self.must_rst
     }
@@ -147,7 +147,7 @@ impl Track {
         self.has_finished && self.may_una == self.snd_nxt
     }
 
-    /// Whether its acknowledgement of our FIN must have been noticed.
+    /// Whether its acknowledgement of our FIN must have been detected.
     pub fn must_have_acknowledged_fin(&self) -> bool {
         self.has_finished && self.must_una == self.snd_nxt && self.sight == Sight::Clear
     }
@@ -173,7 +173,7 @@ impl Track {
         self.first
     }
 
-    /// Octets of the peer's that our end has acknowledged: the reader gets them.
+    /// How many octets of the peer our end has acknowledged: the reader gets them.
     pub fn readable(&self) -> u64 {
         if self.phase == Phase::SynSent || self.sight == Sight::Blurred {
             return 0;
@@ -182,18 +182,18 @@ impl Track {
         u64::from(all.saturating_sub(u32::from(self.may_fin)))
     }
 
-    /// Whether this number was sent by our end, the SYN's included.
+    /// Whether our end has sent this number, including that of the SYN.
     pub fn has_sent(&self, seq: u32) -> bool {
         !is_before(seq, self.iss) && is_before(seq, self.snd_nxt)
     }
 
-    /// When a segment was taken in that is the peer's without doubt.
+    /// When a segment was received that is certainly the peer's.
     pub fn heard_at(&self) -> Option<Instant> {
         self.heard_at
     }
 
-    /// From now on nothing must have been noticed: our own end has done
-    /// something to the connection that cannot be seen from here.
+    /// Records that nothing must be detected from now on: our own end has done something
+    /// to the connection that is not visible here.
     pub fn blur(&mut self) {
         self.sight = Sight::Blurred;
     }
@@ -202,8 +202,8 @@ impl Track {
 
     fn give_out(&mut self, segment: &Seen) {
         if segment.rst {
-            // Our end knows nothing of the connection, or no more: a listener
-            // that has given up its caller, say.
+            // Our end does not have the connection, or has given it up, like a listener
+            // its caller.
             self.blur();
             (self.must_end, self.must_rst) = (None, false);
             return;
@@ -232,7 +232,7 @@ impl Track {
             self.rcv_lo,
             self.rcv_hi,
         );
-        // What it announced is exact. What would have followed at once is not held.
+        // What it announced is exact. Data that would have followed at once is not held.
         self.rcv_lo = ack;
         self.rcv_hi = ack;
         self.announced = ack;
@@ -247,7 +247,7 @@ impl Track {
         self.announced = first;
     }
 
-    // ---- what our end takes ----
+    // ---- what our end receives ----
 
     fn take_in(&mut self, segment: &Seen, now: Instant) {
         if self.must_rst || segment.is_nonsense() {
@@ -264,7 +264,7 @@ impl Track {
         }
     }
 
-    /// RFC 9293, 3.10.7.3. Nothing counts that does not acknowledge our SYN.
+    /// RFC 9293, 3.10.7.3. Only a segment that acknowledges our SYN counts.
     fn take_answer(&mut self, segment: &Seen) {
         if segment.ack != Some(self.iss.wrapping_add(1)) {
             return;
@@ -273,8 +273,8 @@ impl Track {
             self.may_refuse = true;
         } else if segment.syn {
             if !segment.plain {
-                // It may have been taken, or the next one may be instead: only
-                // what our end then acknowledges will show.
+                // This one may have been accepted, or the next one may be: only what our
+                // end then acknowledges shows which.
                 self.blur();
                 return self.take_anything(segment);
             }
@@ -283,7 +283,7 @@ impl Track {
         }
     }
 
-    /// Before the peer's SYN is known for certain, whatever comes may count.
+    /// Before the peer's SYN is certainly known, every segment may count.
     fn take_anything(&mut self, segment: &Seen) {
         (self.may_fin, self.may_rst, self.may_refuse) = (true, true, true);
         let start = segment.seq.wrapping_add(u32::from(segment.syn));
@@ -291,8 +291,8 @@ impl Track {
         self.held.push((start, end));
     }
 
-    /// RFC 5961, 3.2: it counts exactly at RCV.NXT, with data or without, whatever the
-    /// window; and acknowledges nothing.
+    /// RFC 5961, 3.2: a RST counts exactly at RCV.NXT, with or without data, whatever the
+    /// window; and it acknowledges nothing.
     fn take_rst(&mut self, segment: &Seen) {
         let seq = segment.seq;
         if is_before(seq, self.rcv_lo) || is_before(self.rcv_hi, seq) {
@@ -330,8 +330,8 @@ impl Track {
         let is_overtaken = is_before(ack, self.may_una);
         self.may_una = max(self.may_una, ack);
         if has_finished {
-            // There is nothing after a FIN. But of the segment with the FIN our end may have
-            // left some to be repeated, and what is repeated may contradict it.
+            // There is nothing after a FIN. But our end may have accepted only a part of the
+            // segment with the FIN, and what is retransmitted may contradict it.
             self.hold(segment.seq, text_end.wrapping_add(u32::from(segment.fin)));
             return;
         }
@@ -345,16 +345,16 @@ impl Track {
         if may_fin && is_before(self.rcv_hi, text_end) {
             self.hold(text_end, end);
         } else if may_fin {
-            // After the data at least; after all there is in order, if the
-            // peer contradicts itself and has sent data after its FIN before.
+            // At least after the data; after everything in order, if the peer contradicts
+            // itself and has sent data after its FIN.
             self.rcv_hi = self.rcv_hi.wrapping_add(1);
         }
         if must {
             self.phase = Phase::Established;
             self.must_una = max(self.must_una, ack);
             self.heard_at = Some(now);
-            // With an ACK number that was overtaken, some of the text may be left to be
-            // repeated.
+            // With an overtaken ACK number, a part of the data may have to be
+            // retransmitted.
             if segment.text == 0 || !is_overtaken {
                 self.rcv_lo = end;
             }
@@ -368,9 +368,9 @@ impl Track {
         }
     }
 
-    /// Whether it is in order and within the window, and its ACK number no older than
-    /// what RFC 5961, 5.2 lets pass. Of one that acknowledges our FIN and closes the
-    /// window the rest may be left: nothing is written any more.
+    /// Whether it is in order and within the window, and its ACK number no older than RFC
+    /// 5961, 5.2 allows. If it acknowledges our FIN and closes the window, the rest of it
+    /// may be dropped: nothing is written any more.
     fn must_take(&self, segment: &Seen, ack: u32) -> bool {
         let fits = self
             .window_edge
@@ -389,7 +389,7 @@ impl Track {
         if start != end {
             self.held.push((start, end));
         }
-        // Whether any of it counts is shown by the next acknowledgement of ours.
+        // The next acknowledgement of ours shows whether any of it counts.
         while let Some((_, end)) = self
             .held
             .iter()
@@ -429,7 +429,7 @@ impl Tracks {
             .retain(|track| (track.local, track.remote) != ends);
     }
 
-    /// What happened to our end concerns all of them.
+    /// What happened to our end affects all of them.
     pub fn blur_all(&mut self) {
         self.tracks.iter_mut().for_each(Track::blur);
     }
@@ -444,7 +444,7 @@ impl Tracks {
         }
     }
 
-    /// The end that must be noticed once the device has given out these frames.
+    /// The end that must be detected once the device has delivered these frames.
     pub fn foresee(&mut self, ends: (IpEndpoint, IpEndpoint), frames: &[Vec<u8>]) -> Option<Track> {
         let (medium, now) = (self.medium, self.now);
         let mut track = self.get(ends)?.clone();
@@ -459,7 +459,7 @@ impl Tracks {
     }
 
     pub fn give_out(&mut self, frame: &[u8]) {
-        // One finding is enough: what a stack says while it is dropped is no second.
+        // One finding is enough: what a stack sends while it is dropped is not another one.
         let segment = see(self.medium, frame).filter(|_| !std::thread::panicking());
         let Some(segment) = segment else { return };
         let is_ours = OUR_ADDRESSES

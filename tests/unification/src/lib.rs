@@ -1,5 +1,5 @@
-//! A wire of two queues, a clock to set, and segments: what these tests need and no
-//! more, since the loopback of the workspace switches everything on for lastbyte.
+//! A wire of two queues, a settable clock, and segments: only what these tests need,
+//! because the loopback of the workspace enables everything for lastbyte.
 
 use lastbyte::stack::{Config, ConfigError, SlotBuffers, Stack};
 use lastbyte::{Clock, Instant};
@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Our end's device, and what passes over it.
+/// Our end's device, and its frames.
 #[derive(Debug, Clone)]
 pub struct Wire {
     medium: Medium,
@@ -83,7 +83,7 @@ impl Device for Wire {
     }
 }
 
-/// A clock that goes on where it is waited on.
+/// A clock that advances when it waits.
 #[derive(Debug, Clone)]
 pub struct Hand(Rc<Cell<Instant>>);
 
@@ -148,7 +148,7 @@ pub fn numbers(packet: &[u8]) -> Option<(bool, bool, i32, i32)> {
     Some((tcp.syn(), tcp.rst(), tcp.seq_number().0, tcp.ack_number().0))
 }
 
-/// The port of ours.
+/// Our port.
 pub const PORT: u16 = 80;
 
 pub type Ours = Stack<'static, Wire, Hand, 1>;
@@ -157,7 +157,7 @@ pub type Ours = Stack<'static, Wire, Hand, 1>;
 ///
 /// # Errors
 ///
-/// What lastbyte does not take.
+/// What lastbyte refuses.
 pub fn made(medium: Medium) -> Result<(Ours, Wire), ConfigError> {
     let wire = Wire::new(medium);
     let address = match medium {
@@ -188,14 +188,14 @@ pub enum Version {
 }
 
 impl Version {
-    /// What lastbyte was built for.
+    /// The version that lastbyte was built for.
     pub const BUILT: Self = if cfg!(feature = "ipv4") {
         Self::V4
     } else {
         Self::V6
     };
 
-    /// The other.
+    /// The other version.
     pub const OTHER: Self = if cfg!(feature = "ipv4") {
         Self::V6
     } else {
@@ -225,14 +225,14 @@ impl Version {
     }
 }
 
-/// What lastbyte was built for.
+/// The version that lastbyte was built for.
 pub const BUILT_MEDIUM: Medium = if cfg!(feature = "ip") {
     Medium::Ip
 } else {
     Medium::Ethernet
 };
 
-/// The other.
+/// The other version.
 pub const OTHER_MEDIUM: Medium = if cfg!(feature = "ip") {
     Medium::Ethernet
 } else {

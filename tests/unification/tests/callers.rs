@@ -1,5 +1,5 @@
-//! What lastbyte was not built for, but smoltcp was, is dropped where it arrives: the
-//! guard cannot read it.
+//! Packets of a version that lastbyte was not built for, but smoltcp was, are dropped
+//! when they arrive: the guard cannot read them.
 
 use lastbyte::{Options, State};
 use smoltcp::phy::Medium;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use unification::{PORT, Version, made, numbers};
 
 #[test]
-fn a_caller_of_a_version_that_is_not_built_in_is_dropped_in_silence() {
+fn a_caller_of_a_version_that_is_not_built_in_is_silently_dropped() {
     for is_listening in [true, false] {
         let (mut stack, wire) = made(Medium::Ip).expect("built for it");
         let id = is_listening.then(|| stack.listen(PORT, Options::default()).expect("a slot"));
@@ -26,7 +26,7 @@ fn a_caller_of_a_version_that_is_not_built_in_is_dropped_in_silence() {
         let Some(id) = id else { continue };
         assert_eq!(stack.state(id), Ok(State::Listening));
         assert_eq!(stack.endpoints(id), Ok(None), "it is pinned");
-        // The listener serves whom it can.
+        // The listener serves the version that it can.
         let built = Version::BUILT;
         wire.send(built.from_peer(TcpControl::Syn, 500, None));
         stack.poll();
@@ -37,7 +37,7 @@ fn a_caller_of_a_version_that_is_not_built_in_is_dropped_in_silence() {
         wire.send(built.from_peer(TcpControl::None, 501, Some(next)));
         stack.poll();
         assert_eq!(stack.state(id), Ok(State::Open));
-        // And its connection is none of the other version's business.
+        // The other version does not affect its connection.
         wire.send(other.from_peer(TcpControl::Rst, 501, Some(next)));
         stack.poll();
         assert_eq!(stack.state(id), Ok(State::Open));

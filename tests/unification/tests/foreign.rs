@@ -1,4 +1,4 @@
-//! What lastbyte was not built for, but smoltcp was, is refused.
+//! A medium or version that lastbyte was not built for, but smoltcp was, is refused.
 
 use lastbyte::Options;
 use lastbyte::stack::ConfigError;
@@ -19,7 +19,7 @@ fn connecting_over_a_version_that_is_not_built_in_is_refused() {
     assert!(refused.is_err(), "{refused:?}");
     stack.run_for(Duration::from_secs(2));
     assert_eq!(wire.recv(), None);
-    // Nothing has begun, and what is built in works.
+    // Nothing was opened, and what is built in works.
     let opened = stack.connect((Version::BUILT.peers(), PORT), Options::default());
     assert!(opened.is_ok(), "{opened:?}");
 }

@@ -1,9 +1,9 @@
 //! The public API of the library, one line for each item, read from its source with all
 //! features: what `docs/API.txt` lists.
 //!
-//! A type is described where its module is deepest; where it is named as well, a line with `use`
-//! says so. What is hidden from the documentation is left out. What a macro of the crate writes
-//! is listed as the call of the macro.
+//! A type is described at its deepest module; at every other path a line with `use` names it.
+//! What is hidden from the documentation is left out. What a macro of the crate generates is
+//! listed as the call of the macro.
 
 mod names;
 mod text;
@@ -45,7 +45,7 @@ pub fn listing(name: &str, root: &Path) -> Result<Vec<String>> {
     Ok(lines)
 }
 
-/// What is wrong with an enum that is not decided to be open or exhaustive.
+/// The error of an enum that is neither declared open nor exhaustive.
 fn undecided_enum(path: &str, item: &ItemEnum) -> Option<String> {
     let may_grow = text::has(&item.attrs, "non_exhaustive");
     let may_not = described(&item.attrs).contains("Exhaustive: ");
@@ -132,7 +132,7 @@ const fn mark(may_grow: bool) -> &'static str {
     if may_grow { " (non_exhaustive)" } else { "" }
 }
 
-/// The fields of a struct that are public, or all of a variant.
+/// The public fields of a struct, or all fields of a variant.
 fn fields(path: &str, fields: &Fields, only_public: bool, lines: &mut Vec<String>) {
     for (number, field) in fields.iter().enumerate() {
         let is_shown = !only_public || matches!(field.vis, Visibility::Public(_));
@@ -177,7 +177,7 @@ fn describe_impl(path: &str, block: &ItemImpl, lines: &mut Vec<String>) {
     }
 }
 
-/// The lines that only one of two listings has, as a difference shows them.
+/// The lines that only one of two listings has, in the form of a diff.
 pub fn difference(listed: &str, present: &[String]) -> Vec<String> {
     let listed: Vec<&str> = listed.lines().collect();
     let removed = listed

@@ -1,4 +1,5 @@
-//! Where a stage runs: the repository, the target directory, and how programs are started.
+//! The environment of a stage: the repository, the target directory, and how programs are
+//! started.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use process_control::{ChildExt, Control};
@@ -15,9 +16,9 @@ pub struct Context {
     pub shell: Shell,
     /// The root of the repository.
     pub root: PathBuf,
-    /// Where builds go, absolute.
+    /// The target directory, as an absolute path.
     pub target: PathBuf,
-    /// Whether what cannot run here fails.
+    /// Whether a stage that cannot run here fails.
     pub is_ci: bool,
     /// How often something could not run.
     pub skipped: Cell<u32>,
@@ -43,8 +44,8 @@ impl Context {
         );
         let is_ci = setting("CI").as_deref() == Some("true");
         if is_ci {
-            // Leaves out what only helps the next build, and what only a debugger reads; names
-            // and lines stay in the backtraces of what is not optimised.
+            // Leaves out what only helps the next build, and what only a debugger reads;
+            // unoptimised backtraces still have names and lines.
             shell.set_var("CARGO_INCREMENTAL", "0");
             shell.set_var("CARGO_PROFILE_DEV_DEBUG", "line-tables-only");
         }
@@ -65,7 +66,7 @@ impl Context {
         self.target.join(name)
     }
 
-    /// A stage that cannot run here: fails under CI, is said loudly elsewhere.
+    /// For a stage that cannot run here: fails under CI, and clearly reports it elsewhere.
     pub fn cannot_run(&self, why: &str) -> Result<()> {
         if self.is_ci {
             bail!("{why}; with CI=true nothing is skipped");
@@ -128,7 +129,7 @@ pub fn succeeds(command: Cmd<'_>) -> bool {
     command.run().is_ok()
 }
 
-/// Runs a command, and takes its output whether it succeeds or not.
+/// Runs a command, and returns its output whether it succeeds or not.
 pub fn output_of(command: Cmd<'_>) -> Result<Output> {
     let output = command.quiet().ignore_status().output()?;
     let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -155,7 +156,7 @@ pub fn run_for(mut command: Command, limit: Duration) -> Result<()> {
     }
 }
 
-/// As [`run_for`], but takes the output; what follows a timeout is lost.
+/// Like [`run_for`], but returns the output; output after a timeout is lost.
 pub fn output_within(program: &str, arguments: &[OsString], limit: Duration) -> Result<String> {
     let child = Command::new(program)
         .args(arguments)
@@ -194,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn both_outputs_of_a_program_are_taken() {
+    fn both_outputs_of_a_program_are_returned() {
         let script = ["-c".into(), "echo one; echo two >&2".into()];
         let text = output_within("sh", &script, Duration::from_secs(60)).unwrap();
         assert_eq!(text, "one\ntwo\n");

@@ -1,5 +1,5 @@
-//! What a stage needs of the machine, and how a fresh machine gets it: `rustup` for components
-//! and targets, `cargo install` for cargo's own tools, `apt-get` as root on Debian.
+//! The requirements of a stage, and how to install them: `rustup` for components and targets,
+//! `cargo install` for cargo's own tools, `apt-get` as root on Debian.
 
 use crate::context::{Context, note, run, say, succeeds};
 use crate::project;
@@ -9,7 +9,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use xshell::cmd;
 
-/// With less than that left, CI keeps no build that no later stage uses.
+/// With less free space than this, CI removes builds that no later stage uses.
 const DISK_SHORT_MIB: u64 = 4096;
 
 /// A program, or a file by its absolute path, and the Debian package that has it.
@@ -30,7 +30,8 @@ pub const EMULATORS: &[Wanted] = &[
 ];
 pub const VALGRIND: &[Wanted] = &[("valgrind", "valgrind")];
 
-/// Where programs are looked for. Debian keeps some of them where only root looks.
+/// The folders in which programs are searched. Debian keeps some programs in folders that are
+/// only on root's PATH.
 fn search_path() -> OsString {
     let mut path = env::var_os("PATH").unwrap_or_default();
     path.push(":/usr/sbin:/sbin");
@@ -44,7 +45,7 @@ fn is_there(name: &str) -> bool {
     which::which_in(name, Some(search_path()), "/").is_ok()
 }
 
-/// The packages of what is not there, each once.
+/// The packages of missing programs, each once.
 fn packages_missing(wanted: &[Wanted], is_there: impl Fn(&str) -> bool) -> Vec<&'static str> {
     let mut packages = Vec::new();
     for (name, package) in wanted {
@@ -55,8 +56,8 @@ fn packages_missing(wanted: &[Wanted], is_there: impl Fn(&str) -> bool) -> Vec<&
     packages
 }
 
-/// Installs what is missing, where that is possible. Where it is not, says what that means and
-/// what to do, and returns false.
+/// Installs what is missing, if possible. Otherwise prints the consequence and the remedy, and
+/// returns false.
 pub fn want(context: &Context, wanted: &[Wanted], consequence: &str) -> bool {
     let packages = packages_missing(wanted, is_there);
     if packages.is_empty() {
@@ -83,17 +84,17 @@ pub fn want(context: &Context, wanted: &[Wanted], consequence: &str) -> bool {
     false
 }
 
-/// The tests with real peers look for their tools themselves and say what they leave out, so
+/// The tests with real peers check for their tools themselves and report what they skip, so
 /// nothing fails here.
 pub fn want_network_tools(context: &Context) {
     want(
         context,
         NETWORK_TOOLS,
-        "some tests will say that they cannot run",
+        "some tests will report that they cannot run",
     );
 }
 
-/// A part of the toolchain that `cargo NAME` runs.
+/// A component of the toolchain that `cargo NAME` runs.
 pub fn need_component(context: &Context, name: &str, component: &str) -> Result<()> {
     let shell = &context.shell;
     if succeeds(cmd!(shell, "cargo {name} --version")) {
@@ -105,7 +106,7 @@ pub fn need_component(context: &Context, name: &str, component: &str) -> Result<
     run(cmd!(shell, "rustup component add {component}"))
 }
 
-/// Targets for which a standard library is needed.
+/// Targets whose standard library is needed.
 pub fn need_targets(context: &Context, targets: &[&str]) -> Result<()> {
     let shell = &context.shell;
     let mut missing = Vec::new();
@@ -128,7 +129,7 @@ pub fn need_targets(context: &Context, targets: &[&str]) -> Result<()> {
     run(cmd!(shell, "rustup target add {missing...}"))
 }
 
-/// A tool of cargo's, which is installed if it is missing; false if that is not possible.
+/// A cargo tool, which is installed if it is missing. Returns false if that is not possible.
 pub fn want_cargo_tool(context: &Context, name: &str, consequence: &str) -> bool {
     let shell = &context.shell;
     let package = format!("cargo-{name}");
@@ -143,7 +144,7 @@ pub fn want_cargo_tool(context: &Context, name: &str, consequence: &str) -> bool
     false
 }
 
-/// libFuzzer and Miri come with a nightly compiler only.
+/// libFuzzer and Miri need a nightly compiler.
 pub fn want_nightly(context: &Context, consequence: &str) -> bool {
     let shell = &context.shell;
     if succeeds(cmd!(shell, "cargo +nightly --version"))
@@ -195,7 +196,7 @@ pub fn locked_version(lock: &str, package: &str) -> Result<String> {
         .with_context(|| format!("Cargo.lock has no package {package}"))
 }
 
-/// What `after` leaves in the target directory and no later stage uses.
+/// The builds of `after` in the target directory that no later stage uses.
 fn unused_builds(after: &str) -> Vec<&'static str> {
     match after {
         "examples" => vec!["debug", "doc"],
@@ -207,7 +208,7 @@ fn unused_builds(after: &str) -> Vec<&'static str> {
     }
 }
 
-/// Where the disk is short: removes what none of the stages after this one uses.
+/// If there is little disk space: removes what no later stage uses.
 pub fn sweep(context: &Context, after: &str) -> Result<()> {
     let disk = rustix::fs::statvfs(&context.target)?;
     if (disk.f_bavail * disk.f_frsize) >> 20 >= DISK_SHORT_MIB {
@@ -226,7 +227,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_missing_is_listed_once_by_its_package() {
+    fn missing_programs_are_listed_once_by_their_package() {
         let wanted = [("a", "one"), ("b", "one"), ("c", "two"), ("d", "three")];
         let missing = packages_missing(&wanted, |name| name == "c");
         assert_eq!(missing, ["one", "three"]);
@@ -234,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn programs_and_files_are_looked_for() {
+    fn programs_and_files_are_found() {
         assert!(is_there("sh") && is_there("/bin/sh"));
         assert!(!is_there("no-program-has-this-name") && !is_there("/no/such/file"));
     }

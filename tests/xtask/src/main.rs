@@ -1,8 +1,8 @@
-//! What `./ci.sh` runs: the stages that must hold before a change goes in.
+//! The stages that `./ci.sh` runs, which must pass before a change is merged.
 //!
 //! [`project`] names the packages, tests and features of this repository, [`stages`] lists the
-//! stages. What judges a figure or a tool's output is a function without input and output, with
-//! tests beside it; what starts programs is in `stages`.
+//! stages. Functions that judge a number or a tool's output do no I/O and have tests in the
+//! same file; `stages` starts the programs.
 
 mod api;
 mod context;
@@ -23,12 +23,12 @@ use std::time::Instant;
 #[command(
     name = "ci.sh",
     bin_name = "./ci.sh",
-    about = "Everything that must hold before a change goes in",
+    about = "Everything that must pass before a change is merged",
     after_help = stages::help(),
     max_term_width = 100
 )]
 struct Arguments {
-    /// What to run, in this order; without it, all stages of the first list below
+    /// The stages to run, in this order; without it, all stages of the first list below
     #[arg(value_name = "STAGE", hide_possible_values = true,
           value_parser = PossibleValuesParser::new(names()))]
     stages: Vec<String>,
@@ -75,8 +75,8 @@ fn run(stages: &[&Stage]) -> Result<()> {
     Ok(())
 }
 
-/// What is said of stages that did not fail: the name of each, its seconds, and whether it was
-/// skipped, in part or as a whole.
+/// The summary of stages that did not fail: the name of each, its seconds, and whether it was
+/// skipped, partly or completely.
 fn verdict(timings: &[(&str, u64, bool)]) -> String {
     match timings
         .iter()

@@ -1,5 +1,5 @@
-//! The names that a stage needs: packages, features, tests, targets. A package or a test that
-//! moves changes this file and no other. The tests below compare it with `cargo metadata`.
+//! The names that a stage needs: packages, features, tests, targets. If a package or a test
+//! moves, only this file changes. The tests below compare it with `cargo metadata`.
 
 /// The crate that firmware uses.
 pub const LIBRARY: &str = "lastbyte";
@@ -7,7 +7,7 @@ pub const LIBRARY: &str = "lastbyte";
 /// Libraries whose documentation must be free of warnings, besides [`LIBRARY`].
 pub const OTHER_LIBRARIES: &[&str] = &["lastbyte-sim", "lastbyte-host", "lastbyte-cli"];
 
-/// Libraries that must be free of warnings without their default features as well.
+/// Libraries that must also be free of warnings without their default features.
 pub const SMALLEST: &[&str] = &[LIBRARY, "lastbyte-sim"];
 
 /// The package of the command, and its program.
@@ -22,7 +22,7 @@ pub const BENCHES: &[(&str, &str)] = &[
     ("lastbyte-host", "slow_lines"),
 ];
 pub const INSTRUCTIONS: (&str, &str) = ("lastbyte-host", "instructions");
-/// Where the baseline of the instructions and the pictures of the benchmarks are.
+/// The folder of the baseline of the instructions and the charts of the benchmarks.
 pub const BENCHES_DIRECTORY: &str = "shim/host/benches";
 
 /// The test of thousands of runs of the command.
@@ -39,8 +39,8 @@ pub const PIPE_SIZES: &[(&str, &str)] = &[
 ];
 pub const PIPE_LOOM: &str = "tests/pipe-loom/Cargo.toml";
 
-/// How a rule is broken on purpose: by features of the packages, or by flags of the compiler. With
-/// flags, all of it is built in a directory of its own, so that other builds stay.
+/// How a rule is broken on purpose: by compiler flags. All of it is built in a separate directory,
+/// so that other builds are kept.
 pub const SABOTAGE_FEATURES: &[&str] = &[];
 pub const SABOTAGE_FLAGS: &str = "--cfg lastbyte_sabotage";
 
@@ -50,7 +50,7 @@ pub const TEETH: &[(&str, &[&str])] = &[
     ("lastbyte", &["fuzz_teeth"]),
 ];
 
-/// Tests that judge a mutant, the quick and sharp ones first. A later judge sees only what no
+/// Tests that judge a mutant, the fast and strict ones first. A later judge only gets what no
 /// earlier one caught.
 pub struct Judge {
     pub package: &'static str,
@@ -92,7 +92,7 @@ const CORTEX_M0: &str = "thumbv6m-none-eabi";
 pub const CORTEX_M3: &str = "thumbv7m-none-eabi";
 pub const RISCV32: &str = "riscv32imc-unknown-none-elf";
 
-/// What a firmware may turn on, each as `cargo --features` takes it.
+/// The features that a firmware may enable, each as an argument of `cargo --features`.
 pub const COMBINATIONS: &[&str] = &[
     "",
     "log",
@@ -113,16 +113,17 @@ pub const COMBINATIONS: &[&str] = &[
     "smoltcp,medium-ip,proto-ipv6,async,critical-section,embassy-time-v0.5,embedded-hal-async-v1,rtic-time-v3,embedded-nal-async-v0.9,edge-nal-v0.7",
 ];
 
-/// What `tests/unification` builds lastbyte for; smoltcp has all of it.
+/// The feature sets with which `tests/unification` builds lastbyte; smoltcp has all features.
 pub const UNIFICATIONS: &[&str] = &["ipv4,ip", "ipv6,ip", "ipv4,ethernet", "ipv6,ethernet"];
 
-/// Where the budgets are measured, each on a board that QEMU emulates, and its name in print.
+/// The targets on which budgets are measured, each on an emulated board, and its name in
+/// documents.
 pub const BUDGET_TARGETS: &[(&str, &str)] = &[(CORTEX_M3, "Cortex-M3"), (RISCV32, "riscv32imc")];
 
-/// A page of the documentation, and what must be on it: a row of the transition table.
+/// A page of the documentation, and a text that it must contain: a row of the transition table.
 pub const TRANSITIONS_PAGE: (&str, &str) = ("doc/lastbyte/core/transition/index.html", "T153");
 
-/// How many simulated networks a run of `sim` has.
+/// The number of simulated networks in a run of `sim`.
 pub const SIM_SEEDS: u64 = 300_000;
 
 #[cfg(test)]
@@ -163,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn every_package_target_and_feature_that_a_stage_names_is_there() {
+    fn every_package_target_and_feature_that_a_stage_names_exists() {
         let mut wanted: Vec<String> = vec![LIBRARY.to_owned()];
         wanted.extend(OTHER_LIBRARIES.iter().map(|&name| name.to_owned()));
         wanted.push(format!("bin {} {}", COMMAND.0, COMMAND.1));

@@ -1,5 +1,5 @@
 //! The tables of `docs/MEASUREMENTS.md` and of the README that the stages write. Each is between
-//! two marks, and people write the text around it.
+//! two marks; people write the text around it.
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -28,25 +28,25 @@ pub fn table<'a>(document: &'a str, name: &str) -> Result<&'a str> {
     Ok(table)
 }
 
-/// The document with another table.
+/// The document with this table replaced.
 pub fn replace(document: &str, name: &str, new: &str) -> Result<String> {
     let (begin, end) = marks(name);
     let old = format!("{begin}{}{end}", table(document, name)?);
     Ok(document.replacen(&old, &format!("{begin}{new}{end}"), 1))
 }
 
-/// How a table of the document stands to one that was just measured.
+/// The comparison of a table in the document with one that was just measured.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Comparison {
     Same,
-    /// The document's was measured with another compiler.
+    /// The table in the document was measured with another compiler.
     OtherCompiler,
-    /// Lines that only one of the two has.
+    /// The lines that only one of the two has.
     Different(Vec<String>),
 }
 
-/// Compares a table of the document with one that was just measured, each with the line
-/// "Rust VERSION" in it.
+/// Compares a table of the document with one that was just measured. Each contains the
+/// line "Rust VERSION".
 pub fn compare(documented: &str, measured: &str, compiler: &str) -> Comparison {
     if documented == measured {
         return Comparison::Same;
@@ -66,13 +66,13 @@ pub fn compare(documented: &str, measured: &str, compiler: &str) -> Comparison {
     Comparison::Different(lines)
 }
 
-/// The line that says which compiler a table was measured with.
+/// The line with the compiler with which a table was measured.
 pub fn compiler_line(compiler: &str) -> String {
     format!("Rust {compiler}")
 }
 
-/// A table in the form in which a program prints it, without what only its user needs: where
-/// it wrote files, and how long it took.
+/// A table as a program prints it, without what only its user needs: the files that it
+/// wrote, and its duration.
 pub fn printed(output: &str, heading: &str) -> String {
     let is_noise = |line: &str| {
         line.starts_with("every cell: ")
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_figure_that_moved_is_shown() {
+    fn a_changed_number_is_shown() {
         let old = "Rust 1.95.0\n| flash | 10 |\n| stack | 5 |\n";
         let new = "Rust 1.95.0\n| flash | 11 |\n| stack | 5 |\n";
         assert_eq!(compare(old, old, "1.95.0"), Comparison::Same);
@@ -117,16 +117,16 @@ mod tests {
     }
 
     #[test]
-    fn figures_of_another_compiler_are_not_compared() {
+    fn numbers_of_another_compiler_are_not_compared() {
         let old = "Rust 1.95.0\n| flash | 10 |\n";
         let new = "Rust 1.95.1\n| flash | 11 |\n";
         assert_eq!(compare(old, new, "1.95.1"), Comparison::OtherCompiler);
-        // 1.9 is not the beginning of 1.95.0.
+        // 1.9 must not match 1.95.0.
         assert_eq!(compare(old, new, "1.9"), Comparison::OtherCompiler);
     }
 
     #[test]
-    fn what_a_benchmark_says_of_its_run_stays_out() {
+    fn messages_of_a_benchmark_about_its_run_are_left_out() {
         let output = "\nhead\n\n  1 2\nevery cell: x/y.tsv\ndrawn into z.svg\n\n12 s in all\n";
         let expected = "on a machine\n\n```text\nhead\n\n  1 2\n```\n";
         assert_eq!(printed(output, "on a machine"), expected);

@@ -1,5 +1,5 @@
-//! The client on smoltcp alone, as a careful user of it writes it: it takes in
-//! what there is before it writes, sends at once, and sleeps for want of room.
+//! The client on smoltcp alone, as a careful user would write it: it processes received
+//! frames before it writes, sends at once, and sleeps if there is no room.
 #![no_std]
 #![no_main]
 
@@ -32,7 +32,7 @@ impl Bare {
         Instant::from_millis(self.clock.tick())
     }
 
-    /// Takes in what has arrived.
+    /// Processes what has arrived.
     fn receive(&mut self, now: Instant) {
         let Self {
             interface,

@@ -1,5 +1,5 @@
-//! What the guard alone takes: the frames of a transfer in writes of 1460 octets
-//! go through it and past it, with no stack that reads them.
+//! The cost of the guard alone: the frames of a transfer in writes of 1460 octets go
+//! through it and past it, without a stack that reads them.
 //!
 //! Prints the octets of the writes, and the instructions for the frames through
 //! the guard and past it.
@@ -37,8 +37,7 @@ fn smoltcp_at(millis: u32) -> smoltcp::time::Instant {
     smoltcp::time::Instant::from_millis(millis)
 }
 
-/// A tracker with an open connection, and what belongs to the application that
-/// has one.
+/// A tracker with an open connection, and the parts of its application.
 struct Owner {
     mac: Mac,
     sockets: SocketSet<'static>,
@@ -83,19 +82,19 @@ impl Owner {
     }
 }
 
-/// One segment of ours leaves, the next in order.
+/// Sends one segment of ours, the next in order.
 fn send(device: &mut impl Device) {
     let Some(room) = device.transmit(smoltcp_at(10)) else {
         board::fail();
     };
-    // The segment of last time is still there.
+    // The buffer still holds the previous segment.
     room.consume(HEADERS + WRITE, |frame| {
         let seq = u32_at(frame, SEQ).wrapping_add(WRITE as u32);
         frame[SEQ..SEQ + 4].copy_from_slice(&seq.to_be_bytes());
     });
 }
 
-/// What the peer answers is received.
+/// Receives the peer's answer.
 fn receive(device: &mut impl Device) -> PollIngressSingleResult {
     let Some((frame, _)) = device.receive(smoltcp_at(10)) else {
         return PollIngressSingleResult::None;
@@ -106,7 +105,7 @@ fn receive(device: &mut impl Device) -> PollIngressSingleResult {
     PollIngressSingleResult::PacketProcessed
 }
 
-/// Which way frames take.
+/// The path of the frames.
 #[derive(Clone, Copy)]
 enum Way {
     ThroughGuard,
@@ -128,7 +127,7 @@ fn frames(counter: &mut Counter, owner: &mut Owner, way: Way) -> u32 {
             Way::PastGuard => send(mac),
         });
         instructions += taken;
-        // What the guard noted is collected as in a poll; that does not count.
+        // The facts of the guard are collected as in a poll; that is not counted.
         tracker.after_step(Step::Egress, sockets, at(10));
         let mut answer = PollIngressSingleResult::PacketProcessed;
         while answer != PollIngressSingleResult::None {

@@ -1,5 +1,5 @@
-//! The smallest firmware with one writer. It is built with the guard and
-//! without, to be weighed; without, it would never learn of an end.
+//! The smallest firmware with one writer. It is built with the guard and without, to
+//! compare the sizes; without the guard it would never detect an end.
 #![no_std]
 #![no_main]
 
@@ -19,7 +19,7 @@ budgets::program!(run);
 
 static FRAMES: ConstStaticCell<Frames> = ConstStaticCell::new(Frames::new());
 
-/// What no token is made of.
+/// A token that does not exist.
 enum Never {}
 
 impl RxToken for Never {
@@ -34,9 +34,9 @@ impl TxToken for Never {
     }
 }
 
-/// The device of the tracker's own calls, which put the guard around it: it
-/// carries nothing, so the compiler leaves the guard out of them. Frames cross
-/// the MAC in the steps below only.
+/// The device for the tracker's own calls, which put the guard around it: it carries no
+/// frames, so the compiler removes the guard from them. Frames cross the MAC only in the
+/// steps below.
 struct Nothing(DeviceCapabilities);
 
 impl Device for Nothing {
@@ -109,7 +109,7 @@ fn run(_: &CallStack) -> ! {
     let Ok(mut tracker) = Tracker::new(&config, &mac, [handle]) else {
         board::fail();
     };
-    // The compiler is to know nothing of what the guard has left in it.
+    // The compiler must not know what the guard has left in it.
     let tracker = black_box(&mut tracker);
     let mut id = None;
     for now in 0..u32::MAX {

@@ -1,4 +1,4 @@
-//! The client on lastbyte, everything on.
+//! The client on lastbyte, with every feature.
 #![no_std]
 #![no_main]
 
@@ -37,7 +37,7 @@ impl Writer {
 
 impl Client for Writer {
     fn open(&mut self) {
-        // Whatever it was, the next write finds no connection and comes here.
+        // Whatever the error, the next write finds no connection and gets here.
         self.try_open().unwrap_or(());
     }
 

@@ -1,22 +1,20 @@
-//! Finds the panics in a linked program that certain sources are to blame for.
+//! Finds the panics in a linked program that certain sources cause.
 //!
-//! `judge PROGRAM DIRECTORY...` looks at a program for ARM that was linked with
-//! `--emit-relocs`, so that it keeps a record of every call, and with a panic
-//! handler that uses the place it is given. It casts two nets:
+//! `judge PROGRAM DIRECTORY...` reads a program for ARM that was linked with
+//! `--emit-relocs`, so that it has a relocation for every call, and with a panic handler
+//! that uses the place of the panic. It has two methods:
 //!
-//! 1. *Places.* A panic names its place in the source, which stands in the
-//!    program as text. None may be in one of the directories.
-//! 2. *Calls.* The functions that end in the panic handler are found from there
-//!    backwards, call by call. The debug information says of each such call
-//!    through which functions it was compiled in. The innermost that does not
-//!    belong to the standard library or to a collection is to blame; if there
-//!    is none, the whole function is added to those that end in the handler.
-//!    This is how an `unwrap` is found whose place is in `core`.
+//! 1. *Places.* A panic contains its place in the source, which is in the program as
+//!    text. None may be in one of the directories.
+//! 2. *Calls.* The functions that end in the panic handler are found backwards from it,
+//!    call by call. The debug information lists the functions through which each such
+//!    call was inlined. The innermost one that does not belong to the standard library or
+//!    to a collection is the cause; if there is none, the whole function is added to
+//!    those that end in the handler. This finds an `unwrap` whose place is in `core`.
 //!
-//! What it cannot see: a call through a pointer, for which there is no record;
-//! and a function that panics only for arguments that ours alone pass it, where
-//! that function belongs to a package that may panic (`--may-panic TEXT`, a part
-//! of the path).
+//! It does not detect a call through a pointer, which has no relocation, and a function
+//! that panics only for arguments of our code, if that function belongs to a package that
+//! may panic (`--may-panic TEXT`, a part of the path).
 
 use addr2line::gimli::{Dwarf, EndianSlice, LittleEndian};
 use addr2line::{Context, demangle_auto};
@@ -27,20 +25,20 @@ use std::error::Error;
 use std::process::ExitCode;
 use std::{env, fs};
 
-/// What every panic ends in: the handler, or, where the optimiser has made one of
-/// the two, what calls it.
+/// The functions in which every panic ends: the handler, or its caller if the optimiser
+/// has merged the two.
 const HANDLERS: [&str; 2] = ["rust_begin_unwind", "core::panicking::panic_fmt"];
 
 type Source<'d> = Context<EndianSlice<'d, LittleEndian>>;
 
-/// A function that was compiled in at a place.
+/// A function that was inlined at a place.
 struct Frame {
     name: String,
     file: String,
     line: u32,
 }
 
-/// Whose sources are whose.
+/// The owners of sources.
 #[derive(Default)]
 struct Owners {
     ours: Vec<String>,
@@ -52,7 +50,7 @@ enum Owner {
     Us,
     /// It may.
     Others,
-    /// What it does is done for its caller.
+    /// It acts for its caller.
     Unknown,
 }
 
@@ -72,7 +70,7 @@ impl Owners {
     }
 }
 
-/// A call: from where, in which function, to which.
+/// A call: its address, its function, and its target.
 struct Call {
     address: u64,
     caller: u64,
@@ -85,7 +83,7 @@ struct Program<'d> {
     calls: Vec<Call>,
 }
 
-/// The lowest bit of an address is the instruction set, no place.
+/// The lowest bit of an address is the instruction set, not a part of the place.
 const fn place(address: u64) -> u64 {
     address & !1
 }
@@ -122,8 +120,8 @@ impl<'d> Program<'d> {
         })
     }
 
-    /// The debug information, as it stands there: it is linked, although the
-    /// record of its relocations is still beside it.
+    /// The debug information as it is in the program: it is already linked, although its
+    /// relocations are still there.
     fn source(&self) -> Result<Source<'d>, Box<dyn Error>> {
         let dwarf = Dwarf::load(|id| {
             let section = self.file.section_by_name(id.name());
@@ -133,7 +131,7 @@ impl<'d> Program<'d> {
         Ok(Context::from_dwarf(dwarf)?)
     }
 
-    /// Places in our sources that stand in the program as text.
+    /// Places in our sources that are in the program as text.
     fn places(&self, owners: &Owners) -> Result<BTreeSet<String>, Box<dyn Error>> {
         let mut places = BTreeSet::new();
         for section in self.file.sections() {
@@ -156,8 +154,7 @@ impl<'d> Program<'d> {
     }
 }
 
-/// Through which functions the code at an address was compiled in, innermost
-/// first.
+/// The functions through which the code at an address was inlined, innermost first.
 fn frames(source: &Source<'_>, address: u64) -> Result<Vec<Frame>, Box<dyn Error>> {
     let mut frames = Vec::new();
     let mut found = source.find_frames(address).skip_all_loads()?;
@@ -182,8 +179,8 @@ fn frames(source: &Source<'_>, address: u64) -> Result<Vec<Frame>, Box<dyn Error
     Ok(frames)
 }
 
-/// The calls of ours that end in the handler, each described in one line; how many
-/// functions end there at all.
+/// The calls of ours that end in the handler, each described in one line, and the number
+/// of all functions that end there.
 fn blame(
     program: &Program<'_>,
     source: &Source<'_>,
@@ -251,7 +248,7 @@ fn judge() -> Result<bool, Box<dyn Error>> {
     let data = fs::read(&path)?;
     let program = Program::read(&data)?;
     if program.calls.is_empty() {
-        return Err("the program keeps no record of its calls: link it with --emit-relocs".into());
+        return Err("the program has no relocations: link it with --emit-relocs".into());
     }
     let source = program.source()?;
     let places = program.places(&owners)?;

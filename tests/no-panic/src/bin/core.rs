@@ -1,17 +1,16 @@
-//! The proof that the core of `lastbyte` cannot panic, given by the linker.
+//! The linker's proof that the core of `lastbyte` cannot panic.
 //!
-//! The panic handler of this program calls a symbol that is defined nowhere.
-//! The program calls every public function of the core, with values the
-//! compiler cannot know. If the optimiser can show that none of them panics,
-//! the handler is unreachable, is dropped, and the program links. If one panic
-//! path is left, be it an index, an overflow or an `unwrap`, linking fails with
-//! `undefined symbol: a_panic_path_is_left`.
+//! The panic handler of this program calls an undefined symbol. The program calls every
+//! public function of the core, with values that the compiler cannot know. If the
+//! optimiser can show that none of them panics, the handler is unreachable and removed,
+//! and the program links. If one panic path is left, such as an index, an overflow or an
+//! `unwrap`, linking fails with `undefined symbol: a_panic_path_is_left`.
 //!
-//! Overflow checks are on, so arithmetic is part of the proof. One thing is
-//! left out: the derived `Debug` of a struct of six fields or more, which goes
-//! through an assertion of the standard library. The program is never run.
+//! Overflow checks are on, so arithmetic is part of the proof. One thing is left out: the
+//! derived `Debug` of a struct with six fields or more, which contains an assertion of
+//! the standard library. The program is never run.
 //!
-//! The layer over smoltcp is judged by other means: see `stack.rs`.
+//! The layer over smoltcp is checked in another way: see `stack.rs`.
 #![no_std]
 #![no_main]
 
@@ -36,14 +35,14 @@ unsafe extern "C" {
 
 #[panic_handler]
 fn panic(_: &PanicInfo<'_>) -> ! {
-    // SAFETY: the symbol does not exist, so a program that could get here does
-    // not link.
+    // SAFETY: the symbol does not exist, so a program that could reach this does not
+    // link.
     unsafe { a_panic_path_is_left() }
 }
 
-/// Where the linker starts to look for what is used.
+/// The entry point, from which the linker finds what is used.
 ///
-/// The connection stays between the rounds and nothing is known of `call`, so
+/// The connection persists between the rounds and `call` is unknown to the compiler, so
 /// every function is compiled for every state.
 #[unsafe(no_mangle)]
 pub extern "C" fn _start() -> ! {
@@ -65,7 +64,7 @@ pub extern "C" fn _start() -> ! {
     }
 }
 
-/// Something of any value, as far as the compiler knows.
+/// A value that the compiler does not know.
 fn any<T: Copy>(some: T) -> T {
     black_box(some)
 }
@@ -82,7 +81,7 @@ fn any_policy() -> OnPeerFin {
     any(OnPeerFin::Refuse)
 }
 
-/// A value computed is a value used.
+/// Makes a computed value count as used.
 fn used<T>(value: T) {
     let _ = black_box(value);
 }
@@ -99,7 +98,7 @@ impl Clock for Board {
     }
 }
 
-/// Takes text and keeps none.
+/// Accepts text and discards it.
 struct Sink;
 
 impl core::fmt::Write for Sink {

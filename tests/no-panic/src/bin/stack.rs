@@ -1,11 +1,9 @@
-//! Everything public of `lastbyte::stack`, called with values the compiler
-//! cannot know, to be judged (`judge/`): no panic in it may be the fault of
-//! `lastbyte`.
+//! Calls everything public of `lastbyte::stack` with values that the compiler cannot
+//! know. The judge (`judge/`) checks that `lastbyte` causes no panic in it.
 //!
-//! smoltcp has panics of its own, so this program links with them, and the
-//! linker's proof of `core.rs` does not carry here. The handler below uses the
-//! place that a panic names, so that the optimiser keeps it. The program is
-//! never run.
+//! smoltcp has panics of its own, which are in this program, so the linker's proof of
+//! `core.rs` does not work here. The handler below uses the place of a panic, so that the
+//! optimiser keeps it. The program is never run.
 #![no_std]
 #![no_main]
 
@@ -33,12 +31,12 @@ fn panic(info: &PanicInfo<'_>) -> ! {
     loop {}
 }
 
-/// Something of any value, as far as the compiler knows.
+/// A value that the compiler does not know.
 fn any<T>(some: T) -> T {
     black_box(some)
 }
 
-/// A value computed is a value used.
+/// Makes a computed value count as used.
 fn used<T>(value: T) {
     let _ = black_box(value);
 }
@@ -68,7 +66,7 @@ impl Device for Board {
     type TxToken<'t> = Token<'t>;
 
     fn receive(&mut self, _: time::Instant) -> Option<(Token<'_>, Token<'_>)> {
-        // One frame for both, for this never runs.
+        // One frame for both, because this never runs.
         let frame = any(&raw mut self.frame);
         // SAFETY: it is not run.
         any(true).then(|| unsafe { (Token(&mut *frame), Token(&mut *frame)) })
@@ -100,7 +98,7 @@ impl Clock for Ticks {
 
 type OurStack<'a> = Stack<'a, Board, Ticks, 2>;
 
-/// Where the linker starts to look for what is used.
+/// The entry point, from which the linker finds what is used.
 #[unsafe(no_mangle)]
 pub extern "C" fn _start() -> ! {
     loop {
@@ -325,7 +323,7 @@ fn call_tracker(
     Ok(())
 }
 
-/// Takes text and keeps none.
+/// Accepts text and discards it.
 struct Sink;
 
 impl core::fmt::Write for Sink {
@@ -357,7 +355,7 @@ fn errors() {
     print(WriteError::from(UnknownConnection));
 }
 
-/// Panics on purpose, one for each way of finding them.
+/// Deliberate panics, one for each method of finding them.
 #[cfg(feature = "sabotage")]
 mod sabotage {
     use super::{any, used};
@@ -368,14 +366,14 @@ mod sabotage {
         inside();
     }
 
-    /// An index without a check: it names its place.
+    /// An unchecked index: it contains its place.
     #[inline(never)]
     fn place() {
         let table = any([0_u8; 4]);
         used(table[any(0_usize)]);
     }
 
-    /// A sum that overflows inside of `core`, which names no place of ours.
+    /// A sum that overflows inside of `core`, without a place of ours.
     #[inline(never)]
     fn inside() {
         used(any(Duration::ZERO) + any(Duration::ZERO));

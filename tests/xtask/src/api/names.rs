@@ -1,4 +1,4 @@
-//! Which items of a crate can be named from outside, and by which paths.
+//! The items of a crate that can be named from outside, and their paths.
 
 use super::text::{is_built, is_hidden, shown};
 use anyhow::{Context as _, Result, bail};
@@ -7,10 +7,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use syn::{Item, ItemImpl, Type, UseTree, Visibility};
 
-/// A module within the crate: the names down to it.
+/// A module within the crate, as the names of its path.
 type Place = Vec<String>;
 
-/// The items of each module, as far as they are built.
+/// The items of each module that are built.
 pub struct Crate {
     modules: BTreeMap<Place, Vec<Item>>,
 }
@@ -23,14 +23,14 @@ pub enum Definition<'c> {
         path: String,
         item: &'c Item,
     },
-    /// Another name of something, of another crate's perhaps.
+    /// Another name of an item, which may be of another crate.
     Alias {
         path: String,
         target: String,
     },
 }
 
-/// Where something is defined.
+/// The place of a definition.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Origin {
     Here(Place, String),
@@ -72,7 +72,7 @@ impl Crate {
         Ok(())
     }
 
-    /// The blocks that implement something for the type of this name.
+    /// The `impl` blocks for the type with this name.
     pub fn impls_of(&self, name: &str) -> impl Iterator<Item = &ItemImpl> {
         self.modules
             .values()
@@ -86,7 +86,7 @@ impl Crate {
             })
     }
 
-    /// The calls of the crate's own macros that write items.
+    /// The calls of the crate's own macros that generate items.
     pub fn expansions(&self, name: &str) -> Vec<String> {
         let mut lines = Vec::new();
         for (place, items) in &self.modules {
@@ -103,7 +103,7 @@ impl Crate {
         lines
     }
 
-    /// What can be named from outside, each described once.
+    /// Everything that can be named from outside, each described once.
     pub fn public(&self, name: &str) -> Result<Vec<Definition<'_>>> {
         let mut named: BTreeMap<Origin, Vec<String>> = BTreeMap::new();
         let mut definitions = Vec::new();
@@ -178,7 +178,7 @@ impl Crate {
         Ok(())
     }
 
-    /// Where the path of a `use` in `place` leads.
+    /// The target of the path of a `use` in `place`.
     fn resolve(&self, place: &Place, parts: &[String]) -> Result<Origin> {
         let mut at = place.clone();
         let mut rest = parts;
@@ -200,7 +200,7 @@ impl Crate {
         if self.item(&at, name).is_some() {
             return Ok(Origin::Here(at, name.clone()));
         }
-        // The module may have it from another one.
+        // The module may re-export it from another one.
         for item in self.modules.get(&at).into_iter().flatten() {
             let Item::Use(item) = item else { continue };
             for (parts, known) in leaves(&item.tree).unwrap_or_default() {

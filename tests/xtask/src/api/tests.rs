@@ -12,7 +12,7 @@ fn list(files: &[(&str, &str)]) -> Result<Vec<String>> {
 }
 
 #[test]
-fn what_can_be_named_is_listed_once_and_its_other_names_after_it() {
+fn each_item_is_listed_once_followed_by_its_other_names() {
     let root = "mod inner; pub mod outer; pub use outer::Thing; pub use heapless;
         #[cfg(test)] pub mod tests; pub(crate) fn own() {} #[doc(hidden)] pub fn hidden() {}";
     let outer =
@@ -51,7 +51,7 @@ use it::heapless = heapless";
 }
 
 #[test]
-fn each_enum_is_open_or_says_why_not() {
+fn each_enum_is_open_or_documents_why_not() {
     let open = "#[non_exhaustive] pub enum E { A, B { x: u8 }, C(u16) }";
     let lines = list(&[("lib.rs", open)]).unwrap();
     assert!(
@@ -70,7 +70,7 @@ fn each_enum_is_open_or_says_why_not() {
 }
 
 #[test]
-fn what_cannot_be_listed_is_an_error() {
+fn an_item_that_cannot_be_listed_is_an_error() {
     assert!(list(&[("lib.rs", "mod a; pub use a::*;"), ("a.rs", "")]).is_err());
     assert!(list(&[("lib.rs", "pub mod absent;")]).is_err());
     assert!(list(&[("lib.rs", "mod a; pub use a::Absent;"), ("a.rs", "")]).is_err());
@@ -87,14 +87,14 @@ fn conditions_are_those_of_all_features() {
 }
 
 #[test]
-fn what_a_macro_of_the_crate_writes_is_listed_as_its_call() {
+fn items_of_a_macro_of_the_crate_are_listed_as_its_call() {
     let source = "macro_rules! make { ($a:ident) => {} } make!(A); std::thread_local! {}";
     let lines = list(&[("lib.rs", source)]).unwrap();
     assert_eq!(lines, ["macro in it: make!(A)", "mod it"]);
 }
 
 #[test]
-fn a_difference_shows_what_went_and_what_came() {
+fn a_difference_shows_removed_and_added_lines() {
     let present = ["fn a()".to_owned(), "fn c()".to_owned()];
     assert_eq!(
         difference("fn a()\nfn b()\n", &present),

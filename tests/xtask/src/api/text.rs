@@ -1,11 +1,11 @@
-//! Attributes, and how code is written in the listing.
+//! Attributes, and the form of code in the listing.
 
 use quote::ToTokens;
 use syn::{Attribute, Expr, ItemImpl, Lit, Meta, Signature, Token, punctuated::Punctuated};
 
 type Metas = Punctuated<Meta, Token![,]>;
 
-/// Whether an attribute of this name is there.
+/// Whether there is an attribute with this name.
 pub fn has(attributes: &[Attribute], name: &str) -> bool {
     attributes
         .iter()
@@ -35,8 +35,8 @@ pub fn described(attributes: &[Attribute]) -> String {
     text
 }
 
-/// Whether an item is built with all features, for its users: neither in tests nor in builds
-/// that break a rule on purpose.
+/// Whether an item is built for users with all features: neither in tests nor in sabotage
+/// builds.
 pub fn is_built(attributes: &[Attribute]) -> bool {
     attributes
         .iter()
@@ -61,7 +61,7 @@ fn holds(condition: &Meta) -> bool {
     }
 }
 
-/// The traits that are derived, with the features that it takes for some of them.
+/// The derived traits, with the features that some of them need.
 pub fn derived(path: &str, attributes: &[Attribute]) -> Vec<String> {
     let mut lines = Vec::new();
     for attribute in attributes {

@@ -6,7 +6,7 @@ use crate::project::{BENCHES, BENCHES_DIRECTORY};
 use anyhow::{Result, ensure};
 use xshell::cmd;
 
-/// The benchmarks of these names, or all.
+/// The benchmarks with these names, or all.
 fn chosen(names: &[String]) -> Result<Vec<(&'static str, &'static str)>> {
     for name in names {
         let known: Vec<_> = BENCHES.iter().map(|(_, bench)| *bench).collect();
@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_benchmark_that_is_not_there_is_an_error() {
+    fn an_unknown_benchmark_is_an_error() {
         assert_eq!(chosen(&[]).unwrap(), BENCHES);
         let one = chosen(&["slow_lines".to_owned()]).unwrap();
         assert!(matches!(one[..], [(_, "slow_lines")]));

@@ -1,5 +1,6 @@
-//! What lastbyte costs on a microcontroller: the same client on bare smoltcp and on lastbyte, and
-//! the guard alone. Sizes are read from the linked programs, instructions are counted in QEMU.
+//! The cost of lastbyte on a microcontroller: the same client on bare smoltcp and on lastbyte,
+//! and the guard alone. Sizes are read from the linked programs, instructions are counted in
+//! QEMU.
 
 mod cost;
 
@@ -14,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use xshell::cmd;
 
-/// The tables that have these figures: the file, the mark, and how it is made.
+/// The tables with these numbers: the file, the mark, and the function that makes it.
 type Print = fn(&[Cost], &str) -> String;
 const TABLES: [(&str, &str, Print); 2] = [
     (DOCUMENT, "cost", cost::markdown),
@@ -40,7 +41,7 @@ fn sections_of(program: &Path, sections: &[&str]) -> Result<u64> {
     Ok(sizes.sum())
 }
 
-/// Builds a program of `tests/budgets`; returns where it is.
+/// Builds a program of `tests/budgets`, and returns its path.
 fn build(context: &Context, target: &str, program: &str, features: &str) -> Result<PathBuf> {
     let shell = &context.shell;
     let directory = context.target("budgets");
@@ -54,7 +55,7 @@ fn build(context: &Context, target: &str, program: &str, features: &str) -> Resu
     Ok(directory.join(target).join("release").join(program))
 }
 
-/// Runs a program of `tests/budgets` to its end; returns what it prints.
+/// Runs a program of `tests/budgets` to its end, and returns its output.
 fn emulate(target: &str, program: &Path) -> Result<String> {
     let (emulator, board) = if target.starts_with("riscv32") {
         ("qemu-system-riscv32", "-M virt -bios none")
@@ -84,7 +85,7 @@ fn measure_client(context: &Context, target: &str, client: &str) -> Result<Clien
     })
 }
 
-/// What the guard alone takes: the difference between two builds, and between two runs.
+/// The cost of the guard alone: the difference between two builds, and between two runs.
 fn measure_guard(context: &Context, target: &str) -> Result<Guard> {
     let printed = emulate(target, &build(context, target, "guard", "")?)?;
     let without = sections_of(&build(context, target, "steps", "")?, &CODE)?;
@@ -97,7 +98,7 @@ fn measure_guard(context: &Context, target: &str) -> Result<Guard> {
     })
 }
 
-/// Everything of all targets; `None` where that cannot run.
+/// The measurements of all targets; `None` if that cannot run.
 pub fn measure(context: &Context) -> Result<Option<Vec<Cost>>> {
     let consequence = "NO BUDGET IS MEASURED";
     if !want(context, EMULATORS, consequence) {
@@ -144,7 +145,7 @@ pub fn run(context: &Context) -> Result<()> {
     compare_documents(context, &costs)
 }
 
-/// Holds the tables that people read to what was just measured.
+/// Compares the tables in documents with what was just measured.
 fn compare_documents(context: &Context, costs: &[Cost]) -> Result<()> {
     let compiler = context.compiler()?;
     for (path, name, print) in TABLES {
@@ -164,7 +165,7 @@ fn compare_documents(context: &Context, costs: &[Cost]) -> Result<()> {
     Ok(())
 }
 
-/// Writes the tables that people read; returns them.
+/// Writes the tables in documents, and returns them.
 pub fn write_documents(context: &Context, costs: &[Cost]) -> Result<String> {
     let compiler = context.compiler()?;
     let mut all = String::new();
@@ -192,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_program_is_an_error() {
+    fn a_file_that_is_not_a_program_is_an_error() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("program");
         assert!(sections_of(&path, &CODE).is_err());

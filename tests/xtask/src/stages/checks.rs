@@ -16,7 +16,7 @@ use xshell::cmd;
 /// How long an example may run.
 const EXAMPLE_LIMIT: Duration = Duration::from_secs(60);
 
-/// The packages below `directory` that are workspaces of their own: cargo formats none of them
+/// The packages below `directory` that are separate workspaces: cargo does not format them
 /// with the workspace of the root.
 pub fn manifests_below(directory: &Path) -> Result<Vec<PathBuf>> {
     let mut manifests = Vec::new();
@@ -139,7 +139,7 @@ pub fn test(context: &Context) -> Result<()> {
         shell,
         "cargo test --locked --workspace --no-fail-fast"
     ))?;
-    // lastbyte built for less than smoltcp is, both ways round.
+    // lastbyte built for less than smoltcp, in both combinations.
     let target = context.target("unification");
     let manifest = "tests/unification/Cargo.toml";
     for features in UNIFICATIONS {
@@ -163,10 +163,10 @@ fn documented(manifest: &str) -> Result<String> {
     Ok(names.join(","))
 }
 
-/// Where the public API is listed.
+/// The file that lists the public API.
 const API: &str = "docs/API.txt";
 
-/// Holds the list of the public API against the source, or writes it.
+/// Compares the list of the public API with the source, or writes it.
 fn compare_api(context: &Context) -> Result<()> {
     let present = api::listing(LIBRARY, &context.root.join("src/lib.rs"))?;
     match setting("UPDATE_API").as_deref() {
@@ -177,7 +177,7 @@ fn compare_api(context: &Context) -> Result<()> {
     let difference = api::difference(&context.read(API)?, &present);
     if !difference.is_empty() {
         bail!(
-            "the public API is not what {API} lists; if that is meant, UPDATE_API=1 ./ci.sh doc \
+            "the public API differs from {API}; if that is intended, UPDATE_API=1 ./ci.sh doc \
              writes it:\n{}",
             difference.join("\n")
         );
@@ -203,7 +203,7 @@ pub fn doc(context: &Context) -> Result<()> {
             "cargo doc --locked --no-deps -p {library} --lib"
         ))?;
     }
-    // Last, so that what stays in the directory is what is published.
+    // Last, so that the directory contains what is published.
     let features = documented(&context.read("Cargo.toml")?)?;
     let published = ["--no-default-features", "--features", &features];
     run(cmd!(
@@ -239,7 +239,8 @@ pub fn examples(context: &Context) -> Result<()> {
     if names.is_empty() {
         bail!("there are no examples");
     }
-    // Optimised: one of them runs thousands of networks, and the simulator is built so anyway.
+    // Optimised: one of them runs thousands of networks, and the simulator is built that way
+    // anyway.
     run(cmd!(
         shell,
         "cargo build --locked --release -p {EXAMPLES} --examples"
@@ -284,7 +285,7 @@ mod tests {
         [package.metadata.docs.rs]\nfeatures = [\"smoltcp\", \"log\"]\n";
 
     #[test]
-    fn the_manifest_says_what_is_supported_and_published() {
+    fn the_manifest_has_the_supported_compiler_and_the_published_features() {
         let path = ["workspace", "package", "rust-version"];
         let msrv = manifest_value(MANIFEST, &path).unwrap();
         assert_eq!(msrv.as_str(), Some("1.91"));

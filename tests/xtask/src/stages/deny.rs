@@ -7,7 +7,8 @@ use anyhow::Result;
 use std::path::{Path, PathBuf};
 use xshell::cmd;
 
-/// The manifests with a lock file of their own; a member of a workspace has that of the workspace.
+/// The manifests with a lock file of their own; a member of a workspace uses the lock file of the
+/// workspace.
 fn locked(directory: &Path) -> Result<Vec<PathBuf>> {
     let mut manifests = manifests_below(directory)?;
     manifests.retain(|manifest| manifest.with_file_name("Cargo.lock").is_file());
@@ -34,7 +35,7 @@ pub fn run(context: &Context) -> Result<()> {
         Ok(())
     };
     check(&["bans", "licenses", "sources"])?;
-    // Who is vulnerable is in a database, which needs the network.
+    // The advisory database needs the network.
     if succeeds(cmd!(shell, "cargo deny --config {rules} fetch db")) {
         return check(&["advisories"]);
     }

@@ -7,10 +7,11 @@ use crate::project::{CORTEX_M3, RISCV32};
 use anyhow::{Result, ensure};
 use xshell::cmd;
 
-/// The packages whose tests run on the host. Those of `host` build the firmware of each board.
+/// The packages whose tests run on the host. The tests of `host` build the firmware of each
+/// board.
 const TESTED: [&str; 2] = ["app", "host"];
 
-/// How clippy looks at a package: its options, once for each run.
+/// The options of clippy for a package, once for each run.
 fn lints_of(package: &str) -> Vec<Vec<&'static str>> {
     let bare_metal = vec!["--target", CORTEX_M3];
     match package {
@@ -28,7 +29,7 @@ pub fn run(context: &Context) -> Result<()> {
     need_component(context, "clippy", "clippy")?;
     need_targets(context, &[CORTEX_M3, RISCV32])?;
     want_network_tools(context);
-    // The tests say which of them cannot run, and fail where CI is true.
+    // The tests report which of them cannot run, and fail if CI is true.
     want(context, EMULATORS, "NOT EVERY FIRMWARE IS RUN");
     let directory = context.root.join("examples/firmware");
     let _target = shell.push_env("CARGO_TARGET_DIR", context.target("firmware"));

@@ -1,5 +1,5 @@
-//! What single calls cost, counted by valgrind, which gungraun's own program starts; its version
-//! must be that of the library.
+//! The cost of single calls, counted by valgrind, which gungraun's runner starts; the runner
+//! must have the version of the library.
 
 mod counts;
 
@@ -19,7 +19,7 @@ fn baseline_path() -> String {
     format!("{BENCHES_DIRECTORY}/instructions/baseline.tsv")
 }
 
-/// Installs what counts; `None` where that is not possible.
+/// Installs the runner; `None` if that is not possible.
 fn runner(context: &Context) -> Result<Option<PathBuf>> {
     let shell = &context.shell;
     if !want(context, VALGRIND, CONSEQUENCE) {
@@ -50,7 +50,7 @@ fn runner(context: &Context) -> Result<Option<PathBuf>> {
     Ok(Some(runner))
 }
 
-/// Counts all calls; `None` where that cannot run.
+/// Counts all calls; `None` if that cannot run.
 fn count(context: &Context) -> Result<Option<Vec<Call>>> {
     let shell = &context.shell;
     let Some(runner) = runner(context)? else {
@@ -95,7 +95,7 @@ pub fn run(context: &Context) -> Result<()> {
     let wrong = counts::complaints(&calls, &baseline);
     ensure!(
         wrong.is_empty(),
-        "not as in {path}; if that is meant: INSTRUCTIONS=accept ./ci.sh instructions\n{}",
+        "different from {path}; if that is intended: INSTRUCTIONS=accept ./ci.sh instructions\n{}",
         wrong.join("\n")
     );
     Ok(())

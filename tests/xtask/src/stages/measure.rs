@@ -1,5 +1,5 @@
-//! Measures, and writes the tables of `docs/MEASUREMENTS.md`. That of single calls is not among
-//! them: it is written with its baseline, by `INSTRUCTIONS=accept ./ci.sh instructions`.
+//! Measures, and writes the tables of `docs/MEASUREMENTS.md`, except the table of single calls:
+//! that is written together with its baseline, by `INSTRUCTIONS=accept ./ci.sh instructions`.
 
 use super::{budgets, simulation};
 use crate::context::{Context, say, words};
@@ -13,7 +13,7 @@ use xshell::cmd;
 /// The seeds of the table `sim`.
 const SIM_SEEDS: u64 = 1_000_000;
 
-/// The tables: those that a benchmark prints have its name and its section.
+/// The tables. Those of a benchmark have its name and its section.
 const TABLES: &[(&str, Source)] = &[
     ("cost", Source::Budgets),
     ("paths", Source::Bench("throughput", "paths", true)),
@@ -29,7 +29,7 @@ const TABLES: &[(&str, Source)] = &[
 #[derive(Debug, Clone, Copy)]
 enum Source {
     Budgets,
-    /// A benchmark, its section, and whether it draws a picture.
+    /// A benchmark, its section, and whether it draws a chart.
     Bench(&'static str, &'static str, bool),
     Simulator,
 }
@@ -48,7 +48,7 @@ fn chosen(names: &[String]) -> Result<Vec<(&'static str, Source)>> {
     Ok(all.filter(|(table, _)| is_wanted(table)).collect())
 }
 
-/// A line that says on what a table was measured.
+/// A line with the machine on which a table was measured.
 fn machine_line(
     cpuinfo: &str,
     kernel: &str,
@@ -81,7 +81,7 @@ fn this_machine(context: &Context) -> Result<String> {
     ))
 }
 
-/// Measures one table; `None` where that cannot run, or it is written already.
+/// Measures one table; `None` if that cannot run, or it is already written.
 fn measure(context: &Context, source: Source) -> Result<Option<String>> {
     let shell = &context.shell;
     Ok(match source {
@@ -120,7 +120,7 @@ pub fn run(context: &Context) -> Result<()> {
         say(&format!("measure {name}"));
         if let Some(table) = measure(context, source)? {
             print!("{table}");
-            // Read again for each: a long run is not lost with the one after it.
+            // Read again for each table, so that a failure does not lose earlier results.
             let document = tables::replace(&context.read(DOCUMENT)?, name, &table)?;
             context.write(DOCUMENT, &document)?;
         }
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_that_is_not_there_is_an_error() {
+    fn an_unknown_table_is_an_error() {
         assert_eq!(chosen(&[]).unwrap().len(), TABLES.len());
         assert_eq!(chosen(&["sim".to_owned()]).unwrap()[0].0, "sim");
         assert!(chosen(&["everything".to_owned()]).is_err());

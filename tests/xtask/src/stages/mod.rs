@@ -16,11 +16,11 @@ use crate::context::Context;
 use anyhow::Result;
 use std::fmt::Write as _;
 
-/// One thing that must hold, and what checks it.
+/// One stage: what must hold, and the function that checks it.
 pub struct Stage {
     pub name: &'static str,
     what: &'static str,
-    /// Whether it runs without being asked for.
+    /// Whether it runs by default.
     is_default: bool,
     pub run: fn(&Context) -> Result<()>,
 }
@@ -167,7 +167,7 @@ pub const STAGES: &[Stage] = &[
     ),
 ];
 
-/// The stages of these names, or all that run by default.
+/// The stages with these names, or all that run by default.
 pub fn chosen(names: &[String]) -> Vec<&'static Stage> {
     if names.is_empty() {
         return STAGES.iter().filter(|stage| stage.is_default).collect();
@@ -176,7 +176,7 @@ pub fn chosen(names: &[String]) -> Vec<&'static Stage> {
     names.iter().filter_map(named).collect()
 }
 
-/// What `--help` prints below the usage.
+/// The text that `--help` prints after the usage.
 pub fn help() -> String {
     let mut text = String::new();
     for (title, is_default) in [
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn every_stage_has_a_name_of_its_own() {
+    fn every_stage_has_a_different_name() {
         let mut names: Vec<_> = STAGES.iter().map(|stage| stage.name).collect();
         names.sort_unstable();
         names.dedup();

@@ -1,5 +1,5 @@
-//! Small changes to the core and the stack, one at a time: the tests must notice each, but for
-//! those that `tests/survivors.txt` excuses with a reason.
+//! Makes small changes to the core and the stack, one at a time: the tests must notice each,
+//! except those that `tests/survivors.txt` excuses with a reason.
 
 use crate::context::{Context, run as start, words};
 use crate::machine::want_cargo_tool;
@@ -9,8 +9,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use xshell::cmd;
 
-/// A mutant without its place, which moves with every line above it: "FILE: WHAT" of
-/// "FILE:LINE:COLUMN: WHAT".
+/// A mutant without its line and column, which change with every line above it: "FILE:
+/// WHAT" from "FILE:LINE:COLUMN: WHAT".
 fn placeless(mutant: &str) -> String {
     let parts: Vec<_> = mutant.splitn(4, ':').collect();
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
@@ -22,7 +22,7 @@ fn placeless(mutant: &str) -> String {
     }
 }
 
-/// The mutants that have a reason, each on a line of its own, below which the reason is indented.
+/// The mutants with a reason, each on a separate line, followed by the indented reason.
 fn excused(survivors: &str) -> BTreeSet<&str> {
     let mut excused = BTreeSet::new();
     let mut current = None;
@@ -51,7 +51,7 @@ fn unexcused(missed: &str, survivors: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// What came of all mutants, by the lists of their names.
+/// The results of all mutants, by the lists of their names.
 fn summary(caught: usize, missed: usize, unviable: usize) -> Result<String> {
     ensure!(caught > 0, "no mutant was caught");
     #[allow(clippy::cast_precision_loss, reason = "some thousand mutants")]
@@ -61,7 +61,7 @@ fn summary(caught: usize, missed: usize, unviable: usize) -> Result<String> {
     ))
 }
 
-/// The options by which cargo starts a judge's tests.
+/// The options with which cargo starts a judge's tests.
 fn options_of(judge: &Judge) -> Vec<String> {
     let mut options = Vec::new();
     if judge.library {
@@ -77,16 +77,16 @@ fn options_of(judge: &Judge) -> Vec<String> {
     options
 }
 
-/// The lists that are added up over all judges.
+/// The lists of mutants, over all judges.
 #[derive(Default)]
 struct Lists {
     caught: String,
     unviable: String,
-    /// By the last judge.
+    /// Missed by the last judge.
     missed: String,
 }
 
-/// Lets a judge see the mutants that no judge before it has caught.
+/// Runs a judge on the mutants that no earlier judge has caught.
 fn judge_mutants(context: &Context, output: &Path, judge: &Judge, all: &mut Lists) -> Result<()> {
     let shell = &context.shell;
     let package = judge.package;
@@ -130,7 +130,8 @@ fn judge_mutants(context: &Context, output: &Path, judge: &Judge, all: &mut List
         let path = output.join("mutants.out").join(name);
         std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
     };
-    // What hangs is caught as well: a test waited for it. The next judge does not try it again.
+    // A mutant that hangs is caught too: a test waited for it. The next judge does not try it
+    // again.
     let caught = list("caught.txt")? + &list("timeout.txt")?;
     shell.write_file(output.join("mutants.out/caught.txt"), &caught)?;
     all.caught += &caught;
@@ -145,7 +146,7 @@ pub fn run(context: &Context) -> Result<()> {
     if !want_cargo_tool(context, "mutants", consequence) {
         return context.cannot_run(consequence);
     }
-    // Without a mutation every judge must be content.
+    // Without a mutation every judge must pass.
     let mut packages: Vec<_> = JUDGES.iter().map(|judge| judge.package).collect();
     packages.dedup();
     let packages = packages.iter().flat_map(|package| ["-p", package]);
@@ -171,7 +172,7 @@ pub fn run(context: &Context) -> Result<()> {
     }
     let names: Vec<_> = unexcused.into_iter().collect();
     bail!(
-        "no test notices these, and tests/survivors.txt does not say why:\n{}",
+        "no test notices these, and tests/survivors.txt has no reason for them:\n{}",
         names.join("\n")
     )
 }
@@ -231,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_judge_starts_its_tests_only() {
+    fn a_judge_only_starts_its_own_tests() {
         let judge = Judge {
             package: "p",
             library: true,

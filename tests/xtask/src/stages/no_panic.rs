@@ -1,5 +1,5 @@
-//! The proof that the core has no panic path, and the search of a linked firmware for panics of
-//! lastbyte's own. Both are shown to be able to fail first, by a panic on purpose.
+//! The proof that the core has no panic path, and the search of a linked firmware for panics
+//! that lastbyte causes. A deliberate panic first shows that both can fail.
 
 use crate::context::{Context, Output, output_of, quietly, say};
 use crate::machine::need_targets;
@@ -8,14 +8,14 @@ use anyhow::{Context as _, Result, bail, ensure};
 use std::path::PathBuf;
 use xshell::cmd;
 
-/// The symbol that the proof's panic handler needs, and that is not defined.
+/// The undefined symbol that the proof's panic handler needs.
 const SYMBOL: &str = "a_panic_path_is_left";
 const MANIFEST: &str = "tests/no-panic/Cargo.toml";
 const OPT_LEVELS: [&str; 2] = ["s", "3"];
-/// What a firmware is built with, for the search.
+/// The features of the firmware for the search.
 const FIRMWARES: [&str; 2] = ["stack", "ipv6"];
 
-/// What the search must find of the panics on purpose: one that names its place, one at a place
+/// The deliberate panics that the search must find: one that contains its place, one at a place
 /// of ours, and one inside a function of the standard library that we call.
 const PLANTED: [&str; 3] = [
     "names this place: src/bin/stack.rs",
@@ -23,7 +23,7 @@ const PLANTED: [&str; 3] = [
     "sabotage::inside at",
 ];
 
-/// Judges the link of the proof with a panic on purpose: it must fail, for this reason.
+/// Judges the link of the proof with a deliberate panic: it must fail, for this reason.
 fn judge_planted_link(output: &Output) -> Result<()> {
     ensure!(
         !output.success,
@@ -52,9 +52,9 @@ fn judge_link(output: &Output) -> Result<()> {
     bail!("the proof does not build:\n{}", output.text);
 }
 
-/// Judges the search of a firmware with panics on purpose: it must find each.
+/// Judges the search of a firmware with deliberate panics: it must find each.
 fn judge_planted_search(found: &Output) -> Result<()> {
-    // 1: panics of ours are there; anything else: the search did not work.
+    // 1: there are panics of ours; anything else: the search did not work.
     ensure!(
         found.code == Some(1),
         "the search for panics does not work (status {:?}):\n{}",
@@ -102,7 +102,7 @@ fn link_proof(context: &Context, opt_level: &str, options: &[&str]) -> Result<Ou
     output_of(command.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", opt_level))
 }
 
-/// Builds the firmware with the whole stack in it. Calls that look alike are not merged into one:
+/// Builds the firmware with the whole stack in it. Similar calls are not merged into one, because
 /// it would belong to none of them.
 fn build_firmware(context: &Context, opt_level: &str, features: &str) -> Result<PathBuf> {
     let shell = &context.shell;
@@ -132,7 +132,7 @@ fn search(context: &Context, opt_level: &str, features: &str) -> Result<Output> 
     let program = build_firmware(context, opt_level, features)?;
     let target = context.target("judge");
     let judge = ["--manifest-path", "tests/no-panic/judge/Cargo.toml"];
-    // With a slash at the end each: what belongs to us.
+    // Our folders, each with a final slash.
     let ours = ["src/", "tests/no-panic/src/"].map(|path| context.root.join(path));
     let others = ["--may-panic", "/smoltcp-", "--may-panic", "/embedded-io-"];
     let command = cmd!(
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_path_in_the_core_is_not_a_build_that_fails() {
+    fn a_panic_path_in_the_core_is_not_reported_as_a_failed_build() {
         assert!(judge_link(&output(0, "")).is_ok());
         let left = judge_link(&output(101, UNDEFINED)).unwrap_err().to_string();
         assert!(left.starts_with("A PANIC PATH IS LEFT"), "{left}");

@@ -6,7 +6,7 @@ use crate::project::{COMMAND, SABOTAGE_FEATURES, SABOTAGE_FLAGS, SIM_SEEDS, STRE
 use anyhow::{Context as _, Result};
 use xshell::cmd;
 
-/// A share of the seeds that moves with the commit, so that in time all are run.
+/// A range of seeds that depends on the commit, so that all are run eventually.
 fn seeds_of(commits: u64) -> std::ops::Range<u64> {
     let first = commits.saturating_mul(SIM_SEEDS);
     first..first.saturating_add(SIM_SEEDS)
@@ -14,7 +14,7 @@ fn seeds_of(commits: u64) -> std::ops::Range<u64> {
 
 pub fn sim(context: &Context) -> Result<()> {
     let shell = &context.shell;
-    // Without a history, as in an archive: the first share.
+    // Without a history, as in an archive: the first range.
     let commits = cmd!(shell, "git rev-list --count HEAD")
         .quiet()
         .ignore_stderr();
@@ -71,8 +71,8 @@ pub fn fuzz(context: &Context) -> Result<()> {
     if !want_nightly(context, consequence) || !want_cargo_tool(context, "fuzz", consequence) {
         return context.cannot_run(consequence);
     }
-    // What it learns on the way stays out of the repository: the corpus there is minimised by
-    // hand (cargo fuzz cmin).
+    // New inputs are not stored in the repository: its corpus is minimised by hand (cargo
+    // fuzz cmin).
     let found = context.target("fuzz-corpus");
     shell.create_dir(&found)?;
     let target = context.target("fuzz");

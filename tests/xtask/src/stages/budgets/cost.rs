@@ -1,4 +1,4 @@
-//! The figures of the budgets: how they are read, what they are held to, how they are printed.
+//! The numbers of the budgets: how they are read, checked against ceilings, and printed.
 
 use crate::tables::compiler_line;
 use anyhow::{Context as _, Result, bail, ensure};
@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 /// The sizes of writes that the clients of `tests/budgets` make.
 const WRITES: [u32; 3] = [16, 64, 1460];
 
-/// What a client takes.
+/// The cost of a client.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Client {
     pub flash: u64,
@@ -21,14 +21,14 @@ pub struct Client {
     pub writes: [f64; 3],
 }
 
-/// What a client prints on its board.
+/// The output of a client on its board.
 #[derive(Debug, PartialEq)]
 pub struct Ran {
     pub stack: u64,
     pub writes: [f64; 3],
 }
 
-/// What the guard alone takes.
+/// The cost of the guard alone.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Guard {
     /// Instructions of a write of 1460.
@@ -36,18 +36,18 @@ pub struct Guard {
     pub flash: u64,
 }
 
-/// Everything of one target.
+/// The measurements of one target.
 pub struct Cost {
     pub target: &'static str,
     pub board: &'static str,
     pub rows: Vec<Row>,
 }
 
-/// One figure of both clients, and its ceiling.
+/// One number of both clients, and its ceiling.
 #[derive(Debug, PartialEq)]
 pub struct Row {
     key: Key,
-    /// `None`: bare smoltcp has nothing of the kind.
+    /// `None`: bare smoltcp has no such value.
     bare: Option<f64>,
     ours: f64,
     /// The difference, in the unit of the ceiling: octets, instructions of a write, or
@@ -64,7 +64,7 @@ impl Row {
     }
 }
 
-/// What a ceiling is for.
+/// The value that a ceiling limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Key {
     Flash,
@@ -123,7 +123,7 @@ impl Key {
         }
     }
 
-    /// Whether the ceiling is in thousandths of what the bare client takes.
+    /// Whether the ceiling is in thousandths of the bare client's value.
     fn is_relative(self) -> bool {
         self == Self::Write(1460)
     }
@@ -209,8 +209,8 @@ pub fn parse_guard(printed: &str) -> Result<f64> {
     }
 }
 
-/// Sets what both clients take side by side, with the ceiling of each difference. Fails if a
-/// figure has no ceiling.
+/// Combines the values of both clients, with the ceiling of each difference. Fails if a
+/// value has no ceiling.
 pub fn compare(
     target: &str,
     bare: &Client,

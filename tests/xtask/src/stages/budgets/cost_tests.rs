@@ -136,7 +136,7 @@ fn the_guard_takes_the_difference_of_two_runs() {
 }
 
 #[test]
-fn both_tables_say_what_is_too_much() {
+fn both_tables_show_what_exceeds_its_ceiling() {
     let mut ours = ours();
     ours.flash = 1101;
     let ceilings = parse_ceilings(CEILINGS).unwrap();

@@ -4,13 +4,13 @@ use crate::tables::compiler_line;
 use anyhow::{Context as _, Result, bail, ensure};
 use std::fmt::Write as _;
 
-/// How far a count may be off the baseline, in thousandths. The counts do not scatter, but bytes
-/// are copied in other ways on other processors.
+/// How far a count may differ from the baseline, in thousandths. The counts do not vary between
+/// runs, but bytes are copied differently on different processors.
 const TOLERANCE_PERMILLE: u64 = 20;
-/// Fewer calls than that were not all of them.
+/// The minimum number of calls: with fewer, some are missing.
 const FEWEST: usize = 10;
 
-/// What a call takes, and what bare smoltcp takes for the same work.
+/// The instructions of a call, and those of bare smoltcp for the same work.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Call {
     name: String,
@@ -18,7 +18,7 @@ pub struct Call {
     bare: u64,
 }
 
-/// What was accepted, and of which compiler.
+/// The accepted counts, and their compiler.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Baseline {
     pub compiler: String,
@@ -42,7 +42,7 @@ fn heading(line: &str) -> Option<(String, bool)> {
     Some((format!("{call}.{case}"), is_ours))
 }
 
-/// Reads the benchmark's output. Each call must be there twice, once of each kind.
+/// Reads the benchmark's output. Each call must occur twice, once of each kind.
 pub fn parse(printed: &str) -> Result<Vec<Call>> {
     let mut calls: Vec<(String, [Option<u64>; 2])> = Vec::new();
     let mut current = None;
@@ -118,7 +118,7 @@ fn percent_more(a: u64, b: u64) -> f64 {
     100.0 * (a as f64 - b as f64) / b as f64
 }
 
-/// What is not as in the baseline, of the same compiler.
+/// The differences from the baseline of the same compiler.
 pub fn complaints(calls: &[Call], baseline: &Baseline) -> Vec<String> {
     let mut wrong = Vec::new();
     for call in calls {
@@ -183,7 +183,7 @@ pub fn markdown(calls: &[Call], compiler: &str) -> String {
 mod tests {
     use super::*;
 
-    /// As gungraun prints ten calls of both kinds.
+    /// gungraun's output for ten calls of both kinds.
     fn printed() -> String {
         let mut text = String::new();
         for number in 0..10 {
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_count_more_than_two_percent_off_is_a_complaint() {
+    fn a_count_more_than_two_percent_off_is_reported() {
         let calls = parse(&printed()).unwrap();
         let mut off = calls.clone();
         off[0].ours = 2040;
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_that_is_new_or_missing_is_a_complaint() {
+    fn a_new_or_missing_call_is_reported() {
         let calls = parse(&printed()).unwrap();
         let fewer = &calls[1..];
         assert_eq!(
