@@ -1,6 +1,6 @@
 //! What both halves share: the account, the bytes, and who waits.
 //!
-//! Nothing here locks, and nothing calls code that is not ours: whoever is to be woken is
+//! Nothing here locks, and nothing calls foreign code: the wakers that are due are
 //! returned by [`Shared::take_due`], and is woken after the lock is released.
 
 use super::account::Account;

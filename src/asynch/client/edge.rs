@@ -90,7 +90,7 @@ impl<S: AnyShared> Drop for Lent<'_, '_, S> {
     }
 }
 
-/// A call that nobody makes is waited for without bound: the trait knows no timeout.
+/// Waits for a caller without bound: the trait has no timeout.
 impl<'s, S: AnyShared> TcpAccept for Acceptor<'s, S> {
     type Error = Error;
     type Socket<'a>
