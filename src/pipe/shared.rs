@@ -1,7 +1,7 @@
 //! What both halves share: the account, the bytes, and who waits.
 //!
 //! Nothing here locks, and nothing calls foreign code: the wakers that are due are
-//! returned by [`Shared::take_due`], and is woken after the lock is released.
+//! returned by [`Shared::take_due`], and are woken after the lock is released.
 
 use super::account::Account;
 use super::ring::Ring;
