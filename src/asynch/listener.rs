@@ -11,7 +11,8 @@ use crate::stack::{ConnectionId, Error};
 /// Accepts callers at one local end, one after another.
 ///
 /// It holds one slot while it listens. A caller that completes the handshake keeps that slot,
-/// and the next [`accept`](Self::accept) listens with another. To serve several callers at
+/// and the listener goes on with another: at once if one is free, otherwise with the next
+/// [`accept`](Self::accept). To serve several callers at
 /// once, let several tasks listen at the same port, or hand each connection to a task, and give
 /// the network as many slots.
 ///
@@ -70,7 +71,10 @@ impl<'s, S: AnyShared> Listener<'s, S> {
         if !goes_on {
             self.next = None;
         }
-        if opened.is_err() && !goes_on {
+        if opened.is_ok() {
+            // Without a free slot, the next call tries again.
+            self.next = self.shared.listen(self.local, self.options).ok();
+        } else if !goes_on {
             self.shared.release(id);
         }
         opened.map(|()| Connection::new(self.shared, id))

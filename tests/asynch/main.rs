@@ -14,6 +14,7 @@ mod common;
 mod rig;
 
 mod cancelling;
+mod client;
 mod dropping;
 mod first_write;
 mod listening;
