@@ -9,7 +9,7 @@ use lastbyte_sim::loopback::{
     LoopClock, LoopDevice, OUR_ADDRESSES, PEER_V4, Peer, World, WorldConfig, our_hardware_address,
 };
 use lastbyte_sim::setup::Setup;
-use smoltcp::wire::{EthernetAddress, IpCidr, IpEndpoint};
+use smoltcp::wire::{EthernetAddress, HardwareAddress, IpCidr, IpEndpoint};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -80,6 +80,17 @@ impl Wire {
     }
 }
 
+/// Who we are on a wire: what a program needs that makes its network itself.
+#[derive(Debug)]
+pub struct Us {
+    /// Our hardware address.
+    pub hardware_address: HardwareAddress,
+    /// Our address.
+    pub address: IpCidr,
+    /// For each boot another.
+    pub seed: u64,
+}
+
 /// Two ends in this process.
 #[derive(Debug)]
 pub struct Lab {
@@ -97,6 +108,23 @@ impl Lab {
     #[must_use]
     pub fn server(&self, port: u16) -> IpEndpoint {
         (PEER_V4, port).into()
+    }
+
+    /// Gives a program what its network is made of.
+    ///
+    /// # Errors
+    ///
+    /// The program's.
+    pub fn run_parts(
+        &self,
+        program: impl FnOnce(LoopDevice, LoopClock, &Us) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let us = Us {
+            hardware_address: our_hardware_address(self.world.config().medium),
+            address: OUR_ADDRESSES[0],
+            seed: SEED,
+        };
+        program(self.world.device(), self.world.clock(), &us)
     }
 
     /// Runs a program at our end.
@@ -126,6 +154,24 @@ pub struct TapWire {
 }
 
 impl TapWire {
+    /// Gives a program what its network is made of, and the server's address.
+    ///
+    /// # Errors
+    ///
+    /// The program's.
+    pub fn run_parts(
+        self,
+        program: impl FnOnce(Tap, HostClock, &Us, IpEndpoint) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let clock = HostClock::watching(&self.tap)?;
+        let us = Us {
+            hardware_address: EthernetAddress(OUR_HARDWARE_ADDR).into(),
+            address: self.address,
+            seed: Setup::random_seed(),
+        };
+        program(self.tap, clock, &us, self.server)
+    }
+
     /// Runs a program at our end, which gets the server's address.
     ///
     /// # Errors

@@ -2,8 +2,8 @@
 
 use crate::common::{PORT, Tap, ms, options, secs};
 use crate::rig::{Rig, SLOTS, Task, up_to};
-use core::cell::RefCell;
-use embedded_io_async::{Read, Write};
+use core::cell::{Cell, RefCell};
+use embedded_io_async::{Error as _, ErrorKind, Read, Write};
 use lastbyte::{Cause, Error, OnReceive, Options, State};
 use lastbyte_sim::loopback::{Behaviour, Flags, PEER_V4, Presence};
 
@@ -220,4 +220,32 @@ fn a_network_that_is_dropped_resets_what_lives() {
     let tap = Tap::new(&world);
     drop(net);
     assert!(tap.take().iter().any(|segment| segment.is(Flags::RST)));
+}
+
+#[test]
+fn a_reader_that_waits_is_woken_when_its_slot_is_used_by_another_connection() {
+    let rig = Rig::new();
+    let keep = options(|o| o.on_receive(OnReceive::Keep));
+    let mut never_closes = Behaviour::sink().backlog(3);
+    never_closes.closes_on_fin = false;
+    let (mut writer, mut reader) = rig.open(never_closes, keep).into_split();
+    let opened = Cell::new(None);
+    rig.run(vec![
+        Box::pin(async {
+            // The connection is finished, and the peer may still send.
+            let error = reader.read(&mut [0; 9]).await.unwrap_err();
+            assert_eq!(error.cause(), None);
+            assert_eq!(Some(rig.world.now()), opened.get());
+            assert_eq!(error.kind(), ErrorKind::NotConnected);
+        }),
+        Box::pin(async {
+            writer.finish().await.unwrap();
+            drop(writer);
+            rig.timer.sleep(secs(1)).await;
+            let connect = || rig.net.connect((PEER_V4, PORT), Options::default());
+            let _first = connect().await.unwrap();
+            opened.set(Some(rig.world.now()));
+            let _second = connect().await.unwrap();
+        }),
+    ]);
 }

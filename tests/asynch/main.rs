@@ -7,17 +7,22 @@
 //! invariants: no task waits for what has come true already, and nothing is due before the
 //! runner wakes.
 //!
-//! `tests/asynch_teeth.rs` breaks each place that wakes, and runs these tests again.
+//! `teeth.rs` breaks each place that wakes, and runs these tests again.
 
 #[path = "../common/mod.rs"]
 mod common;
 mod rig;
 
+mod bounds;
 mod cancelling;
 mod client;
 mod dropping;
 mod first_write;
+mod handles;
 mod listening;
+mod locks;
 mod soak;
+#[cfg(lastbyte_sabotage)]
+mod teeth;
 mod transfers;
 mod waking;

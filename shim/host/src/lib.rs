@@ -33,6 +33,11 @@ mod packet;
 pub mod signals;
 #[cfg(target_os = "linux")]
 pub mod tap;
+#[cfg(feature = "tokio")]
+mod tokio_time;
+
+#[cfg(feature = "tokio")]
+pub use tokio_time::TokioTime;
 
 /// The snippet of the README, compiled.
 #[cfg(all(doctest, target_os = "linux"))]

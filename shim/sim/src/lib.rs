@@ -102,6 +102,8 @@
     clippy::unwrap_used
 )]
 
+#[cfg(feature = "async")]
+pub mod executor;
 pub mod loopback;
 pub mod setup;
 

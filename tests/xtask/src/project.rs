@@ -50,7 +50,7 @@ pub const SABOTAGE_FLAGS: &str = "--cfg lastbyte_sabotage";
 /// The tests that break rules, by package.
 pub const TEETH: &[(&str, &[&str])] = &[
     ("lastbyte-sim", &["teeth", "guest_teeth"]),
-    ("lastbyte", &["fuzz_teeth"]),
+    ("lastbyte", &["fuzz_teeth", "asynch"]),
 ];
 
 /// Tests that judge a mutant, the fast and strict ones first. A later judge only gets what no
