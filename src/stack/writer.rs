@@ -21,7 +21,7 @@ use smoltcp::phy::Device;
 ///
 /// `Ok` from a write means *accepted*: the bytes are in the transmit buffer and
 /// in the ledger. `Ok` from [`flush`](Write::flush) means that the peer's TCP
-/// has acknowledged every accepted byte. Neither says that the peer's
+/// has acknowledged every accepted byte. Neither proves that the peer's
 /// application has read them.
 ///
 /// Dropping a writer does nothing: it is only lent. See [`scoped`](Self::scoped) for a
