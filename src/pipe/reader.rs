@@ -116,7 +116,7 @@ impl<const N: usize> ErrorType for PipeReader<'_, N> {
 }
 
 impl<const N: usize> ReadReady for PipeReader<'_, N> {
-    /// Whether a read would return at once, be it with an error.
+    /// Whether a read would return at once, possibly with an error.
     fn read_ready(&mut self) -> Result<bool, Self::Error> {
         let is_ready = self.pipe.with(|shared| shared.is_true(Wish::Readable));
         Ok(is_ready.unwrap_or(false))

@@ -153,7 +153,7 @@ impl<const N: usize> Tracker<N> {
         Ok(self.occupy(index, action, net.sockets, net.now))
     }
 
-    /// The same; the SYN leaves in this call, where the device and the neighbour allow.
+    /// The same; the SYN is sent in this call, if the device and the neighbour allow.
     pub(crate) fn connect_at_once<D: Device + ?Sized>(
         &mut self,
         net: &mut Net<'_, '_, D>,

@@ -90,7 +90,7 @@ impl<'s, 'a, D: Device, C: Clock, const N: usize> Writer<'s, Stack<'a, D, C, N>>
     }
 
     /// Accepts all of `message` or nothing, for protocols whose messages an error must not
-    /// truncate. Waits for room if necessary, for the call timeout at most.
+    /// truncate. Waits for room if necessary, at most for the call timeout.
     ///
     /// # Errors
     ///
@@ -150,7 +150,7 @@ impl<'s, 'a, D: Device, C: Clock, const N: usize> Writer<'s, Stack<'a, D, C, N>>
     /// Finishes our direction: writes are refused, the accepted bytes drain, a FIN follows
     /// them. The peer reads the end of our bytes, and we can read until the end of its own;
     /// then call [`finish`](Self::finish). Waits only while the connection is being opened,
-    /// for the call timeout at most; [`flush`](Write::flush) waits for the drain.
+    /// at most for the call timeout; [`flush`](Write::flush) waits for the drain.
     ///
     /// The finish timeout bounds the drain and our FIN. After that, nothing bounds how long
     /// the peer may send.
@@ -290,7 +290,7 @@ impl<D: Device, C: Clock, const N: usize> Write for Writer<'_, Stack<'_, D, C, N
         self.write_or_wait(bytes, Departure::AtOnce)
     }
 
-    /// Waits until every accepted byte is acknowledged, for the call timeout at most.
+    /// Waits until every accepted byte is acknowledged, at most for the call timeout.
     /// Meanwhile Nagle's algorithm holds nothing back.
     fn flush(&mut self) -> Result<(), Self::Error> {
         let id = self.id;

@@ -53,7 +53,7 @@ pub enum Bind {
 /// The next step of the application.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// Writes this many bytes, waiting for room for the call timeout at most.
+    /// Writes this many bytes, waiting for room at most for the call timeout.
     Write(usize),
     /// The same in one blocking call.
     WriteAll(usize),
