@@ -225,7 +225,7 @@ impl<'s, 'a, D: Device, C: Clock, const N: usize> Writer<'s, Stack<'a, D, C, N>>
         outcome
     }
 
-    /// Ends the connection at once with a RST and frees the slot. The RST leaves at once.
+    /// Ends the connection at once with a RST and frees the slot. The RST is sent at once.
     /// If the device is busy or the neighbour unresolved, this call waits for it, for one
     /// second or the [call timeout](crate::Options::call_timeout), whichever is shorter.
     /// After that the RST leaves while the stack is polled, within 5 s.

@@ -68,7 +68,7 @@ impl Written {
     }
 }
 
-/// When the bytes of a write are to leave.
+/// When the bytes of a write are to be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Departure {
     /// In this call, as far as the window, Nagle's algorithm and the device allow.

@@ -121,7 +121,7 @@ fn counted() -> (Counts, Places) {
 }
 
 const HEADER: &str = "\
-# How often each word of docs/GLOSSARY.md, \"Words not to use\", stands in each part of the
+# How often each word of docs/GLOSSARY.md, \"Words not to use\", occurs in each part of the
 # repository. A test fails if a count rises, and if this file is not lowered when one falls:
 # UPDATE_WORDS=1 cargo test -p lastbyte --test tidy words
 ";
@@ -186,7 +186,7 @@ fn the_counts_of_words_not_to_use_must_not_rise() {
                 writeln!(
                     findings,
                     "{area}: \"{word}\" is up from {most} to {found}; see docs/GLOSSARY.md for the word \
-                     to use. It stands in {:?}",
+                     to use. It occurs in {:?}",
                     places.get(key).map_or(&[][..], Vec::as_slice)
                 )
                 .expect("memory");
