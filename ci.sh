@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Everything that must hold before a change goes in: ./ci.sh --help
+# All checks that a change must pass: ./ci.sh --help
 # The stages are a program: tests/xtask.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"

@@ -45,7 +45,7 @@ fn half_close<D: Device, C: Clock>(
     loop {
         match reader.read(&mut wish)? {
             0 => break,
-            n => print!("the peer says: {}", String::from_utf8_lossy(&wish[..n])),
+            n => print!("received: {}", String::from_utf8_lossy(&wish[..n])),
         }
     }
 

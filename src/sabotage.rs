@@ -82,19 +82,19 @@ pub enum Sabotage {
     DeafBind,
     /// The SYN of a new connection is judged by the TCB of an earlier one in TIME-WAIT.
     StaleRow,
-    /// Of [`asynch`](crate::asynch): what arrives wakes no task.
+    /// In [`asynch`](crate::asynch): received segments wake no task.
     DeafReceive,
-    /// What a call, a timeout or a lost address does wakes no task.
+    /// The effects of a call, a timeout or a lost address wake no task.
     DeafPerform,
-    /// A slot that is opened again wakes no task that waits for the connection before.
+    /// A slot that is opened again wakes no task that waits for the earlier connection.
     DeafVacate,
     /// A call timeout wakes no task.
     DeafTimeout,
     /// The timer of the call timeout is not armed.
     UnarmedTimeout,
-    /// The runner is not woken where something is due earlier than it would wake.
+    /// The runner is not woken if something is due before it would wake.
     Oversleep,
-    /// A call that was dropped does not withdraw its waker.
+    /// A dropped call does not remove its waker.
     KeptWaiter,
 }
 
@@ -131,7 +131,7 @@ impl Sabotage {
         Self::StaleRow,
     ];
 
-    /// Those of waking tasks, which the simulator of the blocking stack cannot miss.
+    /// Those of waking tasks, which the simulator does not find: it runs the blocking stack.
     pub const WAKES: [Self; 7] = [
         Self::DeafReceive,
         Self::DeafPerform,

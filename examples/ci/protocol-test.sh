@@ -1,8 +1,8 @@
 #!/bin/sh
 # Tests a server against the TCP of a microcontroller, over a TAP, as an ordinary user.
 #
-# The script starts itself once more as root of a user namespace, with a network of its
-# own: there it may make a TAP, and nothing of it is left when it ends.
+# The script starts itself again as root of a user namespace with a private network: there
+# it may make a TAP, which is removed when it ends.
 #
 #   LASTBYTE=path/to/lastbyte examples/ci/protocol-test.sh [COMMAND OF THE SERVER]
 set -eu
@@ -13,7 +13,7 @@ server=${1:-"python3 $here/server.py"}
 
 if [ "${IN_OUR_NETWORK:-}" != yes ]; then
     if ! unshare --user --map-root-user --net true; then
-        # A test that did not run must not look like one that passed.
+        # A test that did not run must not count as passed.
         echo "protocol-test: NOT RUN: no user namespaces here, see: $lastbyte doctor" >&2
         [ "${CI:-}" != true ] || exit 1
         exit 0
@@ -34,7 +34,7 @@ ip tuntap add dev tap0 mode tap
 ip addr add 10.0.0.1/24 dev tap0
 ip link set tap0 up
 
-# What the device is to do, and with which exit code it must end.
+# Runs a command of the device, and checks its exit code.
 # usage: device EXIT_CODE COMMAND [ARGUMENT...]
 device() {
     expected=$1
@@ -72,14 +72,14 @@ device 0 heartbeat --every 20ms --message 'beat
 [ "$(count discarded)" -ge 45 ] || fail "nine answers have 45 bytes: $report"
 stop
 
-say "a server that closes is noticed by the very next beat"
+say "after the server closes, the next beat is refused"
 serve 3
 device 3 heartbeat --every 20ms --message 'beat
 '
-[ "$(count writes_accepted)" = 3 ] || fail "three beats were to be accepted: $report"
-[ "$(count writes_refused)" = 1 ] || fail "the fourth was to be refused: $report"
+[ "$(count writes_accepted)" = 3 ] || fail "three beats should have been accepted: $report"
+[ "$(count writes_refused)" = 1 ] || fail "the fourth should have been refused: $report"
 stop
 
-say "nobody listens"
+say "there is no listener"
 device 5 send </dev/null
 say "passed"

@@ -1,16 +1,16 @@
-//! `BufRead`, over a buffer of the caller's.
+//! `BufRead`, with a buffer that the caller supplies.
 
 use core::fmt;
 use embedded_io_async::{BufRead, ErrorType, Read, ReadReady, Write, WriteReady};
 
-/// A reader with a buffer: `BufRead`, and everything that the reader is besides.
+/// A reader with a buffer: `BufRead`, and every trait of the reader.
 ///
 /// The receive buffer of a connection is shared by all tasks, so it cannot be lent from one
-/// poll to the next. [`read_with`](super::Reader::read_with) lends it for the length of a
-/// closure; this copies what was received into a buffer that stays.
+/// poll to the next. [`read_with`](super::Reader::read_with) lends it to a closure; this
+/// type copies the received bytes into a buffer of its own.
 ///
-/// Bytes in the buffer are taken from the connection. Dropping a call changes nothing:
-/// `fill_buf` has read nothing then, and what it has read before stays.
+/// Bytes in the buffer are already removed from the connection. Dropping a call changes
+/// nothing: `fill_buf` has then read nothing, and earlier bytes stay in the buffer.
 ///
 /// ```
 /// use embedded_io_async::{BufRead, Write};
@@ -31,14 +31,14 @@ use embedded_io_async::{BufRead, ErrorType, Read, ReadReady, Write, WriteReady};
 pub struct Buffered<'b, T> {
     inner: T,
     buffer: &'b mut [u8],
-    /// What was read and not consumed: from here,
+    /// The bytes that were read and not consumed: from here,
     start: usize,
     /// to here.
     end: usize,
 }
 
 impl<'b, T> Buffered<'b, T> {
-    /// A reader over `buffer`, which should have a few dozen octets at least. With an empty
+    /// A reader with `buffer`, which should have at least a few dozen octets. With an empty
     /// one, every stream seems to have ended.
     pub const fn new(inner: T, buffer: &'b mut [u8]) -> Self {
         Self {
@@ -54,12 +54,12 @@ impl<'b, T> Buffered<'b, T> {
         &self.inner
     }
 
-    /// The reader below. What is in the buffer comes before what it reads.
+    /// The inner reader. Bytes in the buffer precede those that it reads.
     pub const fn inner_mut(&mut self) -> &mut T {
         &mut self.inner
     }
 
-    /// The reader below, and the bytes that were read and not consumed.
+    /// The inner reader, and the bytes that were read and not consumed.
     pub fn into_parts(self) -> (T, &'b [u8]) {
         let Self {
             inner,

@@ -1,4 +1,4 @@
-//! A call that waits, and what the network does for it.
+//! A call that waits, and its attempts in the network.
 
 use super::network::{AnyShared, Waiting};
 use crate::stack::{ConnectionId, Error};
@@ -7,8 +7,8 @@ use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll};
 
-/// A call that waits: each poll is one attempt. Dropped before it has a result, it withdraws
-/// its waker.
+/// A call that waits: each poll is one attempt. If it is dropped before it has a result, its
+/// waker is removed.
 pub(super) struct Call<'s, S: AnyShared, F> {
     shared: &'s S,
     waiting: Waiting,

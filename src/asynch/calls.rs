@@ -1,5 +1,4 @@
-//! What the handles of a network do with it: each call in terms of the attempts that blocking
-//! calls make as well.
+//! The calls of the handles of a network, made of the same attempts as blocking calls.
 
 use super::inner::Inner;
 use super::lock::Lock;
@@ -52,7 +51,7 @@ impl<'a, D: Device, C: Now, const N: usize, K: Lock> Shared<'a, D, C, N, K> {
         }
     }
 
-    /// A question, of which nothing follows.
+    /// A query, which changes nothing.
     fn query<T, E: Into<Error>>(
         &self,
         query: impl FnOnce(&mut Inner<'a, D, C, N>) -> Result<T, E>,
@@ -64,7 +63,7 @@ impl<'a, D: Device, C: Now, const N: usize, K: Lock> Shared<'a, D, C, N, K> {
     }
 }
 
-/// The error of a flush, as the observer of a test gets it.
+/// The error of a flush, for the observer of a test.
 fn as_write_error(result: &Result<(), Error>) -> Result<(), WriteError> {
     match result {
         Err(Error::Write(error)) => Err(*error),
@@ -295,7 +294,7 @@ impl<D: Device, C: Now, const N: usize, K: Lock> Calls for Shared<'_, D, C, N, K
     }
 
     fn withdraw(&self, call: &Waiting) {
-        // While the network is lent, the waker stays: the task is woken once without need.
+        // While the network is lent, the waker stays: the task is woken once needlessly.
         let _ = self.enter(|inner| inner.withdraw(call));
     }
 }

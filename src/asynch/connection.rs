@@ -14,37 +14,36 @@ use core::future::poll_fn;
 /// A connection of a [`Shared`](super::Shared) network, owned by one task.
 ///
 /// It is `Read + Write` of `embedded_io_async`, with `ReadReady` and `WriteReady`, and has one
-/// error for both directions. To read and write in two tasks, take it apart with
+/// error for both directions. To read and write in two tasks, split it with
 /// [`split`](Self::split) or [`into_split`](Self::into_split).
 ///
-/// Dropping it gives the slot back. If the connection is not finished, that resets it.
+/// Dropping it releases the slot. If the connection is not finished, that resets it.
 ///
-/// The table in the [module](super) shows what a call that is dropped before it has completed
-/// has done.
+/// The table in the [module](super) shows the effect of a call that is dropped before it has
+/// completed.
 #[derive(Debug)]
 pub struct Connection<'s, S: AnyShared> {
     pub(super) writer: Writer<'s, S>,
     pub(super) reader: Reader<'s, S>,
 }
 
-/// The writing half of a [`Connection`]. It owns the connection: dropping it gives the slot
-/// back, and resets a connection that is not finished. What the reading half had not read by
-/// then is dropped as well.
+/// The writing half of a [`Connection`]. It owns the connection: dropping it releases the
+/// slot, and resets a connection that is not finished. Unread bytes are then discarded.
 pub struct Writer<'s, S: AnyShared> {
     shared: &'s S,
     id: ConnectionId,
 }
 
-/// The reading half of a [`Connection`], a guest of it: dropping it changes nothing.
+/// The reading half of a [`Connection`], which it does not own: dropping it changes nothing.
 ///
-/// Useful for connections opened with [`OnReceive::Keep`](crate::OnReceive::Keep) only.
+/// Useful only for connections opened with [`OnReceive::Keep`](crate::OnReceive::Keep).
 pub struct Reader<'s, S: AnyShared> {
     shared: &'s S,
     id: ConnectionId,
 }
 
 impl<'s, S: AnyShared> Connection<'s, S> {
-    /// Owns a connection from now on.
+    /// Takes over the ownership of a connection.
     pub(super) const fn new(shared: &'s S, id: ConnectionId) -> Self {
         Self {
             writer: Writer { shared, id },
@@ -59,33 +58,32 @@ impl<'s, S: AnyShared> Connection<'s, S> {
         options: Options,
     ) -> Result<Self, Error> {
         let id = poll_fn(|cx| shared.poll_connect(cx, remote, options)).await?;
-        // From here on, dropping it gives the slot back.
+        // From here on, dropping it releases the slot.
         let mut connection = Self::new(shared, id);
         connection.wait_open().await?;
         Ok(connection)
     }
 
-    /// Lends both halves, to be used at the same time.
+    /// Lends both halves, for use at the same time.
     pub const fn split(&mut self) -> (&mut Writer<'s, S>, &mut Reader<'s, S>) {
         (&mut self.writer, &mut self.reader)
     }
 
-    /// Both halves, to be owned by two tasks.
+    /// Both halves, for two tasks.
     #[must_use]
     pub fn into_split(self) -> (Writer<'s, S>, Reader<'s, S>) {
         (self.writer, self.reader)
     }
 
-    /// The connection with a buffer of the caller's, as `BufRead` needs it.
+    /// The connection with a buffer that the caller supplies, as `BufRead` needs it.
     #[must_use]
     pub const fn buffered(self, buffer: &mut [u8]) -> Buffered<'_, Self> {
         Buffered::new(self, buffer)
     }
 
-    /// Waits until the connection is open, for the call timeout at most. Only a connection
-    /// that a [`Listener`](super::Listener) has handed out, or that
-    /// [`connect`](super::Shared::connect) has opened, can be had, so this returns at once
-    /// unless it has ended.
+    /// Waits until the connection is open, at most for the call timeout. A
+    /// [`Listener`](super::Listener) and [`connect`](super::Shared::connect) return only
+    /// open connections, so this returns at once unless it has ended.
     ///
     /// # Errors
     ///
@@ -94,20 +92,20 @@ impl<'s, S: AnyShared> Connection<'s, S> {
         self.writer.wait_open().await
     }
 
-    /// As [`Writer::write_more`].
+    /// See [`Writer::write_more`].
     ///
     /// # Errors
     ///
-    /// As [`Writer::write_more`].
+    /// See [`Writer::write_more`].
     pub async fn write_more(&mut self, bytes: &[u8]) -> Result<usize, Error> {
         self.writer.write_more(bytes).await
     }
 
-    /// As [`Writer::write_with`].
+    /// See [`Writer::write_with`].
     ///
     /// # Errors
     ///
-    /// As [`Writer::write_with`].
+    /// See [`Writer::write_with`].
     pub async fn write_with(
         &mut self,
         fill: impl FnOnce(&mut [u8]) -> usize,
@@ -115,62 +113,62 @@ impl<'s, S: AnyShared> Connection<'s, S> {
         self.writer.write_with(fill).await
     }
 
-    /// As [`Writer::write_message`].
+    /// See [`Writer::write_message`].
     ///
     /// # Errors
     ///
-    /// As [`Writer::write_message`].
+    /// See [`Writer::write_message`].
     pub async fn write_message(&mut self, message: &[u8]) -> Result<(), Error> {
         self.writer.write_message(message).await
     }
 
-    /// As [`Writer::try_write`].
+    /// See [`Writer::try_write`].
     ///
     /// # Errors
     ///
-    /// As [`Writer::try_write`].
+    /// See [`Writer::try_write`].
     pub fn try_write(&mut self, bytes: &[u8]) -> Result<usize, Error> {
         self.writer.try_write(bytes)
     }
 
-    /// As [`Reader::read_with`].
+    /// See [`Reader::read_with`].
     ///
     /// # Errors
     ///
-    /// As [`Reader::read_with`].
+    /// See [`Reader::read_with`].
     pub async fn read_with(&mut self, take: impl FnOnce(&[u8]) -> usize) -> Result<usize, Error> {
         self.reader.read_with(take).await
     }
 
-    /// As [`Writer::finish_writing`].
+    /// See [`Writer::finish_writing`].
     ///
     /// # Errors
     ///
-    /// As [`Writer::finish_writing`].
+    /// See [`Writer::finish_writing`].
     pub async fn finish_writing(&mut self) -> Result<(), Error> {
         self.writer.finish_writing().await
     }
 
-    /// As [`Writer::finish`].
+    /// See [`Writer::finish`].
     ///
     /// # Errors
     ///
-    /// As [`Writer::finish`].
+    /// See [`Writer::finish`].
     pub async fn finish(&mut self) -> Result<Report, Error> {
         self.writer.finish().await
     }
 
-    /// As [`Writer::abort`].
+    /// See [`Writer::abort`].
     ///
     /// # Errors
     ///
-    /// As [`Writer::abort`].
+    /// See [`Writer::abort`].
     pub fn abort(&mut self) -> Result<Report, Error> {
         self.writer.abort()
     }
 
-    /// Waits until the connection has ended, and returns why, without bound. For a task that
-    /// does nothing else with it meanwhile.
+    /// Waits without bound until the connection has ended, and returns its cause. For a task
+    /// that does nothing else with it meanwhile.
     ///
     /// # Errors
     ///
@@ -179,13 +177,13 @@ impl<'s, S: AnyShared> Connection<'s, S> {
         self.writer.wait_end().await
     }
 
-    /// Where the connection stands, as of the last poll.
+    /// The state of the connection, as of the last poll.
     #[must_use]
     pub fn state(&self) -> State {
         self.writer.state()
     }
 
-    /// The account of the connection so far.
+    /// The report of the connection so far.
     ///
     /// # Errors
     ///
@@ -194,7 +192,7 @@ impl<'s, S: AnyShared> Connection<'s, S> {
         self.writer.report()
     }
 
-    /// The connection at a glance: state, ledger, whether the peer reads.
+    /// State and ledger of the connection, and whether the peer reads.
     ///
     /// # Errors
     ///
@@ -212,7 +210,7 @@ impl<'s, S: AnyShared> Connection<'s, S> {
         self.writer.poll_advice()
     }
 
-    /// Our end and the peer's.
+    /// Our address and port, and the peer's.
     ///
     /// # Errors
     ///
@@ -221,8 +219,8 @@ impl<'s, S: AnyShared> Connection<'s, S> {
         self.writer.endpoints()
     }
 
-    /// Names the connection to the calls of a [`Shared`](super::Shared), with which another
-    /// task can watch or abort it.
+    /// The id of the connection for the calls of a [`Shared`](super::Shared), with which
+    /// another task can watch or abort it.
     #[must_use]
     pub const fn id(&self) -> ConnectionId {
         self.writer.id()
@@ -239,14 +237,15 @@ impl<S: AnyShared> Writer<'_, S> {
         Call::new(self.shared, self.id, S::poll_open).await
     }
 
-    /// Accepts at least one byte, waiting for room if need be, for the call timeout at most.
-    /// An empty `bytes` never waits. Dropped before it has completed, it has accepted nothing.
+    /// Accepts at least one byte, waiting for room if necessary, at most for the call timeout.
+    /// An empty `bytes` never waits. If it is dropped before it has completed, it has accepted
+    /// nothing.
     ///
-    /// As each write, it first takes in what the device has received: once the peer's FIN or
-    /// RST has arrived at the device, the very next write is refused, also if no task has run
-    /// since.
+    /// Like each write, it first processes what the device has received: once the peer's FIN
+    /// or RST has arrived at the device, the very next write is refused, even if no task has
+    /// run since.
     ///
-    /// What is held back by Nagle's algorithm leaves with the peer's next ACK, with
+    /// What Nagle's algorithm holds back is sent at the peer's next ACK, with
     /// [`flush`](Self::flush), or as soon as a call on this connection waits.
     ///
     /// # Errors
@@ -259,14 +258,13 @@ impl<S: AnyShared> Writer<'_, S> {
         })
     }
 
-    /// Like [`write`](Self::write), for bytes that more will follow soon (`MSG_MORE`): it
+    /// Like [`write`](Self::write), for bytes that are soon followed by more (`MSG_MORE`): it
     /// leaves the sending to the next [`write`](Self::write) or [`flush`](Self::flush), to the
-    /// call that fills half of the transmit buffer, or to the runner, once the task lets it
-    /// run.
+    /// call that fills half of the transmit buffer, or to the runner, once it runs.
     ///
     /// # Errors
     ///
-    /// As [`write`](Self::write).
+    /// See [`write`](Self::write).
     pub fn write_more(&mut self, bytes: &[u8]) -> impl Future<Output = Result<usize, Error>> {
         Call::new(self.shared, self.id, move |shared: &S, call, cx| {
             shared.poll_write_more(call, cx, bytes)
@@ -275,13 +273,13 @@ impl<S: AnyShared> Writer<'_, S> {
 
     /// Like [`write`](Self::write), without a copy: `fill` gets the free part of the transmit
     /// buffer that is in one piece, and returns how many octets it has put at its start. It is
-    /// called once there is room, and not at all if this is dropped before.
+    /// called once there is room, and not at all if this call is dropped before.
     ///
-    /// The network is lent while `fill` runs: no other call works in it.
+    /// The network is lent while `fill` runs: no other call works inside it.
     ///
     /// # Errors
     ///
-    /// As [`write`](Self::write).
+    /// See [`write`](Self::write).
     pub async fn write_with(
         &mut self,
         fill: impl FnOnce(&mut [u8]) -> usize,
@@ -293,13 +291,13 @@ impl<S: AnyShared> Writer<'_, S> {
         .await
     }
 
-    /// Accepts all of `message` or nothing, waiting for room if need be, for the call timeout
-    /// at most. Dropped before it has completed, it has accepted nothing.
+    /// Accepts all of `message` or nothing, waiting for room if necessary, at most for the
+    /// call timeout. If it is dropped before it has completed, it has accepted nothing.
     ///
     /// # Errors
     ///
     /// [`WriteError::MessageTooLong`](crate::WriteError::MessageTooLong) if `message` is
-    /// longer than the transmit buffer; otherwise as [`write`](Self::write). Nothing of
+    /// longer than the transmit buffer; otherwise see [`write`](Self::write). Nothing of
     /// `message` was accepted.
     pub async fn write_message(&mut self, message: &[u8]) -> Result<(), Error> {
         Call::new(self.shared, self.id, |shared: &S, call, cx| {
@@ -328,7 +326,7 @@ impl<S: AnyShared> Writer<'_, S> {
         self.shared.room(self.id)
     }
 
-    /// Waits until every accepted byte is acknowledged, for the call timeout at most.
+    /// Waits until every accepted byte is acknowledged, at most for the call timeout.
     ///
     /// # Errors
     ///
@@ -337,9 +335,9 @@ impl<S: AnyShared> Writer<'_, S> {
         Call::new(self.shared, self.id, S::poll_flush)
     }
 
-    /// Finishes our direction: no more writes, the accepted bytes drain, a FIN follows them.
-    /// Reading goes on until the peer's FIN; then [`finish`](Self::finish). Waits only while
-    /// the connection is being opened.
+    /// Finishes our direction: no more writes; the accepted bytes drain, and a FIN follows
+    /// them. Reading goes on until the peer's FIN; then [`finish`](Self::finish). Waits only
+    /// while the connection is being opened.
     ///
     /// # Errors
     ///
@@ -348,13 +346,13 @@ impl<S: AnyShared> Writer<'_, S> {
         Call::new(self.shared, self.id, S::poll_finish_writing).await
     }
 
-    /// Drains what was accepted, sends a FIN and waits until it is acknowledged, for the
-    /// finish timeout at most. Dropped before it has completed, it goes on by itself, and can
-    /// be called again to wait for the outcome. The slot is given back when the connection is
-    /// dropped, which resets nothing then.
+    /// Drains what was accepted, sends a FIN and waits until it is acknowledged, at most for
+    /// the finish timeout. If it is dropped before it has completed, the finish goes on, and
+    /// it can be called again to wait for the outcome. The slot is released when the
+    /// connection is dropped, which then resets nothing.
     ///
     /// `Ok` if every accepted byte was acknowledged and the end was a FIN, ours or the peer's;
-    /// the report says which.
+    /// the report shows which.
     ///
     /// # Errors
     ///
@@ -363,8 +361,8 @@ impl<S: AnyShared> Writer<'_, S> {
         Call::new(self.shared, self.id, S::poll_finish).await
     }
 
-    /// Ends the connection at once with a RST. If the RST cannot leave at once, it leaves while
-    /// the runner runs, within 5 s. A connection that had ended before keeps its cause.
+    /// Ends the connection at once with a RST. If the RST cannot be sent at once, the runner
+    /// sends it within 5 s. A connection that had already ended keeps its cause.
     ///
     /// # Errors
     ///
@@ -373,7 +371,7 @@ impl<S: AnyShared> Writer<'_, S> {
         self.shared.abort(self.id)
     }
 
-    /// Waits until the connection has ended, and returns why, without bound.
+    /// Waits without bound until the connection has ended, and returns its cause.
     ///
     /// # Errors
     ///
@@ -382,7 +380,7 @@ impl<S: AnyShared> Writer<'_, S> {
         Call::new(self.shared, self.id, S::poll_end).await
     }
 
-    /// Whether a write would return at once, be it with an error.
+    /// Whether a write would return at once, possibly with an error.
     ///
     /// # Errors
     ///
@@ -391,13 +389,13 @@ impl<S: AnyShared> Writer<'_, S> {
         self.shared.write_ready(self.id)
     }
 
-    /// Where the connection stands, as of the last poll.
+    /// The state of the connection, as of the last poll.
     #[must_use]
     pub fn state(&self) -> State {
         self.shared.state(self.id).unwrap_or(State::Idle)
     }
 
-    /// The account of the connection so far.
+    /// The report of the connection so far.
     ///
     /// # Errors
     ///
@@ -406,7 +404,7 @@ impl<S: AnyShared> Writer<'_, S> {
         self.shared.report(self.id)
     }
 
-    /// The connection at a glance: state, ledger, whether the peer reads.
+    /// State and ledger of the connection, and whether the peer reads.
     ///
     /// # Errors
     ///
@@ -424,7 +422,7 @@ impl<S: AnyShared> Writer<'_, S> {
         self.shared.poll_advice(self.id)
     }
 
-    /// Our end and the peer's; `None` while no peer has connected.
+    /// Our address and port, and the peer's; `None` while no peer has connected.
     ///
     /// # Errors
     ///
@@ -441,9 +439,9 @@ impl<S: AnyShared> Writer<'_, S> {
 }
 
 impl<'s, S: AnyShared> Reader<'s, S> {
-    /// Waits until at least one byte was received, for the call timeout at most, and takes as
-    /// many as fit into `into`. `Ok(0)` if the peer has finished and everything was read.
-    /// Dropped before it has completed, it has taken nothing.
+    /// Waits until at least one byte was received, at most for the call timeout, and reads as
+    /// many as fit into `into`. `Ok(0)` if the peer has finished and everything was read. If
+    /// it is dropped before it has completed, it has read nothing.
     ///
     /// # Errors
     ///
@@ -455,14 +453,14 @@ impl<'s, S: AnyShared> Reader<'s, S> {
     }
 
     /// Like [`read`](Self::read), without a copy: `take` gets the received bytes that are in
-    /// one piece, and returns how many of them it has taken. It is called once there is
+    /// one piece, and returns how many of them it has consumed. It is called once there is
     /// something to read. `Ok(0)` without a call if the peer has finished.
     ///
-    /// The network is lent while `take` runs: no other call works in it.
+    /// The network is lent while `take` runs: no other call works inside it.
     ///
     /// # Errors
     ///
-    /// As [`read`](Self::read).
+    /// See [`read`](Self::read).
     pub async fn read_with(&mut self, take: impl FnOnce(&[u8]) -> usize) -> Result<usize, Error> {
         let mut take = Some(take);
         Call::new(self.shared, self.id, |shared: &S, call, cx| {
@@ -471,7 +469,7 @@ impl<'s, S: AnyShared> Reader<'s, S> {
         .await
     }
 
-    /// Waits until the connection has ended, and returns why, without bound.
+    /// Waits without bound until the connection has ended, and returns its cause.
     ///
     /// # Errors
     ///
@@ -481,7 +479,7 @@ impl<'s, S: AnyShared> Reader<'s, S> {
         Call::new(self.shared, self.id, S::poll_end_reading).await
     }
 
-    /// Whether a read would return at once, be it with an error.
+    /// Whether a read would return at once, possibly with an error.
     ///
     /// # Errors
     ///
@@ -490,7 +488,7 @@ impl<'s, S: AnyShared> Reader<'s, S> {
         self.shared.read_ready(self.id)
     }
 
-    /// The half with a buffer of the caller's, as `BufRead` needs it.
+    /// The half with a buffer that the caller supplies, as `BufRead` needs it.
     #[must_use]
     pub const fn buffered(self, buffer: &mut [u8]) -> Buffered<'_, Self> {
         Buffered::new(self, buffer)

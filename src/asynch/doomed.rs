@@ -4,8 +4,8 @@ use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// The slots to release as soon as the network is not lent.
 ///
-/// Only the one who was lent it writes and reads here, so the order of the accesses is that
-/// of the program.
+/// Only the borrower of the network writes and reads here, so accesses are in program
+/// order.
 #[derive(Debug)]
 pub(super) struct Doomed<const N: usize> {
     is_any: AtomicBool,
@@ -33,7 +33,7 @@ impl<const N: usize> Doomed<N> {
         self.is_any.load(Relaxed)
     }
 
-    /// Takes all of them out.
+    /// Removes and returns all of them.
     pub(super) fn take(&self) -> impl Iterator<Item = usize> {
         self.is_any.store(false, Relaxed);
         self.slots

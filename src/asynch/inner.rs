@@ -1,4 +1,4 @@
-//! What is in the cell of a network, and what each call does while it borrows it.
+//! The content of the cell of a network, and what each call does while it borrows it.
 
 use super::doomed::Doomed;
 use super::network::{Limit, Wait, Waiting};
@@ -17,22 +17,22 @@ use crate::trace::{self, Note};
 use core::fmt;
 use core::task::{Context, Poll, Waker};
 
-/// The network, device and clock included, and whom to wake.
+/// The network, with device and clock, and the tasks to wake.
 pub(super) struct Inner<'a, D: Device, C, const N: usize> {
     pub(super) parts: Parts<'a, D, N>,
     pub(super) clock: C,
-    /// Gives the device its waker, if it takes one.
+    /// Gives the device the waker, if it accepts one.
     pub(super) set_waker: Option<fn(&mut D, &Waker)>,
-    /// The task that serves device and timers.
+    /// The waker of the task that serves device and timers.
     runner: Option<Waker>,
-    /// Until when the runner sleeps. [`Instant::ZERO`] while it need not be woken: it runs
-    /// soon, or there is none.
+    /// When the runner wakes by itself. [`Instant::ZERO`] while it need not be woken: it
+    /// runs soon, or there is none.
     sleeps_until: Instant,
-    /// Before this time, a timer that a write starts can end before the runner wakes.
+    /// Before this time, a timer that a write starts can expire before the runner wakes.
     exact_before: Instant,
 }
 
-/// What the runner finds when it has served everything.
+/// What the runner has to do after it has served everything.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Served {
     pub(super) now: Instant,
@@ -54,7 +54,7 @@ impl<'a, D: Device, C: Now, const N: usize> Inner<'a, D, C, N> {
 
     // ---- calls ----
 
-    /// One attempt of a call: takes in what the device has, attempts, sends what is due, and
+    /// One attempt of a call: receives what the device has, attempts, sends what is due, and
     /// registers the task if there is no result.
     pub(super) fn attempt<T, E: Into<Error>>(
         &mut self,
@@ -78,7 +78,7 @@ impl<'a, D: Device, C: Now, const N: usize> Inner<'a, D, C, N> {
         Poll::Ready(result)
     }
 
-    /// The same for a write, which takes in and sends by itself, and mostly has room.
+    /// The same for a write, which receives and sends by itself, and mostly has room.
     // tuning: async-write-apart
     #[inline(never)]
     pub(super) fn write(
@@ -108,7 +108,7 @@ impl<'a, D: Device, C: Now, const N: usize> Inner<'a, D, C, N> {
             };
         }
         self.leave(call);
-        // What the write has not sent itself is the runner's.
+        // The runner sends what the write has not sent.
         if written.taken != Taken::Nothing
             || now < self.exact_before
             || self.parts.tracker.may_be_due(self.sleeps_until, departure)
@@ -118,7 +118,7 @@ impl<'a, D: Device, C: Now, const N: usize> Inner<'a, D, C, N> {
         Poll::Ready(Ok(written.accepted))
     }
 
-    /// A call that does not wait, and sends by itself what has to leave at once.
+    /// A call that does not wait, and sends by itself what has to be sent at once.
     pub(super) fn at_once<T>(
         &mut self,
         call: impl FnOnce(&mut Tracker<N>, &mut Net<'_, 'a, D>) -> T,
@@ -153,7 +153,7 @@ impl<'a, D: Device, C: Now, const N: usize> Inner<'a, D, C, N> {
         tracker.take_in_all(&mut net)
     }
 
-    /// What follows from an attempt that has a result.
+    /// After an attempt with a result.
     // tuning: async-apart
     #[inline(never)]
     pub(super) fn conclude(&mut self, call: &mut Waiting, now: Instant) {
@@ -161,7 +161,7 @@ impl<'a, D: Device, C: Now, const N: usize> Inner<'a, D, C, N> {
         self.send_due(now);
     }
 
-    /// The call does not wait any more.
+    /// The call stops waiting.
     #[inline]
     fn leave(&mut self, call: &mut Waiting) {
         if call.registered.is_some() {
@@ -170,7 +170,7 @@ impl<'a, D: Device, C: Now, const N: usize> Inner<'a, D, C, N> {
         }
     }
 
-    /// What follows from an attempt that has none: the task is registered.
+    /// After an attempt without a result: registers the task.
     ///
     /// # Errors
     ///
@@ -193,13 +193,13 @@ impl<'a, D: Device, C: Now, const N: usize> Inner<'a, D, C, N> {
             Limit::Call => tracker.call_deadline(call.id, call.started)?,
             Limit::None => Instant::NEVER,
         };
-        // No write of this task follows before.
+        // The task makes no write before that.
         tracker.push_one(net.sockets, call.id);
         let is_over = now >= limit;
         match tracker.slot_mut(call.id) {
             Ok(slot) if !is_over && taken != Taken::More => {
-                // A device without room may hold back what is waited for, and does not always
-                // report when it has room again.
+                // A device without room may hold back what the task waits for, and does not
+                // always report when it has room again.
                 let (wish, until) = match (taken, wait.wish) {
                     (Taken::Full, Wish::Room(_)) => {
                         (Wish::Device, now.plus_millis(DEVICE_FULL_PAUSE_MS))
@@ -215,7 +215,7 @@ impl<'a, D: Device, C: Now, const N: usize> Inner<'a, D, C, N> {
             _ => self.leave(call),
         }
         if taken == Taken::More {
-            // There may be more in the device. The other tasks have their turn first.
+            // There may be more in the device. The other tasks run first.
             cx.waker().wake_by_ref();
         }
         self.send_due(now);
@@ -265,14 +265,14 @@ impl<'a, D: Device, C: Now, const N: usize> Inner<'a, D, C, N> {
 
     // ---- the runner ----
 
-    /// Sends what is due. Whatever was received was taken in before.
+    /// Sends what is due. What was received is processed already.
     fn send_due(&mut self, now: Instant) {
         let (tracker, mut net) = self.parts.lend(now);
         let next = tracker.send_due(&mut net);
         self.wake_by(next);
     }
 
-    /// Has the runner look at what a call has left to be sent.
+    /// Makes the runner check what a call has left to be sent.
     fn look_ahead(&mut self, now: Instant) {
         let (tracker, mut net) = self.parts.lend(now);
         let next = tracker.poll_at(&mut net);
@@ -330,7 +330,7 @@ impl<'a, D: Device, C: Now, const N: usize> Inner<'a, D, C, N> {
 
     // ---- for tests ----
 
-    /// How many tasks wait for what has come true already.
+    /// How many tasks wait for a wish that has already come true.
     #[cfg(feature = "trace")]
     pub(super) fn forgotten(&mut self) -> usize {
         let (tracker, net) = self.parts.lend(Instant::ZERO);

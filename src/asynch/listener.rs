@@ -19,7 +19,7 @@ use crate::stack::{ConnectionId, Error};
 /// While every slot of the port has a connection, further callers are not refused: their SYNs
 /// are dropped, and they repeat them.
 ///
-/// Dropping it gives the slot back.
+/// Dropping it releases the slot.
 #[derive(Debug)]
 pub struct Listener<'s, S: AnyShared> {
     shared: &'s S,
@@ -44,15 +44,15 @@ impl<'s, S: AnyShared> Listener<'s, S> {
         })
     }
 
-    /// Waits for a caller, for the call timeout at most, and returns the connection with it.
-    /// Can be repeated. Dropped before it has completed, it goes on listening: a caller that
-    /// comes meanwhile is that of the next call.
+    /// Waits for a caller, at most for the call timeout, and returns the connection with it.
+    /// Can be repeated. If it is dropped before it has completed, it goes on listening: the
+    /// next call returns a caller that comes meanwhile.
     ///
     /// # Errors
     ///
     /// [`WriteError::TimedOut`] with [`Timeout::Call`] if there was no caller: call it again.
     /// [`Error::Open`] if there is no slot to listen with. Otherwise why listening has ended;
-    /// it begins again with the next call.
+    /// the next call listens again.
     pub async fn accept(&mut self) -> Result<Connection<'s, S>, Error> {
         let id = match self.next {
             Some(id) => id,

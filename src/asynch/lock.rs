@@ -1,13 +1,13 @@
-//! What keeps two users of a network apart.
+//! Locks: only one user of a network at a time.
 //!
-//! A [`Shared`](super::Shared) is in one cell, and each call borrows it for one poll. Which
-//! cell that is depends on who calls:
+//! A [`Shared`](super::Shared) is in one cell, and each call borrows it for one poll. The
+//! kind of cell depends on the callers:
 //!
 //! - [`Local`]: all tasks run in executors of one thread, or of one interrupt priority. The
 //!   compiler keeps such a network there: it is not `Sync`.
 //! - [`CriticalSection`]: tasks of several priorities, as in RTIC, or of several cores.
-//!   Interrupts are off for the length of one poll, which with a full frame takes some 100 us
-//!   on a Cortex-M3 at 50 MHz; where that is too long, run all network tasks at one priority.
+//!   Interrupts are off during one poll, which takes some 100 us with a full frame on a
+//!   Cortex-M3 at 50 MHz; if that is too long, run all network tasks at one priority.
 //! - [`Threads`] (feature `std`): threads of an operating system, such as those of tokio.
 
 #[cfg(feature = "std")]
@@ -16,7 +16,7 @@ use core::cell::RefCell;
 
 /// A kind of cell that lends its content to one user at a time.
 ///
-/// A type of this kind holds nothing: it only names the cell.
+/// A type of this kind has no data: it only names the cell.
 pub trait Lock {
     /// The cell.
     type Cell<T>;
@@ -25,8 +25,8 @@ pub trait Lock {
     fn new<T>(content: T) -> Self::Cell<T>;
 
     /// Lends the content for one call of `use_it`. `None`, without a call, if the content is
-    /// lent further up in the same call stack; never because another thread or interrupt
-    /// has it.
+    /// already lent in the same call stack; never because another thread or interrupt has
+    /// it.
     fn with<T, R>(cell: &Self::Cell<T>, use_it: impl FnOnce(&mut T) -> R) -> Option<R>;
 }
 
@@ -72,7 +72,7 @@ impl Lock for CriticalSection {
 
 /// For threads of an operating system: a [`Mutex`](std::sync::Mutex).
 ///
-/// A thread that uses one network while it is lent another's content is refused as well.
+/// A thread that has borrowed the content of one network cannot use another.
 #[cfg(feature = "std")]
 #[derive(Debug, Clone, Copy, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -80,8 +80,8 @@ pub struct Threads;
 
 #[cfg(feature = "std")]
 std::thread_local! {
-    /// Whether this thread is lent the content of a cell: to wait for a mutex that it holds
-    /// would block it without end.
+    /// Whether this thread has borrowed the content of a cell: to wait for a mutex that it
+    /// holds would block it without end.
     static IS_LENT: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -109,8 +109,8 @@ impl Lock for Threads {
             return None;
         }
         let _lent = Lent;
-        // A thread that panicked in a closure of its own has left the content as any call
-        // leaves it.
+        // A thread that panicked in a closure of the application has left the content in
+        // a consistent state.
         let mut content = cell
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);

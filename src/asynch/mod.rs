@@ -6,11 +6,11 @@
 //!
 //! - [`Shared::connect`] and [`Listener::accept`] return a [`Connection`]: one owned value that
 //!   is `Read + Write` of `embedded_io_async`. Its halves can live in two tasks.
-//! - Each write first takes in what the device has received. Once the peer's FIN or RST has
-//!   arrived there, the **very next** write is refused in its first poll, also if neither the
+//! - Each write first processes what the device has received. Once the peer's FIN or RST has
+//!   arrived there, the **very next** write is refused in its first poll, even if neither the
 //!   runner nor any other task has run since.
-//! - A task that waits is woken when what it waits for has come true, and not before: not by
-//!   every ACK, nor by what happens to other connections.
+//! - A task is woken when what it waits for has come true, and not before: not by every ACK,
+//!   nor by other connections.
 //! - There is one error for all calls, [`Error`](crate::Error). Its
 //!   [`cause`](crate::Error::cause) and [`ledger`](crate::Error::ledger) are those of the
 //!   blocking calls.
@@ -25,10 +25,10 @@
 //! | [`write_with`](Writer::write_with) | has accepted nothing; the closure was not called |
 //! | `write_all` of the trait | a part may be accepted: [`Ledger::accepted`](crate::Ledger::accepted) before and after shows how much |
 //! | [`flush`](Writer::flush), [`wait_open`](Writer::wait_open), [`wait_end`](Writer::wait_end) | has changed nothing |
-//! | [`read`](Reader::read), [`read_with`](Reader::read_with), [`Buffered`]'s `fill_buf` | has taken nothing |
+//! | [`read`](Reader::read), [`read_with`](Reader::read_with), [`Buffered`]'s `fill_buf` | has read nothing |
 //! | [`finish`](Writer::finish) | goes on by itself; call it again to wait for the outcome |
 //! | [`finish_writing`](Writer::finish_writing) | has changed nothing, unless the connection was open |
-//! | [`connect`](Shared::connect) | gives the slot back; a SYN that has left is not followed by anything |
+//! | [`connect`](Shared::connect) | releases the slot; nothing follows a SYN that was sent |
 //! | [`accept`](Listener::accept) | goes on listening; a caller that comes meanwhile is kept |
 //!
 //! # What a board supplies
@@ -36,8 +36,8 @@
 //! 1. *The device*: a `smoltcp::phy::Device`, or any embassy driver.
 //! 2. *The clock* in two halves: [`Now`] for all calls, [`Alarm`] for the runner. There are
 //!    adapters for embassy-time, `embedded-hal-async`, RTIC and tokio.
-//! 3. *A wake when the device has something*: either the device takes the waker of the runner
-//!    ([`Shared::wake_by`]), or the alarm ends by the interrupt as well.
+//! 3. *A wake when the device has something*: either the device accepts the waker of the
+//!    runner ([`Shared::wake_by`]), or the interrupt also ends the alarm.
 //! 4. *The [`Lock`]*, if tasks run at several priorities or in several threads.
 //!
 #![cfg_attr(

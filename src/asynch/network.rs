@@ -1,4 +1,4 @@
-//! What a handle needs of the network that it belongs to.
+//! What a handle needs from its network.
 
 use crate::Instant;
 use crate::core::options::Options;
@@ -13,7 +13,7 @@ use core::task::{Context, Poll};
 pub(super) enum Limit {
     /// For the call timeout of its connection.
     Call,
-    /// Until it has a result: something else bounds it, or nothing has to.
+    /// Until it has a result: something else bounds it, or no bound is needed.
     None,
 }
 
@@ -31,13 +31,13 @@ impl Wait {
     }
 }
 
-/// How far a call has come that may have to wait.
+/// The progress of a call that may have to wait.
 #[derive(Debug)]
 pub struct Waiting {
     pub(super) id: ConnectionId,
-    /// The half whose waker in the slot is that of this call.
+    /// The half for which this call has a waker in the slot.
     pub(super) registered: Option<Half>,
-    /// When the first attempt had no result; [`Instant::NEVER`] before that.
+    /// The time of the first attempt without a result; [`Instant::NEVER`] before that.
     pub(super) started: Instant,
 }
 
@@ -50,7 +50,7 @@ impl Waiting {
         }
     }
 
-    /// Whether no attempt was made so far.
+    /// Whether no attempt was made yet.
     pub(super) fn is_first(&self) -> bool {
         self.started == Instant::NEVER
     }
@@ -70,7 +70,7 @@ impl Waiting {
 /// }
 /// ```
 ///
-/// It is implemented by nothing else.
+/// No other type implements it.
 pub trait AnyShared: Calls {}
 
 /// The calls of the handles. A `poll_*` makes one attempt, and registers the task if there is
@@ -99,7 +99,7 @@ pub trait Calls {
         bytes: &[u8],
     ) -> Poll<Result<usize, Error>>;
 
-    /// `fill` is taken out where it is called.
+    /// `fill` is taken out of the option when it is called.
     fn poll_write_with<F: FnOnce(&mut [u8]) -> usize>(
         &self,
         call: &mut Waiting,
@@ -140,7 +140,7 @@ pub trait Calls {
         into: &mut [u8],
     ) -> Poll<Result<usize, Error>>;
 
-    /// `take` is taken out where it is called.
+    /// `take` is taken out of the option when it is called.
     fn poll_read_with<F: FnOnce(&[u8]) -> usize>(
         &self,
         call: &mut Waiting,
@@ -172,7 +172,7 @@ pub trait Calls {
 
     fn endpoints(&self, id: ConnectionId) -> Result<Option<(IpEndpoint, IpEndpoint)>, Error>;
 
-    /// Gives the slot back at once, or as soon as the network is not lent.
+    /// Releases the slot at once, or as soon as the network is not lent.
     fn release(&self, id: ConnectionId);
 
     /// Removes the waker of a call that was dropped.

@@ -11,7 +11,7 @@ use core::future::{Future, poll_fn};
 use core::pin::pin;
 use core::task::Poll;
 
-/// Forgets the waker of the runner when that is dropped.
+/// Removes the waker of the runner when the runner is dropped.
 struct Runner<'s, 'a, D: Device, C: Now, const N: usize, K: Lock>(&'s Shared<'a, D, C, N, K>);
 
 impl<D: Device, C: Now, const N: usize, K: Lock> Drop for Runner<'_, '_, D, C, N, K> {
@@ -21,11 +21,11 @@ impl<D: Device, C: Now, const N: usize, K: Lock> Drop for Runner<'_, '_, D, C, N
 }
 
 impl<D: Device, C: Now, const N: usize, K: Lock> Shared<'_, D, C, N, K> {
-    /// Serves the device and the timers, without end: to be run by one task of its own, which
+    /// Serves the device and the timers, without end: run it in a task of its own, which
     /// sleeps with `alarm` while there is nothing to do. Until it runs, no connection can be
-    /// opened and no timeout is kept.
+    /// opened and no timeout expires.
     ///
-    /// It may be dropped and run again. Only the last that was started is woken.
+    /// It may be dropped and run again. Only the last one that was started is woken.
     pub async fn run(&self, mut alarm: impl Alarm) -> ! {
         let _runner = Runner(self);
         loop {
@@ -37,10 +37,10 @@ impl<D: Device, C: Now, const N: usize, K: Lock> Shared<'_, D, C, N, K> {
         }
     }
 
-    /// Sleeps until something is due, or whatever else wakes the task: the device, or a call
-    /// after which something is due earlier. In between, the other tasks have their turn.
+    /// Sleeps until something is due, or until the task is woken: by the device, or by a
+    /// call after which something is due earlier. Meanwhile, the other tasks run.
     async fn sleep(&self, alarm: &mut impl Alarm, served: Served) {
-        // Due already, right after sending: the device takes no more.
+        // Due again right after sending: the device accepts no more.
         let next = served
             .next
             .max(served.now.plus_millis(DEVICE_FULL_PAUSE_MS));

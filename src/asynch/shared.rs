@@ -19,11 +19,11 @@ use core::task::{Context, Poll, Waker};
 
 /// `N` connections over a device, shared by the tasks of one program.
 ///
-/// Everything is inside, the device included: each call first takes in what the device has
-/// received, so that the first write after the peer's FIN or RST is refused although no other
+/// It contains everything, the device included: each call first processes what the device has
+/// received, so that the first write after the peer's FIN or RST is refused even if no other
 /// task has run. A handle is a `&Shared`.
 ///
-/// 1. [`new`](Self::new), with device, clock, configuration and buffers, as
+/// 1. [`new`](Self::new), with device, clock, configuration and buffers, like
 ///    [`Stack::new`](crate::Stack::new).
 /// 2. [`with_network`](Self::with_network) to set addresses and routes.
 /// 3. [`run`](Self::run), in a task of its own. It serves the device and the timers while all
@@ -56,7 +56,7 @@ impl<'a, D: Device, C: Now, const N: usize, K: Lock> Shared<'a, D, C, N, K> {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`], naming what does not fit.
+    /// [`ConfigError`], which names what does not fit.
     pub fn new(
         device: D,
         clock: C,
@@ -71,7 +71,7 @@ impl<'a, D: Device, C: Now, const N: usize, K: Lock> Shared<'a, D, C, N, K> {
         })
     }
 
-    /// Borrows what is inside. `None` if it is lent already, in the same call stack.
+    /// Borrows the content. `None` if it is already lent in the same call stack.
     #[inline]
     pub(super) fn enter<R>(&self, use_it: impl FnOnce(&mut Inner<'a, D, C, N>) -> R) -> Option<R> {
         K::with(&self.inner, |inner| {
@@ -83,9 +83,9 @@ impl<'a, D: Device, C: Now, const N: usize, K: Lock> Shared<'a, D, C, N, K> {
         })
     }
 
-    /// Gives the device the waker of the runner from now on, by this function: for
+    /// Sets the function that gives the device the waker of the runner: for
     /// `EmbassyDevice`, its method of that name. Without one, the [`Alarm`](super::Alarm)
-    /// ends when the device has a frame.
+    /// has to end when the device has a frame.
     ///
     /// # Errors
     ///
@@ -94,12 +94,12 @@ impl<'a, D: Device, C: Now, const N: usize, K: Lock> Shared<'a, D, C, N, K> {
         self.change(|inner| inner.set_waker = Some(set_waker))
     }
 
-    /// Lends interface and sockets for the length of a closure: to set addresses and routes,
-    /// to use sockets of the application's own. The runner looks at them at once.
+    /// Lends interface and sockets to a closure: to set addresses and routes, or to use
+    /// sockets of the application's own. The runner checks them at once.
     ///
-    /// No other call works inside of the closure: those that wait are made again later, the
-    /// others fail with [`Error::Busy`]. A connection that is dropped there is released when
-    /// the closure has returned.
+    /// Other calls inside the closure do nothing: those that wait are attempted again later,
+    /// the others fail with [`Error::Busy`]. A connection that is dropped there is released
+    /// when the closure has returned.
     ///
     /// # Errors
     ///
@@ -108,8 +108,8 @@ impl<'a, D: Device, C: Now, const N: usize, K: Lock> Shared<'a, D, C, N, K> {
         self.change(|inner| use_it(inner.parts.network_mut()))
     }
 
-    /// Lends the device for the length of a closure, as
-    /// [`with_network`](Self::with_network) does the interface.
+    /// Lends the device to a closure, as [`with_network`](Self::with_network) lends the
+    /// interface.
     ///
     /// # Errors
     ///
@@ -130,9 +130,9 @@ impl<'a, D: Device, C: Now, const N: usize, K: Lock> Shared<'a, D, C, N, K> {
         })
     }
 
-    /// Follows the link of the device by `is_up`, which returns whether it is up. It is called
-    /// at once, whenever the runner runs, and by each call that has waited. A change of the
-    /// link should wake the runner.
+    /// Follows the link of the device with `is_up`, which returns whether the link is up. It
+    /// is called at once, whenever the runner runs, and by each call that has waited. A change
+    /// of the link should wake the runner.
     ///
     /// # Errors
     ///
@@ -145,7 +145,7 @@ impl<'a, D: Device, C: Now, const N: usize, K: Lock> Shared<'a, D, C, N, K> {
         })
     }
 
-    /// Changes what the runner has to look at.
+    /// Changes something that the runner has to check.
     fn change<T>(&self, change: impl FnOnce(&mut Inner<'a, D, C, N>) -> T) -> Result<T, Error> {
         let changed = self.enter(|inner| {
             let result = change(inner);
@@ -155,13 +155,13 @@ impl<'a, D: Device, C: Now, const N: usize, K: Lock> Shared<'a, D, C, N, K> {
         changed.ok_or(Error::Busy)
     }
 
-    /// Opens a connection to `remote` and waits until it is open, for the connect timeout and
-    /// the call timeout at most. Dropped before it has completed, or failed, nothing is left
-    /// of it.
+    /// Opens a connection to `remote` and waits until it is open, at most for the connect
+    /// timeout and the call timeout. If this fails, or is dropped before it has completed,
+    /// nothing is left of the connection.
     ///
     /// # Errors
     ///
-    /// [`Error::Open`] if it could not begin, otherwise why it was not opened.
+    /// [`Error::Open`] if the attempt could not begin, otherwise why it was not opened.
     pub async fn connect(
         &self,
         remote: impl Into<IpEndpoint>,
@@ -170,8 +170,8 @@ impl<'a, D: Device, C: Now, const N: usize, K: Lock> Shared<'a, D, C, N, K> {
         Connection::open(self, remote.into(), options).await
     }
 
-    /// Listens at `local`. The slot is taken at once; [`Listener::accept`] waits for a caller,
-    /// any number of times.
+    /// Listens at `local`. The slot is in use at once; [`Listener::accept`] waits for a
+    /// caller, any number of times.
     ///
     /// # Errors
     ///
@@ -184,7 +184,7 @@ impl<'a, D: Device, C: Now, const N: usize, K: Lock> Shared<'a, D, C, N, K> {
         Listener::new(self, local.into(), options)
     }
 
-    /// Where a connection stands, as of the last poll.
+    /// The state of a connection, as of the last poll.
     ///
     /// # Errors
     ///
@@ -193,7 +193,7 @@ impl<'a, D: Device, C: Now, const N: usize, K: Lock> Shared<'a, D, C, N, K> {
         Calls::state(self, id)
     }
 
-    /// The account of a connection, also after its end.
+    /// The report of a connection, also after its end.
     ///
     /// # Errors
     ///
@@ -202,7 +202,7 @@ impl<'a, D: Device, C: Now, const N: usize, K: Lock> Shared<'a, D, C, N, K> {
         Calls::report(self, id)
     }
 
-    /// A connection at a glance.
+    /// State and ledger of a connection, and whether the peer reads.
     ///
     /// # Errors
     ///
@@ -211,8 +211,8 @@ impl<'a, D: Device, C: Now, const N: usize, K: Lock> Shared<'a, D, C, N, K> {
         Calls::progress(self, id)
     }
 
-    /// Ends a connection at once with a RST, whatever task owns it; the calls that wait for it
-    /// fail.
+    /// Ends a connection at once with a RST, whichever task owns it; the calls that wait for
+    /// it fail.
     ///
     /// # Errors
     ///
@@ -221,8 +221,8 @@ impl<'a, D: Device, C: Now, const N: usize, K: Lock> Shared<'a, D, C, N, K> {
         Calls::abort(self, id)
     }
 
-    /// How many wakes were lost so far: tasks that wait for what has come true already. For
-    /// tests.
+    /// How many wakes were lost so far: tasks that wait for a wish that has already come
+    /// true. For tests.
     #[cfg(feature = "trace")]
     #[doc(hidden)]
     pub fn forgotten(&self) -> usize {
@@ -241,7 +241,7 @@ impl<'a, D: Device, C: Now, const N: usize, K: Lock> Shared<'a, D, C, N, K> {
         self.doomed.add(id.slot());
     }
 
-    /// Borrows what is inside for one poll. A task that finds it lent is woken again.
+    /// Borrows the content for one poll. A task that finds it lent is woken again.
     #[inline]
     pub(super) fn enter_or_retry<T>(
         &self,

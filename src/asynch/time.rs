@@ -23,14 +23,14 @@ impl<T: Now + ?Sized> Now for &T {
     }
 }
 
-/// What the runner of a network sleeps with.
+/// The sleep of the runner of a network.
 pub trait Alarm {
-    /// Completes at `until`, or as soon as the device may have a frame to give or room to take
-    /// one, if the device does not report that by a waker (see
+    /// Completes at `until`, or as soon as the device may have a received frame or room for
+    /// one to send, if the device does not report that by a waker (see
     /// [`Shared::wake_by`](super::Shared::wake_by)). `None` waits for the device alone.
     ///
-    /// It may complete early for any reason, and must complete at `until` at the latest (give
-    /// or take the clock's resolution). It is dropped before it completes when something else
+    /// It may complete early for any reason, and must complete at `until` at the latest
+    /// (within the clock's resolution). It is dropped before it completes if something else
     /// ends the sleep.
     fn wait(&mut self, until: Option<Instant>) -> impl Future<Output = ()>;
 }
@@ -53,7 +53,7 @@ impl Alarm for EmbassyTime {
     async fn wait(&mut self, until: Option<Instant>) {
         match until {
             Some(until) => {
-                // A point beyond the range of the ticks is as good as none.
+                // A time beyond the range of the ticks counts as none.
                 match embassy_time::Instant::try_from_micros(until.as_micros()) {
                     Some(until) => embassy_time::Timer::at(until).await,
                     None => core::future::pending().await,
@@ -104,7 +104,7 @@ impl<T: embedded_hal_async::delay::DelayNs, N: Fn() -> Instant> Alarm for Delay<
             return core::future::pending().await;
         };
         let micros = until.since((self.now)()).as_micros();
-        // 71 minutes at most: the runner looks, and sleeps again.
+        // At most 71 minutes: the runner checks, and sleeps again.
         self.timer
             .delay_us(u32::try_from(micros).unwrap_or(u32::MAX))
             .await;
@@ -139,7 +139,7 @@ mod rtic {
 
     const MICROS: u64 = 1_000_000;
 
-    /// So many parts of `from` to a second, in parts of `to`, rounded down.
+    /// Converts `parts`, at `from` parts a second, to parts at `to` a second, rounded down.
     fn convert(parts: u64, from: u64, to: u64) -> u64 {
         let secs = parts.checked_div(from).unwrap_or(0);
         let rest = parts.checked_rem(from).unwrap_or(0);
@@ -148,7 +148,7 @@ mod rtic {
     }
 
     impl<M> RticTime<M> {
-        /// The clock that the type `M` is.
+        /// The clock of the type `M`.
         #[must_use]
         pub const fn new() -> Self {
             Self(PhantomData)
@@ -185,7 +185,7 @@ mod rtic {
         async fn wait(&mut self, until: Option<Instant>) {
             match until {
                 Some(until) => {
-                    // A tick more, so that the sleep does not end before the time.
+                    // One tick more, so that the sleep does not end too early.
                     let ticks = convert(until.as_micros(), MICROS, HZ).saturating_add(1);
                     M::delay_until(MonotonicTimerInstant::<u64, HZ>::from_ticks(ticks)).await;
                 }

@@ -1,4 +1,4 @@
-//! What a state and its ledger mean for a call that waits for the account or for the end.
+//! What a state and its ledger mean for a call that waits for acknowledgements or for the end.
 //!
 //! They need no timer and no wire, so a connection and the pipe share them.
 

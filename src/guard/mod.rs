@@ -11,7 +11,7 @@
 //! | in | out |
 //! |---|---|
 //! | a frame that arrived ([`Table::inspect`]) | what the TCP stack gets: the frame, nothing, or another segment in its place ([`Onward`]) |
-//! | a frame that leaves ([`Table::inspect_sent`]) | the same frame, changed where a rule requires it, and the connection that it belongs to |
+//! | a frame that is sent ([`Table::inspect_sent`]) | the same frame, changed where a rule requires it, and the connection that it belongs to |
 //! | what the TCP stack accepted ([`Receipt`], [`Table::advance`]) | - |
 //! | that a connection is opened, listens, or is over ([`Table::assign`], [`Table::listen`], [`Table::take_off`], [`Table::clear`]) | - |
 //! | after each step: which connections were touched ([`Table::take_touched`]) | what was seen of each ([`Facts`], [`Table::take`]) |

@@ -1,5 +1,5 @@
 //! Makes the segment that the TCP stack gets in place of one that it must not get, and
-//! changes frames that leave.
+//! changes frames that are sent.
 //!
 //! A replacement is built by hand from the headers of the other segment: with a stack's own
 //! functions for this, they would be compiled in twice, and the result would be larger, and

@@ -371,7 +371,7 @@ impl<const N: usize, const A: usize> Table<N, A> {
         }
     }
 
-    /// Records the fields of a frame that leaves, and changes the frame where necessary.
+    /// Records the fields of a frame that is sent, and changes the frame where necessary.
     /// Returns the connection that its segment belongs to.
     pub(crate) fn inspect_sent(&self, frame: &mut [u8]) -> Option<usize> {
         #[cfg(feature = "proto-ipv4")]
@@ -390,7 +390,7 @@ impl<const N: usize, const A: usize> Table<N, A> {
         Some(slot)
     }
 
-    /// Records a segment that leaves. Returns the connection that it belongs to, and the
+    /// Records a segment that is sent. Returns the connection that it belongs to, and the
     /// sequence number that it must have instead, if it must have another.
     fn note_sent(&self, frame: &[u8]) -> Option<(usize, Option<u32>)> {
         let parsed = parse_sent(self.medium, frame);

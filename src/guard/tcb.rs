@@ -58,13 +58,13 @@ enum Event {
     Listens,
     /// Both ends are known.
     Assigned,
-    /// A SYN without ACK leaves.
+    /// A SYN without ACK is sent.
     SynLeaves,
-    /// A SYN with ACK leaves.
+    /// A SYN with ACK is sent.
     AnswerLeaves,
     /// A SYN with ACK arrives, as an answer to ours.
     AnswerArrives,
-    /// A FIN leaves for the first time.
+    /// A FIN is sent for the first time.
     FinLeaves,
     /// The TCP stack has processed what the guard let through.
     TakenIn {
@@ -237,7 +237,7 @@ impl Known {
         }
     }
 
-    /// Whether the peer's FIN stood right at the edge of the window, and no ACK of it has left.
+    /// Whether the peer's FIN stood right at the edge of the window, and no ACK of it was sent.
     pub(crate) fn has_passed_the_window(&self) -> bool {
         self.announced.get() == PASSED
     }

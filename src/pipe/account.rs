@@ -1,8 +1,8 @@
-//! The state of a pipe and its ledger: what every call of either half is answered from.
+//! The state of a pipe and its ledger, which determine the result of every call of either half.
 //!
-//! The state moves through the one table of `core/transition.rs`. To the writer, the reader is
-//! the peer: a byte that was read is acknowledged, a reader that closes sends a FIN, and one that
-//! is dropped with bytes unread a RST, as a TCP does that is closed with bytes unread (RFC 2525,
+//! The state changes only by the table of `core/transition.rs`. To the writer, the reader is the
+//! peer: a byte that was read is acknowledged, a reader that closes sends a FIN, and one that is
+//! dropped with unread bytes sends a RST, like a TCP that is closed with unread bytes (RFC 2525,
 //! 2.17). A pipe is opened in one step, and has neither timers nor a wire.
 
 use crate::core::error::{How, ReadError, Timeout, WriteError};
@@ -14,7 +14,7 @@ use crate::core::state::{Action, Event, State};
 use crate::core::transition::transition;
 use core::time::Duration;
 
-/// State, ledger, and how many writes there were.
+/// State, ledger, and the number of writes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Account {
     state: State,
@@ -24,7 +24,7 @@ pub(super) struct Account {
 }
 
 impl Account {
-    /// Of a pipe that is not open.
+    /// The account of a pipe that is not open.
     pub(super) const NEW: Self = Self {
         state: State::Idle,
         ledger: Ledger::ZERO,
@@ -32,20 +32,20 @@ impl Account {
         writes_refused: 0,
     };
 
-    /// Takes an event through the table: the only place that moves the state.
+    /// Applies an event by the table: the only place that changes the state.
     pub(super) fn apply(&mut self, event: Event) -> Action {
         let cell = transition(self.state, event);
         self.state = cell.next;
         cell.action
     }
 
-    /// Takes a fact through the table that owes nothing.
+    /// Applies a fact that requires no action.
     fn note(&mut self, fact: Event) {
         let owed = self.apply(fact);
         debug_assert!(matches!(owed, Action::None | Action::Ignore), "{owed:?}");
     }
 
-    /// Opens, with a new ledger. Returns false unless what was here has been released.
+    /// Opens, with a new ledger. Returns false unless the previous pipe was released.
     pub(super) fn open(&mut self) -> bool {
         if self.apply(Event::Connect) != Action::StartConnect {
             return false;
@@ -56,7 +56,7 @@ impl Account {
         true
     }
 
-    /// How many bytes a write may take at most. A refusal counts.
+    /// The most bytes that a write may accept. A refusal is counted.
     pub(super) fn admit(&mut self) -> Result<usize, WriteError> {
         let ledger = self.ledger;
         if transition(self.state, Event::Write).action != Action::Accept {
@@ -69,14 +69,14 @@ impl Account {
         }
     }
 
-    /// Counts bytes that were admitted.
+    /// Counts accepted bytes.
     pub(super) const fn note_accepted(&mut self, bytes: usize) {
         self.ledger.accept(bytes);
-        // No machine lives to see 2^64 writes.
+        // No machine runs long enough for 2^64 writes.
         self.writes_accepted = self.writes_accepted.wrapping_add(1);
     }
 
-    /// Counts as read all but `unread` bytes. If all were read, a FIN is acknowledged.
+    /// Counts all but `unread` bytes as read. If all were read, a FIN is acknowledged.
     pub(super) fn note_unread(&mut self, unread: usize) {
         self.ledger.settle(unread);
         if unread == 0 {
@@ -117,8 +117,8 @@ impl Account {
         Some(outcome.map(|()| self.report()))
     }
 
-    /// The error of a write or flush that began when so many bytes had been read, and waited too
-    /// long.
+    /// The error of a write or flush that waited too long, with the number of bytes that had
+    /// been read when it began.
     pub(super) const fn call_timed_out(&self, read_before: u64) -> WriteError {
         let why = match self.ledger.acknowledged() == read_before {
             true => Timeout::NotReading,
@@ -128,7 +128,7 @@ impl Account {
         WriteError::TimedOut { why, ledger }
     }
 
-    /// What a reader finds where no bytes are left: nothing at present (`None`), the end, or the
+    /// What a reader gets if no bytes are left: nothing at present (`None`), the end, or the
     /// reset.
     pub(super) const fn end_of_reading(&self) -> Result<Option<usize>, ReadError> {
         let how = How::Reset;

@@ -1,7 +1,7 @@
-//! The halves as async values: each call waits for a wish of its half.
+//! The async calls of both halves: each waits for a wish of its half.
 //!
-//! Every call may be dropped while it waits: it has accepted or taken nothing then, and its waker
-//! is withdrawn. A finish goes on, and can be awaited again.
+//! Every call may be dropped while it waits: it has then accepted or read nothing, and its waker
+//! is removed. A finish goes on, and can be awaited again.
 
 use super::waiter::{Half, Wish};
 use super::{Pipe, PipeReader, PipeWriter};
@@ -19,7 +19,7 @@ struct Granted<'c, const N: usize> {
     pipe: &'c Pipe<N>,
     half: Half,
     wish: Wish,
-    /// Whether a waker has been left in the pipe.
+    /// Whether the pipe has a waker of this call.
     waits: bool,
 }
 
@@ -63,9 +63,9 @@ impl<const N: usize> PipeWriter<'_, N> {
         self.pipe.granted(Half::Writer, wish)
     }
 
-    /// Accepts all of `message` or nothing, waiting for room if need be.
+    /// Accepts all of `message` or nothing, waiting for room if necessary.
     ///
-    /// Dropped while it waits, it has accepted nothing.
+    /// If it is dropped while it waits, it has accepted nothing.
     ///
     /// # Errors
     ///
@@ -90,12 +90,12 @@ impl<const N: usize> PipeWriter<'_, N> {
         }
     }
 
-    /// Finishes: no more writes; waits until the reader has taken what was accepted. The reader
-    /// gets the end then. `Ok` if every accepted byte was read; the report says whether the
+    /// Finishes: no more writes; waits until the reader has read everything that was accepted,
+    /// and then gets the end. `Ok` if every accepted byte was read; the report says whether the
     /// reader had closed before.
     ///
-    /// Dropped while it waits, it goes on: the reader gets the end, and `finish` can be awaited
-    /// again.
+    /// If it is dropped while it waits, the finish goes on: the reader gets the end, and
+    /// `finish` can be awaited again.
     ///
     /// # Errors
     ///
@@ -119,7 +119,7 @@ impl<const N: usize> PipeWriter<'_, N> {
         }
     }
 
-    /// Waits until it is decided why the pipe ends, and returns that: for a task that does not
+    /// Waits until the cause of the end is decided, and returns it: for a task that does not
     /// write at present. After a [`close`](PipeReader::close), accepted bytes may still drain.
     ///
     /// ```
@@ -143,8 +143,8 @@ impl<const N: usize> PipeWriter<'_, N> {
 }
 
 impl<const N: usize> Write for PipeWriter<'_, N> {
-    /// Accepts at least one byte, waiting for room if need be. An empty `bytes` never waits.
-    /// Dropped while it waits, it has accepted nothing.
+    /// Accepts at least one byte, waiting for room if necessary. An empty `bytes` never
+    /// waits. If it is dropped while it waits, it has accepted nothing.
     async fn write(&mut self, bytes: &[u8]) -> Result<usize, Self::Error> {
         loop {
             match self.try_write(bytes) {
@@ -155,7 +155,7 @@ impl<const N: usize> Write for PipeWriter<'_, N> {
         }
     }
 
-    /// Waits until the reader has taken every accepted byte.
+    /// Waits until the reader has read every accepted byte.
     async fn flush(&mut self) -> Result<(), Self::Error> {
         while !self.is_flushed()? {
             self.until(Wish::Flushed).await;
@@ -165,8 +165,8 @@ impl<const N: usize> Write for PipeWriter<'_, N> {
 }
 
 impl<const N: usize> Read for PipeReader<'_, N> {
-    /// Waits until there is at least one byte, or none will come. Dropped while it waits, it has
-    /// taken nothing.
+    /// Waits until there is at least one byte, or none will come. If it is dropped while it
+    /// waits, it has read nothing.
     async fn read(&mut self, into: &mut [u8]) -> Result<usize, ReadError> {
         loop {
             if let Some(read) = self.try_read(into)? {

@@ -1,4 +1,4 @@
-//! A half whose calls wait, each within a bound.
+//! A half whose calls block, each with a timeout.
 
 use super::shared::Shared;
 use super::waiter::{Half, Wish};
@@ -13,15 +13,15 @@ use core::task::Waker;
 use core::time::Duration;
 use embedded_io::{ErrorType, Read, ReadReady, Write, WriteReady};
 
-/// A half of a pipe together with a clock: its calls wait, for the call timeout at most.
+/// A half of a pipe with a clock: its calls block, at most for the call timeout.
 ///
 /// Made by [`PipeWriter::blocking`] and [`PipeReader::blocking`]; it also has every call of the
-/// half itself. Of the [`Options`], [`call_timeout`](Options::call_timeout) and
-/// [`finish_timeout`](Options::finish_timeout) count.
+/// half itself. Of the [`Options`], it uses [`call_timeout`](Options::call_timeout) and
+/// [`finish_timeout`](Options::finish_timeout).
 ///
-/// Between two looks it calls [`Clock::wait`]. Where every interrupt ends that (WFI, WFE), as on
-/// one core whose interrupts are the other half, no more is needed. Elsewhere
-/// [`with_waker`](Self::with_waker) takes what ends it.
+/// Between two checks it calls [`Clock::wait`]. If every interrupt ends that (WFI, WFE), as on
+/// one core whose interrupts are the other half, nothing else is needed. Otherwise, give
+/// [`with_waker`](Self::with_waker) a waker that ends it.
 ///
 /// ```
 /// use core::time::Duration;
@@ -58,7 +58,7 @@ pub struct Blocking<H, C> {
 }
 
 impl<'p, const N: usize> PipeWriter<'p, N> {
-    /// A writer whose calls wait, measured by `clock`, with the timeouts of
+    /// A writer whose calls block, with the time of `clock` and the timeouts of
     /// [`Options::DEFAULT`].
     ///
     /// ```
@@ -80,7 +80,7 @@ impl<'p, const N: usize> PipeWriter<'p, N> {
 }
 
 impl<'p, const N: usize> PipeReader<'p, N> {
-    /// A reader whose calls wait, measured by `clock`, with the timeouts of
+    /// A reader whose calls block, with the time of `clock` and the timeouts of
     /// [`Options::DEFAULT`].
     ///
     /// ```
@@ -135,10 +135,10 @@ impl<H, C> Blocking<H, C> {
         self
     }
 
-    /// With a waker that ends [`Clock::wait`]: the other half wakes it, once there is what a call
-    /// waits for. Needed where no interrupt ends the wait, as between two threads or two cores.
+    /// With a waker that ends [`Clock::wait`]: the other half wakes it once what a call waits for
+    /// has come true. Needed if no interrupt ends the wait, as between two threads or two cores.
     ///
-    /// A wake that comes before the wait begins must end it too, as `std::thread::unpark` does.
+    /// A wake before the wait begins must end it too, as `std::thread::unpark` does.
     ///
     /// ```
     /// use lastbyte::pipe::Pipe;
@@ -197,7 +197,7 @@ impl<H, C> Blocking<H, C> {
     /// use lastbyte::Clock;
     /// use lastbyte::pipe::{Blocking, PipeWriter};
     ///
-    /// /// Gives the writer away, to an interrupt for instance.
+    /// /// Moves the writer, to an interrupt for instance.
     /// fn give<C: Clock>(writer: Blocking<PipeWriter<'static, 64>, C>) -> PipeWriter<'static, 64> {
     ///     writer.into_half()
     /// }
@@ -208,7 +208,7 @@ impl<H, C> Blocking<H, C> {
     }
 }
 
-/// Waits until `wish` has come true; false if that takes longer than `timeout`.
+/// Waits until `wish` has come true; false if `timeout` expires before.
 fn wait<const N: usize>(
     pipe: &Pipe<N>,
     half: Half,
@@ -218,7 +218,7 @@ fn wait<const N: usize>(
     timeout: Duration,
 ) -> bool {
     let until = clock.now() + timeout;
-    // The wish is looked at once more after the time is up.
+    // The wish is checked once more after the timeout.
     while !pipe.wait(half, wish, waker) {
         if clock.now() >= until {
             pipe.withdraw(half);
@@ -235,7 +235,7 @@ impl<C: Clock, const N: usize> Blocking<PipeWriter<'_, N>, C> {
         wait(self.half.pipe, Half::Writer, wish, clock, waker, timeout)
     }
 
-    /// Makes a call that does not wait, and once more after `wish` has come true.
+    /// Makes a call that does not wait, and repeats it after `wish` has come true.
     fn call<T>(
         &mut self,
         wish: Wish,
@@ -251,13 +251,13 @@ impl<C: Clock, const N: usize> Blocking<PipeWriter<'_, N>, C> {
         Err(self.half.account().call_timed_out(ledger.acknowledged()))
     }
 
-    /// Accepts all of `message` or nothing. Waits for room if need be, for the call timeout at
-    /// most.
+    /// Accepts all of `message` or nothing. Waits for room if necessary, at most for the call
+    /// timeout.
     ///
     /// # Errors
     ///
-    /// [`WriteError::MessageTooLong`] if `message` has more than `N` bytes; otherwise as a write.
-    /// Nothing of `message` was accepted.
+    /// [`WriteError::MessageTooLong`] if `message` has more than `N` bytes; otherwise the errors
+    /// of a write. Nothing of `message` was accepted.
     ///
     /// ```
     /// use lastbyte::pipe::{Blocking, PipeWriter};
@@ -273,8 +273,8 @@ impl<C: Clock, const N: usize> Blocking<PipeWriter<'_, N>, C> {
         })
     }
 
-    /// Finishes: no more writes; waits until the reader has taken what was accepted, for the
-    /// finish timeout at most. The reader gets the end then. `Ok` if every accepted byte was read;
+    /// Finishes: no more writes; waits until the reader has read everything that was accepted, and
+    /// then gets the end, at most for the finish timeout. `Ok` if every accepted byte was read;
     /// the report says whether the reader had closed before.
     ///
     /// # Errors
@@ -307,13 +307,13 @@ impl<C: Clock, const N: usize> ErrorType for Blocking<PipeWriter<'_, N>, C> {
 }
 
 impl<C: Clock, const N: usize> Write for Blocking<PipeWriter<'_, N>, C> {
-    /// Accepts at least one byte, waiting for room if need be, for the call timeout at most. An
-    /// empty `bytes` never waits.
+    /// Accepts at least one byte, waiting for room if necessary, at most for the call timeout.
+    /// An empty `bytes` never waits.
     fn write(&mut self, bytes: &[u8]) -> Result<usize, Self::Error> {
         self.call(Wish::Room(1), |writer| writer.try_write(bytes))
     }
 
-    /// Waits until the reader has taken every accepted byte, for the call timeout at most.
+    /// Waits until the reader has read every accepted byte, at most for the call timeout.
     fn flush(&mut self) -> Result<(), Self::Error> {
         self.call(Wish::Flushed, |writer| match writer.is_flushed()? {
             true => Ok(()),
@@ -323,7 +323,7 @@ impl<C: Clock, const N: usize> Write for Blocking<PipeWriter<'_, N>, C> {
 }
 
 impl<C: Clock, const N: usize> WriteReady for Blocking<PipeWriter<'_, N>, C> {
-    /// Whether a write would return at once, be it with an error.
+    /// Whether a write would return at once, possibly with an error.
     fn write_ready(&mut self) -> Result<bool, Self::Error> {
         self.half.write_ready()
     }
@@ -334,7 +334,7 @@ impl<C: Clock, const N: usize> ErrorType for Blocking<PipeReader<'_, N>, C> {
 }
 
 impl<C: Clock, const N: usize> Read for Blocking<PipeReader<'_, N>, C> {
-    /// Waits until there is at least one byte, or none will come, for the call timeout at most.
+    /// Waits until there is at least one byte, or none will come, at most for the call timeout.
     fn read(&mut self, into: &mut [u8]) -> Result<usize, Self::Error> {
         if let Some(read) = self.half.try_read(into)? {
             return Ok(read);
@@ -356,7 +356,7 @@ impl<C: Clock, const N: usize> Read for Blocking<PipeReader<'_, N>, C> {
 }
 
 impl<C: Clock, const N: usize> ReadReady for Blocking<PipeReader<'_, N>, C> {
-    /// Whether a read would return at once, be it with an error.
+    /// Whether a read would return at once, possibly with an error.
     fn read_ready(&mut self) -> Result<bool, Self::Error> {
         self.half.read_ready()
     }

@@ -1,18 +1,18 @@
 //! A pipe in memory: the same contract between two tasks, or between an interrupt and a task.
 //!
-//! A [`Pipe`] holds `N` bytes at most. It can be a `static`, and [`Pipe::split`] lends its two
+//! A [`Pipe`] holds at most `N` bytes. It can be a `static`, and [`Pipe::split`] lends its two
 //! halves, a [`PipeWriter`] and a [`PipeReader`]. States, errors and ledger are those of a TCP
 //! connection, and the reader is the peer:
 //!
 //! - A write after the reader has closed, or was dropped, is [`WriteError::PeerClosed`]: the very
 //!   first one, and it accepts nothing.
-//! - A byte is *acknowledged* once the reader has taken it. So for a pipe the ledger is exact:
-//!   what is undelivered was never read.
-//! - A flush waits until every accepted byte was read. It fails, with the ledger, if that cannot
-//!   happen any more.
-//! - A reader gets all that was written before the writer finished, and then the end (`Ok(0)`).
-//!   If the writer aborts, or is dropped unfinished, the reader gets the reset instead, and what
-//!   it has not read is undelivered.
+//! - A byte is *acknowledged* once it is read. So the ledger of a pipe is exact: undelivered
+//!   bytes were never read.
+//! - A flush waits until every accepted byte was read. It fails, with the ledger, if that can
+//!   never happen.
+//! - A reader gets everything that was written before the writer finished, and then the end
+//!   (`Ok(0)`). If the writer aborts, or is dropped unfinished, the reader gets the reset
+//!   instead, and unread bytes are undelivered.
 //! - The first [`Cause`] of an end is latched.
 //!
 //! ```
@@ -45,7 +45,7 @@
 //! | a task that blocks | [`PipeWriter::blocking`] and [`PipeReader::blocking`]: `embedded_io` traits, each call bounded by a [`Clock`](crate::Clock) |
 //! | an async task | the `embedded_io_async` traits of both halves, with the feature `async` |
 //!
-//! The two halves may be called in two different ways.
+//! Each half may be called in a different way.
 //!
 //! # Ends
 //!
@@ -58,16 +58,16 @@
 //! | [`PipeWriter::abort`], or the writer is dropped unfinished | [`Cause::Aborted`] | the reset, at once |
 //! | the finish timeout of [`Blocking::finish`] | [`Cause::FinishTimeout`] | the reset, at once |
 //!
-//! A writer may be dropped as soon as it has begun to finish: the reader drains the pipe without
-//! it. Once both halves are dropped, the pipe can be split again, with a new ledger.
+//! A writer may be dropped once it has begun to finish: the reader can still read the rest. Once
+//! both halves are dropped, the pipe can be split again, with a new ledger.
 //!
 //! # Where it is weaker than a connection
 //!
 //! | clause | in a pipe |
 //! |---|---|
 //! | every call is bounded | An async call has no timeout of its own: a pipe has no timer. It ends when the other half acts or is dropped. Every call is cancel-safe, so a timeout of the executor can bound it. |
-//! | silence ends a connection | A reader that does not read is not silent, it is slow. Only the call times out, as [`Timeout::NotReading`](crate::Timeout::NotReading) if nothing was read meanwhile. |
-//! | the report has the time that passed | [`Report::elapsed`](crate::Report::elapsed) is zero: a pipe has no clock. |
+//! | silence ends a connection | A reader that does not read is slow, not silent. Only the call times out, as [`Timeout::NotReading`](crate::Timeout::NotReading) if nothing was read meanwhile. |
+//! | the report has the elapsed time | [`Report::elapsed`](crate::Report::elapsed) is zero: a pipe has no clock. |
 //!
 //! # Locks and wakers
 //!
@@ -77,8 +77,8 @@
 //! code of an application runs inside it. There is no `BufRead`, because lending bytes
 //! would keep interrupts off for as long as they are lent.
 //!
-//! A half wakes the other when what it waits for has come true (room, bytes, everything read, the
-//! end), and never without effect.
+//! A half wakes the other when what that one waits for has come true (room, bytes, everything
+//! read, the end), and never needlessly.
 //!
 //! [`Cause`]: crate::Cause
 //! [`Cause::Aborted`]: crate::Cause::Aborted
@@ -107,12 +107,12 @@ use embedded_io::ErrorKind;
 use shared::Shared;
 use waiter::{Half, Wish};
 
-/// A pipe that holds `N` bytes at most, at least one.
+/// A pipe that holds at most `N` bytes; `N` is at least one.
 ///
 /// It is `Sync`, so it can be a `static`, and its halves `Send`. It takes `N` octets of memory and
 /// fewer than a hundred more.
 ///
-/// `N` is a constant: a pipe of no bytes does not compile.
+/// A pipe of zero bytes does not compile.
 ///
 /// ```
 /// use lastbyte::pipe::Pipe;
@@ -136,7 +136,7 @@ pub struct Pipe<const N: usize> {
 }
 
 impl<const N: usize> Pipe<N> {
-    /// A pipe without halves, which holds nothing.
+    /// A pipe without halves and without bytes.
     ///
     /// ```
     /// static PIPE: lastbyte::pipe::Pipe<64> = lastbyte::pipe::Pipe::new();
@@ -198,16 +198,16 @@ impl<const N: usize> Pipe<N> {
         Some(outcome)
     }
 
-    /// Leaves in the place of `half` what it waits for, unless that has come true: then returns
-    /// true, and it waits for nothing.
+    /// Records what `half` waits for. If that has already come true, returns true, and the half
+    /// waits for nothing.
     fn wait(&self, half: Half, wish: Wish, waker: &Waker) -> bool {
-        // What is cloned or dropped here may run code of an executor: not in the critical section.
+        // To clone or drop a waker may run code of an executor: not in the critical section.
         let waker = waker.clone();
         let waited = self.with(|shared| shared.wait(half, wish, waker));
         waited.is_some_and(|(is_true, _replaced)| is_true)
     }
 
-    /// The half waits no more.
+    /// The half stops waiting.
     fn withdraw(&self, half: Half) {
         let _withdrawn = self.with(|shared| shared.withdraw(half));
     }
@@ -226,7 +226,7 @@ impl<const N: usize> fmt::Debug for Pipe<N> {
     }
 }
 
-/// The pipe has a writer or a reader: both are to be dropped before it can be split again.
+/// The pipe has a writer or a reader: both must be dropped before it can be split again.
 ///
 /// ```
 /// use embedded_io::{Error, ErrorKind};

@@ -11,9 +11,9 @@ use embedded_io::{ErrorType, ReadReady};
 
 /// The reading half of a [`Pipe`], lent by [`Pipe::split`].
 ///
-/// Its own calls never wait, so an interrupt may make them. [`blocking`](Self::blocking) makes a
-/// value of it whose calls wait (`embedded_io::Read`); with the feature `async` it is an
-/// `embedded_io_async::Read` itself.
+/// Its own calls never wait, so an interrupt may make them. [`blocking`](Self::blocking) returns
+/// a value whose calls block (`embedded_io::Read`); with the feature `async`, the reader itself
+/// is an `embedded_io_async::Read`.
 ///
 /// `Ok(0)` means that the writer has finished and everything was read. Any other end is an error:
 /// [`ReadError::Ended`] with [`WriteError::PeerClosed`](crate::WriteError::PeerClosed), a reset.
@@ -29,10 +29,10 @@ impl<'p, const N: usize> PipeReader<'p, N> {
         Self { pipe }
     }
 
-    /// Takes as many bytes as there are and fit into `into`, without waiting. `Ok(None)`: there
+    /// Reads as many bytes as there are and fit into `into`, without waiting. `Ok(None)`: there
     /// are none at present. `Ok(Some(0))`: none will come, or `into` is empty.
     ///
-    /// Once this has taken them, the bytes are acknowledged.
+    /// Bytes that this has read are acknowledged.
     ///
     /// # Errors
     ///
@@ -71,8 +71,8 @@ impl<'p, const N: usize> PipeReader<'p, N> {
         self.pipe.with(|shared| shared.unread()).unwrap_or(0)
     }
 
-    /// Closes the pipe for writes: the next one is refused. What was accepted before can still be
-    /// read, and then the end follows; so nothing is undelivered, if the reader goes on until then
+    /// Closes the pipe for writes: the next one is refused. Bytes accepted before can still be
+    /// read, and then the end follows. So nothing is undelivered if the reader reads until the end
     /// and the writer finishes.
     ///
     /// ```
@@ -116,7 +116,7 @@ impl<const N: usize> ErrorType for PipeReader<'_, N> {
 }
 
 impl<const N: usize> ReadReady for PipeReader<'_, N> {
-    /// Whether a read would return at once, be it with an error.
+    /// Whether a read would return at once, possibly with an error.
     fn read_ready(&mut self) -> Result<bool, Self::Error> {
         let is_ready = self.pipe.with(|shared| shared.is_true(Wish::Readable));
         Ok(is_ready.unwrap_or(false))

@@ -1,15 +1,15 @@
 //! The bytes between the two halves, oldest first.
 //!
-//! A call copies at most two pieces: interrupts are off meanwhile, and a queue that takes one
-//! element at a time (`heapless::Deque`) keeps them off for several instructions a byte.
+//! A call copies at most two pieces, with interrupts off. A queue that copies one element at
+//! a time (`heapless::Deque`) would keep them off for several instructions for each byte.
 
 /// A ring buffer of `N` bytes.
 #[derive(Debug)]
 pub(super) struct Ring<const N: usize> {
     bytes: [u8; N],
-    /// Where the oldest byte is: below `N`.
+    /// The index of the oldest byte, below `N`.
     start: usize,
-    /// How many there are: `N` at most.
+    /// The number of bytes, at most `N`.
     len: usize,
 }
 
@@ -52,7 +52,7 @@ impl<const N: usize> Ring<N> {
     pub(super) fn push(&mut self, bytes: &[u8]) -> usize {
         let end = self.start.wrapping_add(self.len);
         let (first, second) = match end.checked_sub(N) {
-            // What is there goes round the end: the free part is in one piece.
+            // The bytes wrap around the end: the free part is in one piece.
             Some(end) => (self.bytes.get_mut(end..self.start), None),
             None => match self.bytes.split_at_mut_checked(end) {
                 Some((before, after)) => (Some(after), before.get_mut(..self.start)),
@@ -67,7 +67,7 @@ impl<const N: usize> Ring<N> {
         count
     }
 
-    /// Takes as many of the oldest bytes as fit into `into`, and returns how many.
+    /// Removes as many of the oldest bytes as fit into `into`, and returns how many.
     pub(super) fn pop(&mut self, into: &mut [u8]) -> usize {
         let end = self.start.wrapping_add(self.len);
         let (first, second) = match end.checked_sub(N) {
@@ -100,7 +100,7 @@ mod tests {
     /// Every sequence of six pushes and pops of every length, beside a queue of the standard
     /// library.
     #[test]
-    fn bytes_leave_in_the_order_in_which_they_came() {
+    fn bytes_keep_their_order() {
         const N: usize = 3;
         const CALLS: u32 = 6;
         let kinds = 2 * (N + 2);

@@ -1,4 +1,4 @@
-//! What both halves share: the account, the bytes, and who waits.
+//! What both halves share: the account, the bytes, and the waiting tasks.
 //!
 //! Nothing here locks, and nothing calls foreign code: a waker that is due is
 //! returned by [`Shared::take_due`], and is woken after the lock is released.
@@ -34,14 +34,14 @@ impl<const N: usize> Shared<N> {
         }
     }
 
-    /// Takes an event to the account, and carries out what is owed.
+    /// Applies an event to the account, and carries out the action.
     fn apply(&mut self, event: Event) {
         match self.account.apply(event) {
             // No byte of it can be read any more.
             Action::Reset => self.ring.clear(),
             Action::SendFin => self.account.note_unread(self.ring.len()),
             Action::None | Action::Ignore | Action::Misuse | Action::Refuse => {}
-            // Only opening and writing owe these, which are not done here.
+            // Only opening and writing require these, which are not done here.
             Action::StartConnect
             | Action::StartListen
             | Action::Relisten
@@ -60,7 +60,7 @@ impl<const N: usize> Shared<N> {
         is_open
     }
 
-    /// One half less. Without halves, the pipe can be opened again.
+    /// A half is dropped. Without halves, the pipe can be opened again.
     fn release(&mut self) {
         self.halves = self.halves.saturating_sub(1);
         if self.halves == 0 {
@@ -70,7 +70,7 @@ impl<const N: usize> Shared<N> {
 
     // ---- calls of the writer ----
 
-    /// Takes bytes, as many as there is room for: at least one, unless there are none.
+    /// Accepts as many bytes as there is room for: at least one, unless `bytes` is empty.
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<usize, WriteError> {
         let most = self.account.admit()?;
         let bytes = bytes.get(..most).unwrap_or(bytes);
@@ -86,7 +86,7 @@ impl<const N: usize> Shared<N> {
         }
     }
 
-    /// Takes a message: all of it, or nothing.
+    /// Accepts a message: all of it, or nothing.
     pub(super) fn write_message(&mut self, message: &[u8]) -> Result<(), WriteError> {
         let most = self.account.admit()?;
         let ledger = self.account.ledger();
@@ -103,7 +103,7 @@ impl<const N: usize> Shared<N> {
         self.write(message).map(|_| ())
     }
 
-    /// How many bytes a write would take.
+    /// How many bytes a write would accept.
     pub(super) const fn room(&self) -> Result<usize, WriteError> {
         match self.account.error() {
             Some(error) => Err(error),
@@ -125,8 +125,8 @@ impl<const N: usize> Shared<N> {
         self.account.report()
     }
 
-    /// The writer is dropped. What it has finished drains without it. Returns its waker: that of
-    /// a future that was forgotten.
+    /// The writer is dropped. If it has begun to finish, the rest can still be read. Returns its
+    /// waker: that of a future that was forgotten.
     pub(super) fn drop_writer(&mut self) -> Option<Waker> {
         if !matches!(self.account.state(), State::Finishing(_)) {
             self.apply(Event::Abort);
@@ -137,7 +137,7 @@ impl<const N: usize> Shared<N> {
 
     // ---- calls of the reader ----
 
-    /// Takes bytes. `None`: there are none at present; zero: none will come.
+    /// Reads bytes. `None`: there are none at present; zero: none will come.
     pub(super) fn read(&mut self, into: &mut [u8]) -> Result<Option<usize>, ReadError> {
         if self.ring.is_empty() {
             return self.account.end_of_reading();
@@ -152,7 +152,7 @@ impl<const N: usize> Shared<N> {
         self.ring.len()
     }
 
-    /// The reader takes no more than what was accepted.
+    /// The reader closes: it reads only what was accepted.
     pub(super) fn close(&mut self) {
         self.apply(Event::PeerFin(OnPeerFin::Refuse));
     }
@@ -201,9 +201,9 @@ impl<const N: usize> Shared<N> {
         }
     }
 
-    /// Leaves what a half waits for, and returns false. If it has come true, the half waits for
-    /// nothing: returns true. Also returns the wakers that are to be dropped: the half's before,
-    /// and one that is not needed.
+    /// Records what a half waits for, and returns false. If it has already come true, returns
+    /// true, and the half waits for nothing. Also returns the wakers to drop: the previous one
+    /// of the half, and one that is not needed.
     pub(super) fn wait(
         &mut self,
         half: Half,
@@ -218,7 +218,7 @@ impl<const N: usize> Shared<N> {
         (false, [before, None])
     }
 
-    /// The half waits no more. Returns the waker that is to be dropped.
+    /// The half stops waiting. Returns the waker to drop.
     pub(super) const fn withdraw(&mut self, half: Half) -> Option<Waker> {
         self.waiter(half).take()
     }

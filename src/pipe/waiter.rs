@@ -1,4 +1,4 @@
-//! What a half waits for, and whom to wake then.
+//! What a half waits for, and the waker of its task.
 
 use core::task::Waker;
 
@@ -21,14 +21,14 @@ impl Half {
 /// What a half waits for. A half is woken once it has come true, and not before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wish {
-    /// A write can take so many bytes, or is refused.
+    /// A write can accept this many bytes, or is refused.
     Room(usize),
     /// Every accepted byte was read, or never will be.
     Flushed,
-    /// Why the pipe ends is decided: writes are refused from then on.
+    /// The cause of the end is decided: writes are refused from then on.
     #[cfg(feature = "async")]
     Ended,
-    /// The pipe has ended, and the ledger stands still.
+    /// The pipe has ended, and the ledger is final.
     Closed,
     /// There are bytes to read, or none will come.
     Readable,
@@ -42,7 +42,7 @@ pub(super) struct Waiter {
 }
 
 impl Waiter {
-    /// It waits for nothing. All zeros, so that a pipe that is a `static` takes no flash.
+    /// It waits for nothing. All zeros, so that a `static` pipe takes no flash.
     pub(super) const NONE: Self = Self {
         wish: Wish::Room(0),
         waker: None,
@@ -63,7 +63,7 @@ impl Waiter {
         }
     }
 
-    /// It waits no more.
+    /// It stops waiting.
     pub(super) const fn take(&mut self) -> Option<Waker> {
         self.waker.take()
     }

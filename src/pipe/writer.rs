@@ -14,20 +14,20 @@ use embedded_io::{ErrorType, WriteReady};
 
 /// The writing half of a [`Pipe`], lent by [`Pipe::split`].
 ///
-/// Its own calls never wait, so an interrupt may make them. [`blocking`](Self::blocking) makes a
-/// value of it whose calls wait (`embedded_io::Write`); with the feature `async` it is an
-/// `embedded_io_async::Write` itself.
+/// Its own calls never wait, so an interrupt may make them. [`blocking`](Self::blocking) returns
+/// a value whose calls block (`embedded_io::Write`); with the feature `async`, the writer itself
+/// is an `embedded_io_async::Write`.
 ///
 /// `Ok` from a write means *accepted*: the bytes are in the pipe and in the ledger. `Ok` from a
-/// flush means that the reader has taken every accepted byte.
+/// flush means that the reader has read every accepted byte.
 ///
-/// Dropping an unfinished writer aborts: the reader gets a reset, and bytes that it has not read
-/// are undelivered. Dropping one that has begun to finish leaves the bytes to the reader.
+/// Dropping an unfinished writer aborts: the reader gets a reset, and unread bytes are
+/// undelivered. If it has begun to finish, the reader can still read the bytes.
 pub struct PipeWriter<'p, const N: usize> {
     pub(super) pipe: &'p Pipe<N>,
 }
 
-/// What a call returns that cannot get at the pipe: it may be repeated.
+/// The error of a call that cannot access the pipe: it may be repeated.
 const BUSY: WriteError = WriteError::WouldBlock {
     ledger: Ledger::ZERO,
 };
@@ -68,14 +68,14 @@ impl<'p, const N: usize> PipeWriter<'p, N> {
         written.unwrap_or(Err(BUSY))
     }
 
-    /// Accepts all of `message` or nothing, without waiting: for records that must not be cut, as
-    /// an interrupt writes them.
+    /// Accepts all of `message` or nothing, without waiting: for records that must not be split,
+    /// from an interrupt for example.
     ///
     /// # Errors
     ///
     /// [`WriteError::WouldBlock`] while there is no room for all of it;
     /// [`WriteError::MessageTooLong`] if it has more than `N` bytes, so that there never will be.
-    /// Otherwise as [`try_write`](Self::try_write). Nothing of `message` was accepted.
+    /// Otherwise see [`try_write`](Self::try_write). Nothing of `message` was accepted.
     ///
     /// ```
     /// use lastbyte::WriteError;
@@ -114,7 +114,7 @@ impl<'p, const N: usize> PipeWriter<'p, N> {
         room.unwrap_or(Err(BUSY))
     }
 
-    /// Whether the reader has taken every accepted byte.
+    /// Whether the reader has read every accepted byte.
     ///
     /// # Errors
     ///
@@ -136,8 +136,8 @@ impl<'p, const N: usize> PipeWriter<'p, N> {
     }
 
     /// Finishes, without waiting: no more writes; the reader gets what was accepted, and then the
-    /// end. [`finished`](Self::finished) returns when. From here on, the writer may be dropped
-    /// without losing anything but its report.
+    /// end. [`finished`](Self::finished) returns when. After this call, the writer may be
+    /// dropped: only its report is lost.
     ///
     /// It changes nothing after the end.
     ///
@@ -178,8 +178,8 @@ impl<'p, const N: usize> PipeWriter<'p, N> {
         self.account().finished()
     }
 
-    /// Ends the pipe at once: the reader gets a reset, and what it has not read is undelivered. A
-    /// pipe that had ended before keeps its cause.
+    /// Ends the pipe at once: the reader gets a reset, and unread bytes are undelivered. A pipe
+    /// that had already ended keeps its cause.
     ///
     /// ```
     /// use lastbyte::Cause;
@@ -199,7 +199,7 @@ impl<'p, const N: usize> PipeWriter<'p, N> {
         report.unwrap_or(Account::NEW.report())
     }
 
-    /// Where the pipe stands, as a connection: the reader is the peer.
+    /// The state of the pipe as a connection: the reader is the peer.
     ///
     /// ```
     /// use lastbyte::pipe::Pipe;
@@ -236,7 +236,7 @@ impl<'p, const N: usize> PipeWriter<'p, N> {
         progress.unwrap_or(Account::NEW.progress(Window::Zero))
     }
 
-    /// The account so far. [`Report::elapsed`] is zero: a pipe has no clock.
+    /// The report so far. [`Report::elapsed`] is zero: a pipe has no clock.
     ///
     /// ```
     /// use lastbyte::pipe::Pipe;
@@ -262,7 +262,7 @@ impl<const N: usize> ErrorType for PipeWriter<'_, N> {
 }
 
 impl<const N: usize> WriteReady for PipeWriter<'_, N> {
-    /// Whether a write would return at once, be it with an error.
+    /// Whether a write would return at once, possibly with an error.
     fn write_ready(&mut self) -> Result<bool, Self::Error> {
         let is_ready = self.pipe.with(|shared| shared.is_true(Wish::Room(1)));
         Ok(is_ready.unwrap_or(false))

@@ -1,8 +1,8 @@
-//! What a call that waits attempts. Blocking calls and those of `lastbyte::asynch` make the
+//! The attempts of calls that wait. Blocking calls and those of `lastbyte::asynch` make the
 //! same attempts, and differ in how they wait between two of them.
 //!
 //! An attempt returns at once: `Ok(None)` while it can have no result. What the device has
-//! received was taken in before, and what is due is sent after it.
+//! received is processed before it, and what is due is sent after it.
 
 use super::calls::UnknownConnection;
 use super::tracker::{ConnectionId, Net, Taken, Tracker};
@@ -67,8 +67,8 @@ impl<const N: usize> Tracker<N> {
         Ok((accepted == message.len()).then_some(()))
     }
 
-    /// Until `fill` has put something into the transmit buffer; it is taken out where it is
-    /// called.
+    /// Until `fill` has put something into the transmit buffer; it is taken out of the
+    /// option when it is called.
     ///
     /// # Errors
     ///
@@ -121,7 +121,7 @@ impl<const N: usize> Tracker<N> {
     ///
     /// # Errors
     ///
-    /// It has ended otherwise, or bytes are undelivered.
+    /// The connection has ended in another way, or bytes are undelivered.
     pub(crate) fn attempt_finish(
         &self,
         id: ConnectionId,
@@ -144,8 +144,8 @@ impl<const N: usize> Tracker<N> {
         Ok(found.map(|_| ()))
     }
 
-    /// Until `take` has taken received bytes; it is taken out where it is called. Zero, without
-    /// a call, if the peer has finished.
+    /// Until `take` has consumed received bytes; it is taken out of the option when it is
+    /// called. Zero, without a call, if the peer has finished.
     ///
     /// # Errors
     ///

@@ -141,7 +141,7 @@ impl<const N: usize> Tracker<N> {
             .map(|outcome| outcome.map(|()| connection.report(now))))
     }
 
-    /// Ends the connection at once, with a RST. The RST leaves in this call if the device
+    /// Ends the connection at once, with a RST. The RST is sent in this call if the device
     /// has room and the neighbour is resolved. On an ended connection this changes
     /// nothing.
     ///
@@ -183,7 +183,7 @@ impl<const N: usize> Tracker<N> {
         Ok(report)
     }
 
-    /// Resets every connection that lives. The RSTs leave in this call where the device
+    /// Resets every connection that lives. The RSTs are sent in this call if the device
     /// has room and the neighbours are resolved.
     pub(crate) fn abort_all<D: Device + ?Sized>(&mut self, net: &mut Net<'_, '_, D>) {
         for index in 0..N {
@@ -196,7 +196,7 @@ impl<const N: usize> Tracker<N> {
         self.send_out(net);
     }
 
-    /// Whether the RST of an aborted connection still waits to leave.
+    /// Whether the RST of an aborted connection still waits to be sent.
     pub(super) fn is_rst_due(&self, id: ConnectionId, sockets: &SocketSet<'_>) -> bool {
         self.slot(id)
             .is_ok_and(|slot| Slot::is_rst_due(sockets.get::<tcp::Socket<'_>>(slot.handle)))

@@ -53,7 +53,7 @@ impl<const N: usize> Wire<N> {
         let _ = frame;
     }
 
-    /// Records a frame that leaves, with a segment of this connection in it.
+    /// Records a frame that is sent, with a segment of this connection in it.
     fn note_left(&self, slot: Option<usize>, frame: &[u8]) {
         // A single connection does not share the device.
         self.room.note_used(slot.filter(|_| N > 1));
@@ -139,7 +139,7 @@ pub struct Watch<'w, D: ?Sized, const N: usize> {
     introduction: Option<&'w [u8]>,
 }
 
-/// How much may leave in a step.
+/// How much may be sent in a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Outlet {
     /// Everything that the device has room for.

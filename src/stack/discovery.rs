@@ -249,7 +249,7 @@ impl<const N: usize> Tracker<N> {
         let is_try = facts.resent > 0 || self.wire.guard.in_flight(index) == 0;
         if is_try && self.wire.guard.medium() == Medium::Ethernet {
             self.wire.neighbours.doubt(index);
-            // The request leaves in the next poll: this one has already sent what is due.
+            // The request is sent in the next poll: this one has already sent what is due.
             self.look_by(now.plus_millis(1));
         }
     }

@@ -21,7 +21,7 @@ use smoltcp::iface::{Interface, SocketSet, SocketStorage};
 use smoltcp::phy::Device;
 use smoltcp::wire::{IpEndpoint, IpListenEndpoint};
 
-/// How long an abort waits at most for its RST to leave, if the device is busy or the
+/// How long an abort waits at most for its RST to be sent, if the device is busy or the
 /// neighbour unresolved. A shorter call timeout replaces it.
 const RST_LINGER_MS: u32 = 1_000;
 
@@ -331,7 +331,7 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
         tracker.release(&mut net, id)
     }
 
-    /// Aborts, and waits a bounded time for the RST to leave. If the connection had
+    /// Aborts, and waits a bounded time for the RST to be sent. If the connection had
     /// already ended and its RST still waits, this call does not wait for it.
     pub(super) fn abort(&mut self, id: ConnectionId) -> Result<Report, UnknownConnection> {
         let call_ms = self.parts.tracker.connection(id)?.options().call_ms();

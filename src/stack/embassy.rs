@@ -242,7 +242,7 @@ impl<D: Driver, R: Future + Unpin> EmbassyDevice<D, R> {
         }
     }
 
-    /// Sets the waker that is woken from now on, in place of that of [`new`](Self::new): for
+    /// Sets the waker, in place of that of [`new`](Self::new): for
     /// [`Shared::wake_by`](crate::asynch::Shared::wake_by).
     #[cfg(feature = "async")]
     pub fn set_waker(&mut self, waker: &Waker) {

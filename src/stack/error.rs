@@ -42,8 +42,8 @@ pub enum Error {
     Read(ReadError),
     /// The peer finished before a buffer was full (`read_exact`).
     UnexpectedEof,
-    /// Of [`asynch`](crate::asynch): the network is lent to a closure further up in the call
-    /// stack (`with_network`, `write_with`), in which no other call works.
+    /// In [`asynch`](crate::asynch): the call was made inside a closure to which the network
+    /// is lent (`with_network`, `write_with`), in which no other call works.
     #[cfg(feature = "async")]
     Busy,
     /// A `Display` that was written with `write!` returned an error of its own.
@@ -69,7 +69,7 @@ impl Error {
         }
     }
 
-    /// The ledger at the moment of the error, if it is one of a connection.
+    /// The ledger at the time of the error, if it is an error of a connection.
     #[must_use]
     pub const fn ledger(&self) -> Option<Ledger> {
         match self.of_connection() {
@@ -78,7 +78,7 @@ impl Error {
         }
     }
 
-    /// What a connection reports.
+    /// The error of a connection.
     const fn of_connection(&self) -> Option<&WriteError> {
         match self {
             Self::Write(error) | Self::Read(ReadError::Ended(error)) => Some(error),

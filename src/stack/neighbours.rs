@@ -55,7 +55,7 @@ impl<const N: usize> Neighbours<N> {
         self.unused.set(self.unused.get().saturating_add(1));
     }
 
-    /// Records a frame that leaves.
+    /// Records a frame that is sent.
     pub(super) fn note_frame(&self, frame: &[u8]) {
         if N == 1 {
             return;
@@ -138,7 +138,7 @@ impl<const N: usize> Neighbours<N> {
     }
 }
 
-/// Whether a frame that leaves is a request for a neighbour.
+/// Whether a frame that is sent is a request for a neighbour.
 fn is_question(frame: &[u8]) -> bool {
     match frame.get(12..14) {
         Some([0x08, 0x06]) => true,

@@ -67,7 +67,7 @@ impl embedded_io::Error for OpenError {
     }
 }
 
-/// Whether a segment to `remote` can leave this interface at all.
+/// Whether a segment to `remote` can be sent on this interface at all.
 fn has_route(interface: &mut Interface, medium: Medium, remote: IpAddress, now: Instant) -> bool {
     #[cfg(feature = "medium-ethernet")]
     if medium == Medium::Ethernet {
@@ -92,7 +92,7 @@ fn can_be_called(interface: &Interface, addr: IpAddress) -> bool {
 }
 
 impl<const N: usize> Tracker<N> {
-    /// Starts connecting to `remote`. The SYN leaves with the next poll.
+    /// Starts connecting to `remote`. The SYN is sent with the next poll.
     ///
     /// # Errors
     ///
@@ -153,7 +153,7 @@ impl<const N: usize> Tracker<N> {
         Ok(self.occupy(index, action, net.sockets, net.now))
     }
 
-    /// The same; the SYN leaves in this call, where the device and the neighbour allow.
+    /// The same; the SYN is sent in this call, if the device and the neighbour allow.
     pub(crate) fn connect_at_once<D: Device + ?Sized>(
         &mut self,
         net: &mut Net<'_, '_, D>,

@@ -1,4 +1,4 @@
-//! Interface, device, sockets and connections in one, without a clock: what never sleeps.
+//! Interface, device, sockets and connections in one value, without a clock: it never sleeps.
 
 use super::config::{Config, ConfigError, SlotBuffers};
 use super::tracker::{Net, Tracker};
@@ -8,7 +8,7 @@ use smoltcp::iface::{Interface, SocketHandle, SocketSet, SocketStorage};
 use smoltcp::phy::Device;
 use smoltcp::socket::tcp;
 
-/// A pause for when a frame is due and the device has no room for it.
+/// The pause while a frame is due and the device has no room for it.
 pub(crate) const DEVICE_FULL_PAUSE_MS: u32 = 1;
 
 /// Interface and sockets of a [`Stack`](super::Stack), lent by

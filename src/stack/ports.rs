@@ -7,7 +7,7 @@ use core::ops::RangeInclusive;
 /// The clock of resting ports ticks every 2^18 us, about a quarter of a second.
 const TICK_SHIFT: u32 = 18;
 
-/// How long the port of a connection that we closed first is not given out again, in
+/// How long the port of a connection that we closed first is not allocated again, in
 /// ticks: the TIME-WAIT of the common stacks, 60 s, which is twice a segment lifetime of
 /// 30 s (RFC 9293, 3.4.2), plus the current tick.
 const TIME_WAIT_TICKS: u8 = 230;
@@ -19,9 +19,9 @@ const BLOCKS: usize = 8;
 /// Local ports for outgoing connections. No other host can compute them (RFC 6056, 3.2),
 /// and they are not reused before their TIME-WAIT is over.
 ///
-/// Ports are given out block by block. For each pass through the range, the key of this
+/// Ports are allocated block by block. For each pass through the range, the key of this
 /// boot determines the order of the ports in a block. So the next port is any one of the
-/// block that was not given out in this pass, and earlier ports reveal no more than that.
+/// block that was not allocated in this pass, and earlier ports reveal no more than that.
 /// A block of the default range has 2,048 ports.
 ///
 /// None of the algorithms in RFC 6056, 3.3, suits a small machine. Where ports are drawn
@@ -37,7 +37,7 @@ pub(super) struct Ports {
     count: u32,
     /// Counts passes through blocks, each in a different order. Modulo 8 it is the block.
     pass: u32,
-    /// How many ports this pass has given out or passed over.
+    /// How many ports this pass has allocated or skipped.
     next: u32,
     /// The tick when `rests` was counted down.
     counted_at: u32,
@@ -291,7 +291,7 @@ mod tests {
         assert_eq!(ports.allocate(SECRET, late, is_another), port);
     }
 
-    /// The port was given out one pass ago, so this pass reaches it again, wherever the
+    /// The port was allocated one pass ago, so this pass reaches it again, wherever the
     /// pass is when the port is released.
     #[test]
     fn a_port_that_was_in_use_for_a_round_rests_as_well() {

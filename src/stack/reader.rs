@@ -56,7 +56,7 @@ impl<D: Device, C: Clock, const N: usize> ErrorType for Reader<'_, Stack<'_, D, 
 }
 
 impl<D: Device, C: Clock, const N: usize> Read for Reader<'_, Stack<'_, D, C, N>> {
-    /// Waits until at least one byte was received, for the call timeout at most.
+    /// Waits until at least one byte was received, at most for the call timeout.
     fn read(&mut self, into: &mut [u8]) -> Result<usize, Self::Error> {
         let id = self.id;
         self.stack.block_on(CallTimeout::Of(id), |tracker, net, _| {
@@ -66,7 +66,7 @@ impl<D: Device, C: Clock, const N: usize> Read for Reader<'_, Stack<'_, D, C, N>
 }
 
 impl<D: Device, C: Clock, const N: usize> BufRead for Reader<'_, Stack<'_, D, C, N>> {
-    /// Waits until at least one byte was received, for the call timeout at most, and
+    /// Waits until at least one byte was received, at most for the call timeout, and
     /// lends the contiguous part of the received bytes.
     fn fill_buf(&mut self) -> Result<&[u8], Self::Error> {
         self.wait_readable()?;

@@ -65,8 +65,8 @@ impl<const N: usize> Tracker<N> {
         }
     }
 
-    /// Takes in what the device has received and returns whether a read would return at once,
-    /// be it with an error.
+    /// Processes what the device has received and returns whether a read would return at
+    /// once, possibly with an error.
     pub(crate) fn read_ready<D: Device + ?Sized>(
         &mut self,
         net: &mut Net<'_, '_, D>,

@@ -200,7 +200,7 @@ impl Slot {
         self.tcp = socket.state();
     }
 
-    /// Whether a RST still waits to leave.
+    /// Whether a RST still waits to be sent.
     pub(super) fn is_rst_due(socket: &tcp::Socket<'_>) -> bool {
         socket.state() == tcp::State::Closed && socket.remote_endpoint().is_some()
     }

@@ -57,7 +57,7 @@ pub struct ConnectionId {
 }
 
 impl ConnectionId {
-    /// Which slot it is in.
+    /// The index of its slot.
     #[cfg(feature = "async")]
     pub(crate) fn slot(self) -> usize {
         self.slot.into()

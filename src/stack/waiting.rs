@@ -1,16 +1,16 @@
 //! Tasks that wait for a connection, and what each waits for.
 //!
 //! A call of `lastbyte::asynch` that can have no result yet leaves its [`Waker`] in the slot of
-//! its connection, with the [`Wish`] that must come true before a second attempt makes sense
+//! its connection, with the [`Wish`] that must come true before another attempt makes sense,
 //! and the time at which it is woken in any case. A task is woken only then: smoltcp's own
-//! wakers fire at every ACK, and miss the ends that only the [`Connection`] knows.
+//! wakers are woken at every ACK, and not at ends that only the [`Connection`] detects.
 //!
 //! Everything that can make a wish come true passes one of three places, and each of them
 //! calls `Slot::notify` (`waking.rs`) or [`Waiters::wake_all`]:
 //!
 //! 1. `Tracker::sync_received`, after an ingress step: ACKs, data, FIN, RST.
 //! 2. `Tracker::perform`, after a call, a timeout, an ICMP error or a lost address.
-//! 3. `Tracker::vacate`, before a slot is opened again: the id of those who wait is stale.
+//! 3. `Tracker::vacate`, before a slot is opened again: the ids of waiting tasks become stale.
 //!
 //! Call timeouts are timers like any other: `Slot::timeout_bound` includes them, and
 //! `Tracker::fire_timers` calls [`Waiters::fire`].
@@ -31,12 +31,12 @@ pub(crate) enum Half {
 /// What must come true before a call is worth another attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wish {
-    /// The connection has left the handshake, whatever came of it.
+    /// The handshake of the connection has ended, with any outcome.
     Open,
-    /// So many octets fit into the transmit buffer, or writes are refused.
+    /// This many octets fit into the transmit buffer, or writes are refused.
     Room(usize),
     /// The device has room for a frame. Nothing reports that, so only time and the end of
-    /// the connection wake who waits for it.
+    /// the connection wake the task.
     Device,
     /// Every accepted byte is acknowledged, or never will be.
     Flushed,
@@ -50,7 +50,7 @@ pub(crate) enum Wish {
 pub(super) struct Waiter {
     waker: Waker,
     pub(super) wish: Wish,
-    /// When it is woken in any case.
+    /// The time at which it is woken in any case.
     until: Instant,
 }
 
@@ -74,8 +74,8 @@ impl Waiters {
         }
     }
 
-    /// Notes that a task waits. If another task waited with the same half, it is woken, and
-    /// may register again.
+    /// Records that a task waits. If another task waited with the same half, that one is
+    /// woken, and may register again.
     pub(crate) fn register(&mut self, half: Half, waker: &Waker, wish: Wish, until: Instant) {
         match self.of(half) {
             Some(waiter) if waiter.waker.will_wake(waker) => {
@@ -98,7 +98,7 @@ impl Waiters {
         }
     }
 
-    /// Not later than the earliest `until`.
+    /// At most the earliest `until`.
     pub(super) fn bound(&self) -> Instant {
         let until = |waiter: &Option<Waiter>| match waiter {
             Some(waiter) => waiter.until,
@@ -116,14 +116,14 @@ impl Waiters {
         self.write.is_none() && self.read.is_none()
     }
 
-    /// Wakes the task that waits with this half, and forgets it.
+    /// Wakes the task that waits with this half, and removes it.
     pub(super) fn wake(&mut self, half: Half) {
         if let Some(waiter) = self.of(half).take() {
             waiter.waker.wake();
         }
     }
 
-    /// Wakes those whose time has come.
+    /// Wakes the tasks whose time has come.
     pub(super) fn fire(&mut self, now: Instant) {
         if is_on(Sabotage::DeafTimeout) {
             return;

@@ -7,7 +7,7 @@ use crate::sabotage::{Sabotage, is_on};
 use smoltcp::socket::tcp;
 
 impl Slot {
-    /// Wakes the tasks whose wish has come true, unless a test has this place do nothing.
+    /// Wakes the tasks whose wish has come true, unless a test disables this place.
     #[inline]
     pub(super) fn notify(&mut self, socket: &tcp::Socket<'_>, place: Sabotage) {
         if is_on(place) {
@@ -45,7 +45,7 @@ impl Slot {
         }
     }
 
-    /// How many tasks wait for what has come true already: each is a lost wake.
+    /// How many tasks wait for a wish that has already come true: each is a lost wake.
     #[cfg(feature = "trace")]
     pub(crate) fn forgotten(&mut self, socket: &tcp::Socket<'_>) -> usize {
         let wishes = [Half::Write, Half::Read]

@@ -21,7 +21,7 @@ use smoltcp::phy::Device;
 ///
 /// `Ok` from a write means *accepted*: the bytes are in the transmit buffer and
 /// in the ledger. `Ok` from [`flush`](Write::flush) means that the peer's TCP
-/// has acknowledged every accepted byte. Neither says that the peer's
+/// has acknowledged every accepted byte. Neither proves that the peer's
 /// application has read them.
 ///
 /// Dropping a writer does nothing: it is only lent. See [`scoped`](Self::scoped) for a
@@ -90,7 +90,7 @@ impl<'s, 'a, D: Device, C: Clock, const N: usize> Writer<'s, Stack<'a, D, C, N>>
     }
 
     /// Accepts all of `message` or nothing, for protocols whose messages an error must not
-    /// truncate. Waits for room if necessary, for the call timeout at most.
+    /// truncate. Waits for room if necessary, at most for the call timeout.
     ///
     /// # Errors
     ///
@@ -150,7 +150,7 @@ impl<'s, 'a, D: Device, C: Clock, const N: usize> Writer<'s, Stack<'a, D, C, N>>
     /// Finishes our direction: writes are refused, the accepted bytes drain, a FIN follows
     /// them. The peer reads the end of our bytes, and we can read until the end of its own;
     /// then call [`finish`](Self::finish). Waits only while the connection is being opened,
-    /// for the call timeout at most; [`flush`](Write::flush) waits for the drain.
+    /// at most for the call timeout; [`flush`](Write::flush) waits for the drain.
     ///
     /// The finish timeout bounds the drain and our FIN. After that, nothing bounds how long
     /// the peer may send.
@@ -225,7 +225,7 @@ impl<'s, 'a, D: Device, C: Clock, const N: usize> Writer<'s, Stack<'a, D, C, N>>
         outcome
     }
 
-    /// Ends the connection at once with a RST and frees the slot. The RST leaves at once.
+    /// Ends the connection at once with a RST and frees the slot. The RST is sent at once.
     /// If the device is busy or the neighbour unresolved, this call waits for it, for one
     /// second or the [call timeout](crate::Options::call_timeout), whichever is shorter.
     /// After that the RST leaves while the stack is polled, within 5 s.
@@ -290,7 +290,7 @@ impl<D: Device, C: Clock, const N: usize> Write for Writer<'_, Stack<'_, D, C, N
         self.write_or_wait(bytes, Departure::AtOnce)
     }
 
-    /// Waits until every accepted byte is acknowledged, for the call timeout at most.
+    /// Waits until every accepted byte is acknowledged, at most for the call timeout.
     /// Meanwhile Nagle's algorithm holds nothing back.
     fn flush(&mut self) -> Result<(), Self::Error> {
         let id = self.id;

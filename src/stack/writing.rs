@@ -24,7 +24,7 @@ use smoltcp::socket::tcp;
 const LARGE_BUFFER: usize = 6 * FULL_SEGMENT;
 
 /// No timer that smoltcp starts when it sends is shorter: a retransmission timeout, a window
-/// probe, a request for a neighbour.
+/// probe, a neighbour request.
 #[cfg(feature = "async")]
 pub(crate) const SHORTEST_TIMER_MS: u32 = 1_000;
 
@@ -68,7 +68,7 @@ impl Written {
     }
 }
 
-/// When the bytes of a write are to leave.
+/// When the bytes of a write are to be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Departure {
     /// In this call, as far as the window, Nagle's algorithm and the device allow.
@@ -182,8 +182,8 @@ impl<const N: usize> Tracker<N> {
         Ok(Written { accepted, taken })
     }
 
-    /// Whether something may be due before `until` because of a write that has processed no
-    /// frame, timers of smoltcp apart: a timer of the connection, or bytes that did not leave.
+    /// Whether something except timers of smoltcp may be due before `until` because of a write
+    /// that has processed no frame: a timer of the connection, or unsent bytes.
     #[cfg(feature = "async")]
     pub(crate) fn may_be_due(&self, until: Instant, departure: Departure) -> bool {
         departure == Departure::WithMore || self.wire.room.is_short() || self.next_timer < until
@@ -326,7 +326,8 @@ impl<const N: usize> Tracker<N> {
         }
     }
 
-    /// The middle of [`write_with`](Self::write_with). `fill` is taken out where it is called.
+    /// The middle of [`write_with`](Self::write_with). `fill` is taken out of the option when
+    /// it is called.
     pub(super) fn fill_taken<D: Device + ?Sized>(
         &mut self,
         net: &mut Net<'_, '_, D>,
@@ -453,7 +454,7 @@ impl<const N: usize> Tracker<N> {
         }
     }
 
-    /// Says of one connection that no write follows soon: the task that uses it waits.
+    /// Records that no write on this connection follows soon: the task that uses it waits.
     #[cfg(feature = "async")]
     pub(crate) fn push_one(&self, sockets: &mut SocketSet<'_>, id: ConnectionId) {
         if let Ok(slot) = self.slot(id) {

@@ -1,8 +1,8 @@
 //! Calls that are dropped before they have completed, at each of their awaits.
 //!
 //! For each pair of calls: the first is dropped after k polls, for k = 0, 1, 2 ... until it
-//! completes; then the second is made. After each, the account of the test must be that of
-//! the connection, and in the end each byte must have arrived once, in both directions.
+//! completes; then the second is made. After each, the test's account must equal the
+//! connection's, and in the end each byte must have arrived once, in both directions.
 
 use crate::common::{PORT, assert_ledger, ms, options, pattern};
 use crate::rig::{OurConnection, Rig, up_to};
@@ -51,7 +51,7 @@ const CALLS: [Call; 10] = [
     Call::Finish,
 ];
 
-/// What the test knows of the connection.
+/// The test's account of the connection.
 #[derive(Debug, Default)]
 struct Account {
     accepted: u64,
@@ -59,7 +59,7 @@ struct Account {
     is_finished: bool,
 }
 
-/// Writes, by a call that accepts what it returns or nothing.
+/// Writes, by a call that accepts as many bytes as it returns, or nothing.
 async fn write(
     call: Call,
     connection: &mut OurConnection,
@@ -88,7 +88,8 @@ async fn write(
     }
 }
 
-/// Writes all, by a call that may accept a part before it is dropped: only the ledger knows.
+/// Writes all, by a call that may accept a part before it is dropped: only the ledger shows how
+/// much.
 async fn write_all(
     connection: &mut OurConnection,
     bytes: &[u8],
@@ -125,7 +126,7 @@ async fn read(
     read.map(|read| read.map(|read| into[..read].to_vec()))
 }
 
-/// Makes a call, and drops it after so many polls. Whether it has completed.
+/// Makes a call, and drops it after this many polls. Returns whether it has completed.
 async fn make(
     call: Call,
     connection: &mut OurConnection,
@@ -171,7 +172,7 @@ async fn make(
         }
     };
     if let Some(Err(error)) = ended {
-        // Only what the test has finished itself is refused. There may be nothing to read.
+        // A write is refused only after the test has finished. There may be nothing to read.
         let is_read = matches!(call, Call::Read | Call::ReadWith);
         let has_timed_out = error.kind() == ErrorKind::TimedOut && error.cause().is_none();
         let is_right = account.is_finished || is_read && has_timed_out;
@@ -182,7 +183,8 @@ async fn make(
     ended.is_some()
 }
 
-/// The pair, with the first call dropped after so many polls. Whether it has completed.
+/// Runs the pair, with the first call dropped after this many polls. Returns whether it has
+/// completed.
 fn pair(other: Other, first: Call, second: Call, polls: u32) -> bool {
     let rig = Rig::sized(TX);
     let (behaviour, begin) = match other {
@@ -282,7 +284,7 @@ fn a_finish_that_was_dropped_goes_on_and_can_be_awaited_again() {
 }
 
 #[test]
-fn a_fill_buf_that_was_dropped_has_taken_nothing() {
+fn a_fill_buf_that_was_dropped_has_consumed_nothing() {
     let rig = Rig::new();
     let keep = options(|o| o.on_receive(OnReceive::Keep));
     let behaviour = Behaviour::sink().sending(pattern(3, 100));

@@ -1,4 +1,4 @@
-//! Connections that are dropped: a RST or nothing on the wire, and the slot is free.
+//! Dropped connections: a RST or nothing on the wire, and the slot is free.
 
 use crate::common::{PORT, Tap, ms, options, secs};
 use crate::rig::{Rig, SLOTS, Task, up_to};
@@ -7,7 +7,7 @@ use embedded_io_async::{Error as _, ErrorKind, Read, Write};
 use lastbyte::{Cause, Error, OnReceive, Options, State};
 use lastbyte_sim::loopback::{Behaviour, Flags, PEER_V4, Presence};
 
-/// Which call is under way when its connection is dropped.
+/// The call that is waiting when its connection is dropped.
 #[derive(Debug, Clone, Copy)]
 enum Under {
     Write,
@@ -28,7 +28,7 @@ fn a_connection_dropped_at_any_await_is_reset_and_its_slot_is_free() {
     ] {
         for polls in 0..4 {
             if matches!(under, Under::WaitEnd) && polls > 1 {
-                // Nothing but the end wakes it.
+                // Only the end wakes it.
                 continue;
             }
             let rig = Rig::new();
@@ -163,7 +163,7 @@ fn the_reader_of_a_connection_whose_writer_was_dropped_gets_its_end() {
         }),
     ];
     rig.run(tasks);
-    // Its slot is used by another; the id is stale.
+    // Another connection uses its slot; the id is stale.
     let _first = rig.connect(Options::default()).unwrap();
     rig.world.peer().listen(PORT + 1, Behaviour::sink());
     let _second = rig.block_on(rig.net.connect((PEER_V4, PORT + 1), Options::default()));
@@ -176,7 +176,7 @@ fn the_reader_of_a_connection_whose_writer_was_dropped_gets_its_end() {
 }
 
 #[test]
-fn a_network_that_is_dropped_resets_what_lives() {
+fn dropping_a_network_resets_its_connections() {
     // The rig's network lives as long as the program, so this one is made by hand.
     use crate::common::{buffers, config, storage};
     use crate::rig::poll_once;
@@ -214,7 +214,7 @@ fn a_network_that_is_dropped_resets_what_lives() {
                 Poll::Pending => world.run_for(ms(1)),
             }
         };
-        // Forgotten, not dropped: the network has it still.
+        // Forgotten, not dropped: the network still has it.
         core::mem::forget(connection);
     }
     let tap = Tap::new(&world);

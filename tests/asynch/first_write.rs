@@ -35,7 +35,7 @@ fn assert_refused(written: Poll<Result<usize, Error>>, cause: Cause) {
 }
 
 #[test]
-fn the_first_write_after_a_fin_is_refused_though_no_task_has_run() {
+fn the_first_write_after_a_fin_is_refused_even_if_no_task_has_run() {
     for way in WAYS {
         let rig = Rig::new();
         let behaviour = Behaviour::sink().closing_after(5);
@@ -51,7 +51,7 @@ fn the_first_write_after_a_fin_is_refused_though_no_task_has_run() {
 }
 
 #[test]
-fn the_first_write_after_a_rst_is_refused_though_no_task_has_run() {
+fn the_first_write_after_a_rst_is_refused_even_if_no_task_has_run() {
     for way in WAYS {
         let rig = Rig::new();
         let mut connection = rig.open(Behaviour::sink(), Options::default());
@@ -67,7 +67,7 @@ fn the_first_write_after_a_rst_is_refused_though_no_task_has_run() {
 }
 
 #[test]
-fn it_is_refused_as_well_if_the_call_of_another_task_has_taken_in_the_fin() {
+fn it_is_refused_too_if_the_call_of_another_task_has_received_the_fin() {
     let rig = Rig::new();
     let keep = options(|o| o.on_receive(OnReceive::Keep));
     let (mut writer, mut reader) = rig
@@ -92,7 +92,7 @@ fn an_empty_write_never_waits_and_is_refused_after_the_end() {
 }
 
 #[test]
-fn a_device_that_takes_no_frame_makes_a_write_wait_and_not_accept() {
+fn a_write_waits_while_the_device_accepts_no_frame() {
     let rig = Rig::new();
     let mut connection = rig.open(Behaviour::sink().closing_after(5), Options::default());
     rig.block_on(connection.write_all(b"hello")).unwrap();

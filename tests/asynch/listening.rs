@@ -104,7 +104,7 @@ fn an_accept_without_a_caller_times_out_and_can_be_repeated() {
 }
 
 #[test]
-fn a_listener_holds_one_slot_and_gives_it_back() {
+fn a_listener_holds_one_slot_and_releases_it() {
     let rig = Rig::new();
     let listener = rig.net.listen(HERE, Options::default()).unwrap();
     assert_eq!(rig.free_slots(), SLOTS - 1);
@@ -124,7 +124,7 @@ fn a_listener_holds_one_slot_and_gives_it_back() {
 }
 
 #[test]
-fn what_keeps_us_from_listening_is_an_error_with_its_kind() {
+fn each_failure_to_listen_is_an_error_with_its_kind() {
     let rig = Rig::new();
     let error = rig.net.listen(0, Options::default()).unwrap_err();
     assert_eq!(error, Error::Open(OpenError::InvalidLocal));

@@ -71,10 +71,10 @@ impl Now for WorldTime {
     }
 }
 
-/// Who is to be woken at which time.
+/// The wakers to wake, each with its time.
 type Timers = Rc<RefCell<Vec<(Instant, Waker)>>>;
 
-/// The runner's alarm, and what other tasks sleep with.
+/// The alarm of the runner, and the sleep of other tasks.
 #[derive(Clone)]
 pub struct Timer {
     world: World,
@@ -82,7 +82,7 @@ pub struct Timer {
 }
 
 impl Timer {
-    /// Sleeps for so long in virtual time.
+    /// Sleeps for this long in virtual time.
     pub async fn sleep(&self, time: Duration) {
         self.sleep_until(self.world.now() + time).await;
     }
@@ -152,9 +152,9 @@ pub struct Rig<K: Lock + 'static = Local> {
     device_waker: Rc<RefCell<Option<Waker>>>,
     /// Decides which of the tasks that were woken is polled first.
     dice: Cell<u64>,
-    /// Whether the tasks are polled in the order in which they were given.
+    /// Whether the tasks are polled in the given order.
     pub is_in_order: Cell<bool>,
-    /// Of the runner, in the last run.
+    /// The counts of the runner in the last run.
     pub served: Cell<Count>,
 }
 
@@ -222,7 +222,7 @@ impl<K: Lock> Rig<K> {
         self.net.with_network(clear).expect("not lent");
     }
 
-    /// Lets the order of the tasks be drawn.
+    /// Draws the order of the tasks at random.
     pub fn shuffle(&self, seed: u64) {
         self.dice.set(seed | 1);
         self.is_in_order.set(false);
@@ -248,8 +248,7 @@ impl<K: Lock> Rig<K> {
         );
     }
 
-    /// Runs tasks, and the runner beside them, to their ends. Returns the counts of the
-    /// tasks.
+    /// Runs tasks, with the runner, to their ends. Returns the counts of the tasks.
     #[track_caller]
     pub fn run<'t>(&self, tasks: Vec<Task<'t>>) -> Vec<Count>
     where
@@ -303,7 +302,7 @@ impl<K: Lock> Rig<K> {
         all.iter().skip(1).map(count).collect()
     }
 
-    /// All tasks sleep: the world goes on to the next frame or timer.
+    /// All tasks sleep: the world continues to the next frame or timer.
     fn pass_time(&self) {
         let timers = &self.timer.timers;
         let next = timers.borrow().iter().map(|(at, _)| *at).min();
@@ -369,7 +368,7 @@ pub fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
     Pin::new(future).poll(&mut Context::from_waker(Waker::noop()))
 }
 
-/// A future that is dropped after so many polls, if it is not done by then.
+/// A future that is dropped after this many polls, if it has not completed by then.
 pub struct UpTo<F> {
     future: Option<Pin<Box<F>>>,
     polls: u32,
@@ -394,7 +393,7 @@ impl<F: Future> Future for UpTo<F> {
     }
 }
 
-/// Drops `future` after so many polls; at once, if there are none.
+/// Drops `future` after this many polls; at once, if that is zero.
 pub fn up_to<F: Future>(polls: u32, future: F) -> UpTo<F> {
     let future = (polls > 0).then(|| Box::pin(future));
     UpTo { future, polls }

@@ -1,4 +1,4 @@
-//! Random sizes, speeds, losses, ends, orders and dropped calls, held to a model.
+//! Random sizes, speeds, losses, ends, orders and dropped calls, compared with a model.
 //!
 //! A seed is printed if its run fails. `SEEDS=3000 cargo test --test asynch soak` runs more.
 
@@ -33,7 +33,7 @@ impl Dice {
     }
 }
 
-/// What is drawn of a run before it begins.
+/// What is drawn before a run begins.
 struct Scenario {
     tx: usize,
     len: usize,
@@ -112,7 +112,7 @@ async fn write(
     (accepted, writer.flush().await.err())
 }
 
-/// Reads until there is no more, and drops some calls.
+/// Reads to the end, and drops some calls.
 async fn read(reader: &mut Reader<'static, Net>, dice: &RefCell<Dice>) -> Vec<u8> {
     let mut received = Vec::new();
     let mut into = [0; 333];
@@ -174,7 +174,7 @@ fn run(seed: u64) -> Option<Cause> {
     assert_ledger(ledger, accepted as u64, ledger.acknowledged());
     let cause = error.and_then(|error| error.cause());
     if let Some(error) = error {
-        // A wake that was lost is a call timeout, though the peer reads.
+        // A lost wake leads to a call timeout although the peer reads.
         let is_call_timeout = matches!(
             error,
             Error::Write(WriteError::TimedOut {

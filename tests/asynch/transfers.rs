@@ -35,7 +35,7 @@ fn two_tasks_write_and_read_and_every_byte_is_accounted_for() {
     assert_ledger(report.ledger, 100_000, 100_000);
     assert!(rig.world.peer().received(PORT) == data);
     assert!(received.into_inner() == pattern(7, 50_000));
-    // Each poll but the first is the answer to a wake.
+    // Each poll except the first follows a wake.
     for count in counts {
         assert!(count.polls <= count.wakes + 1, "{count:?}");
     }
@@ -126,7 +126,7 @@ fn a_buffered_connection_lends_what_it_has_read() {
 }
 
 #[test]
-fn a_message_waits_for_room_and_is_never_cut() {
+fn a_message_waits_for_room_and_is_never_split() {
     let rig = Rig::sized(1_000);
     let mut connection = rig.open(
         Behaviour::sink().reading(100, ms(50)).rx_buffer(400),
@@ -142,7 +142,7 @@ fn a_message_waits_for_room_and_is_never_cut() {
         }
         connection.finish().await.unwrap();
     })]);
-    // Woken when the whole message fits, not by each ACK before.
+    // Woken when the whole message fits, not by each earlier ACK.
     assert!(counts[0].wakes <= 8, "{counts:?}");
     assert_eq!(rig.world.peer().received(PORT), message.repeat(6));
     let error = rig
@@ -152,7 +152,7 @@ fn a_message_waits_for_room_and_is_never_cut() {
 }
 
 #[test]
-fn announced_bytes_leave_once_the_task_lets_the_runner_run() {
+fn announced_bytes_are_sent_once_the_runner_runs() {
     let rig = Rig::new();
     let mut connection = rig.open(Behaviour::sink(), Options::default());
     rig.block_on(async {

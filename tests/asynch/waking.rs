@@ -1,5 +1,5 @@
-//! Every wish and every end: the task that waits is woken in the very instant in which the end
-//! is known, once, and gets the right error.
+//! Every wish and every end: the waiting task is woken once, at the instant of the end, and
+//! gets the right error.
 //!
 //! | | Open | Room | Flushed | Ended | Readable |
 //! |---|---|---|---|---|---|
@@ -13,8 +13,8 @@
 //! | abort by another task | - | x | x | x | x |
 //! | release by another task | - | - | - | - | x |
 //!
-//! A bar: it cannot be. What time ends is compared with the blocking calls in a world like
-//! this one: error and instant must be the same.
+//! A dash: impossible. Timeouts are compared with the blocking calls in an equal world:
+//! error and instant must be the same.
 
 use crate::common::{PORT, Us, at_secs, ms, options, secs};
 use crate::rig::{Net, Rig, Task};
@@ -29,12 +29,12 @@ use lastbyte::core::OptionsBuilder;
 use lastbyte::{Cause, Error, Instant, OnReceive, Options, Timeout, WriteError};
 use lastbyte_sim::loopback::{Behaviour, Direction, Drops, PEER_V4, Presence, World, WorldConfig};
 
-/// When the end comes, after the beginning of the world.
+/// The time of the end, after the beginning of the world.
 const AT: Duration = secs(5);
-/// How long a frame travels.
+/// The delay of a frame.
 const LATENCY: Duration = ms(1);
 
-/// What a task waits for, by a call that waits for it.
+/// What a task waits for, each with a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wish {
     Room,
@@ -66,7 +66,7 @@ struct End {
     late_polls: u32,
 }
 
-/// Makes the call, and notes how it ends.
+/// Makes the call, and records how it ends.
 async fn note<T>(world: &World, call: impl Future<Output = Result<T, Error>>) -> End {
     let mut call = pin!(call);
     let mut late_polls = 0;
@@ -173,13 +173,13 @@ fn a_fin_wakes_writers_and_readers() {
     }
 }
 
-/// So long after a world began.
+/// The instant at this time after a world began.
 fn rig_time(after: Duration) -> Instant {
     World::new(WorldConfig::default()).after(after)
 }
 
 #[test]
-fn a_fin_does_not_wake_who_waits_for_the_drain() {
+fn a_fin_does_not_wake_a_task_that_waits_for_the_drain() {
     for wish in [Wish::Flushed, Wish::Finished] {
         let end = blocked(wish, options(base), async |rig, _| {
             rig.world.peer().close(PORT);
@@ -266,7 +266,7 @@ fn silence_wakes_every_call_and_the_user_timeout_ends_the_connection() {
             ends.push(end.at);
         }
     }
-    // The blocking writer, in a world like this one.
+    // The blocking writer, in an equal world.
     let world = World::new(WorldConfig::default());
     world
         .peer()
@@ -288,7 +288,7 @@ fn silence_wakes_every_call_and_the_user_timeout_ends_the_connection() {
 }
 
 #[test]
-fn a_finish_timeout_wakes_who_waits_for_the_drain_and_who_reads() {
+fn a_finish_timeout_wakes_tasks_that_wait_for_the_drain_or_read() {
     let limited = options(|o| base(o).finish_timeout(secs(20)));
     for wish in [Wish::Flushed, Wish::Finished, Wish::Ended, Wish::Readable] {
         let rig = Rig::new();
@@ -316,7 +316,7 @@ fn a_finish_timeout_wakes_who_waits_for_the_drain_and_who_reads() {
     }
 }
 
-/// Connects by the blocking calls, in a world that is set up alike.
+/// Connects by the blocking calls, in an equal world.
 fn blocking_connect(set_up: impl Fn(&World), options: Options) -> (WriteError, Instant) {
     let world = World::new(WorldConfig::default());
     set_up(&world);
@@ -327,7 +327,7 @@ fn blocking_connect(set_up: impl Fn(&World), options: Options) -> (WriteError, I
 }
 
 #[test]
-fn whatever_keeps_a_connection_from_being_opened_wakes_who_opens_it() {
+fn each_failure_to_connect_wakes_the_task_that_connects() {
     type SetUp = fn(&World);
     let cases: [(&str, SetUp, Options, Option<Cause>); 5] = [
         ("refused", |_| (), options(base), Some(Cause::Refused)),
@@ -371,7 +371,7 @@ fn whatever_keeps_a_connection_from_being_opened_wakes_who_opens_it() {
 }
 
 #[test]
-fn a_lost_address_wakes_who_opens_a_connection() {
+fn a_lost_address_wakes_the_task_that_connects() {
     let rig = Rig::new();
     rig.world.peer().set_presence(Presence::Deaf);
     let error = RefCell::new(None);
@@ -391,7 +391,7 @@ fn a_lost_address_wakes_who_opens_a_connection() {
 }
 
 #[test]
-fn the_last_ack_and_only_it_wakes_who_flushes() {
+fn only_the_last_ack_wakes_a_flush() {
     let rig = Rig::new();
     let mut connection = rig.open(Behaviour::sink(), Options::default());
     rig.world.set_latency(Direction::ToUs, secs(1));
@@ -404,7 +404,7 @@ fn the_last_ack_and_only_it_wakes_who_flushes() {
 }
 
 #[test]
-fn acks_do_not_wake_who_reads_and_the_fin_does() {
+fn acks_do_not_wake_a_reader_but_the_fin_does() {
     let rig = Rig::new();
     let (mut writer, mut reader) = rig
         .open(Behaviour::sink().closing_after(50_000), options(base))

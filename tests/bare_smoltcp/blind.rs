@@ -52,7 +52,7 @@ fn row_13_ack_beyond_snd_nxt_frees_octets_never_sent() {
         let ack = script.flow.ack().with_ack(forged);
         script.send(&ack);
         assert_eq!(script.unsent(), 40, "50 of them were not sent");
-        for segment in script.said() {
+        for segment in script.sent() {
             let ahead = segment.seq.wrapping_sub(script.flow.ack);
             assert!(segment.payload.is_empty() || ahead >= 60, "{segment}");
         }
@@ -88,8 +88,8 @@ fn fin_after_data_beyond_the_window_is_accepted() {
         assert_eq!(script.state(), tcp::State::CloseWait);
         assert_eq!(script.bare.socket().recv_queue(), 10);
         let acked = script.flow.seq.wrapping_add(10 + 1);
-        let said = script.said();
-        assert_eq!(numbers(&said), [(Flags::ACK, script.flow.ack, acked)]);
+        let sent = script.sent();
+        assert_eq!(numbers(&sent), [(Flags::ACK, script.flow.ack, acked)]);
     }
 }
 

@@ -36,9 +36,9 @@ fn row_35_close_with_unread_data_sends_a_fin() {
         script.send(&unread);
         script.expect_ack();
         script.bare.socket().close();
-        let said = script.said();
+        let sent = script.sent();
         let fin = (Flags::FIN | Flags::ACK, script.flow.ack, script.flow.seq);
-        assert_eq!(numbers(&said), [fin]);
+        assert_eq!(numbers(&sent), [fin]);
         assert_eq!(script.state(), tcp::State::FinWait1);
     }
 }
@@ -48,7 +48,7 @@ fn row_35_close_with_unread_data_sends_a_fin() {
 fn closing(peer: IpAddress) -> Script {
     let mut script = Script::open(peer);
     script.bare.socket().close();
-    assert_eq!(script.said().len(), 1);
+    assert_eq!(script.sent().len(), 1);
     script.send_fin();
     assert_eq!(script.state(), tcp::State::Closing);
     script
@@ -60,7 +60,7 @@ fn closing(peer: IpAddress) -> Script {
 fn row_37_simultaneous_close_ends_in_time_wait() {
     for peer in PEERS {
         let mut script = closing(peer);
-        let last = script.said().pop().expect("an ACK of the FIN");
+        let last = script.sent().pop().expect("an ACK of the FIN");
         assert_eq!(last.ack, script.flow.seq);
         script.acknowledge(1);
         assert_eq!(script.state(), tcp::State::TimeWait);
@@ -87,9 +87,9 @@ fn row_38_last_ack_has_no_end() {
         let mut lost = in_last_ack();
         lost.run(secs(100_000));
         assert_eq!(lost.state(), tcp::State::LastAck);
-        let said = lost.said();
-        assert!(said.len() > 1_000, "{}", said.len());
-        assert!(said.iter().all(|segment| segment.is(Flags::FIN)));
+        let sent = lost.sent();
+        assert!(sent.len() > 1_000, "{}", sent.len());
+        assert!(sent.iter().all(|segment| segment.is(Flags::FIN)));
 
         let mut acknowledged = in_last_ack();
         acknowledged.acknowledge(1);
@@ -107,10 +107,10 @@ fn in_time_wait(peer: IpAddress) -> Script {
     let unread = script.flow.data(*b"unread");
     script.send(&unread);
     script.bare.socket().close();
-    script.said();
+    script.sent();
     script.acknowledge(1);
     script.send_fin();
-    script.said();
+    script.sent();
     assert_eq!(script.state(), tcp::State::TimeWait);
     script
 }
@@ -136,9 +136,9 @@ fn row_40_time_wait_is_short_and_can_be_ended() {
         assert_eq!(reused.bare.try_connect((peer, PORT)), Ok(()));
         assert_eq!(reused.state(), tcp::State::SynSent);
         reused.send(&fin);
-        let said = reused.said_so_far();
-        let flags: Vec<_> = said.iter().map(|s| (s.flags, s.seq)).collect();
-        assert_eq!(flags[0], (Flags::RST, fin.ack), "{said:?}");
+        let sent = reused.sent_so_far();
+        let flags: Vec<_> = sent.iter().map(|s| (s.flags, s.seq)).collect();
+        assert_eq!(flags[0], (Flags::RST, fin.ack), "{sent:?}");
     }
 }
 
@@ -166,7 +166,7 @@ fn fin_wait_2_has_no_end() {
     for peer in PEERS {
         let mut script = Script::open(peer);
         script.bare.socket().close();
-        script.said();
+        script.sent();
         script.acknowledge(1);
         assert_eq!(script.state(), tcp::State::FinWait2);
         assert_eq!(script.bare.poll_at(), None);
@@ -190,7 +190,7 @@ fn fin_wait_2_probes_a_closed_window_without_a_pause() {
         script.write(1);
         script.bare.socket().close();
         script.run(secs(2));
-        let probe = script.said().pop().expect("a probe");
+        let probe = script.sent().pop().expect("a probe");
         assert!(probe.is(Flags::FIN), "{probe}");
         script.acknowledge(2);
         assert_eq!(script.state(), tcp::State::FinWait2);
@@ -277,19 +277,19 @@ fn rst_has_an_ack_number_only_from_abort() {
         let mut unknown: Segment = script.flow.ack();
         unknown.src_port = 4_000;
         script.send(&unknown);
-        let said = script.said();
-        assert_eq!(said.len(), 1);
-        assert_eq!((said[0].flags, said[0].seq), (Flags::RST, unknown.ack));
+        let sent = script.sent();
+        assert_eq!(sent.len(), 1);
+        assert_eq!((sent[0].flags, sent[0].seq), (Flags::RST, unknown.ack));
 
         let syn = unknown.with_flags(Flags::SYN);
         script.send(&syn);
-        let said = script.said();
+        let sent = script.sent();
         let rst = (Flags::RST | Flags::ACK, 0, syn.seq.wrapping_add(1));
-        assert_eq!(numbers(&said), [rst]);
+        assert_eq!(numbers(&sent), [rst]);
 
         script.bare.socket().abort();
-        let said = script.said();
+        let sent = script.sent();
         let rst = (Flags::RST | Flags::ACK, script.flow.ack, script.flow.seq);
-        assert_eq!(numbers(&said), [rst]);
+        assert_eq!(numbers(&sent), [rst]);
     }
 }

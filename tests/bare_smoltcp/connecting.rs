@@ -46,9 +46,9 @@ fn row_23_connecting_has_no_end() {
         let mut script = Script::connecting(peer);
         script.run(secs(100_000));
         assert_eq!(script.state(), tcp::State::SynSent);
-        let said = script.said();
-        assert!(said.len() > 1_000, "{}", said.len());
-        assert!(said.iter().all(|syn| syn.flags == Flags::SYN));
+        let sent = script.sent();
+        assert!(sent.len() > 1_000, "{}", sent.len());
+        assert!(sent.iter().all(|syn| syn.flags == Flags::SYN));
     }
 }
 
@@ -148,9 +148,9 @@ fn reboot_with_the_same_seed_and_port_never_connects() {
         after.send(&old.ack());
         after.run(secs(10_000));
         assert_eq!(after.state(), tcp::State::SynSent);
-        let said = after.said();
-        assert!(said.len() > 100, "{}", said.len());
-        assert!(said.iter().all(|syn| syn.flags == Flags::SYN));
+        let sent = after.sent();
+        assert!(sent.len() > 100, "{}", sent.len());
+        assert!(sent.iter().all(|syn| syn.flags == Flags::SYN));
 
         // At any other number, it sends the RST and connects.
         let mut other = Script::connecting_in(&world, peer);
@@ -224,10 +224,10 @@ fn row_68_initial_sequence_numbers_are_those_of_a_generator() {
         assert_eq!(Some(script.flow.remote_isn), drawn.next());
         for _ in 0..3 {
             script.bare.socket().abort();
-            script.said();
+            script.sent();
             script.bare.connect((peer, PORT));
-            let said = script.said();
-            assert_eq!(Some(said[0].seq), drawn.next());
+            let sent = script.sent();
+            assert_eq!(Some(sent[0].seq), drawn.next());
         }
     }
 }

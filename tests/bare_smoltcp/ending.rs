@@ -64,15 +64,15 @@ fn row_17_fin_after_a_full_receive_buffer_is_not_detected() {
         let mut script = Script::open_with_buffers(peer, 10);
         let full = script.flow.data(*b"ten octets");
         script.send(&full);
-        script.said();
+        script.sent();
         let fin = script.flow.segment(Flags::FIN | Flags::ACK);
         let fin = fin.with_payload(*b"later!");
         for _ in 0..100 {
             script.send(&fin);
-            let said = script.said();
+            let sent = script.sent();
             let ack = (Flags::ACK, script.flow.ack, script.flow.seq);
-            assert_eq!(numbers(&said), [ack]);
-            assert_eq!(said[0].window, 0);
+            assert_eq!(numbers(&sent), [ack]);
+            assert_eq!(sent[0].window, 0);
             assert_eq!(script.state(), tcp::State::Established);
             script.run(secs(10));
         }
@@ -93,7 +93,7 @@ fn lost_source_address_empties_the_queue() {
         script.expect_data(10);
         let arrived = script.flow.data(*b"unread");
         script.send(&arrived);
-        script.said();
+        script.sent();
         script.bare.iface.update_ip_addrs(|list| list.truncate(0));
         assert_eq!(script.bare.poll(), PollResult::None);
         let socket = script.bare.socket();

@@ -146,29 +146,29 @@ impl Script {
     }
 
     /// Receives every segment of ours, including a delayed ACK.
-    pub fn said(&mut self) -> Vec<Segment> {
+    pub fn sent(&mut self) -> Vec<Segment> {
         self.run(ms(20));
-        self.said_so_far()
+        self.sent_so_far()
     }
 
     /// Receives every segment of ours that has arrived.
-    pub fn said_so_far(&mut self) -> Vec<Segment> {
+    pub fn sent_so_far(&mut self) -> Vec<Segment> {
         std::iter::from_fn(|| self.raw.try_recv()).collect()
     }
 
     /// Asserts that our end has sent one pure ACK, of everything sent, and nothing else.
     #[track_caller]
     pub fn expect_ack(&mut self) {
-        let said = self.said();
-        assert_eq!(numbers(&said), [(Flags::ACK, self.flow.ack, self.flow.seq)]);
-        assert!(said[0].payload.is_empty(), "{said:?}");
+        let sent = self.sent();
+        assert_eq!(numbers(&sent), [(Flags::ACK, self.flow.ack, self.flow.seq)]);
+        assert!(sent[0].payload.is_empty(), "{sent:?}");
     }
 
     /// Asserts that our end has sent these octets next, in one segment, and nothing else.
     #[track_caller]
     pub fn expect_data(&mut self, len: usize) {
-        let said = self.said_so_far();
-        let lens: Vec<_> = said.iter().map(|s| (s.seq, s.payload.len())).collect();
+        let sent = self.sent_so_far();
+        let lens: Vec<_> = sent.iter().map(|s| (s.seq, s.payload.len())).collect();
         assert_eq!(lens, [(self.flow.ack, len)]);
     }
 

@@ -22,7 +22,7 @@ fn row_20_timeout_ends_without_a_cause() {
         assert_eq!(script.state(), tcp::State::Established);
         script.run(ms(1));
         assert_eq!((script.shown(), script.unsent()), (ENDED, 10));
-        let last = script.said().pop().expect("a segment");
+        let last = script.sent().pop().expect("a segment");
         assert!(last.is(Flags::RST | Flags::ACK), "{last}");
         script.expect_silence(secs(1_000));
     }
@@ -43,7 +43,7 @@ fn row_21_retransmissions_are_not_reported() {
         };
         let before = seen(&mut script);
         script.run(secs(100));
-        let sent = script.said();
+        let sent = script.sent();
         let again = |s: &&Segment| s.seq == script.flow.ack && s.payload.len() == 10;
         assert!(sent.iter().filter(again).count() > 3, "{sent:?}");
         assert_eq!(seen(&mut script), before);
@@ -60,7 +60,7 @@ fn row_22_no_timeout_unless_set() {
         script.write(10);
         script.run(secs(100_000));
         assert_eq!(script.state(), tcp::State::Established);
-        let sent = script.said().len();
+        let sent = script.sent().len();
         assert!(sent > 1_000, "{sent}");
     }
 }
@@ -112,7 +112,7 @@ fn row_31_either_one_lost_probe_ends_it_or_none_does() {
         alone.bare.socket().set_keep_alive(Some(interval));
         alone.run(secs(20_000));
         assert_eq!(alone.state(), tcp::State::Established);
-        assert_eq!(alone.said().len(), 1_001);
+        assert_eq!(alone.sent().len(), 1_001);
 
         let mut both = Script::open(peer);
         let socket = both.bare.socket();
@@ -133,9 +133,9 @@ fn row_31_either_one_lost_probe_ends_it_or_none_does() {
 /// Asserts that this many keep-alive probes were sent, and nothing else.
 #[track_caller]
 fn assert_probes(script: &mut Script, count: usize) {
-    let said = script.said_so_far();
-    assert_eq!(said.len(), count, "{said:?}");
-    for probe in said {
+    let sent = script.sent_so_far();
+    assert_eq!(sent.len(), count, "{sent:?}");
+    for probe in sent {
         let before = script.flow.ack.wrapping_sub(1);
         assert_eq!((probe.seq, probe.payload.as_slice()), (before, &[0][..]));
     }
@@ -211,13 +211,13 @@ fn row_66_back_off_outlives_progress() {
         let mut script = Script::open(peer);
         script.write(10);
         script.run(secs(35));
-        script.said();
+        script.sent();
         script.acknowledge(10);
         script.run(secs(30));
         script.write(10);
-        script.said();
+        script.sent();
         script.run(secs(30));
-        let again = script.said();
+        let again = script.sent();
         assert!(again.iter().all(|s| s.payload.is_empty()), "{again:?}");
     }
 }
@@ -233,7 +233,7 @@ fn a_keep_alive_interval_may_be_negative() {
         script.bare.socket().set_keep_alive(Some(back));
         script.bare.socket().set_keep_alive(None);
         script.run(ms(20));
-        let sent = script.said();
+        let sent = script.sent();
         assert_eq!(sent.len(), 1, "{sent:?}");
         let later = smoltcp::time::Instant::from_millis(60_000) + back;
         assert_eq!(later, smoltcp::time::Instant::ZERO);

@@ -57,11 +57,11 @@ fn row_34_finish_flushes(on: Setting) {
     let mut left: u32 = 3_001;
     let mut fins = 0;
     while left > 0 {
-        let said = script.take_all();
-        let len: u32 = said.iter().map(|s| s.payload.len() as u32).sum();
+        let sent = script.take_all();
+        let len: u32 = sent.iter().map(|s| s.payload.len() as u32).sum();
         assert!(len > 0, "{left} are left");
         left -= len;
-        fins += said.iter().filter(|s| s.is(Flags::FIN)).count();
+        fins += sent.iter().filter(|s| s.is(Flags::FIN)).count();
         assert_eq!(script.state(), State::Finishing(Closer::Us));
         script.acknowledge(len);
     }
@@ -113,7 +113,7 @@ fn row_34_finish_into_a_closed_window(on: Setting) {
         assert_eq!(script.state(), State::Closed(Cause::Finished));
         assert_ledger(script.us.ledger(script.id), 11, 11);
         // Not expect_silence, which would take long in a flood.
-        script.raw.respond(|_, segment| panic!("it says {segment}"));
+        script.raw.respond(|_, segment| panic!("it sent {segment}"));
         script.run(secs(20));
         script.raw.respond(|_, _| {});
         // The data of the ACK is accepted when the peer retransmits it.
@@ -134,9 +134,9 @@ fn row_35_finish_with_unread_data(on: Setting) {
     script.send_data(*b"never read");
     script.us.writer(script.id).begin_finish();
     script.run(ms(100));
-    let said = script.take_all();
+    let sent = script.take_all();
     let is_ending = |segment: &Segment| segment.is(Flags::FIN) || segment.is(Flags::RST);
-    assert!(!said.iter().any(is_ending), "{said:?}");
+    assert!(!sent.iter().any(is_ending), "{sent:?}");
     script.acknowledge(10);
     script.expect_rst(0);
     assert_eq!(script.state(), State::Closed(Cause::Finished));

@@ -123,10 +123,10 @@ fn row_33_icmp_hard_while_connecting(on: Setting) {
         let syn = reversed(&script, syn.with_seq(script.flow.remote_isn));
         script.raw.send_unreachable(&syn, code);
         script.assert_refused(Cause::Unreachable, 0, 0);
-        let said = script.take_all();
+        let sent = script.take_all();
         assert!(
-            said.iter().all(|segment| segment.is(Flags::RST)),
-            "{said:?}"
+            sent.iter().all(|segment| segment.is(Flags::RST)),
+            "{sent:?}"
         );
         script.expect_silence(secs(1_000));
 
@@ -215,9 +215,9 @@ fn row_59_syn_sent_bad_ack(on: Setting) {
                 segment = segment.with_payload(*b"old");
             }
             script.send(&segment);
-            let said = script.take_all();
-            let [rst] = said.as_slice() else {
-                panic!("{segment}: one RST was expected, not {said:?}");
+            let sent = script.take_all();
+            let [rst] = sent.as_slice() else {
+                panic!("{segment}: one RST was expected, not {sent:?}");
             };
             assert_eq!((rst.flags, rst.seq), (Flags::RST, ack), "{segment}");
             assert_eq!(script.state(), State::Connecting);

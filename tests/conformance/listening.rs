@@ -90,9 +90,9 @@ fn row_54_callers_meanwhile_are_not_reset(on: Setting) {
     };
     for second in 0..5 {
         script.send(&other);
-        let said = script.take_all();
+        let sent = script.take_all();
         let is_for_other = |s: &Segment| s.dst_port == CALLER + 1;
-        assert!(!said.iter().any(is_for_other), "{second} s: {said:?}");
+        assert!(!sent.iter().any(is_for_other), "{second} s: {sent:?}");
         script.run(secs(1));
     }
     script.run(ms(20));
@@ -106,9 +106,9 @@ fn row_58_syn_received_bad_ack(on: Setting) {
     for wrong in [1, 2, 1_000, 1 << 20, 1 << 30, u32::MAX, u32::MAX - 1_000] {
         let ack = script.flow.ack.wrapping_add(wrong);
         script.send(&script.flow.ack().with_ack(ack));
-        let said = script.take_all();
-        let [rst] = said.as_slice() else {
-            panic!("{wrong}: one segment was expected, not {said:?}");
+        let sent = script.take_all();
+        let [rst] = sent.as_slice() else {
+            panic!("{wrong}: one segment was expected, not {sent:?}");
         };
         assert_eq!((rst.flags, rst.seq), (Flags::RST, ack), "{rst}");
         assert_eq!(script.state(), State::Listening);

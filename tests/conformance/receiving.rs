@@ -137,10 +137,10 @@ fn row_61_data_after_our_finish(on: Setting) {
         let mut script = finished(is_acknowledged);
         script.us.stack.release(script.id).expect("ours");
         script.run(secs(31));
-        let said = script.take_all();
-        let rsts: Vec<_> = said.iter().filter(|s| s.is(Flags::RST)).collect();
+        let sent = script.take_all();
+        let rsts: Vec<_> = sent.iter().filter(|s| s.is(Flags::RST)).collect();
         let [rst] = rsts.as_slice() else {
-            panic!("one RST was expected, not {said:?}");
+            panic!("one RST was expected, not {sent:?}");
         };
         let fin = u32::from(!is_acknowledged);
         assert_eq!(rst.seq, script.flow.ack.wrapping_add(fin), "{rst}");
@@ -184,9 +184,9 @@ fn assert_answered(mut make: impl FnMut() -> Script, probe: impl Fn(&Script) -> 
             let probe = probe(&script);
             script.send(&probe);
             script.run(ms(20));
-            let said = script.take_all();
+            let sent = script.take_all();
             let is_answer = |s: &Segment| (s.flags, s.ack) == (Flags::ACK, script.flow.seq);
-            assert!(said.iter().any(is_answer), "second {second}: {probe}");
+            assert!(sent.iter().any(is_answer), "second {second}: {probe}");
         }
     }
 }

@@ -35,8 +35,8 @@ fn assert_vanishes_at(mut script: Script, limit: Duration) {
     script.run(ms(1));
     assert_eq!(script.state(), State::Closed(Cause::Vanished));
     script.assert_refused(Cause::Vanished, 10, 0);
-    let said = script.take_all();
-    let (rst, repeated) = said.split_last().expect("it was repeated");
+    let sent = script.take_all();
+    let (rst, repeated) = sent.split_last().expect("it was repeated");
     assert!(rst.is(lastbyte_sim::loopback::Flags::RST), "{rst}");
     assert!(repeated.iter().all(|s| s.payload.len() <= 10));
     script.expect_silence(secs(1_000));
@@ -66,8 +66,8 @@ fn row_21_stall_advice(on: Setting) {
     for _ in 0..90_000 {
         script.run(ms(1));
         let data = |s: &Segment| s.seq == script.flow.ack && s.payload.len() == 10;
-        let said: Vec<_> = std::iter::from_fn(|| script.raw.try_recv()).collect();
-        repeated += said.into_iter().filter(data).count();
+        let sent: Vec<_> = std::iter::from_fn(|| script.raw.try_recv()).collect();
+        repeated += sent.into_iter().filter(data).count();
         if repeated == 3 {
             break;
         }

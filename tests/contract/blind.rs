@@ -88,8 +88,8 @@ fn the_true_answer_opens_the_connection_after_a_syn_without_ack() {
             us.stack.poll();
             assert_eq!(us.state(id), State::Open, "{flags}");
             us.write(id, 10);
-            let said: Vec<_> = core::iter::from_fn(|| raw.try_recv()).collect();
-            let data = said.iter().find(|s| !s.payload.is_empty()).expect("data");
+            let sent: Vec<_> = core::iter::from_fn(|| raw.try_recv()).collect();
+            let data = sent.iter().find(|s| !s.payload.is_empty()).expect("data");
             assert_eq!((data.seq, data.ack), (next, 78), "{data}");
         }
     }

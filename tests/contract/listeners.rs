@@ -25,9 +25,9 @@ fn syn(port: u16, isn: u32) -> Segment {
 }
 
 /// What our end sent to this port.
-fn said_to(raw: &RawPeer, port: u16) -> Vec<Segment> {
-    let said = core::iter::from_fn(|| raw.try_recv());
-    said.filter(|segment| segment.dst_port == port).collect()
+fn sent_to(raw: &RawPeer, port: u16) -> Vec<Segment> {
+    let sent = core::iter::from_fn(|| raw.try_recv());
+    sent.filter(|segment| segment.dst_port == port).collect()
 }
 
 /// A caller that retransmits its SYN like every TCP. Returns the time until our end
@@ -38,7 +38,7 @@ fn answered_after<const N: usize>(us: &mut Us<N>, raw: &RawPeer, port: u16) -> S
     for pause in [1, 2, 4, 8, 16, 32] {
         raw.send(&syn(port, 5_000));
         us.stack.run_for(ms(20));
-        let answers = said_to(raw, port);
+        let answers = sent_to(raw, port);
         assert!(
             !answers.iter().any(|segment| segment.is(Flags::RST)),
             "it was reset: {answers:?}"
@@ -193,11 +193,11 @@ fn a_client_with_a_fixed_port_can_reconnect_at_once() {
             for _ in 0..3 {
                 raw.send(&syn(100, isn));
                 us.stack.run_for(ms(20));
-                let said = said_to(&raw, 100);
+                let sent = sent_to(&raw, 100);
                 let is_rst = |segment: &Segment| segment.is(Flags::RST);
-                assert!(!said.iter().any(is_rst), "{slot:?}, {pause:?}: {said:?}");
+                assert!(!sent.iter().any(is_rst), "{slot:?}, {pause:?}: {sent:?}");
                 let is_answer = |s: &Segment| s.is(Flags::SYN) && s.ack == isn.wrapping_add(1);
-                answer = said.into_iter().find(is_answer);
+                answer = sent.into_iter().find(is_answer);
                 if answer.is_some() {
                     break;
                 }

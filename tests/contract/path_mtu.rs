@@ -404,7 +404,7 @@ impl Complaint {
 
     /// The reported MTU, and whether there is advice.
     #[track_caller]
-    fn says(&mut self, mtu: u16) -> (Option<u16>, Option<Advice>) {
+    fn reports(&mut self, mtu: u16) -> (Option<u16>, Option<Advice>) {
         let Case { us, raw, id, .. } = &mut self.case;
         let between = (router(self.dropped.dst), self.dropped.src);
         raw.send_frame(too_big(Medium::Ethernet, between, mtu, &self.dropped));
@@ -420,16 +420,16 @@ fn the_mtu_of_a_router_is_reported_and_ends_nothing() {
     for peer in [IpAddress::from(PEER_V4), PEER_V6.into()] {
         let narrow = Some(Advice::NarrowPath);
         let mut complaint = Complaint::new(peer, 1_440);
-        assert_eq!(complaint.says(1_400), (Some(1_400), narrow));
+        assert_eq!(complaint.reports(1_400), (Some(1_400), narrow));
         // The same once more, and a wider one: nothing new.
-        assert_eq!(complaint.says(1_400), (Some(1_400), None));
-        assert_eq!(complaint.says(1_450), (Some(1_400), None));
-        assert_eq!(complaint.says(1_300), (Some(1_300), narrow));
+        assert_eq!(complaint.reports(1_400), (Some(1_400), None));
+        assert_eq!(complaint.reports(1_450), (Some(1_400), None));
+        assert_eq!(complaint.reports(1_300), (Some(1_300), narrow));
         // The segment was not too long for this one.
         let len = 1_440 + 20 + if peer == PEER_V4.into() { 20 } else { 40 };
         let mut complaint = Complaint::new(peer, 1_440);
-        assert_eq!(complaint.says(len).0, None);
-        assert_eq!(complaint.says(len - 1), (Some(len - 1), narrow));
+        assert_eq!(complaint.reports(len).0, None);
+        assert_eq!(complaint.reports(len - 1), (Some(len - 1), narrow));
     }
 }
 
@@ -438,14 +438,17 @@ fn the_mtu_of_a_router_is_reported_and_ends_nothing() {
 fn a_reported_mtu_is_never_below_that_of_every_path() {
     for mtu in [0, 1, 68, 296, 576] {
         let mut complaint = Complaint::new(PEER_V4.into(), 1_440);
-        assert_eq!(complaint.says(mtu), (Some(576), Some(Advice::NarrowPath)));
+        assert_eq!(
+            complaint.reports(mtu),
+            (Some(576), Some(Advice::NarrowPath))
+        );
     }
     for mtu in [0, 1, 68, 576, 1_279] {
         let mut complaint = Complaint::new(PEER_V6.into(), 1_440);
-        assert_eq!(complaint.says(mtu), (None, None));
+        assert_eq!(complaint.reports(mtu), (None, None));
     }
     let mut complaint = Complaint::new(PEER_V6.into(), 1_440);
-    assert_eq!(complaint.says(1_280).0, Some(1_280));
+    assert_eq!(complaint.reports(1_280).0, Some(1_280));
 }
 
 /// RFC 5927, 4.1.
@@ -455,14 +458,14 @@ fn a_report_on_a_segment_that_is_not_in_flight_is_ignored() {
         for off in [u32::MAX, 1_440] {
             let mut complaint = Complaint::new(peer, 1_440);
             complaint.dropped.seq = complaint.dropped.seq.wrapping_add(off);
-            assert_eq!(complaint.says(1_300), (None, None));
+            assert_eq!(complaint.reports(1_300), (None, None));
         }
         let mut complaint = Complaint::new(peer, 1_440);
         complaint.case.flow.take(1_440);
         let ack = complaint.case.flow.ack();
         complaint.case.raw.send(&ack);
         complaint.case.us.stack.poll();
-        assert_eq!(complaint.says(1_300), (None, None));
+        assert_eq!(complaint.reports(1_300), (None, None));
     }
 }
 

@@ -178,10 +178,10 @@ fn a_port_that_was_held_for_long_rests_as_well() {
     }
 }
 
-/// Whatever happens, in any order: no port is given out within a minute after a
+/// Whatever happens, in any order: no port is allocated within a minute after a
 /// connection that required TIME-WAIT, or while it is held.
 #[test]
-fn no_port_is_given_out_while_it_rests_or_is_held() {
+fn no_port_is_allocated_while_it_rests_or_is_held() {
     let mut refused = 0;
     for seed in 0..20_u32 {
         let (mut us, raw) = seeded::<4>(seed.into(), 50_000..=50_015);

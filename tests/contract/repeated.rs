@@ -31,9 +31,9 @@ fn a_lone_octet_is_sent_again_whatever_its_value_while_the_peer_sends() {
                 us.stack.run_for(ms(250));
                 raw.send(&flow.data(*b"chatter"));
                 us.stack.poll();
-                let said = core::iter::from_fn(|| raw.try_recv());
+                let sent = core::iter::from_fn(|| raw.try_recv());
                 let is_copy = |s: &Segment| s.seq == flow.ack && s.payload == [octet];
-                copies += said.filter(is_copy).count();
+                copies += sent.filter(is_copy).count();
             }
             assert!(copies >= 2, "octet {octet}, {more} more: {copies}");
             flow.take(1);

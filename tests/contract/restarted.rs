@@ -56,19 +56,19 @@ fn bytes_that_a_restarted_peer_discarded_are_undelivered() {
         for beyond in [0, 1, 2] {
             let (mut us, id) = restarted(to, beyond, Options::default());
             us.write(id, 100);
-            let error = us.writer(id).flush().expect_err("thrown away");
+            let error = us.writer(id).flush().expect_err("discarded");
             assert_error(error, Cause::PeerReset, 105, 5);
             us.assert_refused(id, Cause::PeerReset, 105, 5);
 
             let (mut us, id) = restarted(to, beyond, Options::default());
             us.write(id, 100);
-            let error = us.writer(id).finish().expect_err("thrown away");
+            let error = us.writer(id).finish().expect_err("discarded");
             assert_error(error, Cause::PeerReset, 105, 5);
 
             // Many segments, and more than fits.
             let (mut us, id) = restarted(to, beyond, Options::default());
             let bytes = pattern(5, 10 * TX);
-            let error = us.writer(id).write_all(&bytes).expect_err("thrown away");
+            let error = us.writer(id).write_all(&bytes).expect_err("discarded");
             let ledger = error.ledger();
             assert_eq!(ledger.acknowledged(), 5);
             assert_error(error, Cause::PeerReset, ledger.accepted(), 5);
@@ -100,9 +100,9 @@ fn a_rst_after_the_fin_of_the_peer_acknowledges_nothing() {
             us.stack.poll();
             let rst = forgotten(&data, beyond).with_seq(flow.seq);
             raw.send(&rst);
-            let error = us.writer(id).flush().expect_err("thrown away");
+            let error = us.writer(id).flush().expect_err("discarded");
             assert_error(error, cause, 100, 0);
-            let error = us.writer(id).finish().expect_err("thrown away");
+            let error = us.writer(id).finish().expect_err("discarded");
             assert_ledger(error.ledger(), 100, 0);
         }
     }
@@ -121,7 +121,7 @@ fn a_caller_that_restarts_acknowledges_nothing() {
         raw.recv_nothing();
         restart(&raw, beyond);
         us.write(id, 100);
-        let error = us.writer(id).flush().expect_err("thrown away");
+        let error = us.writer(id).flush().expect_err("discarded");
         assert_error(error, Cause::PeerReset, 100, 0);
     }
 }

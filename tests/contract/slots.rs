@@ -1,4 +1,4 @@
-//! Slots, ports, ids and configurations: everything that is given out is returned.
+//! Slots, ports, ids and configurations: everything that is allocated is freed.
 
 use crate::common::*;
 use embedded_io::{Error, ErrorKind, Write};

@@ -81,7 +81,10 @@ fn the_text_of_every_error_has_the_reason_and_the_ledger() {
         let (what, bytes) = text.split_once(": ").unwrap();
         assert!(what.contains(word), "{text}");
         assert_eq!(bytes, account);
-        assert!(!texts.contains(&text), "two errors say the same: {text}");
+        assert!(
+            !texts.contains(&text),
+            "two errors have the same text: {text}"
+        );
         texts.push(text);
     }
 }

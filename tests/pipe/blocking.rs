@@ -1,5 +1,5 @@
-//! Halves that block, with a clock in virtual time: what happens in a wait is what an interrupt
-//! would do.
+//! Halves that block, with a clock in virtual time. What happens during a wait is what an
+//! interrupt would do.
 
 use embedded_io::{Error as _, ErrorKind, Read, ReadReady, Write, WriteReady};
 use lastbyte::pipe::{Pipe, PipeReader, PipeWriter};
@@ -14,8 +14,8 @@ use std::time::Duration;
 /// An odd hour.
 const BEGINNING: u64 = 7 * 3_600_000 + 13;
 
-/// What happens in the waits, one after another, each after 10 ms: interrupts. Then nothing, until
-/// the time is up.
+/// What interrupts do during the waits, one after another, each after 10 ms. Then nothing, until
+/// the timeout.
 struct Board<'b> {
     now_ms: Rc<Cell<u64>>,
     interrupts: Vec<Box<dyn FnMut() + 'b>>,
@@ -56,7 +56,7 @@ fn after(ms: u64) -> Options {
     options.build().unwrap()
 }
 
-/// Takes up to four bytes, as an interrupt.
+/// Reads up to four bytes, as an interrupt.
 fn take<'b>(reader: &Rc<RefCell<PipeReader<'b, 4>>>, count: usize) -> Box<dyn FnMut() + 'b> {
     let reader = reader.clone();
     Box::new(move || {
@@ -75,11 +75,7 @@ fn a_write_waits_until_there_is_room() {
     assert_eq!(writer.write(b"abcdef"), Ok(4));
     assert_eq!(waits.get(), 0, "there was room");
     assert_eq!(writer.write(b"efgh"), Ok(3));
-    assert_eq!(
-        waits.get(),
-        2,
-        "an interrupt that brings nothing ends no call"
-    );
+    assert_eq!(waits.get(), 2, "an interrupt without effect ends no call");
     assert_eq!(writer.write_ready(), Ok(false));
     assert_eq!(writer.write(b""), Ok(0), "an empty write never waits");
     assert_eq!(waits.get(), 2);
@@ -124,7 +120,7 @@ fn a_call_ends_at_its_timeout_and_can_be_repeated() {
 }
 
 #[test]
-fn a_call_that_timed_out_says_whether_the_reader_reads() {
+fn a_call_that_timed_out_reports_whether_the_reader_reads() {
     let pipe = Pipe::<4>::new();
     let (writer, reader) = pipe.split().unwrap();
     let reader = Rc::new(RefCell::new(reader));
@@ -141,7 +137,7 @@ fn a_call_that_timed_out_says_whether_the_reader_reads() {
 }
 
 #[test]
-fn what_happens_at_the_last_moment_counts() {
+fn an_interrupt_at_the_last_moment_counts() {
     let pipe = Pipe::<4>::new();
     let (writer, reader) = pipe.split().unwrap();
     let reader = Rc::new(RefCell::new(reader));
@@ -312,7 +308,7 @@ fn the_waker_is_woken_once_when_there_is_what_a_call_waits_for() {
         Box::new(|| {}),
         take(&reader, 1),
         take(&reader, 3),
-        Box::new(|| assert_eq!(count(), 1, "three of four are not all")),
+        Box::new(|| assert_eq!(count(), 1, "only three of four")),
         take(&reader, 1),
     ]);
     let mut writer = writer.blocking(board).with_waker(wakes.clone().into());

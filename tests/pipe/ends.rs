@@ -1,4 +1,4 @@
-//! Each row of the documentation's table of ends, and what is around them.
+//! Each row of the documentation's table of ends, and related cases.
 
 use embedded_io::{Error as _, ErrorKind};
 use lastbyte::pipe::{Pipe, PipeReader, PipeWriter};
@@ -63,7 +63,7 @@ fn a_reader_that_is_dropped_with_nothing_unread_sends_a_fin() {
     ));
     assert_eq!(error.kind(), ErrorKind::BrokenPipe);
     assert_eq!(numbers(&error), (3, 3, 0));
-    // Nothing is lost, so finishing succeeds, and names the cause.
+    // No byte is undelivered, so finishing succeeds, and returns the cause.
     writer.begin_finish();
     let report = writer.finished().unwrap().unwrap();
     assert_eq!(report.cause, Some(Cause::PeerFinished));
@@ -93,7 +93,7 @@ fn what_was_accepted_before_a_close_drains() {
 }
 
 #[test]
-fn a_writer_that_is_dropped_unfinished_resets_and_loses_what_is_unread() {
+fn dropping_an_unfinished_writer_resets_and_loses_unread_bytes() {
     let pipe = Pipe::<8>::new();
     let (mut writer, mut reader) = halves(&pipe);
     writer.try_write(b"abc").unwrap();
@@ -151,7 +151,7 @@ fn an_abort_after_the_end_changes_nothing() {
 }
 
 #[test]
-fn the_first_cause_stays() {
+fn the_first_cause_is_latched() {
     let pipe = Pipe::<8>::new();
     let (mut writer, mut reader) = halves(&pipe);
     writer.try_write(b"abc").unwrap();
@@ -218,10 +218,7 @@ fn an_empty_write_is_accepted_and_an_empty_read_takes_nothing() {
     assert_eq!(reader.try_read(&mut []), Ok(Some(0)));
     assert_eq!(reader.unread(), 1);
     drop(reader);
-    assert!(
-        writer.try_write(b"").is_err(),
-        "the state has the first word"
-    );
+    assert!(writer.try_write(b"").is_err(), "the state is checked first");
 }
 
 #[test]

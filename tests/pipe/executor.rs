@@ -1,5 +1,5 @@
-//! Two tasks and a schedule: which of those that were woken is polled next, or whose call is
-//! cancelled, is the schedule's to choose. It counts polls and wakes.
+//! Two tasks and a schedule, which chooses the woken task that is polled next, or the call
+//! that is cancelled. It counts polls and wakes.
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -18,7 +18,7 @@ impl Wake for Wakes {
     }
 }
 
-/// What a schedule does next.
+/// The next step of a schedule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
     Poll(usize),
@@ -26,10 +26,10 @@ pub enum Step {
     Cancel(usize),
 }
 
-/// What a task and the executor know of the call in which the task is.
+/// What a task and the executor share about the task's present call.
 #[derive(Debug, Default)]
 pub struct Desk {
-    /// The call that is under way waits.
+    /// The present call waits.
     is_waiting: Cell<bool>,
     is_cancelled: Cell<bool>,
     polls: Cell<u32>,
@@ -69,12 +69,12 @@ impl<F: Future> Future for Cancellable<'_, F> {
     }
 }
 
-/// A task, and what its wakes and polls have to be.
+/// A task, and its expected wakes and polls.
 pub struct Task<'t> {
     future: Option<Pin<Box<dyn Future<Output = ()> + 't>>>,
     desk: &'t Desk,
     wakes: Arc<Wakes>,
-    /// How many of the wakes are answered by a poll.
+    /// How many of the wakes were followed by a poll.
     answered: u32,
     has_begun: bool,
 }
@@ -123,14 +123,15 @@ impl<'t> Task<'t> {
             self.future = None;
             return;
         }
-        // The task went on, or its call was in its first poll. Otherwise it was woken too early.
+        // The task made progress, or this was the first poll of its call. Otherwise it was woken
+        // too early.
         let is_same_call = was_waiting && self.desk.polls.get() > polls;
         assert!(!is_same_call, "woken without effect");
     }
 }
 
-/// Runs two tasks by a schedule: `choose` gets what could be done next, and picks one; `check` is
-/// called after each step. Ends when nothing can be done.
+/// Runs two tasks by a schedule: `choose` gets the possible steps, and picks one; `check` is
+/// called after each step. Ends when no step is possible.
 pub fn run<'t>(
     tasks: &mut [Task<'t>; 2],
     can_cancel: bool,
@@ -164,7 +165,7 @@ pub fn run<'t>(
 /// Every schedule, one after another: the choices are the digits of a number that counts up.
 #[derive(Debug, Default)]
 pub struct Schedules {
-    /// Which was chosen at each step, and of how many.
+    /// The choice at each step, and the number of possible choices.
     digits: RefCell<Vec<(usize, usize)>>,
     at: Cell<usize>,
 }

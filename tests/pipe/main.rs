@@ -1,5 +1,4 @@
-//! The pipe, held to an account of its own: `model.rs`, written from what the documentation
-//! promises.
+//! The pipe, compared with a model: `model.rs`, written from the documentation.
 //!
 //! `PIPE_DEPTH` (calls in a sequence), `PIPE_CASES` (random sequences) and `PIPE_CALLS` (calls of
 //! an async task) make the tests larger: `./ci.sh pipe`.
@@ -14,8 +13,8 @@ mod splitting;
 mod tasks;
 mod threads;
 
-/// A size of a test: what the environment sets; else `usual`, or `small` under Miri, which
-/// interprets each instruction.
+/// A size of a test: the value in the environment; else `usual`, or `small` under Miri,
+/// which interprets each instruction.
 fn size(variable: &str, usual: u32, small: u32) -> u32 {
     match std::env::var(variable) {
         Ok(value) => value

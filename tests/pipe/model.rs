@@ -1,5 +1,5 @@
-//! What a pipe promises, kept without its code: who has done what, in which order, and which
-//! answer each call has to get.
+//! A model of what a pipe promises, without its code: what each half has done, in which
+//! order, and the expected result of each call.
 
 use embedded_io::{ReadReady, WriteReady};
 use lastbyte::pipe::{Pipe, PipeReader, PipeWriter};
@@ -20,7 +20,7 @@ pub enum Call {
     Split,
 }
 
-/// What has happened first that decides how the pipe ends.
+/// The first event that decides how the pipe ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum First {
     Nothing,
@@ -35,16 +35,16 @@ enum First {
 #[derive(Debug, Clone)]
 pub struct Model {
     capacity: usize,
-    /// Accepted, and neither read nor undelivered for good.
+    /// Accepted, and neither read nor finally undelivered.
     held: VecDeque<u8>,
     accepted: u64,
     read: u64,
-    /// What the next byte of the writer is.
+    /// The next byte of the writer.
     next: u8,
     first: First,
-    /// The writer has finished: it may have been after the reader had closed.
+    /// The writer has finished, possibly after the reader had closed.
     has_finished: bool,
-    /// The bytes that are not read never will be.
+    /// Unread bytes can never be read.
     is_cut_off: bool,
     pub has_writer: bool,
     pub has_reader: bool,
@@ -96,7 +96,7 @@ impl Model {
             .collect()
     }
 
-    /// Why a write is refused now, if it is.
+    /// Why a write is refused at present, if it is.
     pub fn refused(&self) -> Option<Refusal> {
         match self.first {
             First::Nothing => None,
@@ -115,7 +115,7 @@ impl Model {
         self.accepted - self.read
     }
 
-    /// What a write gets, and what follows.
+    /// The result of a write, and its effect.
     pub fn write(&mut self, len: usize) -> Result<usize, Refusal> {
         if let Some(refused) = self.refused() {
             self.writes_refused += 1;
@@ -164,7 +164,7 @@ impl Model {
     /// How it ended for the writer; `None`: it has not.
     pub fn finished(&self) -> Option<Result<(), Refusal>> {
         if self.is_cut_off {
-            // Even of an abort that lost nothing, the writer did not finish.
+            // Even after an abort without undelivered bytes, the writer has not finished.
             return match self.first {
                 First::ReaderClosed if self.pending() == 0 => Some(Ok(())),
                 _ => Some(Err(self.refused().expect("an end has a reason"))),
@@ -186,7 +186,7 @@ impl Model {
         }
     }
 
-    /// Ends it at once, for this reason if there is none yet.
+    /// Ends it at once, for this reason if it has none yet.
     fn cut_off(&mut self, reason: First) {
         if !self.has_ended() {
             if matches!(self.first, First::Nothing | First::Finish) {
@@ -222,7 +222,7 @@ impl Model {
         }
     }
 
-    /// What a read gets, and what follows. `Ok(None)`: nothing at present.
+    /// The result of a read, and its effect. `Ok(None)`: nothing at present.
     pub fn read(&mut self, len: usize) -> Result<Option<Vec<u8>>, Refusal> {
         let blocks = self.readable().is_none();
         if self.held.is_empty() {
@@ -244,7 +244,7 @@ impl Model {
         (!self.held.is_empty() || !may_follow).then_some(())
     }
 
-    /// Whether a write of so many bytes, whole or in part, returns at once.
+    /// Whether a write of this many bytes, whole or in part, returns at once.
     pub fn has_room(&self, bytes: usize) -> bool {
         self.refused().is_some() || self.free() >= bytes
     }
@@ -298,8 +298,7 @@ impl<'p, const N: usize> Pair<'p, N> {
         }
     }
 
-    /// Makes a call on both, and compares all that can be compared. False if there is no half
-    /// that could make it.
+    /// Makes a call on both, and compares everything. False if its half is dropped.
     #[track_caller]
     pub fn call(&mut self, call: Call) -> bool {
         let is_made = match call {

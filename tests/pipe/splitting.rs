@@ -15,7 +15,7 @@ fn a_static_pipe_is_split_once_at_a_time_and_again_with_a_new_ledger() {
         let (mut writer, reader) = is_send(PIPE.split().unwrap());
         assert_eq!(PIPE.split().unwrap_err(), PipeInUse);
         assert_eq!(writer.report().ledger.accepted(), 0);
-        assert_eq!(reader.unread(), 0, "nothing is left of the time before");
+        assert_eq!(reader.unread(), 0, "nothing is left of the earlier use");
         writer.try_write(b"left").unwrap();
         drop(writer);
         assert_eq!(PIPE.split().unwrap_err(), PipeInUse, "one half is left");

@@ -1,5 +1,5 @@
 //! Async tasks under every schedule, cancelled at every point where they wait: each call gets the
-//! answer that the model gives, each wake is for a wish that has come true, and none is lost.
+//! result that the model expects, each wake is for a wish that has come true, and none is lost.
 
 use crate::executor::{Desk, Schedules, Task, run};
 use crate::model::{Model, refusal};
@@ -40,7 +40,7 @@ const WRITING: [Writing; 6] = [
 
 const READING: [Reading; 3] = [Reading::Read(1), Reading::Read(3), Reading::Close];
 
-/// What both tasks and the check share.
+/// The state that both tasks and the check share.
 struct Table {
     model: RefCell<Model>,
     writing: Cell<Option<Writing>>,
@@ -48,7 +48,7 @@ struct Table {
 }
 
 impl Table {
-    /// Whether the present call of the writer has what it waits for.
+    /// Whether the wish of the writer's present call has come true.
     fn is_writer_served(&self) -> bool {
         let model = self.model.borrow();
         match self.writing.get().expect("a call is under way") {
@@ -64,7 +64,7 @@ impl Table {
         self.model.borrow().readable().is_some()
     }
 
-    /// After each step: a task that waits was woken if and only if it has what it waits for.
+    /// After each step: a waiting task was woken if and only if its wish has come true.
     fn check(&self, tasks: &[Task<'_>; 2]) {
         let [writer, reader] = tasks;
         if writer.is_waiting() {
@@ -179,7 +179,8 @@ fn run_all(writing: &[Writing], reading: &[Reading], can_cancel: bool) -> u64 {
         ];
         let choose = |steps: &[_]| schedules.choose(steps);
         run(&mut tasks, can_cancel, choose, |tasks| table.check(tasks));
-        // Who still waits, waits for the other, who waits as well: the check has seen to that.
+        // A task that still waits, waits for the other, which waits too: the check has made
+        // sure of that.
         table.check(&tasks);
         runs += 1;
         if !schedules.advance() {
@@ -188,7 +189,7 @@ fn run_all(writing: &[Writing], reading: &[Reading], can_cancel: bool) -> u64 {
     }
 }
 
-/// Every sequence of so many of these, or fewer.
+/// Every sequence of at most this many of these.
 fn programs<T: Copy>(calls: &[T], most: usize) -> Vec<Vec<T>> {
     let mut programs = vec![Vec::new()];
     let mut longest = programs.clone();

@@ -6,7 +6,7 @@ use std::thread;
 
 static PIPE: Pipe<13> = Pipe::new();
 
-/// What the writer writes at this place of the stream.
+/// The byte that the writer writes at this place of the stream.
 fn byte(at: usize) -> u8 {
     (at.wrapping_mul(31) >> 3) as u8
 }
@@ -48,10 +48,10 @@ fn every_byte_arrives_once_and_in_order() {
     assert_eq!(writer.finished().unwrap().unwrap().ledger, ledger);
 }
 
-/// Drops the reader at some time: what it has taken, and what the writer is said to have lost, is
-/// all that was accepted.
+/// Drops the reader at some time: the bytes that were read and those reported as undelivered are
+/// all that were accepted.
 #[test]
-fn what_is_lost_by_a_reader_that_leaves_is_known_exactly() {
+fn the_ledger_is_exact_when_the_reader_is_dropped() {
     for rounds in 0..crate::size("PIPE_ROUNDS", 300, 5) {
         let pipe = Pipe::<8>::new();
         let (mut writer, mut reader) = pipe.split().unwrap();

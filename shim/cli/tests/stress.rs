@@ -250,9 +250,9 @@ mod stress {
             let pid = Pid::from_raw(child.id().try_into().expect("a pid"));
             kill(pid, signal).map_err(|error| error.to_string())?;
         }
-        let (code, said) = finish(&mut child)?;
+        let (code, output) = finish(&mut child)?;
         counts.slowest = counts.slowest.max(start.elapsed());
-        check(end, code, &said)?;
+        check(end, code, &output)?;
         let is_alone = || {
             // This is process 1: orphans become its children, and stay zombies until it
             // waits for them.
@@ -274,24 +274,24 @@ mod stress {
     }
 
     /// Whether this is the right end of such a run. A signal may arrive before it is caught.
-    fn check(end: End, code: Option<i32>, said: &str) -> Result<(), String> {
+    fn check(end: End, code: Option<i32>, output: &str) -> Result<(), String> {
         let is_right = match (end, code) {
-            (End::Finished, Some(0)) => said.contains(&format!("\"acknowledged\":{LEN},")),
+            (End::Finished, Some(0)) => output.contains(&format!("\"acknowledged\":{LEN},")),
             (End::PeerCloses, Some(3 | 4)) | (End::Killed, None) => true,
-            (End::Interrupted, Some(9)) => said.contains("\"cause\":\"aborted\""),
-            (End::Interrupted, None) => said.is_empty(),
+            (End::Interrupted, Some(9)) => output.contains("\"cause\":\"aborted\""),
+            (End::Interrupted, None) => output.is_empty(),
             _ => false,
         };
-        let has_descriptors = said.contains("exit code 9");
+        let has_descriptors = output.contains("exit code 9");
         match is_right && !has_descriptors {
             true => Ok(()),
-            false => Err(format!("exit code {code:?}: {said}")),
+            false => Err(format!("exit code {code:?}: {output}")),
         }
     }
 
     /// Waits for the end of a run. Returns its exit code, and everything that it printed.
     fn finish(child: &mut Child) -> Result<(Option<i32>, String), String> {
-        let mut said = String::new();
+        let mut output = String::new();
         let mut status = None;
         let has_ended = within(RUN_LIMIT, || {
             status = child.try_wait().ok().flatten();
@@ -301,14 +301,14 @@ mod stress {
             let _ = child.kill();
         }
         if let Some(mut pipe) = child.stdout.take() {
-            let _ = pipe.read_to_string(&mut said);
+            let _ = pipe.read_to_string(&mut output);
         }
         if let Some(mut pipe) = child.stderr.take() {
-            let _ = pipe.read_to_string(&mut said);
+            let _ = pipe.read_to_string(&mut output);
         }
         match status {
-            Some(status) => Ok((status.code(), said)),
-            None => Err(format!("no end within {RUN_LIMIT:?}: {said}")),
+            Some(status) => Ok((status.code(), output)),
+            None => Err(format!("no end within {RUN_LIMIT:?}: {output}")),
         }
     }
 

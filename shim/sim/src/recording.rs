@@ -140,10 +140,10 @@ impl Note {
             } => {
                 let mut words = format!("server :{port} #{number}");
                 if !took.is_empty() {
-                    words += &format!(" took {}", preview(took));
+                    words += &format!(" received {}", preview(took));
                 }
                 if !said.is_empty() {
-                    words += &format!(" says {}", preview(said));
+                    words += &format!(" sent {}", preview(said));
                 }
                 words
             }
@@ -163,7 +163,7 @@ impl Note {
 pub struct Moment {
     /// The time.
     pub at: Instant,
-    /// The number of the connection: 0 is the first, the others are those beside it.
+    /// The number of the connection: 0 is the first.
     pub connection: usize,
     /// The state at that time.
     pub state: State,

@@ -53,7 +53,7 @@ pub enum Bind {
 /// The next step of the application.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// Writes this many bytes, waiting for room for the call timeout at most.
+    /// Writes this many bytes, waiting for room at most for the call timeout.
     Write(usize),
     /// The same in one blocking call.
     WriteAll(usize),
@@ -154,7 +154,7 @@ pub struct Scenario {
 }
 
 impl Scenario {
-    /// The maximum number of connections beside the first.
+    /// The maximum number of connections besides the first.
     pub const MOST_BESIDE: usize = 2;
 
     /// The scenario of `seed` in this profile.
@@ -191,7 +191,7 @@ impl Scenario {
         }
     }
 
-    /// The first connection and those beside it.
+    /// The first connection and the others.
     pub(super) fn lanes(&self) -> impl Iterator<Item = Lane<'_>> {
         let first = Lane {
             peer: self.peer,

@@ -128,6 +128,6 @@ mod teeth {
         Coverage::reset();
         assert_eq!(first_failing(0..end), None, "without any sabotage");
         let coverage = Coverage::now();
-        assert_eq!(coverage.unexpected(), [], "said to be out of reach");
+        assert_eq!(coverage.unexpected(), [], "listed as out of reach");
     }
 }

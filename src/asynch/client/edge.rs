@@ -45,13 +45,13 @@ impl<'s, S: AnyShared> TcpBind for Client<'s, S> {
 
 /// Accepts connections at one port, for any number of tasks.
 ///
-/// Made by [`TcpBind::bind`] of a [`Client`]. It listens in one slot; tasks that wait beside the
-/// first take one more each. A connection that was accepted does not depend on it.
+/// Made by [`TcpBind::bind`] of a [`Client`]. It listens in one slot; each further task that
+/// waits uses one more. An accepted connection does not depend on it.
 pub struct Acceptor<'s, S: AnyShared> {
     shared: &'s S,
     local: IpListenEndpoint,
     options: Options,
-    /// Listens while no task accepts.
+    /// Listens while no task waits for a caller.
     spare: Cell<Option<Listener<'s, S>>>,
 }
 
@@ -75,8 +75,8 @@ impl<S: AnyShared> fmt::Debug for Acceptor<'_, S> {
     }
 }
 
-/// A listener that a task waits for. It goes back when the task has what it waits for, or
-/// gives up: a caller that comes meanwhile is kept.
+/// A listener in use by a task. It is returned when the task has a caller, or gives up: a
+/// caller that comes meanwhile is kept.
 struct Lent<'c, 's, S: AnyShared> {
     listener: Option<Listener<'s, S>>,
     spare: &'c Cell<Option<Listener<'s, S>>>,
@@ -84,13 +84,13 @@ struct Lent<'c, 's, S: AnyShared> {
 
 impl<S: AnyShared> Drop for Lent<'_, '_, S> {
     fn drop(&mut self) {
-        // One listens while no task accepts; another is closed.
+        // One listens while no task waits for a caller; the others are closed.
         let other = self.spare.take();
         self.spare.set(other.or_else(|| self.listener.take()));
     }
 }
 
-/// Waits for a caller without bound: the trait has no timeout.
+/// Waits for a caller without bound, because the trait has no timeout.
 impl<'s, S: AnyShared> TcpAccept for Acceptor<'s, S> {
     type Error = Error;
     type Socket<'a>
@@ -165,8 +165,8 @@ impl<'s, S: AnyShared> TcpSplit for Connection<'s, S> {
 }
 
 /// `Close::Write` sends our FIN after the drain, and reading goes on; it completes when the peer
-/// has acknowledged every byte. `Close::Read` reads and drops until the peer's FIN.
-/// `Close::Both` does one after the other, and gives the slot back.
+/// has acknowledged every byte. `Close::Read` reads and discards until the peer's FIN.
+/// `Close::Both` does one after the other, and releases the slot.
 impl<S: AnyShared> TcpShutdown for Connection<'_, S> {
     async fn close(&mut self, what: Close) -> Result<(), Error> {
         if what != Close::Read {

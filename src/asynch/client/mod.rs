@@ -1,9 +1,9 @@
-//! A network as crates with a protocol of their own want it: opened by address, with the same
-//! options for every connection.
+//! A network for crates that implement protocols: connections by address, all with the same
+//! options.
 //!
-//! Such crates take a factory of connections, by a trait. [`Client`] implements those of
-//! `embedded-nal-async` (feature `embedded-nal-async-v0.9`) and `edge-nal` (feature
-//! `edge-nal-v0.7`); each feature is named after the version of the crate.
+//! Such crates need a connection factory that implements a trait. [`Client`] implements
+//! those of `embedded-nal-async` (feature `embedded-nal-async-v0.9`) and `edge-nal`
+//! (feature `edge-nal-v0.7`); each feature is named after the version of the crate.
 
 #[cfg(feature = "edge-nal-v0.7")]
 mod edge;
@@ -21,8 +21,8 @@ use crate::stack::{Error, OpenError};
 use core::fmt;
 use core::net::{IpAddr, SocketAddr};
 
-/// Opens connections on a [`Shared`](super::Shared) network, all with these options, for
-/// crates that take a factory of connections.
+/// Opens connections on a [`Shared`](super::Shared) network, all with the same options,
+/// for crates that need a connection factory.
 ///
 /// It is a handle, as cheap to copy as a reference.
 ///
@@ -51,8 +51,8 @@ pub struct Client<'s, S: AnyShared> {
 }
 
 impl<'s, S: AnyShared> Client<'s, S> {
-    /// Connections of this network, with these options. Those of most protocols need
-    /// [`OnReceive::Keep`](crate::OnReceive::Keep): otherwise what the peer sends is discarded,
+    /// Connections of this network, with these options. Most protocols need
+    /// [`OnReceive::Keep`](crate::OnReceive::Keep): otherwise the peer's bytes are discarded,
     /// and a read is the error [`ReadError::Discarding`](crate::ReadError::Discarding).
     #[must_use]
     pub const fn new(shared: &'s S, options: Options) -> Self {
@@ -64,8 +64,8 @@ impl<'s, S: AnyShared> Client<'s, S> {
     ///
     /// # Errors
     ///
-    /// As [`Shared::connect`](super::Shared::connect); [`OpenError::NoRoute`] for an address of
-    /// an IP version that lastbyte was built without.
+    /// See [`Shared::connect`](super::Shared::connect); [`OpenError::NoRoute`] for an address
+    /// of an IP version that lastbyte was built without.
     pub async fn connect(&self, remote: SocketAddr) -> Result<Connection<'s, S>, Error> {
         let remote = endpoint(remote)?;
         Connection::open(self.shared, remote, self.options).await
@@ -88,7 +88,7 @@ impl<S: AnyShared> fmt::Debug for Client<'_, S> {
     }
 }
 
-/// An address as smoltcp has it.
+/// An address as smoltcp's type.
 fn endpoint(address: SocketAddr) -> Result<IpEndpoint, OpenError> {
     let ip = match address.ip() {
         #[cfg(feature = "proto-ipv4")]

@@ -7,8 +7,8 @@ use crate::stack::Error;
 use core::net::SocketAddr;
 use embedded_nal_async::TcpConnect;
 
-/// Dropping a connection that was not finished resets it: protocols that end with a FIN call
-/// [`Connection::finish`], where the crate lets them have the connection.
+/// Dropping a connection that was not finished resets it: to end with a FIN, call
+/// [`Connection::finish`], if the crate gives access to the connection.
 impl<'s, S: AnyShared> TcpConnect for Client<'s, S> {
     type Error = Error;
     type Connection<'a>

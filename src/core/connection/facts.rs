@@ -111,7 +111,7 @@ impl Connection {
             self.timers.sent_at = now;
             if self.handshake == Handshake::Unsent {
                 self.handshake = Handshake::Sent;
-                // However late it leaves, its answer has its time.
+                // However late it is sent, its answer gets its time.
                 let answered_by = self.last_try_until(now);
                 self.timers.phase_at = self.timers.phase_at.max(answered_by);
             }

@@ -1,4 +1,4 @@
-//! Updates the TCB with segments that leave.
+//! Updates the TCB with segments that are sent.
 
 use super::{Event, Newest, Phase, Tcb};
 use crate::core::facts::Sent;
@@ -7,7 +7,7 @@ use crate::guard::wire::seq::is_before;
 use crate::sabotage::{Sabotage, is_on};
 
 impl Tcb {
-    /// Records a segment that leaves, with `len` octets of sequence space. Returns the
+    /// Records a segment that is sent, with `len` octets of sequence space. Returns the
     /// sequence number that it must have instead, if it must have another.
     #[inline]
     pub(crate) fn note_sent(&self, segment: &Segment<'_>, len: u32) -> Option<u32> {
@@ -64,7 +64,7 @@ impl Tcb {
         }
     }
 
-    /// Records a segment that leaves and contains nothing new. The window that a
+    /// Records a segment that is sent and contains nothing new. The window that a
     /// keep-alive announces is not recorded, because smoltcp forgets it at once.
     fn note_old_sent(&self, segment: &Segment<'_>) -> Option<u32> {
         let snd_una = self.known.snd_una.get();
@@ -110,7 +110,7 @@ impl Tcb {
         self.note_demanding();
     }
 
-    /// Records a RST that leaves. Returns the sequence number that it must have instead,
+    /// Records a RST that is sent. Returns the sequence number that it must have instead,
     /// if it must have another. The RST of an abort must have SND.NXT (RFC 9293, 3.10.5),
     /// which smoltcp sets back at a retransmission timeout. A RST that answers an ACK has
     /// that ACK number as its sequence number, and no ACK number itself.

@@ -51,7 +51,7 @@ pub(crate) fn parse(medium: Medium, frame: &[u8], checks: Checksums) -> Parsed<'
     }
 }
 
-/// Reads a segment that leaves, like [`parse`]. smoltcp made it: no IP options precede
+/// Reads a segment that is sent, like [`parse`]. smoltcp made it: no IP options precede
 /// it, and nothing follows it.
 pub(crate) fn parse_sent(medium: Medium, frame: &[u8]) -> Parsed<'_> {
     let Some(packet) = frame.get(medium.header_len()..) else {

@@ -1,4 +1,4 @@
-//! The pipe's part of the proof: every call of both halves, on a pipe of which nothing is known.
+//! The pipe's part of the proof: every call of both halves, on a pipe in an unknown state.
 
 use crate::{Board, any, any_u64, print, print_debug, used};
 use core::pin::pin;
@@ -7,12 +7,12 @@ use embedded_io::{Error as _, Read, ReadReady, Write, WriteReady};
 use lastbyte::Clock as _;
 use lastbyte::pipe::{Pipe, PipeInUse, PipeReader, PipeWriter};
 
-/// More than a piece, and no power of two.
+/// More than one piece, and no power of two.
 const SIZE: usize = 61;
 
 static PIPE: Pipe<SIZE> = Pipe::new();
 
-/// Interrupts are off, as far as the compiler knows.
+/// The compiler has to assume that interrupts are off.
 struct Section;
 critical_section::set_impl!(Section);
 
@@ -29,7 +29,9 @@ unsafe impl critical_section::Impl for Section {
 
 /// Some bytes, of any number up to more than the pipe holds.
 fn some(bytes: &[u8; 99]) -> &[u8] {
-    bytes.get(..usize::try_from(any_u64()).unwrap_or(0)).unwrap_or(bytes)
+    bytes
+        .get(..usize::try_from(any_u64()).unwrap_or(0))
+        .unwrap_or(bytes)
 }
 
 /// Makes calls on a pipe until the halves are dropped, in whatever state it is then.
@@ -89,7 +91,9 @@ fn end(writer: PipeWriter<'static, SIZE>, reader: PipeReader<'static, SIZE>) {
 fn block(writer: PipeWriter<'static, SIZE>, reader: PipeReader<'static, SIZE>) {
     let bytes = any([0; 99]);
     let mut into = any([0; 99]);
-    let mut writer = writer.blocking(Board).with_options(any(lastbyte::Options::DEFAULT));
+    let mut writer = writer
+        .blocking(Board)
+        .with_options(any(lastbyte::Options::DEFAULT));
     let mut reader = reader.blocking(Board);
     while any(true) {
         match any(0_u8) {
@@ -104,8 +108,8 @@ fn block(writer: PipeWriter<'static, SIZE>, reader: PipeReader<'static, SIZE>) {
     used(reader.into_half());
 }
 
-/// Polls each future once: that one which has ended must not be polled again is the
-/// executor's to see to.
+/// Polls each future once: the executor has to make sure that a completed one is not
+/// polled again.
 fn wait(mut writer: PipeWriter<'static, SIZE>, mut reader: PipeReader<'static, SIZE>) {
     let bytes = any([0; 99]);
     let mut into = any([0; 99]);

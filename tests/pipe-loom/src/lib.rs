@@ -1,8 +1,8 @@
-//! Every order in which two threads can enter the critical sections of a pipe, by loom.
+//! Every order in which two threads can enter the critical sections of a pipe, tried by loom.
 //!
 //! The critical section of this program is a mutex of loom's, so loom tries each order, and fails
-//! where both threads wait: a lost wake. The account is compared with what each thread has seen.
-//! `tests/pipe` has the same for one thread at a time, with a model of all answers.
+//! if both threads wait: a lost wake. The account is compared with what each thread has seen.
+//! `tests/pipe` does the same for one thread at a time, with a model of all results.
 #![cfg(test)]
 
 use embedded_io_async::{Read as _, Write as _};
@@ -45,8 +45,8 @@ unsafe impl critical_section::Impl for Section {
     }
 }
 
-/// As `loom::model`, but no more than five times is a thread interrupted that could go on: for
-/// those that have too many orders otherwise.
+/// Like `loom::model`, but a thread that could go on is interrupted at most five times: for
+/// tests that would have too many orders.
 fn model_bounded(test: impl Fn() + Sync + Send + 'static) {
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(5);

@@ -125,8 +125,8 @@ fn the_stream_differs_wherever_it_is_shifted() {
 
 #[test]
 fn the_settings_that_the_error_lists_exist() {
-    let told = Settings::parse(["?="]).unwrap_err().to_string();
-    let (_, names) = told.split_once("there are ").unwrap();
+    let message = Settings::parse(["?="]).unwrap_err().to_string();
+    let (_, names) = message.split_once("there are ").unwrap();
     assert_eq!(names.split_whitespace().count(), 24);
     for name in names.split_whitespace() {
         let word = format!("{name}=\u{1}");

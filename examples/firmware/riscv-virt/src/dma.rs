@@ -24,14 +24,14 @@ const _: () = assert!(align_of::<Page>() == PAGE_SIZE && size_of::<Page>() == PA
 static POOL: ConstStaticCell<[Page; PAGES]> =
     ConstStaticCell::new([const { Page([0; PAGE_SIZE]) }; PAGES]);
 
-/// The part of the pool that is not yet given out.
+/// The part of the pool that is not yet allocated.
 static LEFT: Mutex<Cell<&'static mut [Page]>> = Mutex::new(Cell::new(&mut []));
 
 /// `virtio-drivers` gets memory from the pool, once. The card is never released, so no
 /// memory is ever returned.
 pub struct Pool;
 
-// SAFETY: a page is given out once, zeroed, and has no other owner; addresses are the
+// SAFETY: a page is allocated once, zeroed, and has no other owner; addresses are the
 // same for the card and for the hart.
 unsafe impl Hal for Pool {
     fn dma_alloc(pages: usize, _: BufferDirection) -> (PhysAddr, NonNull<u8>) {

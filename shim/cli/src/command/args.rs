@@ -286,13 +286,13 @@ impl ConnectionArgs {
             return Err(Failure::usage(
                 "no network to send on. Give one of\n  \
                  --peer 'CMD'                  a private network with CMD as the peer, such as 'nc -l 5000'\n  \
-                 --tap NAME --addr CIDR        an existing TAP interface (`lastbyte doctor` says what is possible)",
+                 --tap NAME --addr CIDR        an existing TAP interface (`lastbyte doctor` shows what is possible)",
             ));
         };
         let Some(addr) = self.addr else {
             return Err(Failure::usage(format!(
-                "--tap needs --addr: our own address beside that of {name}, with its prefix.\n  \
-                 If `ip addr show {name}` says 10.0.0.1/24, --addr 10.0.0.2/24 will do"
+                "--tap needs --addr: our own address in the network of {name}, with its prefix.\n  \
+                 If `ip addr show {name}` shows 10.0.0.1/24, use --addr 10.0.0.2/24"
             )));
         };
         if let Some(gateway) = &self.gateway {

@@ -304,7 +304,7 @@ impl Peer {
                  done by then is lost. --peer-grace gives it more time",
             ),
             (Life::LeftMore(_), Outcome::Finished) if !is_interrupted => {
-                self.say("the peer has ended; what it left in the background is terminated now");
+                self.say("the peer has ended; its background processes are terminated now");
             }
             _ => {}
         }

@@ -213,7 +213,7 @@ fn write_coverage(out: &mut String, coverage: &Coverage) -> fmt::Result {
         writeln!(out, "  not reached: {row}")?;
     }
     for row in coverage.unexpected() {
-        writeln!(out, "  reached, although said to be out of reach: {row}")?;
+        writeln!(out, "  reached, although listed as out of reach: {row}")?;
     }
     Ok(())
 }

@@ -43,8 +43,8 @@ fn on_tap(args: &[&str]) -> Done {
 
 /// Whether it reached the TAP, which does not exist.
 fn is_without_tap(done: &Done) -> bool {
-    let said = &done.stderr;
-    said.contains("no interface none") || said.contains("/dev/net/tun")
+    let stderr = &done.stderr;
+    stderr.contains("no interface none") || stderr.contains("/dev/net/tun")
 }
 
 fn private(target: &str) -> Done {
@@ -60,7 +60,7 @@ fn private(target: &str) -> Done {
 /// A usage error is not a run: there is no report, and nothing was started.
 #[track_caller]
 fn assert_refused(done: Done, words: &[&str]) {
-    let done = done.says(2, words);
+    let done = done.ended_with(2, words);
     assert_eq!(done.stdout, "", "{done:#?}");
     assert!(!done.stderr.contains("started"), "{done:#?}");
 }

@@ -52,7 +52,7 @@ fn bad_arguments_are_usage_errors_that_name_the_flag() {
         ),
     ];
     for (args, word) in cases {
-        let done = peer(args).says(2, &[word]);
+        let done = peer(args).ended_with(2, &[word]);
         assert_eq!(done.stdout, "", "usage errors are no reports: {args:?}");
     }
     let tap = |args: &[&str]| send(&[&["--tap", "none", "10.0.0.1:1"], args].concat());
@@ -75,22 +75,22 @@ fn bad_arguments_are_usage_errors_that_name_the_flag() {
         ),
     ];
     for (args, word) in cases {
-        tap(args).says(2, &[word]);
+        tap(args).ended_with(2, &[word]);
     }
     let beat = |args: &[&str]| run(lastbyte(&[&["heartbeat", "10.0.0.1:1"], args].concat()));
-    beat(&["--message", "x"]).says(2, &["--every"]);
-    beat(&["--message", "", "--every", "1s"]).says(2, &["--message"]);
-    beat(&["--message", "x", "--every", "0s"]).says(2, &["--every"]);
-    beat(&["--message", "x", "--every", "1s", "--count", "0"]).says(2, &["--count"]);
+    beat(&["--message", "x"]).ended_with(2, &["--every"]);
+    beat(&["--message", "", "--every", "1s"]).ended_with(2, &["--message"]);
+    beat(&["--message", "x", "--every", "0s"]).ended_with(2, &["--every"]);
+    beat(&["--message", "x", "--every", "1s", "--count", "0"]).ended_with(2, &["--count"]);
 }
 
 fn a_network_must_be_chosen_and_the_error_names_both_ways() {
-    send(&["10.0.0.1:5000"]).says(2, &["--tap NAME --addr CIDR", "--peer 'CMD'"]);
+    send(&["10.0.0.1:5000"]).ended_with(2, &["--tap NAME --addr CIDR", "--peer 'CMD'"]);
 }
 
 fn an_unknown_host_is_not_a_usage_error() {
     send(&["--peer", "true", "no-such-host.invalid:5000"])
-        .says(1, &["unknown host", "no-such-host.invalid"]);
+        .ended_with(1, &["unknown host", "no-such-host.invalid"]);
 }
 
 fn a_name_that_cannot_fit_our_family_is_an_error() {
@@ -107,7 +107,7 @@ fn a_name_that_cannot_fit_our_family_is_an_error() {
     } else {
         2
     };
-    done.says(code, &["host"]);
+    done.ended_with(code, &["host"]);
 }
 
 fn a_missing_tap_is_reported_with_its_remedy() {
@@ -155,7 +155,7 @@ fn help_needs_no_readme() {
         ),
     ];
     for (args, words) in cases {
-        let done = run(lastbyte(args)).says(0, &[]);
+        let done = run(lastbyte(args)).ended_with(0, &[]);
         for word in words {
             assert!(done.stdout.contains(word), "{word:?} in {done:#?}");
         }
@@ -173,7 +173,9 @@ fn help_lists_the_keys_of_the_report() {
     ];
     let report = send(&args[1..]).reports(1, None::<&str>);
     for command in ["send", "heartbeat"] {
-        let help = run(lastbyte(&[command, "--help"])).says(0, &[]).stdout;
+        let help = run(lastbyte(&[command, "--help"]))
+            .ended_with(0, &[])
+            .stdout;
         let (_, list) = help.split_once("exactly these keys:\n").expect("a list");
         let lines = list.lines().take_while(|line| !line.is_empty());
         // Continued lines are further to the right.
@@ -191,15 +193,15 @@ fn help_lists_the_keys_of_the_report() {
 }
 
 fn without_arguments_the_demonstration_runs() {
-    let done = run(lastbyte(&[])).says(0, &[]);
+    let done = run(lastbyte(&[])).ended_with(0, &[]);
     assert_eq!(done.stdout, run(lastbyte(&["demo"])).stdout);
     assert!(!done.stdout.contains('\x1b'), "no colours into a pipe");
 }
 
 fn doctor_always_reports() {
-    let done = run(lastbyte(&["doctor"])).says(0, &[]);
+    let done = run(lastbyte(&["doctor"])).ended_with(0, &[]);
     assert!(done.stdout.contains("TUN/TAP"), "{done:#?}");
-    let done = run(lastbyte(&["doctor", "--json"])).says(0, &[]);
+    let done = run(lastbyte(&["doctor", "--json"])).ended_with(0, &[]);
     let findings: serde_json::Value = serde_json::from_str(&done.stdout).expect("JSON");
     for finding in findings.as_array().expect("an array") {
         assert_eq!(

@@ -111,9 +111,9 @@ fn a_signal_ends_the_wait_for_a_message_file() {
 }
 
 fn only_one_option_sets_the_message() {
-    beat(&[]).says(2, &["--message", "--message-hex", "--message-file"]);
-    beat(&["--message", "x", "--message-hex", "00"]).says(2, &["cannot be used with"]);
-    beat(&["--message-hex", "00", "--message-file", "x"]).says(2, &["cannot be used with"]);
+    beat(&[]).ended_with(2, &["--message", "--message-hex", "--message-file"]);
+    beat(&["--message", "x", "--message-hex", "00"]).ended_with(2, &["cannot be used with"]);
+    beat(&["--message-hex", "00", "--message-file", "x"]).ended_with(2, &["cannot be used with"]);
 }
 
 fn an_empty_message_is_refused() {
@@ -123,12 +123,12 @@ fn an_empty_message_is_refused() {
         (["--message-hex", "0x"], "--message-hex"),
         (["--message-file", "/dev/null"], "--message-file"),
     ] {
-        let done = beat(&args).says(2, &[word, "at least one byte"]);
+        let done = beat(&args).ended_with(2, &[word, "at least one byte"]);
         assert_eq!(done.stdout, "");
     }
-    beat(&["--message-hex", "abc"]).says(2, &["--message-hex", "3 digits"]);
-    beat(&["--message-hex", "0g"]).says(2, &["--message-hex", "'g'"]);
-    beat(&["--message-file", "/dev/zero"]).says(2, &["--message-file", "16 MiB"]);
+    beat(&["--message-hex", "abc"]).ended_with(2, &["--message-hex", "3 digits"]);
+    beat(&["--message-hex", "0g"]).ended_with(2, &["--message-hex", "'g'"]);
+    beat(&["--message-file", "/dev/zero"]).ended_with(2, &["--message-file", "16 MiB"]);
 }
 
 fn a_message_file_must_be_readable() {
@@ -145,6 +145,6 @@ fn a_capture_never_overwrites_the_message() {
     let file = tempfile::NamedTempFile::new().expect("a file");
     fs::write(file.path(), BYTES).expect("room");
     let path = file.path().to_str().expect("UTF-8");
-    beat(&["--message-file", path, "--pcap", path]).says(2, &["--pcap", "the message file"]);
+    beat(&["--message-file", path, "--pcap", path]).ended_with(2, &["--pcap", "the message file"]);
     assert_eq!(fs::read(path).expect("there"), BYTES);
 }

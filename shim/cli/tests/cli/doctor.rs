@@ -78,7 +78,7 @@ fn if_nothing_is_missing_everything_is_ok() {
     let done = run(sandbox("$lastbyte doctor --json"));
     let found = finding(&done, "user namespaces");
     assert_eq!(found["ok"], true, "{found}");
-    let done = run(sandbox("$lastbyte doctor")).says(0, &[]);
+    let done = run(sandbox("$lastbyte doctor")).ended_with(0, &[]);
     assert!(
         done.stdout
             .contains("user namespaces, for --peer without root"),

@@ -324,7 +324,7 @@ fn the_text_report_shows_what_is_proven() {
         "10.77.0.1:5000",
         "/dev/zero",
     ];
-    let done = run(lastbyte(&args)).says(
+    let done = run(lastbyte(&args)).ended_with(
         4,
         &[
             "peer_reset",
@@ -351,7 +351,7 @@ fn quiet_prints_nothing() {
         "10.77.0.1:5000",
         "/dev/zero",
     ];
-    let done = run(lastbyte(&args)).says(3, &["peer_finished"]);
+    let done = run(lastbyte(&args)).ended_with(3, &["peer_finished"]);
     assert_eq!(done.stderr.lines().count(), 1, "{done:#?}");
     let peer = format!("{} > /dev/null", peer("all"));
     let args = [
@@ -362,6 +362,6 @@ fn quiet_prints_nothing() {
         "10.77.0.1:5000",
         "Cargo.toml",
     ];
-    let done = run(lastbyte(&args)).says(0, &[]);
+    let done = run(lastbyte(&args)).ended_with(0, &[]);
     assert_eq!((done.stdout.as_str(), done.stderr.as_str()), ("", ""));
 }

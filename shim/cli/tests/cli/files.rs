@@ -79,7 +79,7 @@ fn an_input_that_shrinks_is_an_error_with_what_was_accepted() {
     let (_folder, file) = folder_with(&[7; 100_000]);
     let peer = format!("{} > '{}'", peer("all"), file.display());
     let args = ["send", "--peer", &peer, "10.77.0.1:5000", text(&file)];
-    run(lastbyte(&args)).says(1, &["shrank to 0 bytes", "accepted                0 bytes"]);
+    run(lastbyte(&args)).ended_with(1, &["shrank to 0 bytes", "accepted                0 bytes"]);
     // On stdin, from the position up to which others have read.
     let (_folder, file) = folder_with(&[7; 100_000]);
     let peer = format!(
@@ -165,7 +165,7 @@ fn a_capture_never_overwrites_the_input() {
         let args = ["send", "--json", "--peer", "echo started", "10.77.0.1:5000"];
         let files = ["--pcap", text(capture), text(input)];
         let done = run(lastbyte(&[&args, &files[..]].concat()));
-        let done = done.says(2, &["--pcap", text(capture), "the input", "same file"]);
+        let done = done.ended_with(2, &["--pcap", text(capture), "the input", "same file"]);
         assert_eq!(done.stdout, "");
         assert!(!done.stderr.contains("started"), "{done:#?}");
         assert_eq!(fs::read(&file).expect("there"), CONTENT);
@@ -177,7 +177,7 @@ fn a_capture_never_overwrites_standard_input() {
     let args = ["send", "--peer", "true", "10.77.0.1:5000", "--pcap"];
     let mut command = lastbyte(&[&args, &[text(&file)][..]].concat());
     command.stdin(File::open(&file).expect("there"));
-    run(command).says(2, &["--pcap", "the input"]);
+    run(command).ended_with(2, &["--pcap", "the input"]);
     assert_eq!(fs::read(&file).expect("there"), CONTENT);
 }
 
@@ -186,7 +186,7 @@ fn a_capture_must_not_go_where_the_report_goes() {
     let script = r#""$0" send --json --peer true 10.77.0.1:5000 --pcap "$1" </dev/null >>"$1""#;
     let mut command = std::process::Command::new("sh");
     command.args(["-c", script, crate::common::LASTBYTE, text(&file)]);
-    run(command).says(2, &["--pcap", "stdout"]);
+    run(command).ended_with(2, &["--pcap", "stdout"]);
     assert_eq!(fs::read(&file).expect("there"), CONTENT);
 }
 
@@ -195,7 +195,7 @@ fn a_capture_on_stdout_must_not_overwrite_the_input() {
     let script = r#""$0" send --peer true 10.77.0.1:5000 --pcap - "$1" >>"$1""#;
     let mut command = std::process::Command::new("sh");
     command.args(["-c", script, crate::common::LASTBYTE, text(&file)]);
-    run(command).says(2, &["--pcap", "the input"]);
+    run(command).ended_with(2, &["--pcap", "the input"]);
     assert_eq!(fs::read(&file).expect("there"), CONTENT);
 }
 
@@ -209,7 +209,7 @@ fn a_ladder_and_a_capture_must_be_different_files() {
         let args = ["sim", "--profile", "lan", "--seed", "3"];
         let files = ["--ladder", text(ladder), "--pcap", text(capture)];
         let done = run(lastbyte(&[&args, &files[..]].concat()));
-        let done = done.says(2, &["--ladder", "--pcap", "same file"]);
+        let done = done.ended_with(2, &["--ladder", "--pcap", "same file"]);
         assert_eq!(done.stdout, "");
         assert_eq!(fs::read(&file).expect("there"), CONTENT);
         assert!(!new.exists(), "nothing is left of a refused command");
@@ -221,6 +221,6 @@ fn a_ladder_must_not_go_where_the_text_goes() {
     let script = r#""$0" sim --profile lan --seed 3 --log --ladder "$1" >>"$1""#;
     let mut command = std::process::Command::new("sh");
     command.args(["-c", script, crate::common::LASTBYTE, text(&file)]);
-    run(command).says(2, &["--ladder", "stdout"]);
+    run(command).ended_with(2, &["--ladder", "stdout"]);
     assert_eq!(fs::read(&file).expect("there"), CONTENT);
 }

@@ -27,15 +27,15 @@ fn send_to(mode: &str) -> Done {
 
 fn a_server_that_answers_late_gets_a_rst() {
     let report = send_to("late").reports(0, "finished");
-    let said = &report.done.stderr;
-    assert!(said.contains("peer got an error"), "{report:#?}");
+    let stderr = &report.done.stderr;
+    assert!(stderr.contains("peer got an error"), "{report:#?}");
 }
 
 fn a_server_that_reads_late_gets_every_byte() {
     let report = send_to("crawl").reports(0, "finished");
     let len = std::fs::metadata("Cargo.toml").expect("ours").len();
-    let said = &report.done.stderr;
-    assert!(said.contains(&format!("peer got {len}")), "{report:#?}");
+    let stderr = &report.done.stderr;
+    assert!(stderr.contains(&format!("peer got {len}")), "{report:#?}");
 }
 
 /// A run that is killed during a transfer. After it, `has_offload` returns whether the
@@ -73,11 +73,11 @@ fn offload_that_a_killed_run_left_is_found_and_repaired_by_the_next() {
              if has_offload; then echo 'it is still there' >&2; fi"
         ))
         .reports(0, "finished");
-        let said = &report.done.stderr;
-        assert!(!said.contains("the premise is wrong"), "{report:#?}");
-        assert!(said.contains("killed"), "{report:#?}");
-        assert!(said.contains("repaired"), "{report:#?}");
-        assert!(!said.contains("it is still there"), "{report:#?}");
+        let stderr = &report.done.stderr;
+        assert!(!stderr.contains("the premise is wrong"), "{report:#?}");
+        assert!(stderr.contains("killed"), "{report:#?}");
+        assert!(stderr.contains("repaired"), "{report:#?}");
+        assert!(!stderr.contains("it is still there"), "{report:#?}");
     }
 }
 

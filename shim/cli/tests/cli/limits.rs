@@ -33,8 +33,8 @@ fn a_closed_stdin_is_an_error_and_sends_nothing() {
     let report = script("$lastbyte send --json --peer \"$peer\" 10.77.0.1:5000 <&-")
         .reports(1, None::<&str>)
         .counts(0, 0);
-    let said = &report.done.stderr;
-    assert!(said.contains("standard input is closed"), "{report:#?}");
+    let stderr = &report.done.stderr;
+    assert!(stderr.contains("standard input is closed"), "{report:#?}");
     // An empty input is empty, however it was opened.
     for how in ["</dev/null", "<>/dev/null"] {
         let text = format!(
@@ -61,11 +61,12 @@ fn a_closed_stdout_is_an_error_if_something_is_written_to_it() {
         "--help".to_owned(),
         "--version".to_owned(),
     ] {
-        script(&format!("$lastbyte {command} >&-")).says(1, &["standard output is closed"]);
+        script(&format!("$lastbyte {command} >&-")).ended_with(1, &["standard output is closed"]);
     }
-    script(&format!("$lastbyte send {to} >&-")).says(0, &["finished"]);
+    script(&format!("$lastbyte send {to} >&-")).ended_with(0, &["finished"]);
     // A full stdout is an error too.
-    script(&format!("$lastbyte send --json {to} >/dev/full")).says(1, &["printing the report"]);
+    script(&format!("$lastbyte send --json {to} >/dev/full"))
+        .ended_with(1, &["printing the report"]);
 }
 
 /// Runs the command with at most this many processes and threads. The limit does not
@@ -174,7 +175,7 @@ fn a_limit_of_file_sizes_is_an_error_of_every_command() {
         format!("sim --seed 3 --ladder {path}/ladder.svg"),
         format!("sim --seed 3 --pcap {path}/run.pcap"),
     ] {
-        script(&format!("ulimit -f 0; $lastbyte {command}")).says(1, &["File too large"]);
+        script(&format!("ulimit -f 0; $lastbyte {command}")).ended_with(1, &["File too large"]);
     }
     let usage = script(&format!(
         "ulimit -f 0; $lastbyte send --nope 2>{path}/errors"

@@ -79,7 +79,7 @@ fn with_utf8_units_are_written_as_usual() {
     for locale in WITH_UTF8 {
         let mut command = lastbyte(&WITH_MICROSECONDS);
         command.envs(locale);
-        let done = run(command).says(0, &[]);
+        let done = run(command).ended_with(0, &[]);
         assert!(done.stdout.contains("\u{b5}s"), "{locale:?}, {done:#?}");
     }
 }

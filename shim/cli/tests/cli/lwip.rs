@@ -56,9 +56,9 @@ const NETWORK: &str = "
 
 /// Starts lwIP, and when it is up the command, with the arguments of the script.
 const BOTH: &str = r#"
-    : >"$folder/said"
-    "$peer" theirs "$folder/copy" $role >>"$folder/said" &
-    until grep -q ready "$folder/said"; do
+    : >"$folder/printed"
+    "$peer" theirs "$folder/copy" $role >>"$folder/printed" &
+    until grep -q ready "$folder/printed"; do
         kill -0 $!
         sleep 0.02
     done
@@ -137,7 +137,7 @@ fn peer() -> &'static Path {
 struct Run {
     done: Done,
     /// What lwIP's program printed.
-    said: String,
+    printed: String,
     /// What lwIP's application read.
     copy: Vec<u8>,
     /// What the command had to send, or its beginning.
@@ -162,12 +162,15 @@ fn against(role: &str, command: &[&str], after_target: &[&str], content: Vec<u8>
         .env("role", role)
         .stdin(Stdio::null());
     let done = run(unshare);
-    let said = std::fs::read_to_string(folder.path().join("said")).unwrap_or_default();
+    let printed = std::fs::read_to_string(folder.path().join("printed")).unwrap_or_default();
     let copy = std::fs::read(folder.path().join("copy")).unwrap_or_default();
-    assert!(said.starts_with("ready"), "lwIP did not start: {done:#?}");
+    assert!(
+        printed.starts_with("ready"),
+        "lwIP did not start: {done:#?}"
+    );
     Run {
         done,
-        said,
+        printed,
         copy,
         content,
     }
@@ -211,7 +214,7 @@ impl Run {
     #[track_caller]
     fn reports(self, code: i32, cause: &str) -> Compared {
         let report = self.done.reports(code, cause);
-        let took = self.said.lines().find_map(|line| {
+        let took = self.printed.lines().find_map(|line| {
             let counts = line.strip_prefix("took application=")?;
             let (application, tcp) = counts.split_once(" tcp=")?;
             Some((application.parse().ok()?, tcp.parse().ok()?))

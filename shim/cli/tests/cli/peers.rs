@@ -38,8 +38,8 @@ fn a_peer_that_still_reads_may_finish() {
         let report = send(&peer("slow 12000"), &args).reports(0, "finished");
         let report = report.counts(100_000, 100_000);
         assert_eq!(report.value["peer"], "finished", "{report:#?}");
-        let said = &report.done.stderr;
-        assert!(said.contains("peer got 100000"), "{report:#?}");
+        let stderr = &report.done.stderr;
+        assert!(stderr.contains("peer got 100000"), "{report:#?}");
     }
 }
 
@@ -48,8 +48,8 @@ fn a_background_process_of_the_shell_may_finish_too() {
     let path = file.path().to_str().expect("UTF-8");
     let command = format!("({}) &", peer("slow 12000"));
     let report = send(&command, &["--tx-buffer", "1MiB", path]).reports(0, "finished");
-    let said = &report.done.stderr;
-    assert!(said.contains("peer got 100000"), "{report:#?}");
+    let stderr = &report.done.stderr;
+    assert!(stderr.contains("peer got 100000"), "{report:#?}");
 }
 
 fn a_peer_without_progress_is_terminated_and_the_run_fails() {
@@ -57,12 +57,12 @@ fn a_peer_without_progress_is_terminated_and_the_run_fails() {
     for quiet in [&[][..], &["--quiet"]] {
         let report = send(&command, &[quiet, &["Cargo.toml"]].concat()).reports(1, "finished");
         assert_eq!(report.value["peer"], "terminated", "{report:#?}");
-        let said = &report.done.stderr;
-        assert!(said.contains("--peer-grace"), "{report:#?}");
+        let stderr = &report.done.stderr;
+        assert!(stderr.contains("--peer-grace"), "{report:#?}");
     }
     // The text report shows it too.
     let args = ["send", "--peer", &command, "10.77.0.1:5000", "Cargo.toml"];
-    run(lastbyte(&args)).says(1, &["finished", "had to be terminated"]);
+    run(lastbyte(&args)).ended_with(1, &["finished", "had to be terminated"]);
     // A connection that ended badly keeps its exit code.
     let report = send(&peer("stop"), &["--call-timeout", "1s", "/dev/zero"]);
     let report = report.reports(7, "not_reading");

@@ -159,8 +159,8 @@ fn a_file_size_limit_only_stops_the_capture() {
     let mut command = std::process::Command::new("sh");
     command.args(["-c", &script]).stdin(Stdio::null());
     let report = run(command).reports(0, "finished").counts(200_000, 200_000);
-    let said = &report.done.stderr;
-    assert!(said.contains("the capture is incomplete"), "{report:#?}");
+    let stderr = &report.done.stderr;
+    assert!(stderr.contains("the capture is incomplete"), "{report:#?}");
 }
 
 fn a_hangup_that_is_ignored_stays_ignored() {

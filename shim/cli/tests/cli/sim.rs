@@ -41,7 +41,7 @@ fn frames(done: &Done) -> usize {
 }
 
 fn a_short_run_has_no_findings_and_prints_its_numbers() {
-    let done = sim(&["--seeds", "0..70", "--jobs", "2"]).says(0, &[]);
+    let done = sim(&["--seeds", "0..70", "--jobs", "2"]).ended_with(0, &[]);
     for words in [
         "70 seeds of lan, wifi, lte, satellite, rotten, hostile, slow, outage, calls, transfer",
         ": 0 findings",
@@ -57,14 +57,14 @@ fn a_short_run_has_no_findings_and_prints_its_numbers() {
 }
 
 fn a_seed_gives_the_same_run_again() {
-    let once = || sim(&["--profile", "rotten", "--seed", "7"]).says(0, &[]);
+    let once = || sim(&["--profile", "rotten", "--seed", "7"]).ended_with(0, &[]);
     let (first, other) = (once(), sim(&["--profile", "rotten", "--seed", "8"]));
     assert_eq!(first.stdout, once().stdout);
     assert_ne!(hash(&first), hash(&other));
 }
 
 fn seeds_and_threads_give_the_same_hash() {
-    let swept = |jobs| hash(&sim(&["--seeds", "100..200", "--jobs", jobs]).says(0, &[]));
+    let swept = |jobs| hash(&sim(&["--seeds", "100..200", "--jobs", jobs]).ended_with(0, &[]));
     assert_eq!(swept("1"), swept("3"));
 }
 
@@ -72,7 +72,7 @@ fn a_ladder_is_an_svg() {
     let place = tempfile::tempdir().expect("a directory");
     let path = place.path().join("run.svg");
     let path = path.to_str().expect("a name");
-    let done = sim(&["--profile", "wifi", "--seed", "3", "--ladder", path]).says(0, &[]);
+    let done = sim(&["--profile", "wifi", "--seed", "3", "--ladder", path]).ended_with(0, &[]);
     let picture = fs::read_to_string(path).expect("the picture");
     let document = roxmltree::Document::parse(&picture).expect("well-formed");
     assert!(document.root_element().has_tag_name("svg"));
@@ -84,7 +84,7 @@ fn other_programs_can_read_a_capture() {
     let path = place.path().join("run.pcap");
     let path = path.to_str().expect("a name");
     // Nothing is lost on the way to us or arrives twice, so the capture has all frames.
-    let done = sim(&["--profile", "lan", "--seed", "9", "--pcap", path]).says(0, &[]);
+    let done = sim(&["--profile", "lan", "--seed", "9", "--pcap", path]).ended_with(0, &[]);
     let readers: [(&str, &[&str]); 2] = [
         (
             "tshark",
@@ -101,7 +101,7 @@ fn other_programs_can_read_a_capture() {
         let read_with = |more: &[&str]| {
             let mut command = std::process::Command::new(program);
             command.args(args).args(more);
-            run(command).says(0, &[])
+            run(command).ended_with(0, &[])
         };
         let lines = if program == "tshark" {
             let bad = "_ws.malformed || tcp.checksum.status == Bad";
@@ -120,7 +120,7 @@ fn other_programs_can_read_a_capture() {
 }
 
 fn a_log_has_every_frame() {
-    let done = sim(&["--profile", "lan", "--seed", "9", "--log"]).says(0, &[]);
+    let done = sim(&["--profile", "lan", "--seed", "9", "--log"]).ended_with(0, &[]);
     let arrows = ["-->", "<--", "<<<"];
     let lines = done.stdout.lines();
     let shown = lines.filter(|line| arrows.iter().any(|arrow| line.contains(arrow)));
@@ -128,7 +128,7 @@ fn a_log_has_every_frame() {
 }
 
 fn coverage_is_a_table() {
-    let done = sim(&["--seeds", "0..70", "--coverage"]).says(0, &[]);
+    let done = sim(&["--seeds", "0..70", "--coverage"]).ended_with(0, &[]);
     for row in ["T001", "T153"] {
         assert!(done.stdout.contains(row), "{row} in {done:#?}");
     }
@@ -136,15 +136,15 @@ fn coverage_is_a_table() {
 
 fn the_last_possible_seeds_are_run_once() {
     let last = ["--seeds", "18446744073709551577..18446744073709551615"];
-    let done = sim(&[&last, &["--jobs", "1"][..]].concat()).says(0, &[]);
+    let done = sim(&[&last, &["--jobs", "1"][..]].concat()).ended_with(0, &[]);
     assert!(done.stdout.contains("38 seeds of"), "{done:#?}");
-    let other = sim(&[&last, &["--jobs", "3"][..]].concat()).says(0, &[]);
+    let other = sim(&[&last, &["--jobs", "3"][..]].concat()).ended_with(0, &[]);
     assert_eq!(hash(&done), hash(&other));
 }
 
 fn jobs_without_work_start_no_threads() {
-    // The seeds are handed out 32 at a time.
-    let done = sim(&["--seeds", "0..70", "--jobs", "1000000000"]).says(0, &[]);
+    // A thread gets 32 seeds at a time.
+    let done = sim(&["--seeds", "0..70", "--jobs", "1000000000"]).ended_with(0, &[]);
     assert!(done.stdout.contains("of 3 threads)"), "{done:#?}");
     assert!(done.stdout.contains("70 seeds of"), "{done:#?}");
 }
@@ -172,7 +172,7 @@ fn bad_arguments_are_usage_errors() {
         (&["--seed", "1", "--coverage"], "--coverage"),
     ];
     for (args, word) in cases {
-        let done = sim(args).says(2, &[word]);
+        let done = sim(args).ended_with(2, &[word]);
         assert_eq!(done.stdout, "", "{args:?}");
     }
 }
@@ -180,6 +180,6 @@ fn bad_arguments_are_usage_errors() {
 fn a_file_that_cannot_be_written_is_named() {
     for flag in ["--ladder", "--pcap"] {
         let path = "/no/such/place/file";
-        sim(&["--seed", "1", flag, path]).says(1, &["cannot write", path]);
+        sim(&["--seed", "1", flag, path]).ended_with(1, &["cannot write", path]);
     }
 }

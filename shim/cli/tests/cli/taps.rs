@@ -90,5 +90,5 @@ fn a_tap_in_use_is_reported() {
          kill %1; wait
          exit $code"
     ))
-    .says(1, &["in use"]);
+    .ended_with(1, &["in use"]);
 }

@@ -204,8 +204,8 @@ fn an_unread_capture_does_not_block_a_run() {
     let args = ["send", "--json", "--pcap", name, "--peer", &all];
     let command = lastbyte(&[&args[..], &["10.77.0.1:5000", "Cargo.toml"]].concat());
     let report = start(command).finish().reports(0, "finished");
-    let said = &report.done.stderr;
-    assert!(said.contains("the capture is incomplete"), "{report:#?}");
+    let stderr = &report.done.stderr;
+    assert!(stderr.contains("the capture is incomplete"), "{report:#?}");
     let stop = peer("stop");
     let args = ["send", "--json", "--pcap", name, "--peer", &stop];
     let command = lastbyte(&[&args[..], &["10.77.0.1:5000", "/dev/zero"]].concat());
@@ -242,12 +242,12 @@ fn a_capture_can_go_to_stdout_if_nothing_else_does() {
     let sent = fs::metadata("Cargo.toml").expect("the input").len() as usize;
     assert!(capture.len() > sent + 500, "{} bytes", capture.len());
     let done = start(lastbyte(&[&args[..], &["Cargo.toml", "--json"]].concat())).finish();
-    done.says(2, &["--json", "--pcap -"]);
+    done.ended_with(2, &["--json", "--pcap -"]);
     let (_ours, theirs) = terminal();
     let command = lastbyte(&[&args[..], &["Cargo.toml"]].concat());
     start_with(command, theirs.into(), Stdio::piped())
         .finish()
-        .says(2, &["terminal"]);
+        .ended_with(2, &["terminal"]);
 }
 
 fn a_run_waits_for_an_unread_stdout_until_a_signal() {

@@ -27,14 +27,14 @@ fn protocol_test(args: &[&str]) -> Done {
 }
 
 fn a_good_server_passes() {
-    let done = protocol_test(&[]).says(0, &["line 10: beat"]);
+    let done = protocol_test(&[]).ended_with(0, &["line 10: beat"]);
     assert!(done.stdout.ends_with("passed\n"), "{done:#?}");
 }
 
 fn a_server_that_closes_early_or_never_starts_fails() {
     let early = format!("python3 {} 4", folder().join("server.py").display());
-    protocol_test(&[&early]).says(1, &["FAILED", "ended with 3 in place of 0"]);
-    protocol_test(&["false"]).says(1, &["FAILED", "does not start"]);
+    protocol_test(&[&early]).ended_with(1, &["FAILED", "ended with 3 in place of 0"]);
+    protocol_test(&["false"]).ended_with(1, &["FAILED", "does not start"]);
 }
 
 fn the_workflow_runs_existing_commands() {

@@ -59,7 +59,7 @@ pub struct Done {
 impl Done {
     /// Checks the exit code, and that stderr contains every word.
     #[track_caller]
-    pub fn says(self, code: i32, words: &[&str]) -> Self {
+    pub fn ended_with(self, code: i32, words: &[&str]) -> Self {
         assert_eq!(self.code, Some(code), "{self:#?}");
         for word in words {
             assert!(self.stderr.contains(word), "{word:?} in {self:#?}");

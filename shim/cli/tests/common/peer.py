@@ -10,8 +10,8 @@ Modes: all       reads to the end and prints how much it got
        stop      accepts, and never reads
        slow N    reads N bytes a second to the end and prints how much it got; more than
                  100,000 bytes may wait for it
-       late      reads to the end, waits 2 s, and prints whether its answer found
-                 nobody any more
+       late      reads to the end, waits 2 s, and prints whether its answer
+                 was refused
        crawl     waits 2 s, reads to the end, and prints how much it got
        lose DEV  reads a byte, then takes the addresses from its device
        full      listens, with a queue that is full already
@@ -54,7 +54,7 @@ def main():
     listener = socket.socket(family)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if mode == "slow":
-        # So much may wait to be read.
+        # This limits what may wait to be read.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 200_000)
     listener.bind((address, port))
     if mode == "full":

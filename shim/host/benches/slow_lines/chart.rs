@@ -22,7 +22,7 @@ const BOTTOM: f64 = HEIGHT - 62.0;
 const HIGHEST: f64 = 35.0;
 /// The distance between two horizontal lines, in seconds.
 const STEP: usize = 5;
-/// The width of a bar, and the gap beside it.
+/// The width of a bar, and the gap next to it.
 const BAR: f64 = 40.0;
 const GAP: f64 = 8.0;
 

@@ -157,8 +157,8 @@ fn grid(
 
 /// The explanation of the columns of [`grid`].
 const GRID: &str = "bare: a loop that polls only when its buffer is full; polling: one that polls at each\n\
-    write. lastbyte looks for what has arrived before each write, for it is to refuse the\n\
-    first one after a FIN, and sends at once.";
+    write. lastbyte receives before each write, to refuse the first one after a FIN, and\n\
+    sends at once.";
 
 /// Every buffer with every size of writes, over a TAP, where receiving and sending are a
 /// system call each.
@@ -231,7 +231,7 @@ pub fn loopback(arguments: &Arguments, content: &Content) -> Result<(), Failure>
 /// Plain writes and announced ones, compared with the kernel's TCP.
 pub fn send(arguments: &Arguments, content: &Content) -> Result<(), Failure> {
     println!(
-        "\nOver a TAP (tso) to the kernel, with a buffer of 1 MiB, beside the kernel's own `send` over\n\
+        "\nOver a TAP (tso) to the kernel, with a buffer of 1 MiB, compared with the kernel's `send` over\n\
          loopback: microseconds of a write, and how many times as fast as `send`\n\n\
          {:>9} {:>9} {:>9} {:>8} {:>11} {:>8} {:>7} {:>7} {:>11}",
         "write",

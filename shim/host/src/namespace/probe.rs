@@ -162,10 +162,10 @@ pub fn user_namespace() -> Probe {
     match tried {
         Ok(output) if output.status.success() => Probe::good(name, "allowed to this user"),
         Ok(output) => {
-            let said = String::from_utf8_lossy(&output.stderr);
+            let stderr = String::from_utf8_lossy(&output.stderr);
             let is_too_many = ["No space left on device", "Too many users"]
                 .iter()
-                .any(|errno| said.contains(errno));
+                .any(|errno| stderr.contains(errno));
             let error = match is_too_many {
                 true => NamespaceError::TooMany,
                 false => NamespaceError::Forbidden,

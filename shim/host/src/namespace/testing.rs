@@ -93,11 +93,11 @@ fn run_alone() {
         Ok(output) => output,
         Err(error) => return skip(&format!("starting the test once more: {error}")),
     };
-    let said = String::from_utf8_lossy(&output.stdout);
-    print!("{said}");
+    let printed = String::from_utf8_lossy(&output.stdout);
+    print!("{printed}");
     eprint!("{}", String::from_utf8_lossy(&output.stderr));
     // Zero tests would also be a success.
-    let has_run = said.contains("1 passed");
+    let has_run = printed.contains("1 passed");
     assert!(
         output.status.success() && has_run,
         "{name}, as root of a user namespace: {}",

@@ -257,7 +257,7 @@ fn withstand(offload: Offload) {
     };
     lab_over(offload, adapt, |lab| {
         // A small window, so that many of our bytes have to wait.
-        let script = "c.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32768); drain(); say()";
+        let script = "c.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32768); drain(); report()";
         let mut peer = Peer::serving(script);
         // If a peer closes its window, drops what is in flight, and opens the window
         // again, smoltcp loses its timer; and a forger in the window resets its count of

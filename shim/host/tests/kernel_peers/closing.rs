@@ -87,7 +87,7 @@ fn the_first_write_after_a_fin_is_refused() {
 
 fn closes_with_unread_data() {
     lab(|lab| {
-        let script = "take(1000); say(); time.sleep(0.3); c.close(); hang()";
+        let script = "take(1000); report(); time.sleep(0.3); c.close(); hang()";
         let mut peer = Peer::serving(script);
         let id = lab.connect(&mut peer, quick().build().unwrap());
         let error = write_until_refused(lab, id);
@@ -101,7 +101,7 @@ fn closes_with_unread_data() {
 
 fn lingers_for_zero_seconds() {
     lab(|lab| {
-        let script = "take(100000); say()
+        let script = "take(100000); report()
 c.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0)); c.close(); hang()";
         let mut peer = Peer::serving(script);
         let id = lab.connect(&mut peer, quick().build().unwrap());
@@ -118,7 +118,7 @@ c.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0)); c.cl
 
 fn shuts_down_writing_default() {
     lab(|lab| {
-        let script = "c.shutdown(socket.SHUT_WR); drain(); say()";
+        let script = "c.shutdown(socket.SHUT_WR); drain(); report()";
         let mut peer = Peer::serving(script);
         let id = lab.connect(&mut peer, quick().build().unwrap());
         let error = write_until_refused(lab, id);
@@ -134,7 +134,7 @@ fn shuts_down_writing_default() {
 
 fn shuts_down_writing_half_close() {
     lab(|lab| {
-        let script = "c.shutdown(socket.SHUT_WR); drain(); say()";
+        let script = "c.shutdown(socket.SHUT_WR); drain(); report()";
         let mut peer = Peer::serving(script);
         let options = quick().on_peer_fin(OnPeerFin::HalfClose).build();
         let id = lab.connect(&mut peer, options.unwrap());
@@ -151,7 +151,7 @@ fn shuts_down_writing_half_close() {
 
 fn shuts_down_both() {
     lab(|lab| {
-        let script = "take(1000); c.shutdown(socket.SHUT_RDWR); say(); hang()";
+        let script = "take(1000); c.shutdown(socket.SHUT_RDWR); report(); hang()";
         let mut peer = Peer::serving(script);
         let id = lab.connect(&mut peer, quick().build().unwrap());
         let mut writer = lab.stack.writer(id).unwrap();
@@ -188,7 +188,7 @@ fn killed_in_mid_transfer() {
 
 fn packets_dropped_in_mid_stream() {
     lab(|lab| {
-        let mut peer = Peer::serving("drain(); say()");
+        let mut peer = Peer::serving("drain(); report()");
         let id = lab.connect(&mut peer, quick().build().unwrap());
         let mut writer = lab.stack.writer(id).unwrap();
         writer.write_all(&content(200_000)).unwrap();

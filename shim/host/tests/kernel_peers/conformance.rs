@@ -63,7 +63,7 @@ fn target_with(
     test: impl FnOnce(&mut Target<'_, '_, '_>) + Send,
 ) {
     lab_with(adapt, |lab| {
-        let mut peer = Peer::serving("drain(); say()");
+        let mut peer = Peer::serving("drain(); report()");
         let id = lab.connect(&mut peer, quick().build().unwrap());
         let mut writer = lab.stack.writer(id).unwrap();
         writer.write_all(&content(1_000)).unwrap();
@@ -197,7 +197,7 @@ fn row_12_syn_in_synchronized_challenged() {
 
 fn row_13_ack_beyond_snd_nxt() {
     lab(|lab| {
-        let mut peer = Peer::serving("drain(); say()");
+        let mut peer = Peer::serving("drain(); report()");
         let options = quick().call_timeout(Duration::from_millis(500)).build();
         let id = lab.connect(&mut peer, options.unwrap());
         peer.signal("STOP");
@@ -282,7 +282,7 @@ fn row_16_fin_with_data_beyond_the_window() {
 
 fn row_19_data_after_fin() {
     lab(|lab| {
-        let mut peer = Peer::serving("c.shutdown(socket.SHUT_WR); drain(); say()");
+        let mut peer = Peer::serving("c.shutdown(socket.SHUT_WR); drain(); report()");
         let options = quick().on_peer_fin(OnPeerFin::HalfClose).build();
         let id = lab.connect(&mut peer, options.unwrap());
         lab.stack.run_for(Duration::from_millis(200));

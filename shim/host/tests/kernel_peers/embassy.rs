@@ -145,7 +145,7 @@ fn connect(
 
 fn embassy_driver_carries_every_byte() {
     lab(8192, |namespace, stack| {
-        let mut peer = Peer::serving("drain(); say()");
+        let mut peer = Peer::serving("drain(); report()");
         let id = connect(namespace, stack, &mut peer, quick().build().unwrap());
         let data = content(2_000_000);
         let mut writer = stack.writer(id).unwrap();
@@ -166,7 +166,7 @@ fn embassy_driver_carries_every_byte() {
 
 fn embassy_driver_lets_the_first_write_after_the_fin_be_refused() {
     lab(65_536, |namespace, stack| {
-        let mut peer = Peer::serving("take(5); c.close(); say()");
+        let mut peer = Peer::serving("take(5); c.close(); report()");
         let id = connect(namespace, stack, &mut peer, quick().build().unwrap());
         stack.writer(id).unwrap().write_all(b"hello").unwrap();
         assert_eq!(peer.received().bytes, 5);
@@ -183,7 +183,7 @@ fn embassy_driver_lets_a_reset_be_reported() {
     lab(65_536, |namespace, stack| {
         // To close with unread data sends a RST.
         let mut peer = Peer::serving(
-            "while len(c.recv(99, socket.MSG_PEEK)) < 5: pass\ntake(1); c.close(); say()",
+            "while len(c.recv(99, socket.MSG_PEEK)) < 5: pass\ntake(1); c.close(); report()",
         );
         let id = connect(namespace, stack, &mut peer, quick().build().unwrap());
         stack.writer(id).unwrap().write_all(b"hello").unwrap();
@@ -220,7 +220,7 @@ fn embassy_driver_wakes_a_blocked_write() {
 
 fn embassy_driver_sleeps_while_nothing_happens() {
     lab(8192, |namespace, stack| {
-        let mut peer = Peer::serving("drain(); say()");
+        let mut peer = Peer::serving("drain(); report()");
         let id = connect(namespace, stack, &mut peer, quick().build().unwrap());
         stack.writer(id).unwrap().write_all(b"hello").unwrap();
         stack.writer(id).unwrap().flush().unwrap();

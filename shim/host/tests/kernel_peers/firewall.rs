@@ -102,7 +102,7 @@ fn row_23_connect_timeout() {
 
 fn row_32_icmp_soft_while_connecting() {
     lab(|lab| {
-        let mut peer = Peer::serving("drain(); say()");
+        let mut peer = Peer::serving("drain(); report()");
         lab.wait_listening(&mut peer, server());
         filter("tcp dport 5000 reject with icmp type host-unreachable", "");
         let options = quick().build().unwrap();
@@ -148,7 +148,7 @@ fn row_33_icmp_hard_while_connecting() {
 
 fn row_33_icmp_hard_on_an_open_connection() {
     lab(|lab| {
-        let mut peer = Peer::serving("drain(); say()");
+        let mut peer = Peer::serving("drain(); report()");
         let id = open(lab, &mut peer, quick().build().unwrap());
         filter("tcp dport 5000 reject with icmp type port-unreachable", "");
         let data = content(50_000);
@@ -170,7 +170,7 @@ fn row_37_simultaneous_close() {
     lab(|lab| {
         let script = "import signal
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
-take(1000); say(); signal.sigwait([signal.SIGUSR1])
+take(1000); report(); signal.sigwait([signal.SIGUSR1])
 c.close(); print('closed', flush=True); hang()";
         let mut peer = Peer::serving(script);
         let id = open(lab, &mut peer, quick().build().unwrap());
@@ -205,7 +205,7 @@ c.close(); print('closed', flush=True); hang()";
 
 fn row_38_last_ack_lost() {
     lab(|lab| {
-        let mut peer = Peer::serving("drain(); say(); hang()");
+        let mut peer = Peer::serving("drain(); report(); hang()");
         let options = quick().finish_timeout(Duration::from_millis(1_500)).build();
         let id = open(lab, &mut peer, options.unwrap());
         filter("", DROP_ITS);

@@ -57,21 +57,21 @@ fn deliver(lab: &mut Lab<'_, '_>, mut peer: Peer, server: IpEndpoint, data: &[u8
 
 fn reads_all_then_closes() {
     lab(|lab| {
-        let peer = Peer::serving("drain(); c.close(); say()");
+        let peer = Peer::serving("drain(); c.close(); report()");
         deliver(lab, peer, server(), &content(300_000));
     });
 }
 
 fn reads_all_over_ipv6() {
     lab(|lab| {
-        let peer = Peer::serving_v6("drain(); c.close(); say()");
+        let peer = Peer::serving_v6("drain(); c.close(); report()");
         deliver(lab, peer, (KERNEL_V6, PORT).into(), &content(300_000));
     });
 }
 
 fn a_hundred_mebibytes_arrive_as_sent() {
     lab(|lab| {
-        let peer = Peer::serving("drain(); say()");
+        let peer = Peer::serving("drain(); report()");
         deliver(lab, peer, server(), &content(100 << 20));
     });
 }
@@ -82,7 +82,7 @@ fn everything_arrives_with_less_offload() {
             offload,
             |_| (),
             |lab| {
-                let peer = Peer::serving("drain(); say()");
+                let peer = Peer::serving("drain(); report()");
                 deliver(lab, peer, server(), &content(10 << 20));
             },
         );
@@ -97,7 +97,7 @@ while True:
     data = c.recv(65536)
     if not data: break
     note(data); time.sleep(0.02)
-say()";
+report()";
         deliver(lab, Peer::serving(script), server(), &content(2_000_000));
     });
 }
@@ -105,7 +105,7 @@ say()";
 fn stopped_for_seconds_and_continued() {
     lab(|lab| {
         let data = content(8_000_000);
-        let mut peer = Peer::serving("drain(); say()");
+        let mut peer = Peer::serving("drain(); report()");
         let options = quick().call_timeout(Duration::from_millis(1_500)).build();
         let id = lab.connect(&mut peer, options.unwrap());
         peer.signal("STOP");
@@ -154,7 +154,7 @@ fn blocked_on_a_slow_reader_burns_no_cpu() {
 
 fn idle_for_longer_than_the_user_timeout() {
     lab(|lab| {
-        let mut peer = Peer::serving("drain(); say()");
+        let mut peer = Peer::serving("drain(); report()");
         let id = lab.connect(&mut peer, quick().build().unwrap());
         let mut writer = lab.stack.writer(id).unwrap();
         writer.write_all(b"before ").unwrap();

@@ -53,7 +53,7 @@ fn run(words: &str) {
 /// Starts a peer beyond the router, which sends its ICMP errors or not.
 #[track_caller]
 fn via_router(lab: &mut Lab<'_, '_>, is_v6: bool, has_icmp: bool) -> Peer {
-    let mut peer = Peer::apart(is_v6, "print('up'); c, _ = s.accept(); drain(); say()");
+    let mut peer = Peer::apart(is_v6, "print('up'); c, _ = s.accept(); drain(); report()");
     assert_eq!(peer.line(), "up");
     let pid = peer.child.id();
     run(&format!(

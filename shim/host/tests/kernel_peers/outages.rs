@@ -49,7 +49,7 @@ fn assert_delivered(lab: &mut Lab<'_, '_>, id: ConnectionId, peer: &mut Peer, by
 
 fn an_outage_while_connecting() {
     lab(|lab| {
-        let mut peer = Peer::serving("drain(); say()");
+        let mut peer = Peer::serving("drain(); report()");
         lab.wait_listening(&mut peer, server());
         let options = quick().connect_timeout(LIMIT).build().unwrap();
         load_rules(DROP_OURS, DROP_ITS);
@@ -66,7 +66,7 @@ fn an_outage_while_connecting() {
 
 fn an_outage_of_an_open_connection() {
     lab(|lab| {
-        let mut peer = Peer::serving("drain(); say()");
+        let mut peer = Peer::serving("drain(); report()");
         let options = quick().user_timeout(LIMIT).call_timeout(PATIENCE);
         let id = lab.connect(&mut peer, options.build().unwrap());
         load_rules(DROP_OURS, DROP_ITS);
@@ -82,7 +82,7 @@ fn an_outage_of_an_open_connection() {
 
 fn an_outage_while_finishing() {
     lab(|lab| {
-        let mut peer = Peer::serving("drain(); say()");
+        let mut peer = Peer::serving("drain(); report()");
         let options = quick().finish_timeout(LIMIT).user_timeout(6 * LIMIT);
         let id = lab.connect(&mut peer, options.build().unwrap());
         load_rules(DROP_OURS, DROP_ITS);
@@ -101,7 +101,7 @@ fn an_outage_while_finishing() {
 
 fn a_link_that_comes_back() {
     lab(|lab| {
-        let mut peer = Peer::serving("drain(); say()");
+        let mut peer = Peer::serving("drain(); report()");
         let options = quick().user_timeout(6 * LIMIT).call_timeout(PATIENCE);
         let id = lab.connect(&mut peer, options.build().unwrap());
         lab.stack.set_link(false);

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 /// The beginning of every peer program: `s` listens, `take(n)` reads up to `n` bytes,
-/// `drain()` reads to the end, `say()` prints what was received.
+/// `drain()` reads to the end, `report()` prints what was received.
 const PRELUDE: &str = r#"
 import hashlib, socket, struct, sys, time
 PORT = 5000
@@ -22,7 +22,7 @@ def drain():
         data = c.recv(1 << 20)
         if not data: return
         note(data)
-def say():
+def report():
     print(got, digest.hexdigest(), flush=True)
 def hang():
     while True: time.sleep(60)

@@ -68,7 +68,7 @@ c.close(); print('reset', flush=True); hang()";
 fn row_17_fin_after_full_receive_buffer() {
     lab(|lab| {
         // Many times our receive buffer, and the FIN after it.
-        let script = "c.sendall(bytes(500000)); c.shutdown(socket.SHUT_WR); drain(); say()";
+        let script = "c.sendall(bytes(500000)); c.shutdown(socket.SHUT_WR); drain(); report()";
         let mut peer = Peer::serving(script);
         let id = lab.connect(&mut peer, quick().build().unwrap());
         let until = lab.now() + PATIENCE;
@@ -87,7 +87,7 @@ fn row_17_fin_after_full_receive_buffer() {
 
 fn row_27_zero_window_probe() {
     lab(|lab| {
-        let mut peer = Peer::serving("drain(); say()");
+        let mut peer = Peer::serving("drain(); report()");
         let options = quick().call_timeout(Duration::from_millis(500)).build();
         let id = lab.connect(&mut peer, options.unwrap());
         peer.signal("STOP");
@@ -127,7 +127,7 @@ fn row_27_zero_window_probe() {
 
 fn row_31_keep_alive() {
     lab(|lab| {
-        let mut peer = Peer::serving("drain(); say()");
+        let mut peer = Peer::serving("drain(); report()");
         let options = quick()
             .keep_alive(Duration::from_millis(500))
             .user_timeout(Duration::from_millis(1_800))
@@ -160,7 +160,7 @@ fn row_31_keep_alive() {
 fn row_39_half_open_discovery() {
     lab(|lab| {
         // In repair mode the kernel closes without a segment (19: TCP_REPAIR).
-        let script = "take(1000); say(); c.setsockopt(socket.IPPROTO_TCP, 19, 1)
+        let script = "take(1000); report(); c.setsockopt(socket.IPPROTO_TCP, 19, 1)
 c.close(); print('closed', flush=True); hang()";
         let mut peer = Peer::serving(script);
         let id = lab.connect(&mut peer, quick().build().unwrap());

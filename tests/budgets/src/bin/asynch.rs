@@ -19,7 +19,7 @@ use static_cell::{ConstStaticCell, StaticCell};
 
 budgets::program!(run);
 
-/// A clock of milliseconds; each look at it takes one.
+/// A clock of milliseconds, which each read advances by one.
 struct Time(Cell<u32>);
 
 impl Now for Time {
@@ -39,7 +39,7 @@ impl Alarm for Busy {
     }
 }
 
-/// Whether the client was woken. The runner is polled whenever it waits.
+/// Whether the client was woken. The runner is polled whenever the client waits.
 static WOKEN: AtomicBool = AtomicBool::new(false);
 static VTABLE: RawWakerVTable = RawWakerVTable::new(|_| RAW, |_| wake(), |_| wake(), |_| ());
 const RAW: RawWaker = RawWaker::new(core::ptr::null(), &VTABLE);
@@ -82,7 +82,7 @@ impl Client for Tasks<'_> {
         for connection in &mut self.connections {
             *connection = None;
             let opening = self.net.connect((PEER_ADDRESS, PORT), Options::DEFAULT);
-            // Whatever it was, the next write finds no connection and comes here.
+            // After any error, the next write finds no connection and comes here.
             *connection = block_on(&mut self.runner, opening).ok();
         }
     }

@@ -4,8 +4,8 @@ use crate::api;
 use crate::context::{Context, note, quietly, run, run_for, say, setting, succeeds};
 use crate::machine::{need_component, need_targets, want_network_tools};
 use crate::project::{
-    BUDGET_TARGETS, COMBINATIONS, CORTEX_M3, EXAMPLES, LIBRARY, OTHER_LIBRARIES, PIPE_LOOM, SMALLEST, TARGETS,
-    TRANSITIONS_PAGE, UNIFICATIONS,
+    BUDGET_TARGETS, COMBINATIONS, CORTEX_M3, EXAMPLES, LIBRARY, OTHER_LIBRARIES, PIPE_LOOM,
+    SMALLEST, TARGETS, TRANSITIONS_PAGE, UNIFICATIONS,
 };
 use anyhow::{Context as _, Result, bail};
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! The pipe at length: a million random sequences, longer exhaustive ones, every order of two
-//! threads (loom), and Miri.
+//! Long tests of the pipe: a million random sequences, longer exhaustive ones, every order of
+//! two threads (loom), and Miri.
 
 use crate::context::{Context, run as start};
 use crate::machine::{want_miri, want_nightly};

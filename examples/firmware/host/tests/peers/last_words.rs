@@ -34,14 +34,14 @@ fn assert_last_words(bench: &mut Bench, check: &str, words: &[&str]) {
     bench.boot(5000, &[&format!("check={check}")]);
     bench.wait_exit(101);
     let log = bench.log();
-    let [said @ .., last] = log else {
-        panic!("it says nothing");
+    let [before @ .., last] = log else {
+        panic!("the log is empty");
     };
     assert_eq!(last.level, Level::Error);
     for word in words {
         assert!(last.text.contains(word), "{word}: {last}");
     }
-    assert!(said.iter().all(|line| line.level < Level::Error));
+    assert!(before.iter().all(|line| line.level < Level::Error));
 }
 
 fn panic(bench: &mut Bench) {

@@ -25,13 +25,13 @@ fn log_is_not_read(bench: &mut Bench) {
     connection.read_to_end();
     bench.wait_exit(0);
 
-    let mut holes = 0;
+    let mut gaps = 0;
     let (mut last, mut missing) = (0, 0);
     for line in bench.log() {
         assert!(!line.text.contains("cannot be decoded"), "{line}");
         if let Some(lines) = missing_here(line) {
             missing += lines;
-            holes += 1;
+            gaps += 1;
         } else if let Some(beat) = beat(line) {
             assert_eq!(missing, beat - last - 1, "before beat {beat}");
             (last, missing) = (beat, 0);
@@ -43,7 +43,7 @@ fn log_is_not_read(bench: &mut Bench) {
         (beats..=beats + LAST_LINES).contains(&missing),
         "{missing} after {last}"
     );
-    assert!(holes > 0, "the log was read in time, so this shows nothing");
+    assert!(gaps > 0, "the log was read in time, so this shows nothing");
 }
 
 fn beat(line: &Line) -> Option<u64> {

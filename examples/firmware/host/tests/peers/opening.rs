@@ -36,8 +36,8 @@ fn refused(bench: &mut Bench) {
 
 /// No host answers for the address.
 fn unreachable(bench: &mut Bench) {
-    let nobody = Ipv4Addr::new(10, 77, 0, 99);
-    bench.boot_to(Some(nobody), 5000, &["connections=1", "connect=2s"]);
+    let absent = Ipv4Addr::new(10, 77, 0, 99);
+    bench.boot_to(Some(absent), 5000, &["connections=1", "connect=2s"]);
     assert_ended(bench, "unreachable", 6);
 }
 

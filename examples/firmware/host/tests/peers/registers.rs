@@ -44,7 +44,7 @@ impl Registers {
     }
 
     #[track_caller]
-    fn ask(&mut self, request: &str) -> String {
+    fn query(&mut self, request: &str) -> String {
         writeln!(self.0.get_mut(), "{request}").unwrap();
         loop {
             let mut answer = String::new();
@@ -59,12 +59,12 @@ impl Registers {
 
     #[track_caller]
     fn write(&mut self, address: u32, value: u32) {
-        self.ask(&format!("writel {address:#x} {value:#x}"));
+        self.query(&format!("writel {address:#x} {value:#x}"));
     }
 
     #[track_caller]
     fn read(&mut self, address: u32) -> u32 {
-        let value = self.ask(&format!("readl {address:#x}"));
+        let value = self.query(&format!("readl {address:#x}"));
         let digits = value.strip_prefix("0x").expect("a number");
         u32::try_from(u64::from_str_radix(digits, 16).unwrap()).unwrap()
     }
