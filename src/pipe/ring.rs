@@ -89,13 +89,13 @@ impl<const N: usize> Ring<N> {
 
 #[cfg(test)]
 mod tests {
+    extern crate alloc;
     use super::*;
-    extern crate std;
-    use std::collections::VecDeque;
-    use std::vec;
-    use std::vec::Vec;
+    use alloc::collections::VecDeque;
+    use alloc::vec;
+    use alloc::vec::Vec;
 
-    /// Every sequence of four pushes and pops of every length, beside a queue of the standard
+    /// Every sequence of six pushes and pops of every length, beside a queue of the standard
     /// library.
     #[test]
     fn bytes_leave_in_the_order_in_which_they_came() {
@@ -105,27 +105,25 @@ mod tests {
         for sequence in 0..kinds.pow(CALLS) {
             let mut ring = Ring::<N>::new();
             let mut expected: VecDeque<u8> = VecDeque::new();
-            let (mut next, mut left) = (1_u8, sequence);
+            let mut bytes = 1..;
+            let mut left = sequence;
             for _ in 0..CALLS {
-                let (kind, count) = (left % 2, left / 2 % (N + 2));
+                let (is_push, count) = (left % 2 == 0, left / 2 % (N + 2));
                 left /= kinds;
-                if kind == 0 {
-                    let bytes: Vec<u8> = (0..count).map(|at| next + at as u8).collect();
-                    let taken = ring.push(&bytes);
+                if is_push {
+                    let pushed: Vec<u8> = bytes.by_ref().take(count).collect();
+                    let taken = ring.push(&pushed);
                     assert_eq!(taken, count.min(N - expected.len()));
-                    expected.extend(&bytes[..taken]);
-                    next += taken as u8;
+                    expected.extend(&pushed[..taken]);
                 } else {
-                    let mut bytes = vec![0; count];
-                    let taken = ring.pop(&mut bytes);
+                    let mut popped = vec![0; count];
+                    let taken = ring.pop(&mut popped);
                     assert_eq!(taken, count.min(expected.len()));
                     let wanted: Vec<u8> = expected.drain(..taken).collect();
-                    assert_eq!(bytes[..taken], wanted);
+                    assert_eq!(popped[..taken], wanted);
                 }
-                assert_eq!(
-                    (ring.len(), ring.free()),
-                    (expected.len(), N - expected.len())
-                );
+                let free = N - expected.len();
+                assert_eq!((ring.len(), ring.free()), (expected.len(), free));
                 assert_eq!(ring.is_empty(), expected.is_empty());
             }
         }
