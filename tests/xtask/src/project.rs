@@ -20,7 +20,10 @@ pub const EXAMPLES: &str = "lastbyte-examples";
 pub const BENCHES: &[(&str, &str)] = &[
     ("lastbyte-host", "throughput"),
     ("lastbyte-host", "slow_lines"),
+    ("lastbyte-host", "pipe"),
 ];
+/// Those that only print.
+pub const BENCHES_WITHOUT_PICTURE: &[&str] = &["pipe"];
 pub const INSTRUCTIONS: (&str, &str) = ("lastbyte-host", "instructions");
 /// The folder of the baseline of the instructions and the charts of the benchmarks.
 pub const BENCHES_DIRECTORY: &str = "shim/host/benches";

@@ -1,8 +1,8 @@
-//! The benchmarks: throughput over a TAP, and slow lines in virtual time.
+//! The benchmarks: throughput over a TAP, slow lines in virtual time, and the pipe.
 
 use crate::context::{Context, run as start, setting, words};
 use crate::machine::want_network_tools;
-use crate::project::{BENCHES, BENCHES_DIRECTORY};
+use crate::project::{BENCHES, BENCHES_DIRECTORY, BENCHES_WITHOUT_PICTURE};
 use anyhow::{Result, ensure};
 use xshell::cmd;
 
@@ -36,6 +36,7 @@ pub fn run(context: &Context) -> Result<()> {
         );
         start(match setting("BENCH_ARGS") {
             Some(_) => command.args(words("BENCH_ARGS")),
+            None if BENCHES_WITHOUT_PICTURE.contains(&bench) => command,
             None => command.arg("--svg").arg(picture),
         })?;
     }

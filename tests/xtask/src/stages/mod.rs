@@ -133,10 +133,10 @@ pub const STAGES: &[Stage] = &[
     ),
     on_request(
         "bench",
-        "how fast it is, in some minutes: over a TAP, and over slow lines in virtual\n\
-         time; draws a picture of each (BENCH=throughput or BENCH=slow_lines for one\n\
-         of the two; $BENCH_ARGS instead of the picture: BENCH_ARGS=--quick for a\n\
-         first look, BENCH_ARGS=--help)",
+        "how fast it is, in some minutes: over a TAP, over slow lines in virtual time,\n\
+         with a picture of each, and the pipe (BENCH=throughput, BENCH=slow_lines or\n\
+         BENCH=pipe for one of them; $BENCH_ARGS instead of the picture:\n\
+         BENCH_ARGS=--quick for a first look, BENCH_ARGS=--help)",
         bench::run,
     ),
     on_request(
