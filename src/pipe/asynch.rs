@@ -13,7 +13,8 @@ use core::pin::Pin;
 use core::task::{Context, Poll};
 use embedded_io_async::{Read, Write};
 
-/// Waits until a wish has come true.
+/// Waits until a wish has come true; returns early if it is polled without having been woken. So
+/// who awaits it looks again, and the critical section is not entered twice for that.
 struct Granted<'c, const N: usize> {
     pipe: &'c Pipe<N>,
     half: Half,
@@ -26,11 +27,14 @@ impl<const N: usize> Future for Granted<'_, N> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        let is_true = self.pipe.wait(self.half, self.wish, context.waker());
-        self.waits = !is_true;
-        match is_true {
-            true => Poll::Ready(()),
-            false => Poll::Pending,
+        if self.waits {
+            self.waits = false;
+            return Poll::Ready(());
+        }
+        self.waits = !self.pipe.wait(self.half, self.wish, context.waker());
+        match self.waits {
+            true => Poll::Pending,
+            false => Poll::Ready(()),
         }
     }
 }

@@ -293,7 +293,8 @@ impl<C: Clock, const N: usize> Blocking<PipeWriter<'_, N>, C> {
     pub fn finish(mut self) -> Result<Report, WriteError> {
         self.half.begin_finish();
         if self.half.finished().is_none() && !self.wait(Wish::Closed, self.finish_timeout) {
-            let _: Option<()> = self.half.pipe.with(Shared::give_up_finishing);
+            let pipe = self.half.pipe;
+            let _: Option<()> = pipe.act(Half::Writer, Shared::give_up_finishing);
         }
         let ledger = self.half.account().ledger();
         let ended = self.half.finished();

@@ -8,8 +8,8 @@
 //!   first one, and it accepts nothing.
 //! - A byte is *acknowledged* once the reader has taken it. So for a pipe the ledger is exact:
 //!   what is undelivered was never read.
-//! - A flush waits until every accepted byte was read. It fails, with the ledger, if that cannot
-//!   happen any more.
+//! - A flush waits until every accepted byte was read. It fails, with the ledger, if that can no
+//!   longer happen.
 //! - A reader gets all that was written before the writer finished, and then the end (`Ok(0)`).
 //!   If the writer aborts, or is dropped unfinished, the reader gets the reset instead, and what
 //!   it has not read is undelivered.
@@ -174,17 +174,25 @@ impl<const N: usize> Pipe<N> {
         }
     }
 
-    /// Calls `call` with what both halves share, and then wakes the tasks that it returned.
+    /// Calls `call` with what both halves share.
     ///
-    /// `None` within another call of the same thread. There are none: neither `call` nor what
-    /// follows it in the critical section runs code that is not ours.
+    /// `None` within another call of the same thread. There are none, because no `call` runs code
+    /// that is not ours.
     fn with<T>(&self, call: impl FnOnce(&mut Shared<N>) -> T) -> Option<T> {
-        let (outcome, due) = critical_section::with(|token| {
+        critical_section::with(|token| {
             let mut shared = self.shared.borrow(token).try_borrow_mut().ok()?;
-            let outcome = call(&mut shared);
-            Some((outcome, shared.take_due()))
+            Some(call(&mut shared))
+        })
+    }
+
+    /// Like [`with`](Self::with), for a call of `half` that changes something: if the other half
+    /// has what it waits for, it is woken, after the critical section.
+    fn act<T>(&self, half: Half, call: impl FnOnce(&mut Shared<N>) -> T) -> Option<T> {
+        let (outcome, due) = self.with(|shared| {
+            let outcome = call(shared);
+            (outcome, shared.take_due(half.other()))
         })?;
-        for waker in due.into_iter().flatten() {
+        if let Some(waker) = due {
             waker.wake();
         }
         Some(outcome)

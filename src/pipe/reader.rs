@@ -3,7 +3,7 @@
 use super::Pipe;
 use super::account::Account;
 use super::shared::Shared;
-use super::waiter::Wish;
+use super::waiter::{Half, Wish};
 use crate::core::error::ReadError;
 use crate::core::ledger::Ledger;
 use core::fmt;
@@ -51,7 +51,7 @@ impl<'p, const N: usize> PipeReader<'p, N> {
     /// # Ok::<(), Box<dyn core::error::Error>>(())
     /// ```
     pub fn try_read(&mut self, into: &mut [u8]) -> Result<Option<usize>, ReadError> {
-        let read = self.pipe.with(|shared| shared.read(into));
+        let read = self.pipe.act(Half::Reader, |shared| shared.read(into));
         read.unwrap_or(Ok(None))
     }
 
@@ -88,7 +88,7 @@ impl<'p, const N: usize> PipeReader<'p, N> {
     /// # Ok::<(), Box<dyn core::error::Error>>(())
     /// ```
     pub fn close(&mut self) {
-        let _: Option<()> = self.pipe.with(Shared::close);
+        let _: Option<()> = self.pipe.act(Half::Reader, Shared::close);
     }
 
     /// How many bytes the writer has written, and how many of them were read.
@@ -125,7 +125,7 @@ impl<const N: usize> ReadReady for PipeReader<'_, N> {
 
 impl<const N: usize> Drop for PipeReader<'_, N> {
     fn drop(&mut self) {
-        let _forgotten = self.pipe.with(Shared::drop_reader);
+        let _forgotten = self.pipe.act(Half::Reader, Shared::drop_reader);
     }
 }
 

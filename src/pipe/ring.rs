@@ -60,8 +60,9 @@ impl<const N: usize> Ring<N> {
             },
         };
         let mut count = copy(first.unwrap_or_default(), bytes);
-        let rest = bytes.get(count..).unwrap_or_default();
-        count = count.wrapping_add(copy(second.unwrap_or_default(), rest));
+        if let (Some(second), Some(rest @ [_, ..])) = (second, bytes.get(count..)) {
+            count = count.wrapping_add(copy(second, rest));
+        }
         self.len = self.len.wrapping_add(count);
         count
     }
@@ -74,8 +75,9 @@ impl<const N: usize> Ring<N> {
             None => (self.bytes.get(self.start..end), None),
         };
         let mut count = copy(into, first.unwrap_or_default());
-        let rest = into.get_mut(count..).unwrap_or_default();
-        count = count.wrapping_add(copy(rest, second.unwrap_or_default()));
+        if let (Some(second), Some(rest)) = (second, into.get_mut(count..)) {
+            count = count.wrapping_add(copy(rest, second));
+        }
         let start = self.start.wrapping_add(count);
         self.len = self.len.wrapping_sub(count);
         self.start = match self.len {

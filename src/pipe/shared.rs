@@ -1,7 +1,7 @@
 //! What both halves share: the account, the bytes, and who waits.
 //!
-//! Nothing here locks, and nothing calls foreign code: the wakers that are due are
-//! returned by [`Shared::take_due`], and are woken after the lock is released.
+//! Nothing here locks, and nothing calls code that is not ours: who is to be woken is
+//! returned by [`Shared::take_due`], and is woken after the lock is released.
 
 use super::account::Account;
 use super::ring::Ring;
@@ -223,11 +223,52 @@ impl<const N: usize> Shared<N> {
         self.waiter(half).take()
     }
 
-    /// Takes the wakers of those whose wish has come true.
-    pub(super) fn take_due(&mut self) -> [Option<Waker>; 2] {
-        [Half::Writer, Half::Reader].map(|half| match self.waiter(half).wish() {
+    /// Takes the waker of a half, if what it waits for has come true.
+    pub(super) fn take_due(&mut self, half: Half) -> Option<Waker> {
+        match self.waiter(half).wish() {
             Some(wish) if self.is_true(wish) => self.waiter(half).take(),
             Some(_) | None => None,
-        })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A pipe that has accepted all but `left` of the bytes that a ledger counts.
+    fn old(left: usize) -> Shared<4> {
+        let mut shared = Shared::new();
+        assert!(shared.open());
+        shared.account.note_accepted(usize::MAX - left);
+        shared
+    }
+
+    #[test]
+    fn a_full_ledger_refuses_bytes_and_no_call_waits_for_room() {
+        let mut shared = old(1);
+        assert!(matches!(
+            shared.write_message(b"ab"),
+            Err(WriteError::LedgerFull { .. })
+        ));
+        assert_eq!(shared.write(b"ab"), Ok(1), "what it can count");
+        let full = shared.write(b"b");
+        assert!(matches!(full, Err(WriteError::LedgerFull { .. })));
+        assert_eq!(
+            shared.write_message(b""),
+            full.map(|_| ()),
+            "as a connection"
+        );
+        assert!(shared.is_true(Wish::Room(4)), "three bytes are free");
+    }
+
+    #[test]
+    fn a_pipe_that_was_never_opened_refuses_every_call() {
+        let mut shared = Shared::<4>::new();
+        assert!(matches!(
+            shared.write(b"a"),
+            Err(WriteError::NotOpen { .. })
+        ));
+        assert!(shared.read(&mut [0; 1]).is_err());
     }
 }

@@ -9,6 +9,15 @@ pub(super) enum Half {
     Reader,
 }
 
+impl Half {
+    pub(super) const fn other(self) -> Self {
+        match self {
+            Self::Writer => Self::Reader,
+            Self::Reader => Self::Writer,
+        }
+    }
+}
+
 /// What a half waits for. A half is woken once it has come true, and not before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wish {

@@ -3,7 +3,7 @@
 use super::Pipe;
 use super::account::Account;
 use super::shared::Shared;
-use super::waiter::Wish;
+use super::waiter::{Half, Wish};
 use crate::core::error::WriteError;
 use crate::core::facts::Window;
 use crate::core::ledger::Ledger;
@@ -37,13 +37,6 @@ impl<'p, const N: usize> PipeWriter<'p, N> {
         Self { pipe }
     }
 
-    fn call<T>(
-        &self,
-        call: impl FnOnce(&mut Shared<N>) -> Result<T, WriteError>,
-    ) -> Result<T, WriteError> {
-        self.pipe.with(call).unwrap_or(Err(BUSY))
-    }
-
     /// The account as it is at present.
     pub(super) fn account(&self) -> Account {
         let account = self.pipe.with(|shared| shared.account);
@@ -71,7 +64,8 @@ impl<'p, const N: usize> PipeWriter<'p, N> {
     /// # Ok::<(), Box<dyn core::error::Error>>(())
     /// ```
     pub fn try_write(&mut self, bytes: &[u8]) -> Result<usize, WriteError> {
-        self.call(|shared| shared.write(bytes))
+        let written = self.pipe.act(Half::Writer, |shared| shared.write(bytes));
+        written.unwrap_or(Err(BUSY))
     }
 
     /// Accepts all of `message` or nothing, without waiting: for records that must not be cut, as
@@ -96,7 +90,8 @@ impl<'p, const N: usize> PipeWriter<'p, N> {
     /// # Ok::<(), Box<dyn core::error::Error>>(())
     /// ```
     pub fn try_write_message(&mut self, message: &[u8]) -> Result<(), WriteError> {
-        self.call(|shared| shared.write_message(message))
+        let message = |shared: &mut Shared<N>| shared.write_message(message);
+        self.pipe.act(Half::Writer, message).unwrap_or(Err(BUSY))
     }
 
     /// How many bytes a write would accept at present.
@@ -115,7 +110,8 @@ impl<'p, const N: usize> PipeWriter<'p, N> {
     /// # Ok::<(), Box<dyn core::error::Error>>(())
     /// ```
     pub fn room(&self) -> Result<usize, WriteError> {
-        self.call(|shared| shared.room())
+        let room = self.pipe.with(|shared| shared.room());
+        room.unwrap_or(Err(BUSY))
     }
 
     /// Whether the reader has taken every accepted byte.
@@ -158,7 +154,7 @@ impl<'p, const N: usize> PipeWriter<'p, N> {
     /// # Ok::<(), Box<dyn core::error::Error>>(())
     /// ```
     pub fn begin_finish(&mut self) {
-        let _: Option<()> = self.pipe.with(Shared::finish);
+        let _: Option<()> = self.pipe.act(Half::Writer, Shared::finish);
     }
 
     /// How the pipe ended; `None` while it lives. `Ok` if every accepted byte was read, and the
@@ -199,7 +195,7 @@ impl<'p, const N: usize> PipeWriter<'p, N> {
     /// # Ok::<(), Box<dyn core::error::Error>>(())
     /// ```
     pub fn abort(self) -> Report {
-        let report = self.pipe.with(Shared::abort);
+        let report = self.pipe.act(Half::Writer, Shared::abort);
         report.unwrap_or(Account::NEW.report())
     }
 
@@ -268,13 +264,14 @@ impl<const N: usize> ErrorType for PipeWriter<'_, N> {
 impl<const N: usize> WriteReady for PipeWriter<'_, N> {
     /// Whether a write would return at once, be it with an error.
     fn write_ready(&mut self) -> Result<bool, Self::Error> {
-        self.call(|shared| Ok(shared.is_true(Wish::Room(1))))
+        let is_ready = self.pipe.with(|shared| shared.is_true(Wish::Room(1)));
+        Ok(is_ready.unwrap_or(false))
     }
 }
 
 impl<const N: usize> Drop for PipeWriter<'_, N> {
     fn drop(&mut self) {
-        let _forgotten = self.pipe.with(Shared::drop_writer);
+        let _forgotten = self.pipe.act(Half::Writer, Shared::drop_writer);
     }
 }
 

@@ -7,6 +7,10 @@ use embedded_io_async::{Read, Write};
 use lastbyte::ReadError;
 use lastbyte::pipe::{Pipe, PipeReader, PipeWriter};
 use std::cell::{Cell, RefCell};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::{Context, Wake, Waker};
 
 /// A call of the writer's task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -228,13 +232,48 @@ fn every_task_gets_its_answers_under_every_schedule() {
     println!("{runs} schedules of tasks with up to {most} calls");
 }
 
+/// Counts its wakes; as long as the pipe holds a waker of it, there are two.
+#[derive(Default)]
+struct Wakes(AtomicU32);
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Polls a future once, which has to wait, and drops it. Returns what it would wake.
+#[track_caller]
+fn cancelled<F: Future>(future: F) -> Arc<Wakes> {
+    let wakes = Arc::<Wakes>::default();
+    let waker = wakes.clone().into();
+    let mut future = pin!(future);
+    let poll = future.as_mut().poll(&mut Context::from_waker(&waker));
+    assert!(poll.is_pending());
+    wakes
+}
+
+#[test]
+fn a_cancelled_call_leaves_no_waker() {
+    let pipe = Pipe::<2>::new();
+    let (mut writer, mut reader) = pipe.split().unwrap();
+    let no_waker = |wakes: Arc<Wakes>| assert_eq!(Arc::strong_count(&wakes), 1);
+    no_waker(cancelled(reader.read(&mut [0; 1])));
+    no_waker(cancelled(writer.wait_end()));
+    writer.try_write(b"ab").unwrap();
+    no_waker(cancelled(writer.write(b"c")));
+    no_waker(cancelled(writer.write_message(b"c")));
+    no_waker(cancelled(writer.flush()));
+    no_waker(cancelled(writer.finish()));
+    // What was begun goes on.
+    assert_eq!(reader.try_read(&mut [0; 2]), Ok(Some(2)));
+    assert_eq!(reader.try_read(&mut [0; 2]), Ok(Some(0)));
+}
+
 /// Not under Miri: what is forgotten leaks, which it reports.
 #[cfg(not(miri))]
 #[test]
 fn a_forgotten_future_wakes_nothing_that_is_dropped() {
-    use std::future::Future;
-    use std::task::{Context, Waker};
-
     let pipe = Pipe::<2>::new();
     let (writer, mut reader) = pipe.split().unwrap();
     let mut bytes = [0; 2];
