@@ -109,8 +109,8 @@ use waiter::{Half, Wish};
 
 /// A pipe that holds `N` bytes at most, at least one.
 ///
-/// It is `Sync`, so it can be a `static`, and its halves `Send`. It takes `N` octets of memory and
-/// fewer than a hundred more.
+/// It is `Sync`, so it can be a `static`, and its halves `Send`. On a 32-bit machine it takes `N`
+/// octets of memory and some hundred more, and as a `static` no flash.
 ///
 /// `N` is a constant: a pipe of no bytes does not compile.
 ///
