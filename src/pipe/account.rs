@@ -35,7 +35,9 @@ impl Account {
     /// Takes an event through the table: the only place that moves the state.
     pub(super) fn apply(&mut self, event: Event) -> Action {
         let cell = transition(self.state, event);
-        self.state = cell.next;
+        if cell.next != self.state {
+            self.state = cell.next;
+        }
         cell.action
     }
 
