@@ -8,8 +8,8 @@
 //!   first one, and it accepts nothing.
 //! - A byte is *acknowledged* once the reader has taken it. So for a pipe the ledger is exact:
 //!   what is undelivered was never read.
-//! - A flush waits until every accepted byte was read. It fails, with the ledger, if that can no
-//!   longer happen.
+//! - A flush waits until every accepted byte was read. If the pipe ends before, it fails, with the
+//!   ledger.
 //! - A reader gets all that was written before the writer finished, and then the end (`Ok(0)`).
 //!   If the writer aborts, or is dropped unfinished, the reader gets the reset instead, and what
 //!   it has not read is undelivered.

@@ -123,7 +123,7 @@ impl<'t> Task<'t> {
             self.future = None;
             return;
         }
-        // The task went on, or its call was in its first poll. Otherwise it was woken too early.
+        // Either another call is under way, or this was the first poll of the call.
         let is_same_call = was_waiting && self.desk.polls.get() > polls;
         assert!(!is_same_call, "woken without effect");
     }

@@ -14,7 +14,7 @@ mod splitting;
 mod tasks;
 mod threads;
 
-/// A size of a test: what the environment sets; else `usual`, or `small` under Miri, which
+/// A size of a test: what the environment demands; else `usual`, or `small` under Miri, which
 /// interprets each instruction.
 fn size(variable: &str, usual: u32, small: u32) -> u32 {
     match std::env::var(variable) {
