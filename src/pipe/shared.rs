@@ -240,7 +240,9 @@ mod tests {
     fn old(left: usize) -> Shared<4> {
         let mut shared = Shared::new();
         assert!(shared.open());
-        shared.account.note_accepted(usize::MAX - left);
+        shared
+            .account
+            .note_accepted(usize::MAX.saturating_sub(left));
         shared
     }
 
