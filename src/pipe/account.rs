@@ -35,7 +35,9 @@ impl Account {
     /// Applies an event by the table: the only place that changes the state.
     pub(super) fn apply(&mut self, event: Event) -> Action {
         let cell = transition(self.state, event);
-        self.state = cell.next;
+        if cell.next != self.state {
+            self.state = cell.next;
+        }
         cell.action
     }
 

@@ -248,7 +248,11 @@ impl<C: Clock, const N: usize> Blocking<PipeWriter<'_, N>, C> {
         if self.wait(wish, self.call_timeout) {
             return attempt(&mut self.half);
         }
-        Err(self.half.account().call_timed_out(ledger.acknowledged()))
+        Err(self
+            .half
+            .pipe
+            .account()
+            .call_timed_out(ledger.acknowledged()))
     }
 
     /// Accepts all of `message` or nothing. Waits for room if necessary, at most for the call
@@ -294,9 +298,9 @@ impl<C: Clock, const N: usize> Blocking<PipeWriter<'_, N>, C> {
         self.half.begin_finish();
         if self.half.finished().is_none() && !self.wait(Wish::Closed, self.finish_timeout) {
             let pipe = self.half.pipe;
-            let _: Option<()> = pipe.act(Half::Writer, Shared::give_up_finishing);
+            pipe.act(Half::Writer, || (), Shared::give_up_finishing);
         }
-        let ledger = self.half.account().ledger();
+        let ledger = self.half.pipe.account().ledger();
         let ended = self.half.finished();
         ended.unwrap_or(Err(WriteError::NotOpen { ledger }))
     }
@@ -317,7 +321,7 @@ impl<C: Clock, const N: usize> Write for Blocking<PipeWriter<'_, N>, C> {
     fn flush(&mut self) -> Result<(), Self::Error> {
         self.call(Wish::Flushed, |writer| match writer.is_flushed()? {
             true => Ok(()),
-            false => Err(writer.account().would_block()),
+            false => Err(writer.pipe.account().would_block()),
         })
     }
 }

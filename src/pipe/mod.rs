@@ -6,13 +6,13 @@
 //!
 //! - A write after the reader has closed, or was dropped, is [`WriteError::PeerClosed`]: the very
 //!   first one, and it accepts nothing.
-//! - A byte is *acknowledged* once it is read. So the ledger of a pipe is exact: undelivered
-//!   bytes were never read.
-//! - A flush waits until every accepted byte was read. It fails, with the ledger, if that can
-//!   never happen.
-//! - A reader gets everything that was written before the writer finished, and then the end
-//!   (`Ok(0)`). If the writer aborts, or is dropped unfinished, the reader gets the reset
-//!   instead, and unread bytes are undelivered.
+//! - A byte is *acknowledged* once the reader has taken it. So for a pipe the ledger is exact:
+//!   what is undelivered was never read.
+//! - A flush waits until every accepted byte was read. If the pipe ends before, it fails, with the
+//!   ledger.
+//! - A reader gets all that was written before the writer finished, and then the end (`Ok(0)`).
+//!   If the writer aborts, or is dropped unfinished, the reader gets the reset instead, and what
+//!   it has not read is undelivered.
 //! - The first [`Cause`] of an end is latched.
 //!
 //! ```
@@ -99,6 +99,9 @@ pub use blocking::Blocking;
 pub use reader::PipeReader;
 pub use writer::PipeWriter;
 
+use crate::core::facts::Window;
+use crate::core::report::Progress;
+use account::Account;
 use core::cell::RefCell;
 use core::fmt;
 use core::task::Waker;
@@ -109,8 +112,8 @@ use waiter::{Half, Wish};
 
 /// A pipe that holds at most `N` bytes; `N` is at least one.
 ///
-/// It is `Sync`, so it can be a `static`, and its halves `Send`. It takes `N` octets of memory and
-/// fewer than a hundred more.
+/// It is `Sync`, so it can be a `static`, and its halves `Send`. On a 32-bit machine it takes `N`
+/// octets of memory and some hundred more, and as a `static` no flash.
 ///
 /// A pipe of zero bytes does not compile.
 ///
@@ -168,34 +171,53 @@ impl<const N: usize> Pipe<N> {
     /// # Ok::<(), PipeInUse>(())
     /// ```
     pub fn split(&self) -> Result<(PipeWriter<'_, N>, PipeReader<'_, N>), PipeInUse> {
-        match self.with(Shared::open) {
-            Some(true) => Ok((PipeWriter::new(self), PipeReader::new(self))),
-            Some(false) | None => Err(PipeInUse),
+        match self.with(|| false, Shared::open) {
+            true => Ok((PipeWriter::new(self), PipeReader::new(self))),
+            false => Err(PipeInUse),
         }
     }
 
     /// Calls `call` with what both halves share.
     ///
-    /// `None` within another call of the same thread. There are none, because no `call` runs code
-    /// that is not ours.
-    fn with<T>(&self, call: impl FnOnce(&mut Shared<N>) -> T) -> Option<T> {
-        critical_section::with(|token| {
-            let mut shared = self.shared.borrow(token).try_borrow_mut().ok()?;
-            Some(call(&mut shared))
+    /// Within another call of the same thread it returns `absent` instead. There are none, because
+    /// no `call` runs code that is not ours.
+    fn with<T>(&self, absent: impl FnOnce() -> T, call: impl FnOnce(&mut Shared<N>) -> T) -> T {
+        critical_section::with(|token| match self.shared.borrow(token).try_borrow_mut() {
+            Ok(mut shared) => call(&mut shared),
+            Err(_) => absent(),
         })
     }
 
     /// Like [`with`](Self::with), for a call of `half` that changes something: if the other half
     /// has what it waits for, it is woken, after the critical section.
-    fn act<T>(&self, half: Half, call: impl FnOnce(&mut Shared<N>) -> T) -> Option<T> {
-        let (outcome, due) = self.with(|shared| {
+    fn act<T>(
+        &self,
+        half: Half,
+        absent: impl FnOnce() -> T,
+        call: impl FnOnce(&mut Shared<N>) -> T,
+    ) -> T {
+        // Beside the outcome, not in one value with it: that would be moved through three frames.
+        let mut due = None;
+        let outcome = self.with(absent, |shared| {
             let outcome = call(shared);
-            (outcome, shared.take_due(half.other()))
-        })?;
+            due = shared.take_due(half.other());
+            outcome
+        });
         if let Some(waker) = due {
             waker.wake();
         }
-        Some(outcome)
+        outcome
+    }
+
+    /// The account as it is at present.
+    fn account(&self) -> Account {
+        self.with(|| Account::NEW, |shared| shared.account)
+    }
+
+    /// State and ledger, and whether there is room.
+    fn progress(&self) -> Progress {
+        let absent = || Account::NEW.progress(Window::Zero);
+        self.with(absent, |shared| shared.progress())
     }
 
     /// Records what `half` waits for. If that has already come true, returns true, and the half
@@ -203,13 +225,14 @@ impl<const N: usize> Pipe<N> {
     fn wait(&self, half: Half, wish: Wish, waker: &Waker) -> bool {
         // To clone or drop a waker may run code of an executor: not in the critical section.
         let waker = waker.clone();
-        let waited = self.with(|shared| shared.wait(half, wish, waker));
-        waited.is_some_and(|(is_true, _replaced)| is_true)
+        let absent = || (false, [None, None]);
+        let (is_true, _replaced) = self.with(absent, |shared| shared.wait(half, wish, waker));
+        is_true
     }
 
     /// The half stops waiting.
     fn withdraw(&self, half: Half) {
-        let _withdrawn = self.with(|shared| shared.withdraw(half));
+        let _withdrawn = self.with(|| None, |shared| shared.withdraw(half));
     }
 }
 
@@ -221,8 +244,7 @@ impl<const N: usize> Default for Pipe<N> {
 
 impl<const N: usize> fmt::Debug for Pipe<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let progress = self.with(|shared| shared.progress());
-        f.debug_tuple("Pipe").field(&progress).finish()
+        f.debug_tuple("Pipe").field(&self.progress()).finish()
     }
 }
 

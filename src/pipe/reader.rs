@@ -1,7 +1,6 @@
 //! The reading half of a pipe.
 
 use super::Pipe;
-use super::account::Account;
 use super::shared::Shared;
 use super::waiter::{Half, Wish};
 use crate::core::error::ReadError;
@@ -51,8 +50,8 @@ impl<'p, const N: usize> PipeReader<'p, N> {
     /// # Ok::<(), Box<dyn core::error::Error>>(())
     /// ```
     pub fn try_read(&mut self, into: &mut [u8]) -> Result<Option<usize>, ReadError> {
-        let read = self.pipe.act(Half::Reader, |shared| shared.read(into));
-        read.unwrap_or(Ok(None))
+        let read = |shared: &mut Shared<N>| shared.read(into);
+        self.pipe.act(Half::Reader, || Ok(None), read)
     }
 
     /// How many bytes can be read at present.
@@ -68,7 +67,7 @@ impl<'p, const N: usize> PipeReader<'p, N> {
     /// ```
     #[must_use]
     pub fn unread(&self) -> usize {
-        self.pipe.with(|shared| shared.unread()).unwrap_or(0)
+        self.pipe.with(|| 0, |shared| shared.unread())
     }
 
     /// Closes the pipe for writes: the next one is refused. Bytes accepted before can still be
@@ -88,7 +87,7 @@ impl<'p, const N: usize> PipeReader<'p, N> {
     /// # Ok::<(), Box<dyn core::error::Error>>(())
     /// ```
     pub fn close(&mut self) {
-        let _: Option<()> = self.pipe.act(Half::Reader, Shared::close);
+        self.pipe.act(Half::Reader, || (), Shared::close);
     }
 
     /// How many bytes the writer has written, and how many of them were read.
@@ -106,8 +105,7 @@ impl<'p, const N: usize> PipeReader<'p, N> {
     /// ```
     #[must_use]
     pub fn ledger(&self) -> Ledger {
-        let account = self.pipe.with(|shared| shared.account);
-        account.unwrap_or(Account::NEW).ledger()
+        self.pipe.account().ledger()
     }
 }
 
@@ -118,20 +116,20 @@ impl<const N: usize> ErrorType for PipeReader<'_, N> {
 impl<const N: usize> ReadReady for PipeReader<'_, N> {
     /// Whether a read would return at once, possibly with an error.
     fn read_ready(&mut self) -> Result<bool, Self::Error> {
-        let is_ready = self.pipe.with(|shared| shared.is_true(Wish::Readable));
-        Ok(is_ready.unwrap_or(false))
+        let is_ready = |shared: &mut Shared<N>| shared.is_true(Wish::Readable);
+        Ok(self.pipe.with(|| false, is_ready))
     }
 }
 
 impl<const N: usize> Drop for PipeReader<'_, N> {
     fn drop(&mut self) {
-        let _forgotten = self.pipe.act(Half::Reader, Shared::drop_reader);
+        let _forgotten = self.pipe.act(Half::Reader, || None, Shared::drop_reader);
     }
 }
 
 impl<const N: usize> fmt::Debug for PipeReader<'_, N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let progress = self.pipe.with(|shared| shared.progress());
+        let progress = self.pipe.progress();
         f.debug_tuple("PipeReader").field(&progress).finish()
     }
 }

@@ -1,6 +1,6 @@
 //! What both halves share: the account, the bytes, and the waiting tasks.
 //!
-//! Nothing here locks, and nothing calls foreign code: a waker that is due is
+//! Nothing here locks, and nothing calls code that is not ours: who is to be woken is
 //! returned by [`Shared::take_due`], and is woken after the lock is released.
 
 use super::account::Account;
@@ -240,7 +240,9 @@ mod tests {
     fn old(left: usize) -> Shared<4> {
         let mut shared = Shared::new();
         assert!(shared.open());
-        shared.account.note_accepted(usize::MAX.wrapping_sub(left));
+        shared
+            .account
+            .note_accepted(usize::MAX.saturating_sub(left));
         shared
     }
 

@@ -5,7 +5,6 @@ use super::account::Account;
 use super::shared::Shared;
 use super::waiter::{Half, Wish};
 use crate::core::error::WriteError;
-use crate::core::facts::Window;
 use crate::core::ledger::Ledger;
 use crate::core::report::{Progress, Report};
 use crate::core::state::State;
@@ -37,12 +36,6 @@ impl<'p, const N: usize> PipeWriter<'p, N> {
         Self { pipe }
     }
 
-    /// The account as it is at present.
-    pub(super) fn account(&self) -> Account {
-        let account = self.pipe.with(|shared| shared.account);
-        account.unwrap_or(Account::NEW)
-    }
-
     /// Accepts as many of `bytes` as there is room for, without waiting. `Ok(0)` if `bytes` is
     /// empty, and only then.
     ///
@@ -64,8 +57,8 @@ impl<'p, const N: usize> PipeWriter<'p, N> {
     /// # Ok::<(), Box<dyn core::error::Error>>(())
     /// ```
     pub fn try_write(&mut self, bytes: &[u8]) -> Result<usize, WriteError> {
-        let written = self.pipe.act(Half::Writer, |shared| shared.write(bytes));
-        written.unwrap_or(Err(BUSY))
+        let write = |shared: &mut Shared<N>| shared.write(bytes);
+        self.pipe.act(Half::Writer, || Err(BUSY), write)
     }
 
     /// Accepts all of `message` or nothing, without waiting: for records that must not be split,
@@ -90,8 +83,8 @@ impl<'p, const N: usize> PipeWriter<'p, N> {
     /// # Ok::<(), Box<dyn core::error::Error>>(())
     /// ```
     pub fn try_write_message(&mut self, message: &[u8]) -> Result<(), WriteError> {
-        let message = |shared: &mut Shared<N>| shared.write_message(message);
-        self.pipe.act(Half::Writer, message).unwrap_or(Err(BUSY))
+        let write = |shared: &mut Shared<N>| shared.write_message(message);
+        self.pipe.act(Half::Writer, || Err(BUSY), write)
     }
 
     /// How many bytes a write would accept at present.
@@ -110,8 +103,7 @@ impl<'p, const N: usize> PipeWriter<'p, N> {
     /// # Ok::<(), Box<dyn core::error::Error>>(())
     /// ```
     pub fn room(&self) -> Result<usize, WriteError> {
-        let room = self.pipe.with(|shared| shared.room());
-        room.unwrap_or(Err(BUSY))
+        self.pipe.with(|| Err(BUSY), |shared| shared.room())
     }
 
     /// Whether the reader has read every accepted byte.
@@ -132,7 +124,7 @@ impl<'p, const N: usize> PipeWriter<'p, N> {
     /// # Ok::<(), Box<dyn core::error::Error>>(())
     /// ```
     pub fn is_flushed(&self) -> Result<bool, WriteError> {
-        self.account().is_flushed()
+        self.pipe.account().is_flushed()
     }
 
     /// Finishes, without waiting: no more writes; the reader gets what was accepted, and then the
@@ -154,7 +146,7 @@ impl<'p, const N: usize> PipeWriter<'p, N> {
     /// # Ok::<(), Box<dyn core::error::Error>>(())
     /// ```
     pub fn begin_finish(&mut self) {
-        let _: Option<()> = self.pipe.act(Half::Writer, Shared::finish);
+        self.pipe.act(Half::Writer, || (), Shared::finish);
     }
 
     /// How the pipe ended; `None` while it lives. `Ok` if every accepted byte was read, and the
@@ -175,7 +167,7 @@ impl<'p, const N: usize> PipeWriter<'p, N> {
     /// ```
     #[must_use]
     pub fn finished(&self) -> Option<Result<Report, WriteError>> {
-        self.account().finished()
+        self.pipe.account().finished()
     }
 
     /// Ends the pipe at once: the reader gets a reset, and unread bytes are undelivered. A pipe
@@ -195,8 +187,8 @@ impl<'p, const N: usize> PipeWriter<'p, N> {
     /// # Ok::<(), Box<dyn core::error::Error>>(())
     /// ```
     pub fn abort(self) -> Report {
-        let report = self.pipe.act(Half::Writer, Shared::abort);
-        report.unwrap_or(Account::NEW.report())
+        let absent = || Account::NEW.report();
+        self.pipe.act(Half::Writer, absent, Shared::abort)
     }
 
     /// The state of the pipe as a connection: the reader is the peer.
@@ -214,7 +206,7 @@ impl<'p, const N: usize> PipeWriter<'p, N> {
     /// ```
     #[must_use]
     pub fn state(&self) -> State {
-        self.account().state()
+        self.pipe.account().state()
     }
 
     /// State and ledger, and whether the pipe is full: then its window is closed.
@@ -232,8 +224,7 @@ impl<'p, const N: usize> PipeWriter<'p, N> {
     /// ```
     #[must_use]
     pub fn progress(&self) -> Progress {
-        let progress = self.pipe.with(|shared| shared.progress());
-        progress.unwrap_or(Account::NEW.progress(Window::Zero))
+        self.pipe.progress()
     }
 
     /// The report so far. [`Report::elapsed`] is zero: a pipe has no clock.
@@ -253,7 +244,7 @@ impl<'p, const N: usize> PipeWriter<'p, N> {
     /// ```
     #[must_use]
     pub fn report(&self) -> Report {
-        self.account().report()
+        self.pipe.account().report()
     }
 }
 
@@ -264,14 +255,14 @@ impl<const N: usize> ErrorType for PipeWriter<'_, N> {
 impl<const N: usize> WriteReady for PipeWriter<'_, N> {
     /// Whether a write would return at once, possibly with an error.
     fn write_ready(&mut self) -> Result<bool, Self::Error> {
-        let is_ready = self.pipe.with(|shared| shared.is_true(Wish::Room(1)));
-        Ok(is_ready.unwrap_or(false))
+        let is_ready = |shared: &mut Shared<N>| shared.is_true(Wish::Room(1));
+        Ok(self.pipe.with(|| false, is_ready))
     }
 }
 
 impl<const N: usize> Drop for PipeWriter<'_, N> {
     fn drop(&mut self) {
-        let _forgotten = self.pipe.act(Half::Writer, Shared::drop_writer);
+        let _forgotten = self.pipe.act(Half::Writer, || None, Shared::drop_writer);
     }
 }
 

@@ -123,8 +123,7 @@ impl<'t> Task<'t> {
             self.future = None;
             return;
         }
-        // The task made progress, or this was the first poll of its call. Otherwise it was woken
-        // too early.
+        // Either another call is under way, or this was the first poll of the call.
         let is_same_call = was_waiting && self.desk.polls.get() > polls;
         assert!(!is_same_call, "woken without effect");
     }

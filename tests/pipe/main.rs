@@ -13,8 +13,8 @@ mod splitting;
 mod tasks;
 mod threads;
 
-/// A size of a test: the value in the environment; else `usual`, or `small` under Miri,
-/// which interprets each instruction.
+/// A size of a test: what the environment demands; else `usual`, or `small` under Miri, which
+/// interprets each instruction.
 fn size(variable: &str, usual: u32, small: u32) -> u32 {
     match std::env::var(variable) {
         Ok(value) => value

@@ -37,8 +37,8 @@ pub const PIPE_SIZES: &[(&str, &str)] = &[
     ("PIPE_DEPTH", "7"),
     ("PIPE_CASES", "1000000"),
     ("PIPE_CALLS", "4"),
-    ("PIPE_BYTES", "20000000"),
-    ("PIPE_ROUNDS", "3000"),
+    ("PIPE_BYTES", "1000000"),
+    ("PIPE_ROUNDS", "500"),
 ];
 pub const PIPE_LOOM: &str = "tests/pipe-loom/Cargo.toml";
 
