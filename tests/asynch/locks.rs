@@ -158,7 +158,7 @@ struct Never;
 
 impl Alarm for Never {
     async fn wait(&mut self, _: Option<Instant>) {
-        core::future::pending().await
+        core::future::pending::<()>().await;
     }
 }
 
