@@ -57,6 +57,13 @@ pub struct ConnectionId {
 }
 
 impl ConnectionId {
+    /// The id of no connection.
+    #[cfg(feature = "async")]
+    pub(crate) const NONE: Self = Self {
+        slot: u16::MAX,
+        generation: 0,
+    };
+
     /// Which slot it is in.
     #[cfg(feature = "async")]
     pub(crate) fn slot(self) -> usize {

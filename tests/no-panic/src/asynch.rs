@@ -1,12 +1,15 @@
 //! Everything public of `lastbyte::asynch`, for the search.
+//!
+//! There is no `async fn` here, because each of them panics if it is polled after its end. Of
+//! `asynch`, only the runner is one, which never ends, and those of `Buffered`, which are left
+//! out.
 
 use crate::{Board, address, any, config, options, set_addresses, used};
-use core::future::{Future, pending};
+use core::future::{Future, poll_fn};
 use core::pin::pin;
-use core::task::{Context, Waker};
-use core::time::Duration;
-use embedded_io_async::{BufRead, Read, Write};
-use lastbyte::asynch::{Alarm, Buffered, Connection, Now, Shared};
+use core::task::{Context, Poll, Waker};
+use embedded_io_async::{Read, Write};
+use lastbyte::asynch::{Alarm, Connection, Now, Shared};
 use lastbyte::stack::smoltcp::iface::SocketStorage;
 use lastbyte::stack::{Buffers, Error};
 use lastbyte::{Instant, Report};
@@ -20,11 +23,9 @@ impl Now for Time {
 }
 
 impl Alarm for Time {
-    async fn wait(&mut self, until: Option<Instant>) {
+    fn wait(&mut self, until: Option<Instant>) -> impl Future<Output = ()> {
         used(until);
-        if any(false) {
-            pending::<()>().await;
-        }
+        poll_fn(|_| any(Poll::Pending))
     }
 }
 
@@ -50,20 +51,27 @@ pub(crate) fn with_shared() {
 
 fn poll(net: &Net<'_>) {
     let mut runner = pin!(net.run(Time));
-    let mut task = pin!(async {
-        let mut connection = None;
-        while any(true) {
-            used(call(net, &mut connection).await);
-        }
-    });
+    let mut connection = None;
     while any(true) {
         let mut cx = Context::from_waker(any(Waker::noop()));
         match any(0_u8) {
             0 => used(runner.as_mut().poll(&mut cx).is_ready()),
-            1 => used(task.as_mut().poll(&mut cx).is_ready()),
+            1 => used(call(net, &mut connection)),
             _ => used(call_network(net)),
         }
     }
+}
+
+/// Polls a call to its end, or drops it before.
+fn drive<T>(call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let mut call = pin!(call);
+    while any(true) {
+        let mut cx = Context::from_waker(any(Waker::noop()));
+        if let Poll::Ready(result) = call.as_mut().poll(&mut cx) {
+            return result;
+        }
+    }
+    Err(any(Error::Busy))
 }
 
 fn call_network(net: &Net<'_>) -> Result<(), Error> {
@@ -82,13 +90,10 @@ fn call_network(net: &Net<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-async fn call<'n, 'a>(
-    net: &'n Net<'a>,
-    held: &mut Option<Connection<'n, Net<'a>>>,
-) -> Result<(), Error> {
+fn call<'n, 'a>(net: &'n Net<'a>, held: &mut Option<Connection<'n, Net<'a>>>) -> Result<(), Error> {
     match any(0_u8) {
-        0 => *held = Some(net.connect((address(), any(80)), options()).await?),
-        1 => *held = Some(net.listen(any(80), options())?.accept().await?),
+        0 => *held = Some(drive(net.connect((address(), any(80)), options()))?),
+        1 => *held = Some(drive(net.listen(any(80), options())?.accept())?),
         2 => *held = None,
         3 => {
             // Released when the network is lent no more.
@@ -107,51 +112,51 @@ async fn call<'n, 'a>(
         3 => used(net.state(connection.id())?),
         4 => {
             let (writer, reader) = connection.split();
-            used(reader.wait_end().await?);
-            used(writer.write(bytes).await?);
+            used(drive(reader.wait_end())?);
+            used(drive(writer.write(bytes))?);
         }
         5 => {
             if let Some(connection) = held.take() {
-                let (writer, reader) = connection.into_split();
+                let (writer, mut reader) = connection.into_split();
                 drop(writer);
-                read(reader.buffered(&mut any([0; 64]))).await?;
+                used(drive(reader.read(&mut any([0; 64])))?);
             }
         }
-        6..9 => used(end(connection).await?),
+        6..9 => used(end(connection)?),
         9..12 => question(connection)?,
-        _ => write(connection, bytes).await?,
+        _ => write(connection, bytes)?,
     }
     Ok(())
 }
 
-async fn write(connection: &mut Connection<'_, Net<'_>>, bytes: &[u8]) -> Result<(), Error> {
+fn write(connection: &mut Connection<'_, Net<'_>>, bytes: &[u8]) -> Result<(), Error> {
     match any(0_u8) {
-        0 => used(Write::write(connection, bytes).await?),
-        1 => used(connection.write_more(bytes).await?),
-        2 => used(connection.write_with(|room| any(room.len())).await?),
-        3 => connection.write_message(bytes).await?,
+        0 => used(drive(Write::write(connection, bytes))?),
+        1 => used(drive(connection.write_more(bytes))?),
+        2 => used(drive(connection.write_with(|room| any(room.len())))?),
+        3 => drive(connection.write_message(bytes))?,
         4 => used(connection.try_write(bytes)?),
-        5 => connection.write_all(bytes).await?,
-        6 => connection.flush().await?,
-        7 => used(connection.read_with(|bytes| any(bytes.len())).await?),
-        8 => connection.finish_writing().await?,
+        5 => drive(connection.write_all(bytes))?,
+        6 => drive(connection.flush())?,
+        7 => used(drive(connection.read_with(|bytes| any(bytes.len())))?),
+        8 => drive(connection.finish_writing())?,
         _ => {
             let mut into = any([0_u8; 64]);
-            used(Read::read(connection, &mut into).await?);
+            used(drive(Read::read(connection, &mut into))?);
             used(into);
         }
     }
     Ok(())
 }
 
-async fn end(connection: &mut Connection<'_, Net<'_>>) -> Result<Report, Error> {
+fn end(connection: &mut Connection<'_, Net<'_>>) -> Result<Report, Error> {
     match any(0_u8) {
-        0 => connection.wait_open().await?,
-        1 => used(connection.wait_end().await?),
+        0 => drive(connection.wait_open())?,
+        1 => used(drive(connection.wait_end())?),
         2 => used(connection.abort()?),
         _ => {}
     }
-    connection.finish().await
+    drive(connection.finish())
 }
 
 fn question(connection: &mut Connection<'_, Net<'_>>) -> Result<(), Error> {
@@ -166,17 +171,5 @@ fn question(connection: &mut Connection<'_, Net<'_>>) -> Result<(), Error> {
         6 => used(writer.poll_advice()?),
         _ => used(writer.endpoints()?),
     }
-    used(Duration::ZERO);
-    Ok(())
-}
-
-async fn read<T: Read>(mut buffered: Buffered<'_, T>) -> Result<(), T::Error> {
-    let mut into = any([0_u8; 8]);
-    match any(0_u8) {
-        0 => used(buffered.fill_buf().await?.len()),
-        1 => buffered.consume(any(0)),
-        _ => used(buffered.read(&mut into).await?),
-    }
-    used(into);
     Ok(())
 }
