@@ -115,12 +115,12 @@ impl<T: ReadReady> ReadReady for Buffered<'_, T> {
 }
 
 impl<T: Write> Write for Buffered<'_, T> {
-    async fn write(&mut self, bytes: &[u8]) -> Result<usize, Self::Error> {
-        self.inner.write(bytes).await
+    fn write(&mut self, bytes: &[u8]) -> impl Future<Output = Result<usize, Self::Error>> {
+        self.inner.write(bytes)
     }
 
-    async fn flush(&mut self) -> Result<(), Self::Error> {
-        self.inner.flush().await
+    fn flush(&mut self) -> impl Future<Output = Result<(), Self::Error>> {
+        self.inner.flush()
     }
 }
 

@@ -1,4 +1,6 @@
-//! A call that waits, and its attempts in the network.
+//! A call that waits: the future of every call but the runner's.
+//!
+//! It is no `async fn`, which panics if it is polled after its end. This makes another attempt.
 
 use super::network::{AnyShared, Waiting};
 use crate::stack::{ConnectionId, Error};
@@ -32,7 +34,7 @@ where
 impl<S, T, F> Future for Call<'_, S, F>
 where
     S: AnyShared,
-    F: FnMut(&S, &mut Waiting, &mut Context<'_>) -> Poll<Result<T, Error>> + Unpin,
+    F: FnMut(&S, &mut Waiting, &mut Context<'_>) -> Poll<Result<T, Error>>,
 {
     type Output = Result<T, Error>;
 
@@ -42,6 +44,9 @@ where
         (this.attempt)(this.shared, &mut this.waiting, cx)
     }
 }
+
+/// The attempt is called by a plain reference, so it may be moved between two polls.
+impl<S: AnyShared, F> Unpin for Call<'_, S, F> {}
 
 impl<S: AnyShared, F> Drop for Call<'_, S, F> {
     #[inline]

@@ -9,7 +9,7 @@ use crate::core::state::{Cause, State};
 use crate::stack::smoltcp::wire::IpEndpoint;
 use crate::stack::{ConnectionId, Error};
 use core::fmt;
-use core::future::poll_fn;
+use core::task::Poll;
 
 /// A connection of a [`Shared`](super::Shared) network, owned by one task.
 ///
@@ -52,16 +52,30 @@ impl<'s, S: AnyShared> Connection<'s, S> {
     }
 
     /// Opens a connection, and waits until it is open.
-    pub(super) async fn open(
+    pub(super) fn open(
         shared: &'s S,
         remote: IpEndpoint,
         options: Options,
-    ) -> Result<Self, Error> {
-        let id = poll_fn(|cx| shared.poll_connect(cx, remote, options)).await?;
-        // From here on, dropping it releases the slot.
-        let mut connection = Self::new(shared, id);
-        connection.wait_open().await?;
-        Ok(connection)
+    ) -> impl Future<Output = Result<Self, Error>> {
+        // Dropping it gives the slot back.
+        let mut opened = None;
+        Call::new(shared, ConnectionId::NONE, move |_: &S, call, cx| {
+            if opened.is_none() {
+                match shared.poll_connect(cx, remote, options) {
+                    Poll::Ready(Ok(id)) => {
+                        call.id = id;
+                        opened = Some(Self::new(shared, id));
+                    }
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+            let Poll::Ready(result) = shared.poll_open(call, cx) else {
+                return Poll::Pending;
+            };
+            let opened = opened.take();
+            Poll::Ready(result.and_then(|()| opened.ok_or(Error::Busy)))
+        })
     }
 
     /// Lends both halves, for use at the same time.
@@ -88,38 +102,38 @@ impl<'s, S: AnyShared> Connection<'s, S> {
     /// # Errors
     ///
     /// Why it is not open.
-    pub async fn wait_open(&mut self) -> Result<(), Error> {
-        self.writer.wait_open().await
+    pub fn wait_open(&mut self) -> impl Future<Output = Result<(), Error>> {
+        self.writer.wait_open()
     }
 
     /// See [`Writer::write_more`].
     ///
     /// # Errors
     ///
-    /// See [`Writer::write_more`].
-    pub async fn write_more(&mut self, bytes: &[u8]) -> Result<usize, Error> {
-        self.writer.write_more(bytes).await
+    /// As [`Writer::write_more`].
+    pub fn write_more(&mut self, bytes: &[u8]) -> impl Future<Output = Result<usize, Error>> {
+        self.writer.write_more(bytes)
     }
 
     /// See [`Writer::write_with`].
     ///
     /// # Errors
     ///
-    /// See [`Writer::write_with`].
-    pub async fn write_with(
+    /// As [`Writer::write_with`].
+    pub fn write_with(
         &mut self,
         fill: impl FnOnce(&mut [u8]) -> usize,
-    ) -> Result<usize, Error> {
-        self.writer.write_with(fill).await
+    ) -> impl Future<Output = Result<usize, Error>> {
+        self.writer.write_with(fill)
     }
 
     /// See [`Writer::write_message`].
     ///
     /// # Errors
     ///
-    /// See [`Writer::write_message`].
-    pub async fn write_message(&mut self, message: &[u8]) -> Result<(), Error> {
-        self.writer.write_message(message).await
+    /// As [`Writer::write_message`].
+    pub fn write_message(&mut self, message: &[u8]) -> impl Future<Output = Result<(), Error>> {
+        self.writer.write_message(message)
     }
 
     /// See [`Writer::try_write`].
@@ -135,27 +149,30 @@ impl<'s, S: AnyShared> Connection<'s, S> {
     ///
     /// # Errors
     ///
-    /// See [`Reader::read_with`].
-    pub async fn read_with(&mut self, take: impl FnOnce(&[u8]) -> usize) -> Result<usize, Error> {
-        self.reader.read_with(take).await
+    /// As [`Reader::read_with`].
+    pub fn read_with(
+        &mut self,
+        take: impl FnOnce(&[u8]) -> usize,
+    ) -> impl Future<Output = Result<usize, Error>> {
+        self.reader.read_with(take)
     }
 
     /// See [`Writer::finish_writing`].
     ///
     /// # Errors
     ///
-    /// See [`Writer::finish_writing`].
-    pub async fn finish_writing(&mut self) -> Result<(), Error> {
-        self.writer.finish_writing().await
+    /// As [`Writer::finish_writing`].
+    pub fn finish_writing(&mut self) -> impl Future<Output = Result<(), Error>> {
+        self.writer.finish_writing()
     }
 
     /// See [`Writer::finish`].
     ///
     /// # Errors
     ///
-    /// See [`Writer::finish`].
-    pub async fn finish(&mut self) -> Result<Report, Error> {
-        self.writer.finish().await
+    /// As [`Writer::finish`].
+    pub fn finish(&mut self) -> impl Future<Output = Result<Report, Error>> {
+        self.writer.finish()
     }
 
     /// See [`Writer::abort`].
@@ -173,8 +190,8 @@ impl<'s, S: AnyShared> Connection<'s, S> {
     /// # Errors
     ///
     /// None while the connection is owned.
-    pub async fn wait_end(&mut self) -> Result<Cause, Error> {
-        self.writer.wait_end().await
+    pub fn wait_end(&mut self) -> impl Future<Output = Result<Cause, Error>> {
+        self.writer.wait_end()
     }
 
     /// The state of the connection, as of the last poll.
@@ -233,8 +250,8 @@ impl<S: AnyShared> Writer<'_, S> {
     /// # Errors
     ///
     /// Why it is not open.
-    pub async fn wait_open(&mut self) -> Result<(), Error> {
-        Call::new(self.shared, self.id, S::poll_open).await
+    pub fn wait_open(&mut self) -> impl Future<Output = Result<(), Error>> {
+        Call::new(self.shared, self.id, S::poll_open)
     }
 
     /// Accepts at least one byte, waiting for room if necessary, at most for the call timeout.
@@ -279,16 +296,15 @@ impl<S: AnyShared> Writer<'_, S> {
     ///
     /// # Errors
     ///
-    /// See [`write`](Self::write).
-    pub async fn write_with(
+    /// As [`write`](Self::write).
+    pub fn write_with(
         &mut self,
         fill: impl FnOnce(&mut [u8]) -> usize,
-    ) -> Result<usize, Error> {
+    ) -> impl Future<Output = Result<usize, Error>> {
         let mut fill = Some(fill);
-        Call::new(self.shared, self.id, |shared: &S, call, cx| {
+        Call::new(self.shared, self.id, move |shared: &S, call, cx| {
             shared.poll_write_with(call, cx, &mut fill)
         })
-        .await
     }
 
     /// Accepts all of `message` or nothing, waiting for room if necessary, at most for the
@@ -299,11 +315,10 @@ impl<S: AnyShared> Writer<'_, S> {
     /// [`WriteError::MessageTooLong`](crate::WriteError::MessageTooLong) if `message` is
     /// longer than the transmit buffer; otherwise see [`write`](Self::write). Nothing of
     /// `message` was accepted.
-    pub async fn write_message(&mut self, message: &[u8]) -> Result<(), Error> {
-        Call::new(self.shared, self.id, |shared: &S, call, cx| {
+    pub fn write_message(&mut self, message: &[u8]) -> impl Future<Output = Result<(), Error>> {
+        Call::new(self.shared, self.id, move |shared: &S, call, cx| {
             shared.poll_write_message(call, cx, message)
         })
-        .await
     }
 
     /// Accepts as many of `bytes` as fit, without waiting.
@@ -342,8 +357,8 @@ impl<S: AnyShared> Writer<'_, S> {
     /// # Errors
     ///
     /// Why the connection accepts no more bytes.
-    pub async fn finish_writing(&mut self) -> Result<(), Error> {
-        Call::new(self.shared, self.id, S::poll_finish_writing).await
+    pub fn finish_writing(&mut self) -> impl Future<Output = Result<(), Error>> {
+        Call::new(self.shared, self.id, S::poll_finish_writing)
     }
 
     /// Drains what was accepted, sends a FIN and waits until it is acknowledged, at most for
@@ -357,8 +372,8 @@ impl<S: AnyShared> Writer<'_, S> {
     /// # Errors
     ///
     /// How the connection ended instead, with the ledger.
-    pub async fn finish(&mut self) -> Result<Report, Error> {
-        Call::new(self.shared, self.id, S::poll_finish).await
+    pub fn finish(&mut self) -> impl Future<Output = Result<Report, Error>> {
+        Call::new(self.shared, self.id, S::poll_finish)
     }
 
     /// Ends the connection at once with a RST. If the RST cannot be sent at once, the runner
@@ -376,8 +391,8 @@ impl<S: AnyShared> Writer<'_, S> {
     /// # Errors
     ///
     /// None while the connection is owned.
-    pub async fn wait_end(&mut self) -> Result<Cause, Error> {
-        Call::new(self.shared, self.id, S::poll_end).await
+    pub fn wait_end(&mut self) -> impl Future<Output = Result<Cause, Error>> {
+        Call::new(self.shared, self.id, S::poll_end)
     }
 
     /// Whether a write would return at once, possibly with an error.
@@ -460,13 +475,15 @@ impl<'s, S: AnyShared> Reader<'s, S> {
     ///
     /// # Errors
     ///
-    /// See [`read`](Self::read).
-    pub async fn read_with(&mut self, take: impl FnOnce(&[u8]) -> usize) -> Result<usize, Error> {
+    /// As [`read`](Self::read).
+    pub fn read_with(
+        &mut self,
+        take: impl FnOnce(&[u8]) -> usize,
+    ) -> impl Future<Output = Result<usize, Error>> {
         let mut take = Some(take);
-        Call::new(self.shared, self.id, |shared: &S, call, cx| {
+        Call::new(self.shared, self.id, move |shared: &S, call, cx| {
             shared.poll_read_with(call, cx, &mut take)
         })
-        .await
     }
 
     /// Waits without bound until the connection has ended, and returns its cause.
@@ -475,8 +492,8 @@ impl<'s, S: AnyShared> Reader<'s, S> {
     ///
     /// [`Error::Unknown`] if the [`Writer`] was dropped and the slot is used by another
     /// connection.
-    pub async fn wait_end(&mut self) -> Result<Cause, Error> {
-        Call::new(self.shared, self.id, S::poll_end_reading).await
+    pub fn wait_end(&mut self) -> impl Future<Output = Result<Cause, Error>> {
+        Call::new(self.shared, self.id, S::poll_end_reading)
     }
 
     /// Whether a read would return at once, possibly with an error.

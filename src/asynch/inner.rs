@@ -35,9 +35,20 @@ pub(super) struct Inner<'a, D: Device, C, const N: usize> {
 /// What the runner has to do after it has served everything.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Served {
-    pub(super) now: Instant,
+    now: Instant,
     pub(super) taken: Taken,
-    pub(super) next: Instant,
+    /// When something is due next.
+    next: Instant,
+}
+
+impl Served {
+    /// When the runner has to look again; `None` if only the device or a call can change
+    /// anything.
+    pub(super) fn sleeps_until(self) -> Option<Instant> {
+        // Due already, right after sending: the device takes no more.
+        let soon = self.now.plus_millis(DEVICE_FULL_PAUSE_MS);
+        (self.next != Instant::NEVER).then(|| self.next.max(soon))
+    }
 }
 
 impl<'a, D: Device, C: Now, const N: usize> Inner<'a, D, C, N> {

@@ -10,12 +10,12 @@ impl<S: AnyShared> ErrorType for Writer<'_, S> {
 }
 
 impl<S: AnyShared> Write for Writer<'_, S> {
-    async fn write(&mut self, bytes: &[u8]) -> Result<usize, Error> {
-        Writer::write(self, bytes).await
+    fn write(&mut self, bytes: &[u8]) -> impl Future<Output = Result<usize, Error>> {
+        Writer::write(self, bytes)
     }
 
-    async fn flush(&mut self) -> Result<(), Error> {
-        Writer::flush(self).await
+    fn flush(&mut self) -> impl Future<Output = Result<(), Error>> {
+        Writer::flush(self)
     }
 }
 
@@ -30,8 +30,8 @@ impl<S: AnyShared> ErrorType for Reader<'_, S> {
 }
 
 impl<S: AnyShared> Read for Reader<'_, S> {
-    async fn read(&mut self, into: &mut [u8]) -> Result<usize, Error> {
-        Reader::read(self, into).await
+    fn read(&mut self, into: &mut [u8]) -> impl Future<Output = Result<usize, Error>> {
+        Reader::read(self, into)
     }
 }
 
@@ -46,12 +46,12 @@ impl<S: AnyShared> ErrorType for Connection<'_, S> {
 }
 
 impl<S: AnyShared> Write for Connection<'_, S> {
-    async fn write(&mut self, bytes: &[u8]) -> Result<usize, Error> {
-        self.writer.write(bytes).await
+    fn write(&mut self, bytes: &[u8]) -> impl Future<Output = Result<usize, Error>> {
+        self.writer.write(bytes)
     }
 
-    async fn flush(&mut self) -> Result<(), Error> {
-        self.writer.flush().await
+    fn flush(&mut self) -> impl Future<Output = Result<(), Error>> {
+        self.writer.flush()
     }
 }
 
@@ -62,8 +62,8 @@ impl<S: AnyShared> WriteReady for Connection<'_, S> {
 }
 
 impl<S: AnyShared> Read for Connection<'_, S> {
-    async fn read(&mut self, into: &mut [u8]) -> Result<usize, Error> {
-        self.reader.read(into).await
+    fn read(&mut self, into: &mut [u8]) -> impl Future<Output = Result<usize, Error>> {
+        self.reader.read(into)
     }
 }
 

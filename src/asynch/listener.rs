@@ -7,6 +7,7 @@ use crate::core::error::{Timeout, WriteError};
 use crate::core::options::Options;
 use crate::stack::smoltcp::wire::IpListenEndpoint;
 use crate::stack::{ConnectionId, Error};
+use core::task::Poll;
 
 /// Accepts callers at one local end, one after another.
 ///
@@ -52,32 +53,35 @@ impl<'s, S: AnyShared> Listener<'s, S> {
     ///
     /// [`WriteError::TimedOut`] with [`Timeout::Call`] if there was no caller: call it again.
     /// [`Error::Open`] if there is no slot to listen with. Otherwise why listening has ended;
-    /// the next call listens again.
-    pub async fn accept(&mut self) -> Result<Connection<'s, S>, Error> {
-        let id = match self.next {
-            Some(id) => id,
-            None => *self
-                .next
-                .insert(self.shared.listen(self.local, self.options)?),
-        };
-        let opened = Call::new(self.shared, id, S::poll_open).await;
-        let goes_on = matches!(
-            opened,
-            Err(Error::Write(WriteError::TimedOut {
-                why: Timeout::Call,
-                ..
-            }))
-        );
-        if !goes_on {
-            self.next = None;
-        }
-        if opened.is_ok() {
-            // Without a free slot, the next call tries again.
-            self.next = self.shared.listen(self.local, self.options).ok();
-        } else if !goes_on {
-            self.shared.release(id);
-        }
-        opened.map(|()| Connection::new(self.shared, id))
+    /// it begins again with the next call.
+    pub fn accept(&mut self) -> impl Future<Output = Result<Connection<'s, S>, Error>> {
+        let shared = self.shared;
+        Call::new(shared, ConnectionId::NONE, move |_: &S, call, cx| {
+            call.id = match self.next {
+                Some(id) => id,
+                None => match shared.listen(self.local, self.options) {
+                    Ok(id) => *self.next.insert(id),
+                    Err(error) => return Poll::Ready(Err(error)),
+                },
+            };
+            let Poll::Ready(opened) = shared.poll_open(call, cx) else {
+                return Poll::Pending;
+            };
+            let goes_on = matches!(
+                opened,
+                Err(Error::Write(WriteError::TimedOut {
+                    why: Timeout::Call,
+                    ..
+                }))
+            );
+            if !goes_on {
+                self.next = None;
+            }
+            if opened.is_err() && !goes_on {
+                shared.release(call.id);
+            }
+            Poll::Ready(opened.map(|()| Connection::new(shared, call.id)))
+        })
     }
 }
 

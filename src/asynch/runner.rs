@@ -1,12 +1,11 @@
 //! The task that serves a network.
 
-use super::inner::{Inner, Served};
+use super::inner::Inner;
 use super::lock::Lock;
 use super::shared::Shared;
 use super::time::{Alarm, Now};
-use crate::Instant;
+use crate::stack::Taken;
 use crate::stack::smoltcp::phy::Device;
-use crate::stack::{DEVICE_FULL_PAUSE_MS, Taken};
 use core::future::{Future, poll_fn};
 use core::pin::pin;
 use core::task::Poll;
@@ -33,31 +32,22 @@ impl<D: Device, C: Now, const N: usize, K: Lock> Shared<'_, D, C, N, K> {
                 self.enter_or_retry(cx, |inner, cx| Poll::Ready(inner.serve(cx.waker())))
             })
             .await;
-            self.sleep(&mut alarm, served).await;
+            let mut alarm = pin!(alarm.wait(served.sleeps_until()));
+            let mut is_asleep = false;
+            // Whatever wakes the task ends the sleep: the alarm, the device, or a call after
+            // which something is due earlier. In between, the other tasks have their turn.
+            poll_fn(|cx| {
+                if is_asleep {
+                    return Poll::Ready(());
+                }
+                is_asleep = true;
+                // There may be more in the device, or the alarm is early.
+                if served.taken == Taken::More || alarm.as_mut().poll(cx).is_ready() {
+                    cx.waker().wake_by_ref();
+                }
+                Poll::Pending
+            })
+            .await;
         }
-    }
-
-    /// Sleeps until something is due, or until the task is woken: by the device, or by a
-    /// call after which something is due earlier. Meanwhile, the other tasks run.
-    async fn sleep(&self, alarm: &mut impl Alarm, served: Served) {
-        // Due again right after sending: the device accepts no more.
-        let next = served
-            .next
-            .max(served.now.plus_millis(DEVICE_FULL_PAUSE_MS));
-        let next = Some(next).filter(|_| served.next != Instant::NEVER);
-        let mut alarm = pin!(alarm.wait(next));
-        let mut is_asleep = false;
-        poll_fn(|cx| {
-            if is_asleep {
-                return Poll::Ready(());
-            }
-            is_asleep = true;
-            // There may be more in the device, or the alarm is early.
-            if served.taken == Taken::More || alarm.as_mut().poll(cx).is_ready() {
-                cx.waker().wake_by_ref();
-            }
-            Poll::Pending
-        })
-        .await;
     }
 }

@@ -161,13 +161,13 @@ impl<'a, D: Device, C: Now, const N: usize, K: Lock> Shared<'a, D, C, N, K> {
     ///
     /// # Errors
     ///
-    /// [`Error::Open`] if the attempt could not begin, otherwise why it was not opened.
-    pub async fn connect(
+    /// [`Error::Open`] if it could not begin, otherwise why it was not opened.
+    pub fn connect(
         &self,
         remote: impl Into<IpEndpoint>,
         options: Options,
-    ) -> Result<Connection<'_, Self>, Error> {
-        Connection::open(self, remote.into(), options).await
+    ) -> impl Future<Output = Result<Connection<'_, Self>, Error>> {
+        Connection::open(self, remote.into(), options)
     }
 
     /// Listens at `local`. The slot is in use at once; [`Listener::accept`] waits for a

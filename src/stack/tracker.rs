@@ -57,7 +57,14 @@ pub struct ConnectionId {
 }
 
 impl ConnectionId {
-    /// The index of its slot.
+    /// The id of no connection.
+    #[cfg(feature = "async")]
+    pub(crate) const NONE: Self = Self {
+        slot: u16::MAX,
+        generation: 0,
+    };
+
+    /// Which slot it is in.
     #[cfg(feature = "async")]
     pub(crate) fn slot(self) -> usize {
         self.slot.into()

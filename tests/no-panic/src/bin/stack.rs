@@ -7,6 +7,9 @@
 #![no_std]
 #![no_main]
 
+#[path = "../asynch.rs"]
+mod asynch;
+
 use core::fmt::Write as _;
 use core::hint::black_box;
 use core::panic::PanicInfo;
@@ -104,6 +107,7 @@ pub extern "C" fn _start() -> ! {
     loop {
         with_stack();
         with_tracker();
+        asynch::with_shared();
         errors();
         #[cfg(feature = "sabotage")]
         sabotage::all();

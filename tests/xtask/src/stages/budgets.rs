@@ -9,7 +9,7 @@ use crate::machine::{EMULATORS, need_targets, want};
 use crate::project::BUDGET_TARGETS;
 use crate::tables::{self, Comparison, DOCUMENT, README};
 use anyhow::{Context as _, Result, bail, ensure};
-use cost::{Client, Cost, Guard};
+use cost::{Asynch, Client, Cost, Guard};
 use object::{Object, ObjectSection};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -98,6 +98,14 @@ fn measure_guard(context: &Context, target: &str) -> Result<Guard> {
     })
 }
 
+/// What the client of `asynch` costs over the blocking one.
+fn measure_asynch(context: &Context, target: &str, blocking: &Client) -> Result<Asynch> {
+    let program = build(context, target, "asynch", "async")?;
+    let ran = cost::parse_client(&emulate(target, &program)?)?;
+    let flash = sections_of(&program, &CODE)?;
+    Ok(Asynch::over(blocking, flash, ran.writes))
+}
+
 /// The measurements of all targets; `None` if that cannot run.
 pub fn measure(context: &Context) -> Result<Option<Vec<Cost>>> {
     let consequence = "NO BUDGET IS MEASURED";
@@ -115,7 +123,9 @@ pub fn measure(context: &Context) -> Result<Option<Vec<Cost>>> {
             .with_context(|| format!("nothing is measured of lastbyte on {target}"))?;
         let guard = measure_guard(context, target)
             .with_context(|| format!("nothing is measured of the guard on {target}"))?;
-        let rows = cost::compare(target, &bare, &ours, &guard, &ceilings)?;
+        let asynch = measure_asynch(context, target, &ours)
+            .with_context(|| format!("nothing is measured of the async client on {target}"))?;
+        let rows = cost::compare(target, &bare, &ours, &guard, &asynch, &ceilings)?;
         costs.push(Cost {
             target,
             board,

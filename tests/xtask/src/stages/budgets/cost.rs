@@ -36,6 +36,28 @@ pub struct Guard {
     pub flash: u64,
 }
 
+/// What the client of `asynch` costs over the blocking one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Asynch {
+    pub flash: f64,
+    /// Instructions of a write that has room.
+    pub write: f64,
+}
+
+impl Asynch {
+    /// The difference between the two clients.
+    pub fn over(blocking: &Client, flash: u64, writes: [f64; 3]) -> Self {
+        let more = |size: usize| writes[size] - blocking.writes[size];
+        // Each octet has its share of the waits for room. Two sizes of writes show how much that
+        // is, and so what a write costs that does not wait.
+        let share = (more(1) - more(0)) / f64::from(WRITES[1] - WRITES[0]);
+        Self {
+            flash: float(flash) - float(blocking.flash),
+            write: more(0) - share * f64::from(WRITES[0]),
+        }
+    }
+}
+
 /// The measurements of one target.
 pub struct Cost {
     pub target: &'static str,
@@ -74,10 +96,12 @@ pub enum Key {
     Write(u32),
     GuardWrite,
     GuardFlash,
+    AsyncWrite,
+    AsyncFlash,
 }
 
 impl Key {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 11] = [
         Self::Flash,
         Self::Ram,
         Self::Connection,
@@ -87,6 +111,8 @@ impl Key {
         Self::Write(WRITES[2]),
         Self::GuardWrite,
         Self::GuardFlash,
+        Self::AsyncWrite,
+        Self::AsyncFlash,
     ];
 
     /// The name in the file of ceilings.
@@ -99,6 +125,8 @@ impl Key {
             Self::Write(length) => format!("w{length}"),
             Self::GuardWrite => "guard_w1460".to_owned(),
             Self::GuardFlash => "guard_flash".to_owned(),
+            Self::AsyncWrite => "async_write".to_owned(),
+            Self::AsyncFlash => "async_flash".to_owned(),
         }
     }
 
@@ -111,6 +139,8 @@ impl Key {
             Self::Write(length) => format!("instructions an octet, writes of {length}"),
             Self::GuardWrite => "its guard, instructions of a write of 1460".to_owned(),
             Self::GuardFlash => "its guard, flash".to_owned(),
+            Self::AsyncWrite => "async over blocking, a write that has room".to_owned(),
+            Self::AsyncFlash => "async over blocking, flash".to_owned(),
         }
     }
 
@@ -216,6 +246,7 @@ pub fn compare(
     bare: &Client,
     ours: &Client,
     guard: &Guard,
+    asynch: &Asynch,
     ceilings: &Ceilings,
 ) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
@@ -235,6 +266,8 @@ pub fn compare(
             }
             Key::GuardWrite => (None, guard.write_1460),
             Key::GuardFlash => (None, float(guard.flash)),
+            Key::AsyncWrite => (None, asynch.write),
+            Key::AsyncFlash => (None, asynch.flash),
         };
         let difference = ours - bare.unwrap_or(0.0);
         rows.push(Row {

@@ -4,7 +4,8 @@ const TARGET: &str = "thumbv7m-none-eabi";
 const CEILINGS: &str = "# flash\nthumbv7m-none-eabi flash 100\nthumbv7m-none-eabi ram 10\n\
     thumbv7m-none-eabi connection 10\n\nthumbv7m-none-eabi stack 10\nthumbv7m-none-eabi w16 -3\n\
     thumbv7m-none-eabi w64 0\nthumbv7m-none-eabi w1460 30\nthumbv7m-none-eabi guard_w1460 50\n\
-    thumbv7m-none-eabi guard_flash 20\n";
+    thumbv7m-none-eabi guard_flash 20\nthumbv7m-none-eabi async_write 60\n\
+    thumbv7m-none-eabi async_flash 4100\n";
 
 fn bare() -> Client {
     Client {
@@ -31,10 +32,15 @@ const GUARD: Guard = Guard {
     flash: 20,
 };
 
+const ASYNCH: Asynch = Asynch {
+    flash: 4100.0,
+    write: 60.0,
+};
+
 #[track_caller]
 fn exceeded(ours: &Client, guard: &Guard) -> Vec<Key> {
     let ceilings = parse_ceilings(CEILINGS).unwrap();
-    let rows = compare(TARGET, &bare(), ours, guard, &ceilings).unwrap();
+    let rows = compare(TARGET, &bare(), ours, guard, &ASYNCH, &ceilings).unwrap();
     let rows = rows.iter().filter(|row| row.is_exceeded());
     rows.map(|row| row.key).collect()
 }
@@ -68,10 +74,33 @@ fn at_its_ceiling_a_figure_passes_and_above_it_fails() {
 }
 
 #[test]
+fn the_cost_of_async_has_its_ceilings() {
+    let ceilings = parse_ceilings(CEILINGS).unwrap();
+    let worse = Asynch {
+        flash: 4101.0,
+        write: 60.5,
+    };
+    let rows = compare(TARGET, &bare(), &ours(), &GUARD, &worse, &ceilings).unwrap();
+    let exceeded = rows.iter().filter(|row| row.is_exceeded());
+    let keys: Vec<_> = exceeded.map(|row| row.key).collect();
+    assert_eq!(keys, [Key::AsyncWrite, Key::AsyncFlash]);
+}
+
+#[test]
+fn a_write_that_has_room_costs_what_is_left_without_the_share_of_its_octets() {
+    // 50 a write, and a quarter an octet for the waits.
+    let blocking = ours();
+    let [w16, w64, w1460] = blocking.writes;
+    let writes = [w16 + 54.0, w64 + 66.0, w1460 + 415.0];
+    let asynch = Asynch::over(&blocking, 1_500, writes);
+    assert_eq!((asynch.write, asynch.flash), (50.0, 400.0));
+}
+
+#[test]
 fn a_figure_without_a_ceiling_is_an_error() {
     let text = CEILINGS.replace("thumbv7m-none-eabi stack 10\n", "");
     let ceilings = parse_ceilings(&text).unwrap();
-    let error = compare(TARGET, &bare(), &ours(), &GUARD, &ceilings).unwrap_err();
+    let error = compare(TARGET, &bare(), &ours(), &GUARD, &ASYNCH, &ceilings).unwrap_err();
     assert_eq!(
         error.to_string(),
         "no ceiling for stack of thumbv7m-none-eabi"
@@ -143,7 +172,7 @@ fn both_tables_show_what_exceeds_its_ceiling() {
     let cost = Cost {
         target: TARGET,
         board: "Cortex-M3",
-        rows: compare(TARGET, &bare(), &ours, &GUARD, &ceilings).unwrap(),
+        rows: compare(TARGET, &bare(), &ours, &GUARD, &ASYNCH, &ceilings).unwrap(),
     };
     let printed = text(&cost);
     let too_much: Vec<_> = printed
