@@ -13,9 +13,8 @@ use core::task::Poll;
 ///
 /// It holds one slot while it listens. A caller that completes the handshake keeps that slot,
 /// and the listener goes on with another: at once if one is free, otherwise with the next
-/// [`accept`](Self::accept). To serve several callers at
-/// once, let several tasks listen at the same port, or hand each connection to a task, and give
-/// the network as many slots.
+/// [`accept`](Self::accept). To serve several callers at once, let several tasks listen at the
+/// same port, or hand each connection to a task, and give the network as many slots.
 ///
 /// While every slot of the port has a connection, further callers are not refused: their SYNs
 /// are dropped, and they repeat them.
@@ -77,7 +76,10 @@ impl<'s, S: AnyShared> Listener<'s, S> {
             if !goes_on {
                 self.next = None;
             }
-            if opened.is_err() && !goes_on {
+            if opened.is_ok() {
+                // Without a free slot, the next call tries again.
+                self.next = shared.listen(self.local, self.options).ok();
+            } else if !goes_on {
                 shared.release(call.id);
             }
             Poll::Ready(opened.map(|()| Connection::new(shared, call.id)))
