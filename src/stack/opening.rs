@@ -1,7 +1,9 @@
 //! Opens a connection: route, slot, port, socket.
 
+use super::device::Watch;
 use super::ends::{Ends, remote_end};
-use super::slot::Tenure;
+use super::slot::{Step, Tenure};
+use super::time::to_smoltcp;
 use super::tracker::{ConnectionId, Net, Tracker};
 use crate::Instant;
 use crate::core::options::Options;
@@ -22,6 +24,9 @@ const CONGESTION_CONTROL: tcp::CongestionControl = tcp::CongestionControl::Reno;
 /// No congestion control, even if another crate has enabled smoltcp's.
 #[cfg(not(feature = "congestion-control"))]
 const CONGESTION_CONTROL: tcp::CongestionControl = tcp::CongestionControl::None;
+
+/// How long smoltcp delays an ACK.
+const ACK_DELAY_MS: u32 = 10;
 
 /// Why a connection could not be opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,6 +141,7 @@ impl<const N: usize> Tracker<N> {
             self.forget_neighbours(net);
         }
         let port = self.allocate_port(index, net.sockets, net.now)?;
+        self.send_last_ack(index, net);
         self.vacate(index, net.sockets, net.now);
         let local = IpEndpoint::new(local, port);
         let ends = Ends { local, remote };
@@ -184,6 +190,7 @@ impl<const N: usize> Tracker<N> {
             return Err(OpenError::InvalidLocal);
         }
         let index = self.vacancy(net.sockets).ok_or(OpenError::NoSlot)?;
+        self.send_last_ack(index, net);
         self.vacate(index, net.sockets, net.now);
         let Some(slot) = self.slots.get_mut(index) else {
             return Err(OpenError::NoSlot);
@@ -264,6 +271,21 @@ impl<const N: usize> Tracker<N> {
             false => now,
         };
         self.ports.rest(self.secret, flow.local_port(), since, now);
+    }
+
+    /// Sends the ACK of the peer's FIN that a socket in TIME-WAIT still delays, before its slot
+    /// is opened again. Otherwise the peer retransmits its FIN, and is reset.
+    fn send_last_ack<D: Device + ?Sized>(&mut self, index: usize, net: &mut Net<'_, '_, D>) {
+        let is_delayed = self
+            .slots
+            .get(index)
+            .is_some_and(|slot| slot.tcp == tcp::State::TimeWait);
+        if is_delayed {
+            let later = to_smoltcp(net.now.plus_millis(ACK_DELAY_MS));
+            let mut watch = Watch::new(net.device, &self.wire);
+            net.interface.poll_egress(later, &mut watch, net.sockets);
+            self.after_step(Step::Egress, net.sockets, net.now);
+        }
     }
 
     /// Empties a free slot: nothing of the previous connection is left.

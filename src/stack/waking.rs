@@ -40,7 +40,7 @@ impl Slot {
             }
             Wish::Device => connection.error().is_some(),
             Wish::Flushed => connection.is_flushed() != Ok(false),
-            Wish::Ended => connection.state().is_closed(),
+            Wish::Ended => connection.state().cause().is_some(),
             Wish::Readable => !is_opening && (socket.can_recv() || !socket.may_recv()),
         }
     }

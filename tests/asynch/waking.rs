@@ -3,7 +3,7 @@
 //!
 //! | | Open | Room | Flushed | Ended | Readable |
 //! |---|---|---|---|---|---|
-//! | FIN | - | x | goes on | goes on | x |
+//! | FIN | - | x | goes on | x | x |
 //! | RST | refused | x | x | x | x |
 //! | refused, unreachable, connect timeout | x | | | | |
 //! | silence | - | x | x | x | x |
@@ -419,4 +419,23 @@ fn acks_do_not_wake_a_reader_but_the_fin_does() {
         }),
     ]);
     assert_eq!((counts[0].polls, counts[0].wakes), (2, 1));
+}
+
+/// Writes are refused from the FIN on, so the connection has ended for its writer.
+#[test]
+fn a_task_that_waits_for_the_end_is_woken_by_a_fin() {
+    let rig = Rig::new();
+    let closes_at = rig.world.now() + secs(5);
+    let closes = Behaviour::sink().closing_at(closes_at);
+    let connection = rig.open(closes, Options::default());
+    let (mut writer, mut reader) = connection.into_split();
+    rig.run(vec![
+        Box::pin(async {
+            assert_eq!(writer.wait_end().await, Ok(Cause::PeerFinished));
+        }),
+        Box::pin(async {
+            assert_eq!(reader.wait_end().await, Ok(Cause::PeerFinished));
+        }),
+    ]);
+    assert!(rig.world.now() < closes_at + ms(100));
 }

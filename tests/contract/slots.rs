@@ -431,3 +431,29 @@ fn a_lost_address_is_reported_before_a_call_on_another_connection_sends() {
     us.stack.release(other.expect("a slot")).expect("ours");
     us.assert_refused(one, Cause::AddressLost, 100, 0);
 }
+
+/// The peer's FIN is acknowledged at once if its slot is opened again right after the finish:
+/// otherwise the peer would retransmit it, and be reset.
+#[test]
+fn the_peers_fin_is_acknowledged_before_its_slot_is_opened_again() {
+    for listens in [false, true] {
+        let (mut us, id, raw, mut flow) = scripted(Options::default());
+        us.write(id, 10);
+        us.writer(id).begin_finish();
+        us.stack.poll();
+        flow.take(11);
+        raw.send(&flow.ack());
+        raw.send(&flow.data(*b"bye"));
+        raw.send(&flow.fin());
+        us.stack.poll();
+        while raw.try_recv().is_some() {}
+        assert_eq!(us.stack.release(id).unwrap().cause, Some(Cause::Finished));
+        let opened = match listens {
+            true => us.stack.listen(7_000, Options::default()),
+            false => us.stack.connect((PEER_V4, PORT), Options::default()),
+        };
+        opened.expect("the slot is free");
+        let first = raw.try_recv().expect("an ACK");
+        assert_eq!((first.ack, first.flags), (flow.seq, Flags::ACK));
+    }
+}

@@ -334,3 +334,14 @@ fn a_call_that_timed_out_is_not_woken_later() {
     take(&reader, 1)();
     assert_eq!(wakes.0.load(Ordering::Relaxed), 0);
 }
+
+#[test]
+fn a_read_into_nothing_returns_at_once() {
+    let pipe = Pipe::<4>::new();
+    let (mut writer, mut reader) = pipe.split().expect("free");
+    assert_eq!(reader.try_read(&mut []), Ok(Some(0)));
+    let mut reader = reader.blocking(Board::new(Vec::new()));
+    assert_eq!(reader.read(&mut []), Ok(0));
+    writer.try_write(b"beat").expect("room");
+    assert_eq!(reader.read(&mut []), Ok(0));
+}

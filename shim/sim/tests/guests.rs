@@ -258,6 +258,22 @@ fn a_scenario_can_have_a_fault_at_exactly_one_byte() {
     }
 }
 
+/// A FIN of ours after `finish_writing`, without `finish`, is no end of the connection's own.
+#[test]
+fn an_application_may_finish_one_direction() {
+    for seed in 0..9 {
+        let visit = sim::run_app(&calm(seed), |stack, server| {
+            let id = stack.connect(server, Options::default()).expect("a slot");
+            let mut writer = stack.writer(id).expect("held");
+            writer.write_all(&[7; 40]).expect("room");
+            writer.finish_writing().expect("open");
+            stack.run_for(3 * SECOND);
+        });
+        assert_eq!(visit.received, [vec![7; 40]]);
+        assert_eq!(visit.findings, []);
+    }
+}
+
 #[test]
 fn the_firmware_detects_that_its_link_is_down() {
     let scenario = Scenario {

@@ -108,6 +108,11 @@ impl Account {
             Trace::Event(Event::Finish) => {
                 self.oracle.done.finish_at.get_or_insert(now);
             }
+            Trace::Event(Event::FinishWriting)
+                if matches!(connection.state(), State::WriteFinished(_)) =>
+            {
+                self.oracle.done.finished_writing_at.get_or_insert(now);
+            }
             Trace::Event(Event::Abort) => self.oracle.done.aborted = true,
             Trace::Event(Event::Established) if self.remote_port.is_none() => {
                 self.caller = scene.truth.caller.map(|port| (port, now));
