@@ -156,8 +156,6 @@ impl<'a, D: Device, C: Now, const N: usize> Inner<'a, D, C, N> {
     }
 
     /// Processes what the device has received.
-    // tuning: async-apart
-    #[inline(never)]
     fn take_in(&mut self, now: Instant) -> Taken {
         self.look_at_link(now);
         let (tracker, mut net) = self.parts.lend(now);
@@ -165,8 +163,6 @@ impl<'a, D: Device, C: Now, const N: usize> Inner<'a, D, C, N> {
     }
 
     /// After an attempt with a result.
-    // tuning: async-apart
-    #[inline(never)]
     pub(super) fn conclude(&mut self, call: &mut Waiting, now: Instant) {
         self.leave(call);
         self.send_due(now);
@@ -186,8 +182,6 @@ impl<'a, D: Device, C: Now, const N: usize> Inner<'a, D, C, N> {
     /// # Errors
     ///
     /// The call timeout is reached.
-    // tuning: async-apart
-    #[inline(never)]
     pub(super) fn wait(
         &mut self,
         call: &mut Waiting,
@@ -246,8 +240,6 @@ impl<'a, D: Device, C: Now, const N: usize> Inner<'a, D, C, N> {
     }
 
     /// Releases the connections whose owners were dropped while the network was lent.
-    // tuning: async-apart
-    #[inline(never)]
     pub(super) fn release_doomed(&mut self, doomed: &Doomed<N>) {
         for slot in doomed.take() {
             let id = self.parts.tracker.id_of(slot);
@@ -308,8 +300,6 @@ impl<'a, D: Device, C: Now, const N: usize> Inner<'a, D, C, N> {
     }
 
     /// Serves the device and the timers, for the runner whose waker this is.
-    // tuning: async-apart
-    #[inline(never)]
     pub(super) fn serve(&mut self, waker: &Waker) -> Served {
         match &mut self.runner {
             Some(runner) => runner.clone_from(waker),

@@ -90,6 +90,11 @@ impl<const N: usize> Ring<N> {
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::as_conversions,
+    clippy::std_instead_of_alloc,
+    reason = "the tests run on a host"
+)]
 mod tests {
     extern crate alloc;
     use super::*;

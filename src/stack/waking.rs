@@ -18,7 +18,6 @@ impl Slot {
         }
     }
 
-    #[inline(never)]
     fn wake_granted(&mut self, socket: &tcp::Socket<'_>) {
         for half in [Half::Write, Half::Read] {
             let wish = self.waiters.of(half).as_ref().map(|waiter| waiter.wish);
