@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
 use crate::cases::cases;
-use crate::common::{Done, LASTBYTE, peer, run};
+use crate::common::{Done, LASTBYTE, peer, program, run};
 
 cases![
     a_closed_stdin_is_an_error_and_sends_nothing,
@@ -23,7 +23,7 @@ fn script(text: &str) -> Done {
     let mut command = Command::new("sh");
     command
         .args(["-c", text])
-        .env("lastbyte", LASTBYTE)
+        .env("lastbyte", program())
         .env("peer", peer("all"))
         .stdin(Stdio::null());
     run(command)
