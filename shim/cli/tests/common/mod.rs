@@ -41,6 +41,15 @@ pub fn run_over(is_async: bool, test: fn()) {
     test();
 }
 
+/// A script with `$lastbyte send`, over the layer of the test that runs in this thread: for
+/// scripts whose limits concern the program that starts the command as well.
+pub fn with_layer(script: &str) -> String {
+    match program() == LASTBYTE {
+        true => script.to_owned(),
+        false => script.replace("$lastbyte send", "$lastbyte send --over async"),
+    }
+}
+
 /// Writes the script. It replaces an older one in one step, before any test runs.
 pub fn prepare_over_async() {
     let script = format!(
