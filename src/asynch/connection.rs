@@ -95,9 +95,9 @@ impl<'s, S: AnyShared> Connection<'s, S> {
         Buffered::new(self, buffer)
     }
 
-    /// Waits until the connection is open, at most for the call timeout. A
-    /// [`Listener`](super::Listener) and [`connect`](super::Shared::connect) return only
-    /// open connections, so this returns at once unless it has ended.
+    /// Waits until the connection is open, at most for the call timeout. Only one of
+    /// [`begin_connect`](super::Shared::begin_connect) may not be open yet; for any other this
+    /// returns at once, unless it has ended.
     ///
     /// # Errors
     ///

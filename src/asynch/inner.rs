@@ -346,7 +346,8 @@ impl<'a, D: Device, C: Now, const N: usize> Inner<'a, D, C, N> {
     pub(super) fn oversleeps(&mut self) -> bool {
         let now = self.clock.now();
         let (tracker, mut net) = self.parts.lend(now);
-        tracker.poll_at(&mut net) < self.sleeps_until
+        // At the end of its sleep the alarm wakes it.
+        now < self.sleeps_until && tracker.poll_at(&mut net) < self.sleeps_until
     }
 }
 

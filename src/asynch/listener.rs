@@ -87,6 +87,16 @@ impl<'s, S: AnyShared> Listener<'s, S> {
     }
 }
 
+impl<S: AnyShared> Listener<'_, S> {
+    /// Names the connection that waits for a caller to the calls of a
+    /// [`Shared`](super::Shared); `None` after an [`accept`](Self::accept) that has ended,
+    /// until the next one.
+    #[must_use]
+    pub const fn id(&self) -> Option<ConnectionId> {
+        self.next
+    }
+}
+
 impl<S: AnyShared> Drop for Listener<'_, S> {
     fn drop(&mut self) {
         if let Some(id) = self.next {

@@ -170,6 +170,22 @@ impl<'a, D: Device, C: Now, const N: usize, K: Lock> Shared<'a, D, C, N, K> {
         Connection::open(self, remote.into(), options)
     }
 
+    /// Starts connecting to `remote`, without waiting. The handshake goes on while the runner
+    /// runs; a write waits for it, and so does
+    /// [`wait_open`](Connection::wait_open).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Open`]: nothing was opened. [`Error::Busy`].
+    pub fn begin_connect(
+        &self,
+        remote: impl Into<IpEndpoint>,
+        options: Options,
+    ) -> Result<Connection<'_, Self>, Error> {
+        let begun = self.enter(|inner| inner.connect(remote.into(), options));
+        Ok(Connection::new(self, begun.ok_or(Error::Busy)??))
+    }
+
     /// Listens at `local`. The slot is in use at once; [`Listener::accept`] waits for a
     /// caller, any number of times.
     ///

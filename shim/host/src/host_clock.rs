@@ -157,6 +157,22 @@ impl HostClock {
         self.watches.get(watch.0).is_some_and(|s| s.is_ready)
     }
 
+    /// Whether the device had a frame, or has failed, at the end of the last wait.
+    #[must_use]
+    pub fn is_device_ready(&self) -> bool {
+        self.has_device && self.is_ready(DEVICE)
+    }
+
+    /// Whether any descriptor other than the device was ready at the end of the last wait, or
+    /// the device has failed in it.
+    #[must_use]
+    pub fn is_other_ready(&self) -> bool {
+        let others = usize::from(self.has_device);
+        let mut others = self.watches.iter().skip(others);
+        let has_failed = self.is_device_ready() && self.has_device_failed();
+        has_failed || others.any(|state| state.is_ready)
+    }
+
     /// Whether the device has failed for good (a TAP whose interface was
     /// removed). Then waits do not watch it.
     #[must_use]
@@ -314,7 +330,7 @@ mod tests {
             device
         });
         clock.wait(None);
-        assert!(clock.is_ready(DEVICE));
+        assert!(clock.is_device_ready() && !clock.is_other_ready());
         let _device = thread.join().unwrap();
     }
 
@@ -328,6 +344,7 @@ mod tests {
         input.write_all(b"x").unwrap();
         clock.wait(Some(Instant::ZERO));
         assert!(clock.is_ready(watch));
+        assert!(clock.is_other_ready() && !clock.is_device_ready());
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use lastbyte::{Cause, Instant, Ledger, State};
 
 use super::content::{Whose, content_from};
+use super::end::End;
 use super::happening::Happening;
 use super::model::PeerModel;
 use super::rule::Rule;
@@ -13,6 +14,9 @@ use super::run::Run;
 use super::scenario::{Opening, Step};
 use super::truth::Opening as Handshake;
 use crate::loopback::{Direction, PEER_V4};
+
+/// How long the RST of a connection that is given back may wait for its neighbour, and more.
+const LAST_RST: Duration = Duration::from_secs(10);
 
 /// How often in a second our end may wait without a frame or a step as the reason: for
 /// timers of both ends, and for pauses while a device is full.
@@ -24,7 +28,7 @@ const WAITS_PER_STUCK_SECOND: u64 = 1_100;
 /// smoltcp resolves one neighbour a second, and the answer takes a round trip.
 const ONE_QUESTION: Duration = Duration::from_millis(1_500);
 
-impl<const N: usize> Run<'_, '_, N> {
+impl<E: End> Run<'_, E> {
     /// Checks how much work our end did, and for how long.
     pub(super) fn look_at_work(&mut self, aftermath: Duration) {
         let now = self.world.now();
@@ -33,7 +37,7 @@ impl<const N: usize> Run<'_, '_, N> {
         let reasons = self.reasons();
         let allowed = 100
             + 4 * reasons
-            + WAITS_PER_SECOND * N as u64 * elapsed.as_secs()
+            + WAITS_PER_SECOND * E::SLOTS as u64 * elapsed.as_secs()
             + WAITS_PER_STUCK_SECOND * self.stuck_for(elapsed).as_secs();
         if waits > allowed {
             let detail = format!("{waits} waits for {reasons} reasons in {elapsed:?}");
@@ -143,18 +147,21 @@ impl<const N: usize> Run<'_, '_, N> {
                 self.find(lane, Rule::Bounded, detail);
             }
         }
+        if self.end.release_all() {
+            self.wait_for(LAST_RST);
+        }
         // One wake without a reason is allowed: deadlines are checked when they are
         // reached, not when they are cancelled.
-        if let Some(at) = self.stack.poll() {
+        if let Some(at) = self.end.serve() {
             self.world.run_until(at);
         }
-        if let Some(at) = self.stack.poll() {
+        if let Some(at) = self.end.serve() {
             let detail = format!("something is due at {at:?} ({now:?} now)");
             self.find(0, Rule::Leak, detail);
         }
-        for _ in 0..N {
+        for _ in 0..E::SLOTS {
             let options = self.scenario.options;
-            if self.has_address() && self.stack.connect((PEER_V4, 9), options).is_err() {
+            if self.has_address() && self.end.connect((PEER_V4, 9).into(), options).is_err() {
                 self.find(0, Rule::Leak, "a slot cannot be used".to_owned());
             }
         }

@@ -2,17 +2,16 @@
 
 use std::time::Duration;
 
-use embedded_io::Write;
-use lastbyte::stack::Writer;
-use lastbyte::stack::{ConnectionId, OpenError};
-use lastbyte::{Cause, Instant, OnPeerFin, OnReceive, ReadError, State, WriteError};
+use lastbyte::stack::{ConnectionId, Error};
+use lastbyte::{Cause, Instant, OnPeerFin, OnReceive, State, WriteError};
 use smoltcp::wire::{IpAddress, IpEndpoint, IpListenEndpoint, Ipv4Address, Ipv6Address};
 
 use super::content::{Whose, content_from};
+use super::end::{End, Way};
 use super::peers::{self, PEER_PORT};
 use super::recording::Note;
 use super::rule::Rule;
-use super::run::{OUR_PORT, Run, RunStack};
+use super::run::{OUR_PORT, Run};
 use super::scenario::{Bind, Family, Opening, Step};
 use super::truth::PeerEnd;
 use crate::loopback::{OUR_V4, OUR_V6, PEER_V4, PEER_V6};
@@ -23,7 +22,7 @@ const PIECE: usize = 512;
 /// How many reads may be needed to reach the end: more than any buffer holds.
 const PIECES: usize = 200;
 
-impl<const N: usize> Run<'_, '_, N> {
+impl<E: End> Run<'_, E> {
     pub(super) fn open(&mut self, lane: usize) {
         let now = self.world.now();
         let opening = self.lanes[lane].lane.opening;
@@ -43,11 +42,11 @@ impl<const N: usize> Run<'_, '_, N> {
                     Family::V6 => PEER_V6.into(),
                 };
                 let peer = IpEndpoint::new(peer, PEER_PORT + lane as u16);
-                self.stack.connect(peer, options)
+                self.end.connect(peer, options)
             }
             Opening::Listen(bind, _) => {
                 let addr = bound(bind, self.scenario.family);
-                self.stack.listen(IpListenEndpoint { addr, port }, options)
+                self.end.listen(IpListenEndpoint { addr, port }, options)
             }
         };
         let may_fail = !has_address || matches!(opening, Opening::Listen(bind, _) if is_odd(bind));
@@ -55,12 +54,7 @@ impl<const N: usize> Run<'_, '_, N> {
         self.look();
     }
 
-    fn note_opened(
-        &mut self,
-        lane: usize,
-        opened: Result<ConnectionId, OpenError>,
-        may_fail: bool,
-    ) {
+    fn note_opened(&mut self, lane: usize, opened: Result<ConnectionId, Error>, may_fail: bool) {
         self.lanes[lane].id = opened.ok();
         if let Err(error) = opened
             && !may_fail
@@ -70,7 +64,8 @@ impl<const N: usize> Run<'_, '_, N> {
     }
 
     pub(super) fn has_address(&mut self) -> bool {
-        !self.stack.interface_mut().ip_addrs().is_empty()
+        self.end
+            .with_network(|network| !network.interface.ip_addrs().is_empty())
     }
 
     pub(super) fn take(&mut self, lane: usize, step: Step) {
@@ -79,49 +74,54 @@ impl<const N: usize> Run<'_, '_, N> {
         };
         let now = self.world.now();
         match step {
+            Step::Pause(time) => return self.wait_for(time),
+            Step::Neglect(time) => return self.neglect(time),
+            Step::Reopen => return self.reopen(lane, id),
+            // There is no call on a connection that was given back.
+            _ if !self.end.is_owned(id) => return,
+            _ => {}
+        }
+        let step = match step {
+            Step::Finish | Step::BeginFinish if !self.end.can_finish(id) => Step::Release,
+            step => step,
+        };
+        match step {
             Step::Write(len) => self.write(lane, id, len),
             Step::WriteAll(len) => self.write_all(lane, id, len),
             Step::TryWrite(len) => {
-                self.try_write(lane, id, len, |writer, bytes| writer.try_write(bytes));
+                self.try_write(lane, id, len, Way::Part);
             }
             Step::WriteMore(len) => {
-                self.try_write(lane, id, len, |writer, bytes| writer.try_write_more(bytes));
+                self.try_write(lane, id, len, Way::More);
             }
             Step::Message(len) => self.message(lane, id, len),
             Step::FinishWriting => self.finish_writing(lane, id),
-            Step::Pause(time) => self.wait_for(time),
-            Step::Neglect(time) => self.neglect(time),
             Step::Flush => self.flush(lane, id),
             Step::Read => {
                 self.read(lane, id);
             }
             Step::BeginFinish => {
                 self.lanes[lane].oracle.done.finish_at.get_or_insert(now);
-                if let Ok(mut writer) = self.stack.writer(id) {
-                    writer.begin_finish();
-                }
+                self.end.begin_finish(id);
             }
             Step::Finish => self.finish(lane, id),
             Step::Abort => {
                 self.note_abort(lane);
-                if let Ok(writer) = self.stack.writer(id) {
-                    // The id is valid, so the call cannot fail.
-                    let _ = writer.abort();
-                }
+                self.end.abort(id);
             }
             Step::Release => {
                 self.note_abort(lane);
-                // As above.
-                let _ = self.stack.release(id);
+                self.end.release(id);
             }
-            Step::Reopen => self.reopen(lane, id),
+            Step::Pause(_) | Step::Neglect(_) | Step::Reopen => {}
         }
     }
 
     /// The id of a connection, unless it was released and its slot is another's.
     fn id_of(&self, lane: usize) -> Option<ConnectionId> {
-        let is_another =
-            |id: &ConnectionId| N > 1 && self.is_given_back(lane) && self.stack.state(*id).is_err();
+        let is_another = |id: &ConnectionId| {
+            E::SLOTS > 1 && self.is_given_back(lane) && self.end.state(*id).is_err()
+        };
         self.lanes[lane].id.filter(|id| !is_another(id))
     }
 
@@ -145,7 +145,7 @@ impl<const N: usize> Run<'_, '_, N> {
         self.world.run_until(until);
         // What was due is late: a round trip seems to have taken that long.
         self.excuse();
-        self.stack.poll();
+        self.end.serve();
         for truth in self.wire.borrow_mut().lanes_mut() {
             truth.neglected_since = Instant::NEVER;
         }
@@ -161,13 +161,7 @@ impl<const N: usize> Run<'_, '_, N> {
     /// Writes all of it or nothing.
     fn message(&mut self, lane: usize, id: ConnectionId, len: usize) {
         let capacity = self.scenario.tx_buffer;
-        let taken = self.try_write(lane, id, len, |writer, bytes| {
-            match writer.try_write_message(bytes) {
-                Ok(()) => Ok(bytes.len()),
-                Err(WriteError::MessageTooLong { .. }) if len > capacity => Ok(0),
-                Err(error) => Err(error),
-            }
-        });
+        let taken = self.try_write(lane, id, len, Way::Whole);
         if taken.is_some_and(|taken| taken > capacity) {
             let detail = format!("a message of {len} bytes in a buffer of {capacity}");
             self.find(lane, Rule::Ledger, detail);
@@ -176,11 +170,8 @@ impl<const N: usize> Run<'_, '_, N> {
 
     fn finish_writing(&mut self, lane: usize, id: ConnectionId) {
         let now = self.world.now();
-        let Ok(mut writer) = self.stack.writer(id) else {
-            return;
-        };
-        let before = writer.state();
-        let outcome = writer.finish_writing();
+        let before = self.state(lane);
+        let outcome = self.end.finish_writing(id);
         let is_new = matches!(before, State::Connecting | State::Listening | State::Open)
             || before == State::PeerFinished(OnPeerFin::HalfClose);
         match outcome {
@@ -202,23 +193,14 @@ impl<const N: usize> Run<'_, '_, N> {
     }
 
     /// Makes one attempt. Returns how many bytes were accepted, `None` if the end is known.
-    fn try_write(
-        &mut self,
-        lane: usize,
-        id: ConnectionId,
-        len: usize,
-        call: impl FnOnce(&mut Writer<'_, RunStack<'_, N>>, &[u8]) -> Result<usize, WriteError>,
-    ) -> Option<usize> {
+    fn try_write(&mut self, lane: usize, id: ConnectionId, len: usize, way: Way) -> Option<usize> {
         let must = self.must_refuse(lane);
         let before = self.lanes[lane].oracle.accepted;
         let bytes = content_from(Whose::Ours, before, len);
-        let result = match self.stack.writer(id) {
-            Ok(mut writer) => call(&mut writer, bytes),
-            Err(unknown) => Err(unknown.into()),
-        };
-        let result = match result {
-            Err(WriteError::WouldBlock { .. }) => Ok(0),
-            known => known,
+        let is_too_long = matches!(way, Way::Whole) && len > self.scenario.tx_buffer;
+        let result = match self.end.try_write(id, bytes, way) {
+            Err(WriteError::MessageTooLong { .. }) if is_too_long => Ok(0),
+            result => result,
         };
         self.lanes[lane].oracle.accepted += result.unwrap_or(0) as u64;
         self.note_write(lane, must, before, result.map(|_| ()));
@@ -255,7 +237,7 @@ impl<const N: usize> Run<'_, '_, N> {
         let until = self.world.now() + self.lanes[lane].lane.options.call_timeout();
         let mut left = len;
         loop {
-            match self.try_write(lane, id, left, |writer, bytes| writer.try_write(bytes)) {
+            match self.try_write(lane, id, left, Way::Part) {
                 Some(taken) => left -= taken,
                 None => return,
             }
@@ -271,11 +253,8 @@ impl<const N: usize> Run<'_, '_, N> {
         let before = self.lanes[lane].oracle.accepted;
         let started = self.world.now();
         let bytes = content_from(Whose::Ours, before, len);
-        let result = match self.stack.writer(id) {
-            Ok(mut writer) => writer.write_all(bytes),
-            Err(unknown) => Err(unknown.into()),
-        };
-        let reported = self.stack.report(id).map(|report| report.ledger.accepted());
+        let result = self.end.write_all(id, bytes);
+        let reported = self.end.report(id).map(|report| report.ledger.accepted());
         let accepted = match &result {
             Ok(()) => before + len as u64,
             Err(error) => error.ledger().accepted(),
@@ -298,19 +277,16 @@ impl<const N: usize> Run<'_, '_, N> {
         let lane_of = &self.lanes[lane].lane;
         let limit = lane_of.options.call_timeout();
         let calls = lane_of.bytes() as u32 + 1;
-        if took > limit.saturating_mul(calls) + Duration::from_secs(1) {
+        if took > limit.saturating_mul(calls) + self.end.extension() + Duration::from_secs(1) {
             self.find(lane, Rule::Bounded, format!("a call took {took:?}"));
         }
     }
 
     fn flush(&mut self, lane: usize, id: ConnectionId) {
         let started = self.world.now();
-        let result = match self.stack.writer(id) {
-            Ok(mut writer) => writer.flush(),
-            Err(unknown) => Err(unknown.into()),
-        };
+        let result = self.end.flush(id);
         let now = self.world.now();
-        let ledger = self.stack.report(id).map(|report| report.ledger);
+        let ledger = self.end.report(id).map(|report| report.ledger);
         match (result, ledger) {
             (Ok(()), Ok(ledger)) if ledger.pending() > 0 => {
                 let detail = format!("flushed with {ledger:?}");
@@ -323,7 +299,7 @@ impl<const N: usize> Run<'_, '_, N> {
             _ => {}
         }
         let limit = self.lanes[lane].lane.options.call_timeout();
-        if now.since(started) > limit + Duration::from_secs(1) {
+        if now.since(started) > limit + self.end.extension() + Duration::from_secs(1) {
             let detail = format!("flush took {:?}", now.since(started));
             self.find(lane, Rule::Bounded, detail);
         }
@@ -337,10 +313,7 @@ impl<const N: usize> Run<'_, '_, N> {
             return false;
         }
         let mut into = [0; PIECE];
-        let result = match self.stack.reader(id) {
-            Ok(mut reader) => reader.try_read(&mut into),
-            Err(unknown) => Err(ReadError::Ended(unknown.into())),
-        };
+        let result = self.end.try_read(id, &mut into);
         let before = self.lanes[lane].read;
         match result {
             Ok(None) => false,
@@ -402,7 +375,7 @@ impl<const N: usize> Run<'_, '_, N> {
 
     /// Reads everything, until the end of the stream or of the connection.
     pub(super) fn read_rest(&mut self, lane: usize) {
-        let Some(id) = self.id_of(lane) else {
+        let Some(id) = self.id_of(lane).filter(|&id| self.end.is_owned(id)) else {
             return;
         };
         if self.gives_back(lane) {
@@ -422,26 +395,18 @@ impl<const N: usize> Run<'_, '_, N> {
         let live = &mut self.lanes[lane];
         live.oracle.done.finish_at.get_or_insert(now);
         let limit = live.lane.options.finish_timeout();
-        let Ok(mut writer) = self.stack.writer(id) else {
-            return;
-        };
         if self.scenario.seed.is_multiple_of(2) {
-            let outcome = writer.finish();
+            let outcome = self.end.finish(id);
             self.look_at_finish(lane, outcome.map(|report| report.ledger.pending()));
             return;
         }
-        writer.begin_finish();
+        self.end.begin_finish(id);
         self.look();
         let until = now + limit + Duration::from_secs(2);
         while self.world.now() < until {
-            let outcome = match self.stack.writer(id) {
-                Ok(mut writer) => writer.finished(),
-                Err(_) => return,
-            };
-            if let Some(outcome) = outcome {
+            if let Some(outcome) = self.end.finished(id) {
                 self.look_at_finish(lane, outcome.map(|report| report.ledger.pending()));
-                // The id is valid.
-                let _ = self.stack.release(id);
+                self.end.release(id);
                 return;
             }
             if self.state(lane) == State::Idle || self.state(lane) == State::Listening {
@@ -476,7 +441,7 @@ impl<const N: usize> Run<'_, '_, N> {
         }
         self.read_rest(lane);
         // The connection ended by itself: its slot is still held.
-        let _ = self.stack.release(id);
+        self.end.release(id);
         if self.has_address() {
             self.open(lane);
             let spec = self.lanes[lane].lane;

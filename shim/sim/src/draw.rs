@@ -8,6 +8,7 @@ use lastbyte::{Instant, OnPeerFin, OnReceive, Options};
 use super::dice::{Chance, Dice};
 use super::draw_outside::draw_happenings;
 use super::draw_path::{outage, slow};
+use super::end::Over;
 use super::happening::Happening;
 use super::link::{Burst, Link, Links};
 use super::model::{Lost, Overrun, PeerModel, Relic, Restart, Rogue};
@@ -68,6 +69,7 @@ pub(super) fn draw(profile: Profile, seed: u64) -> Scenario {
     let mut scenario = Scenario {
         seed,
         profile,
+        over: Over::Stack,
         family,
         medium,
         offload,
@@ -219,6 +221,7 @@ pub(super) fn plain(profile: Profile, seed: u64, links: Links) -> Scenario {
     Scenario {
         seed,
         profile,
+        over: Over::Stack,
         family: Family::V4,
         medium: Medium::Ethernet,
         offload: Offload::default(),

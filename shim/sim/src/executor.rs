@@ -46,13 +46,17 @@ use lastbyte::asynch::{Alarm, Now};
 use lastbyte::{Clock, Instant};
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::future::Future;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
+
+/// How often the tasks are polled at most before the clock is looked at, although a task is
+/// still woken: a busy task must not hide what the clock watches.
+const MOST_ROUNDS: u32 = 64;
 
 /// A clock that tasks share, and the executor that sleeps with it. Clones are the same.
 pub struct Time<C> {
@@ -61,12 +65,64 @@ pub struct Time<C> {
 
 struct Inner<C> {
     clock: RefCell<C>,
-    /// Who is to be woken at which time.
-    timers: RefCell<Vec<(Instant, Waker)>>,
-    /// How often the thread has slept: an alarm ends with the sleep after it began.
-    sleeps: Cell<u64>,
-    /// Who is to be woken by the end of any sleep.
-    alarms: RefCell<Vec<Waker>>,
+    sleepers: RefCell<Vec<Sleeper<C>>>,
+    /// The number of sleepers so far, the next one's name.
+    next_sleeper: Cell<u64>,
+}
+
+/// A task that sleeps, and what ends that.
+struct Sleeper<C> {
+    number: u64,
+    until: Instant,
+    is_ready: fn(&mut C) -> bool,
+    waker: Waker,
+}
+
+/// A sleep of a task. Dropped, it leaves no waker.
+struct Sleep<'t, C: Clock> {
+    time: &'t Time<C>,
+    until: Instant,
+    is_ready: fn(&mut C) -> bool,
+    number: Option<u64>,
+}
+
+impl<C: Clock> Future for Sleep<'_, C> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let inner = &*self.time.inner;
+        let mut sleepers = inner.sleepers.borrow_mut();
+        let Some(number) = self.number else {
+            let number = inner.next_sleeper.get();
+            inner.next_sleeper.set(number + 1);
+            sleepers.push(Sleeper {
+                number,
+                until: self.until,
+                is_ready: self.is_ready,
+                waker: cx.waker().clone(),
+            });
+            drop(sleepers);
+            self.number = Some(number);
+            return Poll::Pending;
+        };
+        match sleepers.iter_mut().find(|it| it.number == number) {
+            Some(sleeper) => {
+                sleeper.waker.clone_from(cx.waker());
+                Poll::Pending
+            }
+            // It was woken.
+            None => Poll::Ready(()),
+        }
+    }
+}
+
+impl<C: Clock> Drop for Sleep<'_, C> {
+    fn drop(&mut self) {
+        if let Some(number) = self.number {
+            let mut sleepers = self.time.inner.sleepers.borrow_mut();
+            sleepers.retain(|sleeper| sleeper.number != number);
+        }
+    }
 }
 
 impl<C: Clock> Time<C> {
@@ -76,9 +132,8 @@ impl<C: Clock> Time<C> {
         Self {
             inner: Rc::new(Inner {
                 clock: RefCell::new(clock),
-                timers: RefCell::default(),
-                sleeps: Cell::new(0),
-                alarms: RefCell::default(),
+                sleepers: RefCell::default(),
+                next_sleeper: Cell::new(0),
             }),
         }
     }
@@ -99,32 +154,32 @@ impl<C: Clock> Time<C> {
 
     /// Completes at that time.
     pub async fn sleep_until(&self, at: Instant) {
-        poll_fn(|cx| {
-            if self.now() >= at {
-                return Poll::Ready(());
-            }
-            let waker = cx.waker().clone();
-            self.inner.timers.borrow_mut().push((at, waker));
-            Poll::Pending
-        })
-        .await;
+        if self.now() < at {
+            self.wait_for(at, |_| false).await;
+        }
     }
 
     /// Completes with the next sleep of the thread: the device, or whatever else the clock
     /// watches, may be ready.
     pub async fn next_wake(&self) {
-        let before = self.inner.sleeps.get();
-        poll_fn(|cx| {
-            if self.inner.sleeps.get() != before {
-                return Poll::Ready(());
-            }
-            self.inner.alarms.borrow_mut().push(cx.waker().clone());
-            Poll::Pending
-        })
+        self.wait_for(Instant::NEVER, |_| true).await;
+    }
+
+    /// Completes after the next sleep of the thread that ends at `until` or later, or after
+    /// which `is_ready` is true of the clock. So it always looks at what the clock watches,
+    /// even if the time has passed.
+    pub async fn wait_for(&self, until: Instant, is_ready: fn(&mut C) -> bool) {
+        Sleep {
+            time: self,
+            until,
+            is_ready,
+            number: None,
+        }
         .await;
     }
 
-    /// Runs `task`, and a runner beside it, to the end of the task.
+    /// Runs `task`, and a runner beside it, to the end of the task. Each is polled only after
+    /// it was woken.
     ///
     /// # Panics
     ///
@@ -134,6 +189,7 @@ impl<C: Clock> Time<C> {
         let flags = [Arc::new(Flag::woken()), Arc::new(Flag::woken())];
         let [of_runner, of_task] = &flags;
         let wakers = flags.each_ref().map(|flag| Waker::from(Arc::clone(flag)));
+        let mut rounds = 0;
         loop {
             if of_task.take() {
                 let mut cx = Context::from_waker(&wakers[1]);
@@ -146,26 +202,35 @@ impl<C: Clock> Time<C> {
                 let polled = runner.as_mut().poll(&mut cx);
                 assert!(polled.is_pending(), "the runner of a network never ends");
             }
-            if !of_task.is_woken() && !of_runner.is_woken() {
-                self.wait();
+            rounds += 1;
+            let is_woken = of_task.is_woken() || of_runner.is_woken();
+            if !is_woken || rounds >= MOST_ROUNDS {
+                rounds = 0;
+                self.wait(is_woken);
             }
         }
     }
 
-    /// Every task waits: the thread sleeps until a timer, or until the clock wakes it.
-    fn wait(&self) {
+    /// The thread sleeps until a timer, or until the clock wakes it; if a task `is_woken`, it
+    /// only looks.
+    fn wait(&self, is_woken: bool) {
         let inner = &*self.inner;
-        let next = inner.timers.borrow().iter().map(|(at, _)| *at).min();
-        inner.clock.borrow_mut().wait(next);
-        inner.sleeps.set(inner.sleeps.get() + 1);
-        let now = self.now();
-        let mut woken = inner.alarms.take();
-        inner.timers.borrow_mut().retain(|(at, waker)| {
-            if *at <= now {
-                woken.push(waker.clone());
+        let next = match is_woken {
+            true => Some(Instant::ZERO),
+            false => inner.sleepers.borrow().iter().map(|it| it.until).min(),
+        };
+        let mut clock = inner.clock.borrow_mut();
+        clock.wait(next.filter(|&at| at != Instant::NEVER));
+        let now = clock.now();
+        let mut woken = Vec::new();
+        inner.sleepers.borrow_mut().retain(|sleeper| {
+            let is_over = sleeper.until <= now || (sleeper.is_ready)(&mut clock);
+            if is_over {
+                woken.push(sleeper.waker.clone());
             }
-            *at > now
+            !is_over
         });
+        drop(clock);
         woken.into_iter().for_each(Waker::wake);
     }
 }
@@ -180,8 +245,9 @@ impl<C> Clone for Time<C> {
 
 impl<C> fmt::Debug for Time<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sleepers = self.inner.sleepers.borrow();
         f.debug_struct("Time")
-            .field("sleeps", &self.inner.sleeps.get())
+            .field("sleepers", &sleepers.len())
             .finish_non_exhaustive()
     }
 }
@@ -194,18 +260,8 @@ impl<C: Clock> Now for Time<C> {
 
 impl<C: Clock> Alarm for Time<C> {
     async fn wait(&mut self, until: Option<Instant>) {
-        let (mut timer, mut device) = (
-            pin!(self.sleep_until(until.unwrap_or(Instant::NEVER))),
-            pin!(self.next_wake()),
-        );
-        poll_fn(|cx| {
-            let is_due = timer.as_mut().poll(cx).is_ready();
-            match is_due || device.as_mut().poll(cx).is_ready() {
-                true => Poll::Ready(()),
-                false => Poll::Pending,
-            }
-        })
-        .await;
+        self.wait_for(until.unwrap_or(Instant::NEVER), |_| true)
+            .await;
     }
 }
 

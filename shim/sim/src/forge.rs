@@ -4,6 +4,7 @@ use smoltcp::wire::{IpAddress, Ipv4Address, Ipv4Packet, Ipv6Address};
 
 use lastbyte::Instant;
 
+use super::end::End;
 use super::happening::{Answer, Astray, Forgery, Fragmented, Happening, Layer};
 use super::peers::PEER_PORT;
 use super::recording::Note;
@@ -21,7 +22,7 @@ const STRANGER: u16 = 9_000;
 /// A port where our end never listens.
 const CLOSED: u16 = 4_999;
 
-impl<const N: usize> Run<'_, '_, N> {
+impl<E: End> Run<'_, E> {
     pub(super) fn next_happening(&self) -> Instant {
         let next = self.scenario.happenings.get(self.happened);
         let next = next.map_or(Instant::NEVER, |(at, _)| *at);
@@ -56,9 +57,9 @@ impl<const N: usize> Run<'_, '_, N> {
                 for live in &mut self.lanes {
                     live.oracle.done.address_lost = true;
                 }
-                self.stack
-                    .interface_mut()
-                    .update_ip_addrs(|list| list.truncate(0));
+                self.end.with_network(|network| {
+                    network.interface.update_ip_addrs(|list| list.truncate(0));
+                });
             }
             Happening::LinkDown => self.set_link(false),
             Happening::LinkUp => self.set_link(true),
@@ -95,7 +96,7 @@ impl<const N: usize> Run<'_, '_, N> {
     }
 
     fn set_link(&mut self, is_up: bool) {
-        self.stack.set_link(is_up);
+        self.end.set_link(is_up);
         self.excuse();
         for live in &mut self.lanes {
             live.oracle.done.link_is_down = !is_up;

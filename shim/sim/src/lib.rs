@@ -115,6 +115,7 @@ mod dice;
 mod draw;
 mod draw_outside;
 mod draw_path;
+mod end;
 mod forge;
 mod guest;
 mod happening;
@@ -149,6 +150,7 @@ use crate::loopback::World;
 
 pub use coverage::{Coverage, Row};
 pub use dice::Chance;
+pub use end::Over;
 pub use guest::{Failure, GuestStack, Harness, Visit, explore, note, record_app, run_app};
 pub use happening::{Answer, Astray, Forgery, Fragmented, Happening, Layer};
 pub use link::{Burst, Link, LinkPath, Links};

@@ -4,6 +4,11 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::end::{End, Over, RunStack};
+#[cfg(feature = "async")]
+use super::end::{Net, Tasks};
+#[cfg(feature = "async")]
+use super::executor::Time;
 use lastbyte::stack::{Config, ConnectionId, SlotBuffers, Stack};
 use lastbyte::{Cause, Instant, Ledger, OnReceive, Report, State};
 use smoltcp::iface::SocketStorage;
@@ -18,8 +23,7 @@ use super::rule::{Finding, Rule};
 use super::scenario::{Lane, Network, Scenario};
 use super::truth::{Truth, Wire};
 use crate::loopback::{
-    Direction, LoopClock, LoopDevice, OUR_ADDRESSES, PeerConfig, World, WorldConfig,
-    our_hardware_address,
+    Direction, EventLog, OUR_ADDRESSES, PeerConfig, World, WorldConfig, our_hardware_address,
 };
 
 /// The port that our end listens on for the first connection; the others have the ports
@@ -61,8 +65,6 @@ pub(super) struct Arena {
 
 /// The maximum number of connections of a run.
 const MOST: usize = 1 + Scenario::MOST_BESIDE;
-
-pub(super) type RunStack<'a, const N: usize> = Stack<'a, LoopDevice, LoopClock, N>;
 
 /// A world for `scenario`, without its peer.
 pub(super) fn world_of(scenario: &Scenario) -> World {
@@ -131,26 +133,65 @@ fn run_with<const N: usize>(
     let mut storage = [SocketStorage::EMPTY; N];
     let queue = u16::try_from(world.config().queue_frames).unwrap_or(u16::MAX);
     let config = Config::new(our_hardware_address(medium), scenario.seed | 1).receive_queue(queue);
-    let stack = Stack::new(world.device(), world.clock(), config, buffers, &mut storage);
-    let mut run = match stack {
-        Ok(stack) => Run::new(scenario, world, stack, wire, peer, tape),
-        Err(error) => return broken(world, format!("no stack: {error}")),
+    let seen = Seen {
+        scenario,
+        world,
+        wire,
+        peer,
+        tape,
+        log,
     };
-    run.play();
-    let findings = run.findings();
-    for finding in &findings {
-        run.note(0, Note::Found(finding.clone()));
-    }
-    let first = run.lanes.first().and_then(|lane| lane.last);
-    // What is left is aborted here, on the wire as well.
-    drop(run);
-    Outcome {
-        hash: log.hash(),
-        cause: first.and_then(|report| report.cause),
-        ledger: first.map_or(Ledger::ZERO, |report| report.ledger),
-        elapsed: world.now().since(Instant::ZERO),
-        findings,
-        frames: log.frames(),
+    let (device, clock) = (world.device(), world.clock());
+    let made = match scenario.over {
+        Over::Stack => Stack::new(device, clock, config, buffers, &mut storage)
+            .map(|stack| seen.run(RunStack(stack))),
+        #[cfg(feature = "async")]
+        Over::Async => {
+            let time = Time::new(clock);
+            Net::<N>::new(device, time.clone(), config, buffers, &mut storage)
+                .map(|net| seen.run(Tasks::new(&net, time, scenario.seed)))
+        }
+    };
+    made.unwrap_or_else(|error| broken(world, format!("no stack: {error}")))
+}
+
+/// Everything of a run except our end.
+struct Seen<'s> {
+    scenario: &'s Scenario,
+    world: &'s World,
+    wire: Rc<RefCell<Wire>>,
+    peer: PeerSide,
+    tape: &'s Tape,
+    log: EventLog,
+}
+
+impl Seen<'_> {
+    /// Runs the applications at our end, and checks the rules.
+    fn run(self, end: impl End) -> Outcome {
+        let mut run = Run::new(
+            self.scenario,
+            self.world,
+            end,
+            self.wire,
+            self.peer,
+            self.tape,
+        );
+        run.play();
+        let findings = run.findings();
+        for finding in &findings {
+            run.note(0, Note::Found(finding.clone()));
+        }
+        let first = run.lanes.first().and_then(|lane| lane.last);
+        // What is left is aborted here, on the wire as well.
+        drop(run);
+        Outcome {
+            hash: self.log.hash(),
+            cause: first.and_then(|report| report.cause),
+            ledger: first.map_or(Ledger::ZERO, |report| report.ledger),
+            elapsed: self.world.now().since(Instant::ZERO),
+            findings,
+            frames: self.log.frames(),
+        }
     }
 }
 
@@ -208,10 +249,10 @@ pub(super) struct Storm {
 }
 
 /// A run in progress.
-pub(super) struct Run<'s, 'a, const N: usize> {
+pub(super) struct Run<'s, E> {
     pub(super) scenario: &'s Scenario,
     pub(super) world: &'s World,
-    pub(super) stack: RunStack<'a, N>,
+    pub(super) end: E,
     pub(super) wire: Rc<RefCell<Wire>>,
     pub(super) peer: PeerSide,
     pub(super) lanes: Vec<Live<'s>>,
@@ -221,18 +262,20 @@ pub(super) struct Run<'s, 'a, const N: usize> {
     pub(super) tape: &'s Tape,
 }
 
-impl<'s, 'a, const N: usize> Run<'s, 'a, N> {
+impl<'s, E: End> Run<'s, E> {
     fn new(
         scenario: &'s Scenario,
         world: &'s World,
-        mut stack: RunStack<'a, N>,
+        mut end: E,
         wire: Rc<RefCell<Wire>>,
         peer: PeerSide,
         tape: &'s Tape,
     ) -> Self {
-        stack
-            .interface_mut()
-            .update_ip_addrs(|list| list.extend(OUR_ADDRESSES));
+        end.with_network(|network| {
+            network
+                .interface
+                .update_ip_addrs(|list| list.extend(OUR_ADDRESSES));
+        });
         let live = |lane: Lane<'s>| Live {
             lane,
             id: None,
@@ -243,7 +286,7 @@ impl<'s, 'a, const N: usize> Run<'s, 'a, N> {
         Self {
             scenario,
             world,
-            stack,
+            end,
             wire,
             peer,
             lanes: scenario.lanes().map(live).collect(),
@@ -334,7 +377,7 @@ impl<'s, 'a, const N: usize> Run<'s, 'a, N> {
             // A flood has no end to wait for.
             self.world.run_until(next);
         } else {
-            self.stack.wait(next);
+            self.end.wait(next);
         }
         self.happen();
         self.look();
@@ -382,7 +425,7 @@ impl<'s, 'a, const N: usize> Run<'s, 'a, N> {
             return;
         };
         let now = self.world.now();
-        match (self.stack.state(id), self.stack.report(id)) {
+        match (self.end.state(id), self.end.report(id)) {
             (Ok(state), Ok(report)) => {
                 self.lanes[lane].last = Some(report);
                 self.note(lane, Note::Changed);
@@ -399,7 +442,7 @@ impl<'s, 'a, const N: usize> Run<'s, 'a, N> {
                 self.look_at_buffer(lane, id);
             }
             // The connection was released, and its slot is used by another.
-            _ if self.is_given_back(lane) && N > 1 => {}
+            _ if self.is_given_back(lane) && E::SLOTS > 1 => {}
             _ => self.find(lane, Rule::Leak, "the id is stale".to_owned()),
         }
     }
@@ -414,11 +457,10 @@ impl<'s, 'a, const N: usize> Run<'s, 'a, N> {
     /// Checks that if received bytes are discarded, a full buffer never hides the peer's FIN.
     fn look_at_buffer(&mut self, lane: usize, id: ConnectionId) {
         let is_full = self.lanes[lane].lane.options.on_receive() == OnReceive::Discard
-            && self.stack.writer(id).is_ok_and(|mut writer| {
-                writer.progress().is_ok_and(|progress| {
-                    progress.state.is_established() && progress.is_receive_full
-                })
-            });
+            && self
+                .end
+                .progress(id)
+                .is_ok_and(|progress| progress.state.is_established() && progress.is_receive_full);
         if is_full {
             let detail = "the receive buffer is full".to_owned();
             self.find(lane, Rule::Discarded, detail);
@@ -437,7 +479,7 @@ impl<'s, 'a, const N: usize> Run<'s, 'a, N> {
 
     pub(super) fn state(&self, lane: usize) -> State {
         let id = self.lanes.get(lane).and_then(|live| live.id);
-        id.and_then(|id| self.stack.state(id).ok())
+        id.and_then(|id| self.end.state(id).ok())
             .unwrap_or(State::Idle)
     }
 }

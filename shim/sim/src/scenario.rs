@@ -7,6 +7,7 @@ use std::time::Duration;
 use lastbyte::{Instant, Options};
 use smoltcp::phy::Medium;
 
+use super::end::Over;
 use super::happening::Happening;
 use super::link::Links;
 use super::model::PeerModel;
@@ -120,6 +121,8 @@ pub struct Scenario {
     pub seed: u64,
     /// The profile from which it was drawn.
     pub profile: Profile,
+    /// The layer of the library over which our connections are made.
+    pub over: Over,
     /// The family of addresses.
     pub family: Family,
     /// The medium.
@@ -299,6 +302,9 @@ impl fmt::Display for Scenario {
             "seed {} of {}, {:?} over {:?}",
             self.seed, self.profile, self.family, self.medium
         )?;
+        if self.over != Over::Stack {
+            writeln!(f, "  our end      over {:?}", self.over)?;
+        }
         if !self.offload.is_none() || self.transmit_frames < 1_024 {
             let (frames, offload) = (self.transmit_frames, self.offload);
             writeln!(f, "  our device   holds {frames} frames, {offload:?}")?;

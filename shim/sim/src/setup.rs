@@ -1,9 +1,11 @@
 //! Makes a stack in one call, for programs on a host.
 
 use lastbyte::Clock;
+#[cfg(feature = "async")]
+use lastbyte::asynch::{Now, Shared};
 use lastbyte::stack::{Config, ConfigError, SlotBuffers, Stack};
 use smoltcp::config::IFACE_MAX_ADDR_COUNT;
-use smoltcp::iface::SocketStorage;
+use smoltcp::iface::{Interface, SocketStorage};
 use smoltcp::phy::Device;
 use smoltcp::wire::{HardwareAddress, IpCidr};
 use std::fmt;
@@ -127,6 +129,50 @@ impl Setup {
         clock: C,
         program: impl FnOnce(&mut Stack<'_, D, C, N>) -> R,
     ) -> Result<R, SetupError> {
+        self.lend(|config, buffers, sockets| {
+            let mut stack = Stack::new(device, clock, config, buffers, sockets)?;
+            self.add_addresses(stack.interface_mut());
+            Ok(program(&mut stack))
+        })
+    }
+
+    /// Like [`run_many`](Self::run_many), for a network that tasks share, and whose runner is
+    /// the program's.
+    ///
+    /// # Errors
+    ///
+    /// [`SetupError`], which names what does not fit.
+    #[cfg(feature = "async")]
+    pub fn run_shared<D: Device, C: Now, R, const N: usize>(
+        &self,
+        device: D,
+        clock: C,
+        program: impl FnOnce(&Shared<'_, D, C, N>) -> R,
+    ) -> Result<R, SetupError> {
+        self.lend(|config, buffers, sockets| {
+            let shared = Shared::new(device, clock, config, buffers, sockets)?;
+            // Nobody else is lent it.
+            let _ = shared.with_network(|network| self.add_addresses(network.interface));
+            Ok(program(&shared))
+        })
+    }
+
+    fn add_addresses(&self, interface: &mut Interface) {
+        interface.update_ip_addrs(|own| {
+            // All of them fit.
+            own.extend(self.addresses.iter().copied());
+        });
+    }
+
+    /// Lends the memory of a stack to `make`.
+    fn lend<R, const N: usize>(
+        &self,
+        make: impl for<'a> FnOnce(
+            Config,
+            [SlotBuffers<'a>; N],
+            &'a mut [SocketStorage<'a>],
+        ) -> Result<R, SetupError>,
+    ) -> Result<R, SetupError> {
         if self.addresses.len() > IFACE_MAX_ADDR_COUNT {
             return Err(SetupError::TooManyAddresses(self.addresses.len()));
         }
@@ -147,11 +193,6 @@ impl Setup {
             .collect();
         // The kernel queues 500 or 1,000 frames for a TAP device, depending on its version.
         let config = Config::new(self.hardware_addr, self.seed).receive_queue(1_000);
-        let mut stack = Stack::new(device, clock, config, buffers, &mut sockets)?;
-        stack.interface_mut().update_ip_addrs(|own| {
-            // All of them fit.
-            own.extend(self.addresses.iter().copied());
-        });
-        Ok(program(&mut stack))
+        make(config, buffers, &mut sockets)
     }
 }

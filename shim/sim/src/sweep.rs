@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use lastbyte::Cause;
 
+use super::end::Over;
 use super::profile::Profile;
 use super::rule::Finding;
 use super::run::Outcome;
@@ -27,6 +28,8 @@ pub struct Sweep {
     pub profiles: Vec<Profile>,
     /// The seeds.
     pub seeds: Range<u64>,
+    /// The layer of the library that is tested.
+    pub over: Over,
     /// The number of threads: at least one, at most 1,024, and no more than there is work
     /// for.
     pub jobs: usize,
@@ -41,6 +44,8 @@ pub struct Failing {
     pub profile: Profile,
     /// The seed.
     pub seed: u64,
+    /// The layer of the library that was tested.
+    pub over: Over,
     /// The first finding.
     pub finding: Finding,
 }
@@ -50,8 +55,10 @@ impl Failing {
     #[must_use]
     pub fn replay(&self) -> String {
         format!(
-            "lastbyte sim --profile {} --seed {}",
-            self.profile, self.seed
+            "lastbyte sim{} --profile {} --seed {}",
+            self.over.option(),
+            self.profile,
+            self.seed
         )
     }
 }
@@ -105,6 +112,7 @@ impl Summary {
             self.failing.push(Failing {
                 profile: scenario.profile,
                 seed: scenario.seed,
+                over: scenario.over,
                 finding,
             });
         }
@@ -128,7 +136,10 @@ impl Sweep {
     pub fn scenario(&self, seed: u64) -> Scenario {
         let turn = seed % self.profiles.len().max(1) as u64;
         let profile = self.profiles.get(turn as usize);
-        Scenario::new(profile.copied().unwrap_or(Profile::Lan), seed)
+        Scenario {
+            over: self.over,
+            ..Scenario::new(profile.copied().unwrap_or(Profile::Lan), seed)
+        }
     }
 
     fn most_threads(&self) -> usize {

@@ -213,6 +213,7 @@ fn the_script_of_a_run_replays_it() {
 #[test]
 fn threads_change_nothing() {
     let sweep = |jobs| Sweep {
+        over: Over::Stack,
         profiles: Profile::ALL.to_vec(),
         seeds: 0..70,
         jobs,
@@ -228,6 +229,7 @@ fn threads_change_nothing() {
 #[test]
 fn the_first_thousands_of_seeds_break_no_rule() {
     let sweep = Sweep {
+        over: Over::Stack,
         profiles: Profile::ALL.to_vec(),
         seeds: 0..3_000,
         jobs: std::thread::available_parallelism().map_or(1, usize::from),

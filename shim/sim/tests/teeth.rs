@@ -17,7 +17,7 @@ mod teeth {
     use std::thread;
 
     use lastbyte::sabotage::{Sabotage, set};
-    use lastbyte_sim::{Coverage, Failing, Profile, Rule, Sweep};
+    use lastbyte_sim::{Coverage, Failing, Over, Profile, Rule, Sweep};
 
     /// The number of seeds that are tried before a sabotage counts as missed.
     const SEEDS: u64 = 100_000;
@@ -72,6 +72,7 @@ mod teeth {
     /// finishes those that it has taken.
     fn first_failing(seeds: Range<u64>) -> Option<Failing> {
         let sweep = Sweep {
+            over: Over::Stack,
             profiles: Profile::ALL.to_vec(),
             seeds,
             jobs: thread::available_parallelism().map_or(1, usize::from),

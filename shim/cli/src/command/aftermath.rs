@@ -6,11 +6,13 @@
 use std::io;
 use std::time::Duration;
 
+use lastbyte::Instant;
+use lastbyte::stack::Network;
 use lastbyte::stack::smoltcp::socket::{Socket, tcp};
-use lastbyte::{Clock, Instant};
 
 use super::console;
 use super::exit;
+use super::over::Over;
 use super::peer::{Life, Outcome};
 use super::session::{DEVICE_FULL_PAUSE, Session};
 use super::work::{SAMPLE_INTERVAL, Work};
@@ -30,18 +32,19 @@ struct Progress {
     at: Instant,
 }
 
-impl Session<'_, '_, '_> {
+impl<O: Over> Session<'_, O> {
     /// Everything after the end of the connection. Returns how the peer's process ended,
     /// if it is ours.
-    pub(super) fn wind_up(&mut self, peer_grace: Duration) -> Option<Outcome> {
+    pub(super) async fn wind_up(&mut self, peer_grace: Duration) -> Option<Outcome> {
         if let Some(input) = self.run.input {
-            self.stack.clock_mut().set_watched(input, false);
+            self.over
+                .with_clock(|clock| clock.set_watched(input, false));
         }
         let is_interrupted = self.signals.have_arrived();
         if !is_interrupted {
-            self.linger(peer_grace);
+            self.linger(peer_grace).await;
         }
-        self.reset_what_is_left();
+        self.reset_what_is_left().await;
         let peer = self.run.peer.take();
         let is_interrupted = self.signals.have_arrived();
         let outcome = peer.map(|peer| peer.end(is_interrupted, console::line));
@@ -53,11 +56,11 @@ impl Session<'_, '_, '_> {
 
     /// Answers the peer for a moment after the end: its FIN may follow ours. A peer of
     /// our own may finish, for as long as it makes progress.
-    fn linger(&mut self, peer_grace: Duration) {
+    async fn linger(&mut self, peer_grace: Duration) {
         if let Some(peer) = self.run.peer_watch {
-            self.stack.clock_mut().set_watched(peer, true);
+            self.over.with_clock(|clock| clock.set_watched(peer, true));
         }
-        let start = self.stack.clock_mut().now();
+        let start = self.over.now();
         let mut progress = self.run.peer.as_mut().map(|peer| {
             peer.end_input();
             Progress {
@@ -67,20 +70,20 @@ impl Session<'_, '_, '_> {
             }
         });
         loop {
-            let next = self.stack.poll().unwrap_or(Instant::NEVER);
-            let now = self.stack.clock_mut().now();
+            let next = self.over.serve();
+            let now = self.over.now();
             let show_at = self.show_peer(now);
             let is_done = match &mut progress {
                 Some(progress) => self.is_peer_done(progress, now, peer_grace),
                 None => !self.awaits_fin() || now >= start + LINGER,
             };
-            let clock = self.stack.clock_mut();
-            if is_done || self.signals.have_arrived() || clock.has_device_failed() {
+            let has_failed = self.over.with_clock(|clock| clock.has_device_failed());
+            if is_done || self.signals.have_arrived() || has_failed {
                 return;
             }
             let next = next.max(now + DEVICE_FULL_PAUSE);
             let until = next.min(show_at).min(now + SAMPLE_INTERVAL);
-            self.stack.clock_mut().wait(Some(until));
+            self.over.wait(until).await;
         }
     }
 
@@ -112,40 +115,34 @@ impl Session<'_, '_, '_> {
 
     /// Whether our FIN is acknowledged and the peer's has not arrived yet.
     fn awaits_fin(&mut self) -> bool {
-        let mut sockets = self.stack.sockets_mut().iter();
-        sockets.any(|(_, socket)| {
-            matches!(socket, Socket::Tcp(socket) if socket.state() == tcp::State::FinWait2)
+        self.is_any(|socket| socket.state() == tcp::State::FinWait2)
+    }
+
+    fn is_any(&self, condition: impl Fn(&tcp::Socket<'_>) -> bool) -> bool {
+        self.over.with_network(|network| {
+            let mut sockets = network.sockets.iter();
+            sockets.any(|(_, socket)| matches!(socket, Socket::Tcp(socket) if condition(socket)))
         })
     }
 
     /// No segment is answered after this. So a peer that may still send gets a RST at once
     /// (RFC 9293, 3.6.1); otherwise it would retransmit for minutes.
-    fn reset_what_is_left(&mut self) {
-        let mut is_left = false;
-        for (_, socket) in self.stack.sockets_mut().iter_mut() {
-            if let Socket::Tcp(socket) = socket
-                && !matches!(socket.state(), tcp::State::Closed | tcp::State::TimeWait)
-            {
-                socket.abort();
-                is_left = true;
-            }
-        }
-        let until = self.stack.clock_mut().now() + RST_LIMIT;
-        while is_left && self.stack.clock_mut().now() < until {
-            let _ = self.stack.poll();
+    async fn reset_what_is_left(&mut self) {
+        let mut is_left = self.over.with_network(reset_all);
+        let until = self.over.now() + RST_LIMIT;
+        while is_left && self.over.now() < until {
+            self.over.serve();
             // A socket forgets its endpoints once the RST was sent.
-            is_left = self.stack.sockets_mut().iter().any(
-                |(_, socket)| matches!(socket, Socket::Tcp(socket) if socket.remote_endpoint().is_some()),
-            );
+            is_left = self.is_any(|socket| socket.remote_endpoint().is_some());
             if is_left {
-                let now = self.stack.clock_mut().now();
-                self.stack.clock_mut().wait(Some(now + DEVICE_FULL_PAUSE));
+                self.over.wait(self.over.now() + DEVICE_FULL_PAUSE).await;
             }
         }
     }
 
     fn finish_capture(&mut self) -> io::Result<()> {
-        self.stack.device_mut().finish()?;
+        let finished = self.over.with_device(|device| Some(device.finish()));
+        finished.transpose()?;
         let Some(file) = &self.run.capture else {
             return Ok(());
         };
@@ -155,4 +152,18 @@ impl Session<'_, '_, '_> {
             _ => error,
         })
     }
+}
+
+/// Resets every connection that still lives. Returns whether there was one.
+fn reset_all(network: Network<'_, '_>) -> bool {
+    let mut is_any = false;
+    for (_, socket) in network.sockets.iter_mut() {
+        if let Socket::Tcp(socket) = socket
+            && !matches!(socket.state(), tcp::State::Closed | tcp::State::TimeWait)
+        {
+            socket.abort();
+            is_any = true;
+        }
+    }
+    is_any
 }

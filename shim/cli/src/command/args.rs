@@ -19,6 +19,7 @@ use super::exit::Failure;
 use super::first_process;
 use super::help;
 use super::message::MessageArgs;
+use super::over::Layer;
 use super::sim::SimArgs;
 use super::stdio;
 use super::target::Target;
@@ -198,6 +199,15 @@ pub struct ConnectionArgs {
     /// Largest single write [default: as much as fits]
     #[arg(long, value_name = "SIZE", help_heading = "Connection", value_parser = parse_size)]
     pub write_size: Option<usize>,
+
+    /// The layer of the library that makes the connection; the outcome is the same
+    #[arg(
+        long,
+        value_name = "WHAT",
+        help_heading = "Advanced",
+        default_value = "stack"
+    )]
+    pub over: Layer,
 
     /// Print the report as one JSON object on stdout
     #[arg(long, help_heading = "Output")]

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use lastbyte::Options;
-use lastbyte::stack::{Stack, Writer};
+use lastbyte::stack::Network as Lent;
 use smoltcp::wire::{EthernetAddress, IpAddress, IpCidr};
 
 use super::addresses;
@@ -17,6 +17,7 @@ use super::args::{ConnectionArgs, Network};
 use super::background::Background;
 use super::ends;
 use super::exit::{self, Failure};
+use super::over::{self, HostTime, Layer, Program};
 use super::peer::Peer;
 use super::session::Feed;
 use super::target::Target;
@@ -25,7 +26,7 @@ use lastbyte_host::capture::Capture;
 use lastbyte_host::host_clock::{HostClock, Watch};
 use lastbyte_host::namespace::{self, Namespace, NamespaceError};
 use lastbyte_host::signals::Signals;
-use lastbyte_host::tap::Tap;
+use lastbyte_host::tap::{Offload, Tap};
 use lastbyte_sim::setup::Setup;
 
 /// How long the kernel may take to detect the carrier of a TAP after attaching.
@@ -36,10 +37,6 @@ const CAPTURE_BACKLOG: usize = 64 << 20;
 
 /// The device of the command.
 pub type HostDevice = Capture<Tap>;
-/// The stack of the command.
-pub type HostStack<'a> = Stack<'a, HostDevice, HostClock, 1>;
-/// The writing end of a connection.
-pub type HostWriter<'s, 'a> = Writer<'s, Stack<'a, HostDevice, HostClock, 1>>;
 
 /// Everything that is needed before the first segment is sent.
 #[derive(Debug)]
@@ -65,7 +62,7 @@ struct Found {
 /// # Errors
 ///
 /// [`Failure`]: what is missing, and how to get it.
-pub fn prepare(
+pub(super) fn prepare(
     args: &ConnectionArgs,
     target: &Target,
     signals: &mut Signals,
@@ -97,6 +94,7 @@ pub fn prepare(
     let output = output.map(|fd| clock.watch(&fd));
     let output = output.transpose().map_err(setting_up)?;
     let capture = args.pcap.as_deref().map(capture_to).transpose()?;
+    let offload = found.tap.offload();
     let device = match &capture {
         None => Capture::off(found.tap),
         Some(file) => {
@@ -114,6 +112,7 @@ pub fn prepare(
         peer: found.peer,
         remote,
         options,
+        offload,
         input,
         peer_watch,
         output,
@@ -153,18 +152,16 @@ fn capture_to(path: &Path) -> Result<Background, Failure> {
 }
 
 impl Prepared {
-    /// The peer's address and port.
-    #[must_use]
-    pub const fn remote(&self) -> SocketAddr {
-        self.run.remote
-    }
-
-    /// Makes the stack and lends it, with the rest, to `program`.
+    /// Makes the network, and runs over it what `program` makes of the rest.
     ///
     /// # Errors
     ///
-    /// The stack cannot be made from these parts.
-    pub fn run<R>(self, program: impl FnOnce(&mut HostStack<'_>, Run) -> R) -> Result<R, Failure> {
+    /// The network cannot be made from these parts.
+    pub(super) fn run<P: Program>(
+        self,
+        layer: Layer,
+        program: impl FnOnce(Run) -> P,
+    ) -> Result<P::Output, Failure> {
         // A failed allocation of a vector would end the process.
         let size = self.setup.tx_buffer;
         if Vec::<u8>::new().try_reserve_exact(size).is_err() {
@@ -172,14 +169,29 @@ impl Prepared {
                 "there is no memory for a transmit buffer of {size} bytes; use a smaller --tx-buffer"
             )));
         }
-        self.setup
-            .run(self.device, self.clock, |stack| {
-                if let Some(gateway) = self.gateway {
-                    add_route(stack, gateway)?;
-                }
-                Ok(program(stack, self.run))
-            })
-            .map_err(|error| Failure::other(error.to_string()))?
+        let Self {
+            run,
+            device,
+            clock,
+            setup,
+            gateway,
+        } = self;
+        let program = program(run);
+        let add_route = |network: Lent<'_, '_>| gateway.map_or(Ok(()), |it| add_route(network, it));
+        let done = match layer {
+            Layer::Stack => setup.run(device, clock, |stack| {
+                add_route(stack.network_mut())?;
+                Ok(over::on_stack(stack, program))
+            }),
+            Layer::Async => {
+                let time = HostTime::new(clock);
+                setup.run_shared(device, time.clone(), |shared| {
+                    shared.with_network(add_route).unwrap_or(Ok(()))?;
+                    Ok(over::on_shared(shared, &time, program))
+                })
+            }
+        };
+        done.map_err(|error| Failure::other(error.to_string()))?
     }
 }
 
@@ -192,6 +204,8 @@ pub struct Run {
     pub remote: SocketAddr,
     /// The options of the connection.
     pub options: Options,
+    /// What the device offloads to the kernel.
+    pub offload: Offload,
     /// The clock's watch of the input, if that can be watched.
     pub input: Option<Watch>,
     /// The clock's watch of the peer's end.
@@ -202,8 +216,8 @@ pub struct Run {
     pub(super) capture: Option<Background>,
 }
 
-fn add_route(stack: &mut HostStack<'_>, gateway: IpAddr) -> Result<(), Failure> {
-    let routes = stack.interface_mut().routes_mut();
+fn add_route(network: Lent<'_, '_>, gateway: IpAddr) -> Result<(), Failure> {
+    let routes = network.interface.routes_mut();
     let added = match gateway {
         IpAddr::V4(gateway) => routes.add_default_ipv4_route(gateway).map(drop),
         IpAddr::V6(gateway) => routes.add_default_ipv6_route(gateway).map(drop),

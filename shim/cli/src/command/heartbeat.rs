@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use lastbyte::{Instant, WriteError};
+use lastbyte::Instant;
 
 use super::args::HeartbeatArgs;
-use super::connect::HostWriter;
 use super::exit::Failure;
+use super::over::Connection;
 use super::progress::Line;
 use super::send;
 use super::session::{Feed, Supply};
@@ -70,7 +70,7 @@ impl Beats {
 }
 
 impl Feed for Beats {
-    fn supply(&mut self, writer: &mut HostWriter<'_, '_>, now: Instant, _: bool) -> Supply {
+    async fn supply(&mut self, connection: &mut impl Connection, now: Instant, _: bool) -> Supply {
         if self.unsent == 0
             && let Some(wait) = self.begin(now)
         {
@@ -79,8 +79,7 @@ impl Feed for Beats {
         let start = self.message.len().saturating_sub(self.unsent);
         let rest = self.message.get(start..).unwrap_or_default();
         let chunk = rest.get(..self.write_size).unwrap_or(rest);
-        match writer.try_write(chunk) {
-            Err(WriteError::WouldBlock { .. }) => Supply::Full,
+        match connection.write(chunk).await {
             Ok(accepted) => {
                 self.unsent = self.unsent.saturating_sub(accepted);
                 Supply::Moved

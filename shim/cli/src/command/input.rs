@@ -15,12 +15,12 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread;
 
-use lastbyte::{Instant, WriteError};
+use lastbyte::Instant;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, recv};
 
-use super::connect::HostWriter;
+use super::over::Connection;
 use super::session::{Feed, Supply};
 use super::stdio;
 
@@ -122,14 +122,19 @@ impl Feed for Input {
         })
     }
 
-    fn supply(&mut self, writer: &mut HostWriter<'_, '_>, _: Instant, is_ready: bool) -> Supply {
+    async fn supply(
+        &mut self,
+        connection: &mut impl Connection,
+        _: Instant,
+        is_ready: bool,
+    ) -> Supply {
         match &mut self.source {
             // An unneeded read is a wasted system call.
             Source::Stream(_) if !is_ready => Supply::Hungry,
-            Source::Stream(stream) => stream.write(writer, self.write_size),
+            Source::Stream(stream) => stream.write(connection, self.write_size).await,
             Source::File(ahead) => {
                 for _ in 0..WRITES_PER_TURN {
-                    match ahead.write(writer, self.write_size) {
+                    match ahead.write(connection, self.write_size).await {
                         Supply::Moved => {}
                         other => return other,
                     }
@@ -196,9 +201,9 @@ impl Stream {
     }
 
     /// One read, directly into one write.
-    fn write(&mut self, writer: &mut HostWriter<'_, '_>, write_size: usize) -> Supply {
+    async fn write(&mut self, connection: &mut impl Connection, write_size: usize) -> Supply {
         let mut outcome = None;
-        let written = writer.write_with(|room| {
+        let written = connection.write_with(|room| {
             let len = room.len().min(write_size);
             let read = match room.get_mut(..len) {
                 Some(room) => self.read(room),
@@ -208,8 +213,7 @@ impl Stream {
             outcome = Some(read);
             taken
         });
-        match (written, outcome) {
-            (Err(WriteError::WouldBlock { .. }), _) => Supply::Full,
+        match (written.await, outcome) {
             (Err(_), _) | (Ok(_), None) => Supply::Refused,
             (Ok(_), Some(Ok(0))) => Supply::End,
             (Ok(_), Some(Ok(_))) => Supply::Moved,
@@ -308,14 +312,13 @@ impl Ahead {
     }
 
     /// Writes from the chunk, or gets the next one.
-    fn write(&mut self, writer: &mut HostWriter<'_, '_>, write_size: usize) -> Supply {
+    async fn write(&mut self, connection: &mut impl Connection, write_size: usize) -> Supply {
         let rest = self.chunk.get(self.sent..).unwrap_or_default();
         if rest.is_empty() {
             return self.next();
         }
         let piece = rest.get(..write_size).unwrap_or(rest);
-        match writer.try_write(piece) {
-            Err(WriteError::WouldBlock { .. }) => Supply::Full,
+        match connection.write(piece).await {
             Err(_) => Supply::Refused,
             Ok(accepted) => {
                 self.sent += accepted;

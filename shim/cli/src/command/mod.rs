@@ -32,6 +32,7 @@ mod input;
 pub mod locale;
 pub mod logger;
 pub mod message;
+pub mod over;
 pub mod patience;
 pub mod peer;
 pub mod progress;

@@ -1,21 +1,23 @@
 //! One connection from its SYN to its end, on one thread.
 //!
-//! Each iteration: serve the stack, check the state, let the feed write, sleep. The sleep
+//! Each iteration: serve the network, check the state, let the feed write, sleep. The sleep
 //! ends with a frame, an input, a signal or a deadline; otherwise nothing runs. It is the
-//! only place where this thread waits for anything.
+//! only place where this thread waits for anything. What the session needs of the network,
+//! over the stack or the async layer, is in [`over`](super::over).
 
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use lastbyte::core::{Progress, Window};
-use lastbyte::stack::{ConnectionId, OpenError, UnknownConnection};
-use lastbyte::{Cause, Clock, Instant, OnPeerFin, State};
+use lastbyte::stack::OpenError;
+use lastbyte::{Cause, Error, Instant, OnPeerFin, State};
 
 use super::args::ConnectionArgs;
-use super::connect::{HostStack, HostWriter, Prepared, Run};
+use super::connect::{Prepared, Run};
 use super::console;
 use super::exit::{self, Failure};
+use super::over::{Connection, Over, Program, before};
 use super::peer::Outcome;
 use super::progress::Line;
 use super::report::{self, Account, End};
@@ -30,7 +32,7 @@ pub(super) const DEVICE_FULL_PAUSE: Duration = Duration::from_millis(1);
 const STDERR_PAUSE: Duration = Duration::from_millis(20);
 
 /// The source of the bytes.
-pub trait Feed {
+pub(super) trait Feed {
     /// Prepares to supply bytes.
     ///
     /// # Errors
@@ -45,10 +47,17 @@ pub trait Feed {
         None
     }
 
-    /// Writes what is available and fits. Called while the connection is open, and also
-    /// after its end if [`is_probe`](Self::is_probe). `is_ready`: whether the watched
-    /// input has something.
-    fn supply(&mut self, writer: &mut HostWriter<'_, '_>, now: Instant, is_ready: bool) -> Supply;
+    /// Writes what is available and fits, and waits while there is no room. Called while the
+    /// connection is open, and also after its end if [`is_probe`](Self::is_probe).
+    /// `is_ready`: whether the watched input has something.
+    ///
+    /// It is dropped while it waits for room if something else happens.
+    async fn supply(
+        &mut self,
+        connection: &mut impl Connection,
+        now: Instant,
+        is_ready: bool,
+    ) -> Supply;
 
     /// Whether a refused write, not the state, shows the end of the connection.
     fn is_probe(&self) -> bool;
@@ -59,11 +68,9 @@ pub trait Feed {
 
 /// The result of a [`Feed`].
 #[derive(Debug)]
-pub enum Supply {
+pub(super) enum Supply {
     /// It wrote something: there may be more.
     Moved,
-    /// It waits for room.
-    Full,
     /// It waits for its input.
     Hungry,
     /// It waits until this time.
@@ -90,19 +97,46 @@ enum Stop {
 /// # Errors
 ///
 /// There was no connection.
-pub fn run(
+pub(super) fn run(
     args: &ConnectionArgs,
     prepared: Prepared,
     feed: &mut impl Feed,
     line: Line,
     signals: &mut Signals,
 ) -> Result<u8, Failure> {
-    let remote = prepared.remote();
-    prepared.run(|stack, mut run| {
-        let offload = stack.device_mut().get_ref().offload();
-        let offload = offload.towards(remote.ip());
-        let id = match stack.connect(run.remote, run.options) {
-            Ok(id) => id,
+    prepared.run(args.over, |run| Start {
+        args,
+        run,
+        feed,
+        line,
+        signals,
+    })?
+}
+
+/// Everything of a session except its network.
+struct Start<'r, F> {
+    args: &'r ConnectionArgs,
+    run: Run,
+    feed: &'r mut F,
+    line: Line,
+    signals: &'r mut Signals,
+}
+
+impl<F: Feed> Program for Start<'_, F> {
+    type Output = Result<u8, Failure>;
+
+    async fn run(self, over: impl Over) -> Result<u8, Failure> {
+        let Self {
+            args,
+            mut run,
+            feed,
+            line,
+            signals,
+        } = self;
+        let remote = run.remote;
+        let offload = run.offload.towards(remote.ip());
+        let connection = match over.connect(remote, run.options) {
+            Ok(connection) => connection,
             Err(OpenError::NoRoute) => {
                 let end = End::Cause(Cause::Unreachable);
                 let peer = run.peer.take();
@@ -114,8 +148,8 @@ pub fn run(
             Err(error) => return Err(Failure::other(error.to_string())),
         };
         let mut session = Session {
-            stack,
-            id,
+            over,
+            connection,
             run: &mut run,
             line,
             signals,
@@ -125,15 +159,14 @@ pub fn run(
             moved: Moved::default(),
             tick_at: Instant::ZERO,
         };
-        let stop = session.serve(feed);
-        let (end, account) = session
-            .conclude(stop)
-            .map_err(|unknown| Failure::other(unknown.to_string()))?;
-        let outcome = session.wind_up(args.peer_grace);
+        let stop = session.serve(feed).await;
+        let concluded = session.conclude(stop).await;
+        let (end, account) = concluded.map_err(|error| Failure::other(error.to_string()))?;
+        let outcome = session.wind_up(args.peer_grace).await;
         let account = account.over(offload).beside(outcome);
         let code = code(end, outcome, signals.have_arrived());
         Ok(print_end(args, end, &account, code, signals))
-    })?
+    }
 }
 
 /// The exit code of a run whose connection and whose peer ended like this.
@@ -167,9 +200,9 @@ fn print_end(
     code
 }
 
-pub(super) struct Session<'r, 's, 'a> {
-    pub(super) stack: &'s mut HostStack<'a>,
-    id: ConnectionId,
+pub(super) struct Session<'r, O: Over> {
+    pub(super) over: O,
+    connection: O::Connection,
     pub(super) run: &'r mut Run,
     line: Line,
     pub(super) signals: &'r mut Signals,
@@ -189,16 +222,16 @@ struct Moved {
     acknowledged: u64,
 }
 
-impl Session<'_, '_, '_> {
+impl<O: Over> Session<'_, O> {
     /// The loop. Returns `None` if the connection ended by itself.
-    fn serve(&mut self, feed: &mut impl Feed) -> Option<Stop> {
+    async fn serve(&mut self, feed: &mut impl Feed) -> Option<Stop> {
         loop {
-            let next = self.stack.poll().unwrap_or(Instant::NEVER);
-            let now = self.stack.clock_mut().now();
+            let next = self.over.serve();
+            let now = self.over.now();
             if let Some(stop) = self.interruption(now) {
                 return Some(stop);
             }
-            let Ok(progress) = self.progress() else {
+            let Ok(progress) = self.connection.progress() else {
                 return None;
             };
             self.was_open |= progress.state.is_established();
@@ -208,39 +241,59 @@ impl Session<'_, '_, '_> {
             let Some(call_at) = self.call_deadline(&progress, now) else {
                 return Some(Stop::NotReading);
             };
-            let supply = match progress.state {
-                State::Idle => return None,
-                State::Closed(_) if !is_probe => return None,
-                State::PeerFinished(OnPeerFin::Refuse) if !is_probe => {
-                    self.begin_finish();
-                    continue;
-                }
-                State::Connecting
-                | State::Listening
-                | State::WriteFinished(_)
-                | State::Finishing(_) => Supply::Full,
-                State::Open | State::PeerFinished(_) | State::Closed(_) => self.supply(feed),
-            };
-            let wake_at = match supply {
-                // Checks the descriptors, without a pause.
-                Supply::Moved => Instant::ZERO,
-                Supply::Full | Supply::Hungry => Instant::NEVER,
-                Supply::Until(at) => at,
-                Supply::Refused => continue,
-                Supply::End => {
-                    self.begin_finish();
-                    continue;
-                }
-                Supply::Broken(error) => return Some(Stop::Input(error)),
-            };
-            if let Some(input) = self.run.input {
-                let is_wanted = matches!(supply, Supply::Hungry | Supply::Moved);
-                self.stack.clock_mut().set_watched(input, is_wanted);
-            }
             // Something is still due right after polling: the device has no room at present.
             let next = next.max(now + DEVICE_FULL_PAUSE).min(self.tick_at);
-            let until = wake_at.min(next).min(call_at).min(peer_at);
-            self.stack.clock_mut().wait(Some(until));
+            let until = next.min(call_at).min(peer_at);
+            match progress.state {
+                State::Idle => return None,
+                State::Closed(_) if !is_probe => return None,
+                State::PeerFinished(OnPeerFin::Refuse) if !is_probe => self.begin_finish(),
+                State::Connecting | State::Listening => {
+                    let rest = self.over.wait(until);
+                    before(
+                        self.connection.opened(),
+                        unwatched(self.over, self.run.input, rest),
+                    )
+                    .await;
+                }
+                State::WriteFinished(_) | State::Finishing(_) => {
+                    let rest = self.over.wait(until);
+                    before(
+                        self.connection.finished(),
+                        unwatched(self.over, self.run.input, rest),
+                    )
+                    .await;
+                }
+                State::Open | State::PeerFinished(_) | State::Closed(_) => {
+                    let is_ready = self.run.input.is_some_and(|input: Watch| {
+                        self.over.with_clock(|clock| clock.is_ready(input))
+                    });
+                    let rest = unwatched(self.over, self.run.input, self.over.wait(until));
+                    let supply = feed.supply(&mut self.connection, self.over.now(), is_ready);
+                    match before(supply, rest).await {
+                        // It waited for room, and something else has happened.
+                        None | Some(Supply::Refused) => {}
+                        // Checks the descriptors, without a pause.
+                        Some(Supply::Moved) => self.rest(true, is_probe, Instant::ZERO).await,
+                        Some(Supply::Hungry) => self.rest(true, is_probe, until).await,
+                        Some(Supply::Until(at)) => self.rest(false, is_probe, until.min(at)).await,
+                        Some(Supply::End) => self.begin_finish(),
+                        Some(Supply::Broken(error)) => return Some(Stop::Input(error)),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits for the input, if it `is_wanted`, until something else happens. The end of the
+    /// connection does not concern a probe.
+    async fn rest(&mut self, is_wanted: bool, is_probe: bool, until: Instant) {
+        watch(self.over, self.run.input, is_wanted);
+        let rest = self.over.wait(until);
+        if is_probe {
+            rest.await;
+        } else {
+            before(self.connection.ended(), rest).await;
         }
     }
 
@@ -250,15 +303,14 @@ impl Session<'_, '_, '_> {
         let (Some(peer), Some(output)) = (&mut self.run.peer, self.run.output) else {
             return Instant::NEVER;
         };
-        let clock = self.stack.clock_mut();
         let keeps_up = console::keeps_up();
-        let is_open =
-            !keeps_up || !clock.is_ready(output) || peer.show_output(|text| self.line.print(text));
+        let is_ready = self.over.with_clock(|clock| clock.is_ready(output));
+        let is_open = !keeps_up || !is_ready || peer.show_output(|text| self.line.print(text));
         if !is_open {
             // At its end the descriptor stays ready.
             self.run.output = None;
         }
-        clock.set_watched(output, is_open && keeps_up);
+        watch(self.over, Some(output), is_open && keeps_up);
         if is_open && !keeps_up {
             now + STDERR_PAUSE
         } else {
@@ -266,27 +318,9 @@ impl Session<'_, '_, '_> {
         }
     }
 
-    fn supply(&mut self, feed: &mut impl Feed) -> Supply {
-        let is_ready = self
-            .run
-            .input
-            .is_some_and(|input: Watch| self.stack.clock_mut().is_ready(input));
-        let now = self.stack.clock_mut().now();
-        match self.stack.writer(self.id) {
-            Ok(mut writer) => feed.supply(&mut writer, now, is_ready),
-            Err(_) => Supply::Refused,
-        }
-    }
-
-    fn progress(&mut self) -> Result<Progress, UnknownConnection> {
-        self.stack.writer(self.id)?.progress()
-    }
-
     fn begin_finish(&mut self) {
         self.is_finishing = true;
-        if let Ok(mut writer) = self.stack.writer(self.id) {
-            writer.begin_finish();
-        }
+        self.connection.begin_finish();
     }
 
     /// What ends the run from outside the connection. The link is also checked once a
@@ -295,9 +329,11 @@ impl Session<'_, '_, '_> {
         if self.signals.take() {
             return Some(Stop::Signal);
         }
-        if self.stack.clock_mut().has_device_failed() {
-            let tap = self.stack.device_mut().get_mut();
-            let error = tap.take_error().map(|error| format!(" ({error})"));
+        if self.over.with_clock(|clock| clock.has_device_failed()) {
+            let error = self
+                .over
+                .with_device(|device| device.get_mut().take_error());
+            let error = error.map(|error| format!(" ({error})"));
             return Some(Stop::Device(format!(
                 "the TAP interface was removed{}",
                 error.unwrap_or_default()
@@ -305,8 +341,10 @@ impl Session<'_, '_, '_> {
         }
         if now >= self.tick_at {
             self.tick_at = now + TICK;
-            let is_up = self.stack.device_mut().get_ref().is_link_up();
-            self.stack.set_link(is_up);
+            let is_up = self
+                .over
+                .with_device(|device| device.get_ref().is_link_up());
+            self.over.set_link(is_up);
         }
         None
     }
@@ -340,11 +378,11 @@ impl Session<'_, '_, '_> {
     }
 
     /// Ends what still lives, and makes the report.
-    fn conclude(&mut self, stop: Option<Stop>) -> Result<(End, Account), UnknownConnection> {
-        let ends = self.stack.endpoints(self.id)?;
-        let mut report = self.stack.report(self.id)?;
+    async fn conclude(&mut self, stop: Option<Stop>) -> Result<(End, Account), Error> {
+        let ends = self.connection.endpoints()?;
+        let mut report = self.connection.report()?;
         if stop.is_some()
-            && let Ok(aborted) = self.stack.writer(self.id)?.abort()
+            && let Ok(aborted) = self.connection.abort().await
         {
             report = aborted;
         }
@@ -372,4 +410,17 @@ impl Session<'_, '_, '_> {
         };
         Ok((end, Account::of(end, &report, ends)))
     }
+}
+
+/// Whether the clock watches this input from now on. What cannot be used must not end a sleep.
+fn watch(over: impl Over, input: Option<Watch>, is_wanted: bool) {
+    if let Some(input) = input {
+        over.with_clock(|clock| clock.set_watched(input, is_wanted));
+    }
+}
+
+/// Rests while the input is not wanted.
+async fn unwatched(over: impl Over, input: Option<Watch>, rest: impl Future<Output = ()>) {
+    watch(over, input, false);
+    rest.await;
 }

@@ -147,11 +147,12 @@ fn help_needs_no_readme() {
                 "not_reading",
                 "undelivered",
                 "--half-close",
+                "--over",
             ],
         ),
         (
             &["heartbeat", "--help"],
-            &["Examples:", "--every", "peer_reset"],
+            &["Examples:", "--every", "--over", "peer_reset"],
         ),
     ];
     for (args, words) in cases {

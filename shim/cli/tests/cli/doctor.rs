@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 use crate::cases::cases;
-use crate::common::{Done, LASTBYTE, has_program, run};
+use crate::common::{Done, has_program, program, run};
 
 cases![
     if_nothing_is_missing_everything_is_ok,
@@ -38,7 +38,7 @@ fn sandbox(script: &str) -> Command {
             "-ec",
             script,
         ])
-        .env("lastbyte", LASTBYTE)
+        .env("lastbyte", program())
         .env("powerless", "setpriv --bounding-set -all --inh-caps -all")
         .stdin(Stdio::null());
     command

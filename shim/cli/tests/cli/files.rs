@@ -185,7 +185,7 @@ fn a_capture_must_not_go_where_the_report_goes() {
     let (_folder, file) = folder_with(CONTENT);
     let script = r#""$0" send --json --peer true 10.77.0.1:5000 --pcap "$1" </dev/null >>"$1""#;
     let mut command = std::process::Command::new("sh");
-    command.args(["-c", script, crate::common::LASTBYTE, text(&file)]);
+    command.args(["-c", script, crate::common::program(), text(&file)]);
     run(command).ended_with(2, &["--pcap", "stdout"]);
     assert_eq!(fs::read(&file).expect("there"), CONTENT);
 }
@@ -194,7 +194,7 @@ fn a_capture_on_stdout_must_not_overwrite_the_input() {
     let (_folder, file) = folder_with(CONTENT);
     let script = r#""$0" send --peer true 10.77.0.1:5000 --pcap - "$1" >>"$1""#;
     let mut command = std::process::Command::new("sh");
-    command.args(["-c", script, crate::common::LASTBYTE, text(&file)]);
+    command.args(["-c", script, crate::common::program(), text(&file)]);
     run(command).ended_with(2, &["--pcap", "the input"]);
     assert_eq!(fs::read(&file).expect("there"), CONTENT);
 }
@@ -220,7 +220,7 @@ fn a_ladder_must_not_go_where_the_text_goes() {
     let (_folder, file) = folder_with(CONTENT);
     let script = r#""$0" sim --profile lan --seed 3 --log --ladder "$1" >>"$1""#;
     let mut command = std::process::Command::new("sh");
-    command.args(["-c", script, crate::common::LASTBYTE, text(&file)]);
+    command.args(["-c", script, crate::common::program(), text(&file)]);
     run(command).ended_with(2, &["--ladder", "stdout"]);
     assert_eq!(fs::read(&file).expect("there"), CONTENT);
 }

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
 use crate::cases::cases;
-use crate::common::{Done, LASTBYTE, peer, run};
+use crate::common::{Done, LASTBYTE, peer, run, with_layer};
 
 cases![
     a_closed_stdin_is_an_error_and_sends_nothing,
@@ -22,7 +22,7 @@ cases![
 fn script(text: &str) -> Done {
     let mut command = Command::new("sh");
     command
-        .args(["-c", text])
+        .args(["-c", &with_layer(text)])
         .env("lastbyte", LASTBYTE)
         .env("peer", peer("all"))
         .stdin(Stdio::null());

@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 
 use crate::cases::cases;
-use crate::common::{LASTBYTE, lastbyte, peer, run};
+use crate::common::{lastbyte, peer, program, run};
 
 cases![
     without_utf8_all_output_is_ascii,
@@ -89,7 +89,7 @@ fn progress_is_drawn_in_characters_that_the_terminal_can_show() {
         // Python's terminal: its output arrives on stdout.
         let mut command = Command::new("python3");
         command
-            .args(["-c", "import pty, sys; pty.spawn(sys.argv[1:])", LASTBYTE])
+            .args(["-c", "import pty, sys; pty.spawn(sys.argv[1:])", program()])
             .args([
                 "send",
                 "--peer",

@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 use tempfile::TempDir;
 
 use crate::cases::cases;
-use crate::common::{Done, LASTBYTE, Report, has_program, run};
+use crate::common::{Done, Report, has_program, program, run};
 
 cases![
     lwip_reads_all_bytes_unchanged,
@@ -156,7 +156,7 @@ fn against(role: &str, command: &[&str], after_target: &[&str], content: Vec<u8>
         .args(command)
         .args("--json --tap ours --addr 10.77.0.2/24 10.77.0.1:5000".split(' '))
         .args(after_target)
-        .env("lastbyte", LASTBYTE)
+        .env("lastbyte", program())
         .env("peer", peer())
         .env("folder", folder.path())
         .env("role", role)

@@ -33,57 +33,91 @@ macro_rules! cases {
 }
 pub(crate) use cases;
 
+/// Whether a group of tests runs over the async layer as well as over the stack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Async {
+    /// Its tests transfer nothing, or by another program.
+    Never,
+    /// With `CI=true`.
+    InCi,
+    /// Always.
+    Always,
+}
+
 /// All tests, as trials.
 pub fn all() -> Vec<Trial> {
+    use Async::{Always, InCi, Never};
+    common::prepare_over_async();
     let network = missing_for_network();
     let tap = network.or_else(missing_for_tap);
     [
-        ("addresses", addresses::CASES, None),
-        ("addresses", addresses::with_peer::CASES, network),
-        ("addresses", addresses::on_tap::CASES, tap),
-        ("arguments", arguments::CASES, None),
-        ("beats", beats::CASES, network),
-        ("beats", beats::refused::CASES, None),
-        ("doctor", doctor::CASES, doctor::missing()),
-        ("endings", endings::CASES, network),
-        ("files", files::CASES, network),
-        ("files", files::refused::CASES, None),
-        ("inputs", inputs::CASES, network),
-        ("leftovers", leftovers::CASES, tap),
-        ("limits", limits::CASES, network),
-        ("locales", locales::CASES, None),
-        ("locales", locales::on_terminals::CASES, network),
-        ("lwip", lwip::CASES, lwip::missing()),
-        ("peers", peers::CASES, network),
-        ("signals", signals::CASES, network),
-        ("sim", sim::CASES, None),
-        ("taps", taps::CASES, tap),
-        ("terminals", terminals::CASES, network),
-        ("workflow", workflow::CASES, tap),
+        ("addresses", addresses::CASES, Never, None),
+        ("addresses", addresses::with_peer::CASES, InCi, network),
+        ("addresses", addresses::on_tap::CASES, InCi, tap),
+        ("arguments", arguments::CASES, Never, None),
+        ("beats", beats::CASES, Always, network),
+        ("beats", beats::refused::CASES, Never, None),
+        ("doctor", doctor::CASES, Never, doctor::missing()),
+        ("endings", endings::CASES, Always, network),
+        ("files", files::CASES, InCi, network),
+        ("files", files::refused::CASES, Never, None),
+        ("inputs", inputs::CASES, Always, network),
+        ("leftovers", leftovers::CASES, InCi, tap),
+        ("limits", limits::CASES, InCi, network),
+        ("locales", locales::CASES, Never, None),
+        ("locales", locales::on_terminals::CASES, InCi, network),
+        ("lwip", lwip::CASES, Always, lwip::missing()),
+        ("peers", peers::CASES, Always, network),
+        ("signals", signals::CASES, Always, network),
+        ("sim", sim::CASES, Never, None),
+        ("taps", taps::CASES, Always, tap),
+        ("terminals", terminals::CASES, InCi, network),
+        ("workflow", workflow::CASES, InCi, tap),
     ]
     .into_iter()
-    .flat_map(|(group, cases, missing)| trials(group, cases, missing))
+    .flat_map(|(group, cases, over_async, missing)| {
+        let is_over_async = match over_async {
+            Never => false,
+            InCi => is_ci(),
+            Always => true,
+        };
+        let mut all = trials(group, false, cases, missing);
+        if is_over_async {
+            all.extend(trials(group, true, cases, missing));
+        }
+        all
+    })
     .collect()
 }
 
-fn trials(group: &str, cases: &[Case], missing: Option<&'static str>) -> Vec<Trial> {
-    let must_run = std::env::var("CI").is_ok_and(|ci| ci == "true");
+fn is_ci() -> bool {
+    std::env::var("CI").is_ok_and(|ci| ci == "true")
+}
+
+/// The tests of a group, over one of the layers.
+fn trials(
+    group: &str,
+    is_async: bool,
+    cases: &[Case],
+    missing: Option<&'static str>,
+) -> Vec<Trial> {
+    let over = if is_async { " over async" } else { "" };
     if let Some(missing) = missing {
-        eprintln!("SKIPPED: all of `{group}`, since {missing} (see `lastbyte doctor`)");
+        eprintln!("SKIPPED: all of `{group}`{over}, since {missing} (see `lastbyte doctor`)");
     }
     cases
         .iter()
         .map(|&(name, case)| {
-            let trial = Trial::test(format!("{group}::{name}"), move || match missing {
+            let trial = Trial::test(format!("{group}::{name}{over}"), move || match missing {
                 Some(missing) => Err(Failed::from(format!(
                     "in CI everything runs, but {missing}"
                 ))),
                 None => {
-                    case();
+                    common::run_over(is_async, case);
                     Ok(())
                 }
             });
-            trial.with_ignored_flag(missing.is_some() && !must_run)
+            trial.with_ignored_flag(missing.is_some() && !is_ci())
         })
         .collect()
 }

@@ -151,7 +151,7 @@ fn a_file_size_limit_only_stops_the_capture() {
     let script = format!(
         "ulimit -f 8; exec '{}' send --json --listen-wait 30s --pcap '{}' --peer \"{}\" \\
          10.77.0.1:5000 '{}'",
-        crate::common::LASTBYTE,
+        crate::common::program(),
         capture.display(),
         peer("all"),
         file.path().display(),
@@ -166,7 +166,7 @@ fn a_file_size_limit_only_stops_the_capture() {
 fn a_hangup_that_is_ignored_stays_ignored() {
     let script = format!(
         "trap '' HUP; exec '{}' send --json --listen-wait 30s --peer \"{}\" 10.77.0.1:5000",
-        crate::common::LASTBYTE,
+        crate::common::program(),
         peer("all"),
     );
     let mut command = std::process::Command::new("sh");

@@ -64,8 +64,13 @@ fn a_seed_gives_the_same_run_again() {
 }
 
 fn seeds_and_threads_give_the_same_hash() {
-    let swept = |jobs| hash(&sim(&["--seeds", "100..200", "--jobs", jobs]).ended_with(0, &[]));
-    assert_eq!(swept("1"), swept("3"));
+    let swept = |over, jobs| {
+        let args = ["--over", over, "--seeds", "100..200", "--jobs", jobs];
+        hash(&sim(&args).ended_with(0, &[]))
+    };
+    assert_eq!(swept("stack", "1"), swept("stack", "3"));
+    assert_eq!(swept("async", "1"), swept("async", "3"));
+    assert_ne!(swept("stack", "1"), swept("async", "1"));
 }
 
 fn a_ladder_is_an_svg() {

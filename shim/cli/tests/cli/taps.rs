@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 
 use crate::cases::cases;
-use crate::common::{Done, LASTBYTE, peer_at, run};
+use crate::common::{Done, peer_at, program, run};
 
 cases![
     a_tap_of_this_user_is_enough,
@@ -26,7 +26,7 @@ pub(super) fn with_tap(script: &str) -> Done {
              until_it_listens() {{ until grep -q ':1388 0*:0000 0A' /proc/net/tcp /proc/net/tcp6; do sleep 0.02; done; }}
              {script}"
         ))
-        .env("lastbyte", LASTBYTE)
+        .env("lastbyte", program())
         .stdin(Stdio::null());
     run(command)
 }

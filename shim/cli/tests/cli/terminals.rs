@@ -16,7 +16,7 @@ use nix::sys::termios::{
 };
 
 use crate::cases::cases;
-use crate::common::{LASTBYTE, file_of, lastbyte, peer, start, start_with};
+use crate::common::{file_of, lastbyte, peer, program, start, start_with};
 
 cases![
     endless_output_of_a_peer_does_not_block_a_run,
@@ -155,8 +155,9 @@ fn an_unread_stderr_changes_nothing() {
 fn a_closed_stderr_changes_nothing() {
     for verbose in ["", "--verbose"] {
         let script = format!(
-            "exec '{LASTBYTE}' send --json {verbose} --listen-wait 30s --peer \"{}\" \\
+            "exec '{}' send --json {verbose} --listen-wait 30s --peer \"{}\" \\
              10.77.0.1:5000 Cargo.toml 2>&-",
+            program(),
             peer("all")
         );
         let mut command = Command::new("sh");

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::cases::cases;
-use crate::common::{Done, LASTBYTE, run};
+use crate::common::{Done, program, run};
 
 cases![
     a_good_server_passes,
@@ -21,7 +21,7 @@ fn protocol_test(args: &[&str]) -> Done {
     let mut command = Command::new(folder().join("protocol-test.sh"));
     command
         .args(args)
-        .env("LASTBYTE", LASTBYTE)
+        .env("LASTBYTE", program())
         .stdin(Stdio::null());
     run(command)
 }

@@ -1,6 +1,9 @@
 //! Runs the command, with a bound on its time, and checks its report.
 
+use std::cell::Cell;
+use std::fs::Permissions;
 use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -16,8 +19,51 @@ const RUN_LIMIT: Duration = Duration::from_secs(60);
 /// A run that ends later than this did not wait for the signal.
 const SOON: Duration = Duration::from_secs(6);
 
-/// The command under test.
+/// The binary of the command under test; what runs it is [`program`].
 pub const LASTBYTE: &str = env!("CARGO_BIN_EXE_lastbyte");
+
+/// A script that runs the command over the async layer.
+const OVER_ASYNC: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/lastbyte-over-async");
+
+thread_local! {
+    /// The program that the test of this thread runs as the command.
+    static PROGRAM: Cell<&'static str> = const { Cell::new(LASTBYTE) };
+}
+
+/// The command under test, over the layer of the test that runs in this thread.
+pub fn program() -> &'static str {
+    PROGRAM.get()
+}
+
+/// Runs `test` with the command over the async layer, or over the stack.
+pub fn run_over(is_async: bool, test: fn()) {
+    PROGRAM.set(if is_async { OVER_ASYNC } else { LASTBYTE });
+    test();
+}
+
+/// A script with `$lastbyte send`, over the layer of the test that runs in this thread: for
+/// scripts whose limits concern the program that starts the command as well.
+pub fn with_layer(script: &str) -> String {
+    match program() == LASTBYTE {
+        true => script.to_owned(),
+        false => script.replace("$lastbyte send", "$lastbyte send --over async"),
+    }
+}
+
+/// Writes the script. It replaces an older one in one step, before any test runs.
+pub fn prepare_over_async() {
+    let script = format!(
+        "#!/bin/sh\n\
+         case $1 in\n\
+         send|heartbeat) layer=$1; shift; exec '{LASTBYTE}' \"$layer\" --over async \"$@\" ;;\n\
+         esac\n\
+         exec '{LASTBYTE}' \"$@\"\n"
+    );
+    let written = format!("{OVER_ASYNC}.{}", std::process::id());
+    std::fs::write(&written, script).expect("room");
+    std::fs::set_permissions(&written, Permissions::from_mode(0o755)).expect("ours");
+    std::fs::rename(&written, OVER_ASYNC).expect("ours");
+}
 
 /// All keys of the JSON report, in their order.
 pub const KEYS: [&str; 14] = [
@@ -129,7 +175,7 @@ impl Report {
 /// The command with these arguments and an empty stdin. On a busy machine a peer may take
 /// long to listen.
 pub fn lastbyte(args: &[&str]) -> Command {
-    let mut command = Command::new(LASTBYTE);
+    let mut command = Command::new(program());
     command.args(args).stdin(Stdio::null());
     if args.contains(&"--peer") && !args.contains(&"--listen-wait") {
         command.args(["--listen-wait", "30s"]);
