@@ -194,3 +194,84 @@ fn an_address_that_is_not_ours_cannot_be_bound() {
     let ours = SocketAddr::new(IpAddr::V4(OUR_V4), HERE);
     rig.block_on(client(&rig).bind(ours)).unwrap();
 }
+
+/// A port scan does not end a server.
+#[test]
+fn a_caller_that_has_reset_is_not_the_error_of_an_accept() {
+    for polls in 0..2 {
+        let rig = Rig::new();
+        let acceptor = rig.block_on(client(&rig).bind(anywhere(HERE))).unwrap();
+        // It resets before the accept is polled again.
+        let scan = Behaviour::sink().aborting_at(rig.world.now() + ms(40));
+        rig.world.at(rig.world.now() + ms(20), move |world| {
+            world.peer().connect(1_000, (OUR_V4, HERE), scan);
+        });
+        assert!(rig.block_on(up_to(polls, acceptor.accept())).is_none());
+        rig.run_for(ms(100));
+        call(&rig, 1_001, ms(20));
+        let (remote, _connection) = rig.block_on(acceptor.accept()).unwrap();
+        assert_eq!(remote.port(), 1_001, "{polls}");
+    }
+}
+
+#[test]
+fn a_lost_address_is_the_error_of_an_accept() {
+    let rig = Rig::new();
+    let ours = SocketAddr::new(IpAddr::V4(OUR_V4), HERE);
+    let acceptor = rig.block_on(client(&rig).bind(ours)).unwrap();
+    rig.lose_addresses();
+    let error = rig.block_on(acceptor.accept()).unwrap_err();
+    assert_eq!(error.cause(), Some(Cause::AddressLost));
+}
+
+/// A server does so with a client that has its answer and has closed.
+#[test]
+fn a_connection_that_the_peer_has_finished_can_be_closed() {
+    for what in [Close::Write, Close::Both] {
+        let rig = Rig::new();
+        let answer = Behaviour::sink().sending(*b"hello");
+        rig.world
+            .peer()
+            .listen(PORT, answer.closing_after_sending());
+        rig.block_on(async {
+            let mut connection = client(&rig).connect(peer(PORT)).await.unwrap();
+            // Before the FIN has arrived.
+            connection.write_all(b"request").await.unwrap();
+            rig.timer.sleep(secs(1)).await;
+            let error = connection.write(b"more").await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::BrokenPipe);
+            for _ in 0..2 {
+                connection.close(what).await.unwrap();
+            }
+            let report = connection.report().unwrap();
+            assert_eq!(report.ledger.acknowledged(), 7);
+            assert!(report.cause.is_some(), "{report:?}");
+            let mut text = [0; 5];
+            if what == Close::Write {
+                connection.read_exact(&mut text).await.unwrap();
+                assert_eq!(&text, b"hello");
+            }
+        });
+        assert_eq!(rig.world.peer().received(PORT), b"request");
+        assert_eq!(rig.world.peer().saw_rst(PORT), None);
+        assert_eq!(rig.free_slots(), SLOTS);
+    }
+}
+
+#[test]
+fn a_direction_that_is_closed_can_be_closed_again() {
+    let rig = Rig::new();
+    let behaviour = Behaviour::sink().sending([7; 2_000]).closing_after(7);
+    rig.world.peer().listen(PORT, behaviour);
+    rig.block_on(async {
+        let mut connection = client(&rig).connect(peer(PORT)).await.unwrap();
+        connection.write_all(b"request").await.unwrap();
+        for what in [Close::Write, Close::Read, Close::Both] {
+            for _ in 0..2 {
+                connection.close(what).await.unwrap();
+            }
+        }
+        assert_eq!(connection.report().unwrap().ledger.undelivered(), 0);
+    });
+    assert_eq!(rig.free_slots(), SLOTS);
+}

@@ -4,8 +4,9 @@ use super::{Client, endpoint};
 use crate::asynch::connection::{Connection, Reader, Writer};
 use crate::asynch::listener::Listener;
 use crate::asynch::network::AnyShared;
-use crate::core::error::{Timeout, WriteError};
+use crate::core::error::{ClosedBy, How, Timeout, WriteError};
 use crate::core::options::Options;
+use crate::core::state::Cause;
 use crate::stack::Error;
 use crate::stack::smoltcp::wire::{IpAddress, IpListenEndpoint};
 use core::cell::Cell;
@@ -90,7 +91,26 @@ impl<S: AnyShared> Drop for Lent<'_, '_, S> {
     }
 }
 
-/// Waits for a caller without bound, because the trait has no timeout.
+/// Whether `accept` failed because of one caller, or because none came. The next call waits for
+/// the next caller.
+fn is_about_one_caller(error: &Error) -> bool {
+    let is_timeout = matches!(
+        error,
+        Error::Write(WriteError::TimedOut {
+            why: Timeout::Call,
+            ..
+        })
+    );
+    // The connection was open, and ended before the task was polled.
+    let has_ended = matches!(
+        error.cause(),
+        Some(Cause::PeerReset | Cause::Vanished | Cause::Unacknowledged)
+    );
+    is_timeout || has_ended
+}
+
+/// Waits for a caller without bound, because the trait has no timeout. It skips a caller that has
+/// reset before the task is polled, so that a port scan does not end a server.
 impl<'s, S: AnyShared> TcpAccept for Acceptor<'s, S> {
     type Error = Error;
     type Socket<'a>
@@ -110,9 +130,7 @@ impl<'s, S: AnyShared> TcpAccept for Acceptor<'s, S> {
         let listener = lent.listener.insert(listener);
         let connection = loop {
             match listener.accept().await {
-                Err(Error::Write(WriteError::TimedOut {
-                    why: Timeout::Call, ..
-                })) => {}
+                Err(error) if is_about_one_caller(&error) => {}
                 Err(error) => return Err(error),
                 Ok(connection) => break connection,
             }
@@ -166,11 +184,23 @@ impl<'s, S: AnyShared> TcpSplit for Connection<'s, S> {
 
 /// `Close::Write` sends our FIN after the drain, and reading goes on; it completes when the peer
 /// has acknowledged every byte. `Close::Read` reads and discards until the peer's FIN.
-/// `Close::Both` does one after the other, and releases the slot.
+/// `Close::Both` does one after the other, and finishes the connection. A direction that is closed
+/// already, by us or by the peer, can be closed again.
 impl<S: AnyShared> TcpShutdown for Connection<'_, S> {
     async fn close(&mut self, what: Close) -> Result<(), Error> {
         if what != Close::Read {
-            self.finish_writing().await?;
+            match self.finish_writing().await {
+                // It is closed already.
+                Err(Error::Write(WriteError::Closed {
+                    by: ClosedBy::Finish,
+                    ..
+                })) => {}
+                // The peer has finished first: our FIN is the last one.
+                Err(Error::Write(WriteError::PeerClosed { how: How::Fin, .. })) => {
+                    self.finish().await?;
+                }
+                finished => finished?,
+            }
             self.writer.flush().await?;
         }
         if what != Close::Write {

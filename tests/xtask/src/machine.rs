@@ -28,6 +28,12 @@ pub const EMULATORS: &[Wanted] = &[
     ("qemu-system-arm", "qemu-system-arm"),
     ("qemu-system-riscv32", "qemu-system-misc"),
 ];
+pub const SERVERS: &[Wanted] = &[
+    ("mosquitto", "mosquitto"),
+    ("nginx", "nginx-light"),
+    ("openssl", "openssl"),
+    ("curl", "curl"),
+];
 pub const VALGRIND: &[Wanted] = &[("valgrind", "valgrind")];
 
 /// The folders in which programs are searched. Debian keeps some programs in folders that are
@@ -204,6 +210,7 @@ fn unused_builds(after: &str) -> Vec<&'static str> {
         "no_panic" => vec!["no-panic", "no-panic-stack", "judge"],
         "budgets" => vec!["budgets"],
         "firmware" => vec!["firmware"],
+        "clients" => vec!["clients"],
         _ => Vec::new(),
     }
 }

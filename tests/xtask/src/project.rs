@@ -42,6 +42,9 @@ pub const PIPE_SIZES: &[(&str, &str)] = &[
 ];
 pub const PIPE_LOOM: &str = "tests/pipe-loom/Cargo.toml";
 
+/// The tests of protocol crates over the async layer.
+pub const CLIENTS: &str = "tests/clients/Cargo.toml";
+
 /// How a rule is broken on purpose: by compiler flags. All of it is built in a separate directory,
 /// so that other builds are kept.
 pub const SABOTAGE_FEATURES: &[&str] = &[];

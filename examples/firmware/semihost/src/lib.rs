@@ -65,7 +65,8 @@ pub fn run<D: Device, C: Clock, const TX: usize, const RX: usize>(
 /// 64 random bits. The host replaces the random number generator of a real chip. A chip
 /// without one counts its boots in non-volatile memory and hashes the count with a secret
 /// of the device (`lastbyte::stack::boot_seed`).
-fn seed() -> u64 {
+#[must_use]
+pub fn seed() -> u64 {
     let mut seed = [0; 8];
     let read = fs::File::open(c"/dev/urandom").and_then(|mut file| file.read(&mut seed));
     match read {

@@ -18,6 +18,8 @@ fn lints_of(package: &str) -> Vec<Vec<&'static str>> {
         "app" => vec![vec!["--all-targets"], bare_metal],
         "semihost" => vec![bare_metal],
         "host" => vec![vec!["--all-targets"]],
+        // Its second program needs a feature.
+        "lm3s6965" => vec![vec!["--release"], vec!["--release", "--features", "rtic"]],
         // A board has its target in its .cargo/config.toml.
         _ => vec![vec!["--release"]],
     }
@@ -76,6 +78,7 @@ mod tests {
         assert_eq!(lints_of("app"), [vec!["--all-targets"], bare_metal.clone()]);
         assert_eq!(lints_of("semihost"), [bare_metal]);
         assert_eq!(lints_of("host"), [vec!["--all-targets"]]);
-        assert_eq!(lints_of("lm3s6965"), [vec!["--release"]]);
+        assert_eq!(lints_of("riscv-virt"), [vec!["--release"]]);
+        assert_eq!(lints_of("lm3s6965").len(), 2);
     }
 }

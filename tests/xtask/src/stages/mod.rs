@@ -3,6 +3,7 @@
 mod bench;
 mod budgets;
 mod checks;
+mod clients;
 mod deny;
 mod firmware;
 mod instructions;
@@ -100,6 +101,12 @@ pub const STAGES: &[Stage] = &[
         "firmware",
         "the firmware of each board, booted in QEMU, against real sockets",
         firmware::run,
+    ),
+    always(
+        "clients",
+        "protocol crates (MQTT, HTTP, TLS), unchanged, over lastbyte::asynch, against\n\
+         real servers that are killed, reset, stop and vanish",
+        clients::run,
     ),
     always(
         "sim",
@@ -207,7 +214,8 @@ mod tests {
     #[test]
     fn without_names_the_default_stages_run_in_order() {
         let names: Vec<_> = chosen(&[]).iter().map(|stage| stage.name).collect();
-        let expected = "fmt lint msrv test doc examples no_std no_panic budgets firmware sim";
+        let expected =
+            "fmt lint msrv test doc examples no_std no_panic budgets firmware clients sim";
         assert_eq!(names.join(" "), expected);
     }
 
