@@ -13,6 +13,7 @@ use lastbyte::stack::{ConnectionId, OpenError, UnknownConnection};
 use lastbyte::{Cause, Clock, Instant, OnPeerFin, State};
 
 use super::args::ConnectionArgs;
+use super::bring_up::bring_up;
 use super::connect::{HostStack, HostWriter, Prepared, Run};
 use super::console;
 use super::exit::{self, Failure};
@@ -97,11 +98,11 @@ pub fn run(
     line: Line,
     signals: &mut Signals,
 ) -> Result<u8, Failure> {
-    let remote = prepared.remote();
     prepared.run(|stack, mut run| {
+        let remote = bring_up(stack, &mut run, signals)?;
         let offload = stack.device_mut().get_ref().offload();
         let offload = offload.towards(remote.ip());
-        let id = match stack.connect(run.remote, run.options) {
+        let id = match stack.connect(remote, run.options) {
             Ok(id) => id,
             Err(OpenError::NoRoute) => {
                 let end = End::Cause(Cause::Unreachable);
@@ -339,6 +340,15 @@ impl Session<'_, '_, '_> {
         }
     }
 
+    /// Prints why our address was removed.
+    fn explain_loss(&mut self) {
+        if let Some(conflict) = self.stack.conflict() {
+            exit::note(&conflict.to_string());
+        } else if self.run.own.dhcp && self.stack.lease().is_err() {
+            exit::note("the DHCP lease has ended, and no server has renewed it");
+        }
+    }
+
     /// Ends what still lives, and makes the report.
     fn conclude(&mut self, stop: Option<Stop>) -> Result<(End, Account), UnknownConnection> {
         let ends = self.stack.endpoints(self.id)?;
@@ -353,6 +363,9 @@ impl Session<'_, '_, '_> {
             peer.terminate();
         }
         self.line.clear();
+        if report.cause == Some(Cause::AddressLost) {
+            self.explain_loss();
+        }
         let latched = End::Cause(report.cause.unwrap_or(Cause::Aborted));
         let end = match stop {
             None => latched,

@@ -15,6 +15,7 @@ mod leftovers;
 mod limits;
 mod locales;
 mod lwip;
+mod networks;
 mod peers;
 mod signals;
 mod sim;
@@ -54,6 +55,13 @@ pub fn all() -> Vec<Trial> {
         ("locales", locales::CASES, None),
         ("locales", locales::on_terminals::CASES, network),
         ("lwip", lwip::CASES, lwip::missing()),
+        ("networks", networks::CASES, network),
+        (
+            "networks",
+            networks::with_dnsmasq::CASES,
+            network.or_else(networks::missing),
+        ),
+        ("networks", networks::on_tap::CASES, tap),
         ("peers", peers::CASES, network),
         ("signals", signals::CASES, network),
         ("sim", sim::CASES, None),
