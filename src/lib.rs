@@ -41,6 +41,10 @@
 //! | `medium-ethernet`, `medium-ip` | Ethernet | media of the device |
 //! | `proto-ipv4`, `proto-ipv6` | IPv4 | IP versions |
 //! | `embassy-net-driver-v0.2` | no | `stack::embassy`: any embassy driver as the device |
+//! | `dhcpv4` | no | `Stack::start_dhcp`: address, route and DNS servers of a lease (RFC 2131) |
+//! | `dns` | no | `Stack::resolve`: names of hosts (RFC 1035) |
+//! | `address-conflicts` | no | duplicate addresses are answered and detected (RFC 5227, RFC 4862) |
+//! | `slaac` | no | `Stack::start_slaac`: addresses of IPv6 from the prefixes of routers (RFC 4862) |
 //! | `socket-dhcpv4`, `socket-dns`, `socket-udp` | no | smoltcp's sockets, for `Stack::sockets_mut` and `Stack::network_mut` |
 //! | `async` | no | `asynch`: the same calls for tasks of any executor, on embedded-io-async 0.7; the async calls of `pipe` |
 //! | `critical-section`, `std` | no | an async network shared by priorities, cores or threads |

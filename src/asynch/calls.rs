@@ -41,7 +41,7 @@ impl<'a, D: Device, C: Now, const N: usize, K: Lock> Shared<'a, D, C, N, K> {
     }
 
     /// A call that does not wait.
-    fn at_once<T, E: Into<Error>>(
+    pub(super) fn at_once<T, E: Into<Error>>(
         &self,
         call: impl FnOnce(&mut Tracker<N>, &mut Net<'_, 'a, D>) -> Result<T, E>,
     ) -> Result<T, Error> {

@@ -45,6 +45,8 @@
     doc = include_str!("example.md")
 )]
 
+#[cfg(any(feature = "address-conflicts", feature = "dhcpv4", feature = "dns"))]
+mod addressing;
 mod buffered;
 mod call;
 mod calls;

@@ -14,6 +14,7 @@
 //! | a frame that is sent ([`Table::inspect_sent`]) | the same frame, changed where a rule requires it, and the connection that it belongs to |
 //! | what the TCP stack accepted ([`Receipt`], [`Table::advance`]) | - |
 //! | that a connection is opened, listens, or is over ([`Table::assign`], [`Table::listen`], [`Table::take_off`], [`Table::clear`]) | - |
+//! | - | what a frame says that belongs to no connection (`notice.rs`): who has an address, what a router advertises, what a name server answers |
 //! | after each step: which connections were touched ([`Table::take_touched`]) | what was seen of each ([`Facts`], [`Table::take`]) |
 //!
 //! # The path of a frame
@@ -66,7 +67,15 @@
 //! [`Table::take`]: table::Table::take
 //! [`Verdict`]: verdict::Verdict
 
+#[cfg(feature = "slaac")]
+pub(crate) mod advert;
+#[cfg(feature = "address-conflicts")]
+pub(crate) mod claim;
 pub(crate) mod flow;
+#[cfg(any(feature = "address-conflicts", feature = "dns"))]
+pub(crate) mod notice;
+#[cfg(feature = "dns")]
+pub(crate) mod reply;
 pub(crate) mod rewrite;
 pub(crate) mod rules;
 pub(crate) mod table;

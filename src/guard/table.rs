@@ -1,6 +1,8 @@
 //! The guard's table: a TCB for each connection, and the decision about each frame.
 
 use super::flow::{Addresses, Flow};
+#[cfg(any(feature = "address-conflicts", feature = "dns"))]
+use super::notice::{self, Notice};
 #[cfg(feature = "proto-ipv4")]
 use super::rewrite::allow_fragments;
 use super::rewrite::{Replacement, in_place_of, in_place_of_syn, set_sequence};
@@ -54,6 +56,9 @@ pub(crate) struct Table<const N: usize, const A: usize> {
     ident: Cell<u16>,
     /// The meaning of the newest ICMP error about a segment in flight.
     icmp: Cell<Icmp>,
+    /// What the newest frame reports that belongs to no connection.
+    #[cfg(any(feature = "address-conflicts", feature = "dns"))]
+    notice: Cell<Option<Notice>>,
     /// The maximum number of octets of data that the device has room for in one segment of
     /// ours.
     mss: u16,
@@ -73,6 +78,8 @@ impl<const N: usize, const A: usize> Table<N, A> {
             #[cfg(feature = "proto-ipv4")]
             ident: Cell::new(0),
             icmp: Cell::new(Icmp::Soft),
+            #[cfg(any(feature = "address-conflicts", feature = "dns"))]
+            notice: Cell::new(None),
             mss: longest_text(link.mtu),
             tcbs: core::array::from_fn(|_| Tcb::new()),
             touched: Cell::new(NONE),
@@ -213,6 +220,12 @@ impl<const N: usize, const A: usize> Table<N, A> {
         }
     }
 
+    /// What a frame said since this was last taken that belongs to no connection.
+    #[cfg(any(feature = "address-conflicts", feature = "dns"))]
+    pub(crate) fn take_notice(&self) -> Option<Notice> {
+        self.notice.take()
+    }
+
     /// How many octets of sequence space were sent and are not acknowledged.
     pub(crate) fn in_flight(&self, slot: usize) -> usize {
         self.tcbs.get(slot).map_or(0, |tcb| {
@@ -241,6 +254,9 @@ impl<const N: usize, const A: usize> Table<N, A> {
             Parsed::Tcp(segment) => return self.inspect_segment(frame, segment),
             Parsed::Withheld => return Onward::Nothing,
             Parsed::Icmp(error) => self.note_icmp(error),
+            #[cfg(any(feature = "address-conflicts", feature = "dns"))]
+            Parsed::Other => self.notice.set(notice::read(self.medium, frame)),
+            #[cfg(not(any(feature = "address-conflicts", feature = "dns")))]
             Parsed::Other => {}
         }
         Onward::Frame

@@ -19,135 +19,58 @@
 
 use super::device::Wire;
 use super::ends::{between, local_end, remote_end};
+use super::frames::send;
 use super::neighbours::next_hop;
-use super::time::to_smoltcp;
 use super::tracker::{Net, Tracker};
 use crate::Instant;
 use crate::guard::flow::Addresses;
 use crate::guard::tcb::Facts;
-#[cfg(feature = "proto-ipv6")]
-use crate::guard::wire::checksum::{checksum, sum};
 use crate::guard::wire::layout::Medium;
+#[cfg(feature = "proto-ipv6")]
+use crate::guard::wire::neighbour::{
+    ADVERTISEMENT, NdpMessage, SOLICITATION, link_group, ndp, solicited_node,
+};
+#[cfg(feature = "proto-ipv4")]
+use crate::guard::wire::neighbour::{ArpEnd, arp};
+use crate::guard::wire::neighbour::{BROADCAST, Frame};
 use smoltcp::config::IFACE_NEIGHBOR_CACHE_COUNT;
 use smoltcp::iface::PollResult;
-use smoltcp::phy::{Device, TxToken};
+use smoltcp::phy::Device;
 use smoltcp::wire::HardwareAddress;
 
-/// The broadcast address of Ethernet.
-const BROADCAST: [u8; 6] = [0xff; 6];
-
-const ARP_LEN: usize = 14 + 28;
-const LONGEST: usize = if cfg!(feature = "proto-ipv6") {
-    14 + 40 + 32
-} else {
-    ARP_LEN
-};
-
-/// A request for the address of a neighbour, or the reply.
-#[derive(Debug)]
-struct Discovery {
-    frame: [u8; LONGEST],
-    len: usize,
-}
-
-impl Discovery {
-    /// A message from the host with `mac` and the first address. A reply reports the first
-    /// address, a request queries the second.
-    fn new(mac: [u8; 6], addresses: Addresses, is_answer: bool) -> Self {
-        let mut frame = [0; LONGEST];
-        let [to, from, rest @ ..] = frame.as_chunks_mut::<6>().0 else {
-            return Self { frame, len: 0 };
-        };
-        *to = BROADCAST;
-        *from = mac;
-        let _ = rest;
-        let len = match addresses {
-            #[cfg(feature = "proto-ipv4")]
-            Addresses::V4([source, target]) => fill_arp(&mut frame, mac, source, target, is_answer),
-            #[cfg(feature = "proto-ipv6")]
-            Addresses::V6([source, target]) => fill_ndp(&mut frame, mac, source, target, is_answer),
-        };
-        Self { frame, len }
-    }
-
-    fn octets(&self) -> &[u8] {
-        self.frame.get(..self.len).unwrap_or(&[])
-    }
-}
-
-/// RFC 826, for Ethernet and IPv4.
-#[cfg(feature = "proto-ipv4")]
-fn fill_arp(
-    frame: &mut [u8; LONGEST],
-    mac: [u8; 6],
-    source: [u8; 4],
-    target: [u8; 4],
-    is_answer: bool,
-) -> usize {
-    let [a, b, c, d, e, f] = mac;
-    let [g, h, i, j] = source;
-    let [k, l, m, n] = target;
-    let operation = match is_answer {
-        true => 2,
-        false => 1,
-    };
-    let packet = [
-        8, 6, 0, 1, 8, 0, 6, 4, 0, operation, a, b, c, d, e, f, g, h, i, j, 0, 0, 0, 0, 0, 0, k, l,
-        m, n,
-    ];
-    if let Some(room) = frame.get_mut(12..ARP_LEN) {
-        room.copy_from_slice(&packet);
-    }
-    ARP_LEN
-}
-
-/// Neighbor Solicitation and Neighbor Advertisement (RFC 4861, 4.3 and 4.4), with the option
-/// that names `mac`.
-#[cfg(feature = "proto-ipv6")]
-fn fill_ndp(
-    frame: &mut [u8; LONGEST],
-    mac: [u8; 6],
-    source: [u8; 16],
-    target: [u8; 16],
-    is_answer: bool,
-) -> usize {
-    let [.., x, y, z] = target;
-    // The target listens at the group address with its last three octets (RFC 4291, 2.7.1).
-    let group = [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, x, y, z];
-    let (kind, flags, option, to, about) = match is_answer {
-        true => (136, 0x20, 2, target, source),
-        false => (135, 0, 1, group, target),
-    };
-    if !is_answer {
-        let link_group = [0x33, 0x33, 0xff, x, y, z];
-        if let Some(room) = frame.first_chunk_mut() {
-            *room = link_group;
+/// A question for a neighbour, or the answer: from the host with `mac` and the first address. An
+/// answer is about the first address, a request about the second.
+fn discovery(mac: [u8; 6], addresses: Addresses, is_answer: bool) -> Frame {
+    match addresses {
+        #[cfg(feature = "proto-ipv4")]
+        Addresses::V4([source, target]) => {
+            let [sender, target] =
+                [(mac, source), ([0; 6], target)].map(|(mac, address)| ArpEnd { mac, address });
+            arp(BROADCAST, is_answer, sender, target)
+        }
+        #[cfg(feature = "proto-ipv6")]
+        Addresses::V6([source, target]) if is_answer => {
+            let message = NdpMessage {
+                kind: ADVERTISEMENT,
+                // It overrides what is known.
+                flags: 0x20,
+                target: Some(source),
+                link: Some((2, mac)),
+            };
+            ndp(BROADCAST, mac, source, target, message)
+        }
+        #[cfg(feature = "proto-ipv6")]
+        Addresses::V6([source, target]) => {
+            let group = solicited_node(target);
+            let message = NdpMessage {
+                kind: SOLICITATION,
+                flags: 0,
+                target: Some(target),
+                link: Some((1, mac)),
+            };
+            ndp(link_group(group), mac, source, group, message)
         }
     }
-    let mut message = [0; 32];
-    message[0] = kind;
-    message[4] = flags;
-    message[24] = option;
-    message[25] = 1;
-    if let [_, tail @ ..] = message.as_chunks_mut::<8>().0
-        && let [first, second, [_, _, link @ ..]] = tail
-    {
-        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = about;
-        *first = [a, b, c, d, e, f, g, h];
-        *second = [i, j, k, l, m, n, o, p];
-        *link = mac;
-    }
-    let pseudo = sum(sum(sum(0, &source), &to), &[0, 32, 0, 58]);
-    let [high, low] = checksum(sum(pseudo, &message));
-    message[2] = high;
-    message[3] = low;
-    let header = [0x86, 0xdd, 0x60, 0, 0, 0, 0, 32, 58, 255];
-    let parts: [&[u8]; 4] = [&header, &source, &to, &message];
-    let octets = parts.into_iter().flatten();
-    for (room, octet) in frame.iter_mut().skip(12).zip(octets) {
-        *room = *octet;
-    }
-    LONGEST
 }
 
 impl<const N: usize> Tracker<N> {
@@ -220,9 +143,9 @@ impl<const N: usize> Tracker<N> {
         let noted = self.wire.neighbours.address(index);
         let is_noted = Wire::<N>::IS_CROWD && noted != [0; 6];
         if is_noted && let Some(addresses) = between(hop, local) {
-            let answer = Discovery::new(noted, addresses, true);
-            // A full cache drops its oldest entry, and any one of several of the same age.
-            // So each entry is made a little younger than the one before.
+            let answer = discovery(noted, addresses, true);
+            // A full cache loses the oldest, and of several as old as each other any: each
+            // is a little younger than the one before.
             let next = self.introduced_at.as_micros().saturating_add(1);
             self.introduced_at = net.now.max(Instant::from_micros(next));
             self.take_in_frame(net, self.introduced_at, Some(answer.octets()));
@@ -230,15 +153,8 @@ impl<const N: usize> Tracker<N> {
             && may_query
             && self.wire.neighbours.begin_query(index, net.now)
             && let Some(addresses) = between(local, hop)
-            && let Some(room) = net.device.transmit(to_smoltcp(net.now))
         {
-            let question = Discovery::new(ours.0, addresses, false);
-            let octets = question.octets();
-            room.consume(octets.len(), |frame| {
-                for (place, octet) in frame.iter_mut().zip(octets) {
-                    *place = *octet;
-                }
-            });
+            send(net, &discovery(ours.0, addresses, false));
         }
         is_noted
     }

@@ -48,13 +48,14 @@ pub(super) struct Tried {
 /// The order in which a program uses it:
 ///
 /// 1. [`new`](Self::new), with the two things that a port supplies.
-/// 2. [`interface_mut`](Self::interface_mut) to set addresses and routes.
+/// 2. [`interface_mut`](Self::interface_mut) to set addresses and routes; or `start_dhcp`,
+///    `start_slaac` or `claim_address`, with the feature of each.
 /// 3. [`connect`](Self::connect) or [`listen`](Self::listen).
 /// 4. [`writer`](Self::writer) and [`reader`](Self::reader), as often as
 ///    needed; while one of them blocks, every connection is served.
 /// 5. [`poll`](Self::poll) or [`wait`](Self::wait) in between.
 ///
-/// smoltcp is not hidden: an application can add DHCP, DNS or UDP sockets to
+/// smoltcp is not hidden: an application can add UDP sockets to
 /// [`sockets_mut`](Self::sockets_mut), and the stack polls them too.
 ///
 /// Dropping the stack resets the connections that live.
@@ -80,6 +81,12 @@ impl<'a, D: Device, C: Clock, const N: usize> Stack<'a, D, C, N> {
     ) -> Result<Self, ConfigError> {
         let parts = Parts::new(device, clock.now(), config, buffers, storage)?;
         Ok(Self { parts, clock })
+    }
+
+    /// The tracker, to be queried.
+    #[cfg(any(feature = "address-conflicts", feature = "dhcpv4"))]
+    pub(super) const fn tracker(&self) -> &Tracker<N> {
+        &self.parts.tracker
     }
 
     /// The parts, lent for one call at the present time.

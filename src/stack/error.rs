@@ -1,5 +1,11 @@
 //! One error for a whole program, for `?`.
 
+#[cfg(any(feature = "address-conflicts", feature = "dhcpv4", feature = "dns"))]
+use super::addressing::AddressError;
+#[cfg(feature = "dhcpv4")]
+use super::addressing::LeaseError;
+#[cfg(feature = "dns")]
+use super::addressing::ResolveError;
 use super::calls::UnknownConnection;
 use super::config::ConfigError;
 use super::opening::OpenError;
@@ -40,6 +46,15 @@ pub enum Error {
     Write(WriteError),
     /// A read failed.
     Read(ReadError),
+    /// There is no such address, or a service for it cannot be started.
+    #[cfg(any(feature = "address-conflicts", feature = "dhcpv4", feature = "dns"))]
+    Address(AddressError),
+    /// There is no lease.
+    #[cfg(feature = "dhcpv4")]
+    Lease(LeaseError),
+    /// A name has no address.
+    #[cfg(feature = "dns")]
+    Resolve(ResolveError),
     /// The peer finished before a buffer was full (`read_exact`).
     UnexpectedEof,
     /// In [`asynch`](crate::asynch): the call was made inside a closure to which the network
@@ -89,6 +104,12 @@ impl Error {
             | Self::Read(ReadError::Discarding)
             | Self::UnexpectedEof
             | Self::Format => None,
+            #[cfg(any(feature = "address-conflicts", feature = "dhcpv4", feature = "dns"))]
+            Self::Address(_) => None,
+            #[cfg(feature = "dhcpv4")]
+            Self::Lease(_) => None,
+            #[cfg(feature = "dns")]
+            Self::Resolve(_) => None,
             #[cfg(feature = "async")]
             Self::Busy => None,
         }
@@ -104,6 +125,12 @@ impl fmt::Display for Error {
             Self::Unknown(error) => error.fmt(f),
             Self::Write(error) => error.fmt(f),
             Self::Read(error) => error.fmt(f),
+            #[cfg(any(feature = "address-conflicts", feature = "dhcpv4", feature = "dns"))]
+            Self::Address(error) => error.fmt(f),
+            #[cfg(feature = "dhcpv4")]
+            Self::Lease(error) => error.fmt(f),
+            #[cfg(feature = "dns")]
+            Self::Resolve(error) => error.fmt(f),
             Self::UnexpectedEof => f.write_str("the peer finished before all bytes were read"),
             #[cfg(feature = "async")]
             Self::Busy => f.write_str("the network is lent to a closure; call it after that"),
@@ -122,6 +149,12 @@ impl embedded_io::Error for Error {
             Self::Unknown(error) => error.kind(),
             Self::Write(error) => error.kind(),
             Self::Read(error) => error.kind(),
+            #[cfg(any(feature = "address-conflicts", feature = "dhcpv4", feature = "dns"))]
+            Self::Address(error) => error.kind(),
+            #[cfg(feature = "dhcpv4")]
+            Self::Lease(error) => error.kind(),
+            #[cfg(feature = "dns")]
+            Self::Resolve(error) => error.kind(),
             Self::UnexpectedEof => ErrorKind::Other,
             #[cfg(feature = "async")]
             Self::Busy => ErrorKind::Other,
@@ -147,6 +180,12 @@ from!(OpenError, Open);
 from!(UnknownConnection, Unknown);
 from!(WriteError, Write);
 from!(ReadError, Read);
+#[cfg(any(feature = "address-conflicts", feature = "dhcpv4", feature = "dns"))]
+from!(AddressError, Address);
+#[cfg(feature = "dhcpv4")]
+from!(LeaseError, Lease);
+#[cfg(feature = "dns")]
+from!(ResolveError, Resolve);
 
 impl<E: Into<Self>> From<WriteFmtError<E>> for Error {
     fn from(error: WriteFmtError<E>) -> Self {

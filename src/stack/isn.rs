@@ -13,7 +13,7 @@
 //! increase with the clock.
 
 use super::ends::Ends;
-use smoltcp::iface::{Config, Interface};
+use smoltcp::iface::{Config, Context, Interface};
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::socket::tcp;
 use smoltcp::time::Instant;
@@ -70,12 +70,20 @@ pub(super) fn connect(
     ends: Ends,
     number: u32,
 ) -> Result<(), tcp::ConnectError> {
+    with_generator(seed_for(number), |context| {
+        socket.connect(context, ends.remote, ends.local)
+    })
+}
+
+/// Lends an interface that was made for this call, with this seed of its generator.
+#[inline(always)] // tuning: scratch-inlined
+pub(super) fn with_generator<T>(seed: u64, call: impl FnOnce(&mut Context) -> T) -> T {
     let mut config = Config::new(ADDRESS);
-    config.random_seed = seed_for(number);
+    config.random_seed = seed;
     let mut capabilities = DeviceCapabilities::default();
     capabilities.medium = MEDIUM;
     let mut scratch = Interface::new(config, &mut Described(capabilities), Instant::ZERO);
-    socket.connect(scratch.context(), ends.remote, ends.local)
+    call(scratch.context())
 }
 
 /// A device with only the capabilities that an interface reads when it is made, and none of

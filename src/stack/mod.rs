@@ -15,6 +15,7 @@
 //!
 //! The crate's front page has an example program.
 
+mod addressing;
 mod attempts;
 mod calls;
 mod config;
@@ -28,6 +29,8 @@ mod ends;
 mod error;
 #[cfg(feature = "defmt")]
 mod format;
+#[cfg(feature = "medium-ethernet")]
+mod frames;
 mod isn;
 #[cfg(feature = "medium-ethernet")]
 mod neighbours;
@@ -55,6 +58,14 @@ mod writing;
 
 pub use smoltcp;
 
+#[cfg(any(feature = "address-conflicts", feature = "dhcpv4", feature = "dns"))]
+pub use addressing::AddressError;
+#[cfg(feature = "address-conflicts")]
+pub use addressing::Conflict;
+#[cfg(feature = "dhcpv4")]
+pub use addressing::{Lease, LeaseChange, LeaseError};
+#[cfg(feature = "dns")]
+pub use addressing::{Lookup, ResolveError};
 pub use calls::UnknownConnection;
 pub use config::{Buffers, Config, ConfigError, SlotBuffers};
 #[doc(hidden)]

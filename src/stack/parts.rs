@@ -48,9 +48,10 @@ impl<'a, D: Device, const N: usize> Parts<'a, D, N> {
         for (slot, buffers) in buffers.iter().enumerate() {
             buffers.check(slot)?;
         }
-        if storage.len() < N {
+        let places = storage.len();
+        if places < N {
             return Err(ConfigError::TooFewSockets {
-                storage: storage.len(),
+                storage: places,
                 needed: N,
             });
         }
@@ -62,6 +63,7 @@ impl<'a, D: Device, const N: usize> Parts<'a, D, N> {
         });
         let mut tracker = Tracker::new(&config, &device, handles)?;
         tracker.is_owned = true;
+        tracker.addressing.socket_places = places;
         let mut smoltcp_config = smoltcp::iface::Config::new(config.hardware_addr);
         smoltcp_config.random_seed = config.interface_seed();
         let now = super::time::to_smoltcp(now);
@@ -106,6 +108,8 @@ impl<'a, D: Device, const N: usize> Parts<'a, D, N> {
         tracker.set_link(up);
         if has_come_up {
             tracker.forget_neighbours(&mut net);
+            #[cfg(feature = "slaac")]
+            tracker.look_for_routers(now);
         }
     }
 

@@ -79,6 +79,14 @@ impl Secret {
         high << 32 | low
     }
 
+    /// The seed of the generator of one DNS query, by its number.
+    #[cfg(feature = "dns")]
+    pub(super) fn query_seed(self, number: u32) -> u64 {
+        let number = number.to_le_bytes();
+        let [low, high] = [[3; 4], [4; 4]].map(|half| u64::from(self.hash(3, &[half, number])));
+        high << 32 | low
+    }
+
     /// The start of the sequence of local ports.
     pub(super) fn first_pass(self) -> u32 {
         self.derive(2)

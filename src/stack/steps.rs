@@ -55,6 +55,7 @@ impl<'a, D: Device + ?Sized, const N: usize> Steps<'_, '_, 'a, D, N> {
             != PollIngressSingleResult::None;
         let (sockets, now) = (&mut *self.net.sockets, self.net.now);
         self.tracker.after_step(Step::Ingress, sockets, now);
+        self.tracker.heed_frame(self.net);
         taken
     }
 

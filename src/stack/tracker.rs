@@ -6,6 +6,7 @@
 //! egress). After each step it checks the connections that the step touched, and
 //! only those.
 
+use super::addressing::Addressing;
 use super::config::{Config, ConfigError};
 use super::device::{Watch, Wire, link_of};
 use super::ends::Ends;
@@ -143,6 +144,7 @@ pub struct Tracker<const N: usize> {
     /// something as due, because a pass was made shortly before.
     pub(super) rests_until: Instant,
     pub(super) turns: Turns,
+    pub(super) addressing: Addressing,
     /// When smoltcp was last given a neighbour, approximately.
     #[cfg(feature = "medium-ethernet")]
     pub(super) introduced_at: Instant,
@@ -201,6 +203,7 @@ impl<const N: usize> Tracker<N> {
             next_timer: Instant::NEVER,
             rests_until: Instant::ZERO,
             turns: Turns::new(),
+            addressing: Addressing::new(),
             #[cfg(feature = "medium-ethernet")]
             introduced_at: Instant::ZERO,
             link_is_up: true,
@@ -236,7 +239,7 @@ impl<const N: usize> Tracker<N> {
             .interface
             .poll_at(to_smoltcp(net.now), net.sockets)
             .map_or(Instant::NEVER, from_smoltcp);
-        self.next_timer.min(of_sockets)
+        self.next_timer.min(of_sockets).min(self.addresses_due())
     }
 
     /// The device with the guard around it, for one poll step: to measure what the guard
@@ -249,7 +252,12 @@ impl<const N: usize> Tracker<N> {
     /// Detects a removed address before smoltcp clears the data queued to be sent from it.
     // tuning: addresses-apart
     #[inline(never)]
-    fn before_steps(&mut self, interface: &Interface, sockets: &mut SocketSet<'_>, now: Instant) {
+    pub(super) fn before_steps(
+        &mut self,
+        interface: &Interface,
+        sockets: &mut SocketSet<'_>,
+        now: Instant,
+    ) {
         self.note_broadcasts(interface);
         for index in 0..N {
             let Some(slot) = self.slots.get_mut(index) else {
@@ -327,8 +335,10 @@ impl<const N: usize> Tracker<N> {
 
     /// The work before the first step of a poll.
     pub(super) fn prepare<D: Device + ?Sized>(&mut self, net: &mut Net<'_, '_, D>) {
-        self.look_at_addresses(net);
+        self.serve_addresses(net);
+        // smoltcp's own autoconfiguration removes addresses here.
         net.interface.poll_maintenance(to_smoltcp(net.now));
+        self.look_at_addresses(net);
     }
 
     /// Processes frames that the device has received.
@@ -341,6 +351,7 @@ impl<const N: usize> Tracker<N> {
             }
             taken = Taken::All;
             self.after_step(Step::Ingress, net.sockets, net.now);
+            self.heed_frame(net);
         }
         Taken::More
     }

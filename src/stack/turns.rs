@@ -35,6 +35,8 @@ impl<const N: usize> Tracker<N> {
         let sent = self.send_round(net);
         #[cfg(feature = "medium-ethernet")]
         let sent = self.help_out(net, sent);
+        #[cfg(feature = "dhcpv4")]
+        self.follow_lease(net);
         sent
     }
 

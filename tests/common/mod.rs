@@ -3,6 +3,7 @@
 
 pub mod devices;
 pub mod frames;
+pub mod hosts;
 pub mod lan;
 
 use core::time::Duration;
@@ -28,6 +29,9 @@ pub const PORT: u16 = 80;
 
 /// Our transmit buffer, by default.
 pub const TX: usize = 4096;
+
+/// How many sockets of its own an application has room for.
+pub const OWN_SOCKETS: usize = 2;
 
 /// Our receive buffer, by default.
 pub const RX: usize = 2048;
@@ -238,7 +242,13 @@ impl<const N: usize, D: Device> Us<N, D> {
         config: Config,
         buffers: [SlotBuffers<'static>; N],
     ) -> Self {
-        let stack = Stack::new(device, world.clock(), config, buffers, storage(N + 1));
+        let stack = Stack::new(
+            device,
+            world.clock(),
+            config,
+            buffers,
+            storage(N + OWN_SOCKETS),
+        );
         let mut us = Self {
             world: world.clone(),
             stack: stack.expect("a good configuration"),

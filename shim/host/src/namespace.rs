@@ -389,11 +389,12 @@ where
     })
 }
 
-/// Whether a connection to `wanted` ends at a listener on `found`.
+/// Whether a connection to `wanted` ends at a listener on `found`. If `wanted` is
+/// unspecified, its address is not known yet, and any listener will do.
 fn reaches(found: SocketAddr, wanted: SocketAddr) -> bool {
     // Programs with dual-stack sockets listen on ::ffff:10.77.0.1 in place of 10.77.0.1.
     match (found.ip().to_canonical(), wanted.ip()) {
-        (found, wanted) if found == wanted => true,
+        (found, wanted) if found == wanted || wanted.is_unspecified() => true,
         // A listener on `::` accepts IPv4 too, unless it has IPV6_V6ONLY set, which the
         // list does not show.
         (IpAddr::V6(found), _) => found.is_unspecified(),

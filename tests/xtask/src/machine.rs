@@ -21,6 +21,7 @@ pub const NETWORK_TOOLS: &[Wanted] = &[
     ("python3", "python3"),
     ("nft", "nftables"),
     ("iptables", "iptables"),
+    ("dnsmasq", "dnsmasq-base"),
     ("cc", "gcc"),
     ("/usr/include/lwip/lwip/tcp.h", "liblwip-dev"),
 ];

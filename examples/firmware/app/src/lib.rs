@@ -95,6 +95,10 @@ impl Outcome {
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::Done => 0,
+            #[cfg(feature = "dhcp")]
+            Self::Failed(Error::Lease(_)) => 6,
+            #[cfg(feature = "dns")]
+            Self::Failed(Error::Resolve(_)) => 6,
             Self::BeatsLost(_) | Self::Failed(_) => 1,
             Self::GaveUp(cause) => match cause {
                 Cause::PeerFinished => 3,
@@ -135,8 +139,8 @@ pub fn run<D: Device, C: Clock, const TX: usize, const RX: usize>(
     );
     let backoff = Backoff::new(settings.backoff, settings.backoff_most, jitter(board.seed));
     // The storage of smoltcp's sockets: a few hundred octets of stack.
-    let mut sockets = session::sockets();
-    let outcome = match Session::new(board, settings, buffers.split(), &mut sockets) {
+    let mut storage = session::Storage::EMPTY;
+    let outcome = match Session::new(board, settings, buffers.split(), &mut storage) {
         Ok(session) => connect_again_and_again(session, settings, backoff),
         Err(error) => Outcome::Failed(error),
     };
@@ -191,7 +195,7 @@ fn connect_again_and_again<D: Device, C: Clock>(
         }
         if connections == settings.connections {
             return match ended {
-                Ended::NotBegun(error) => Outcome::Failed(error.into()),
+                Ended::NotBegun(error) => Outcome::Failed(error),
                 Ended::Of(report) => Outcome::GaveUp(report.cause.unwrap_or(Cause::Aborted)),
             };
         }

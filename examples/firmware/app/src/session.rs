@@ -8,24 +8,42 @@ use crate::settings::Settings;
 use crate::{Board, Link};
 use core::time::Duration;
 use embedded_io::Write;
+#[cfg(feature = "dhcp")]
+use lastbyte::stack::LeaseError;
 use lastbyte::stack::smoltcp::iface::SocketStorage;
 use lastbyte::stack::smoltcp::phy::Device;
 use lastbyte::stack::smoltcp::wire::{IpCidr, IpEndpoint};
-use lastbyte::stack::{Config, ConnectionId, Error, OpenError, SlotBuffers, Stack};
+#[cfg(feature = "dns")]
+use lastbyte::stack::smoltcp::{socket::dns::DnsQuery, wire::IpAddress};
+use lastbyte::stack::{Config, ConnectionId, Error, SlotBuffers, Stack};
 use lastbyte::{Clock, Instant, Ledger, Options, Report, Timeout, WriteError};
 
-/// One connection, and nothing else that needs a socket.
+/// One connection.
 const CONNECTIONS: usize = 1;
 
-pub(crate) const fn sockets<'a>() -> [SocketStorage<'a>; CONNECTIONS] {
-    [SocketStorage::EMPTY; CONNECTIONS]
+/// The connection, and the sockets of DHCP and of DNS.
+const SOCKETS: usize = CONNECTIONS + 2;
+
+/// What the stack borrows.
+pub(crate) struct Storage<'a> {
+    sockets: [SocketStorage<'a>; SOCKETS],
+    #[cfg(feature = "dns")]
+    queries: [Option<DnsQuery>; 1],
+}
+
+impl Storage<'_> {
+    pub(crate) const EMPTY: Self = Self {
+        sockets: [SocketStorage::EMPTY; SOCKETS],
+        #[cfg(feature = "dns")]
+        queries: [None],
+    };
 }
 
 /// How a connection ended.
 #[derive(Debug)]
 pub(crate) enum Ended {
     /// It could not be opened.
-    NotBegun(OpenError),
+    NotBegun(Error),
     /// With this report.
     Of(Report),
 }
@@ -45,6 +63,10 @@ pub(crate) struct Session<'a, D: Device, C: Clock> {
     look_at_link: fn(&mut D) -> Link,
     link: Link,
     remote: IpEndpoint,
+    #[cfg(feature = "dhcp")]
+    dhcp: bool,
+    #[cfg(feature = "dns")]
+    name: Option<&'a str>,
     options: Options,
     /// Zero: without limit.
     patience: Duration,
@@ -53,26 +75,35 @@ pub(crate) struct Session<'a, D: Device, C: Clock> {
 impl<'a, D: Device, C: Clock> Session<'a, D, C> {
     pub(crate) fn new(
         board: Board<D, C>,
-        settings: &Settings<'_>,
+        settings: &Settings<'a>,
         buffers: [SlotBuffers<'a>; CONNECTIONS],
-        sockets: &'a mut [SocketStorage<'a>],
+        storage: &'a mut Storage<'a>,
     ) -> Result<Self, Error> {
         let config = Config::new(board.hardware_addr.into(), board.seed);
+        let sockets = &mut storage.sockets;
         let mut stack = Stack::new(board.device, board.clock, config, buffers, sockets)?;
-        let interface = stack.interface_mut();
-        interface.update_ip_addrs(|addresses| {
-            // The list is empty and has room for one.
-            let _ = addresses.push(IpCidr::Ipv4(settings.addr));
-        });
-        if let Some(gateway) = settings.gateway {
-            // The same for the table of routes.
-            let _ = interface.routes_mut().add_default_ipv4_route(gateway);
+        #[cfg(feature = "dns")]
+        if settings.name.is_some() {
+            let server = settings.dns.map(IpAddress::Ipv4);
+            stack.start_dns(&mut storage.queries, server.as_slice())?;
         }
+        #[cfg(feature = "dhcp")]
+        if settings.dhcp {
+            stack.start_dhcp()?;
+        } else {
+            set_address(&mut stack, settings);
+        }
+        #[cfg(not(feature = "dhcp"))]
+        set_address(&mut stack, settings);
         Ok(Self {
             stack,
             look_at_link: board.link,
             link: Link::Unknown,
             remote: (settings.host, settings.port).into(),
+            #[cfg(feature = "dhcp")]
+            dhcp: settings.dhcp,
+            #[cfg(feature = "dns")]
+            name: settings.name,
             options: settings.options,
             patience: settings.patience,
         })
@@ -86,7 +117,11 @@ impl<'a, D: Device, C: Clock> Session<'a, D, C> {
         work: impl FnOnce(&mut Connection<'_, 'a, D, C>) -> Result<(), Stop>,
     ) -> Ended {
         self.look();
-        let id = match self.stack.connect(self.remote, self.options) {
+        let opened = self.remote().and_then(|remote| {
+            let opened = self.stack.connect(remote, self.options);
+            opened.map_err(Error::from)
+        });
+        let id = match opened {
             Ok(id) => id,
             Err(error) => {
                 defmt::warn!("attempt {}: not begun: {}", number, error);
@@ -101,6 +136,47 @@ impl<'a, D: Device, C: Clock> Session<'a, D, C> {
         let stopped = connection.open().and_then(|()| work(&mut connection));
         let report = connection.end(stopped);
         Ended::Of(report)
+    }
+
+    /// The peer's address and port. With DHCP there is a lease then, and a name is resolved.
+    /// Each of the two has the connect timeout.
+    fn remote(&mut self) -> Result<IpEndpoint, Error> {
+        #[cfg(feature = "dhcp")]
+        if self.dhcp {
+            self.wait_lease()?;
+        }
+        #[cfg(feature = "dns")]
+        if let Some(name) = self.name {
+            let address = self.resolve(name)?;
+            return Ok(IpEndpoint::new(address, self.remote.port));
+        }
+        Ok(self.remote)
+    }
+
+    #[cfg(feature = "dhcp")]
+    fn wait_lease(&mut self) -> Result<(), Error> {
+        let until = self.time_in(self.options.connect_timeout());
+        loop {
+            self.look();
+            let lease = self.stack.lease().map(drop);
+            if lease != Err(LeaseError::NoLease) || self.is_reached(until) {
+                return Ok(lease?);
+            }
+            self.serve(until);
+        }
+    }
+
+    #[cfg(feature = "dns")]
+    fn resolve(&mut self, name: &str) -> Result<IpAddress, Error> {
+        let timeout = self.options.connect_timeout();
+        let mut lookup = self.stack.begin_lookup(name, timeout)?;
+        loop {
+            self.look();
+            if let Some(found) = self.stack.poll_lookup(&mut lookup) {
+                return Ok(found?);
+            }
+            self.serve(lookup.poll_at());
+        }
     }
 
     /// Serves the stack for `duration`, including periodic work, or until the link comes
@@ -145,6 +221,21 @@ impl<'a, D: Device, C: Clock> Session<'a, D, C> {
             Link::Unknown => {}
         }
         defmt::info!("link={}", link);
+    }
+}
+
+fn set_address<D: Device, C: Clock>(
+    stack: &mut Stack<'_, D, C, CONNECTIONS>,
+    settings: &Settings<'_>,
+) {
+    let interface = stack.interface_mut();
+    interface.update_ip_addrs(|addresses| {
+        // The list is empty and has room for one.
+        let _ = addresses.push(IpCidr::Ipv4(settings.addr));
+    });
+    if let Some(gateway) = settings.gateway {
+        // The same for the table of routes.
+        let _ = interface.routes_mut().add_default_ipv4_route(gateway);
     }
 }
 

@@ -47,10 +47,19 @@ pub struct Settings<'a> {
     pub mode: Mode,
     /// `host=`: the address of the peer. Default: 10.0.2.2.
     pub host: Ipv4Addr,
+    /// `host=`, if that is a name. A DNS server resolves it, before each connection.
+    #[cfg(feature = "dns")]
+    pub name: Option<&'a str>,
+    /// `dns=`: the DNS server. Default: those of the lease.
+    #[cfg(feature = "dns")]
+    pub dns: Option<Ipv4Addr>,
     /// `port=`: the port of the peer. Default: 5000.
     pub port: u16,
     /// `addr=`: our address and the length of its prefix. Default: 10.0.2.15/24.
     pub addr: Ipv4Cidr,
+    /// `addr=dhcp`: a DHCP server leases our address, and names the gateway.
+    #[cfg(feature = "dhcp")]
+    pub dhcp: bool,
     /// `gateway=`, or `none`. Default: 10.0.2.2.
     pub gateway: Option<Ipv4Addr>,
     /// `seed=`: replaces the board's own, to repeat a run: a seed on a command line is no
@@ -175,8 +184,14 @@ impl Default for Settings<'_> {
         Self {
             mode: Mode::Heartbeat,
             host: Ipv4Addr::new(10, 0, 2, 2),
+            #[cfg(feature = "dns")]
+            name: None,
+            #[cfg(feature = "dns")]
+            dns: None,
             port: 5000,
             addr: Ipv4Cidr::new(Ipv4Addr::new(10, 0, 2, 15), 24),
+            #[cfg(feature = "dhcp")]
+            dhcp: false,
             gateway: Some(Ipv4Addr::new(10, 0, 2, 2)),
             seed: None,
             message: "beat",
@@ -225,8 +240,14 @@ impl<'a> Settings<'a> {
                     _ => return Err(Why::NoMode),
                 }
             }
+            #[cfg(feature = "dns")]
+            "host" if is_name(value) => self.name = Some(value),
             "host" => self.host = host(value)?,
+            #[cfg(feature = "dns")]
+            "dns" => self.dns = Some(host(value)?),
             "port" => self.port = at_least_one(value)?,
+            #[cfg(feature = "dhcp")]
+            "addr" if value == "dhcp" => self.dhcp = true,
             "addr" => self.addr = cidr(value)?,
             "gateway" if value == "none" => self.gateway = None,
             "gateway" => self.gateway = Some(host(value)?),
@@ -279,6 +300,12 @@ fn option(options: OptionsBuilder, key: &str, value: &str) -> Result<OptionsBuil
         }),
         _ => return Err(Why::UnknownKey),
     })
+}
+
+/// Whether this is the name of a host: with a letter, which no address of IPv4 has.
+#[cfg(feature = "dns")]
+fn is_name(value: &str) -> bool {
+    value.bytes().any(|octet| octet.is_ascii_alphabetic())
 }
 
 fn host(value: &str) -> Result<Ipv4Addr, Why> {

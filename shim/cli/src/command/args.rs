@@ -1,5 +1,6 @@
 //! The command line for clap, and the checks that clap cannot make.
 
+use std::fmt;
 use std::io::{self, IsTerminal};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use nix::net::if_::if_nametoindex;
 use smoltcp::wire::IpCidr;
 
 use super::addresses::{self, ScopedAddr, parse_cidr};
+use super::ends;
 use super::exit::Failure;
 use super::first_process;
 use super::help;
@@ -119,7 +121,7 @@ pub struct DoctorArgs {
 /// The options that `send` and `heartbeat` have in common.
 #[derive(Debug, Args)]
 pub struct ConnectionArgs {
-    /// An existing TAP interface to send on; needs --addr
+    /// An existing TAP interface to send on; needs --addr, --dhcp or --slaac
     #[arg(
         long,
         value_name = "NAME",
@@ -141,13 +143,24 @@ pub struct ConnectionArgs {
         conflicts_with = "peer"
     )]
     pub gateway: Option<ScopedAddr>,
+    /// Obtain our IPv4 address, router and DNS servers by DHCP, instead of --addr
+    #[arg(long, help_heading = "Network", conflicts_with_all = ["addr", "gateway"])]
+    pub dhcp: bool,
+    /// Obtain our IPv6 address, router and DNS servers from the routers of the
+    /// link (RFC 4862), instead of --addr; also beside --dhcp
+    #[arg(long, help_heading = "Network", conflicts_with_all = ["addr", "gateway"])]
+    pub slaac: bool,
+    /// Query this DNS server for the name in HOST:PORT; up to four times [default:
+    /// those of --dhcp and --slaac, else the resolver of this machine]
+    #[arg(long, value_name = "IP", help_heading = "Network")]
+    pub dns: Vec<IpAddr>,
     /// Start CMD as the peer in a private network, instead of --tap
     ///
     /// CMD is run by `sh -c` and has the addresses `10.77.0.1/24` and `fd77::1/64`; we
-    /// have `10.77.0.2` and `fd77::2`. Its output goes to stderr; its standard input is a
-    /// pipe that stays open and silent until the connection has ended. Its processes are
-    /// in a PID namespace, and none of them outlives this command. Needs root or user
-    /// namespaces.
+    /// have `10.77.0.2` and `fd77::2`, or those that CMD provides with --dhcp or --slaac.
+    /// Its output goes to stderr; its standard input is a pipe that stays open and silent
+    /// until the connection has ended. Its processes are in a PID namespace, and none of
+    /// them outlives this command. Needs root or user namespaces.
     #[arg(long, value_name = "CMD", help_heading = "Network")]
     pub peer: Option<String>,
     /// How long CMD gets to listen on the port [default: 5s]
@@ -236,8 +249,8 @@ pub enum Network {
     Tap {
         /// Its name.
         name: String,
-        /// Our address on it.
-        addr: IpCidr,
+        /// Our addresses on it.
+        own: Own,
         /// The router.
         gateway: Option<IpAddr>,
     },
@@ -245,7 +258,63 @@ pub enum Network {
     Private {
         /// The command for `sh`.
         command: String,
+        /// Our addresses in it.
+        own: Own,
     },
+}
+
+impl Network {
+    /// Where our addresses come from.
+    #[must_use]
+    pub const fn own(&self) -> &Own {
+        match self {
+            Self::Tap { own, .. } | Self::Private { own, .. } => own,
+        }
+    }
+}
+
+/// Where our addresses come from, and which servers resolve names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Own {
+    /// Those that are known.
+    pub fixed: Vec<IpCidr>,
+    /// Whether other machines are asked whether they have one of these.
+    pub is_checked: bool,
+    /// Whether a DHCP server lends one.
+    pub dhcp: bool,
+    /// Whether routers have prefixes for some.
+    pub slaac: bool,
+    /// The DNS servers that were named.
+    pub dns: Vec<IpAddr>,
+}
+
+impl Own {
+    /// Whether there is, or will be, an address of this version.
+    #[must_use]
+    pub fn has_version(&self, is_v6: bool) -> bool {
+        let mut fixed = self.fixed.iter().map(|own| IpAddr::from(own.address()));
+        let later = if is_v6 { self.slaac } else { self.dhcp };
+        later || fixed.any(|own| own.is_ipv6() == is_v6)
+    }
+
+    /// Whether names are resolved by DNS servers of the network.
+    #[must_use]
+    pub fn has_dns(&self) -> bool {
+        self.dhcp || self.slaac || !self.dns.is_empty()
+    }
+}
+
+impl fmt::Display for Own {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut sources: Vec<String> = self.fixed.iter().map(ToString::to_string).collect();
+        if self.dhcp {
+            sources.push("an IPv4 address of a DHCP server".to_owned());
+        }
+        if self.slaac {
+            sources.push("an IPv6 address with the prefix of a router".to_owned());
+        }
+        f.write_str(&sources.join(" and "))
+    }
 }
 
 impl ConnectionArgs {
@@ -287,11 +356,40 @@ impl ConnectionArgs {
     ///
     /// [`Failure::Usage`]: there is none, or its description is incomplete.
     pub fn network(&self) -> Result<Network, Failure> {
-        if let Some(command) = &self.peer {
-            return Ok(Network::Private {
+        let network = match &self.peer {
+            Some(command) => Network::Private {
                 command: command.clone(),
-            });
+                own: self.own(ends::PRIVATE.into(), false),
+            },
+            None => self.tap_network()?,
+        };
+        let own = network.own();
+        let unreachable = self.dns.iter().find(|dns| !own.has_version(dns.is_ipv6()));
+        match unreachable {
+            Some(dns) => Err(Failure::usage(format!(
+                "--dns {dns} cannot be reached from {own}"
+            ))),
+            None => Ok(network),
         }
+    }
+
+    /// Where our addresses come from. An IP version whose address comes from a server or a
+    /// router has no fixed one.
+    fn own(&self, mut fixed: Vec<IpCidr>, is_checked: bool) -> Own {
+        fixed.retain(|own| match own {
+            IpCidr::Ipv4(_) => !self.dhcp,
+            IpCidr::Ipv6(_) => !self.slaac,
+        });
+        Own {
+            fixed,
+            is_checked,
+            dhcp: self.dhcp,
+            slaac: self.slaac,
+            dns: self.dns.clone(),
+        }
+    }
+
+    fn tap_network(&self) -> Result<Network, Failure> {
         let Some(name) = self.tap.clone() else {
             return Err(Failure::usage(
                 "no network to send on. Give one of\n  \
@@ -299,19 +397,24 @@ impl ConnectionArgs {
                  --tap NAME --addr CIDR        an existing TAP interface (`lastbyte doctor` shows what is possible)",
             ));
         };
-        let Some(addr) = self.addr else {
-            return Err(Failure::usage(format!(
-                "--tap needs --addr: our own address in the network of {name}, with its prefix.\n  \
-                 If `ip addr show {name}` shows 10.0.0.1/24, use --addr 10.0.0.2/24"
-            )));
+        let fixed = match self.addr {
+            Some(addr) => vec![addr],
+            None if self.dhcp || self.slaac => Vec::new(),
+            None => {
+                return Err(Failure::usage(format!(
+                    "--tap needs --addr: our own address in the network of {name}, with its prefix.\n  \
+                     If `ip addr show {name}` shows 10.0.0.1/24, use --addr 10.0.0.2/24. \
+                     With a DHCP server or a router on the link, use --dhcp or --slaac"
+                )));
+            }
         };
-        if let Some(gateway) = &self.gateway {
+        if let (Some(gateway), Some(addr)) = (&self.gateway, self.addr) {
             check_gateway(gateway, addr, &name)
                 .map_err(|wrong| Failure::usage(format!("--gateway {gateway}: {wrong}")))?;
         }
         Ok(Network::Tap {
             name,
-            addr,
+            own: self.own(fixed, true),
             gateway: self.gateway.as_ref().map(|gateway| gateway.ip),
         })
     }

@@ -12,10 +12,10 @@ use lastbyte::Options;
 use lastbyte::stack::Network as Lent;
 use smoltcp::wire::{EthernetAddress, IpAddress, IpCidr};
 
-use super::addresses;
-use super::args::{ConnectionArgs, Network};
+use super::args::{ConnectionArgs, Network, Own};
 use super::background::Background;
-use super::ends;
+use super::bring_up::bring_up;
+use super::ends::{self, Destination};
 use super::exit::{self, Failure};
 use super::over::{self, HostTime, Layer, Program};
 use super::peer::Peer;
@@ -70,14 +70,13 @@ pub(super) fn prepare(
 ) -> Result<Prepared, Failure> {
     let network = args.network()?;
     let options = args.options()?;
-    let remote = ends::resolve(target, &network, signals)?;
+    let destination = ends::resolve(target, &network, signals)?;
+    let own = network.own().clone();
     let found = match network {
-        Network::Tap {
-            name,
-            addr,
-            gateway,
-        } => attach(&name, addr, gateway, args)?,
-        Network::Private { command } => enter(&command, remote, args, signals)?,
+        Network::Tap { name, own, gateway } => attach(&name, &own, gateway, args)?,
+        Network::Private { command, own } => {
+            enter(&command, &own, destination.listener(), args, signals)?
+        }
     };
     feed.start().map_err(setting_up)?;
     let mut clock = HostClock::watching(&found.tap).map_err(setting_up)?;
@@ -108,9 +107,12 @@ pub(super) fn prepare(
         Setup::random_seed(),
     );
     setup.tx_buffer = args.tx_buffer;
+    // Those of DHCP and DNS.
+    setup.own_sockets = 2;
     let run = Run {
         peer: found.peer,
-        remote,
+        destination,
+        own,
         options,
         offload,
         input,
@@ -157,10 +159,11 @@ impl Prepared {
     /// # Errors
     ///
     /// The network cannot be made from these parts.
-    pub(super) fn run<P: Program>(
+    pub(super) fn run<'r, P: Program>(
         self,
         layer: Layer,
-        program: impl FnOnce(Run) -> P,
+        signals: &'r mut Signals,
+        program: impl FnOnce(Run, SocketAddr, &'r mut Signals) -> P,
     ) -> Result<P::Output, Failure> {
         // A failed allocation of a vector would end the process.
         let size = self.setup.tx_buffer;
@@ -170,24 +173,30 @@ impl Prepared {
             )));
         }
         let Self {
-            run,
+            mut run,
             device,
             clock,
             setup,
             gateway,
         } = self;
-        let program = program(run);
         let add_route = |network: Lent<'_, '_>| gateway.map_or(Ok(()), |it| add_route(network, it));
         let done = match layer {
             Layer::Stack => setup.run(device, clock, |stack| {
                 add_route(stack.network_mut())?;
-                Ok(over::on_stack(stack, program))
+                let remote = bring_up(&mut *stack, &mut run, signals)?;
+                Ok(over::on_stack(stack, program(run, remote, signals)))
             }),
             Layer::Async => {
                 let time = HostTime::new(clock);
                 setup.run_shared(device, time.clone(), |shared| {
                     shared.with_network(add_route).unwrap_or(Ok(()))?;
-                    Ok(over::on_shared(shared, &time, program))
+                    let begin = over::BeginShared(shared, &time);
+                    let remote = bring_up(begin, &mut run, signals)?;
+                    Ok(over::on_shared(
+                        shared,
+                        &time,
+                        program(run, remote, signals),
+                    ))
                 })
             }
         };
@@ -200,8 +209,10 @@ impl Prepared {
 pub struct Run {
     /// The peer's process, if it is ours.
     pub peer: Option<Peer>,
-    /// The peer's address and port.
-    pub remote: SocketAddr,
+    /// The peer's address and port, or its name.
+    pub destination: Destination,
+    /// Where our addresses come from.
+    pub own: Own,
     /// The options of the connection.
     pub options: Options,
     /// What the device offloads to the kernel.
@@ -227,7 +238,7 @@ fn add_route(network: Lent<'_, '_>, gateway: IpAddr) -> Result<(), Failure> {
 
 fn attach(
     name: &str,
-    addr: IpCidr,
+    own: &Own,
     gateway: Option<IpAddr>,
     args: &ConnectionArgs,
 ) -> Result<Found, Failure> {
@@ -240,41 +251,54 @@ fn attach(
              frames of others; repaired"
         ));
     }
-    ends::check_free(addr, name)?;
+    for addr in &own.fixed {
+        ends::check_free(*addr, name)?;
+    }
     if !tap.wait_carrier(CARRIER_LIMIT) && !args.quiet {
         exit::note(&format!(
             "{name} is down; connecting anyway. To bring it up: sudo ip link set {name} up"
         ));
     }
-    let mut hardware_addr = hardware_addr_of(addr.address());
-    if tap.kernel_hardware_addr().ok() == Some(hardware_addr.0) {
+    let kernel = tap.kernel_hardware_addr().ok();
+    let last = match own.fixed.first() {
+        Some(own) => last_octets(own.address()),
+        // That of the TAP is another for each.
+        None => kernel.map_or([0, 0, 0, 2], |[_, _, a, b, c, d]| [a, b, c, d]),
+    };
+    let mut hardware_addr = hardware_addr_of(last);
+    if kernel == Some(hardware_addr.0) {
         hardware_addr.0[1] ^= 1;
     }
     Ok(Found {
         tap,
         hardware_addr,
-        addresses: addresses::with_link_local(addr, hardware_addr),
+        // They are added once it is known that no other machine has them.
+        addresses: Vec::new(),
         gateway,
         peer: None,
     })
 }
 
-/// A locally administered address derived from `own`: the same at each start, so that no
+/// A locally administered address with these last octets: the same at each start, so that no
 /// neighbour has a wrong cache entry, and a different one for each address on a bridge.
-fn hardware_addr_of(own: IpAddress) -> EthernetAddress {
-    let last: [u8; 4] = match own {
+const fn hardware_addr_of([a, b, c, d]: [u8; 4]) -> EthernetAddress {
+    EthernetAddress([0x02, 0x1b, a, b, c, d])
+}
+
+fn last_octets(own: IpAddress) -> [u8; 4] {
+    match own {
         IpAddress::Ipv4(v4) => v4.octets(),
         IpAddress::Ipv6(v6) => {
             let [.., a, b, c, d] = v6.octets();
             [a, b, c, d]
         }
-    };
-    EthernetAddress([0x02, 0x1b, last[0], last[1], last[2], last[3]])
+    }
 }
 
 fn enter(
     command: &str,
-    remote: SocketAddr,
+    own: &Own,
+    listener: SocketAddr,
     args: &ConnectionArgs,
     signals: &mut Signals,
 ) -> Result<Found, Failure> {
@@ -286,18 +310,18 @@ fn enter(
         NamespaceError::Interrupted => Failure::Interrupted,
         error => Failure::other(format!("--peer: {error}")),
     })?;
-    if remote.is_ipv6() && !namespace.has_ipv6() {
+    if listener.is_ipv6() && !namespace.has_ipv6() {
         return Err(Failure::other(
             "IPv6 is switched off in this kernel; use 10.77.0.1",
         ));
     }
     let by_line = args.shows_progress();
     let mut peer = Peer::start(command, namespace, args.quiet, by_line, signals)?;
-    peer.wait_listening(remote, args.listen_wait, signals)?;
+    peer.wait_listening(listener, args.listen_wait, signals)?;
     Ok(Found {
         tap,
         hardware_addr: EthernetAddress(namespace::OUR_HARDWARE_ADDR),
-        addresses: ends::PRIVATE.to_vec(),
+        addresses: own.fixed.clone(),
         gateway: None,
         peer: Some(peer),
     })

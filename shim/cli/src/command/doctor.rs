@@ -55,7 +55,7 @@ pub fn run(args: &DoctorArgs) -> Result<u8, Failure> {
 }
 
 fn look() -> impl Iterator<Item = Finding> {
-    let probes: [Question; 10] = [
+    let probes: [Question; 11] = [
         ("send and heartbeat", probe::tun_device),
         ("sending at tens of Gbit/s", probe::tap_offload),
         ("the next program at a TAP", probe::tap_leftovers),
@@ -66,6 +66,9 @@ fn look() -> impl Iterator<Item = Finding> {
         }),
         ("peers in the examples of --help", || {
             probe::program("nc", "netcat-openbsd")
+        }),
+        ("--dhcp and names with --peer", || {
+            probe::program("dnsmasq", "dnsmasq-base")
         }),
         ("firmware on an emulated Cortex-M", || {
             probe::program("qemu-system-arm", "qemu-system-arm")

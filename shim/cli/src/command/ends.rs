@@ -1,11 +1,11 @@
 //! The two ends of a connection: to whom we can connect, and from which address.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::if_nametoindex;
 use nix::sys::socket::SockaddrStorage;
-use smoltcp::wire::{IpAddress, IpCidr, Ipv4Cidr, Ipv6Cidr};
+use smoltcp::wire::{IpCidr, Ipv4Cidr, Ipv6Cidr};
 
 use super::addresses;
 use super::args::Network;
@@ -14,8 +14,43 @@ use super::target::Target;
 use lastbyte_host::namespace;
 use lastbyte_host::signals::Signals;
 
+/// Where to connect to, as far as it is known before there is a network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Destination {
+    /// An address.
+    Known(SocketAddr),
+    /// A name that a DNS server of the network resolves.
+    Named {
+        /// The name.
+        name: String,
+        /// The port.
+        port: u16,
+    },
+}
+
+impl Destination {
+    /// What the peer listens on: any address, if it is not known.
+    #[must_use]
+    pub const fn listener(&self) -> SocketAddr {
+        match self {
+            Self::Known(remote) => *remote,
+            Self::Named { port, .. } => SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), *port),
+        }
+    }
+
+    /// Whether its address is, or may turn out to be, one of these.
+    #[must_use]
+    pub fn may_be(&self, is_it: impl Fn(&IpAddr) -> bool) -> bool {
+        match self {
+            Self::Known(remote) => is_it(&remote.ip()),
+            Self::Named { .. } => true,
+        }
+    }
+}
+
 /// Resolves the target before any namespace is entered, where there would be
-/// no resolver, and checks that it can be a peer of ours.
+/// no resolver, and checks that it can be a peer of ours. A name is left to the network's own
+/// DNS servers if one was named, or may be by a lease or a router.
 ///
 /// # Errors
 ///
@@ -24,19 +59,19 @@ pub fn resolve(
     target: &Target,
     network: &Network,
     signals: &mut Signals,
-) -> Result<SocketAddr, Failure> {
-    let (families, own, link) = match network {
-        Network::Tap { name, addr, .. } => (addr.to_string(), vec![*addr], name.as_str()),
-        Network::Private { .. } => (
-            "the private network".to_owned(),
-            PRIVATE.to_vec(),
-            namespace::TAP_NAME,
-        ),
+) -> Result<Destination, Failure> {
+    let own = network.own();
+    if let Some(name) = target.name().filter(|_| own.has_dns()) {
+        return Ok(Destination::Named {
+            name: name.to_owned(),
+            port: target.port(signals)?,
+        });
+    }
+    let (families, link) = match network {
+        Network::Tap { name, .. } => (own.to_string(), name.as_str()),
+        Network::Private { .. } => ("the private network".to_owned(), namespace::TAP_NAME),
     };
-    let remote = target.resolve(signals, &families, |ip| {
-        own.iter()
-            .any(|own| IpAddress::from(ip).version() == own.address().version())
-    })?;
+    let remote = target.resolve(signals, &families, |ip| own.has_version(ip.is_ipv6()))?;
     if let Some(address) = target.scoped_addr() {
         let checked = address.check_link(link, if_nametoindex(link).ok());
         checked.map_err(Failure::usage)?;
@@ -47,10 +82,10 @@ pub fn resolve(
             "{} is a link-local address: these need --tap",
             remote.ip()
         )),
-        false => addresses::check_other_host(remote.ip(), &own),
+        false => addresses::check_other_host(remote.ip(), &own.fixed),
     };
     checked.map_err(|wrong| Failure::usage(format!("{wrong}. {}", whom_to_call(network))))?;
-    Ok(remote)
+    Ok(Destination::Known(remote))
 }
 
 /// Our addresses in the private network.

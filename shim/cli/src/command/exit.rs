@@ -48,6 +48,14 @@ pub enum Failure {
     Other(String),
     /// A signal ended the run before there was a connection.
     Interrupted,
+    /// The network has no way to the peer, or no address for us: reported as a connection that
+    /// ended with this cause.
+    Ended {
+        /// What decides the exit code.
+        cause: Cause,
+        /// What is wrong, and what to do.
+        message: String,
+    },
 }
 
 impl Failure {
@@ -59,6 +67,24 @@ impl Failure {
     /// Any other failure.
     pub fn other(message: impl Into<String>) -> Self {
         Self::Other(message.into())
+    }
+
+    /// One that is reported as an end with this cause.
+    pub fn ended(cause: Cause, message: impl Into<String>) -> Self {
+        Self::Ended {
+            cause,
+            message: message.into(),
+        }
+    }
+
+    /// The cause that it is reported with.
+    #[must_use]
+    pub const fn cause(&self) -> Option<Cause> {
+        match self {
+            Self::Usage(_) | Self::Other(_) => None,
+            Self::Interrupted => Some(Cause::Aborted),
+            Self::Ended { cause, .. } => Some(*cause),
+        }
     }
 
     /// Prints the failure on stderr, and returns the exit code.
@@ -77,6 +103,10 @@ impl Failure {
             Self::Interrupted => {
                 error("interrupted before the connection was begun");
                 of_cause(Cause::Aborted)
+            }
+            Self::Ended { cause, message } => {
+                error(message);
+                of_cause(*cause)
             }
         }
     }

@@ -28,7 +28,11 @@ const ENDS: [(u8, &str, &str); 16] = [
     (3, "peer_finished", "the peer closed (FIN)"),
     (4, "peer_reset", "the peer reset the connection (RST)"),
     (5, "refused", "nothing listens on that port"),
-    (6, "unreachable", "no route, no neighbour, or an ICMP error"),
+    (
+        6,
+        "unreachable",
+        "no route, no neighbour, an ICMP error, no lease, or no such name",
+    ),
     (
         7,
         "connect_timeout",
@@ -54,7 +58,11 @@ const ENDS: [(u8, &str, &str); 16] = [
         "not_reading",
         "the peer answered, but accepted no byte for the call timeout",
     ),
-    (8, "address_lost", "our own IP address was removed"),
+    (
+        8,
+        "address_lost",
+        "our own IP address was removed: its lease ended, or another machine has it",
+    ),
     (
         9,
         "aborted",
@@ -174,6 +182,9 @@ Examples:
 
   # A pipe that stays open: every line is sent as it comes.
   tail -f log | lastbyte send --tap tap0 --addr 10.0.0.2/24 10.0.0.1:5000
+
+  # Address, router and DNS server from the network itself.
+  lastbyte send --tap tap0 --dhcp broker.lan:5000 file
 
   # For scripts: one JSON object on stdout, the cause as exit code.
   lastbyte send --json --peer 'nc -l 5000' 10.77.0.1:5000 file | jq .undelivered

@@ -19,6 +19,7 @@ pub mod addresses;
 mod aftermath;
 pub mod args;
 mod background;
+mod bring_up;
 pub mod connect;
 mod console;
 pub mod doctor;

@@ -89,8 +89,7 @@ fn report_failure(
 ) {
     let cause = match done {
         Ok(_) | Err(Failure::Usage(_)) => return,
-        Err(Failure::Other(_)) => None,
-        Err(Failure::Interrupted) => Some(lastbyte::Cause::Aborted),
+        Err(failure) => failure.cause(),
     };
     if args.json {
         // The failure itself is reported on stderr and by the exit code.

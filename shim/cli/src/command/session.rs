@@ -6,6 +6,7 @@
 //! over the stack or the async layer, is in [`over`](super::over).
 
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
@@ -104,9 +105,10 @@ pub(super) fn run(
     line: Line,
     signals: &mut Signals,
 ) -> Result<u8, Failure> {
-    prepared.run(args.over, |run| Start {
+    prepared.run(args.over, signals, |run, remote, signals| Start {
         args,
         run,
+        remote,
         feed,
         line,
         signals,
@@ -117,6 +119,8 @@ pub(super) fn run(
 struct Start<'r, F> {
     args: &'r ConnectionArgs,
     run: Run,
+    /// The peer's address and port.
+    remote: SocketAddr,
     feed: &'r mut F,
     line: Line,
     signals: &'r mut Signals,
@@ -129,11 +133,11 @@ impl<F: Feed> Program for Start<'_, F> {
         let Self {
             args,
             mut run,
+            remote,
             feed,
             line,
             signals,
         } = self;
-        let remote = run.remote;
         let offload = run.offload.towards(remote.ip());
         let connection = match over.connect(remote, run.options) {
             Ok(connection) => connection,
@@ -377,6 +381,16 @@ impl<O: Over> Session<'_, O> {
         }
     }
 
+    /// Prints why our address was removed.
+    fn explain_loss(&mut self) {
+        let (conflict, has_lease) = self.over.addressing();
+        if let Some(conflict) = conflict {
+            exit::note(&conflict.to_string());
+        } else if self.run.own.dhcp && !has_lease {
+            exit::note("the DHCP lease has ended, and no server has renewed it");
+        }
+    }
+
     /// Ends what still lives, and makes the report.
     async fn conclude(&mut self, stop: Option<Stop>) -> Result<(End, Account), Error> {
         let ends = self.connection.endpoints()?;
@@ -391,6 +405,9 @@ impl<O: Over> Session<'_, O> {
             peer.terminate();
         }
         self.line.clear();
+        if report.cause == Some(Cause::AddressLost) {
+            self.explain_loss();
+        }
         let latched = End::Cause(report.cause.unwrap_or(Cause::Aborted));
         let end = match stop {
             None => latched,

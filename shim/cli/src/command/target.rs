@@ -207,6 +207,32 @@ impl Target {
             })
     }
 
+    /// The name of the host, if it is not an address.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        match &self.host {
+            Host::Address(_) => None,
+            Host::Name(name) => Some(name),
+        }
+    }
+
+    /// The number of the port.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Usage`] if there is no such service; [`Failure::Interrupted`] if a signal
+    /// arrived meanwhile.
+    pub fn port(&self, signals: &mut Signals) -> Result<u16, Failure> {
+        match self.port {
+            Port::Number(number) => Ok(number),
+            Port::Service(_) => {
+                let found = self.look_up("127.0.0.1", signals)?;
+                let port = found.first().map(SocketAddr::port);
+                port.ok_or_else(|| Failure::usage(format!("{self}: unknown service")))
+            }
+        }
+    }
+
     /// The link that the target names.
     #[must_use]
     pub fn scoped_addr(&self) -> Option<&ScopedAddr> {

@@ -15,6 +15,7 @@ mod leftovers;
 mod limits;
 mod locales;
 mod lwip;
+mod networks;
 mod peers;
 mod signals;
 mod sim;
@@ -67,6 +68,14 @@ pub fn all() -> Vec<Trial> {
         ("locales", locales::CASES, Never, None),
         ("locales", locales::on_terminals::CASES, InCi, network),
         ("lwip", lwip::CASES, Always, lwip::missing()),
+        ("networks", networks::CASES, InCi, network),
+        (
+            "networks",
+            networks::with_dnsmasq::CASES,
+            InCi,
+            network.or_else(networks::missing),
+        ),
+        ("networks", networks::on_tap::CASES, InCi, tap),
         ("peers", peers::CASES, Always, network),
         ("signals", signals::CASES, Always, network),
         ("sim", sim::CASES, Never, None),

@@ -1,7 +1,7 @@
 //! A board on the bench: its firmware, its log, its peer.
 
 use crate::boards::Board;
-use crate::network::{self, Place};
+use crate::network::{self, Place, Service};
 use crate::peer::{LIMIT, Peer};
 use lastbyte_firmware_host::{Boot, Level, Line, Machine, Monitor, Qemu, QemuEnd};
 use std::net::Ipv4Addr;
@@ -11,10 +11,15 @@ use std::time::Instant;
 
 /// Runs `test` at `place`, on a separate thread.
 pub fn run(board: &Board, place: Place, test: fn(&mut Bench)) {
-    let firmware = board.firmware().unwrap().to_owned();
+    let firmware = match place {
+        Place::User | Place::Tap => board.firmware(),
+        Place::Leased => board.leased().expect("a board with DHCP"),
+    };
+    let firmware = firmware.unwrap().to_owned();
     let done = thread::spawn(move || {
-        network::enter(place);
+        let service = network::enter(place);
         test(&mut Bench {
+            service,
             firmware,
             place,
             qemu: None,
@@ -28,6 +33,8 @@ pub fn run(board: &Board, place: Place, test: fn(&mut Bench)) {
 }
 
 pub struct Bench {
+    /// What leases addresses.
+    pub service: Option<Service>,
     firmware: PathBuf,
     place: Place,
     qemu: Option<Qemu>,

@@ -16,6 +16,8 @@ pub struct Board {
     name: &'static str,
     machine: Machine,
     firmware: Result<PathBuf, String>,
+    /// The same with DHCP and DNS, of a board that is tested with these.
+    leased: Option<Result<PathBuf, String>>,
 }
 
 /// Every board, with its firmware built.
@@ -26,7 +28,9 @@ pub fn all() -> Vec<Board> {
         directory.is_dir().then(|| Board {
             name,
             machine,
-            firmware: build(&directory),
+            // Before the other: cargo puts both at the same place.
+            leased: (machine == Machine::Lm3s6965).then(|| build_leased(&directory)),
+            firmware: build(&directory, &[]),
         })
     });
     boards.collect()
@@ -55,14 +59,31 @@ impl Board {
     pub fn firmware(&self) -> Result<&Path, &str> {
         self.firmware.as_deref().map_err(String::as_str)
     }
+
+    /// The same of the firmware with DHCP and DNS; `None` if there is none.
+    pub fn leased(&self) -> Option<Result<&Path, &str>> {
+        let leased = self.leased.as_ref()?;
+        Some(leased.as_deref().map_err(String::as_str))
+    }
 }
 
-/// Builds the firmware like `cargo build` in its directory, and returns its path.
-fn build(directory: &Path) -> Result<PathBuf, String> {
+/// Builds the firmware with DHCP and DNS, and moves it to a path that the next build does not
+/// overwrite.
+fn build_leased(directory: &Path) -> Result<PathBuf, String> {
+    let built = build(directory, &["--features", "dhcp,dns"])?;
+    let moved = built.with_extension("leased");
+    std::fs::rename(&built, &moved).map_err(|error| format!("{}: {error}", built.display()))?;
+    Ok(moved)
+}
+
+/// Builds the firmware like `cargo build` in its directory, with these options, and returns
+/// its path.
+fn build(directory: &Path, options: &[&str]) -> Result<PathBuf, String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
         .args(["build", "--locked", "--release", "--quiet"])
         .args(["--message-format", "json-render-diagnostics"])
+        .args(options)
         // Cargo reads its configuration, including the target, from there.
         .current_dir(directory)
         .stdin(Stdio::null())

@@ -15,6 +15,7 @@ mod boards;
 mod cable;
 mod ending;
 mod last_words;
+mod leased;
 mod living;
 mod logs;
 mod network;
@@ -54,6 +55,10 @@ fn main() -> ExitCode {
     if let Some(missing) = &no_tap {
         eprintln!("peers: THOSE OVER TAP CANNOT RUN HERE: {missing}");
     }
+    let no_leases = network::missing_for_leases();
+    if let Some(missing) = &no_leases {
+        eprintln!("peers: THOSE WITH DHCP AND DNS CANNOT RUN HERE: {missing}");
+    }
     let mut trials = Vec::new();
     for board in boards::all() {
         let no_board = if arguments.list {
@@ -73,14 +78,22 @@ fn main() -> ExitCode {
             panics::our_code_does_not_panic(&firmware);
             Ok(())
         }));
+        let leased = match board.leased() {
+            Some(_) => leased::CASES,
+            None => &[],
+        };
         let of_board = match board.machine() {
             Machine::Lm3s6965 => registers::CASES,
             Machine::RiscvVirt => &[],
         };
-        for &case in cases.iter().chain(of_board) {
+        for &case in cases.iter().chain(of_board).chain(leased) {
             let missing = match case.1 {
                 Place::User => no_board.clone(),
                 Place::Tap => no_board.clone().or_else(|| no_tap.clone()),
+                Place::Leased => {
+                    let no_tap = no_board.clone().or_else(|| no_tap.clone());
+                    no_tap.or_else(|| no_leases.clone())
+                }
             };
             trials.push(trial(&board, case, missing));
         }

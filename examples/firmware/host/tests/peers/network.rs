@@ -4,7 +4,7 @@ use lastbyte_firmware_host::Network;
 use lastbyte_host::namespace::{KERNEL_V4, Namespace, OUR_V4, PREFIX_V4};
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 
 /// The board's end of the TAP, and the peer's.
@@ -17,6 +17,8 @@ pub enum Place {
     User,
     /// A TAP in a private namespace.
     Tap,
+    /// The same, with dnsmasq, which leases addresses and resolves `host.test`.
+    Leased,
 }
 
 impl Place {
@@ -24,13 +26,14 @@ impl Place {
         match self {
             Self::User => "user",
             Self::Tap => "tap",
+            Self::Leased => "leased",
         }
     }
 
     pub fn network(self) -> Network {
         match self {
             Self::User => Network::User,
-            Self::Tap => Network::Tap(TAP.to_owned()),
+            Self::Tap | Self::Leased => Network::Tap(TAP.to_owned()),
         }
     }
 
@@ -38,7 +41,7 @@ impl Place {
     pub const fn listen_at(self, port: u16) -> SocketAddrV4 {
         let addr = match self {
             Self::User => Ipv4Addr::LOCALHOST,
-            Self::Tap => KERNEL_V4,
+            Self::Tap | Self::Leased => KERNEL_V4,
         };
         SocketAddrV4::new(addr, port)
     }
@@ -47,6 +50,7 @@ impl Place {
     pub fn settings(self, host: Option<Ipv4Addr>) -> Vec<String> {
         match self {
             Self::User => Vec::new(),
+            Self::Leased => vec!["addr=dhcp".to_owned(), "host=host.test".to_owned()],
             Self::Tap => vec![
                 format!("addr={OUR_V4}/{PREFIX_V4}"),
                 format!("host={}", host.unwrap_or(KERNEL_V4)),
@@ -76,13 +80,46 @@ pub fn missing() -> Option<String> {
     }
 }
 
-/// Moves the calling thread to this network. The namespace lasts as long as the thread
-/// and the processes that it starts.
+/// What this machine lacks for tests with dnsmasq; `None` if they can run.
+pub fn missing_for_leases() -> Option<String> {
+    let tried = Command::new("dnsmasq").arg("--version").output();
+    tried.err().map(|error| format!("dnsmasq: {error}"))
+}
+
+/// A process that ends with the value.
+#[derive(Debug)]
+pub struct Service(Child);
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Starts dnsmasq at the kernel's end of the TAP.
 #[track_caller]
-pub fn enter(place: Place) {
+fn lease() -> Service {
+    let child = Command::new("dnsmasq")
+        .args(["-k", "--user=root", "--conf-file=/dev/null", "--no-resolv"])
+        .args(["--no-hosts", "--pid-file", "--bind-interfaces", "--no-ping"])
+        .args(["--leasefile-ro", "--interface", TAP, "--local=/test/"])
+        .arg("--dhcp-range=10.77.0.50,10.77.0.60,2m")
+        .arg(format!("--address=/host.test/{KERNEL_V4}"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    Service(child)
+}
+
+/// Moves the calling thread to this network. The namespace lasts as long as the thread
+/// and the processes that it starts. Returns the process that leases addresses there.
+#[track_caller]
+pub fn enter(place: Place) -> Option<Service> {
     match place {
         Place::User => {}
-        Place::Tap => {
+        Place::Tap | Place::Leased => {
             let _namespace = Namespace::enter_empty().expect("it could be made a moment ago");
             // It is made before QEMU opens it, so that it outlives a QEMU.
             ip(&format!("tuntap add dev {TAP} mode tap"));
@@ -90,6 +127,7 @@ pub fn enter(place: Place) {
             ip(&format!("link set {TAP} up"));
         }
     }
+    (place == Place::Leased).then(lease)
 }
 
 #[track_caller]

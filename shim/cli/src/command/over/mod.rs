@@ -7,6 +7,7 @@
 //! Over the async layer each call registers the task, and the thread sleeps in the executor.
 //! The session drops a call when something else happens first, and makes it again.
 
+mod begin;
 mod shared;
 mod stack;
 
@@ -19,12 +20,13 @@ use clap::ValueEnum;
 use clap::builder::PossibleValue;
 use lastbyte::core::Progress;
 use lastbyte::stack::smoltcp::wire::IpEndpoint;
-use lastbyte::stack::{Network, OpenError};
+use lastbyte::stack::{Conflict, Network, OpenError};
 use lastbyte::{Error, Instant, Options, Report};
 use lastbyte_host::host_clock::HostClock;
 
 use super::connect::HostDevice;
 
+pub(super) use begin::{Begin, BeginShared};
 pub(super) use shared::{HostTime, on_shared};
 pub(super) use stack::on_stack;
 
@@ -85,6 +87,9 @@ pub(super) trait Over: Copy {
 
     /// The present time.
     fn now(self) -> Instant;
+
+    /// The newest conflict about an address of ours, and whether there is a lease.
+    fn addressing(self) -> (Option<Conflict>, bool);
 }
 
 /// A connection of a session. A call that is dropped before it has completed has done nothing.

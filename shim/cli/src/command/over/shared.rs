@@ -11,7 +11,7 @@ use lastbyte::asynch::{self, Alarm, Now, Shared};
 use lastbyte::core::{Progress, Timeout};
 use lastbyte::stack::smoltcp::socket::Socket;
 use lastbyte::stack::smoltcp::wire::IpEndpoint;
-use lastbyte::stack::{Network, OpenError};
+use lastbyte::stack::{Conflict, Network, OpenError};
 use lastbyte::{Error, Instant, Options, Report, WriteError};
 use lastbyte_host::host_clock::HostClock;
 use lastbyte_sim::executor::Time;
@@ -40,7 +40,7 @@ pub(in crate::command) fn on_shared<P: Program>(
 }
 
 /// Ends by the device, and by no other descriptor: those concern the session.
-struct DeviceAlarm(HostTime);
+pub(super) struct DeviceAlarm(pub(super) HostTime);
 
 impl Alarm for DeviceAlarm {
     async fn wait(&mut self, until: Option<Instant>) {
@@ -100,6 +100,11 @@ impl<'s, 'a> Over for OnShared<'s, 'a> {
 
     fn now(self) -> Instant {
         self.time.now()
+    }
+
+    fn addressing(self) -> (Option<Conflict>, bool) {
+        let conflict = self.shared.conflict().unwrap_or_default();
+        (conflict, self.shared.lease().is_ok())
     }
 }
 

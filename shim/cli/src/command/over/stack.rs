@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 
 use lastbyte::core::Progress;
 use lastbyte::stack::smoltcp::wire::IpEndpoint;
-use lastbyte::stack::{ConnectionId, Network, OpenError, Stack, UnknownConnection};
+use lastbyte::stack::{Conflict, ConnectionId, Network, OpenError, Stack, UnknownConnection};
 use lastbyte::{Clock, Error, Instant, Options, Report, WriteError, Writer};
 use lastbyte_host::host_clock::HostClock;
 
@@ -77,6 +77,11 @@ impl<'r, 's, 'a> Over for OnStack<'r, 's, 'a> {
 
     fn now(self) -> Instant {
         self.with_clock(Clock::now)
+    }
+
+    fn addressing(self) -> (Option<Conflict>, bool) {
+        let stack = self.stack();
+        (stack.conflict(), stack.lease().is_ok())
     }
 }
 
