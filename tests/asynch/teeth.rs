@@ -14,9 +14,16 @@ const BROKEN: &str = "LASTBYTE_BROKEN";
 pub fn break_what_is_named() {
     if let Ok(name) = env::var(BROKEN) {
         let named = |broken: &Sabotage| format!("{broken:?}") == name;
-        let broken = Sabotage::WAKES.into_iter().find(named);
+        let broken = all().find(named);
         set(broken.expect("the name of a sabotage"));
     }
+}
+
+/// What wakes, and what each write does first: to process what the device has received, and to
+/// accept nothing while the device has no room.
+fn all() -> impl Iterator<Item = Sabotage> {
+    let writes = [Sabotage::FirstWrite, Sabotage::FullDevice];
+    Sabotage::WAKES.into_iter().chain(writes)
 }
 
 /// Runs the other tests of this program; returns the names of those that fail.
@@ -40,7 +47,7 @@ fn failures(broken: Option<Sabotage>) -> Vec<String> {
 #[test]
 fn each_place_that_wakes_is_missed() {
     assert_eq!(failures(None), Vec::<String>::new());
-    for broken in Sabotage::WAKES {
+    for broken in all() {
         let failed = failures(Some(broken));
         println!("{broken:?}: {} tests, {:?}", failed.len(), failed.first());
         assert!(!failed.is_empty(), "no test misses {broken:?}");
