@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::end::{End, Over, RunStack};
 #[cfg(feature = "async")]
-use super::end::{Net, Tasks};
+use super::end::{LateClock, Net, Tasks};
 #[cfg(feature = "async")]
 use super::executor::Time;
 use lastbyte::stack::{Config, ConnectionId, SlotBuffers, Stack};
@@ -147,7 +147,7 @@ fn run_with<const N: usize>(
             .map(|stack| seen.run(RunStack(stack))),
         #[cfg(feature = "async")]
         Over::Async => {
-            let time = Time::new(clock);
+            let time = Time::new(LateClock(clock));
             Net::<N>::new(device, time.clone(), config, buffers, &mut storage)
                 .map(|net| seen.run(Tasks::new(&net, time, scenario.seed)))
         }

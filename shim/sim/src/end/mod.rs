@@ -13,7 +13,7 @@ use lastbyte::{Instant, Options, Report, State, WriteError};
 use smoltcp::wire::{IpEndpoint, IpListenEndpoint};
 
 #[cfg(feature = "async")]
-pub(super) use shared::{Net, Tasks};
+pub(super) use shared::{LateClock, Net, Tasks};
 pub(super) use stack::RunStack;
 
 /// The layer of the library that a run tests.

@@ -11,7 +11,7 @@ use embedded_io_async::Write;
 use lastbyte::asynch::{Alarm, Connection, Listener, Now, Shared};
 use lastbyte::core::Progress;
 use lastbyte::stack::{ConnectionId, Error, Network};
-use lastbyte::{Instant, Ledger, Options, Report, State, WriteError};
+use lastbyte::{Clock, Instant, Ledger, Options, Report, State, WriteError};
 use smoltcp::wire::{IpEndpoint, IpListenEndpoint};
 
 use super::{End, Way};
@@ -25,8 +25,34 @@ const MOST_POLLS: u64 = 4;
 /// A call is dropped after at most this time.
 const LONGEST_MS: u64 = 2_000;
 
+/// The time of our end when that of the world is zero. smoltcp starts a zero-window probe for
+/// its time zero plus the retransmission timeout, to send it at once: at the beginning of time
+/// that would be later, and less than a second before the runner wakes.
+const BEGIN: Duration = Duration::from_secs(3_607);
+
 /// The network of a run.
-pub(crate) type Net<'a, const N: usize> = Shared<'a, LoopDevice, Time<LoopClock>, N>;
+pub(crate) type Net<'a, const N: usize> = Shared<'a, LoopDevice, Time<LateClock>, N>;
+
+/// The clock of a world, which began earlier.
+pub(crate) struct LateClock(pub(crate) LoopClock);
+
+impl Clock for LateClock {
+    fn now(&mut self) -> Instant {
+        self.0.now() + BEGIN
+    }
+
+    fn wait(&mut self, until: Option<Instant>) {
+        self.0.wait(until.map(to_world));
+    }
+}
+
+/// A time of our end as that of the world.
+fn to_world(at: Instant) -> Instant {
+    match at {
+        Instant::NEVER => at,
+        at => Instant::ZERO + at.since(Instant::ZERO + BEGIN),
+    }
+}
 
 /// Who owns a connection.
 enum Owner<'s, 'a, const N: usize> {
@@ -40,7 +66,7 @@ enum Owner<'s, 'a, const N: usize> {
 /// The applications, and the runner.
 pub(crate) struct Tasks<'s, 'a, const N: usize> {
     shared: &'s Net<'a, N>,
-    time: Time<LoopClock>,
+    time: Time<LateClock>,
     runner: Pin<Box<dyn Future<Output = ()> + 's>>,
     /// Whether the runner sleeps, and until when.
     sleep: Sleep,
@@ -53,7 +79,7 @@ type Sleep = Rc<Cell<Option<Instant>>>;
 
 /// The alarm of the runner, which shows that it sleeps.
 struct SeenAlarm {
-    time: Time<LoopClock>,
+    time: Time<LateClock>,
     sleep: Sleep,
 }
 
@@ -66,7 +92,7 @@ impl Alarm for SeenAlarm {
 }
 
 impl<'s, 'a, const N: usize> Tasks<'s, 'a, N> {
-    pub(crate) fn new(shared: &'s Net<'a, N>, time: Time<LoopClock>, seed: u64) -> Self {
+    pub(crate) fn new(shared: &'s Net<'a, N>, time: Time<LateClock>, seed: u64) -> Self {
         let sleep = Sleep::default();
         let alarm = SeenAlarm {
             time: time.clone(),
@@ -288,10 +314,12 @@ impl<const N: usize> End for Tasks<'_, '_, N> {
             }
         });
         self.run(sleeps);
-        self.sleep.get().filter(|&at| at != Instant::NEVER)
+        let next = self.sleep.get().filter(|&at| at != Instant::NEVER);
+        next.map(to_world)
     }
 
     fn wait(&mut self, until: Instant) {
+        let until = until + BEGIN;
         if until > self.time.now() {
             let time = self.time.clone();
             self.run(time.wait_for(until, |_| true));
