@@ -3,14 +3,21 @@
 //! Against a server of this machine, in a private network, which needs no root and no TAP:
 //!
 //! ```text
+//! mkdir -p /tmp/site && echo 'It is 21 C.' > /tmp/site/index.html
 //! openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 \
-//!     -subj /CN=10.77.0.1 -keyout /tmp/key.pem -out /tmp/cert.pem
+//!     -subj /CN=10.77.0.1 -keyout /tmp/site/key.pem -out /tmp/site/cert.pem
+//! echo 'daemon off; master_process off; pid nginx.pid; events {} http { access_log off;
+//!     client_body_temp_path b; proxy_temp_path p; fastcgi_temp_path f; uwsgi_temp_path u;
+//!     scgi_temp_path s; ssl_certificate cert.pem; ssl_certificate_key key.pem;
+//!     server { listen 10.77.0.1:8443 ssl; root .; } }' > /tmp/site/nginx.conf
 //! cargo run --manifest-path examples/protocols/Cargo.toml --bin https_get -- \
-//!     --peer 'openssl s_server -quiet -www -tls1_3 -cert /tmp/cert.pem -key /tmp/key.pem
-//!     -accept 10.77.0.1:8443' 10.77.0.1:8443
+//!     --peer '/usr/sbin/nginx -p /tmp/site -c nginx.conf' 10.77.0.1:8443
 //! ```
 //!
-//! Against any other one: `-- --tap tap0 --addr 10.0.0.2/24 10.0.0.1:443`.
+//! reqwless needs the length of a body over TLS, or chunks: it takes the end of the session, with which
+//! `openssl s_server -www` ends a body, for an error.
+//!
+//! Against any other server: `-- --tap tap0 --addr 10.0.0.2/24 10.0.0.1:443`.
 
 use embedded_nal_async::{AddrType, Dns};
 use lastbyte::asynch::Client;

@@ -53,7 +53,7 @@ async fn telemetry(net: &Net<'_>, broker: SocketAddr) -> Result<(), Failure> {
     let connection = net.connect(broker, OPTIONS).await?;
     let mut buffer = AllocBuffer;
     let mut mqtt: Mqtt<'_, '_, '_> = Client::new(&mut buffer);
-    let name = MqttString::try_from("board")?;
+    let name = MqttString::try_from("board").expect("shorter than 64 KiB");
     let options = ConnectOptions::new().clean_start();
     mqtt.connect(connection, &options, Some(name))
         .await

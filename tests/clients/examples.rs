@@ -1,8 +1,8 @@
 //! The examples of `examples/protocols`, as their headers start them.
 
 use crate::Case;
-use crate::servers::{certify, command};
-use std::path::Path;
+use crate::network::at;
+use crate::servers::{command, make_site};
 use std::process::Command;
 
 pub const CASES: &[Case] = &[
@@ -50,14 +50,10 @@ fn mqtt_telemetry() {
 
 fn https_get() {
     let folder = tempfile::tempdir().expect("a folder");
-    certify(folder.path());
-    let file = |name: &str| Path::display(&folder.path().join(name)).to_string();
-    let peer = format!(
-        "{} s_server -quiet -www -tls1_3 -cert {} -key {} -accept 10.77.0.1:8443",
-        path("openssl"),
-        file("cert.pem"),
-        file("key.pem"),
-    );
+    let page = [("index.html", "It is 21 C.")];
+    make_site(folder.path(), at(8443), true, &page);
+    let nginx = path("nginx");
+    let peer = format!("{nginx} -p {} -c nginx.conf", folder.path().display());
     let printed = run("https_get", &peer, "10.77.0.1:8443");
-    assert!(printed.contains("s_server"), "{printed}");
+    assert!(printed.contains("It is 21 C."), "{printed}");
 }

@@ -93,31 +93,10 @@ impl Server {
         files: &[(&str, &str)],
     ) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path();
-        for (name, content) in files {
-            write(path, name, content);
-        }
-        let secure = if tls {
-            certify(path);
-            "ssl_certificate cert.pem; ssl_certificate_key key.pem; ssl_protocols TLSv1.3;"
-        } else {
-            ""
-        };
-        let ssl = if tls { " ssl" } else { "" };
-        let root = path.display();
-        let text = format!(
-            "daemon off; master_process off; pid nginx.pid; error_log stderr crit; events {{}}\n\
-             http {{ access_log off; {secure}\n\
-             client_body_temp_path b; proxy_temp_path p; fastcgi_temp_path f; \
-             uwsgi_temp_path u; scgi_temp_path s;\n\
-             # A client that does not read for this time is reset (SO_LINGER 0).\n\
-             send_timeout 1s; reset_timedout_connection on;\n\
-             server {{ listen {address}{ssl}; root {root}; }} }}\n"
-        );
-        let file = write(path, "nginx.conf", &text);
+        make_site(folder.path(), address, tls, files);
         let mut command = command("nginx");
-        command.arg("-p").arg(path).arg("-c").arg(file);
-        command.args(["-e", "stderr"]);
+        command.args(["-c", "nginx.conf", "-e", "stderr", "-p"]);
+        command.arg(folder.path());
         Self::start(lab, address, folder, command)
     }
 
@@ -166,7 +145,7 @@ fn write(folder: &Path, name: &str, content: &str) -> std::path::PathBuf {
 }
 
 /// Puts a key and a certificate for the kernel's address into `folder`.
-pub fn certify(folder: &Path) {
+fn certify(folder: &Path) {
     let mut command = command("openssl");
     command.current_dir(folder).args(["req", "-x509", "-nodes"]);
     command.args(["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]);
@@ -174,4 +153,31 @@ pub fn certify(folder: &Path) {
     command.args(["-keyout", "key.pem", "-out", "cert.pem"]);
     let made = command.stderr(Stdio::null()).status();
     assert!(made.expect("openssl starts").success(), "a certificate");
+}
+
+/// Makes `folder` what nginx serves, with its configuration.
+pub fn make_site(folder: &Path, address: SocketAddr, tls: bool, files: &[(&str, &str)]) {
+    for (name, content) in files {
+        write(folder, name, content);
+    }
+    let (ssl, secure) = match tls {
+        true => {
+            certify(folder);
+            (
+                " ssl",
+                "ssl_certificate cert.pem; ssl_certificate_key key.pem; ssl_protocols TLSv1.3;",
+            )
+        }
+        false => ("", ""),
+    };
+    let text = format!(
+        "daemon off; master_process off; pid nginx.pid; error_log stderr crit; events {{}}\n\
+         http {{ access_log off; {secure}\n\
+         client_body_temp_path b; proxy_temp_path p; fastcgi_temp_path f; \
+         uwsgi_temp_path u; scgi_temp_path s;\n\
+         # A client that does not read for this time is reset (SO_LINGER 0).\n\
+         send_timeout 1s; reset_timedout_connection on;\n\
+         server {{ listen {address}{ssl}; root .; }} }}\n"
+    );
+    write(folder, "nginx.conf", &text);
 }
