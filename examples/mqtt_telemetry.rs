@@ -2,7 +2,7 @@
 //!
 //! A publication with QoS 0 has no answer. Over an ordinary TCP socket, those after the broker's
 //! death are `Ok` until the first RST has come back. Here the first one is an error, and the
-//! account tells how many bytes of the readings are not known to have arrived.
+//! account shows how many bytes of the readings are not known to have arrived.
 //!
 //! Against a broker of this machine, in a private network, which needs no root and no TAP:
 //!
@@ -65,7 +65,7 @@ async fn telemetry(net: &Net<'_>, broker: SocketAddr) -> Result<(), Failure> {
             // The connection comes back, with the account of every byte.
             let connection = mqtt.abort().await.map_err(|error| format!("{error:?}"))?;
             println!("{}", connection.report()?);
-            return Err("the broker is gone".into());
+            return Err("the broker has ended the connection".into());
         }
         println!("reading {number}: published");
         tokio::time::sleep(Duration::from_secs(1)).await;

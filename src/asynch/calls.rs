@@ -184,7 +184,7 @@ impl<D: Device, C: Now, const N: usize, K: Lock> Calls for Shared<'_, D, C, N, K
         self.attempt(
             call,
             cx,
-            Wait::new(Half::Write, Wish::Ended, Limit::None),
+            Wait::new(Half::Write, Wish::Closed, Limit::None),
             |tracker, net, _| {
                 if is_first {
                     tracker.begin_finish(net, id)?;

@@ -40,8 +40,11 @@ pub(crate) enum Wish {
     Device,
     /// Every accepted byte is acknowledged, or never will be.
     Flushed,
-    /// The connection has ended.
+    /// It is known why the connection has ended. After a FIN of the peer, what was accepted may
+    /// still drain.
     Ended,
+    /// The connection has ended, and nothing drains.
+    Closed,
     /// There is something to read, or never will be.
     Readable,
 }

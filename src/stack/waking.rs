@@ -40,6 +40,7 @@ impl Slot {
             Wish::Device => connection.error().is_some(),
             Wish::Flushed => connection.is_flushed() != Ok(false),
             Wish::Ended => connection.state().cause().is_some(),
+            Wish::Closed => connection.state().is_closed(),
             Wish::Readable => !is_opening && (socket.can_recv() || !socket.may_recv()),
         }
     }

@@ -225,6 +225,9 @@ impl Model {
     /// The result of a read, and its effect. `Ok(None)`: nothing at present.
     pub fn read(&mut self, len: usize) -> Result<Option<Vec<u8>>, Refusal> {
         let blocks = self.readable().is_none();
+        if len == 0 {
+            return Ok(Some(Vec::new()));
+        }
         if self.held.is_empty() {
             let was_reset = self.is_cut_off && self.finished() != Some(Ok(()));
             return match (blocks, was_reset) {

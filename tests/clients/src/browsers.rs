@@ -100,7 +100,7 @@ pub enum Death {
     Vanished,
 }
 
-/// Asks `served` for the long page, lets the client end in the middle of it, and checks the
+/// Requests the long page of `served`, lets the client end in the middle of it, and checks the
 /// error of the server.
 pub async fn check_end_of_client(
     lab: &Lab<'_, '_>,
@@ -151,7 +151,7 @@ pub async fn check_end_of_client(
     assert_eq!(ended, Err(kind), "{death:?}");
 }
 
-/// A client that asks for the long page and finishes its direction before it reads. Returns
+/// A client that requests the long page and finishes its direction before it reads. Returns
 /// what it gets.
 pub async fn half_close() -> Vec<u8> {
     let client = || {

@@ -45,7 +45,7 @@ async fn open<'b, 'n: 'b, 'a: 'b>(
 }
 
 /// Sends a line, and gets it back reversed.
-async fn ask(tls: &mut Tls<'_, '_, '_>) -> Result<Vec<u8>, TlsError> {
+async fn request(tls: &mut Tls<'_, '_, '_>) -> Result<Vec<u8>, TlsError> {
     let line = b"lastbyte\n";
     let mut written = 0;
     while written < line.len() {
@@ -67,7 +67,7 @@ fn sends_and_receives() {
         let mut records = Records([0; RECORD_LEN], [0; RECORD_LEN]);
         let mut tls = open(lab, &mut records).await.expect("a handshake");
         for _ in 0..3 {
-            let answer = ask(&mut tls).await.expect("an answer");
+            let answer = request(&mut tls).await.expect("an answer");
             assert_eq!(answer, b"etybtsal\n");
         }
         let closed = tls.close().await.map_err(|(_, error)| error);
@@ -83,7 +83,7 @@ fn dies(death: Death) {
         let mut records = Records([0; RECORD_LEN], [0; RECORD_LEN]);
         let mut tls = open(lab, &mut records).await.expect("a handshake");
         let request = async || {
-            let answer = ask(&mut tls).await;
+            let answer = request(&mut tls).await;
             answer.map(|_| ()).map_err(|error| error.kind())
         };
         check_requester(lab, &mut server, death, request).await;

@@ -124,7 +124,7 @@ fn reconnects() {
             );
         }
         let connection = lab.client().connect(at(PORT)).await;
-        let error = connection.expect_err("nobody listens");
+        let error = connection.expect_err("no listener");
         assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
 
         drop(broker);

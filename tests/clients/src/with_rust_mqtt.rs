@@ -18,7 +18,7 @@ use rust_mqtt::types::{MqttString, TopicFilter, TopicName};
 
 pub const CASES: &[Case] = &[
     ("rust_mqtt_publishes_and_receives", publishes_and_receives),
-    ("rust_mqtt_nobody_listens", nobody_listens),
+    ("rust_mqtt_no_listener", no_listener),
     ("rust_mqtt_broker_killed", || dies(Death::Killed)),
     ("rust_mqtt_broker_resets", || dies(Death::Reset)),
     ("rust_mqtt_broker_stopped", || dies(Death::Stopped)),
@@ -108,9 +108,13 @@ fn publishes_and_receives() {
     });
 }
 
-fn nobody_listens() {
+fn no_listener() {
     lab(async |lab| {
-        let error = lab.client().connect(at(PORT)).await.expect_err("nobody");
+        let error = lab
+            .client()
+            .connect(at(PORT))
+            .await
+            .expect_err("no listener");
         assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
     });
 }

@@ -139,7 +139,7 @@ mod app {
                 let _ = own.push(OURS);
             });
         });
-        assert!(added.is_ok(), "nobody else is lent the network");
+        assert!(added.is_ok(), "no closure is lent the network");
         loop {
             if let Err(error) = heartbeat(net).await {
                 defmt::warn!("{}", error);

@@ -295,7 +295,7 @@ impl<const N: usize> End for Tasks<'_, '_, N> {
     }
 
     fn with_network<R: Default>(&mut self, use_it: impl FnOnce(Network<'_, '_>) -> R) -> R {
-        // It is lent to nobody else.
+        // No closure is lent it.
         self.shared.with_network(use_it).unwrap_or_default()
     }
 

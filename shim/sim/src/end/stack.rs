@@ -121,7 +121,7 @@ impl<const N: usize> End for RunStack<'_, N> {
         let _ = self.0.release(id);
     }
 
-    /// Those that have ended are held by nobody.
+    /// Those that have ended have no owner.
     fn release_all(&mut self) -> bool {
         false
     }
