@@ -2,7 +2,7 @@
 //!
 //! One loop: [`session`] waits in `ppoll` for the device, the input, the peer and
 //! signals at once, with the stack's next deadline as the timeout. A
-//! [`Feed`](session::Feed) supplies the bytes: an input ([`send`]) or beats
+//! `Feed` (in `session`) supplies the bytes: an input ([`send`]) or beats
 //! ([`heartbeat`]). Other threads do everything that could block the loop: stderr,
 //! stdout, the file of a capture, and the reading of files.
 

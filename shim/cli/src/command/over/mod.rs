@@ -2,7 +2,7 @@
 //! [`Stack`](lastbyte::stack::Stack) and over the async layer.
 //!
 //! A session is one task. What it waits for is a future: a call of its connection, or
-//! [`Over::wait`], which ends the sleep of the thread. Over the stack, a call that would wait
+//! `Over::wait`, which ends the sleep of the thread. Over the stack, a call that would wait
 //! is pending without a waker, and `wait` blocks the thread: the session runs in one poll.
 //! Over the async layer each call registers the task, and the thread sleeps in the executor.
 //! The session drops a call when something else happens first, and makes it again.
