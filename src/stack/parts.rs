@@ -63,7 +63,10 @@ impl<'a, D: Device, const N: usize> Parts<'a, D, N> {
         });
         let mut tracker = Tracker::new(&config, &device, handles)?;
         tracker.is_owned = true;
-        tracker.addressing.socket_places = places;
+        #[cfg(any(feature = "dhcpv4", feature = "dns"))]
+        {
+            tracker.addressing.socket_places = places;
+        }
         let mut smoltcp_config = smoltcp::iface::Config::new(config.hardware_addr);
         smoltcp_config.random_seed = config.interface_seed();
         let now = super::time::to_smoltcp(now);

@@ -6,6 +6,7 @@
 //! egress). After each step it checks the connections that the step touched, and
 //! only those.
 
+#[cfg(any(feature = "address-conflicts", feature = "dhcpv4", feature = "dns"))]
 use super::addressing::Addressing;
 use super::config::{Config, ConfigError};
 use super::device::{Watch, Wire, link_of};
@@ -144,6 +145,7 @@ pub struct Tracker<const N: usize> {
     /// something as due, because a pass was made shortly before.
     pub(super) rests_until: Instant,
     pub(super) turns: Turns,
+    #[cfg(any(feature = "address-conflicts", feature = "dhcpv4", feature = "dns"))]
     pub(super) addressing: Addressing,
     /// When smoltcp was last given a neighbour, approximately.
     #[cfg(feature = "medium-ethernet")]
@@ -203,6 +205,7 @@ impl<const N: usize> Tracker<N> {
             next_timer: Instant::NEVER,
             rests_until: Instant::ZERO,
             turns: Turns::new(),
+            #[cfg(any(feature = "address-conflicts", feature = "dhcpv4", feature = "dns"))]
             addressing: Addressing::new(),
             #[cfg(feature = "medium-ethernet")]
             introduced_at: Instant::ZERO,

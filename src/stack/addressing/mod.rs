@@ -38,6 +38,7 @@ pub use lease::{Lease, LeaseChange, LeaseError};
 #[cfg(feature = "dns")]
 pub use lookup::{Lookup, ResolveError};
 
+#[cfg(any(feature = "address-conflicts", feature = "dhcpv4", feature = "dns"))]
 /// What is known of our addresses and of where they come from.
 #[derive(Debug)]
 pub(super) struct Addressing {
@@ -53,9 +54,11 @@ pub(super) struct Addressing {
     #[cfg(feature = "address-conflicts")]
     due: Instant,
     /// How many sockets the set has room for.
+    #[cfg(any(feature = "dhcpv4", feature = "dns"))]
     pub(super) socket_places: usize,
 }
 
+#[cfg(any(feature = "address-conflicts", feature = "dhcpv4", feature = "dns"))]
 impl Addressing {
     pub(super) const fn new() -> Self {
         Self {
@@ -69,6 +72,7 @@ impl Addressing {
             names: None,
             #[cfg(feature = "address-conflicts")]
             due: Instant::NEVER,
+            #[cfg(any(feature = "dhcpv4", feature = "dns"))]
             socket_places: 0,
         }
     }
