@@ -65,7 +65,7 @@ async fn telemetry(net: &Net<'_>, broker: SocketAddr) -> Result<(), Failure> {
             // The connection comes back, with the account of every byte.
             let connection = mqtt.abort().await.map_err(|error| format!("{error:?}"))?;
             println!("{}", connection.report()?);
-            return Err("the broker has ended the connection".into());
+            return Err("the broker does not answer".into());
         }
         println!("reading {number}: published");
         tokio::time::sleep(Duration::from_secs(1)).await;

@@ -93,7 +93,7 @@ pub fn run<T>(
         let alarm = TapAlarm::new(&tap, time)?;
         let mut buffers = Box::new(Buffers::<CONNECTIONS, BUFFER_LEN, BUFFER_LEN>::new());
         let mut sockets = [SocketStorage::EMPTY; CONNECTIONS];
-        // It cannot be guessed from outside: a board has a random number generator for it.
+        // It must be unpredictable: a board has a random number generator for it.
         let seed = RandomState::new().hash_one(0);
         let config = Config::new(EthernetAddress(OUR_HARDWARE_ADDR).into(), seed);
         let net = Shared::new(tap, time, config, buffers.split(), &mut sockets);
@@ -103,7 +103,7 @@ pub fn run<T>(
                 own.push(address).expect("there is room for one");
             });
         })
-        .expect("no task uses the network yet");
+        .expect("there is no other user of the network yet");
         Ok(run_both(&net, alarm, task).await)
     })
 }

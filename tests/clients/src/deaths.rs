@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// How long the executor is blocked after the end of a server, so that its FIN or RST is at
 /// the device and no task has run since.
-const WITHOUT_POLLS: Duration = Duration::from_millis(100);
+const NO_POLLS: Duration = Duration::from_millis(100);
 
 /// More messages than the buffers of both ends take.
 const MANY: usize = 500;
@@ -20,7 +20,7 @@ pub enum Death {
     Killed,
     /// Its process is killed before it has read everything: a RST.
     Reset,
-    /// Its process is stopped: it does not read any more, and its kernel still answers.
+    /// Its process is stopped: it does not read, and its kernel still answers.
     Stopped,
     /// The cable is cut.
     Vanished,
@@ -67,7 +67,7 @@ pub async fn check_publisher(
         Death::Vanished => lab.cut_cable(),
     }
     let error = if matches!(death, Death::Killed | Death::Reset) {
-        thread::sleep(WITHOUT_POLLS);
+        thread::sleep(NO_POLLS);
         publisher.publish().await.expect_err("the very next one")
     } else {
         first_error(publisher).await
@@ -82,7 +82,7 @@ async fn first_error(publisher: &mut impl Publisher) -> ErrorKind {
             return error;
         }
     }
-    panic!("{MANY} messages accepted, without a reader");
+    panic!("{MANY} messages accepted without a reader");
 }
 
 /// A request after the server's end, or during it, is not `Ok`.
@@ -96,13 +96,13 @@ pub async fn check_requester(
     let answer = match death {
         Death::Killed => {
             server.kill();
-            thread::sleep(WITHOUT_POLLS);
+            thread::sleep(NO_POLLS);
             request().await
         }
         Death::Reset => {
             server.stop();
             let killed = async {
-                tokio::time::sleep(WITHOUT_POLLS).await;
+                tokio::time::sleep(NO_POLLS).await;
                 server.kill();
             };
             join!(request(), killed).0

@@ -1,6 +1,6 @@
 //! Protocol crates, unchanged, over `lastbyte::asynch`, against real servers and clients.
 //!
-//! Goal: what `lastbyte` promises arrives at the callers of foreign crates. A
+//! Goal: what `lastbyte` promises arrives at the callers of crates of other projects. A
 //! server is killed, resets, stops, or vanishes in mid-stream; the error that the caller of the
 //! crate gets is of our kind, and what is sent after the end is an error and not `Ok`. Method: a
 //! network on a TAP in a private namespace, an executor on a thread (`network.rs`), the programs

@@ -82,11 +82,11 @@ fn dies(death: Death) {
         let mut server = Server::openssl(lab, at(PORT));
         let mut records = Records([0; RECORD_LEN], [0; RECORD_LEN]);
         let mut tls = open(lab, &mut records).await.expect("a handshake");
-        let request = async || {
+        let once = async || {
             let answer = request(&mut tls).await;
             answer.map(|_| ()).map_err(|error| error.kind())
         };
-        check_requester(lab, &mut server, death, request).await;
+        check_requester(lab, &mut server, death, once).await;
     });
 }
 

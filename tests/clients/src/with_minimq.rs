@@ -124,7 +124,7 @@ fn reconnects() {
             );
         }
         let connection = lab.client().connect(at(PORT)).await;
-        let error = connection.expect_err("no listener");
+        let error = connection.expect_err("no broker listens");
         assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
 
         drop(broker);

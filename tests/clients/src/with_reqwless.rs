@@ -15,7 +15,7 @@ use std::time::Duration;
 
 pub const CASES: &[Case] = &[
     ("reqwless_gets_and_posts", gets_and_posts),
-    ("reqwless_no_listener", no_listener),
+    ("reqwless_without_a_server", without_a_server),
     ("reqwless_server_killed", || dies(Death::Killed)),
     ("reqwless_server_resets", || dies(Death::Reset)),
     ("reqwless_server_stopped", || dies(Death::Stopped)),
@@ -98,12 +98,12 @@ fn gets_and_posts() {
     });
 }
 
-fn no_listener() {
+fn without_a_server() {
     lab(async |lab| {
         let client = lab.client();
         let mut http = HttpClient::new(&client, &NoNames);
         let error = http.request(Method::GET, URL).await.map(|_| ());
-        let error = error.expect_err("no listener");
+        let error = error.expect_err("no server listens");
         assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "{error:?}");
     });
 }
@@ -141,7 +141,7 @@ fn reset_in_a_body() {
         let mut buffer = [0; 1_024];
         let response = resource.get("/page").send(&mut buffer).await;
         let mut body = response.expect("an answer").body().reader();
-        // Longer than nginx waits. No task polls, so our window stays closed.
+        // Longer than nginx waits. No task is polled, so our window stays closed.
         thread::sleep(Duration::from_secs(3));
         let (mut into, mut len) = ([0; 1_024], 0);
         let error = loop {

@@ -18,7 +18,7 @@ use rust_mqtt::types::{MqttString, TopicFilter, TopicName};
 
 pub const CASES: &[Case] = &[
     ("rust_mqtt_publishes_and_receives", publishes_and_receives),
-    ("rust_mqtt_no_listener", no_listener),
+    ("rust_mqtt_without_a_broker", without_a_broker),
     ("rust_mqtt_broker_killed", || dies(Death::Killed)),
     ("rust_mqtt_broker_resets", || dies(Death::Reset)),
     ("rust_mqtt_broker_stopped", || dies(Death::Stopped)),
@@ -108,13 +108,13 @@ fn publishes_and_receives() {
     });
 }
 
-fn no_listener() {
+fn without_a_broker() {
     lab(async |lab| {
         let error = lab
             .client()
             .connect(at(PORT))
             .await
-            .expect_err("no listener");
+            .expect_err("no broker listens");
         assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
     });
 }

@@ -14,7 +14,10 @@
 mod chip;
 mod ethernet;
 mod fault;
-#[expect(dead_code, reason = "what only the clock of the blocking firmware uses")]
+#[expect(
+    dead_code,
+    reason = "what only the clock of the blocking firmware uses"
+)]
 mod registers;
 
 use core::cell::RefCell;
@@ -139,7 +142,7 @@ mod app {
                 let _ = own.push(OURS);
             });
         });
-        assert!(added.is_ok(), "no closure is lent the network");
+        assert!(added.is_ok(), "no other task is lent the network");
         loop {
             if let Err(error) = heartbeat(net).await {
                 defmt::warn!("{}", error);
