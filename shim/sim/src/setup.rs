@@ -151,7 +151,7 @@ impl Setup {
     ) -> Result<R, SetupError> {
         self.lend(|config, buffers, sockets| {
             let shared = Shared::new(device, clock, config, buffers, sockets)?;
-            // Nobody else is lent it.
+            // It is not lent at present.
             let _ = shared.with_network(|network| self.add_addresses(network.interface));
             Ok(program(&shared))
         })

@@ -287,7 +287,10 @@ impl<const N: usize> End for Tasks<'_, '_, N> {
     }
 
     fn is_owned(&self, id: ConnectionId) -> bool {
-        self.owners.iter().any(|(of, _)| *of == id)
+        let is_it = |(of, owner): &(ConnectionId, Owner<'_, '_, N>)| {
+            *of == id && !matches!(owner, Owner::Failed(_))
+        };
+        self.owners.iter().any(is_it)
     }
 
     fn can_finish(&mut self, id: ConnectionId) -> bool {
@@ -295,7 +298,7 @@ impl<const N: usize> End for Tasks<'_, '_, N> {
     }
 
     fn with_network<R: Default>(&mut self, use_it: impl FnOnce(Network<'_, '_>) -> R) -> R {
-        // It is lent to nobody else.
+        // It is not lent at present.
         self.shared.with_network(use_it).unwrap_or_default()
     }
 

@@ -121,7 +121,7 @@ impl<const N: usize> End for RunStack<'_, N> {
         let _ = self.0.release(id);
     }
 
-    /// Those that have ended are held by nobody.
+    /// A slot whose connection has ended can be opened again.
     fn release_all(&mut self) -> bool {
         false
     }

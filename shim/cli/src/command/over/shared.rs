@@ -63,7 +63,7 @@ impl<'s, 'a> Over for OnShared<'s, 'a> {
         self.time.with_clock(use_it)
     }
 
-    // The network is lent to nobody while the session runs, so that neither of these fails.
+    // The network is not lent while the session runs, so neither of these fails.
 
     fn with_device<R: Default>(self, use_it: impl FnOnce(&mut HostDevice) -> R) -> R {
         self.shared.with_device(use_it).unwrap_or_default()
