@@ -89,8 +89,7 @@ impl<'s, S: AnyShared> Listener<'s, S> {
 
 impl<S: AnyShared> Listener<'_, S> {
     /// Names the connection that waits for a caller to the calls of a
-    /// [`Shared`](super::Shared); `None` after an [`accept`](Self::accept) that has ended,
-    /// until the next one.
+    /// [`Shared`](super::Shared); `None` while no slot listens.
     #[must_use]
     pub const fn id(&self) -> Option<ConnectionId> {
         self.next

@@ -442,7 +442,7 @@ impl<'s, E: End> Run<'s, E> {
                 self.look_at_buffer(lane, id);
             }
             // The connection was released, and its slot is used by another.
-            _ if self.is_given_back(lane) && E::SLOTS > 1 => {}
+            _ if E::SLOTS > 1 && (self.is_given_back(lane) || !self.end.is_owned(id)) => {}
             _ => self.find(lane, Rule::Leak, "the id is stale".to_owned()),
         }
     }
