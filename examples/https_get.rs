@@ -6,9 +6,10 @@
 //! mkdir -p /tmp/site && echo 'It is 21 C.' > /tmp/site/index.html
 //! openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 \
 //!     -subj /CN=10.77.0.1 -keyout /tmp/site/key.pem -out /tmp/site/cert.pem
-//! echo 'daemon off; master_process off; pid nginx.pid; events {} http { access_log off;
+//! echo 'user root; daemon off; master_process off; pid nginx.pid; events {}
+//!     http { access_log off;
 //!     client_body_temp_path b; proxy_temp_path p; fastcgi_temp_path f; uwsgi_temp_path u;
-//!     scgi_temp_path s; ssl_certificate cert.pem; ssl_certificate_key key.pem;
+//!     scgi_temp_path s; ssl_protocols TLSv1.3; ssl_certificate cert.pem; ssl_certificate_key key.pem;
 //!     server { listen 10.77.0.1:8443 ssl; root .; } }' > /tmp/site/nginx.conf
 //! cargo run --manifest-path examples/protocols/Cargo.toml --bin https_get -- \
 //!     --peer '/usr/sbin/nginx -p /tmp/site -c nginx.conf' 10.77.0.1:8443

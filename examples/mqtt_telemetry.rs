@@ -7,7 +7,7 @@
 //! Against a broker of this machine, in a private network, which needs no root and no TAP:
 //!
 //! ```text
-//! printf 'listener 1883 10.77.0.1\nallow_anonymous true\n' > /tmp/telemetry.conf
+//! printf 'listener 1883 10.77.0.1\nallow_anonymous true\nuser root\n' > /tmp/telemetry.conf
 //! cargo run --manifest-path examples/protocols/Cargo.toml --bin mqtt_telemetry -- \
 //!     --peer '/usr/sbin/mosquitto -c /tmp/telemetry.conf' 10.77.0.1:1883
 //! ```

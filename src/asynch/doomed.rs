@@ -1,11 +1,11 @@
 //! Connections that were dropped while the network was lent.
 
-use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 /// The slots to release as soon as the network is not lent.
 ///
-/// Only the borrower of the network writes and reads here, so accesses are in program
-/// order.
+/// A task that adds one looks again afterwards whether the network is lent, and the borrower looks
+/// after returning it: one of them releases it.
 #[derive(Debug)]
 pub(super) struct Doomed<const N: usize> {
     is_any: AtomicBool,
@@ -23,25 +23,25 @@ impl<const N: usize> Doomed<N> {
     /// Adds a slot.
     pub(super) fn add(&self, slot: usize) {
         if let Some(is_doomed) = self.slots.get(slot) {
-            is_doomed.store(true, Relaxed);
-            self.is_any.store(true, Relaxed);
+            is_doomed.store(true, SeqCst);
+            self.is_any.store(true, SeqCst);
         }
     }
 
     #[inline]
     pub(super) fn is_any(&self) -> bool {
-        self.is_any.load(Relaxed)
+        self.is_any.load(SeqCst)
     }
 
     /// Removes and returns all of them.
     pub(super) fn take(&self) -> impl Iterator<Item = usize> {
-        self.is_any.store(false, Relaxed);
+        self.is_any.store(false, SeqCst);
         self.slots
             .iter()
             .enumerate()
             .filter_map(|(slot, is_doomed)| {
-                let was_doomed = is_doomed.load(Relaxed);
-                is_doomed.store(false, Relaxed);
+                let was_doomed = is_doomed.load(SeqCst);
+                is_doomed.store(false, SeqCst);
                 was_doomed.then_some(slot)
             })
     }

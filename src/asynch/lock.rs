@@ -72,7 +72,7 @@ impl Lock for CriticalSection {
 
 /// For threads of an operating system: a [`Mutex`](std::sync::Mutex).
 ///
-/// A thread that has borrowed the content of one network cannot use another.
+/// A thread that has borrowed the content of one network can use another while no other thread does.
 #[cfg(feature = "std")]
 #[derive(Debug, Clone, Copy, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -87,12 +87,15 @@ std::thread_local! {
 
 /// The content of a cell is lent to this thread until this is dropped.
 #[cfg(feature = "std")]
-struct Lent;
+struct Lent {
+    /// Whether another was lent to it before.
+    was_lent: bool,
+}
 
 #[cfg(feature = "std")]
 impl Drop for Lent {
     fn drop(&mut self) {
-        IS_LENT.set(false);
+        IS_LENT.set(self.was_lent);
     }
 }
 
@@ -105,15 +108,22 @@ impl Lock for Threads {
     }
 
     fn with<T, R>(cell: &Self::Cell<T>, use_it: impl FnOnce(&mut T) -> R) -> Option<R> {
-        if IS_LENT.replace(true) {
-            return None;
-        }
-        let _lent = Lent;
+        use std::sync::{PoisonError, TryLockError};
+
+        let lent = Lent {
+            was_lent: IS_LENT.replace(true),
+        };
         // A thread that panicked in a closure of the application has left the content in
         // a consistent state.
-        let mut content = cell
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut content = match lent.was_lent {
+            false => cell.lock().unwrap_or_else(PoisonError::into_inner),
+            // This network, or another, which a thread may use that waits for ours.
+            true => match cell.try_lock() {
+                Ok(content) => content,
+                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) => return None,
+            },
+        };
         Some(use_it(&mut content))
     }
 }

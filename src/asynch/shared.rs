@@ -74,13 +74,18 @@ impl<'a, D: Device, C: Now, const N: usize, K: Lock> Shared<'a, D, C, N, K> {
     /// Borrows the content. `None` if it is already lent in the same call stack.
     #[inline]
     pub(super) fn enter<R>(&self, use_it: impl FnOnce(&mut Inner<'a, D, C, N>) -> R) -> Option<R> {
-        K::with(&self.inner, |inner| {
-            let result = use_it(inner);
-            if self.doomed.is_any() {
-                inner.release_doomed(&self.doomed);
-            }
-            result
-        })
+        let result = K::with(&self.inner, use_it)?;
+        self.release_doomed();
+        Some(result)
+    }
+
+    /// Releases the connections that were dropped while the network was lent, to this thread or
+    /// to another.
+    #[inline]
+    fn release_doomed(&self) {
+        if self.doomed.is_any() {
+            let _ = K::with(&self.inner, |inner| inner.release_doomed(&self.doomed));
+        }
     }
 
     /// Sets the function that gives the device the waker of the runner: for
@@ -255,6 +260,8 @@ impl<'a, D: Device, C: Now, const N: usize, K: Lock> Shared<'a, D, C, N, K> {
     /// Releases a connection once the network is not lent.
     pub(super) fn doom(&self, id: ConnectionId) {
         self.doomed.add(id.slot());
+        // Another thread may have returned it just before.
+        self.release_doomed();
     }
 
     /// Borrows the content for one poll. A task that finds it lent is woken again.

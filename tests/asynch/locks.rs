@@ -180,3 +180,14 @@ fn the_futures_of_a_network_for_threads_may_go_to_other_threads() {
     };
     is_send(&accepted);
 }
+
+/// A connection of one network is dropped in a closure that another is lent to. It is released
+/// at once: no later call comes.
+#[test]
+fn a_connection_dropped_while_another_network_is_lent_is_released() {
+    let [ours, other] = [(); 2].map(|()| Rig::<Threads>::over(WorldConfig::default(), 2_000));
+    let connection = ours.open(Behaviour::sink(), Options::default());
+    other.net.with_network(|_| drop(connection)).unwrap();
+    ours.world.run_for(core::time::Duration::from_secs(1));
+    assert_ne!(ours.world.peer().saw_rst(PORT), None);
+}

@@ -171,7 +171,7 @@ pub fn make_site(folder: &Path, address: SocketAddr, tls: bool, files: &[(&str, 
         false => ("", ""),
     };
     let text = format!(
-        "daemon off; master_process off; pid nginx.pid; error_log stderr crit; events {{}}\n\
+        "user root; daemon off; master_process off; pid nginx.pid; error_log stderr crit; events {{}}\n\
          http {{ access_log off; {secure}\n\
          client_body_temp_path b; proxy_temp_path p; fastcgi_temp_path f; \
          uwsgi_temp_path u; scgi_temp_path s;\n\

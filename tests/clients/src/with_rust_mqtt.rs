@@ -24,6 +24,7 @@ pub const CASES: &[Case] = &[
     ("rust_mqtt_broker_stopped", || dies(Death::Stopped)),
     ("rust_mqtt_broker_vanished", || dies(Death::Vanished)),
     ("rust_mqtt_reset_while_it_waits", reset_while_it_waits),
+    ("rust_mqtt_killed_while_it_waits", killed_while_it_waits),
 ];
 
 const PORT: u16 = 1883;
@@ -148,18 +149,34 @@ fn dies(death: Death) {
 
 /// A client that waits for messages gets the end as well.
 fn reset_while_it_waits() {
+    assert_eq!(end_while_it_waits(Death::Reset), ErrorKind::ConnectionReset);
+}
+
+/// A FIN ends the data. It is the crate that makes an error of it, and chooses the kind.
+fn killed_while_it_waits() {
+    assert_eq!(end_while_it_waits(Death::Killed), ErrorKind::NotConnected);
+}
+
+fn end_while_it_waits(death: Death) -> ErrorKind {
+    let ended = std::sync::Mutex::new(None);
     lab(async |lab| {
         let mut broker = Server::mosquitto(lab, at(PORT));
         let mut buffer = AllocBuffer;
         let mut mqtt = connect(lab, &broker, &mut buffer).await;
-        broker.stop();
-        let sent = Board(&mut mqtt).publish().await;
-        sent.expect("the kernel of a stopped broker acknowledges");
+        Board(&mut mqtt).settle().await;
+        if death == Death::Reset {
+            broker.stop();
+            let sent = Board(&mut mqtt).publish().await;
+            sent.expect("the kernel of a stopped broker acknowledges");
+        }
         let killed = async {
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
             broker.kill();
         };
         let (event, ()) = futures_util::join!(mqtt.poll(), killed);
-        assert_eq!(kind(event.expect_err("a RST")), ErrorKind::ConnectionReset);
+        let kind = kind(event.expect_err("the broker is dead"));
+        *ended.lock().expect("not poisoned") = Some(kind);
     });
+    let ended = ended.into_inner().expect("not poisoned");
+    ended.expect("the test has run")
 }

@@ -77,7 +77,7 @@ fn drive<T>(call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
 fn call_network(net: &Net<'_>) -> Result<(), Error> {
     match any(0_u8) {
         0 => net.wake_by(set_waker)?,
-        1 => net.follow_link(|board| any(board.frame.first().is_some()))?,
+        1 => net.follow_link(|board| any(!board.frame.is_empty()))?,
         2 => net.set_link(any(true))?,
         3 => net.with_network(|network| {
             set_addresses(network.interface);
