@@ -75,17 +75,18 @@ impl<'a, D: Device, C: Now, const N: usize, K: Lock> Shared<'a, D, C, N, K> {
     #[inline]
     pub(super) fn enter<R>(&self, use_it: impl FnOnce(&mut Inner<'a, D, C, N>) -> R) -> Option<R> {
         let result = K::with(&self.inner, use_it)?;
-        self.release_doomed();
+        if self.doomed.is_any() {
+            self.release_doomed();
+        }
         Some(result)
     }
 
     /// Releases the connections that were dropped while the network was lent, to this thread or
     /// to another.
-    #[inline]
+    // tuning: doomed-apart
+    #[inline(never)]
     fn release_doomed(&self) {
-        if self.doomed.is_any() {
-            let _ = K::with(&self.inner, |inner| inner.release_doomed(&self.doomed));
-        }
+        let _ = K::with(&self.inner, |inner| inner.release_doomed(&self.doomed));
     }
 
     /// Sets the function that gives the device the waker of the runner: for
