@@ -194,7 +194,8 @@ impl<'s, S: AnyShared> Connection<'s, S> {
         self.writer.wait_end()
     }
 
-    /// The state of the connection, as of the last poll.
+    /// The state of the connection, as of the last poll; [`State::Idle`] while the network is
+    /// lent to a closure, or after another connection has taken the slot.
     #[must_use]
     pub fn state(&self) -> State {
         self.writer.state()
@@ -404,7 +405,8 @@ impl<S: AnyShared> Writer<'_, S> {
         self.shared.write_ready(self.id)
     }
 
-    /// The state of the connection, as of the last poll.
+    /// The state of the connection, as of the last poll; [`State::Idle`] while the network is
+    /// lent to a closure, or after another connection has taken the slot.
     #[must_use]
     pub fn state(&self) -> State {
         self.shared.state(self.id).unwrap_or(State::Idle)

@@ -10,7 +10,8 @@
 //!   arrived there, the **very next** write is refused in its first poll, even if neither the
 //!   runner nor any other task has run since.
 //! - A task is woken when what it waits for has come true, and not before: not by every ACK,
-//!   nor by other connections.
+//!   nor by other connections. Only a device that is full wakes all that wait, each millisecond:
+//!   it does not report when it has room again.
 //! - There is one error for all calls, [`Error`](crate::Error). Its
 //!   [`cause`](crate::Error::cause) and [`ledger`](crate::Error::ledger) are those of the
 //!   blocking calls.

@@ -109,7 +109,7 @@ pub enum WriteError {
         /// The ledger at the moment of the error.
         ledger: Ledger,
     },
-    /// The connection was never opened, or was released after its end.
+    /// The connection was never opened.
     NotOpen {
         /// The ledger at the moment of the error.
         ledger: Ledger,

@@ -209,7 +209,7 @@ impl<'s, 'a, D: Device, C: Clock, const N: usize> Writer<'s, Stack<'a, D, C, N>>
     /// and frees the slot. Waits for the finish timeout at most.
     ///
     /// `Ok` if every accepted byte was acknowledged and a FIN, ours or the peer's, ended
-    /// the connection; the report shows which.
+    /// the connection, or it was never open; the report shows which.
     ///
     /// # Errors
     ///
