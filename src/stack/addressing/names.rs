@@ -172,7 +172,7 @@ impl<const N: usize> Tracker<N> {
         })
     }
 
-    /// Goes on with a lookup: whether there is a result, as of the frames that were taken in.
+    /// Goes on with a lookup: whether there is a result, as of the frames that were processed.
     /// To be called after each poll, and at [`Lookup::poll_at`] at the latest.
     pub fn poll_lookup<D: Device + ?Sized>(
         &mut self,
